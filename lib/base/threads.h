@@ -1,0 +1,24 @@
+/* A fixed set of threads that share out numbered pieces of work. */
+#ifndef CLIP_BASE_THREADS_H
+#define CLIP_BASE_THREADS_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+struct clip_pool;
+
+/* Processors that this process may run on, at least 1. */
+int clip_processors(void);
+
+/* `threads` workers in all, the calling thread among them (1: no thread is made). NULL with error. */
+struct clip_pool *clip_pool_new(int threads, struct clip_error *error);
+void clip_pool_free(struct clip_pool *pool);
+int clip_pool_threads(const struct clip_pool *pool);
+
+/* Runs work(context, i, thread) for each i in [0, n), in any order, thread in [0, threads); returns when all
+ * are done. One caller at a time. The work must not depend on which thread runs it. */
+void clip_pool_run(struct clip_pool *pool, size_t n, void (*work)(void *context, size_t i, int thread),
+                   void *context);
+
+#endif
