@@ -1,0 +1,56 @@
+/* An opened model: its architecture and its named tensors, whatever the form on disk (FACTS: file forms of a
+ * model).
+ *
+ * Names are OpenAI's ("visual.conv1.weight", "transformer.resblocks.0.attn.in_proj_weight", ...) whatever the
+ * file calls them; a tensor that the file stores split or transposed (Hugging Face's q/k/v, projections)
+ * comes as OpenAI's one. Files are mapped, not read: a tensor's pages are touched when it is fetched. */
+#ifndef CLIP_MODEL_MODEL_H
+#define CLIP_MODEL_MODEL_H
+
+#include "base/error.h"
+#include "model/arch.h"
+
+#include <stddef.h>
+
+struct clip_model;
+
+/* Opens MODEL: a path to any readable form, or a name looked up in $CLIP_MODEL_PATH (folders separated by
+ * ':'), then in the installed share/models. `arch`: name or JSON for a lone weights file, or NULL (OpenAI's
+ * reading of shapes). NULL with error. */
+struct clip_model *clip_model_open(const char *model, const char *arch, struct clip_error *error);
+void clip_model_close(struct clip_model *model);
+
+const struct clip_arch *clip_model_arch(const struct clip_model *model);
+
+/* Where the model's vocabulary is (a path for clip_tokenizer_open), or NULL where the form has none. Owned by
+ * model. */
+const char *clip_model_vocabulary(const struct clip_model *model);
+
+/* 1 if there is such a tensor, else 0. */
+int clip_model_has(const struct clip_model *model, const char *name);
+
+/* Copies tensor `name` into out[product of shape] as f32 (from f32, f16, bf16, f64), row-major in OpenAI's
+ * orientation. `shape` has `ndim` entries that the tensor must match; -1 with a message that names it
+ * otherwise. */
+int clip_model_floats(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
+                      float *out, struct clip_error *error);
+
+/* The tensor where it lies in the mapping: sets *data if the file holds it contiguous as little-endian f32,
+ * aligned to 4 bytes, in OpenAI's orientation; otherwise *data = NULL (use clip_model_floats). Valid until
+ * clip_model_close. */
+int clip_model_mapped(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
+                      const float **data, struct clip_error *error);
+
+/* Rows [first, first + rows) of the 2-d tensor `name` of `columns`, as f32 into out[rows * columns] (token
+ * embeddings, of which few rows are touched). */
+int clip_model_rows(const struct clip_model *model, const char *name, size_t first, size_t rows,
+                    size_t columns, float *out, struct clip_error *error);
+
+/* Tells the kernel that the tensor's mapped pages are not needed now (after weights were packed elsewhere).
+ */
+void clip_model_forget(const struct clip_model *model, const char *name);
+
+/* exp of this is the factor of the cosines. */
+int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error);
+
+#endif
