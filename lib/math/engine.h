@@ -1,0 +1,40 @@
+/* What an engine of products is made of; only the files product*.c include this. */
+#ifndef CLIP_MATH_ENGINE_H
+#define CLIP_MATH_ENGINE_H
+
+#include "math/product.h"
+
+struct clip_engine_type {
+    const char *name;  /* for options */
+    const char *title; /* for people */
+    /* 1 if this build and processor can compute in `precision`; otherwise -1 with the reason. */
+    int (*can)(enum clip_precision precision, struct clip_error *error);
+    struct clip_engine *(*open)(enum clip_precision precision, struct clip_error *error);
+    void (*free)(struct clip_engine *engine);
+    struct clip_matrix *(*matrix_new)(struct clip_engine *engine, size_t n, size_t k,
+                                      struct clip_error *error);
+    void (*matrix_free)(struct clip_matrix *matrix);
+    int (*matrix_set)(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
+    int (*product)(const struct clip_matrix *matrix, const void *x, float *y, void *scratch,
+                   struct clip_error *error);
+};
+
+/* The first member of each engine's own struct. */
+struct clip_engine {
+    const struct clip_engine_type *type;
+    enum clip_precision precision;
+    size_t rows;
+    int borrows;
+    char text[128];
+};
+
+/* The first member of each engine's own matrix. */
+struct clip_matrix {
+    struct clip_engine *engine;
+    size_t n, k;
+    size_t scratch; /* bytes */
+};
+
+extern const struct clip_engine_type clip_openblas, clip_onednn;
+
+#endif

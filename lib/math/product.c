@@ -1,0 +1,156 @@
+#include <config.h>
+
+#include "math/engine.h"
+
+#include <cblas.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The faster one first. */
+static const struct clip_engine_type *const engines[] = {
+#ifdef HAVE_ONEDNN_ENGINE
+    &clip_onednn,
+#endif
+    &clip_openblas,
+};
+enum { ENGINES = sizeof engines / sizeof *engines };
+
+int clip_precision_parse(enum clip_precision *precision, const char *text, struct clip_error *error)
+{
+    if (strcmp(text, "f32") == 0 || strcmp(text, "auto") == 0)
+        *precision = CLIP_F32;
+    else if (strcmp(text, "bf16") == 0)
+        *precision = CLIP_BF16;
+    else
+        return clip_fail(error, "no such precision as '%s' (f32, bf16 or auto)", text);
+    return 0;
+}
+
+const char *clip_engines(char *out, size_t size)
+{
+    struct clip_error ignored;
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < ENGINES && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%s (f32%s)", i ? ", " : "", engines[i]->title,
+                                 engines[i]->can(CLIP_BF16, &ignored) < 0 ? "" : ", bf16");
+    return out;
+}
+
+static struct clip_engine *open_named(const char *name, enum clip_precision precision,
+                                      struct clip_error *error)
+{
+    for (size_t i = 0; i < ENGINES; i++)
+        if (strcmp(engines[i]->name, name) == 0)
+            return engines[i]->can(precision, error) < 0 ? NULL : engines[i]->open(precision, error);
+    char shown[64], list[128];
+    clip_fail(error, "no such engine as '%s' in this build (there are %s)",
+              clip_printable(shown, sizeof shown, name, strlen(name)), clip_engines(list, sizeof list));
+    return NULL;
+}
+
+struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision,
+                                     struct clip_error *error)
+{
+    if (!name)
+        name = getenv("CLIP_ENGINE");
+    if (name && *name)
+        return open_named(name, precision, error);
+    /* The message that stays is the first engine's: it is the one that has the precision at all. */
+    struct clip_error ignored;
+    for (size_t i = 0; i < ENGINES; i++)
+        if (engines[i]->can(precision, i == 0 ? error : &ignored) >= 0)
+            return engines[i]->open(precision, error);
+    return NULL;
+}
+
+void clip_engine_free(struct clip_engine *engine)
+{
+    if (engine)
+        engine->type->free(engine);
+}
+
+const char *clip_engine_text(const struct clip_engine *engine)
+{
+    return engine->text;
+}
+
+enum clip_precision clip_engine_precision(const struct clip_engine *engine)
+{
+    return engine->precision;
+}
+
+size_t clip_engine_rows(const struct clip_engine *engine)
+{
+    return engine->rows;
+}
+
+size_t clip_engine_element(const struct clip_engine *engine)
+{
+    return engine->precision == CLIP_BF16 ? sizeof(uint16_t) : sizeof(float);
+}
+
+int clip_engine_borrows(const struct clip_engine *engine)
+{
+    return engine->borrows;
+}
+
+struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t n, size_t k, struct clip_error *error)
+{
+    /* Sizes are ints in the libraries; offsets into a matrix or a piece are too. */
+    size_t elements, bytes;
+    if (n < 1 || k < 1 || __builtin_mul_overflow(n, k, &elements) || elements > INT_MAX ||
+        __builtin_mul_overflow(n > k ? n : k, engine->rows, &bytes) || bytes > INT_MAX) {
+        clip_fail(error, "a matrix of %zu by %zu is out of bounds", n, k);
+        return NULL;
+    }
+    struct clip_matrix *matrix = engine->type->matrix_new(engine, n, k, error);
+    if (matrix) {
+        matrix->engine = engine;
+        matrix->n = n;
+        matrix->k = k;
+    }
+    return matrix;
+}
+
+void clip_matrix_free(struct clip_matrix *matrix)
+{
+    if (matrix)
+        matrix->engine->type->matrix_free(matrix);
+}
+
+int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error)
+{
+    return matrix->engine->type->matrix_set(matrix, w, transposed, error);
+}
+
+size_t clip_matrix_outputs(const struct clip_matrix *matrix)
+{
+    return matrix->n;
+}
+
+size_t clip_matrix_inputs(const struct clip_matrix *matrix)
+{
+    return matrix->k;
+}
+
+size_t clip_product_scratch(const struct clip_matrix *matrix)
+{
+    return matrix->scratch;
+}
+
+int clip_product(const struct clip_matrix *matrix, const void *x, float *y, void *scratch,
+                 struct clip_error *error)
+{
+    return matrix->engine->type->product(matrix, x, y, scratch, error);
+}
+
+void clip_gemm(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, const float *a, size_t lda,
+               const float *b, size_t ldb, float beta, float *c, size_t ldc)
+{
+    cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans,
+                transpose_b ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n, (blasint)k, 1, a,
+                (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
+}

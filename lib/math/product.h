@@ -1,0 +1,78 @@
+/* Matrix products with prepared weights: one interface, two engines behind it (OpenBLAS always, oneDNN where
+ * configure found it).
+ *
+ * A product is always of the same number of rows, clip_engine_rows: longer inputs are cut into such pieces
+ * and the last piece is padded. So every row passes through the same instructions whatever stands beside it,
+ * and its result does not depend on the batch. A piece is run by one thread, the caller's; any number of
+ * threads may run products of the same matrix at once. */
+#ifndef CLIP_MATH_PRODUCT_H
+#define CLIP_MATH_PRODUCT_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Of a product's operands; sums are f32 in both. */
+enum clip_precision { CLIP_F32, CLIP_BF16 };
+
+/* Reads "f32", "bf16" or "auto" (f32). */
+int clip_precision_parse(enum clip_precision *precision, const char *text, struct clip_error *error);
+
+struct clip_engine;
+
+/* `name`: "openblas", "onednn", or NULL for $CLIP_ENGINE and, where that is not set, the faster one that this
+ * build and processor have for `precision`. NULL with error if there is none. */
+struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision,
+                                     struct clip_error *error);
+void clip_engine_free(struct clip_engine *engine);
+
+/* For people: "oneDNN 2.6.3, bf16, avx512_core_bf16". Owned by engine. */
+const char *clip_engine_text(const struct clip_engine *engine);
+
+/* For --version: the engines of this build and what they can do on this processor, "oneDNN (f32, bf16),
+ * OpenBLAS (f32)". Returns `out`, which holds `size` bytes. */
+const char *clip_engines(char *out, size_t size);
+
+enum clip_precision clip_engine_precision(const struct clip_engine *engine);
+
+/* Rows of every product: a multiple of 16. */
+size_t clip_engine_rows(const struct clip_engine *engine);
+
+/* Size in bytes of an element of a product's input: 4 (float), or 2 (bf16: the upper half of an f32). */
+size_t clip_engine_element(const struct clip_engine *engine);
+
+/* 1 if a matrix reads the weights where they lie, so that they must stay as long as the matrix; 0 if it packs
+ * its own copy when it is set. */
+int clip_engine_borrows(const struct clip_engine *engine);
+
+/* The weights of a linear layer, [n, k]: n outputs of k inputs. */
+struct clip_matrix;
+
+/* A matrix without weights yet. NULL with error. */
+struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t n, size_t k, struct clip_error *error);
+void clip_matrix_free(struct clip_matrix *matrix);
+
+/* Gives it weights, or new ones: w[n][k], or w[k][n] where `transposed`; see clip_engine_borrows. Not while
+ * products of this matrix run; matrices may be set in several threads at once. */
+int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
+
+size_t clip_matrix_outputs(const struct clip_matrix *matrix);
+size_t clip_matrix_inputs(const struct clip_matrix *matrix);
+
+/* Bytes that clip_product needs of scratch for this matrix, aligned to 64; of its own for each thread. */
+size_t clip_product_scratch(const struct clip_matrix *matrix);
+
+/* y[rows][n] = x[rows][k] · wᵀ with rows = clip_engine_rows, x in the engine's element, y f32; both aligned
+ * to 64 bytes, not overlapping. The matrix must have been set. -1 with error only where the library itself
+ * fails. */
+int clip_product(const struct clip_matrix *matrix, const void *x, float *y, void *scratch,
+                 struct clip_error *error);
+
+/* c[m][n] = op(a) · op(b) + beta c in f32 by OpenBLAS in the caller's thread, for what is not prepared: op(a)
+ * is a[m][k], or a[k][m] where transpose_a; op(b) is b[k][n], or b[n][k] where transpose_b; lda, ldb and ldc
+ * are elements from row to row as they lie. c overlaps nothing. A clip_engine must be open. */
+void clip_gemm(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, const float *a, size_t lda,
+               const float *b, size_t ldb, float beta, float *c, size_t ldc);
+
+#endif
