@@ -1,0 +1,369 @@
+#include <config.h>
+
+#include "base/cli.h"
+#include "base/file.h"
+#include "base/threads.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_OPTIONS 64
+
+/* A process is one program: its name and how much it says are the only state kept here. */
+static const char *program_name = "clip";
+static int quiet, verbose;
+
+static void print_message(const char *format, va_list args)
+{
+    fflush(stdout);
+    fprintf(stderr, "%s: ", program_name);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+}
+
+#define PRINT_MESSAGE(format)                                                                                \
+    do {                                                                                                     \
+        va_list args;                                                                                        \
+        va_start(args, format);                                                                              \
+        print_message(format, args);                                                                         \
+        va_end(args);                                                                                        \
+    } while (0)
+
+void clip_message(const char *format, ...)
+{
+    PRINT_MESSAGE(format);
+}
+
+void clip_note(const char *format, ...)
+{
+    if (!quiet)
+        PRINT_MESSAGE(format);
+}
+
+void clip_verbose(const char *format, ...)
+{
+    if (verbose)
+        PRINT_MESSAGE(format);
+}
+
+void clip_die(const char *format, ...)
+{
+    PRINT_MESSAGE(format);
+    exit(1);
+}
+
+void clip_usage(const char *format, ...)
+{
+    PRINT_MESSAGE(format);
+    fprintf(stderr, "Try '%s --help'.\n", program_name);
+    exit(2);
+}
+
+void clip_refuse_terminal(void)
+{
+    if (isatty(STDOUT_FILENO))
+        clip_usage("standard output is a terminal; redirect it, or look at it with: | clip-dump");
+}
+
+int clip_finish(int status)
+{
+    int bad = ferror(stdout);
+    errno = 0;
+    if (fclose(stdout) != 0 || bad) {
+        clip_message("standard output: %s", errno ? strerror(errno) : "write error");
+        return 1;
+    }
+    return status;
+}
+
+/* A closed descriptor 0, 1 or 2 would be taken by the first file opened: fill it so that using it fails. */
+static void fill_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            if (open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+                exit(1);
+}
+
+/* --- options --- */
+
+/* The program's own options, then the shared ones it takes, then those that all take. */
+struct table {
+    struct clip_option options[MAX_OPTIONS];
+    int count;
+};
+
+enum always { ASKED_HELP, ASKED_VERSION };
+static int asked_for[2];
+
+static void add(struct table *table, struct clip_option option)
+{
+    if (table->count < MAX_OPTIONS)
+        table->options[table->count++] = option;
+}
+
+static void gather_options(struct table *table, const struct clip_program *program,
+                           struct clip_shared *shared, int *no_progress)
+{
+    for (const struct clip_option *o = program->options; o && o->name; o++)
+        add(table, *o);
+    if (program->shared & CLIP_TAKES_MODEL) {
+        add(table, (struct clip_option){"model", 'm', CLIP_TEXT, &shared->model, "MODEL",
+                                        "weights file, model folder, or a name in $CLIP_MODEL_PATH", 0, 0});
+        add(table, (struct clip_option){"arch", 0, CLIP_TEXT, &shared->arch, "NAME|JSON",
+                                        "architecture of a lone weights file", 0, 0});
+    }
+    if (program->shared & CLIP_TAKES_BATCH)
+        add(table,
+            (struct clip_option){"batch", 'b', CLIP_COUNT, &shared->batch, "N",
+                                 "records computed together at most; results do not depend on it", 1, 65536});
+    if (program->shared & CLIP_TAKES_THREADS)
+        add(table, (struct clip_option){"threads", 'j', CLIP_COUNT, &shared->threads, "N",
+                                        "threads; results do not depend on it [all processors]", 1, 1024});
+    if (program->shared & CLIP_TAKES_SKIP)
+        add(table, (struct clip_option){"skip-bad", 0, CLIP_FLAG, &shared->skip_bad, NULL,
+                                        "drop bad records, naming each on stderr", 0, 0});
+    if (program->shared & CLIP_TAKES_STREAM) {
+        add(table, (struct clip_option){"max-record", 0, CLIP_BYTES, &shared->max_record, "SIZE",
+                                        "refuse records of more bytes [80M]", 1, 0});
+        add(table, (struct clip_option){"progress", 0, CLIP_FLAG, &shared->progress, NULL,
+                                        "show progress on stderr [if it is a terminal]", 0, 0});
+        add(table, (struct clip_option){"no-progress", 0, CLIP_FLAG, no_progress, NULL, "do not", 0, 0});
+    }
+    add(table,
+        (struct clip_option){"quiet", 'q', CLIP_FLAG, &shared->quiet, NULL, "only errors on stderr", 0, 0});
+    add(table,
+        (struct clip_option){"verbose", 'v', CLIP_FLAG, &shared->verbose, NULL, "say more on stderr", 0, 0});
+    add(table,
+        (struct clip_option){"help", 'h', CLIP_FLAG, &asked_for[ASKED_HELP], NULL, "print this help", 0, 0});
+    add(table, (struct clip_option){"version", 'V', CLIP_FLAG, &asked_for[ASKED_VERSION], NULL,
+                                    "print the version, its libraries and engines", 0, 0});
+}
+
+static int print_help(const struct clip_program *program, const struct table *table)
+{
+    printf("Usage: %s [OPTION]... %s\n%s\n\nOptions:\n", program->name, program->operands, program->purpose);
+    for (int i = 0; i < table->count; i++) {
+        const struct clip_option *o = &table->options[i];
+        char left[80], letter[5] = "    ";
+        if (o->letter)
+            snprintf(letter, sizeof letter, "-%c, ", o->letter);
+        snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->argument ? " " : "",
+                 o->argument ? o->argument : "");
+        if (strlen(left) <= 28)
+            printf("  %-28s  %s\n", left, o->help);
+        else
+            printf("  %s\n  %-28s  %s\n", left, "", o->help);
+    }
+    printf("\nSee also: man %s, man clip-tools\n", program->name);
+    return clip_finish(0);
+}
+
+static int print_version(const struct clip_program *program)
+{
+    printf("%s (%s) %s\nlibraries: %s\n", program->name, PACKAGE_NAME, PACKAGE_VERSION, CLIP_LIBRARIES);
+    if (program->engines)
+        printf("engines: %s\n", program->engines());
+    return clip_finish(0);
+}
+
+static int parse_count(const char *text, long *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtol(text, &end, 10);
+    return errno || end == text || *end || isspace((unsigned char)text[0]) ? -1 : 0;
+}
+
+static int parse_bytes(const char *text, size_t *value)
+{
+    static const char units[] = "kMGT";
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (errno || end == text || !isdigit((unsigned char)text[0]))
+        return -1;
+    size_t shift = 0;
+    if (*end) {
+        const char *unit = strchr(units, *end == 'K' ? 'k' : *end);
+        if (!unit || (end[1] && strcmp(end + 1, "iB") != 0 && strcmp(end + 1, "B") != 0))
+            return -1;
+        shift = 10 * (size_t)(unit - units + 1);
+    }
+    if (number > (SIZE_MAX >> shift))
+        return -1;
+    *value = (size_t)number << shift;
+    return 0;
+}
+
+static int parse_number(const char *text, double *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtod(text, &end);
+    return errno || end == text || *end || isspace((unsigned char)text[0]) || !isfinite(*value) ? -1 : 0;
+}
+
+static int parse_choice(const char *text, const char *words, int *value)
+{
+    size_t size = strlen(text);
+    for (int i = 0;; i++) {
+        const char *bar = strchrnul(words, '|');
+        if ((size_t)(bar - words) == size && memcmp(words, text, size) == 0) {
+            *value = i;
+            return 0;
+        }
+        if (!*bar)
+            return -1;
+        words = bar + 1;
+    }
+}
+
+static void check_range(const struct clip_option *o, double value, const char *text)
+{
+    int bounded = o->least != 0 || o->most != 0;
+    if ((bounded && (value < o->least || (o->most > o->least && value > o->most))) ||
+        (!bounded && o->kind == CLIP_COUNT && value < 0))
+        clip_usage("--%s: '%s' is out of range", o->name, text);
+}
+
+static void set_option(const struct clip_option *o, const char *text)
+{
+    struct clip_error error;
+    int status = 0;
+    switch (o->kind) {
+    case CLIP_FLAG:
+        *(int *)o->value = 1;
+        break;
+    case CLIP_COUNT: {
+        long value;
+        if ((status = parse_count(text, &value)) == 0)
+            check_range(o, (double)value, text), *(long *)o->value = value;
+        break;
+    }
+    case CLIP_BYTES: {
+        size_t value;
+        if ((status = parse_bytes(text, &value)) == 0)
+            check_range(o, (double)value, text), *(size_t *)o->value = value;
+        break;
+    }
+    case CLIP_NUMBER: {
+        double value;
+        if ((status = parse_number(text, &value)) == 0)
+            check_range(o, value, text), *(double *)o->value = value;
+        break;
+    }
+    case CLIP_TEXT:
+        *(const char **)o->value = text;
+        break;
+    case CLIP_CHOICE:
+        status = parse_choice(text, o->argument, (int *)o->value);
+        break;
+    case CLIP_CALLBACK: {
+        int (*call)(const char *, struct clip_error *);
+        memcpy(&call, &o->value, sizeof call);
+        if (call(text, &error) != 0)
+            clip_usage("--%s: %s", o->name, error.text);
+        break;
+    }
+    }
+    if (status != 0)
+        clip_usage("--%s: '%s' is not %s%s", o->name, text,
+                   o->kind == CLIP_CHOICE  ? "one of "
+                   : o->kind == CLIP_BYTES ? "a size"
+                                           : "a number",
+                   o->kind == CLIP_CHOICE ? o->argument : "");
+}
+
+static int parse_options(const struct table *table, int argc, char **argv)
+{
+    struct option longs[MAX_OPTIONS + 1] = {0};
+    char shorts[2 * MAX_OPTIONS + 2] = ":", *s = shorts + 1;
+    for (int i = 0; i < table->count; i++) {
+        const struct clip_option *o = &table->options[i];
+        longs[i] = (struct option){o->name, o->argument ? required_argument : no_argument, NULL, 256 + i};
+        if (o->letter) {
+            *s++ = o->letter;
+            if (o->argument)
+                *s++ = ':';
+        }
+    }
+    int c;
+    opterr = 0;
+    while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+        const char *word = argv[optind - 1];
+        if (c == ':')
+            clip_usage("option '%s' needs an argument", word);
+        if (c == '?' && optopt > 0 && optopt < 256)
+            clip_usage("unknown option '-%c'", optopt);
+        if (c == '?')
+            clip_usage("%s option '%s'", optopt ? "no argument is taken by" : "unknown", word);
+        int i = c >= 256 ? c - 256 : 0;
+        while (c < 256 && table->options[i].letter != c)
+            i++;
+        set_option(&table->options[i], optarg);
+    }
+    return optind;
+}
+
+int clip_start(const struct clip_program *program, struct clip_shared *shared, int argc, char **argv)
+{
+    struct table table = {0};
+    int no_progress = 0;
+    program_name = program->name;
+    fill_standard_descriptors();
+    shared->threads = clip_processors();
+    shared->batch = shared->batch ? shared->batch : 32;
+    shared->progress = -1;
+    gather_options(&table, program, shared, &no_progress);
+    int first = parse_options(&table, argc, argv);
+    if (asked_for[ASKED_HELP])
+        exit(print_help(program, &table));
+    if (asked_for[ASKED_VERSION])
+        exit(print_version(program));
+    quiet = shared->quiet;
+    verbose = shared->verbose;
+    if (no_progress || shared->quiet)
+        shared->progress = 0;
+    if (shared->progress < 0)
+        shared->progress = isatty(STDERR_FILENO);
+    if (verbose && program->engines)
+        clip_verbose("engines: %s", program->engines());
+    return first;
+}
+
+/* --- progress --- */
+
+void clip_progress_start(struct clip_progress *progress, const struct clip_shared *shared,
+                         const char *awaited)
+{
+    *progress = (struct clip_progress){.on = shared->progress, .start = clip_seconds()};
+    if (progress->on)
+        fprintf(stderr, "\r%s: waiting for %s\033[K", program_name, awaited);
+}
+
+void clip_progress_show(struct clip_progress *progress, uint64_t records, uint64_t total, double waited_input,
+                        double waited_output, int last)
+{
+    double now = progress->on ? clip_seconds() : 0, elapsed = now - progress->start;
+    if (!progress->on || (!last && now - progress->shown < 0.5))
+        return;
+    progress->shown = now;
+    double rate = elapsed > 0 ? (double)records / elapsed : 0;
+    fprintf(stderr, "\r%s: %llu", program_name, (unsigned long long)records);
+    if (total)
+        fprintf(stderr, " of %llu", (unsigned long long)total);
+    fprintf(stderr, " records, %.4g/s", rate);
+    if (elapsed > 0)
+        fprintf(stderr, ", waited %.0f %% for input, %.0f %% for output", 100 * waited_input / elapsed,
+                100 * waited_output / elapsed);
+    fprintf(stderr, last ? "\033[K\n" : "\033[K");
+}

@@ -1,0 +1,122 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+int clip_write_all(int fd, const void *data, size_t size, const char *name, struct clip_error *error)
+{
+    const char *p = data;
+    while (size > 0) {
+        ssize_t n = write(fd, p, size);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return clip_fail_errno(error, "%s", name);
+        p += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+double clip_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+int clip_map_file(struct clip_mapping *mapping, const char *path, struct clip_error *error)
+{
+    struct stat status;
+    *mapping = (struct clip_mapping){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return clip_fail_errno(error, "%s", path);
+    if (fstat(fd, &status) != 0) {
+        clip_fail_errno(error, "%s", path);
+    } else if (!S_ISREG(status.st_mode)) {
+        clip_fail(error, "%s: not a regular file", path);
+    } else {
+        void *data = NULL;
+        if (status.st_size > 0)
+            data = mmap(NULL, (size_t)status.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (data != MAP_FAILED) {
+            close(fd);
+            *mapping = (struct clip_mapping){data, (size_t)status.st_size};
+            return 0;
+        }
+        clip_fail_errno(error, "%s", path);
+    }
+    close(fd);
+    return -1;
+}
+
+void clip_unmap_file(struct clip_mapping *mapping)
+{
+    if (mapping->data)
+        munmap((void *)mapping->data, mapping->size);
+    *mapping = (struct clip_mapping){0};
+}
+
+int clip_output_open(struct clip_output *output, const char *path, struct clip_error *error)
+{
+    *output = (struct clip_output){.path = strdup(path)};
+    if (!output->path || asprintf(&output->temporary, "%s.XXXXXX", path) < 0) {
+        output->temporary = NULL;
+        clip_output_abandon(output);
+        return clip_fail_memory(error, "a file name");
+    }
+    int fd = mkostemp(output->temporary, O_CLOEXEC);
+    if (fd < 0) {
+        clip_fail_errno(error, "%s", path);
+        free(output->temporary);
+        output->temporary = NULL;
+        clip_output_abandon(output);
+        return -1;
+    }
+    mode_t mask = umask(0);
+    umask(mask);
+    output->file = fchmod(fd, 0666 & ~mask) == 0 ? fdopen(fd, "w") : NULL;
+    if (!output->file) {
+        clip_fail_errno(error, "%s", path);
+        close(fd);
+        clip_output_abandon(output);
+        return -1;
+    }
+    return 0;
+}
+
+int clip_output_commit(struct clip_output *output, struct clip_error *error)
+{
+    int bad = fflush(output->file) != 0 || ferror(output->file) || fsync(fileno(output->file)) != 0;
+    if (bad)
+        clip_fail_errno(error, "%s", output->path);
+    if (fclose(output->file) != 0 && !bad)
+        bad = clip_fail_errno(error, "%s", output->path);
+    output->file = NULL;
+    if (!bad && rename(output->temporary, output->path) != 0)
+        bad = clip_fail_errno(error, "%s", output->path);
+    if (!bad) {
+        free(output->temporary);
+        output->temporary = NULL;
+    }
+    clip_output_abandon(output);
+    return bad ? -1 : 0;
+}
+
+void clip_output_abandon(struct clip_output *output)
+{
+    if (output->file)
+        fclose(output->file);
+    if (output->temporary)
+        unlink(output->temporary);
+    free(output->temporary);
+    free(output->path);
+    *output = (struct clip_output){0};
+}

@@ -1,0 +1,34 @@
+/* Small things about files and time that libc leaves open. */
+#ifndef CLIP_BASE_FILE_H
+#define CLIP_BASE_FILE_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+/* Writes all of data[size] to fd, going on after signals and short writes. */
+int clip_write_all(int fd, const void *data, size_t size, const char *name, struct clip_error *error);
+
+/* Seconds of the monotonic clock. */
+double clip_seconds(void);
+
+/* A file mapped for reading. An empty file has data NULL and size 0. */
+struct clip_mapping {
+    const unsigned char *data;
+    size_t size;
+};
+int clip_map_file(struct clip_mapping *mapping, const char *path, struct clip_error *error);
+void clip_unmap_file(struct clip_mapping *mapping);
+
+/* A file that appears under its name only when it is whole: written beside it under a temporary name. */
+struct clip_output {
+    FILE *file;
+    char *path, *temporary;
+};
+int clip_output_open(struct clip_output *output, const char *path, struct clip_error *error);
+/* fflush, fsync, close, rename; on error the temporary file is removed. */
+int clip_output_commit(struct clip_output *output, struct clip_error *error);
+void clip_output_abandon(struct clip_output *output);
+
+#endif

@@ -1,0 +1,132 @@
+#include "stream/filter.h"
+#include "base/file.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+struct run {
+    const struct clip_filter *filter;
+    const struct clip_shared *shared;
+    struct clip_reader *in;
+    struct clip_writer *out;
+    struct clip_record **batch;
+    size_t n;
+    struct clip_record *control; /* came behind the batch */
+    uint64_t skipped;
+    struct clip_progress progress;
+};
+
+/* Takes records as they come: waits for the first, then takes on only what is there. Returns
+ * clip_reader_next's last answer; a control object ends the batch. */
+static int gather(struct run *run, struct clip_error *error)
+{
+    int got = 1;
+    while (run->n < run->filter->batch && !run->control) {
+        struct clip_record *record;
+        if (run->n > 0 && !clip_reader_ready(run->in))
+            break;
+        if ((got = clip_reader_next(run->in, &record, error)) <= 0)
+            break;
+        if (clip_record_find(record, "__key__"))
+            run->batch[run->n++] = record;
+        else
+            run->control = record;
+    }
+    return got;
+}
+
+/* Writes the batch in order. A bad record ends it, or is left out. */
+static int write_batch(struct run *run, struct clip_error *error)
+{
+    char name[400];
+    for (size_t i = 0; i < run->n; i++) {
+        struct clip_record *record = run->batch[i];
+        if (record->bad) {
+            clip_record_name(record, name, sizeof name);
+            if (!run->shared->skip_bad)
+                return clip_fail(error, "%s: %s", name, record->error.text);
+            clip_message("%s: %s (skipped)", name, record->error.text);
+            run->skipped++;
+        } else if (!run->filter->no_output && clip_writer_record(run->out, record, error) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int do_batch(struct run *run, struct clip_error *error)
+{
+    const struct clip_filter *filter = run->filter;
+    int status = 0;
+    if (run->n > 0)
+        status = filter->process(filter->context, run->batch, run->n, error);
+    if (status == 0)
+        status = write_batch(run, error);
+    for (size_t i = 0; i < run->n; i++)
+        clip_record_free(run->batch[i]);
+    run->n = 0;
+    if (run->control && status == 0 && !filter->no_output)
+        status = clip_writer_record(run->out, run->control, error);
+    if (run->control && status == 0 && filter->control)
+        status = filter->control(filter->context, run->control, error);
+    clip_record_free(run->control);
+    run->control = NULL;
+    return status;
+}
+
+static void show_progress(struct run *run, int last)
+{
+    clip_progress_show(&run->progress, clip_reader_count(run->in), 0, clip_reader_waited(run->in),
+                       clip_writer_waited(run->out), last);
+}
+
+static int run_all(struct run *run, struct clip_error *error)
+{
+    int got;
+    do {
+        struct clip_error input_error;
+        got = gather(run, &input_error);
+        if (do_batch(run, error) != 0)
+            return -1;
+        show_progress(run, 0);
+        if (got < 0) { /* what came before the cut goes out, without an end */
+            *error = input_error;
+            return -1;
+        }
+    } while (got > 0);
+    if (run->filter->finish && run->filter->finish(run->filter->context, run->out, error) != 0)
+        return -1;
+    return clip_writer_end(run->out, error);
+}
+
+int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *shared, char *const *operands,
+                    size_t n)
+{
+    struct clip_error error, flush_error;
+    struct run run = {.filter = filter, .shared = shared};
+    int status = -1;
+    clip_refuse_terminal();
+    run.batch = calloc(filter->batch, sizeof(struct clip_record *));
+    if (!run.batch)
+        clip_fail_memory(&error, "a batch");
+    run.in = run.batch ? clip_reader_new(operands, n, shared->max_record, &error) : NULL;
+    run.out = run.in ? clip_writer_new(STDOUT_FILENO, "standard output", &error) : NULL;
+    if (run.out) {
+        clip_reader_tie(run.in, run.out);
+        clip_progress_start(&run.progress, shared, clip_reader_source(run.in));
+        status = run_all(&run, &error);
+        if (status != 0)
+            clip_writer_flush(run.out, &flush_error); /* the run has failed already; `error` says how */
+        show_progress(&run, 1);
+        if (run.skipped)
+            clip_message("%llu bad records skipped", (unsigned long long)run.skipped);
+    }
+    if (status == 0 && close(STDOUT_FILENO) != 0)
+        status = clip_fail_errno(&error, "standard output");
+    if (status != 0)
+        clip_message("%s", error.text);
+    clip_reader_free(run.in);
+    clip_writer_free(run.out);
+    free(run.batch);
+    return status != 0;
+}

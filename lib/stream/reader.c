@@ -1,0 +1,335 @@
+#include "stream/reader.h"
+#include "base/file.h"
+#include "stream/msgpack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READ_SIZE ((size_t)65536)
+
+enum progress { FAILED = -1, ENDED, PENDING, WOULD_WAIT };
+
+struct clip_reader {
+    char *const *paths;
+    size_t paths_count, next_path;
+    int fd; /* -1 between inputs */
+    int owned;
+    const char *source;
+    size_t max_record;
+    struct clip_writer *tied;
+
+    uint8_t *buffer; /* buffer[begin..end) is read and not yet given out */
+    size_t begin, end, room;
+    struct clip_skim skim; /* how far the object at `begin` is understood */
+    int whole;             /* it is all there, skim.at bytes */
+    int eof;               /* the input has no more bytes */
+    int failed;            /* the bytes at `begin` are no object, or cannot be read: see `error` */
+    struct clip_error error;
+
+    struct clip_record *pending; /* read ahead by clip_reader_ready */
+    enum progress progress;
+    int known; /* `progress` is final: FAILED (as `outcome` says) or ENDED */
+    struct clip_error outcome;
+
+    int ended;             /* the last object was an end object */
+    uint64_t stream_count; /* records since the last end object */
+    uint64_t count;
+    double waited;
+};
+
+static char *const standard_input[] = {"-"};
+
+struct clip_reader *clip_reader_new(char *const *paths, size_t n, size_t max_record, struct clip_error *error)
+{
+    struct clip_reader *reader = calloc(1, sizeof *reader);
+    if (!reader) {
+        clip_fail_memory(error, "a reader");
+        return NULL;
+    }
+    reader->paths = n ? paths : standard_input;
+    reader->paths_count = n ? n : 1;
+    reader->max_record = max_record ? max_record : CLIP_MAX_RECORD;
+    reader->fd = -1;
+    reader->source = "standard input";
+    return reader;
+}
+
+struct clip_reader *clip_reader_fd(int fd, const char *name, size_t max_record, struct clip_error *error)
+{
+    struct clip_reader *reader = clip_reader_new(NULL, 0, max_record, error);
+    if (reader) {
+        reader->next_path = reader->paths_count = 0;
+        reader->fd = fd;
+        reader->source = name;
+    }
+    return reader;
+}
+
+void clip_reader_free(struct clip_reader *reader)
+{
+    if (!reader)
+        return;
+    if (reader->owned)
+        close(reader->fd);
+    clip_record_free(reader->pending);
+    free(reader->buffer);
+    free(reader);
+}
+
+void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer)
+{
+    reader->tied = writer;
+}
+
+static int mark_nothing(void *context, size_t offset)
+{
+    (void)context;
+    (void)offset;
+    return 0;
+}
+
+/* Looks how far the object at `begin` reaches; sets whole, or failed. */
+static void understand(struct clip_reader *reader)
+{
+    struct clip_head head;
+    const uint8_t *p = reader->buffer + reader->begin;
+    size_t available = reader->end - reader->begin;
+    if (reader->skim.at == 0 && clip_head_read(&head, p, available) == 1 && head.kind == CLIP_MAP &&
+        head.length > CLIP_MAX_FIELDS) {
+        clip_fail(&reader->error, "a map that claims %llu entries (at most %d)",
+                  (unsigned long long)head.length, CLIP_MAX_FIELDS);
+        reader->failed = 1;
+        return;
+    }
+    int state =
+        clip_skim_run(&reader->skim, p, available, reader->max_record, mark_nothing, NULL, &reader->error);
+    reader->whole = state == 1;
+    reader->failed = state < 0;
+}
+
+static int make_room(struct clip_reader *reader)
+{
+    if (reader->begin > 0) {
+        memmove(reader->buffer, reader->buffer + reader->begin, reader->end - reader->begin);
+        reader->end -= reader->begin;
+        reader->begin = 0;
+    }
+    if (reader->room - reader->end >= READ_SIZE)
+        return 0;
+    size_t room = reader->room ? reader->room + reader->room / 2 + READ_SIZE : 4 * READ_SIZE;
+    uint8_t *buffer = realloc(reader->buffer, room);
+    if (!buffer) {
+        reader->failed = 1;
+        return clip_fail_memory(&reader->error, "a record");
+    }
+    reader->buffer = buffer;
+    reader->room = room;
+    return 0;
+}
+
+/* Reads what the input has, waiting if it has nothing yet. */
+static void fill(struct clip_reader *reader)
+{
+    if (make_room(reader) != 0)
+        return;
+    double start = clip_seconds();
+    ssize_t n;
+    do
+        n = read(reader->fd, reader->buffer + reader->end, reader->room - reader->end);
+    while (n < 0 && errno == EINTR);
+    reader->waited += clip_seconds() - start;
+    if (n < 0) {
+        clip_fail(&reader->error, "%s", strerror(errno));
+        reader->failed = 1;
+        return;
+    }
+    reader->end += (size_t)n;
+    reader->eof = n == 0;
+    if (n > 0)
+        understand(reader);
+}
+
+static int input_waits(const struct clip_reader *reader)
+{
+    struct pollfd poll_fd = {.fd = reader->fd, .events = POLLIN};
+    return poll(&poll_fd, 1, 0) == 0;
+}
+
+/* Opens the next input. Returns 1; 0 when there is none; -1 with error. */
+static int open_next(struct clip_reader *reader, struct clip_error *error)
+{
+    if (reader->next_path == reader->paths_count)
+        return 0;
+    const char *path = reader->paths[reader->next_path++];
+    int standard = strcmp(path, "-") == 0;
+    reader->source = standard ? "standard input" : path;
+    int fd = standard ? 0 : open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return clip_fail_errno(error, "%s", path);
+    reader->fd = fd;
+    reader->owned = !standard;
+    reader->eof = reader->ended = 0;
+    return 1;
+}
+
+static int close_input(struct clip_reader *reader, struct clip_error *error)
+{
+    if (reader->begin < reader->end)
+        return clip_fail(error, "%s: cut short inside an object, after %llu records", reader->source,
+                         (unsigned long long)reader->count);
+    if (!reader->ended)
+        return clip_fail(error, "%s: %s", reader->source,
+                         reader->count ? "cut short: no end object" : "empty: no end object");
+    if (reader->owned)
+        close(reader->fd);
+    reader->fd = -1;
+    reader->owned = 0;
+    return 0;
+}
+
+/* Takes the whole object at `begin` out of the buffer; big ones take the buffer with them. */
+static uint8_t *take_object(struct clip_reader *reader, size_t size)
+{
+    size_t rest = reader->end - reader->begin - size;
+    uint8_t *bytes;
+    if (reader->begin == 0 && size > READ_SIZE && rest <= READ_SIZE) {
+        uint8_t *buffer = malloc(4 * READ_SIZE);
+        if (!buffer)
+            return NULL;
+        memcpy(buffer, reader->buffer + size, rest);
+        bytes = reader->buffer;
+        reader->buffer = buffer;
+        reader->room = 4 * READ_SIZE;
+        reader->end = rest;
+    } else {
+        bytes = malloc(size);
+        if (!bytes)
+            return NULL;
+        memcpy(bytes, reader->buffer + reader->begin, size);
+        reader->begin += size;
+    }
+    reader->skim = (struct clip_skim){0};
+    reader->whole = 0;
+    if (reader->begin < reader->end)
+        understand(reader);
+    return bytes;
+}
+
+/* An end object is {"__end__": N} and nothing else. Returns 1, 0 where `record` is something else, -1 with
+ * error. */
+static int check_end(struct clip_reader *reader, const struct clip_record *record, struct clip_error *error)
+{
+    const struct clip_field *end = clip_record_find(record, "__end__");
+    int64_t claimed;
+    if (!end)
+        return 0;
+    if (record->count != 1 || clip_field_integer(end, &claimed) != 0)
+        return clip_fail(error, "%s: malformed end object", reader->source);
+    if (claimed < 0 || (uint64_t)claimed != reader->stream_count)
+        return clip_fail(error, "%s: the end object counts %lld records, but %llu came", reader->source,
+                         (long long)claimed, (unsigned long long)reader->stream_count);
+    reader->stream_count = 0;
+    return 1;
+}
+
+/* Makes a record of the whole object at `begin`: sets `pending`, or nothing where it was an end object. */
+static int take_record(struct clip_reader *reader, struct clip_error *error)
+{
+    size_t size = reader->skim.at;
+    struct clip_record *record = clip_record_new();
+    uint8_t *bytes = record ? take_object(reader, size) : NULL;
+    if (!bytes) {
+        clip_record_free(record);
+        return clip_fail_memory(error, "a record");
+    }
+    int status = clip_record_set(record, bytes, size, error);
+    if (status != 0)
+        clip_fail_prefix(error, "%s: after %llu records", reader->source, (unsigned long long)reader->count);
+    else
+        status = check_end(reader, record, error);
+    reader->ended = status == 1;
+    if (status != 0) {
+        clip_record_free(record);
+        return status < 0 ? -1 : 0;
+    }
+    record->source = reader->source;
+    if (clip_record_find(record, "__key__")) {
+        reader->stream_count++;
+        reader->count++;
+    }
+    reader->pending = record;
+    return 0;
+}
+
+/* Goes on until a record is pending or every input ended; stops before it has to wait, unless `wait`. */
+static enum progress advance(struct clip_reader *reader, int wait, struct clip_error *error)
+{
+    while (!reader->pending) {
+        if (reader->fd < 0) {
+            int opened = open_next(reader, error);
+            if (opened <= 0)
+                return (enum progress)opened;
+        }
+        if (reader->failed) {
+            clip_fail(error, "%s: %s", reader->source, reader->error.text);
+            return FAILED;
+        }
+        if (reader->whole) {
+            if (take_record(reader, error) != 0)
+                return FAILED;
+        } else if (reader->eof) {
+            if (close_input(reader, error) != 0)
+                return FAILED;
+        } else {
+            if (input_waits(reader)) {
+                if (!wait)
+                    return WOULD_WAIT;
+                if (reader->tied && clip_writer_flush(reader->tied, error) != 0)
+                    return FAILED;
+            }
+            fill(reader);
+        }
+    }
+    return PENDING;
+}
+
+int clip_reader_next(struct clip_reader *reader, struct clip_record **record, struct clip_error *error)
+{
+    if (!reader->known) {
+        reader->progress = advance(reader, 1, &reader->outcome);
+        reader->known = reader->progress != PENDING;
+    }
+    if (reader->progress == FAILED)
+        *error = reader->outcome;
+    *record = reader->pending;
+    reader->pending = NULL;
+    return (int)reader->progress;
+}
+
+int clip_reader_ready(struct clip_reader *reader)
+{
+    if (!reader->known) {
+        reader->progress = advance(reader, 0, &reader->outcome);
+        reader->known = reader->progress == FAILED || reader->progress == ENDED; /* those two are final */
+    }
+    return reader->progress != WOULD_WAIT;
+}
+
+const char *clip_reader_source(const struct clip_reader *reader)
+{
+    return reader->source;
+}
+
+uint64_t clip_reader_count(const struct clip_reader *reader)
+{
+    return reader->count;
+}
+
+double clip_reader_waited(const struct clip_reader *reader)
+{
+    return reader->waited;
+}

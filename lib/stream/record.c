@@ -1,0 +1,451 @@
+#include "stream/record.h"
+#include "stream/msgpack.h"
+
+#include <msgpack.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct clip_record *clip_record_new(void)
+{
+    return calloc(1, sizeof(struct clip_record));
+}
+
+static void clear(struct clip_record *record)
+{
+    for (size_t i = 0; i < record->count; i++)
+        free(record->fields[i].owned);
+    free(record->bytes);
+    record->bytes = NULL;
+    record->count = 0;
+    record->bad = 0;
+}
+
+void clip_record_free(struct clip_record *record)
+{
+    if (!record)
+        return;
+    clear(record);
+    free(record->fields);
+    free(record);
+}
+
+static struct clip_field *find(const struct clip_record *record, const char *name, size_t size)
+{
+    for (size_t i = 0; i < record->count; i++)
+        if (record->fields[i].name_size == size && memcmp(record->fields[i].name, name, size) == 0)
+            return &record->fields[i];
+    return NULL;
+}
+
+const struct clip_field *clip_record_find(const struct clip_record *record, const char *name)
+{
+    return find(record, name, strlen(name));
+}
+
+static struct clip_field *append(struct clip_record *record, struct clip_error *error)
+{
+    if (record->count == CLIP_MAX_FIELDS) {
+        clip_fail(error, "a record of more than %d fields", CLIP_MAX_FIELDS);
+        return NULL;
+    }
+    if (record->count == record->room) {
+        size_t room = record->room ? 2 * record->room : 16;
+        struct clip_field *fields = reallocarray(record->fields, room, sizeof *fields);
+        if (!fields) {
+            clip_fail_memory(error, "a record");
+            return NULL;
+        }
+        record->fields = fields;
+        record->room = room;
+    }
+    struct clip_field *field = &record->fields[record->count++];
+    *field = (struct clip_field){0};
+    return field;
+}
+
+struct field_marks {
+    struct clip_record *record;
+    size_t seen; /* objects directly in the map so far */
+    struct clip_error *error;
+};
+
+/* Each object of the map begins where the one before it ends: names at even places, values at odd ones. */
+static int mark_field(void *context, size_t offset)
+{
+    struct field_marks *marks = context;
+    struct clip_record *record = marks->record;
+    const uint8_t *here = record->bytes + offset;
+    if (marks->seen % 2 == 1) {
+        record->fields[record->count - 1].value = here;
+    } else {
+        if (marks->seen > 0) {
+            struct clip_field *last = &record->fields[record->count - 1];
+            last->size = (size_t)(here - last->value);
+        }
+        struct clip_field *field = append(record, marks->error);
+        if (!field)
+            return -1;
+        field->name = (const char *)here;
+    }
+    marks->seen++;
+    return 0;
+}
+
+static int read_names(struct clip_record *record, struct clip_error *error)
+{
+    for (size_t i = 0; i < record->count; i++) {
+        struct clip_field *field = &record->fields[i];
+        struct clip_head head;
+        clip_head_read(&head, (const uint8_t *)field->name,
+                       (size_t)(field->value - (const uint8_t *)field->name));
+        if (head.kind != CLIP_STR)
+            return clip_fail(error, "a map with a key that is no string");
+        const char *name = field->name + head.head;
+        char shown[80];
+        if (find(record, name, head.length) != NULL)
+            return clip_fail(error, "field '%s' comes twice",
+                             clip_printable(shown, sizeof shown, name, head.length));
+        field->name = name;
+        field->name_size = head.length;
+    }
+    const struct clip_field *key = clip_record_find(record, "__key__");
+    const char *data;
+    size_t size;
+    if (key && clip_field_string(key, &data, &size) != 0)
+        return clip_fail(error, "a __key__ that is no string");
+    return 0;
+}
+
+int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, struct clip_error *error)
+{
+    clear(record);
+    record->bytes = bytes;
+    struct clip_head head;
+    struct clip_skim skim = {0};
+    struct field_marks marks = {record, 0, error};
+    if (clip_head_read(&head, bytes, size) != 1 || head.kind != CLIP_MAP) {
+        clip_fail(error, "an object that is no map");
+        goto bad;
+    }
+    if (head.length > CLIP_MAX_FIELDS) {
+        clip_fail(error, "a map of %llu entries (at most %d)", (unsigned long long)head.length,
+                  CLIP_MAX_FIELDS);
+        goto bad;
+    }
+    int whole = clip_skim_run(&skim, bytes, size, size, mark_field, &marks, error);
+    if (whole == 0)
+        clip_fail(error, "a map that is cut short");
+    if (whole != 1)
+        goto bad;
+    if (marks.seen % 2 == 1) /* the mark at the map's end opened one field too many */
+        record->count--;
+    if (read_names(record, error) != 0)
+        goto bad;
+    return 0;
+bad:
+    record->count = 0;
+    clear(record);
+    return -1;
+}
+
+const char *clip_record_key(const struct clip_record *record, size_t *size)
+{
+    const struct clip_field *field = clip_record_find(record, "__key__");
+    const char *key;
+    if (!field || clip_field_string(field, &key, size) != 0)
+        return NULL;
+    return key;
+}
+
+const char *clip_record_name(const struct clip_record *record, char *out, size_t size)
+{
+    const char *text, *key;
+    size_t length;
+    char source[160], name[160];
+    const struct clip_field *url = clip_record_find(record, "__url__");
+    if (url && clip_field_string(url, &text, &length) == 0)
+        clip_printable(source, sizeof source, text, length);
+    else
+        snprintf(source, sizeof source, "%s", record->source ? record->source : "-");
+    key = clip_record_key(record, &length);
+    if (key)
+        snprintf(out, size, "%s: sample %s", source, clip_printable(name, sizeof name, key, length));
+    else
+        snprintf(out, size, "%s: control object", source);
+    return out;
+}
+
+int clip_record_fail(struct clip_record *record, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(record->error.text, sizeof record->error.text, format, args);
+    va_end(args);
+    record->bad = 1;
+    return -1;
+}
+
+/* --- what fields hold --- */
+
+static struct clip_head value_head(const struct clip_field *field)
+{
+    struct clip_head head;
+    clip_head_read(&head, field->value, field->size);
+    return head;
+}
+
+int clip_field_bytes(const struct clip_field *field, const char **data, size_t *size)
+{
+    struct clip_head head = value_head(field);
+    if (head.kind != CLIP_STR && head.kind != CLIP_BIN)
+        return -1;
+    *data = (const char *)field->value + head.head;
+    *size = head.length;
+    return 0;
+}
+
+int clip_field_string(const struct clip_field *field, const char **data, size_t *size)
+{
+    return value_head(field).kind == CLIP_STR ? clip_field_bytes(field, data, size) : -1;
+}
+
+int clip_field_integer(const struct clip_field *field, int64_t *value)
+{
+    struct clip_head head = value_head(field);
+    *value = head.integer;
+    return head.kind == CLIP_INTEGER ? 0 : -1;
+}
+
+int clip_field_real(const struct clip_field *field, double *value)
+{
+    struct clip_head head = value_head(field);
+    if (head.kind == CLIP_REAL)
+        *value = head.real;
+    else if (head.kind == CLIP_INTEGER)
+        *value = (double)head.integer;
+    else if (head.kind == CLIP_NATURAL)
+        *value = (double)(uint64_t)head.integer;
+    else
+        return -1;
+    return 0;
+}
+
+int clip_field_boolean(const struct clip_field *field, int *value)
+{
+    struct clip_head head = value_head(field);
+    *value = head.integer != 0;
+    return head.kind == CLIP_BOOLEAN ? 0 : -1;
+}
+
+/* A tensor's map begins with these bytes: five entries, the first {"nd": true}, keys of bin. */
+static const uint8_t tensor_head[] = {0x85, 0xc4, 2, 'n', 'd', 0xc3};
+
+int clip_field_is_tensor(const struct clip_field *field)
+{
+    return field->size > sizeof tensor_head && memcmp(field->value, tensor_head, sizeof tensor_head) == 0;
+}
+
+/* Steps over the key `name` and gives the head of what follows it; NULL where something else stands there. */
+static const uint8_t *entry(const uint8_t *p, const uint8_t *end, const char *name, struct clip_head *head)
+{
+    if (!p || clip_head_read(head, p, (size_t)(end - p)) != 1 || head->kind != CLIP_BIN)
+        return NULL;
+    p += head->head;
+    if (head->length != strlen(name) || memcmp(p, name, head->length) != 0)
+        return NULL;
+    p += head->length;
+    return clip_head_read(head, p, (size_t)(end - p)) == 1 ? p + head->head : NULL;
+}
+
+static const uint8_t *read_shape(const uint8_t *p, const uint8_t *end, uint64_t ndim,
+                                 struct clip_tensor *tensor, size_t *bytes)
+{
+    *bytes = clip_dtype_size(tensor->dtype);
+    for (uint64_t i = 0; i < ndim; i++) {
+        struct clip_head head;
+        if (clip_head_read(&head, p, (size_t)(end - p)) != 1 || head.kind != CLIP_INTEGER || head.integer < 0)
+            return NULL;
+        tensor->shape[i] = (size_t)head.integer;
+        p += head.head;
+    }
+    /* A zero makes the product zero whatever the others claim, so the others are checked without it. */
+    size_t product = *bytes;
+    for (uint64_t i = 0; i < ndim; i++) {
+        if (tensor->shape[i] == 0)
+            *bytes = 0;
+        else if (__builtin_mul_overflow(product, tensor->shape[i], &product))
+            return NULL;
+    }
+    if (*bytes)
+        *bytes = product;
+    return p;
+}
+
+int clip_field_tensor(const struct clip_field *field, struct clip_tensor *tensor, struct clip_error *error)
+{
+    const uint8_t *p = field->value, *end = p + field->size;
+    struct clip_head head;
+    size_t bytes;
+    char shown[80];
+    if (!clip_field_is_tensor(field))
+        return clip_fail(error, "field '%s' is no tensor",
+                         clip_printable(shown, sizeof shown, field->name, field->name_size));
+    p = entry(p + sizeof tensor_head, end, "type", &head);
+    if (!p || head.kind != CLIP_STR)
+        goto malformed;
+    if (clip_dtype_parse((const char *)p, head.length, &tensor->dtype) != 0)
+        return clip_fail(error, "a tensor of type '%s', which is not read",
+                         clip_printable(shown, sizeof shown, (const char *)p, head.length));
+    p = entry(p + head.length, end, "kind", &head);
+    if (!p || (head.kind != CLIP_BIN && head.kind != CLIP_STR) || head.length != 0)
+        goto malformed;
+    p = entry(p, end, "shape", &head);
+    if (!p || head.kind != CLIP_ARRAY || head.length > CLIP_MAX_DIMENSIONS)
+        goto malformed;
+    tensor->ndim = (int)head.length;
+    p = read_shape(p, end, head.length, tensor, &bytes);
+    p = entry(p, end, "data", &head);
+    if (!p || head.kind != CLIP_BIN || head.length != (size_t)(end - p))
+        goto malformed;
+    if (head.length != bytes) {
+        char text[120];
+        return clip_fail(error, "a tensor %s that holds %zu bytes",
+                         clip_tensor_describe(tensor, text, sizeof text), (size_t)head.length);
+    }
+    tensor->data = p;
+    return 0;
+malformed:
+    return clip_fail(error, "field '%s' is a malformed tensor",
+                     clip_printable(shown, sizeof shown, field->name, field->name_size));
+}
+
+int clip_record_tensor(struct clip_record *record, const char *name, enum clip_dtype dtype,
+                       struct clip_tensor *tensor)
+{
+    const struct clip_field *field = clip_record_find(record, name);
+    struct clip_error error;
+    char text[120];
+    if (!field)
+        return clip_record_fail(record, "no field '%s'", name);
+    if (clip_field_tensor(field, tensor, &error) != 0)
+        return clip_record_fail(record, "%s", error.text);
+    if (tensor->dtype != dtype)
+        return clip_record_fail(record, "field '%s' is %s, not %s", name,
+                                clip_tensor_describe(tensor, text, sizeof text), clip_dtype_name(dtype) + 1);
+    return 0;
+}
+
+/* --- changing --- */
+
+void clip_record_drop(struct clip_record *record, const char *name)
+{
+    struct clip_field *field = find(record, name, strlen(name));
+    if (!field)
+        return;
+    free(field->owned);
+    size_t after = record->count - (size_t)(field - record->fields) - 1;
+    memmove(field, field + 1, after * sizeof *field);
+    record->count--;
+}
+
+/* Takes over the packed value; name and value end up in one allocation. */
+static int put(struct clip_record *record, const char *name, const msgpack_sbuffer *head, const void *body,
+               size_t body_size, struct clip_error *error)
+{
+    size_t name_size = strlen(name), size = head->size + body_size;
+    char *owned = malloc(name_size + size);
+    if (!owned || !head->data) {
+        free(owned);
+        return clip_fail_memory(error, name);
+    }
+    struct clip_field *field = find(record, name, name_size);
+    if (!field)
+        field = append(record, error);
+    if (!field) {
+        free(owned);
+        return -1;
+    }
+    memcpy(owned, name, name_size);
+    memcpy(owned + name_size, head->data, head->size);
+    if (body_size)
+        memcpy(owned + name_size + head->size, body, body_size);
+    free(field->owned);
+    *field = (struct clip_field){owned, name_size, (uint8_t *)owned + name_size, size, owned};
+    return 0;
+}
+
+/* Packs one value with msgpack-c and puts it; BODY is what follows the packed head as it is. */
+#define PUT(PACK, BODY, SIZE)                                                                                \
+    msgpack_sbuffer buffer;                                                                                  \
+    msgpack_packer packer;                                                                                   \
+    msgpack_sbuffer_init(&buffer);                                                                           \
+    msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);                                            \
+    int status =                                                                                             \
+        (PACK) == 0 ? put(record, name, &buffer, BODY, SIZE, error) : clip_fail_memory(error, name);         \
+    msgpack_sbuffer_destroy(&buffer);                                                                        \
+    return status
+
+int clip_record_put_bytes(struct clip_record *record, const char *name, const void *data, size_t size,
+                          struct clip_error *error)
+{
+    PUT(msgpack_pack_bin(&packer, size), data, size);
+}
+
+int clip_record_put_string(struct clip_record *record, const char *name, const char *data, size_t size,
+                           struct clip_error *error)
+{
+    PUT(msgpack_pack_str(&packer, size), data, size);
+}
+
+int clip_record_put_integer(struct clip_record *record, const char *name, int64_t value,
+                            struct clip_error *error)
+{
+    PUT(msgpack_pack_int64(&packer, value), NULL, 0);
+}
+
+int clip_record_put_real(struct clip_record *record, const char *name, double value, struct clip_error *error)
+{
+    PUT(msgpack_pack_double(&packer, value), NULL, 0);
+}
+
+int clip_record_put_boolean(struct clip_record *record, const char *name, int value, struct clip_error *error)
+{
+    PUT(value ? msgpack_pack_true(&packer) : msgpack_pack_false(&packer), NULL, 0);
+}
+
+int clip_record_put_object(struct clip_record *record, const char *name, const uint8_t *value, size_t size,
+                           struct clip_error *error)
+{
+    PUT(msgpack_sbuffer_write(&buffer, (const char *)value, size), NULL, 0);
+}
+
+static int pack_bin_text(msgpack_packer *packer, const char *text)
+{
+    size_t size = strlen(text);
+    return msgpack_pack_bin(packer, size) || (size && msgpack_pack_bin_body(packer, text, size));
+}
+
+static int pack_str_text(msgpack_packer *packer, const char *text)
+{
+    return msgpack_pack_str(packer, strlen(text)) || msgpack_pack_str_body(packer, text, strlen(text));
+}
+
+/* The order and the kinds of msgpack-numpy's encode(). */
+static int pack_tensor_head(msgpack_packer *packer, const struct clip_tensor *tensor)
+{
+    int failed = msgpack_pack_map(packer, 5) || pack_bin_text(packer, "nd") || msgpack_pack_true(packer) ||
+                 pack_bin_text(packer, "type") || pack_str_text(packer, clip_dtype_name(tensor->dtype)) ||
+                 pack_bin_text(packer, "kind") || pack_bin_text(packer, "") ||
+                 pack_bin_text(packer, "shape") || msgpack_pack_array(packer, (size_t)tensor->ndim);
+    for (int i = 0; i < tensor->ndim; i++)
+        failed = failed || msgpack_pack_uint64(packer, tensor->shape[i]);
+    return failed || pack_bin_text(packer, "data") || msgpack_pack_bin(packer, clip_tensor_bytes(tensor));
+}
+
+int clip_record_put_tensor(struct clip_record *record, const char *name, const struct clip_tensor *tensor,
+                           struct clip_error *error)
+{
+    PUT(pack_tensor_head(&packer, tensor), tensor->data, clip_tensor_bytes(tensor));
+}

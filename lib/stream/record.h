@@ -1,0 +1,94 @@
+/* A record of a stream: a msgpack map with string keys, kept as the bytes it came in plus what was put in
+ * since.
+ *
+ * Fields keep their order; those that nobody touches go out as the very bytes they came in. A record whose
+ * map has no
+ * `__key__` is a control object. */
+#ifndef CLIP_STREAM_RECORD_H
+#define CLIP_STREAM_RECORD_H
+
+#include "base/error.h"
+#include "stream/tensor.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLIP_MAX_FIELDS 4096
+
+struct clip_field {
+    const char *name; /* not terminated */
+    size_t name_size;
+    const uint8_t *value; /* one msgpack object */
+    size_t size;
+    void *owned; /* what clip_record_put_* allocated for it, or NULL */
+};
+
+struct clip_record {
+    uint8_t *bytes; /* the message as it was read; names and values point into it */
+    struct clip_field *fields;
+    size_t count, room;
+    const char *source;      /* the input it came from, for messages; not owned */
+    int bad;                 /* clip_record_fail was called */
+    struct clip_error error; /* why */
+};
+
+/* An empty record; NULL when out of memory. It is given back by clip_record_free. */
+struct clip_record *clip_record_new(void);
+void clip_record_free(struct clip_record *record);
+
+/* Makes the record that of message bytes[size], one whole map, which it then owns (from malloc). On error it
+ * is empty, and bytes are freed. Refuses keys that are no strings, and a key that comes twice. */
+int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, struct clip_error *error);
+
+/* The record's key, not terminated, or NULL: a control object (or a `__key__` that is no string, which `set`
+ * refuses).
+ */
+const char *clip_record_key(const struct clip_record *record, size_t *size);
+
+/* "SOURCE: sample KEY" for messages, SOURCE being `__url__` where there is one; into out[size], returns out.
+ */
+const char *clip_record_name(const struct clip_record *record, char *out, size_t size);
+
+/* Marks the record as bad, with the reason; always returns -1. */
+int clip_record_fail(struct clip_record *record, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The field of that name, or NULL. Valid until the record changes. */
+const struct clip_field *clip_record_find(const struct clip_record *record, const char *name);
+
+/* What a field holds; each returns 0, or -1 where it holds something else (clip_field_tensor: with a
+ * message). Views are valid as long as the field is. bytes: str or bin. */
+int clip_field_bytes(const struct clip_field *field, const char **data, size_t *size);
+int clip_field_string(const struct clip_field *field, const char **data, size_t *size);
+int clip_field_integer(const struct clip_field *field, int64_t *value);
+int clip_field_real(const struct clip_field *field, double *value); /* integers too */
+int clip_field_boolean(const struct clip_field *field, int *value);
+int clip_field_is_tensor(const struct clip_field *field);
+int clip_field_tensor(const struct clip_field *field, struct clip_tensor *tensor, struct clip_error *error);
+
+/* The tensor `name` of type `dtype`: -1, the record marked as bad, where it is missing or another. */
+int clip_record_tensor(struct clip_record *record, const char *name, enum clip_dtype dtype,
+                       struct clip_tensor *tensor);
+
+/* Drops the field, if there is one. */
+void clip_record_drop(struct clip_record *record, const char *name);
+
+/* Sets a field to a copy of the value: in the place of the one of that name, else last. -1 when out of memory
+ * (the message says so) or past CLIP_MAX_FIELDS. */
+int clip_record_put_bytes(struct clip_record *record, const char *name, const void *data, size_t size,
+                          struct clip_error *error); /* bin */
+int clip_record_put_string(struct clip_record *record, const char *name, const char *data, size_t size,
+                           struct clip_error *error);
+int clip_record_put_integer(struct clip_record *record, const char *name, int64_t value,
+                            struct clip_error *error);
+int clip_record_put_real(struct clip_record *record, const char *name, double value,
+                         struct clip_error *error);
+int clip_record_put_boolean(struct clip_record *record, const char *name, int value,
+                            struct clip_error *error);
+int clip_record_put_tensor(struct clip_record *record, const char *name, const struct clip_tensor *tensor,
+                           struct clip_error *error);
+/* The raw msgpack object value[size] (a field of another record). */
+int clip_record_put_object(struct clip_record *record, const char *name, const uint8_t *value, size_t size,
+                           struct clip_error *error);
+
+#endif
