@@ -131,9 +131,10 @@ static void gather_options(struct table *table, const struct clip_program *progr
     if (program->shared & CLIP_TAKES_SKIP)
         add(table, (struct clip_option){"skip-bad", 0, CLIP_FLAG, &shared->skip_bad, NULL,
                                         "drop bad records, naming each on stderr", 0, 0});
-    if (program->shared & CLIP_TAKES_STREAM) {
+    if (program->shared & (CLIP_TAKES_STREAM | CLIP_TAKES_RECORDS))
         add(table, (struct clip_option){"max-record", 0, CLIP_BYTES, &shared->max_record, "SIZE",
                                         "refuse records of more bytes [80M]", 1, 0});
+    if (program->shared & CLIP_TAKES_STREAM) {
         add(table, (struct clip_option){"progress", 0, CLIP_FLAG, &shared->progress, NULL,
                                         "show progress on stderr [if it is a terminal]", 0, 0});
         add(table, (struct clip_option){"no-progress", 0, CLIP_FLAG, no_progress, NULL, "do not", 0, 0});

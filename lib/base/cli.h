@@ -35,7 +35,8 @@ enum clip_shared_options {
     CLIP_TAKES_THREADS = 2, /* -j THREADS */
     CLIP_TAKES_BATCH = 4,   /* -b BATCH */
     CLIP_TAKES_STREAM = 8,  /* --max-record SIZE, --progress, --no-progress: it reads streams */
-    CLIP_TAKES_SKIP = 16    /* --skip-bad */
+    CLIP_TAKES_SKIP = 16,   /* --skip-bad */
+    CLIP_TAKES_RECORDS = 32 /* --max-record SIZE only: it reads a stream on the side */
 };
 
 struct clip_shared {

@@ -1,0 +1,171 @@
+/* clip-plot: draws a table of clip-simmatrix --tsv as a figure. */
+#include "base/cli.h"
+#include "base/file.h"
+#include "image/figure.h"
+#include "image/table.h"
+#include "stream/reader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum edge { EDGE_AUTO, EDGE_LEFT, EDGE_TOP };
+
+static const char *output = "-", *images, *title;
+static int format = -1, edge = EDGE_AUTO, no_values;
+static long digits = 2;
+
+static const struct clip_option options[] = {
+    {"output", 'o', CLIP_TEXT, &output, "FILE", "write FILE, of the format that its ending names [-]", 0, 0},
+    {"format", 'f', CLIP_CHOICE, &format, "png|svg|pdf", "format of the figure [png]", 0, 0},
+    {"images", 'i', CLIP_TEXT, &images, "STREAM", "draw the pictures of STREAM along an edge", 0, 0},
+    {"edge", 0, CLIP_CHOICE, &edge, "auto|left|top", "which edge [auto: the one with as many labels]", 0, 0},
+    {"title", 't', CLIP_TEXT, &title, "TEXT", "a line above the figure", 0, 0},
+    {"digits", 0, CLIP_COUNT, &digits, "N", "decimals of the values [2]", 0, 9},
+    {"no-values", 0, CLIP_FLAG, &no_values, NULL, "no values in the cells", 0, 0},
+    {0}};
+
+static const struct clip_program program = {
+    .name = "clip-plot",
+    .operands = "[TABLE]",
+    .purpose =
+        "Draws the table that clip-simmatrix --tsv writes as a figure: coloured cells, labels, pictures.",
+    .options = options,
+    .shared = CLIP_TAKES_RECORDS};
+
+struct pictures {
+    struct clip_thumbnail *list;
+    size_t n;
+};
+
+/* Formats in the order of enum clip_figure_format. */
+static int format_of(const char *path)
+{
+    static const char *const endings[] = {".png", ".svg", ".pdf"};
+    size_t size = strlen(path);
+    for (int i = 0; i < 3; i++)
+        if (size > 4 && strcasecmp(path + size - 4, endings[i]) == 0)
+            return i;
+    return -1;
+}
+
+static void add_picture(struct pictures *pictures, struct clip_record *record)
+{
+    struct clip_tensor tensor;
+    struct clip_error error;
+    char name[400];
+    uint8_t *pixels = NULL;
+    int side = 0;
+    if (clip_record_tensor(record, "image", CLIP_U8, &tensor) == 0) {
+        if (tensor.ndim != 3 || tensor.shape[0] != 3 || tensor.shape[1] != tensor.shape[2] ||
+            tensor.shape[1] < 1 || tensor.shape[1] > 16384)
+            clip_record_fail(record, "field 'image' is not [3, S, S]");
+        else if (!(pixels = malloc(clip_tensor_bytes(&tensor))))
+            clip_record_fail(record, "out of memory for a picture");
+        else
+            memcpy(pixels, tensor.data, clip_tensor_bytes(&tensor));
+        side = (int)tensor.shape[1];
+    }
+    if (record->bad)
+        clip_die("%s: %s", clip_record_name(record, name, sizeof name), record->error.text);
+    pictures->list = reallocarray(pictures->list, pictures->n + 1, sizeof *pictures->list);
+    if (!pictures->list) {
+        clip_fail_memory(&error, "pictures");
+        clip_die("%s", error.text);
+    }
+    pictures->list[pictures->n++] = (struct clip_thumbnail){pixels, side};
+}
+
+/* No more pictures are read than a figure can have labels: a stream too long is refused before it fills
+ * memory. */
+static void read_pictures(struct pictures *pictures, size_t most, const struct clip_shared *shared)
+{
+    struct clip_error error;
+    struct clip_record *record;
+    char *path = (char *)images;
+    int got;
+    struct clip_reader *reader = clip_reader_new(&path, 1, shared->max_record, &error);
+    while ((got = reader ? clip_reader_next(reader, &record, &error) : -1) == 1) {
+        if (clip_record_find(record, "__key__")) {
+            if (pictures->n == most)
+                clip_die("%s: more than %zu pictures, and no edge of the table has so many labels", images,
+                         most);
+            add_picture(pictures, record);
+        }
+        clip_record_free(record);
+    }
+    if (got < 0)
+        clip_die("%s", error.text);
+    clip_reader_free(reader);
+}
+
+static void put_pictures(struct clip_matrix_figure *figure, const struct pictures *pictures)
+{
+    if (edge != EDGE_TOP && pictures->n == figure->rows)
+        figure->left = pictures->list;
+    else if (edge != EDGE_LEFT && pictures->n == figure->columns)
+        figure->top = pictures->list;
+    else
+        clip_die("%s: %zu pictures, but the table has %zu rows and %zu columns", images, pictures->n,
+                 figure->rows, figure->columns);
+}
+
+static int draw_to(const struct clip_matrix_figure *figure, struct clip_error *error)
+{
+    struct clip_output file;
+    if (strcmp(output, "-") == 0)
+        return clip_figure_matrix(figure, (enum clip_figure_format)format, stdout, error);
+    if (clip_output_open(&file, output, error) != 0)
+        return -1;
+    if (clip_figure_matrix(figure, (enum clip_figure_format)format, file.file, error) != 0) {
+        clip_output_abandon(&file);
+        return clip_fail_prefix(error, "%s", output);
+    }
+    return clip_output_commit(&file, error);
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {0};
+    struct clip_error error;
+    struct clip_table table;
+    struct pictures pictures = {0};
+    int first = clip_start(&program, &shared, argc, argv);
+    if (argc - first > 1)
+        clip_usage("one table at a time");
+    if (format < 0 && strcmp(output, "-") != 0 && (format = format_of(output)) < 0)
+        clip_usage("%s: the name ends in none of .png, .svg and .pdf; say --format", output);
+    if (format < 0)
+        format = CLIP_FIGURE_PNG;
+    if (strcmp(output, "-") == 0 && isatty(STDOUT_FILENO))
+        clip_usage("standard output is a terminal; name a file with -o");
+    const char *path = first < argc && strcmp(argv[first], "-") != 0 ? argv[first] : NULL;
+    FILE *file = path ? fopen(path, "re") : stdin;
+    if (!file)
+        clip_die("%s: %s", path, strerror(errno));
+    if (clip_table_read(&table, file, path ? path : "standard input", &error) != 0)
+        clip_die("%s", error.text);
+    if (path)
+        fclose(file);
+    struct clip_matrix_figure figure = {.rows = table.rows,
+                                        .columns = table.columns,
+                                        .values = table.values,
+                                        .row_labels = (const char *const *)table.row_labels,
+                                        .column_labels = (const char *const *)table.column_labels,
+                                        .title = title,
+                                        .digits = (int)digits,
+                                        .show_values = !no_values};
+    if (images) {
+        read_pictures(&pictures, table.rows > table.columns ? table.rows : table.columns, &shared);
+        put_pictures(&figure, &pictures);
+    }
+    int status = draw_to(&figure, &error);
+    if (status != 0)
+        clip_message("%s", error.text);
+    for (size_t i = 0; i < pictures.n; i++)
+        free((void *)pictures.list[i].pixels);
+    free(pictures.list);
+    clip_table_free(&table);
+    return clip_finish(status != 0);
+}

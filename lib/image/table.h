@@ -1,0 +1,23 @@
+/* The table that clip-simmatrix --tsv writes: a line of column labels behind an empty first cell, then a line
+ * a row, its label first. In labels \t, \n, \r and \\ stand for a tab, a newline, a return and a backslash.
+ */
+#ifndef CLIP_IMAGE_TABLE_H
+#define CLIP_IMAGE_TABLE_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+struct clip_table {
+    size_t rows, columns;
+    double *values; /* [rows, columns] */
+    char **row_labels, **column_labels;
+};
+
+/* Reads the whole of `file`, named `name` in messages. Refuses rows of another length, cells that are no
+ * numbers, and an empty table. The table is given back by clip_table_free. */
+int clip_table_read(struct clip_table *table, FILE *file, const char *name, struct clip_error *error);
+void clip_table_free(struct clip_table *table);
+
+#endif
