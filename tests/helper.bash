@@ -1,0 +1,51 @@
+# What every bats file loads first: `load helper`. Works under `make check` (also when built outside the source
+# tree) and as `bats tests/clip-x.bats` in a built tree. Tests write only below $BATS_TEST_TMPDIR.
+bats_require_minimum_version 1.5.0
+
+SRC=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
+BUILD=${CLIP_BUILD:-$SRC}
+SHARED=${CLIP_SHARED:-$SRC/../shared}
+export LC_ALL=C.UTF-8 CLIP_MODEL_PATH=${CLIP_MODEL_PATH:-$SRC/share/models}
+case $PATH in
+"$BUILD/bin:"*) ;;
+*) PATH=$BUILD/bin:$PATH ;;
+esac
+
+# Every program, as the source tree has it.
+programs() {
+    (cd "$SRC/bin" && for file in clip-*.c clip-*.in; do [ ! -e "$file" ] || echo "${file%.*}"; done | sort)
+}
+
+# need_shared PATH: skips the test where the shared folder lacks it.
+need_shared() {
+    [ -e "$SHARED/$1" ] || skip "no shared data: $1"
+}
+
+# need COMMAND: skips the test where it is not installed.
+need() {
+    command -v "$1" >/dev/null || skip "$1 is not installed"
+}
+
+# need_python MODULE...: skips the test where Python lacks one. Tests call it as `python`.
+need_python() {
+    [ -x /usr/bin/python3 ] || skip "python3 is not installed"
+    local module
+    for module; do
+        /usr/bin/python3 -c "import $module" 2>/dev/null || skip "python3 has no $module"
+    done
+}
+python() {
+    /usr/bin/python3 "$@"
+}
+
+# complain WORDS...: a failed check that says why.
+complain() {
+    echo "$*" >&2
+    return 1
+}
+
+# one_line: `run --separate-stderr` left exactly one line on stderr, in the program's name.
+one_line() {
+    [ "${#stderr_lines[@]}" -eq 1 ] || complain "stderr has ${#stderr_lines[@]} lines: $stderr"
+    [[ $stderr == clip-*:\ * ]] || complain "stderr is not in a program's name: $stderr"
+}
