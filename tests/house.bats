@@ -55,3 +55,82 @@ load helper
         grep -qE "^	tests/unit/${file%.c}( \\\\)?\$" "$SRC/Makefile.am" || complain "not in Makefile.am: $file"
     done
 }
+
+# --- man pages and completions agree with --help ---
+
+# The long and short options that a program's --help names, and those that its man page explains.
+options_of_help() {
+    "$1" --help | sed -nE 's/^  -(.), --([^ ]+).*/-\1\n--\2/p; s/^      --([^ ]+).*/--\1/p' | sort
+}
+options_of_page() {
+    sed -n 's/^\.It Fl //p' "$1" | sed -E 's/ (Ar|Cm|Op|Ns) .*//; s/ , (Fl )?/\n/' | sed 's/^/-/' | sort -u
+}
+
+@test "a man page explains each option of --help, and no other" {
+    local program
+    for program in $(programs); do
+        diff <(options_of_help "$program") <(options_of_page "$SRC/man/$program.1") ||
+            complain "man/$program.1 (>) differs from $program --help (<)"
+    done
+}
+
+@test "man pages pass mandoc's lint" {
+    need mandoc
+    run -0 mandoc -Tlint -W warning "$SRC"/man/*.[1-8]
+    [ -z "$output" ]
+}
+
+@test "every man page is installed" {
+    local page
+    for page in "$SRC"/man/*.[1-8]; do
+        grep -qE "^	man/${page##*/}( \\\\)?\$" "$SRC/Makefile.am" || complain "not in Makefile.am: ${page##*/}"
+    done
+}
+
+# complete_line WORD...: what bash would offer for the last word.
+complete_line() {
+    bash --norc -c '
+        . "$0" && [ "$(complete -p "$1")" = "complete -F _clip_complete $1" ] || exit 1
+        COMPREPLY=()
+        _clip_complete "$1" "${@: -1}" "${@: -2:1}"
+        printf "%s\n" "${COMPREPLY[@]}"' "$SRC/share/completions/clip-tools.bash" "$@"
+}
+
+@test "every program's options are completed" {
+    local program
+    for program in $(programs); do
+        diff <(options_of_help "$program") <(complete_line "$program" - | sort)
+    done
+}
+
+@test "choices, models and files are completed" {
+    cd "$BATS_TEST_TMPDIR"
+    mkdir -p models/small-one
+    touch similar.tsv 'two words'
+    [ "$(complete_line clip-plot --format p)" = $'png\npdf' ]
+    [ "$(complete_line clip-plot -f s)" = svg ]
+    [ "$(complete_line clip-plot sim)" = similar.tsv ]
+    [ "$(complete_line clip-plot 'two')" = 'two words' ]
+    [ "$(complete_line clip-plot --ti)" = --title ]
+}
+
+# --- the tree ---
+
+@test "sources are formatted" {
+    need clang-format
+    [[ $(clang-format --version) == *"version 14."* ]] || skip "formatted with clang-format 14"
+    run -0 clang-format --dry-run -Werror "$SRC"/bin/*.c "$SRC"/lib/*/*.[ch] "$SRC"/tests/*/*.[ch]
+}
+
+@test "no file speaks of the machine it was written on" {
+    git -C "$SRC" rev-parse --git-dir >/dev/null 2>&1 || skip "not a git checkout"
+    run -1 git -C "$SRC" grep -nIE '(^|[^[:alnum:]_./-])/(home|root|mnt|opt|srv|work|Users)/[[:alnum:]]'
+}
+
+@test "every file of the tree is in the tarball" {
+    git -C "$SRC" rev-parse --git-dir >/dev/null 2>&1 || skip "not a git checkout"
+    local missing
+    missing=$(comm -23 <(git -C "$SRC" ls-files | sort) \
+        <(env -u MAKEFLAGS make -s -C "$BUILD" dist-list | sed "s|^$SRC/||; s|^\./||" | sort -u))
+    [ -z "$missing" ] || complain "not in the tarball:" $missing
+}

@@ -1,51 +1,43 @@
 # Completion of all clip-tools for bash. What a program takes is asked of the program itself (--help), so there
-# is nothing here to keep up with it.
+# is nothing here to keep in step with it.
 
-# The options of program $1, each on a line: name, a space, its argument's name (or nothing).
+# The options of program $1, a line each: the option, and the name of its argument where it takes one.
 _clip_options() {
-    command "$1" --help 2>/dev/null |
-        sed -nE 's/^  (-([[:alnum:]]), |    )--([a-z0-9-]+)( ([^ ]+))?.*/\2 \3 \5/p' |
-        while IFS=' ' read -r line; do
-            set -- $line
-            [ "${#1}" -gt 1 ] || { echo "-$1 $3" && shift; }
-            echo "--$1 $2"
-        done
+    command "$1" --help 2>/dev/null | sed -nE '
+        s/^  -(.), --([^ ]+)( ([^ ]+))?.*/-\1 \4\n--\2 \4/p
+        s/^      --([^ ]+)( ([^ ]+))?.*/--\1 \3/p' | sed -E 's/ $//'
 }
 
-_clip_models() {
+# What may stand for an argument of name $1, a line each; nothing where that is a file, or anything.
+_clip_values() {
     local IFS=: folder
-    for folder in $CLIP_MODEL_PATH; do
-        [ -d "$folder" ] && command ls "$folder" 2>/dev/null
-    done
+    case $1 in
+    MODEL)
+        for folder in $CLIP_MODEL_PATH; do
+            [ ! -d "$folder" ] || command ls "$folder"
+        done
+        ;;
+    *[A-Z]*) ;;
+    *'|'*) printf '%s\n' "${1//|/:}" | tr : '\n' ;;
+    esac
 }
 
 _clip_complete() {
-    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} options argument
-    COMPREPLY=()
+    local current=$2 previous=$3 options argument words=
     options=$(_clip_options "$1")
     argument=$(awk -v name="$previous" '$1 == name { print $2 }' <<<"$options")
-    case $argument in
-    *[A-Z]*\|*[A-Z]* | FILE* | DIR* | STREAM* | '') ;;
-    MODEL)
-        COMPREPLY=($(compgen -W "$(_clip_models)" -- "$current"))
-        ;;
-    *\|*) # a choice
-        COMPREPLY=($(compgen -W "${argument//|/ }" -- "$current"))
-        return
-        ;;
-    esac
-    if [ -z "$argument" ] && [[ $current == -* ]]; then
-        COMPREPLY=($(compgen -W "$(awk '{ print $1 }' <<<"$options")" -- "$current"))
-        return
+    COMPREPLY=()
+    if [ -n "$argument" ]; then
+        words=$(_clip_values "$argument")
+    elif [[ $current == -* ]]; then
+        words=$(awk '{ print $1 }' <<<"$options")
     fi
-    COMPREPLY+=($(compgen -f -- "$current"))
-    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
+    # A model may be a name or a path; what has no words of its own is a file.
+    if [ -z "$words" ] || [ "$argument" = MODEL ]; then
+        mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$current")
+        compopt -o filenames 2>/dev/null
+    fi
 }
 
-_clip_register() {
-    local programs
-    programs=$(compgen -c clip- | sort -u)
-    [ -z "$programs" ] || complete -F _clip_complete $programs
-}
-_clip_register
-unset -f _clip_register
+complete -F _clip_complete $(compgen -c clip- | grep -E '^clip-[a-z-]+$' | sort -u)
