@@ -7,11 +7,12 @@
 struct clip_engine_type {
     const char *name;  /* for options */
     const char *title; /* for people */
-    /* 1 if this build and processor can compute in `precision`; otherwise -1 with the reason. */
+    /* 1 if this is a fast way to compute in `precision` on this processor, 0 if a possible one; -1 with the
+     * reason if it cannot. */
     int (*can)(enum clip_precision precision, struct clip_error *error);
     struct clip_engine *(*open)(enum clip_precision precision, struct clip_error *error);
     void (*free)(struct clip_engine *engine);
-    struct clip_matrix *(*matrix_new)(struct clip_engine *engine, size_t n, size_t k,
+    struct clip_matrix *(*matrix_new)(struct clip_engine *engine, size_t rows, size_t n, size_t k,
                                       struct clip_error *error);
     void (*matrix_free)(struct clip_matrix *matrix);
     int (*matrix_set)(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
@@ -31,7 +32,7 @@ struct clip_engine {
 /* The first member of each engine's own matrix. */
 struct clip_matrix {
     struct clip_engine *engine;
-    size_t n, k;
+    size_t rows, n, k;
     size_t scratch; /* bytes */
 };
 

@@ -4,9 +4,20 @@
 #include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A multiple of the height of each of OpenBLAS's kernels; see tests/bench/README.md for the choice. */
 enum { ROWS = 96 };
+
+/* The kernels for AVX2 without AVX-512 ("Haswell", "Zen") sum up in one of two orders, and which one depends
+ * on the row. With the rows along the other side of BLAS's product only the MARGIN first and last ones are
+ * different; such a product has margins for nothing, and is turned round behind. */
+enum { MARGIN = 8 };
+
+struct engine {
+    struct clip_engine base;
+    int margins; /* products need them here */
+};
 
 struct matrix {
     struct clip_matrix base;
@@ -14,42 +25,53 @@ struct matrix {
     int transposed;
 };
 
-static int can(enum clip_precision precision, struct clip_error *error)
+/* --- products --- */
+
+static void product_plain(const struct matrix *matrix, const float *x, float *y)
 {
-    if (precision != CLIP_F32)
-        return clip_fail(error, "OpenBLAS computes in f32 only");
-    return 1;
+    size_t n = matrix->base.n, k = matrix->base.k;
+    clip_gemm(0, !matrix->transposed, matrix->base.rows, n, k, x, k, matrix->w, matrix->transposed ? n : k, 0,
+              y, n);
 }
 
-static struct clip_engine *open_engine(enum clip_precision precision, struct clip_error *error)
+/* scratch: [rows + 2 MARGIN][k], then [n][rows + 2 MARGIN] */
+static void product_margins(const struct matrix *matrix, const float *x, float *y, float *scratch)
 {
-    struct clip_engine *engine = calloc(1, sizeof *engine);
-    if (!engine) {
-        clip_fail_memory(error, "OpenBLAS");
-        return NULL;
-    }
-    openblas_set_num_threads(1); /* the threads are ours */
-    *engine = (struct clip_engine){&clip_openblas, precision, ROWS, 1, ""};
-    /* Its configuration begins "OpenBLAS 0.3.21 ". */
-    snprintf(engine->text, sizeof engine->text, "%.15s, f32, %s", openblas_get_config(),
-             openblas_get_corename());
-    return engine;
+    size_t rows = matrix->base.rows, n = matrix->base.n, k = matrix->base.k, all = rows + 2 * MARGIN;
+    float *turned = scratch + all * k;
+    memset(scratch, 0, MARGIN * k * sizeof *x);
+    memcpy(scratch + MARGIN * k, x, rows * k * sizeof *x);
+    memset(scratch + (MARGIN + rows) * k, 0, MARGIN * k * sizeof *x);
+    clip_gemm(matrix->transposed, 1, n, all, k, matrix->w, matrix->transposed ? n : k, scratch, k, 0, turned,
+              all);
+    cblas_somatcopy(CblasRowMajor, CblasTrans, (blasint)n, (blasint)rows, 1, turned + MARGIN, (blasint)all, y,
+                    (blasint)n);
 }
 
-static void free_engine(struct clip_engine *engine)
+static int product(const struct clip_matrix *base, const void *x, float *y, void *scratch,
+                   struct clip_error *error)
 {
-    free(engine);
+    (void)error;
+    const struct matrix *matrix = (const struct matrix *)base;
+    if (((struct engine *)base->engine)->margins)
+        product_margins(matrix, x, y, scratch);
+    else
+        product_plain(matrix, x, y);
+    return 0;
 }
 
-static struct clip_matrix *matrix_new(struct clip_engine *engine, size_t n, size_t k,
+/* --- matrices --- */
+
+static struct clip_matrix *matrix_new(struct clip_engine *engine, size_t rows, size_t n, size_t k,
                                       struct clip_error *error)
 {
-    (void)engine, (void)n, (void)k;
     struct matrix *matrix = calloc(1, sizeof *matrix);
     if (!matrix) {
         clip_fail_memory(error, "a matrix");
         return NULL;
     }
+    if (((struct engine *)engine)->margins)
+        matrix->base.scratch = (rows + 2 * MARGIN) * (n + k) * sizeof(float);
     return &matrix->base;
 }
 
@@ -67,15 +89,74 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
     return 0;
 }
 
-static int product(const struct clip_matrix *base, const void *x, float *y, void *scratch,
-                   struct clip_error *error)
+/* --- the engine --- */
+
+static int can(enum clip_precision precision, struct clip_error *error)
 {
-    (void)scratch, (void)error;
-    const struct matrix *matrix = (const struct matrix *)base;
-    size_t n = base->n, k = base->k;
-    clip_gemm(0, !matrix->transposed, base->engine->rows, n, k, x, k, matrix->w, matrix->transposed ? n : k,
-              0, y, n);
-    return 0;
+    if (precision != CLIP_F32)
+        return clip_fail(error, "OpenBLAS computes in f32 only");
+    return 1;
+}
+
+static void free_engine(struct clip_engine *engine)
+{
+    free(engine);
+}
+
+/* 1 if a product of n outputs gives rows that are alike the same bytes, 0 if not, -1 with error. */
+static int rows_alike(struct clip_engine *engine, size_t n, size_t k, struct clip_error *error)
+{
+    struct matrix matrix = {{engine, ROWS, n, k, 0}, NULL, 0};
+    size_t scratch = (ROWS + 2 * MARGIN) * (n + k);
+    float *x = calloc(ROWS * k + n * k + ROWS * n + scratch, sizeof *x);
+    if (!x)
+        return clip_fail_memory(error, "OpenBLAS");
+    float *w = x + ROWS * k, *y = w + n * k;
+    for (size_t i = 0; i < ROWS * k; i++)
+        x[i] = 1.0f / (float)(i % k + 3);
+    for (size_t i = 0; i < n * k; i++)
+        w[i] = 1.0f / (float)(i % 997 + 7) - 0.01f;
+    matrix.w = w;
+    product(&matrix.base, x, y, y + ROWS * n, error);
+    size_t alike = 1;
+    while (alike < ROWS && memcmp(y, y + alike * n, n * sizeof *y) == 0)
+        alike++;
+    free(x);
+    return alike == ROWS;
+}
+
+/* Finds out whether this processor's kernels need margins. */
+static int try_kernels(struct engine *engine, struct clip_error *error)
+{
+    for (; engine->margins < 2; engine->margins++) {
+        /* OpenBLAS has other kernels for small products. */
+        int small = rows_alike(&engine->base, 48, 40, error),
+            large = rows_alike(&engine->base, 256, 400, error);
+        if (small < 0 || large < 0)
+            return -1;
+        if (small && large)
+            return 0;
+    }
+    return clip_fail(error, "OpenBLAS's kernels for %s do not treat all rows alike", openblas_get_corename());
+}
+
+static struct clip_engine *open_engine(enum clip_precision precision, struct clip_error *error)
+{
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine) {
+        clip_fail_memory(error, "OpenBLAS");
+        return NULL;
+    }
+    openblas_set_num_threads(1); /* the threads are ours */
+    engine->base = (struct clip_engine){&clip_openblas, precision, ROWS, 1, ""};
+    if (try_kernels(engine, error) != 0) {
+        free_engine(&engine->base);
+        return NULL;
+    }
+    /* Its configuration begins "OpenBLAS 0.3.21 ". */
+    snprintf(engine->base.text, sizeof engine->base.text, "%.15s, f32, %s", openblas_get_config(),
+             openblas_get_corename());
+    return &engine->base;
 }
 
 const struct clip_engine_type clip_openblas = {

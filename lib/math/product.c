@@ -10,7 +10,7 @@
 
 /* The faster one first. */
 static const struct clip_engine_type *const engines[] = {
-#ifdef HAVE_ONEDNN_ENGINE
+#ifdef HAVE_ONEDNN
     &clip_onednn,
 #endif
     &clip_openblas,
@@ -58,12 +58,19 @@ struct clip_engine *clip_engine_open(const char *name, enum clip_precision preci
         name = getenv("CLIP_ENGINE");
     if (name && *name)
         return open_named(name, precision, error);
-    /* The message that stays is the first engine's: it is the one that has the precision at all. */
+    /* The first that is fast, otherwise the first that can; the message is the first engine's, which is the
+     * one that knows all precisions. */
     struct clip_error ignored;
-    for (size_t i = 0; i < ENGINES; i++)
-        if (engines[i]->can(precision, i == 0 ? error : &ignored) >= 0)
-            return engines[i]->open(precision, error);
-    return NULL;
+    const struct clip_engine_type *found = NULL;
+    int best = -1;
+    for (size_t i = 0; i < ENGINES; i++) {
+        int can = engines[i]->can(precision, i == 0 ? error : &ignored);
+        if (can > best) {
+            best = can;
+            found = engines[i];
+        }
+    }
+    return found ? found->open(precision, error) : NULL;
 }
 
 void clip_engine_free(struct clip_engine *engine)
@@ -99,16 +106,23 @@ int clip_engine_borrows(const struct clip_engine *engine)
 
 struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t n, size_t k, struct clip_error *error)
 {
+    return clip_matrix_new_rows(engine, engine->rows, n, k, error);
+}
+
+struct clip_matrix *clip_matrix_new_rows(struct clip_engine *engine, size_t rows, size_t n, size_t k,
+                                         struct clip_error *error)
+{
     /* Sizes are ints in the libraries; offsets into a matrix or a piece are too. */
     size_t elements, bytes;
     if (n < 1 || k < 1 || __builtin_mul_overflow(n, k, &elements) || elements > INT_MAX ||
-        __builtin_mul_overflow(n > k ? n : k, engine->rows, &bytes) || bytes > INT_MAX) {
+        __builtin_mul_overflow(n > k ? n : k, rows, &bytes) || bytes > INT_MAX) {
         clip_fail(error, "a matrix of %zu by %zu is out of bounds", n, k);
         return NULL;
     }
-    struct clip_matrix *matrix = engine->type->matrix_new(engine, n, k, error);
+    struct clip_matrix *matrix = engine->type->matrix_new(engine, rows, n, k, error);
     if (matrix) {
         matrix->engine = engine;
+        matrix->rows = rows;
         matrix->n = n;
         matrix->k = k;
     }
@@ -124,6 +138,11 @@ void clip_matrix_free(struct clip_matrix *matrix)
 int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error)
 {
     return matrix->engine->type->matrix_set(matrix, w, transposed, error);
+}
+
+size_t clip_matrix_rows(const struct clip_matrix *matrix)
+{
+    return matrix->rows;
 }
 
 size_t clip_matrix_outputs(const struct clip_matrix *matrix)

@@ -1,10 +1,10 @@
 /* Matrix products with prepared weights: one interface, two engines behind it (OpenBLAS always, oneDNN where
  * configure found it).
  *
- * A product is always of the same number of rows, clip_engine_rows: longer inputs are cut into such pieces
- * and the last piece is padded. So every row passes through the same instructions whatever stands beside it,
- * and its result does not depend on the batch. A piece is run by one thread, the caller's; any number of
- * threads may run products of the same matrix at once. */
+ * A matrix's products are always of the same number of rows (clip_matrix_rows): longer inputs are cut into
+ * such pieces and the last piece is padded. So every row passes through the same instructions whatever stands
+ * beside it, and its result does not depend on the batch. A piece is run by one thread, the caller's; any
+ * number of threads may run products of the same matrix at once. */
 #ifndef CLIP_MATH_PRODUCT_H
 #define CLIP_MATH_PRODUCT_H
 
@@ -36,7 +36,7 @@ const char *clip_engines(char *out, size_t size);
 
 enum clip_precision clip_engine_precision(const struct clip_engine *engine);
 
-/* Rows of every product: a multiple of 16. */
+/* Rows of the products of clip_matrix_new, which suit the engine: a multiple of 16. */
 size_t clip_engine_rows(const struct clip_engine *engine);
 
 /* Size in bytes of an element of a product's input: 4 (float), or 2 (bf16: the upper half of an f32). */
@@ -51,19 +51,24 @@ struct clip_matrix;
 
 /* A matrix without weights yet. NULL with error. */
 struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t n, size_t k, struct clip_error *error);
+
+/* The same for products of `rows` rows, a multiple of 16, where few are to be expected. */
+struct clip_matrix *clip_matrix_new_rows(struct clip_engine *engine, size_t rows, size_t n, size_t k,
+                                         struct clip_error *error);
 void clip_matrix_free(struct clip_matrix *matrix);
 
 /* Gives it weights, or new ones: w[n][k], or w[k][n] where `transposed`; see clip_engine_borrows. Not while
  * products of this matrix run; matrices may be set in several threads at once. */
 int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
 
+size_t clip_matrix_rows(const struct clip_matrix *matrix);
 size_t clip_matrix_outputs(const struct clip_matrix *matrix);
 size_t clip_matrix_inputs(const struct clip_matrix *matrix);
 
 /* Bytes that clip_product needs of scratch for this matrix, aligned to 64; of its own for each thread. */
 size_t clip_product_scratch(const struct clip_matrix *matrix);
 
-/* y[rows][n] = x[rows][k] · wᵀ with rows = clip_engine_rows, x in the engine's element, y f32; both aligned
+/* y[rows][n] = x[rows][k] · wᵀ with rows = clip_matrix_rows, x in the engine's element, y f32; both aligned
  * to 64 bytes, not overlapping. The matrix must have been set. -1 with error only where the library itself
  * fails. */
 int clip_product(const struct clip_matrix *matrix, const void *x, float *y, void *scratch,

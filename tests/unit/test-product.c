@@ -1,0 +1,194 @@
+/* Matrix products of each engine that this machine has: right, and each row on its own. */
+#include "check.h"
+#include "math/product.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+static uint32_t state = 1;
+
+/* Uniform in [-1, 1). */
+static float noise(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return (float)(state >> 8) / (float)(1 << 23) - 1;
+}
+
+static float *random_floats(size_t n)
+{
+    float *x = aligned_alloc(64, (n * sizeof *x + 63) / 64 * 64);
+    for (size_t i = 0; i < n; i++)
+        x[i] = noise();
+    return x;
+}
+
+static uint16_t to_bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static float from_bf16(uint16_t half)
+{
+    uint32_t bits = (uint32_t)half << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* x as the engine wants its rows. */
+static void *elements(const struct clip_engine *engine, const float *x, size_t n)
+{
+    size_t size = clip_engine_element(engine);
+    void *out = aligned_alloc(64, (n * size + 63) / 64 * 64);
+    if (size == sizeof(float))
+        memcpy(out, x, n * size);
+    else
+        for (size_t i = 0; i < n; i++)
+            ((uint16_t *)out)[i] = to_bf16(x[i]);
+    return out;
+}
+
+static double rounded(const struct clip_engine *engine, float x)
+{
+    return clip_engine_precision(engine) == CLIP_BF16 ? from_bf16(to_bf16(x)) : x;
+}
+
+/* The largest error of y = x · wᵀ. The sums are of the size of sqrt(k) and are rounded k times in an order
+ * that is the engine's: the errors walk as sqrt(k), so 1e-7 k is several deviations. */
+static double worst(const struct clip_engine *engine, const float *x, const float *w, const float *y,
+                    size_t rows, size_t n, size_t k, int transposed)
+{
+    double most = 0;
+    for (size_t r = 0; r < rows; r++)
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (size_t i = 0; i < k; i++)
+                sum += rounded(engine, x[r * k + i]) * rounded(engine, w[transposed ? i * n + j : j * k + i]);
+            most = fmax(most, fabs(sum - y[r * n + j]));
+        }
+    return most;
+}
+
+/* Every row of the piece must give the same bytes as the first one for the same numbers, whatever stands
+ * around it. */
+static void check_rows_alike(const struct clip_matrix *matrix, struct clip_engine *engine, void *scratch)
+{
+    size_t rows = clip_matrix_rows(matrix), n = clip_matrix_outputs(matrix), k = clip_matrix_inputs(matrix);
+    float *row = random_floats(k), *around = random_floats(rows * k), *y = random_floats(rows * n),
+          *first = random_floats(n);
+    struct clip_error error;
+    size_t different = 0;
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t i = 0; i < rows * k; i++)
+            around[i] = r % 2 ? 0 : noise();
+        memcpy(around + r * k, row, k * sizeof *row);
+        void *x = elements(engine, around, rows * k);
+        CHECK(clip_product(matrix, x, y, scratch, &error) == 0, "%s", error.text);
+        free(x);
+        if (r == 0)
+            memcpy(first, y, n * sizeof *y);
+        different += memcmp(first, y + r * n, n * sizeof *y) != 0;
+    }
+    CHECK(different == 0, "%s: %zu of %zu rows differ at n %zu, k %zu", clip_engine_text(engine), different,
+          rows, n, k);
+    free(row), free(around), free(y), free(first);
+}
+
+static void check_shape(struct clip_engine *engine, size_t rows, size_t n, size_t k)
+{
+    struct clip_error error = {""};
+    struct clip_matrix *matrix = clip_matrix_new_rows(engine, rows, n, k, &error);
+    CHECK(matrix, "%s", error.text);
+    if (!matrix)
+        return;
+    float *w = random_floats(n * k), *x = random_floats(rows * k), *y = random_floats(rows * n);
+    void *scratch = aligned_alloc(64, clip_product_scratch(matrix) / 64 * 64 + 64),
+         *in = elements(engine, x, rows * k);
+    for (int transposed = 0; transposed < 2; transposed++) {
+        CHECK(clip_matrix_set(matrix, w, transposed, &error) == 0, "%s", error.text);
+        CHECK(clip_product(matrix, in, y, scratch, &error) == 0, "%s", error.text);
+        double off = worst(engine, x, w, y, rows, n, k, transposed);
+        CHECK(off < 1e-6 + 1e-7 * (double)k, "%s: n %zu, k %zu, transposed %d: off by %g",
+              clip_engine_text(engine), n, k, transposed, off);
+    }
+    check_rows_alike(matrix, engine, scratch);
+    clip_matrix_free(matrix);
+    free(w), free(x), free(y), free(scratch), free(in);
+}
+
+static void check_engine(const char *name, enum clip_precision precision)
+{
+    struct clip_error error = {""};
+    struct clip_engine *engine = clip_engine_open(name, precision, &error);
+    if (!engine) {
+        printf("%s, %s: not here: %s\n", name, precision == CLIP_F32 ? "f32" : "bf16", error.text);
+        CHECK(error.text[0], "a reason");
+        return;
+    }
+    printf("%s, %zu rows\n", clip_engine_text(engine), clip_engine_rows(engine));
+    CHECK(clip_engine_precision(engine) == precision, "");
+    CHECK(clip_engine_element(engine) == (precision == CLIP_F32 ? 4 : 2), "");
+    static const size_t shapes[][2] = {{1, 1},      {48, 27},   {17, 100}, {64, 64},   {192, 64},
+                                       {256, 64},   {80, 320},  {288, 96}, {512, 512}, {1536, 512},
+                                       {512, 2048}, {320, 588}, {64, 576}, {768, 768}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        check_shape(engine, clip_engine_rows(engine), shapes[i][0], shapes[i][1]);
+        check_shape(engine, 16, shapes[i][0], shapes[i][1]);
+    }
+    CHECK(!clip_matrix_new(engine, (size_t)1 << 40, 2, &error), "far too large");
+    CHECK(!clip_matrix_new(engine, 0, 2, &error), "empty");
+    clip_engine_free(engine);
+}
+
+static void check_gemm(void)
+{
+    struct clip_error error;
+    struct clip_engine *engine = clip_engine_open("openblas", CLIP_F32, &error);
+    CHECK(engine, "%s", error.text);
+    enum { M = 5, N = 7, K = 11, LD = 13 };
+    float *a = random_floats(LD * LD), *b = random_floats(LD * LD), *before = random_floats(M * LD),
+          *c = random_floats(M * LD);
+    for (int t = 0; t < 8; t++) {
+        int ta = t & 1, tb = t >> 1 & 1, beta = t >> 2;
+        memcpy(c, before, M * LD * sizeof *c);
+        clip_gemm(ta, tb, M, N, K, a, LD, b, LD, (float)beta, c, LD);
+        for (size_t i = 0; i < M; i++)
+            for (size_t j = 0; j < LD; j++) {
+                double want = before[i * LD + j];
+                for (size_t k = 0; j < N && k < K; k++)
+                    want = (k == 0 ? beta * want : want) +
+                           (double)a[ta ? k * LD + i : i * LD + k] * b[tb ? j * LD + k : k * LD + j];
+                CHECK(fabs(want - c[i * LD + j]) < 1e-5, "transposes %d, row %zu, column %zu", t, i, j);
+            }
+    }
+    free(a), free(b), free(before), free(c);
+    clip_engine_free(engine);
+}
+
+static void check_names(void)
+{
+    struct clip_error error;
+    enum clip_precision precision = CLIP_BF16;
+    CHECK(clip_precision_parse(&precision, "auto", &error) == 0 && precision == CLIP_F32, "");
+    CHECK(clip_precision_parse(&precision, "bf16", &error) == 0 && precision == CLIP_BF16, "");
+    CHECK(clip_precision_parse(&precision, "f32", &error) == 0 && precision == CLIP_F32, "");
+    CHECK(clip_precision_parse(&precision, "f16", &error) == -1 && strstr(error.text, "f16"), "%s",
+          error.text);
+    CHECK(!clip_engine_open("abacus", CLIP_F32, &error) && strstr(error.text, "abacus"), "%s", error.text);
+    CHECK(!clip_engine_open("openblas", CLIP_BF16, &error), "OpenBLAS has no bf16");
+    char list[128];
+    CHECK(strstr(clip_engines(list, sizeof list), "OpenBLAS (f32)"), "%s", list);
+}
+
+int main(void)
+{
+    check_names();
+    check_gemm();
+    check_engine("openblas", CLIP_F32);
+    check_engine("onednn", CLIP_F32);
+    check_engine("onednn", CLIP_BF16);
+    return check_end();
+}
