@@ -1,0 +1,181 @@
+/* clip-batch: groups records into batches, each ended by a step object that says how to train on it. */
+#include "base/cli.h"
+#include "base/file.h"
+#include "stream/reader.h"
+#include "stream/writer.h"
+#include "train/run.h"
+#include "train/schedule.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static long batch_size = 256, steps, warmup, cooldown, save_steps;
+static double lr = 5e-4, power = 1, end_lr, save_minutes;
+static int kind = CLIP_COSINE;
+static const char *run_dir;
+
+static const struct clip_option options[] = {
+    {"number", 'n', CLIP_COUNT, &batch_size, "N", "records of a batch [256]", 2, 1 << 24},
+    {"steps", 's', CLIP_COUNT, &steps, "N", "end after step N [at the end of the input]", 1, 1e15},
+    {"lr", 0, CLIP_NUMBER, &lr, "X", "learning rate [5e-4]", 0, 1e3},
+    {"schedule", 0, CLIP_CHOICE, &kind, "constant|cosine|cooldown",
+     "how it goes on after the warm-up [cosine]", 0, 0},
+    {"warmup", 0, CLIP_COUNT, &warmup, "N", "steps in which the rate rises [0]", 0, 0},
+    {"cooldown", 0, CLIP_COUNT, &cooldown, "N", "cooldown: the last N steps, in which it falls [0]", 0, 0},
+    {"power", 0, CLIP_NUMBER, &power, "X", "cooldown: it falls with this power [1]", 0, 100},
+    {"end-lr", 0, CLIP_NUMBER, &end_lr, "X", "cooldown: to this rate [0]", 0, 1e3},
+    {"save-steps", 0, CLIP_COUNT, &save_steps, "N", "a checkpoint every N steps [only the last]", 1, 1e15},
+    {"save-minutes", 0, CLIP_NUMBER, &save_minutes, "X", "a checkpoint every X minutes [only the last]", 1e-3,
+     1e6},
+    {"train", 0, CLIP_TEXT, &run_dir, "DIR", "go on behind the last checkpoint of the run DIR", 0, 0},
+    {0}};
+
+static const struct clip_program program = {
+    .name = "clip-batch",
+    .operands = "[STREAM...]",
+    .purpose = "Groups records into batches of N, each ended by a step object with its learning rate.",
+    .options = options,
+    .shared = CLIP_TAKES_STREAM};
+
+/* A batch is held until it is full: what remains of the input in the end must not be passed. Its step object
+ * is held until the next batch is full, or the input ends: the last step is always saved. */
+struct batcher {
+    struct clip_reader *in;
+    struct clip_writer *out;
+    struct clip_schedule schedule;
+    struct clip_record **held; /* records and other control objects, in order */
+    size_t count, room, records;
+    uint64_t step; /* the last that was passed */
+    int step_open; /* its object is still to be written */
+    double saved;  /* time of the last mark */
+};
+
+static int write_step(struct batcher *b, int last, struct clip_error *error)
+{
+    struct clip_record *object = clip_record_new();
+    int save = last || (save_steps && b->step % (uint64_t)save_steps == 0) ||
+               (save_minutes > 0 && clip_seconds() - b->saved >= 60 * save_minutes);
+    int status = object ? 0 : clip_fail_memory(error, "a step");
+    if (save)
+        b->saved = clip_seconds();
+    b->step_open = 0;
+    if (status == 0)
+        status = clip_record_put_integer(object, "__step__", (int64_t)b->step, error);
+    if (status == 0)
+        status = clip_record_put_integer(object, "count", batch_size, error);
+    if (status == 0)
+        status = clip_record_put_real(object, "lr", clip_schedule_lr(&b->schedule, b->step - 1), error);
+    if (status == 0)
+        status = clip_record_put_boolean(object, "save", save, error);
+    if (status == 0)
+        status = clip_writer_record(b->out, object, error);
+    if (status == 0)
+        status = clip_writer_flush(b->out, error);
+    clip_record_free(object);
+    return status;
+}
+
+/* Passes the full batch, after the step object of the one before it. */
+static int write_batch(struct batcher *b, struct clip_error *error)
+{
+    int status = b->step_open ? write_step(b, 0, error) : 0;
+    for (size_t i = 0; i < b->count; i++) {
+        if (status == 0)
+            status = clip_writer_record(b->out, b->held[i], error);
+        clip_record_free(b->held[i]);
+    }
+    b->count = b->records = 0;
+    b->step++;
+    b->step_open = 1;
+    if (status == 0 && steps) /* which step is the last is known: nothing to wait for */
+        status = write_step(b, b->step == (uint64_t)steps, error);
+    return status;
+}
+
+static int hold(struct batcher *b, struct clip_record *record, struct clip_error *error)
+{
+    if (b->count == b->room) {
+        size_t room = b->room ? 2 * b->room : 256;
+        struct clip_record **held = reallocarray(b->held, room, sizeof *held);
+        if (!held) {
+            clip_record_free(record);
+            return clip_fail_memory(error, "a batch");
+        }
+        b->held = held;
+        b->room = room;
+    }
+    b->held[b->count++] = record;
+    b->records += clip_record_find(record, "__key__") != NULL;
+    return 0;
+}
+
+static int run(struct batcher *b, struct clip_progress *progress, struct clip_error *error)
+{
+    uint64_t behind = b->step * (uint64_t)batch_size; /* records that the checkpoint has seen */
+    struct clip_record *record;
+    int got = 1;
+    while ((!steps || b->step < (uint64_t)steps) && (got = clip_reader_next(b->in, &record, error)) > 0) {
+        if (clip_reader_count(b->in) <= behind) {
+            clip_record_free(record);
+            continue;
+        }
+        if (hold(b, record, error) != 0 || (b->records == (size_t)batch_size && write_batch(b, error) != 0))
+            return -1;
+        clip_progress_show(progress, clip_reader_count(b->in), (uint64_t)steps * (uint64_t)batch_size,
+                           clip_reader_waited(b->in), clip_writer_waited(b->out), 0);
+    }
+    if (got < 0)
+        return -1;
+    if (got == 0 && steps && b->step < (uint64_t)steps)
+        return clip_fail(error, "the input ended in step %" PRIu64 " of %ld", b->step + 1, steps);
+    if (b->step == 0)
+        return clip_fail(error, "%zu records, not one batch of %ld", b->records, batch_size);
+    if (b->step_open && write_step(b, 1, error) != 0)
+        return -1;
+    if (got == 0 && b->records)
+        clip_note("%zu records behind the last whole batch dropped", b->records);
+    return clip_writer_end(b->out, error);
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {0};
+    struct clip_error error;
+    struct clip_progress progress;
+    struct batcher b = {.saved = clip_seconds()};
+    int status, first = clip_start(&program, &shared, argc, argv);
+    b.schedule = (struct clip_schedule){(enum clip_schedule_kind)kind,
+                                        lr,
+                                        (uint64_t)warmup,
+                                        (uint64_t)steps,
+                                        (uint64_t)cooldown,
+                                        power,
+                                        end_lr};
+    if (clip_schedule_check(&b.schedule, &error) != 0)
+        clip_usage("%s", error.text);
+    clip_refuse_terminal();
+    if (run_dir && clip_run_steps(run_dir, &b.step, &error) != 0)
+        clip_die("%s", error.text);
+    if (steps && b.step >= (uint64_t)steps)
+        clip_note("%s: all %ld steps are done", run_dir, steps);
+    b.in = clip_reader_new(argv + first, (size_t)(argc - first), shared.max_record, &error);
+    b.out = b.in ? clip_writer_new(STDOUT_FILENO, "standard output", &error) : NULL;
+    if (!b.out)
+        clip_die("%s", error.text);
+    clip_reader_tie(b.in, b.out);
+    clip_progress_start(&progress, &shared, clip_reader_source(b.in));
+    status = run(&b, &progress, &error);
+    clip_progress_show(&progress, clip_reader_count(b.in), 0, clip_reader_waited(b.in),
+                       clip_writer_waited(b.out), 1);
+    if (status == 0 && close(STDOUT_FILENO) != 0)
+        status = clip_fail_errno(&error, "standard output");
+    if (status != 0)
+        clip_message("%s", error.text);
+    for (size_t i = 0; i < b.count; i++)
+        clip_record_free(b.held[i]);
+    free(b.held);
+    clip_reader_free(b.in);
+    clip_writer_free(b.out);
+    return status != 0;
+}
