@@ -5,6 +5,19 @@
 
 #include "base/error.h"
 
+#include <stdio.h>
+
+/* What no model exceeds; keeps products of two sizes within an int64_t, and four within reach of one. */
+enum {
+    CLIP_MAX_IMAGE = 16384,
+    CLIP_MAX_WIDTH = 1 << 16,
+    CLIP_MAX_LAYERS = 1024,
+    CLIP_MAX_CONTEXT = 1 << 16,
+    CLIP_MAX_VOCABULARY = 1 << 24,
+    CLIP_MAX_MLP = 1 << 20
+};
+#define CLIP_INIT_LOGIT_SCALE 2.6592600369f /* ln(1/0.07) */
+
 enum clip_tower_kind { CLIP_VIT, CLIP_RESNET };
 enum clip_activation { CLIP_QUICK_GELU, CLIP_GELU }; /* x sigmoid(1.702 x); x Phi(x) by erf */
 
@@ -40,11 +53,37 @@ struct clip_arch {
     struct clip_vision_arch vision;
     struct clip_text_arch text;
     struct clip_preprocess_arch preprocess;
+    float init_logit_scale; /* ln(1/0.07) in OpenAI's models */
+    int logit_bias;         /* SigLIP: the logits have a bias */
+    float init_logit_bias;
 };
 
 /* The architecture of one of OpenAI's nine names ("RN50" ... "ViT-L/14@336px"; '-' is taken for '/'), or of
  * an open_clip JSON file {embed_dim, vision_cfg, text_cfg} or {model_cfg: {...}}. Sizes are checked: what
  * returns is consistent (heads divide width, patch divides image_size) and within sane bounds. */
 int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip_error *error);
+
+/* As clip_arch_read, of an open_clip JSON file alone; its preprocess_cfg too, where there is one. */
+int clip_arch_read_open_clip(struct clip_arch *arch, const char *path, struct clip_error *error);
+
+/* As clip_arch_read, of a Hugging Face folder: its config.json and, where there is one, preprocessor_config.json. */
+int clip_arch_read_hf(struct clip_arch *arch, const char *folder, struct clip_error *error);
+
+/* Writes an open_clip_config.json, or Hugging Face's config.json and preprocessor_config.json, to an open file. -1
+ * where the form cannot say what the architecture is (a ResNet in Hugging Face's, two activations in open_clip's).
+ * What is written reads back as the same architecture, but for the order of preprocessing, which open_clip's form
+ * fixes to OpenAI's and Hugging Face's form to its own. */
+int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct clip_error *error);
+int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error);
+int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error);
+
+/* What the constructors of an architecture share: OpenAI's preprocessing and logit scale, the rest 0. */
+void clip_arch_clear(struct clip_arch *arch);
+
+/* Checks what clip_arch_read promises. */
+int clip_arch_check(const struct clip_arch *arch, struct clip_error *error);
+
+/* Sets the name to the OpenAI name of the same sizes, or to `otherwise` (cut to fit). */
+void clip_arch_rename(struct clip_arch *arch, const char *otherwise);
 
 #endif

@@ -1,0 +1,231 @@
+#include "model/json.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_FILE (64 << 20)
+
+/* Reads the file into one string; NULL with error. */
+static char *read_text(const char *path, int *length, struct clip_error *error)
+{
+    FILE *file = fopen(path, "re");
+    if (!file) {
+        clip_fail_errno(error, "%s", path);
+        return NULL;
+    }
+    char *text = NULL;
+    size_t size = 0, room = 0;
+    for (;;) {
+        if (room - size < 2) {
+            room = room ? 2 * room : 8192;
+            char *more = room <= 2 * (size_t)MAX_FILE ? realloc(text, room) : NULL;
+            if (!more) {
+                clip_fail(error, "%s: too large for a configuration file", path);
+                break;
+            }
+            text = more;
+        }
+        errno = 0;
+        size_t n = fread(text + size, 1, room - size - 1, file);
+        size += n;
+        if (n == 0 && ferror(file)) {
+            clip_fail_errno(error, "%s", path);
+            break;
+        }
+        if (n == 0 && size <= MAX_FILE) {
+            fclose(file);
+            text[size] = 0;
+            *length = (int)size;
+            return text;
+        }
+    }
+    fclose(file);
+    free(text);
+    return NULL;
+}
+
+struct json_object *clip_json_read(const char *path, struct clip_error *error)
+{
+    int length;
+    char *text = read_text(path, &length, error);
+    if (!text)
+        return NULL;
+    struct json_tokener *tokener = json_tokener_new();
+    struct json_object *object = NULL;
+    if (!tokener) {
+        clip_fail_memory(error, "JSON");
+    } else {
+        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+        /* The closing zero ends a number or a literal that stands alone. */
+        object = json_tokener_parse_ex(tokener, text, length + 1);
+        enum json_tokener_error code = json_tokener_get_error(tokener);
+        int bad = 0;
+        if (code != json_tokener_success)
+            bad = clip_fail(error, "%s: not JSON: %s at byte %zu", path, json_tokener_error_desc(code),
+                            json_tokener_get_parse_end(tokener));
+        else if (!json_object_is_type(object, json_type_object))
+            bad = clip_fail(error, "%s: not a JSON object", path);
+        if (bad) {
+            json_object_put(object);
+            object = NULL;
+        }
+        json_tokener_free(tokener);
+    }
+    free(text);
+    return object;
+}
+
+struct json_object *clip_json_get(struct json_object *object, const char *key)
+{
+    struct json_object *value = NULL;
+    json_object_object_get_ex(object, key, &value);
+    return value;
+}
+
+int clip_json_int(struct json_object *object, const char *where, const char *key, int low, int high,
+                  int *value, struct clip_error *error)
+{
+    struct json_object *member = clip_json_get(object, key);
+    if (!member)
+        return 0;
+    if (!json_object_is_type(member, json_type_int))
+        return clip_fail(error, "%s.%s is not a whole number", where, key);
+    int64_t n = json_object_get_int64(member);
+    if (n < low || n > high)
+        return clip_fail(error, "%s.%s is %lld; it must lie between %d and %d", where, key, (long long)n, low,
+                         high);
+    *value = (int)n;
+    return 0;
+}
+
+static int read_real(struct json_object *member, const char *where, const char *key, double low, double high,
+                     double *value, struct clip_error *error)
+{
+    if (!json_object_is_type(member, json_type_double) && !json_object_is_type(member, json_type_int))
+        return clip_fail(error, "%s.%s is not a number", where, key);
+    double x = json_object_get_double(member);
+    if (!(x >= low && x <= high))
+        return clip_fail(error, "%s.%s is %g; it must lie between %g and %g", where, key, x, low, high);
+    *value = x;
+    return 0;
+}
+
+int clip_json_real(struct json_object *object, const char *where, const char *key, double low, double high,
+                   double *value, struct clip_error *error)
+{
+    struct json_object *member = clip_json_get(object, key);
+    return member ? read_real(member, where, key, low, high, value, error) : 0;
+}
+
+int clip_json_flag(struct json_object *object, const char *where, const char *key, int *value,
+                   struct clip_error *error)
+{
+    struct json_object *member = clip_json_get(object, key);
+    if (!member)
+        return 0;
+    if (!json_object_is_type(member, json_type_boolean))
+        return clip_fail(error, "%s.%s is neither true nor false", where, key);
+    *value = json_object_get_boolean(member);
+    return 0;
+}
+
+int clip_json_string(struct json_object *object, const char *where, const char *key, const char **value,
+                     struct clip_error *error)
+{
+    struct json_object *member = clip_json_get(object, key);
+    if (!member)
+        return 0;
+    if (!json_object_is_type(member, json_type_string))
+        return clip_fail(error, "%s.%s is not a string", where, key);
+    *value = json_object_get_string(member);
+    return 0;
+}
+
+int clip_json_object(struct json_object *object, const char *where, const char *key,
+                     struct json_object **value, struct clip_error *error)
+{
+    struct json_object *member = clip_json_get(object, key);
+    if (!member)
+        return 0;
+    if (!json_object_is_type(member, json_type_object))
+        return clip_fail(error, "%s.%s is not an object", where, key);
+    *value = member;
+    return 0;
+}
+
+int clip_json_channels(struct json_object *object, const char *where, const char *key, double low,
+                       double high, float value[3], struct clip_error *error)
+{
+    struct json_object *member = clip_json_get(object, key);
+    if (!member)
+        return 0;
+    int array = json_object_is_type(member, json_type_array);
+    if (array && json_object_array_length(member) != 3)
+        return clip_fail(error, "%s.%s does not hold three numbers", where, key);
+    for (int i = 0; i < 3; i++) {
+        struct json_object *item = array ? json_object_array_get_idx(member, (size_t)i) : member;
+        double x;
+        if (read_real(item, where, key, low, high, &x, error) != 0)
+            return -1;
+        value[i] = (float)x;
+    }
+    return 0;
+}
+
+static int is_off(struct json_object *value)
+{
+    switch (json_object_get_type(value)) {
+    case json_type_null:
+        return 1;
+    case json_type_boolean:
+        return !json_object_get_boolean(value);
+    case json_type_int:
+    case json_type_double:
+        return json_object_get_double(value) == 0;
+    case json_type_string:
+        return json_object_get_string_len(value) == 0;
+    case json_type_object:
+        return json_object_object_length(value) == 0;
+    case json_type_array:
+        return json_object_array_length(value) == 0;
+    }
+    return 0;
+}
+
+static int is_allowed(struct json_object *value, const struct clip_option *option)
+{
+    switch (option ? option->kind : CLIP_OPTION_OFF) {
+    case CLIP_OPTION_USED:
+    case CLIP_OPTION_IGNORED:
+        return 1;
+    case CLIP_OPTION_ONLY:
+        return !value || (json_object_is_type(value, json_type_string) &&
+                          strcmp(json_object_get_string(value), option->only) == 0);
+    case CLIP_OPTION_OFF:
+        break;
+    }
+    return is_off(value);
+}
+
+int clip_json_options(struct json_object *object, const char *where, const struct clip_option *options,
+                      size_t count, struct clip_error *error)
+{
+    json_object_object_foreach(object, key, value)
+    {
+        const struct clip_option *option = NULL;
+        for (size_t i = 0; i < count && !option; i++)
+            if (strcmp(options[i].name, key) == 0)
+                option = &options[i];
+        if (!is_allowed(value, option)) {
+            char name[100], text[100];
+            const char *json = json_object_to_json_string(value);
+            return clip_fail(error, "%s.%s: %s is not supported", where,
+                             clip_printable(name, sizeof name, key, strlen(key)),
+                             clip_printable(text, sizeof text, json, strlen(json)));
+        }
+    }
+    return 0;
+}
