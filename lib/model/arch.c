@@ -120,7 +120,8 @@ static int check_vision(const struct clip_vision_arch *vision, struct clip_error
         if (vision->width > CLIP_MAX_WIDTH / 32 || vision->width % 2)
             return clip_fail(error, "a ResNet's width of %d is odd or too large", vision->width);
         if (vision->image_size % 32)
-            return clip_fail(error, "a ResNet's image size of %d is not a multiple of 32", vision->image_size);
+            return clip_fail(error, "a ResNet's image size of %d is not a multiple of 32",
+                             vision->image_size);
         return check_heads("attention pool", vision->width * 32, vision->heads, error);
     }
     if (in_bounds("vision layers", vision->layers, CLIP_MAX_LAYERS, error) != 0 ||

@@ -66,13 +66,14 @@ int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip
 /* As clip_arch_read, of an open_clip JSON file alone; its preprocess_cfg too, where there is one. */
 int clip_arch_read_open_clip(struct clip_arch *arch, const char *path, struct clip_error *error);
 
-/* As clip_arch_read, of a Hugging Face folder: its config.json and, where there is one, preprocessor_config.json. */
+/* As clip_arch_read, of a Hugging Face folder: its config.json and, where there is one,
+ * preprocessor_config.json. */
 int clip_arch_read_hf(struct clip_arch *arch, const char *folder, struct clip_error *error);
 
-/* Writes an open_clip_config.json, or Hugging Face's config.json and preprocessor_config.json, to an open file. -1
- * where the form cannot say what the architecture is (a ResNet in Hugging Face's, two activations in open_clip's).
- * What is written reads back as the same architecture, but for the order of preprocessing, which open_clip's form
- * fixes to OpenAI's and Hugging Face's form to its own. */
+/* Writes an open_clip_config.json, or Hugging Face's config.json and preprocessor_config.json, to an open
+ * file. -1 where the form cannot say what the architecture is (a ResNet in Hugging Face's, two activations in
+ * open_clip's). What is written reads back as the same architecture, but for the order of preprocessing,
+ * which open_clip's form fixes to OpenAI's and Hugging Face's form to its own. */
 int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error);

@@ -123,31 +123,32 @@ static int read_config(struct json_object *config, struct json_object *empty, st
 
 /* --- preprocessor_config.json --- */
 
-static const struct clip_option preprocessor_options[] = {
-    {"image_mean", CLIP_OPTION_USED, NULL},
-    {"image_std", CLIP_OPTION_USED, NULL},
-    {"size", CLIP_OPTION_USED, NULL},
-    {"crop_size", CLIP_OPTION_USED, NULL},
-    {"resample", CLIP_OPTION_USED, NULL},
-    {"rescale_factor", CLIP_OPTION_USED, NULL},
-    {"do_resize", CLIP_OPTION_USED, NULL},
-    {"do_center_crop", CLIP_OPTION_USED, NULL},
-    {"do_normalize", CLIP_OPTION_USED, NULL},
-    {"do_rescale", CLIP_OPTION_USED, NULL},
-    {"do_convert_rgb", CLIP_OPTION_USED, NULL},
-    {"image_processor_type", CLIP_OPTION_IGNORED, NULL},
-    {"feature_extractor_type", CLIP_OPTION_IGNORED, NULL},
-    {"processor_class", CLIP_OPTION_IGNORED, NULL},
-    {"auto_map", CLIP_OPTION_IGNORED, NULL},
-    {"return_tensors", CLIP_OPTION_IGNORED, NULL},
-    {"data_format", CLIP_OPTION_IGNORED, NULL},
-    {"input_data_format", CLIP_OPTION_IGNORED, NULL},
-    {"device", CLIP_OPTION_IGNORED, NULL},
-    {"_valid_processor_keys", CLIP_OPTION_IGNORED, NULL},
-    {"use_square_size", CLIP_OPTION_OFF, NULL},
+static const struct clip_json_option preprocessor_options[] = {
+    {"image_mean", CLIP_JSON_USED, NULL},
+    {"image_std", CLIP_JSON_USED, NULL},
+    {"size", CLIP_JSON_USED, NULL},
+    {"crop_size", CLIP_JSON_USED, NULL},
+    {"resample", CLIP_JSON_USED, NULL},
+    {"rescale_factor", CLIP_JSON_USED, NULL},
+    {"do_resize", CLIP_JSON_USED, NULL},
+    {"do_center_crop", CLIP_JSON_USED, NULL},
+    {"do_normalize", CLIP_JSON_USED, NULL},
+    {"do_rescale", CLIP_JSON_USED, NULL},
+    {"do_convert_rgb", CLIP_JSON_USED, NULL},
+    {"image_processor_type", CLIP_JSON_IGNORED, NULL},
+    {"feature_extractor_type", CLIP_JSON_IGNORED, NULL},
+    {"processor_class", CLIP_JSON_IGNORED, NULL},
+    {"auto_map", CLIP_JSON_IGNORED, NULL},
+    {"return_tensors", CLIP_JSON_IGNORED, NULL},
+    {"data_format", CLIP_JSON_IGNORED, NULL},
+    {"input_data_format", CLIP_JSON_IGNORED, NULL},
+    {"device", CLIP_JSON_IGNORED, NULL},
+    {"_valid_processor_keys", CLIP_JSON_IGNORED, NULL},
+    {"use_square_size", CLIP_JSON_OFF, NULL},
 };
 
-/* `key` must be the tower's image size: a number, {first: N} or, if second is given, {first: N, second: N}. */
+/* `key` must be the tower's image size: a number, {first: N} or, if second is given, {first: N, second: N}.
+ */
 static int check_size(struct json_object *object, const char *key, const char *first, const char *second,
                       int image_size, struct clip_error *error)
 {

@@ -7,71 +7,72 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* The options of its CLIPVisionCfg, CLIPTextCfg and PreprocessCfg. Where one token is taken, a norm before or after taking it is the same: final_ln_after_pool. */
-static const struct clip_option vision_options[] = {
-    {"layers", CLIP_OPTION_USED, NULL},
-    {"width", CLIP_OPTION_USED, NULL},
-    {"head_width", CLIP_OPTION_USED, NULL},
-    {"mlp_ratio", CLIP_OPTION_USED, NULL},
-    {"patch_size", CLIP_OPTION_USED, NULL},
-    {"image_size", CLIP_OPTION_USED, NULL},
-    {"patch_dropout", CLIP_OPTION_IGNORED, NULL},
-    {"output_tokens", CLIP_OPTION_IGNORED, NULL},
-    {"final_ln_after_pool", CLIP_OPTION_IGNORED, NULL},
-    {"attn_pooler_queries", CLIP_OPTION_IGNORED, NULL},
-    {"attn_pooler_heads", CLIP_OPTION_IGNORED, NULL},
-    {"timm_model_pretrained", CLIP_OPTION_IGNORED, NULL},
-    {"timm_pool", CLIP_OPTION_IGNORED, NULL},
-    {"timm_proj", CLIP_OPTION_IGNORED, NULL},
-    {"timm_proj_bias", CLIP_OPTION_IGNORED, NULL},
-    {"timm_drop", CLIP_OPTION_IGNORED, NULL},
-    {"timm_drop_path", CLIP_OPTION_IGNORED, NULL},
-    {"pool_type", CLIP_OPTION_ONLY, "tok"},
-    {"pos_embed_type", CLIP_OPTION_ONLY, "learnable"},
-    {"block_type", CLIP_OPTION_ONLY, "default"},
+/* The options of its CLIPVisionCfg, CLIPTextCfg and PreprocessCfg. Where one token is taken, a norm before or
+ * after taking it is the same: final_ln_after_pool. */
+static const struct clip_json_option vision_options[] = {
+    {"layers", CLIP_JSON_USED, NULL},
+    {"width", CLIP_JSON_USED, NULL},
+    {"head_width", CLIP_JSON_USED, NULL},
+    {"mlp_ratio", CLIP_JSON_USED, NULL},
+    {"patch_size", CLIP_JSON_USED, NULL},
+    {"image_size", CLIP_JSON_USED, NULL},
+    {"patch_dropout", CLIP_JSON_IGNORED, NULL},
+    {"output_tokens", CLIP_JSON_IGNORED, NULL},
+    {"final_ln_after_pool", CLIP_JSON_IGNORED, NULL},
+    {"attn_pooler_queries", CLIP_JSON_IGNORED, NULL},
+    {"attn_pooler_heads", CLIP_JSON_IGNORED, NULL},
+    {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
+    {"timm_pool", CLIP_JSON_IGNORED, NULL},
+    {"timm_proj", CLIP_JSON_IGNORED, NULL},
+    {"timm_proj_bias", CLIP_JSON_IGNORED, NULL},
+    {"timm_drop", CLIP_JSON_IGNORED, NULL},
+    {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
+    {"pool_type", CLIP_JSON_ONLY, "tok"},
+    {"pos_embed_type", CLIP_JSON_ONLY, "learnable"},
+    {"block_type", CLIP_JSON_ONLY, "default"},
 };
 
-static const struct clip_option text_options[] = {
-    {"context_length", CLIP_OPTION_USED, NULL},
-    {"vocab_size", CLIP_OPTION_USED, NULL},
-    {"width", CLIP_OPTION_USED, NULL},
-    {"heads", CLIP_OPTION_USED, NULL},
-    {"layers", CLIP_OPTION_USED, NULL},
-    {"mlp_ratio", CLIP_OPTION_USED, NULL},
-    {"pool_type", CLIP_OPTION_USED, NULL},
-    {"eos_id", CLIP_OPTION_USED, NULL},
-    {"bos_id", CLIP_OPTION_IGNORED, NULL},
-    {"pad_id", CLIP_OPTION_IGNORED, NULL},
-    {"hf_tokenizer_name", CLIP_OPTION_IGNORED, NULL},
-    {"tokenizer_mode", CLIP_OPTION_IGNORED, NULL},
-    {"tokenizer_kwargs", CLIP_OPTION_IGNORED, NULL},
-    {"hf_model_pretrained", CLIP_OPTION_IGNORED, NULL},
-    {"hf_proj_type", CLIP_OPTION_IGNORED, NULL},
-    {"hf_pooler_type", CLIP_OPTION_IGNORED, NULL},
-    {"output_tokens", CLIP_OPTION_IGNORED, NULL},
-    {"final_ln_after_pool", CLIP_OPTION_IGNORED, NULL},
-    {"text_arch", CLIP_OPTION_ONLY, "clip"},
-    {"proj_type", CLIP_OPTION_ONLY, "linear"},
-    {"block_type", CLIP_OPTION_ONLY, "default"},
+static const struct clip_json_option text_options[] = {
+    {"context_length", CLIP_JSON_USED, NULL},
+    {"vocab_size", CLIP_JSON_USED, NULL},
+    {"width", CLIP_JSON_USED, NULL},
+    {"heads", CLIP_JSON_USED, NULL},
+    {"layers", CLIP_JSON_USED, NULL},
+    {"mlp_ratio", CLIP_JSON_USED, NULL},
+    {"pool_type", CLIP_JSON_USED, NULL},
+    {"eos_id", CLIP_JSON_USED, NULL},
+    {"bos_id", CLIP_JSON_IGNORED, NULL},
+    {"pad_id", CLIP_JSON_IGNORED, NULL},
+    {"hf_tokenizer_name", CLIP_JSON_IGNORED, NULL},
+    {"tokenizer_mode", CLIP_JSON_IGNORED, NULL},
+    {"tokenizer_kwargs", CLIP_JSON_IGNORED, NULL},
+    {"hf_model_pretrained", CLIP_JSON_IGNORED, NULL},
+    {"hf_proj_type", CLIP_JSON_IGNORED, NULL},
+    {"hf_pooler_type", CLIP_JSON_IGNORED, NULL},
+    {"output_tokens", CLIP_JSON_IGNORED, NULL},
+    {"final_ln_after_pool", CLIP_JSON_IGNORED, NULL},
+    {"text_arch", CLIP_JSON_ONLY, "clip"},
+    {"proj_type", CLIP_JSON_ONLY, "linear"},
+    {"block_type", CLIP_JSON_ONLY, "default"},
 };
 
-static const struct clip_option model_options[] = {
-    {"embed_dim", CLIP_OPTION_USED, NULL},         {"quick_gelu", CLIP_OPTION_USED, NULL},
-    {"vision_cfg", CLIP_OPTION_USED, NULL},        {"text_cfg", CLIP_OPTION_USED, NULL},
-    {"init_logit_scale", CLIP_OPTION_USED, NULL},  {"init_logit_bias", CLIP_OPTION_USED, NULL},
-    {"custom_text", CLIP_OPTION_IGNORED, NULL},    {"nonscalar_logit_scale", CLIP_OPTION_IGNORED, NULL},
-    {"cast_dtype", CLIP_OPTION_IGNORED, NULL},     {"output_dict", CLIP_OPTION_IGNORED, NULL},
-    {"preprocess_cfg", CLIP_OPTION_IGNORED, NULL},
+static const struct clip_json_option model_options[] = {
+    {"embed_dim", CLIP_JSON_USED, NULL},         {"quick_gelu", CLIP_JSON_USED, NULL},
+    {"vision_cfg", CLIP_JSON_USED, NULL},        {"text_cfg", CLIP_JSON_USED, NULL},
+    {"init_logit_scale", CLIP_JSON_USED, NULL},  {"init_logit_bias", CLIP_JSON_USED, NULL},
+    {"custom_text", CLIP_JSON_IGNORED, NULL},    {"nonscalar_logit_scale", CLIP_JSON_IGNORED, NULL},
+    {"cast_dtype", CLIP_JSON_IGNORED, NULL},     {"output_dict", CLIP_JSON_IGNORED, NULL},
+    {"preprocess_cfg", CLIP_JSON_IGNORED, NULL},
 };
 
-static const struct clip_option preprocess_options[] = {
-    {"mean", CLIP_OPTION_USED, NULL},
-    {"std", CLIP_OPTION_USED, NULL},
-    {"size", CLIP_OPTION_IGNORED, NULL}, /* open_clip takes the tower's image size */
-    {"fill_color", CLIP_OPTION_IGNORED, NULL},
-    {"mode", CLIP_OPTION_ONLY, "RGB"},
-    {"interpolation", CLIP_OPTION_ONLY, "bicubic"},
-    {"resize_mode", CLIP_OPTION_ONLY, "shortest"},
+static const struct clip_json_option preprocess_options[] = {
+    {"mean", CLIP_JSON_USED, NULL},
+    {"std", CLIP_JSON_USED, NULL},
+    {"size", CLIP_JSON_IGNORED, NULL}, /* open_clip takes the tower's image size */
+    {"fill_color", CLIP_JSON_IGNORED, NULL},
+    {"mode", CLIP_JSON_ONLY, "RGB"},
+    {"interpolation", CLIP_JSON_ONLY, "bicubic"},
+    {"resize_mode", CLIP_JSON_ONLY, "shortest"},
 };
 
 /* The hidden layer's width as Python's int(width * ratio). */
@@ -95,7 +96,8 @@ static int read_image_size(struct json_object *object, const char *where, int *s
     int64_t height = json_object_get_int64(json_object_array_get_idx(member, 0));
     int64_t width = json_object_get_int64(json_object_array_get_idx(member, 1));
     if (json_object_array_length(member) != 2 || height != width || height < 1 || height > CLIP_MAX_IMAGE)
-        return clip_fail(error, "%s.image_size: only squares of 1 to %d are supported", where, CLIP_MAX_IMAGE);
+        return clip_fail(error, "%s.image_size: only squares of 1 to %d are supported", where,
+                         CLIP_MAX_IMAGE);
     *size = (int)height;
     return 0;
 }
@@ -211,7 +213,9 @@ static int read_open_clip(struct json_object *config, struct clip_arch *arch, st
         return -1;
     if (!vision || !text || !arch->embed)
         return clip_fail(error, "not a model's configuration: it lacks %s",
-                         !vision ? "vision_cfg" : !text ? "text_cfg" : "embed_dim");
+                         !vision ? "vision_cfg"
+                         : !text ? "text_cfg"
+                                 : "embed_dim");
     if (read_vision(vision, &arch->vision, error) != 0 || read_text(text, &arch->text, error) != 0 ||
         read_logit_scale(model, arch, error) != 0)
         return -1;
@@ -307,7 +311,8 @@ static void put_text(FILE *file, const struct clip_text_arch *text)
     fprintf(file, "      \"vocab_size\": %d,\n", text->vocabulary);
     fprintf(file, "      \"width\": %d,\n      \"heads\": %d,\n", text->width, text->heads);
     fprintf(file, "      \"layers\": %d,\n", text->layers);
-    /* The largest id and the end token are one where the end token is the last: the way every open_clip knows. */
+    /* The largest id and the end token are one where the end token is the last: the way every open_clip
+     * knows. */
     if (text->end_token >= 0 && text->end_token != text->vocabulary - 1)
         fprintf(file, "      \"pool_type\": \"eos\",\n      \"eos_id\": %d,\n", text->end_token);
     fprintf(file, "      \"mlp_ratio\": %.17g\n    }\n", mlp_ratio(text->width, text->mlp));

@@ -195,27 +195,27 @@ static int is_off(struct json_object *value)
     return 0;
 }
 
-static int is_allowed(struct json_object *value, const struct clip_option *option)
+static int is_allowed(struct json_object *value, const struct clip_json_option *option)
 {
-    switch (option ? option->kind : CLIP_OPTION_OFF) {
-    case CLIP_OPTION_USED:
-    case CLIP_OPTION_IGNORED:
+    switch (option ? option->rule : CLIP_JSON_OFF) {
+    case CLIP_JSON_USED:
+    case CLIP_JSON_IGNORED:
         return 1;
-    case CLIP_OPTION_ONLY:
+    case CLIP_JSON_ONLY:
         return !value || (json_object_is_type(value, json_type_string) &&
                           strcmp(json_object_get_string(value), option->only) == 0);
-    case CLIP_OPTION_OFF:
+    case CLIP_JSON_OFF:
         break;
     }
     return is_off(value);
 }
 
-int clip_json_options(struct json_object *object, const char *where, const struct clip_option *options,
+int clip_json_options(struct json_object *object, const char *where, const struct clip_json_option *options,
                       size_t count, struct clip_error *error)
 {
     json_object_object_foreach(object, key, value)
     {
-        const struct clip_option *option = NULL;
+        const struct clip_json_option *option = NULL;
         for (size_t i = 0; i < count && !option; i++)
             if (strcmp(options[i].name, key) == 0)
                 option = &options[i];

@@ -12,8 +12,9 @@ struct json_object *clip_json_read(const char *path, struct clip_error *error);
 /* The member `key`; NULL if it is absent or null. Borrowed. */
 struct json_object *clip_json_get(struct json_object *object, const char *key);
 
-/* Each reads a member into *value and leaves *value alone if it is absent or null; -1 with a message that names
- * `where.key` if it is something else, or outside [low, high]. clip_json_string's result is borrowed. */
+/* Each reads a member into *value and leaves *value alone if it is absent or null; -1 with a message that
+ * names `where.key` if it is something else, or outside [low, high]. clip_json_string's result is borrowed.
+ */
 int clip_json_int(struct json_object *object, const char *where, const char *key, int low, int high,
                   int *value, struct clip_error *error);
 int clip_json_real(struct json_object *object, const char *where, const char *key, double low, double high,
@@ -30,21 +31,21 @@ int clip_json_channels(struct json_object *object, const char *where, const char
                        double high, float value[3], struct clip_error *error);
 
 /* What a configuration may hold beside the numbers that are read from it. */
-enum clip_option_kind {
-    CLIP_OPTION_USED,    /* read elsewhere */
-    CLIP_OPTION_IGNORED, /* does not change the arithmetic */
-    CLIP_OPTION_OFF,     /* only its off value is known: null, false, 0, "" or an empty object */
-    CLIP_OPTION_ONLY     /* null, or the one string that is known */
+enum clip_json_rule {
+    CLIP_JSON_USED,    /* read elsewhere */
+    CLIP_JSON_IGNORED, /* does not change the arithmetic */
+    CLIP_JSON_OFF,     /* only its off value is known: null, false, 0, "" or an empty object */
+    CLIP_JSON_ONLY     /* null, or the one string that is known */
 };
-struct clip_option {
+struct clip_json_option {
     const char *name;
-    enum clip_option_kind kind;
+    enum clip_json_rule rule;
     const char *only;
 };
 
-/* Refuses by name each option of `object` that is not in options[count], or not as it allows. An option that nobody
- * knows is refused unless it is off. */
-int clip_json_options(struct json_object *object, const char *where, const struct clip_option *options,
+/* Refuses by name each option of `object` that is not in options[count], or not as it allows. An option that
+ * nobody knows is refused unless it is off. */
+int clip_json_options(struct json_object *object, const char *where, const struct clip_json_option *options,
                       size_t count, struct clip_error *error);
 
 #endif

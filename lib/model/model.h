@@ -9,6 +9,8 @@
 
 #include "base/error.h"
 #include "model/arch.h"
+#include "model/forms.h"
+#include "model/layout.h"
 
 #include <stddef.h>
 
@@ -52,5 +54,26 @@ void clip_model_forget(const struct clip_model *model, const char *name);
 
 /* exp of this is the factor of the cosines. */
 int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error);
+
+/* --- for programs that look at the model itself --- */
+
+enum clip_folder { CLIP_FOLDER_NONE, CLIP_FOLDER_OPEN_CLIP, CLIP_FOLDER_HF };
+
+/* Where it was found, and in which form. Owned by model. */
+const char *clip_model_path(const struct clip_model *model);
+enum clip_folder clip_model_folder(const struct clip_model *model);
+enum clip_form clip_model_form(const struct clip_model *model);
+
+/* The tensors of the architecture. All are there, but for batch norm's counts (slot.integer), which may not
+ * be. */
+const struct clip_layout *clip_model_layout(const struct clip_model *model);
+
+/* The type in which the file holds a tensor; -1 if there is none. */
+int clip_model_type(const struct clip_model *model, const char *name, enum clip_weight_type *type);
+
+/* Copies elements [first, first + count) of a tensor, row-major in OpenAI's orientation, in the type of the
+ * file. */
+int clip_model_copy(const struct clip_model *model, const char *name, size_t first, size_t count, void *out,
+                    struct clip_error *error);
 
 #endif

@@ -1,0 +1,55 @@
+#include "base/datadir.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* folder + between + name, if that exists; else NULL. */
+static char *existing(const char *folder, const char *between, const char *name)
+{
+    char *path;
+    if (asprintf(&path, "%s%s%s", folder, between, name) < 0)
+        return NULL;
+    if (access(path, F_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
+/* The folder of the running program, into folder[size]; -1 where the system does not say. */
+static int program_folder(char *folder, size_t size)
+{
+    ssize_t n = readlink("/proc/self/exe", folder, size - 1);
+    if (n <= 0 || (size_t)n >= size - 1)
+        return -1;
+    folder[n] = 0;
+    char *slash = strrchr(folder, '/');
+    if (!slash)
+        return -1;
+    *slash = 0;
+    return 0;
+}
+
+char *clip_data_path(const char *name, struct clip_error *error)
+{
+    char folder[PATH_MAX], *path = NULL;
+    const char *set = getenv("CLIP_DATADIR");
+    if (set && *set) {
+        path = existing(set, "/", name);
+        if (!path)
+            clip_fail(error, "%s is not in $CLIP_DATADIR, %s", name, set);
+        return path;
+    }
+    if (program_folder(folder, sizeof folder) == 0) {
+        path = existing(folder, "/../share/clip-tools/", name);
+        if (!path)
+            path = existing(folder, "/../share/", name);
+    }
+    if (!path)
+        path = existing(PKGDATADIR, "/", name);
+    if (!path)
+        clip_fail(error, "%s is neither in share/ beside the program nor in %s", name, PKGDATADIR);
+    return path;
+}

@@ -1,0 +1,31 @@
+/* Readers of weights files: each lists the tensors of a mapped file, as views into it. What the file says is
+ * checked against the file's size; memory is bounded whatever it claims. -1 with a message that does not name
+ * the file. */
+#ifndef CLIP_MODEL_FORMS_H
+#define CLIP_MODEL_FORMS_H
+
+#include "base/error.h"
+#include "model/weight.h"
+
+#include <stddef.h>
+
+enum clip_form {
+    CLIP_FORM_SAFETENSORS,
+    CLIP_FORM_TORCHSCRIPT, /* a zip whose pickle is a tree of modules: OpenAI's files */
+    CLIP_FORM_TORCH_ZIP,   /* torch.save's zip of a state dict, or of a training checkpoint that holds one */
+    CLIP_FORM_TORCH_LEGACY /* torch.save before 1.6 */
+};
+
+/* A form's name for people. */
+const char *clip_form_name(enum clip_form form);
+
+/* Tells the form by the first bytes and reads it; `weights` comes zeroed and is sorted by name. Names are the
+ * file's; those of a checkpoint's state_dict without that. */
+int clip_form_read(struct clip_weights *weights, enum clip_form *form, const unsigned char *data, size_t size,
+                   struct clip_error *error);
+
+/* One reader each. */
+int clip_safetensors_read(struct clip_weights *weights, const unsigned char *data, size_t size,
+                          struct clip_error *error);
+
+#endif

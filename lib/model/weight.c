@@ -1,0 +1,336 @@
+#include "model/weight.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "weights are mapped as they lie in the file, which is little-endian"
+#endif
+
+/* More tensors, or longer names, than any model's: what a hostile file may make us keep. */
+enum { MAX_TENSORS = 1 << 16, MAX_NAME = 512 };
+
+static const struct {
+    const char *name;
+    size_t size;
+} types[CLIP_WEIGHT_TYPES] = {
+    [CLIP_WEIGHT_F64] = {"F64", 8},   [CLIP_WEIGHT_F32] = {"F32", 4}, [CLIP_WEIGHT_F16] = {"F16", 2},
+    [CLIP_WEIGHT_BF16] = {"BF16", 2}, [CLIP_WEIGHT_I64] = {"I64", 8}, [CLIP_WEIGHT_I32] = {"I32", 4},
+    [CLIP_WEIGHT_I16] = {"I16", 2},   [CLIP_WEIGHT_I8] = {"I8", 1},   [CLIP_WEIGHT_U8] = {"U8", 1},
+    [CLIP_WEIGHT_BOOL] = {"BOOL", 1},
+};
+
+size_t clip_weight_size(enum clip_weight_type type)
+{
+    return types[type].size;
+}
+
+const char *clip_weight_type_name(enum clip_weight_type type)
+{
+    return types[type].name;
+}
+
+int clip_weight_is_float(enum clip_weight_type type)
+{
+    return type <= CLIP_WEIGHT_BF16;
+}
+
+/* Bytes from element 0 to behind the last one; -1 if that does not fit in a size_t. */
+static int span(const struct clip_weight *weight, size_t *bytes)
+{
+    size_t last = 0, count = 1, size = clip_weight_size(weight->type);
+    for (int i = 0; i < weight->ndim; i++) {
+        size_t step;
+        if (weight->shape[i] == 0) {
+            *bytes = 0;
+            return 0;
+        }
+        if (__builtin_mul_overflow(weight->shape[i] - 1, weight->stride[i], &step) ||
+            __builtin_add_overflow(last, step, &last) ||
+            __builtin_mul_overflow(count, weight->shape[i], &count) || count > SIZE_MAX / 16)
+            return -1;
+    }
+    return __builtin_add_overflow(last, 1, &last) || __builtin_mul_overflow(last, size, bytes) ? -1 : 0;
+}
+
+/* C order's strides; -1 on overflow. */
+static int set_strides(struct clip_weight *weight)
+{
+    size_t stride = 1;
+    for (int i = weight->ndim - 1; i >= 0; i--) {
+        weight->stride[i] = stride;
+        if (weight->shape[i] && __builtin_mul_overflow(stride, weight->shape[i], &stride))
+            return -1;
+    }
+    return 0;
+}
+
+int clip_weights_add(struct clip_weights *weights, const char *name, size_t length,
+                     enum clip_weight_type type, int ndim, const size_t *shape, const size_t *stride,
+                     const unsigned char *data, size_t available, struct clip_error *error)
+{
+    struct clip_weight weight = {.type = type, .ndim = ndim, .data = data, .parts = 1};
+    char text[200];
+    size_t bytes;
+    clip_printable(text, sizeof text, name, length);
+    if (length > MAX_NAME || memchr(name, 0, length))
+        return clip_fail(error, "tensor %s: a name of %zu bytes, or with a zero byte", text, length);
+    if (ndim < 0 || ndim > CLIP_WEIGHT_DIMENSIONS)
+        return clip_fail(error, "tensor %s: %d dimensions", text, ndim);
+    memcpy(weight.shape, shape, (size_t)ndim * sizeof *shape);
+    int bad = stride ? 0 : set_strides(&weight);
+    if (stride)
+        memcpy(weight.stride, stride, (size_t)ndim * sizeof *stride);
+    if (bad || span(&weight, &bytes) != 0)
+        return clip_fail(error, "tensor %s: its shape overflows", text);
+    if (bytes > available)
+        return clip_fail(error, "tensor %s: needs %zu bytes, the file has %zu for it", text, bytes,
+                         available);
+    if (weights->count == MAX_TENSORS)
+        return clip_fail(error, "more than %d tensors", MAX_TENSORS);
+    if (weights->count == weights->room) {
+        size_t room = weights->room ? 2 * weights->room : 256;
+        struct clip_weight *items = reallocarray(weights->items, room, sizeof *items);
+        if (!items)
+            return clip_fail_memory(error, "the list of tensors");
+        weights->items = items;
+        weights->room = room;
+    }
+    weight.name = strndup(name, length);
+    if (!weight.name)
+        return clip_fail_memory(error, "a tensor's name");
+    weights->items[weights->count++] = weight;
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct clip_weight *x = a, *y = b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : x->part - y->part;
+}
+
+int clip_weights_sort(struct clip_weights *weights, struct clip_error *error)
+{
+    if (weights->count == 0)
+        return 0;
+    qsort(weights->items, weights->count, sizeof *weights->items, compare_names);
+    for (size_t i = 1; i < weights->count; i++) {
+        const struct clip_weight *weight = &weights->items[i];
+        char text[200];
+        if (compare_names(weight - 1, weight) == 0)
+            return clip_fail(error, "tensor %s comes twice",
+                             clip_printable(text, sizeof text, weight->name, strlen(weight->name)));
+    }
+    return 0;
+}
+
+void clip_weights_free(struct clip_weights *weights)
+{
+    for (size_t i = 0; i < weights->count; i++)
+        free(weights->items[i].name);
+    free(weights->items);
+    *weights = (struct clip_weights){0};
+}
+
+size_t clip_weight_count(const struct clip_weight *weight)
+{
+    size_t count = 1;
+    for (int i = 0; i < weight->ndim; i++)
+        count *= weight->shape[i];
+    return count;
+}
+
+int clip_weight_contiguous(const struct clip_weight *weight)
+{
+    size_t stride = 1;
+    for (int i = weight->ndim - 1; i >= 0; i--) {
+        if (weight->shape[i] != 1 && weight->stride[i] != stride)
+            return 0;
+        stride *= weight->shape[i];
+    }
+    return 1;
+}
+
+/* --- elements, a run at a time --- */
+
+/* A walk over the elements in C order: `at` is where the next one stands, in elements from element 0. */
+struct walk {
+    const struct clip_weight *weight;
+    size_t index[CLIP_WEIGHT_DIMENSIONS], at;
+};
+
+static void walk_start(struct walk *walk, const struct clip_weight *weight, size_t first)
+{
+    *walk = (struct walk){.weight = weight};
+    for (int i = weight->ndim - 1; i >= 0; i--) {
+        walk->index[i] = first % weight->shape[i];
+        walk->at += walk->index[i] * weight->stride[i];
+        first /= weight->shape[i];
+    }
+}
+
+/* How many of the next `count` elements stand one stride of the last dimension apart. */
+static size_t walk_run(const struct walk *walk, size_t count)
+{
+    int last = walk->weight->ndim - 1;
+    size_t left = last < 0 ? 1 : walk->weight->shape[last] - walk->index[last];
+    return count < left ? count : left;
+}
+
+/* Goes `run` elements on, to the end of a row at most. */
+static void walk_on(struct walk *walk, size_t run)
+{
+    const struct clip_weight *weight = walk->weight;
+    int i = weight->ndim - 1;
+    if (i < 0)
+        return;
+    walk->index[i] += run;
+    walk->at += run * weight->stride[i];
+    for (; i > 0 && walk->index[i] == weight->shape[i]; i--) {
+        walk->at -= walk->index[i] * weight->stride[i];
+        walk->index[i] = 0;
+        walk->index[i - 1]++;
+        walk->at += weight->stride[i - 1];
+    }
+}
+
+/* Calls each(data of a run's first element, step in bytes, elements, where they go) for every run. */
+static void each_run(const struct clip_weight *weight, size_t first, size_t count, void *out, size_t out_size,
+                     void (*each)(const struct clip_weight *, const unsigned char *, size_t, size_t, void *))
+{
+    size_t size = clip_weight_size(weight->type);
+    if (count == 0)
+        return;
+    if (clip_weight_contiguous(weight)) {
+        each(weight, weight->data + first * size, size, count, out);
+        return;
+    }
+    struct walk walk;
+    walk_start(&walk, weight, first);
+    size_t step = weight->stride[weight->ndim - 1] * size;
+    for (unsigned char *p = out; count > 0;) {
+        size_t run = walk_run(&walk, count);
+        each(weight, weight->data + walk.at * size, step, run, p);
+        walk_on(&walk, run);
+        p += run * out_size;
+        count -= run;
+    }
+}
+
+static void copy_run(const struct clip_weight *weight, const unsigned char *data, size_t step, size_t n,
+                     void *out)
+{
+    size_t size = clip_weight_size(weight->type);
+    unsigned char *p = out;
+    if (step == size)
+        memcpy(p, data, n * size);
+    else
+        for (size_t i = 0; i < n; i++)
+            memcpy(p + i * size, data + i * step, size);
+}
+
+void clip_weight_copy(const struct clip_weight *weight, size_t first, size_t count, void *out)
+{
+    each_run(weight, first, count, out, clip_weight_size(weight->type), copy_run);
+}
+
+static void float_run(const struct clip_weight *weight, const unsigned char *data, size_t step, size_t n,
+                      void *result)
+{
+    float *out = result;
+    uint16_t half;
+    double wide;
+    switch (weight->type) {
+    case CLIP_WEIGHT_F32:
+        copy_run(weight, data, step, n, out);
+        break;
+    case CLIP_WEIGHT_F16:
+        for (size_t i = 0; i < n; i++) {
+            memcpy(&half, data + i * step, sizeof half);
+            out[i] = clip_f16_float(half);
+        }
+        break;
+    case CLIP_WEIGHT_BF16:
+        for (size_t i = 0; i < n; i++) {
+            memcpy(&half, data + i * step, sizeof half);
+            out[i] = clip_bf16_float(half);
+        }
+        break;
+    default: /* F64: the caller gives floating-point types only */
+        for (size_t i = 0; i < n; i++) {
+            memcpy(&wide, data + i * step, sizeof wide);
+            out[i] = (float)wide;
+        }
+        break;
+    }
+}
+
+void clip_weight_floats(const struct clip_weight *weight, size_t first, size_t count, float *out)
+{
+    each_run(weight, first, count, out, sizeof *out, float_run);
+}
+
+/* --- numbers as bits --- */
+
+static float bits_float(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+float clip_bf16_float(uint16_t bits)
+{
+    return bits_float((uint32_t)bits << 16);
+}
+
+float clip_f16_float(uint16_t bits)
+{
+    uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 31, fraction = bits & 1023;
+    if (exponent == 31)
+        return bits_float(sign | 0x7f800000 | fraction << 13);
+    if (exponent)
+        return bits_float(sign | (exponent + 112) << 23 | fraction << 13);
+    float small = (float)fraction * 0x1p-24f;
+    return sign ? -small : small;
+}
+
+/* The bits of x in a format of `digits` binary digits whose smallest number is 2^least. */
+static uint16_t round_bits(double x, int digits, int least, unsigned infinity)
+{
+    unsigned sign = signbit(x) ? 0x8000 : 0;
+    if (isnan(x))
+        return (uint16_t)(sign | infinity | 1u << (digits - 2));
+    if (isinf(x))
+        return (uint16_t)(sign | infinity);
+    int exponent;
+    frexp(x, &exponent); /* |x| in [2^(exponent-1), 2^exponent) */
+    int unit = x == 0 || exponent - digits < least ? least : exponent - digits;
+    /* The scaling is exact; nearbyint's, to nearest even, is the one rounding. A carry out of the fraction
+     * goes on into the exponent, and from the largest number into infinity. */
+    double bits = nearbyint(ldexp(fabs(x), -unit)) + (double)(unit - least) * (double)(1u << (digits - 1));
+    return (uint16_t)(sign | (bits >= infinity ? infinity : (unsigned)bits));
+}
+
+uint16_t clip_f16_round(double x)
+{
+    return round_bits(x, 11, -24, 0x7c00);
+}
+
+uint16_t clip_bf16_round(double x)
+{
+    return round_bits(x, 8, -133, 0x7f80);
+}
+
+const char *clip_shape_describe(int ndim, const size_t *shape, char *out, size_t size)
+{
+    size_t used = (size_t)snprintf(out, size, "[");
+    for (int i = 0; i < ndim && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, i ? ", %zu" : "%zu", shape[i]);
+    if (used < size)
+        snprintf(out + used, size - used, "]");
+    return out;
+}
