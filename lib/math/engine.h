@@ -1,4 +1,4 @@
-/* What an engine of products is made of; only the files product*.c include this. */
+/* What an engine of products is made of; only the files product*.c and linear*.c include this. */
 #ifndef CLIP_MATH_ENGINE_H
 #define CLIP_MATH_ENGINE_H
 

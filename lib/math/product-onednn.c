@@ -1,91 +1,14 @@
-/* oneDNN: f32 and bf16, weights packed as its kernels want them. Versions 2 and 3 differ in how descriptors
- * are made; the first part hides it. */
-#include <config.h>
-
+/* oneDNN: f32 and bf16, weights packed as its kernels want them. */
 #include "math/engine.h"
+#include "math/onednn.h"
 
-#include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* oneDNN's own threads are OpenMP's; each call of ours is to stay in its thread. (Declared here because clang
- * finds no omp.h on a machine that has only GCC's.) */
-void omp_set_num_threads(int threads);
-
 /* Enough for AMX to reach its speed, few enough that pieces divide evenly among threads; see
  * tests/bench/README.md. */
 enum { ROWS = 64 };
-
-/* --- the two versions --- */
-
-#if DNNL_VERSION_MAJOR >= 3
-
-typedef dnnl_memory_desc_t layout; /* owned */
-typedef const_dnnl_memory_desc_t layout_view;
-
-static dnnl_status_t layout_new(layout *out, int64_t rows, int64_t columns, dnnl_data_type_t type,
-                                dnnl_format_tag_t tag)
-{
-    return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){rows, columns}, type, tag);
-}
-
-static void layout_free(layout *desc)
-{
-    dnnl_memory_desc_destroy(*desc);
-}
-
-static layout_view view(const layout *desc)
-{
-    return *desc;
-}
-
-static dnnl_status_t matmul_new(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const layout *x,
-                                const layout *w, const layout *y, const_dnnl_primitive_attr_t attr)
-{
-    return dnnl_matmul_primitive_desc_create(out, engine, *x, *w, NULL, *y, attr);
-}
-
-static size_t bytes_of(layout_view desc)
-{
-    return dnnl_memory_desc_get_size(desc);
-}
-
-#else
-
-typedef dnnl_memory_desc_t layout;
-typedef const dnnl_memory_desc_t *layout_view;
-
-static dnnl_status_t layout_new(layout *out, int64_t rows, int64_t columns, dnnl_data_type_t type,
-                                dnnl_format_tag_t tag)
-{
-    return dnnl_memory_desc_init_by_tag(out, 2, (dnnl_dims_t){rows, columns}, type, tag);
-}
-
-static void layout_free(layout *desc)
-{
-    (void)desc;
-}
-
-static layout_view view(const layout *desc)
-{
-    return desc;
-}
-
-static dnnl_status_t matmul_new(dnnl_primitive_desc_t *out, dnnl_engine_t engine, const layout *x,
-                                const layout *w, const layout *y, const_dnnl_primitive_attr_t attr)
-{
-    dnnl_matmul_desc_t desc;
-    dnnl_status_t status = dnnl_matmul_desc_init(&desc, x, w, NULL, y);
-    return status == dnnl_success ? dnnl_primitive_desc_create(out, &desc, attr, engine, NULL) : status;
-}
-
-static size_t bytes_of(layout_view desc)
-{
-    return dnnl_memory_desc_get_size(desc);
-}
-
-#endif
 
 /* --- the engine --- */
 
@@ -102,13 +25,6 @@ struct matrix {
     dnnl_memory_t weights; /* its handle is `packed` */
     void *packed;
 };
-
-static int fail(struct clip_error *error, const char *what, dnnl_status_t status)
-{
-    if (status == dnnl_out_of_memory)
-        return clip_fail_memory(error, what);
-    return clip_fail(error, "oneDNN failed in %s (status %d)", what, (int)status);
-}
 
 static int have(dnnl_cpu_isa_t isa)
 {
@@ -159,7 +75,7 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_scratchpad_mode(engine->attr, dnnl_scratchpad_mode_user);
     if (status != dnnl_success) {
-        fail(error, "its start", status);
+        onednn_fail(error, "its start", status);
         free_engine(&engine->base);
         return NULL;
     }
@@ -189,20 +105,20 @@ static dnnl_status_t describe(struct matrix *matrix, const struct engine *engine
                               int64_t k)
 {
     dnnl_data_type_t type = engine->base.precision == CLIP_BF16 ? dnnl_bf16 : dnnl_f32;
-    layout x, w, y;
-    dnnl_status_t status = layout_new(&x, rows, k, type, dnnl_ab);
+    onednn_layout x, w, y;
+    dnnl_status_t status = onednn_layout_new(&x, rows, k, type, dnnl_ab);
     if (status != dnnl_success)
         return status;
-    status = layout_new(&w, k, n, type, dnnl_format_tag_any);
+    status = onednn_layout_new(&w, k, n, type, dnnl_format_tag_any);
     if (status == dnnl_success) {
-        status = layout_new(&y, rows, n, dnnl_f32, dnnl_ab);
+        status = onednn_layout_new(&y, rows, n, dnnl_f32, dnnl_ab);
         if (status == dnnl_success) {
-            status = matmul_new(&matrix->desc, engine->dnnl, &x, &w, &y, engine->attr);
-            layout_free(&y);
+            status = onednn_matmul(&matrix->desc, engine->dnnl, &x, &w, NULL, &y, engine->attr);
+            onednn_layout_free(&y);
         }
-        layout_free(&w);
+        onednn_layout_free(&w);
     }
-    layout_free(&x);
+    onednn_layout_free(&x);
     return status;
 }
 
@@ -220,66 +136,28 @@ static struct clip_matrix *matrix_new(struct clip_engine *base, size_t rows, siz
     if (status == dnnl_success)
         status = dnnl_primitive_create(&matrix->primitive, matrix->desc);
     if (status == dnnl_success) {
-        layout_view packed = dnnl_primitive_desc_query_md(matrix->desc, dnnl_query_weights_md, 0);
-        layout_view scratch = dnnl_primitive_desc_query_md(matrix->desc, dnnl_query_scratchpad_md, 0);
-        matrix->base.scratch = bytes_of(scratch);
-        matrix->packed = aligned_alloc(64, (bytes_of(packed) + 63) / 64 * 64);
+        onednn_view packed = dnnl_primitive_desc_query_md(matrix->desc, dnnl_query_weights_md, 0);
+        onednn_view scratch = dnnl_primitive_desc_query_md(matrix->desc, dnnl_query_scratchpad_md, 0);
+        matrix->base.scratch = dnnl_memory_desc_get_size(scratch);
+        matrix->packed = aligned_alloc(64, (dnnl_memory_desc_get_size(packed) + 63) / 64 * 64);
         status = matrix->packed ? dnnl_memory_create(&matrix->weights, packed, engine->dnnl, matrix->packed)
                                 : dnnl_out_of_memory;
     }
     if (status != dnnl_success) {
-        fail(error, "preparing a product", status);
+        onednn_fail(error, "preparing a product", status);
         matrix_free(&matrix->base);
         return NULL;
     }
     return &matrix->base;
 }
 
-/* Copies from one layout to the other, converting. */
-static dnnl_status_t reorder(dnnl_engine_t engine, layout_view from, const float *w, dnnl_memory_t to)
-{
-    layout_view target;
-    dnnl_memory_t source = NULL;
-    dnnl_primitive_desc_t desc = NULL;
-    dnnl_primitive_t primitive = NULL;
-    dnnl_stream_t stream = NULL;
-    dnnl_status_t status = dnnl_memory_get_memory_desc(to, &target);
-    if (status == dnnl_success)
-        status = dnnl_memory_create(&source, from, engine, (void *)w);
-    if (status == dnnl_success)
-        status = dnnl_reorder_primitive_desc_create(&desc, from, engine, target, engine, NULL);
-    if (status == dnnl_success)
-        status = dnnl_primitive_create(&primitive, desc);
-    if (status == dnnl_success)
-        status = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
-    if (status == dnnl_success) {
-        dnnl_exec_arg_t arguments[] = {{DNNL_ARG_FROM, source}, {DNNL_ARG_TO, to}};
-        status = dnnl_primitive_execute(primitive, stream, 2, arguments);
-    }
-    if (stream)
-        dnnl_stream_destroy(stream);
-    if (primitive)
-        dnnl_primitive_destroy(primitive);
-    if (desc)
-        dnnl_primitive_desc_destroy(desc);
-    if (source)
-        dnnl_memory_destroy(source);
-    return status;
-}
-
 static int matrix_set(struct clip_matrix *base, const float *w, int transposed, struct clip_error *error)
 {
     struct matrix *matrix = (struct matrix *)base;
-    struct engine *engine = (struct engine *)base->engine;
-    omp_set_num_threads(1);
-    layout plain;
-    dnnl_status_t status =
-        layout_new(&plain, (int64_t)base->k, (int64_t)base->n, dnnl_f32, transposed ? dnnl_ab : dnnl_ba);
-    if (status == dnnl_success) {
-        status = reorder(engine->dnnl, view(&plain), w, matrix->weights);
-        layout_free(&plain);
-    }
-    return status == dnnl_success ? 0 : fail(error, "packing weights", status);
+    onednn_view packed = dnnl_primitive_desc_query_md(matrix->desc, dnnl_query_weights_md, 0);
+    dnnl_status_t status = onednn_pack(((struct engine *)base->engine)->dnnl, base->n, base->k, w, transposed,
+                                       packed, matrix->packed);
+    return status == dnnl_success ? 0 : onednn_fail(error, "packing weights", status);
 }
 
 /* --- products --- */
@@ -302,7 +180,7 @@ static int product(const struct clip_matrix *base, const void *x, float *y, void
     omp_set_num_threads(1);
     for (; made < 4 && status == dnnl_success; made++) {
         arguments[made].arg = of[made - 1].argument;
-        layout_view desc = dnnl_primitive_desc_query_md(matrix->desc, of[made - 1].query, 0);
+        onednn_view desc = dnnl_primitive_desc_query_md(matrix->desc, of[made - 1].query, 0);
         status = dnnl_memory_create(&arguments[made].memory, desc, engine, of[made - 1].data);
     }
     dnnl_stream_t stream = NULL;
@@ -315,7 +193,7 @@ static int product(const struct clip_matrix *base, const void *x, float *y, void
     while (--made > 0)
         if (arguments[made].memory)
             dnnl_memory_destroy(arguments[made].memory);
-    return status == dnnl_success ? 0 : fail(error, "a product", status);
+    return status == dnnl_success ? 0 : onednn_fail(error, "a product", status);
 }
 
 const struct clip_engine_type clip_onednn = {

@@ -1,0 +1,50 @@
+/* Kernels of convolutional towers, compiled for each level of the processor. A picture is
+ * [height][width][channels]; nothing overlaps but where it is said.
+ *
+ * Winograd's F(4x4, 3x3) (Lavin and Gray, arXiv:1509.09308) over the points 0, +-1/sqrt(2), +-sqrt(2) and
+ * infinity, which lose fewer bits than whole numbers: per tile of 4 by 4 outputs the 6 by 6 inputs d become
+ * B' d B, the filter g becomes G g G', their products are summed over channels at each of the 36 places, and
+ * the sums m become A' m A. Tiles are counted row by row, ceil(width / 4) a row. */
+#ifndef CLIP_MATH_CONV_KERNELS_H
+#define CLIP_MATH_CONV_KERNELS_H
+
+#include "math/level.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CLIP_WINOGRAD_TILE = 4, CLIP_WINOGRAD_PLACES = 36 };
+
+struct clip_conv_kernels {
+    /* y[rows][n] = [relu](y + bias[n]); bias may be NULL. */
+    void (*bias_relu)(size_t rows, size_t n, const float *bias, int relu, float *y);
+
+    /* y[height / 2][width / 2][channels]: means of 2 by 2; an odd last row or column is left out. Backward: a
+     * quarter of y's gradient to each of the four. */
+    void (*pool)(const float *x, size_t height, size_t width, size_t channels, float *y);
+    void (*pool_bf16)(const uint16_t *x, size_t height, size_t width, size_t channels, uint16_t *y);
+
+    /* bf16 of f32, to nearest, ties to even; and back. */
+    void (*narrow)(const float *x, size_t n, uint16_t *y);
+    void (*widen)(const uint16_t *x, size_t n, float *y);
+
+    /* v[36][tiles][channels] of tiles [first, first + tiles) of x, zeros around it. */
+    void (*winograd_input)(const float *x, size_t height, size_t width, size_t channels, size_t first,
+                           size_t tiles, float *v);
+
+    /* The outputs of tiles [first, first + tiles) into y, from m[36][tiles][channels]: plus bias[channels],
+     * then max with 0 where `relu`. */
+    void (*winograd_output)(const float *m, const float *bias, int relu, size_t height, size_t width,
+                            size_t channels, size_t first, size_t tiles, float *y);
+};
+
+/* Those of a level that the processor has. */
+const struct clip_conv_kernels *clip_conv_kernels(enum clip_level level);
+
+/* Tiles of a picture. */
+size_t clip_winograd_tiles(size_t height, size_t width);
+
+extern const struct clip_conv_kernels clip_conv_kernels_plain, clip_conv_kernels_avx2,
+    clip_conv_kernels_avx512;
+
+#endif

@@ -1,0 +1,318 @@
+#include "math/conv-kernels.h"
+#include "math/conv.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How a convolution becomes products. */
+enum method {
+    POINTS,   /* filter of side 1: a row is a pixel */
+    PATCHES,  /* a row is the pixels under the filter */
+    WINOGRAD, /* f32, side 3, stride 1: a row is a tile at one of the places */
+};
+
+struct clip_conv {
+    struct clip_conv_shape shape;
+    enum method method;
+    int relu;
+    size_t element;
+    size_t total; /* rows of a picture: outputs, or tiles */
+    size_t rows;  /* of a piece; the last piece ends with the picture and may overlap the one before */
+    size_t patches, sums; /* bytes of scratch: a piece's input and, of Winograd, its sums */
+    struct clip_linear *linear;
+    const struct clip_conv_kernels *kernels;
+    int borrows;    /* linear reads `weights` where they lie */
+    float *weights; /* [places][in][out], kept only while needed */
+    float *bias;    /* [out] of Winograd, which adds it after its output transform */
+};
+
+/* Rows of a piece: enough for the product's speed, few enough that scratch stays in the cache. Winograd's
+ * weights are four times the filter's: below WORTH tiles a picture, reading them takes longer than the
+ * operations that they save. */
+enum { TILES = 64, PATCH_BYTES = 384 << 10, WORTH = 16 };
+
+/* --- shapes --- */
+
+size_t clip_conv_height(const struct clip_conv_shape *shape)
+{
+    return (shape->height - 1) / shape->stride + 1;
+}
+
+size_t clip_conv_width(const struct clip_conv_shape *shape)
+{
+    return (shape->width - 1) / shape->stride + 1;
+}
+
+const struct clip_conv_kernels *clip_conv_kernels(enum clip_level level)
+{
+    return CLIP_TABLE(clip_conv_kernels, level);
+}
+
+size_t clip_winograd_tiles(size_t height, size_t width)
+{
+    size_t tile = CLIP_WINOGRAD_TILE;
+    return ((height + tile - 1) / tile) * ((width + tile - 1) / tile);
+}
+
+static int check_shape(const struct clip_conv_shape *shape, int epilogue, struct clip_error *error)
+{
+    int known = shape->side == 1 ? shape->stride == 1
+                                 : shape->side == 3 && (shape->stride == 1 || shape->stride == 2) &&
+                                       !(epilogue & CLIP_LINEAR_ADD);
+    size_t channels = shape->in > shape->out ? shape->in : shape->out, area, elements, weights;
+    /* Winograd's tiles of 36 places for 16 outputs are the largest buffers, but for pictures of a few pixels:
+     * so 64 times the picture fits an int, and 36 times the weights a size. */
+    if (!known || shape->height < 1 || shape->width < 1 || shape->in < 1 || shape->out < 1 ||
+        __builtin_mul_overflow(shape->height, shape->width, &area) ||
+        __builtin_mul_overflow(area, channels, &elements) || elements > INT_MAX / 64 ||
+        __builtin_mul_overflow(shape->in, shape->out, &weights) || weights > INT_MAX / 36)
+        return clip_fail(error,
+                         "a convolution of side %zu and stride %zu from %zu to %zu channels of %zu by %zu is "
+                         "out of bounds",
+                         shape->side, shape->stride, shape->in, shape->out, shape->height, shape->width);
+    return 0;
+}
+
+static enum method method_of(const struct clip_engine *engine, const struct clip_conv_shape *shape)
+{
+    if (shape->side == 1)
+        return POINTS;
+    int winograd = clip_engine_precision(engine) == CLIP_F32 && shape->stride == 1 &&
+                   clip_winograd_tiles(shape->height, shape->width) >= WORTH;
+    return winograd ? WINOGRAD : PATCHES;
+}
+
+/* Rows of a piece where `total` are cut into equal pieces of at most `most`. */
+static size_t cut(size_t total, size_t most)
+{
+    size_t pieces = most > 0 ? (total + most - 1) / most : total;
+    return (total + pieces - 1) / pieces;
+}
+
+static size_t round_up(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+/* Pieces, scratch, and the products' shape. */
+static struct clip_linear_shape plan(struct clip_conv *conv)
+{
+    const struct clip_conv_shape *shape = &conv->shape;
+    struct clip_linear_shape linear = {
+        .n = shape->out, .k = shape->side * shape->side * shape->in, .count = 1};
+    conv->total = clip_conv_height(shape) * clip_conv_width(shape);
+    conv->rows = conv->total;
+    if (conv->method == PATCHES) {
+        conv->rows = cut(conv->total, PATCH_BYTES / (linear.k * conv->element));
+        conv->patches = round_up(conv->rows * linear.k * conv->element);
+    } else if (conv->method == WINOGRAD) {
+        linear.k = shape->in;
+        linear.count = CLIP_WINOGRAD_PLACES;
+        conv->total = clip_winograd_tiles(shape->height, shape->width);
+        conv->rows = cut(conv->total, TILES);
+        conv->patches = round_up(linear.count * conv->rows * shape->in * sizeof(float));
+        conv->sums = round_up(linear.count * conv->rows * shape->out * sizeof(float));
+    }
+    linear.rows = conv->rows;
+    return linear;
+}
+
+/* --- making one --- */
+
+struct clip_conv *clip_conv_new(struct clip_engine *engine, const struct clip_conv_shape *shape, int epilogue,
+                                struct clip_error *error)
+{
+    if (check_shape(shape, epilogue, error) < 0)
+        return NULL;
+    struct clip_conv *conv = calloc(1, sizeof *conv);
+    if (!conv) {
+        clip_fail_memory(error, "a convolution");
+        return NULL;
+    }
+    conv->shape = *shape;
+    conv->method = method_of(engine, shape);
+    conv->kernels = clip_conv_kernels(clip_level());
+    conv->relu = (epilogue & CLIP_LINEAR_RELU) != 0;
+    conv->element = clip_engine_element(engine);
+    conv->borrows = clip_engine_borrows(engine);
+    struct clip_linear_shape linear = plan(conv);
+    conv->linear =
+        clip_linear_new(engine, &linear, conv->method == WINOGRAD ? 0 : epilogue | CLIP_LINEAR_BIAS, error);
+    if (!conv->linear) {
+        clip_conv_free(conv);
+        return NULL;
+    }
+    return conv;
+}
+
+void clip_conv_free(struct clip_conv *conv)
+{
+    if (!conv)
+        return;
+    clip_linear_free(conv->linear);
+    free(conv->weights);
+    free(conv->bias);
+    free(conv);
+}
+
+size_t clip_conv_scratch(const struct clip_conv *conv)
+{
+    return conv->patches + conv->sums + clip_linear_scratch(conv->linear);
+}
+
+/* --- weights --- */
+
+void clip_batch_norm_fold(size_t n, const float *weight, const float *bias, const float *mean,
+                          const float *variance, double epsilon, float *scale, float *shift)
+{
+    for (size_t i = 0; i < n; i++) {
+        double factor = weight[i] / sqrt(variance[i] + epsilon);
+        scale[i] = (float)factor;
+        shift[i] = (float)(bias[i] - mean[i] * factor);
+    }
+}
+
+/* u[places][in][out] of w[out][in][places], times scale[out]. */
+static void transpose_weights(const float *w, const float *scale, size_t places, size_t in, size_t out,
+                              float *u)
+{
+    for (size_t o = 0; o < out; o++)
+        for (size_t i = 0; i < in; i++)
+            for (size_t place = 0; place < places; place++)
+                u[(place * in + i) * out + o] = w[(o * in + i) * places + place] * scale[o];
+}
+
+/* t = G g of one column. */
+static void filter_transform(const double *g, size_t g_step, double *t, size_t step)
+{
+    double even_a = g[0] + 0.5 * g[2 * g_step], odd_a = M_SQRT1_2 * g[g_step];
+    double even_b = g[0] + 2 * g[2 * g_step], odd_b = M_SQRT2 * g[g_step];
+    t[0] = g[0];
+    t[step] = (even_a + odd_a) / -1.5;
+    t[2 * step] = (even_a - odd_a) / -1.5;
+    t[3 * step] = (even_b + odd_b) / 6;
+    t[4 * step] = (even_b - odd_b) / 6;
+    t[5 * step] = g[2 * g_step];
+}
+
+void clip_winograd_weights(const float *w, const float *scale, size_t in, size_t out, float *u)
+{
+    for (size_t i = 0; i < in; i++)
+        for (size_t o = 0; o < out; o++) {
+            double g[9], t[18], v[CLIP_WINOGRAD_PLACES];
+            for (size_t k = 0; k < 9; k++)
+                g[k] = (double)w[(o * in + i) * 9 + k] * scale[o];
+            for (size_t k = 0; k < 3; k++)
+                filter_transform(g + k, 3, t + k, 3);
+            for (size_t k = 0; k < 6; k++)
+                filter_transform(t + 3 * k, 1, v + 6 * k, 1);
+            for (size_t place = 0; place < CLIP_WINOGRAD_PLACES; place++)
+                u[(place * in + i) * out + o] = (float)v[place];
+        }
+}
+
+/* Gives `linear` its weights from u, and Winograd its bias. */
+static int set_layers(struct clip_conv *conv, const float *u, const float *shift, struct clip_error *error)
+{
+    size_t in = conv->shape.in, out = conv->shape.out;
+    if (conv->method != WINOGRAD)
+        return clip_linear_set(conv->linear, 0, u, 1, shift, error);
+    for (size_t place = 0; place < CLIP_WINOGRAD_PLACES; place++)
+        if (clip_linear_set(conv->linear, place, u + place * in * out, 1, NULL, error) < 0)
+            return -1;
+    if (!conv->bias && !(conv->bias = malloc(out * sizeof(float))))
+        return clip_fail_memory(error, "a convolution");
+    memcpy(conv->bias, shift, out * sizeof(float));
+    return 0;
+}
+
+int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, const float *shift,
+                  struct clip_error *error)
+{
+    size_t in = conv->shape.in, out = conv->shape.out, area = conv->shape.side * conv->shape.side;
+    size_t places = conv->method == WINOGRAD ? CLIP_WINOGRAD_PLACES : area;
+    if (!conv->weights && !(conv->weights = reallocarray(NULL, places * in, out * sizeof(float))))
+        return clip_fail_memory(error, "a convolution's weights");
+    if (conv->method == WINOGRAD)
+        clip_winograd_weights(w, scale, in, out, conv->weights);
+    else
+        transpose_weights(w, scale, area, in, out, conv->weights);
+    int status = set_layers(conv, conv->weights, shift, error);
+    if (!conv->borrows) {
+        free(conv->weights);
+        conv->weights = NULL;
+    }
+    return status;
+}
+
+/* --- forward --- */
+
+/* One row of a patch: three pixels from column - 1 on, zeros outside. */
+static void patch_row(const char *row, size_t width, size_t pixel, size_t column, char *y)
+{
+    if (column >= 1 && column + 2 <= width) {
+        memcpy(y, row + (column - 1) * pixel, 3 * pixel);
+        return;
+    }
+    for (size_t j = column; j < column + 3; j++, y += pixel)
+        if (j >= 1 && j <= width)
+            memcpy(y, row + (j - 1) * pixel, pixel);
+        else
+            memset(y, 0, pixel);
+}
+
+void clip_patches(const void *x, size_t element, size_t height, size_t width, size_t channels, size_t stride,
+                  size_t first, size_t rows, void *y)
+{
+    size_t pixel = channels * element, across = (width - 1) / stride + 1;
+    char *out = y;
+    for (size_t row = first; row < first + rows; row++) {
+        size_t top = row / across * stride, left = row % across * stride;
+        for (size_t i = top; i < top + 3; i++, out += 3 * pixel)
+            if (i >= 1 && i <= height)
+                patch_row((const char *)x + (i - 1) * width * pixel, width, pixel, left, out);
+            else
+                memset(out, 0, 3 * pixel);
+    }
+}
+
+static int run_patches(const struct clip_conv *conv, const void *x, size_t first, char *y, char *scratch,
+                       struct clip_error *error)
+{
+    const struct clip_conv_shape *shape = &conv->shape;
+    clip_patches(x, conv->element, shape->height, shape->width, shape->in, shape->stride, first, conv->rows,
+                 scratch);
+    return clip_linear_run(conv->linear, 0, 1, scratch, y + first * shape->out * conv->element,
+                           scratch + conv->patches, error);
+}
+
+static int run_winograd(const struct clip_conv *conv, const void *x, size_t first, void *y, char *scratch,
+                        struct clip_error *error)
+{
+    const struct clip_conv_shape *shape = &conv->shape;
+    float *patches = (float *)scratch, *sums = (float *)(scratch + conv->patches);
+    conv->kernels->winograd_input(x, shape->height, shape->width, shape->in, first, conv->rows, patches);
+    if (clip_linear_run(conv->linear, 0, CLIP_WINOGRAD_PLACES, patches, sums,
+                        scratch + conv->patches + conv->sums, error) < 0)
+        return -1;
+    conv->kernels->winograd_output(sums, conv->bias, conv->relu, shape->height, shape->width, shape->out,
+                                   first, conv->rows, y);
+    return 0;
+}
+
+int clip_conv_run(const struct clip_conv *conv, const void *x, void *y, void *scratch,
+                  struct clip_error *error)
+{
+    if (conv->method == POINTS)
+        return clip_linear_run(conv->linear, 0, 1, x, y, scratch, error);
+    for (size_t done = 0; done < conv->total; done += conv->rows) {
+        size_t first = done + conv->rows <= conv->total ? done : conv->total - conv->rows;
+        int status = conv->method == WINOGRAD ? run_winograd(conv, x, first, y, scratch, error)
+                                              : run_patches(conv, x, first, y, scratch, error);
+        if (status < 0)
+            return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,33 @@
+/* Levels of x86-64 that kernels are compiled for: one source, compiled once for each with CLIP_LEVEL defined
+ * (Makefile.am, `kernels`), each giving a table of functions; which one is used is decided when the program
+ * runs. Elsewhere there is the plain one alone. */
+#ifndef CLIP_MATH_LEVEL_H
+#define CLIP_MATH_LEVEL_H
+
+enum clip_level {
+    CLIP_PLAIN,  /* what any processor of the architecture has */
+    CLIP_AVX2,   /* x86-64-v3 */
+    CLIP_AVX512, /* x86-64-v4 */
+};
+
+/* The highest level that this processor has, among those compiled. */
+enum clip_level clip_level(void);
+
+/* The name of a level's table: CLIP_LEVELED(clip_x_kernels) is clip_x_kernels_avx2 in a file compiled for it.
+ */
+#ifndef CLIP_LEVEL
+#define CLIP_LEVEL plain
+#endif
+#define CLIP_LEVELED(name) CLIP_LEVELED_(name, CLIP_LEVEL)
+#define CLIP_LEVELED_(name, level) CLIP_LEVELED__(name, level)
+#define CLIP_LEVELED__(name, level) name##_##level
+
+/* Of the three tables of that name the one of a level. */
+#ifdef __x86_64__
+#define CLIP_TABLE(name, level)                                                                              \
+    ((level) == CLIP_AVX512 ? &name##_avx512 : (level) == CLIP_AVX2 ? &name##_avx2 : &name##_plain)
+#else
+#define CLIP_TABLE(name, level) ((void)(level), &name##_plain)
+#endif
+
+#endif

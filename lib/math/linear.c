@@ -1,0 +1,79 @@
+#include <config.h>
+
+#include "math/engine.h"
+#include "math/linear-type.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct clip_linear_type *type_of(const struct clip_engine *engine)
+{
+#ifdef HAVE_ONEDNN
+    if (engine->type == &clip_onednn)
+        return &clip_linear_onednn;
+#endif
+    (void)engine;
+    return &clip_linear_openblas;
+}
+
+/* Sizes are ints in the libraries, and so are offsets into an operand. */
+static int fits(size_t a, size_t b)
+{
+    size_t elements;
+    return a > 0 && b > 0 && !__builtin_mul_overflow(a, b, &elements) && elements <= INT_MAX;
+}
+
+struct clip_linear *clip_linear_new(struct clip_engine *engine, const struct clip_linear_shape *shape,
+                                    int epilogue, struct clip_error *error)
+{
+    size_t weights;
+    if (!fits(shape->rows, shape->n) || !fits(shape->rows, shape->k) || !fits(shape->n, shape->k) ||
+        shape->count < 1 || __builtin_mul_overflow(shape->n * shape->k, shape->count, &weights) ||
+        weights > SIZE_MAX / 16) {
+        clip_fail(error, "%zu layers of %zu rows, %zu inputs and %zu outputs are out of bounds", shape->count,
+                  shape->rows, shape->k, shape->n);
+        return NULL;
+    }
+    const struct clip_linear_type *type = type_of(engine);
+    struct clip_linear *linear = type->create(engine, shape, epilogue, error);
+    if (!linear)
+        return NULL;
+    linear->type = type;
+    linear->shape = *shape;
+    linear->epilogue = epilogue;
+    if (epilogue & CLIP_LINEAR_BIAS && !(linear->bias = calloc(shape->count * shape->n, sizeof(float)))) {
+        clip_fail_memory(error, "biases");
+        clip_linear_free(linear);
+        return NULL;
+    }
+    return linear;
+}
+
+void clip_linear_free(struct clip_linear *linear)
+{
+    if (!linear)
+        return;
+    free(linear->bias);
+    linear->type->free(linear);
+}
+
+int clip_linear_set(struct clip_linear *linear, size_t i, const float *w, int transposed, const float *bias,
+                    struct clip_error *error)
+{
+    size_t n = linear->shape.n;
+    if (linear->bias)
+        memcpy(linear->bias + i * n, bias, n * sizeof *bias);
+    return linear->type->set(linear, i, w, transposed, error);
+}
+
+size_t clip_linear_scratch(const struct clip_linear *linear)
+{
+    return linear->scratch;
+}
+
+int clip_linear_run(const struct clip_linear *linear, size_t first, size_t number, const void *x, void *y,
+                    void *scratch, struct clip_error *error)
+{
+    return linear->type->run(linear, first, number, x, y, scratch, error);
+}

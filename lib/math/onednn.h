@@ -1,0 +1,109 @@
+/* What the files *-onednn.c share; they alone include this. oneDNN's versions 2 and 3 differ in how
+ * descriptors are made: inline functions hide it. */
+#ifndef CLIP_MATH_ONEDNN_H
+#define CLIP_MATH_ONEDNN_H
+
+#include "base/error.h"
+
+#include <oneapi/dnnl/dnnl.h>
+
+/* oneDNN's own threads are OpenMP's; each call of ours is to stay in its thread. (Declared here because clang
+ * finds no omp.h on a machine that has only GCC's.) */
+void omp_set_num_threads(int threads);
+
+/* Sets the message of a status that is no success; -1. */
+int onednn_fail(struct clip_error *error, const char *what, dnnl_status_t status);
+
+/* Bits of what a product does after multiplying. */
+enum { ONEDNN_SUM = 1, ONEDNN_RELU = 2 };
+
+#if DNNL_VERSION_MAJOR >= 3
+
+typedef dnnl_memory_desc_t onednn_layout; /* owned */
+typedef const_dnnl_memory_desc_t onednn_view;
+
+static inline dnnl_status_t onednn_layout_new(onednn_layout *out, int64_t rows, int64_t columns,
+                                              dnnl_data_type_t type, dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){rows, columns}, type, tag);
+}
+
+static inline void onednn_layout_free(onednn_layout *layout)
+{
+    dnnl_memory_desc_destroy(*layout);
+}
+
+static inline onednn_view onednn_view_of(const onednn_layout *layout)
+{
+    return *layout;
+}
+
+/* `bias` may be NULL. */
+static inline dnnl_status_t onednn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
+                                          const onednn_layout *x, const onednn_layout *w,
+                                          const onednn_layout *bias, const onednn_layout *y,
+                                          const_dnnl_primitive_attr_t attr)
+{
+    return dnnl_matmul_primitive_desc_create(out, engine, *x, *w, bias ? *bias : NULL, *y, attr);
+}
+
+static inline dnnl_status_t onednn_append(dnnl_post_ops_t ops, int epilogue, dnnl_data_type_t type)
+{
+    dnnl_status_t status = dnnl_success;
+    if (epilogue & ONEDNN_SUM)
+        status = dnnl_post_ops_append_sum(ops, 1, 0, type);
+    if (epilogue & ONEDNN_RELU && status == dnnl_success)
+        status = dnnl_post_ops_append_eltwise(ops, dnnl_eltwise_relu, 0, 0);
+    return status;
+}
+
+#else
+
+typedef dnnl_memory_desc_t onednn_layout;
+typedef const dnnl_memory_desc_t *onednn_view;
+
+static inline dnnl_status_t onednn_layout_new(onednn_layout *out, int64_t rows, int64_t columns,
+                                              dnnl_data_type_t type, dnnl_format_tag_t tag)
+{
+    return dnnl_memory_desc_init_by_tag(out, 2, (dnnl_dims_t){rows, columns}, type, tag);
+}
+
+static inline void onednn_layout_free(onednn_layout *layout)
+{
+    (void)layout;
+}
+
+static inline onednn_view onednn_view_of(const onednn_layout *layout)
+{
+    return layout;
+}
+
+/* `bias` may be NULL. */
+static inline dnnl_status_t onednn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
+                                          const onednn_layout *x, const onednn_layout *w,
+                                          const onednn_layout *bias, const onednn_layout *y,
+                                          const_dnnl_primitive_attr_t attr)
+{
+    dnnl_matmul_desc_t desc;
+    dnnl_status_t status = dnnl_matmul_desc_init(&desc, x, w, bias, y);
+    return status == dnnl_success ? dnnl_primitive_desc_create(out, &desc, attr, engine, NULL) : status;
+}
+
+static inline dnnl_status_t onednn_append(dnnl_post_ops_t ops, int epilogue, dnnl_data_type_t type)
+{
+    (void)type;
+    dnnl_status_t status = dnnl_success;
+    if (epilogue & ONEDNN_SUM)
+        status = dnnl_post_ops_append_sum(ops, 1);
+    if (epilogue & ONEDNN_RELU && status == dnnl_success)
+        status = dnnl_post_ops_append_eltwise(ops, 1, dnnl_eltwise_relu, 0, 0);
+    return status;
+}
+
+#endif
+
+/* Packs weights w[n][k], or w[k][n] where `transposed`, into the layout that a product wants of them. */
+dnnl_status_t onednn_pack(dnnl_engine_t engine, size_t n, size_t k, const float *w, int transposed,
+                          onednn_view to, void *packed);
+
+#endif
