@@ -1,7 +1,7 @@
 /* An architecture as Hugging Face's folder says it: config.json and preprocessor_config.json (transformers'
  * CLIPConfig and CLIPImageProcessor). */
 #include "model/arch.h"
-#include "model/json.h"
+#include "base/json.h"
 
 #include <math.h>
 #include <stdlib.h>

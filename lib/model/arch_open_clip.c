@@ -1,6 +1,6 @@
 /* An architecture as open_clip's JSON says it. */
 #include "model/arch.h"
-#include "model/json.h"
+#include "base/json.h"
 
 #include <math.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "model/json.h"
+#include "base/json.h"
 
 #include <errno.h>
 #include <math.h>
@@ -23,7 +23,7 @@ static char *read_text(const char *path, int *length, struct clip_error *error)
             room = room ? 2 * room : 8192;
             char *more = room <= 2 * (size_t)MAX_FILE ? realloc(text, room) : NULL;
             if (!more) {
-                clip_fail(error, "%s: too large for a configuration file", path);
+                clip_fail(error, "%s: too large for a JSON file", path);
                 break;
             }
             text = more;

@@ -1,6 +1,6 @@
-/* Configuration files in JSON, read with care: of the right type, within bounds, errors that name the key. */
-#ifndef CLIP_MODEL_JSON_H
-#define CLIP_MODEL_JSON_H
+/* JSON files, read with care: of the right type, within bounds, errors that name the key. */
+#ifndef CLIP_BASE_JSON_H
+#define CLIP_BASE_JSON_H
 
 #include "base/error.h"
 
