@@ -56,6 +56,14 @@ load helper
     done
 }
 
+@test "every fuzz target is built by make fuzz" {
+    local file
+    for file in "$SRC"/tests/fuzz/fuzz-*.c; do
+        file=${file##*/}
+        grep -qE "^	tests/fuzz/${file%.c}( \\\\)?\$" "$SRC/Makefile.am" || complain "not in Makefile.am: $file"
+    done
+}
+
 # --- man pages and completions agree with --help ---
 
 # The long and short options that a program's --help names, and those that its man page explains.
