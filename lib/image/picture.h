@@ -1,0 +1,46 @@
+/* Pictures as files hold them: decoding of JPEG, PNG and WebP, with the pixels, and the mode, that Pillow 9.4
+ * gives for the same bytes.
+ *
+ * What Pillow takes despite its flaws is taken, and what Pillow refuses is refused. ICC profiles, gamma and
+ * EXIF orientation are not applied, as there. The one difference in pixels: 16-bit gray PNG, which Pillow
+ * reads as 32-bit integers and clips at 255 when it converts to RGB, comes as the high byte. */
+#ifndef CLIP_IMAGE_PICTURE_H
+#define CLIP_IMAGE_PICTURE_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Pillow's limit: above twice its MAX_IMAGE_PIXELS it refuses a picture. */
+#define CLIP_MAX_PIXELS 178956970
+
+/* Pillow's modes; preprocessing depends on them. */
+enum clip_picture_mode {
+    CLIP_PICTURE_1, /* black and white, as bytes 0 and 255 */
+    CLIP_PICTURE_L,
+    CLIP_PICTURE_P, /* indices into the palette */
+    CLIP_PICTURE_LA,
+    CLIP_PICTURE_RGB,
+    CLIP_PICTURE_RGBA,
+    CLIP_PICTURE_CMYK,
+};
+
+struct clip_picture {
+    enum clip_picture_mode mode;
+    int width, height;
+    int channels;    /* bytes of a pixel: 1 for 1, L and P; else 4: L L L A, or R G B and an unused one */
+    uint8_t *pixels; /* [height, width, channels]; owned */
+    uint8_t palette[256][3]; /* of mode P: R G B; entries that the file does not give are i i i */
+};
+
+/* Decodes the file of `size` bytes at `data`, told by its content. Refused from the header, before pixels are
+ * decoded or memory is taken for them, if it has more than `max_pixels`. -1 with error: *picture then holds
+ * nothing. Free with clip_picture_free. Reentrant. */
+int clip_picture_decode(struct clip_picture *picture, const void *data, size_t size, uint64_t max_pixels,
+                        struct clip_error *error);
+
+/* Frees the pixels; the struct is the caller's. */
+void clip_picture_free(struct clip_picture *picture);
+
+#endif

@@ -1,0 +1,29 @@
+/* From a picture to a tower's input, byte for byte as Pillow 9.4 and torchvision 0.14 do it (FACTS 5). */
+#ifndef CLIP_IMAGE_PREPROCESS_H
+#define CLIP_IMAGE_PREPROCESS_H
+
+#include "base/error.h"
+#include "image/picture.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Largest side that clip_picture_to_tensor makes. */
+#define CLIP_MAX_IMAGE_SIZE 8192
+
+/* The picture with its shorter side resized to `size`, the middle square of it, as RGB: out[3, size, size].
+ *
+ * convert_first 0: OpenAI's order, which resizes in the file's own mode (nearest neighbour for 1 and P,
+ * premultiplied for LA and RGBA), then crops at round((d - size) / 2), half to even, then converts. 1:
+ * Hugging Face's order: to RGB, then resize, then crop at (d - size) / 2 rounded down. Pillow's bicubic
+ * otherwise. Reentrant. -1 with error if `size` is not in [1, CLIP_MAX_IMAGE_SIZE], if the resized picture
+ * would be too long for Pillow, or out of memory. */
+int clip_picture_to_tensor(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
+                           struct clip_error *error);
+
+/* out[3, plane] = (pixels[3, plane] / 255 - mean) / std in f32, each step rounded: torchvision's ToTensor and
+ * Normalize. Must not alias. */
+void clip_pixels_normalize(const uint8_t *pixels, size_t plane, const float mean[3], const float std[3],
+                           float *out);
+
+#endif

@@ -1,0 +1,38 @@
+/* Pillow's bicubic resampling of bytes, to the bit.
+ *
+ * Source of the arithmetic: Pillow 9.4, libImaging/Resample.c: bicubic with a = -0.5, widened by the scale
+ * when shrinking; weights in 22-bit fixed point; first along the rows, rounded and clipped to bytes, then
+ * along the columns. Channels are independent of each other. */
+#ifndef CLIP_IMAGE_RESAMPLE_H
+#define CLIP_IMAGE_RESAMPLE_H
+
+#include "base/error.h"
+
+#include <stdint.h>
+
+/* Which kernels compute; the bytes are the same. */
+enum clip_simd { CLIP_SIMD_PLAIN, CLIP_SIMD_AVX2 };
+
+/* The best that this processor has. */
+enum clip_simd clip_simd_best(void);
+
+/* A picture to read, row by row, so that it may be converted on the way. */
+struct clip_rows {
+    int width, height;
+    int channels; /* bytes of a pixel, 1 or 4 */
+    /* Row y: [width, channels], either where it lies or made in `scratch`, which has room for it. */
+    const uint8_t *(*row)(const void *context, int y, uint8_t *scratch);
+    const void *context;
+};
+
+/* The part of the resized picture to compute: columns [x, x + width), rows [y, y + height). */
+struct clip_box {
+    int x, y, width, height;
+};
+
+/* Resizes `in` to new_width x new_height and writes `box` of that: out[box.height, box.width, channels]. The
+ * box must lie inside. Time and memory are those of the box, not of the whole. */
+int clip_resample(const struct clip_rows *in, int new_width, int new_height, const struct clip_box *box,
+                  uint8_t *out, enum clip_simd simd, struct clip_error *error);
+
+#endif
