@@ -5,7 +5,7 @@ bats_require_minimum_version 1.5.0
 SRC=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 BUILD=${CLIP_BUILD:-$SRC}
 SHARED=${CLIP_SHARED:-$SRC/../shared}
-export LC_ALL=C.UTF-8 CLIP_MODEL_PATH=${CLIP_MODEL_PATH:-$SRC/share/models}
+export LC_ALL=C.UTF-8 CLIP_DATADIR=${CLIP_DATADIR:-$SRC/share}
 case $PATH in
 "$BUILD/bin:"*) ;;
 *) PATH=$BUILD/bin:$PATH ;;
@@ -36,6 +36,11 @@ need_python() {
 }
 python() {
     /usr/bin/python3 "$@"
+}
+
+# sanitized: whether the programs were built with --enable-sanitizers (which costs memory and time).
+sanitized() {
+    grep -q __asan_init "$BUILD/tests/tools/stream-example"
 }
 
 # complain WORDS...: a failed check that says why.
