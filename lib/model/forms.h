@@ -27,5 +27,12 @@ int clip_form_read(struct clip_weights *weights, enum clip_form *form, const uns
 /* One reader each. */
 int clip_safetensors_read(struct clip_weights *weights, const unsigned char *data, size_t size,
                           struct clip_error *error);
+int clip_torch_zip_read(struct clip_weights *weights, enum clip_form *form, const unsigned char *data,
+                        size_t size, struct clip_error *error);
+int clip_torch_legacy_read(struct clip_weights *weights, const unsigned char *data, size_t size,
+                           struct clip_error *error);
+
+/* 1 if the file begins as torch.save's before 1.6. */
+int clip_torch_is_legacy(const unsigned char *data, size_t size);
 
 #endif
