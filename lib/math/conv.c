@@ -79,7 +79,7 @@ static enum method method_of(const struct clip_engine *engine, const struct clip
 {
     if (shape->side == 1)
         return POINTS;
-    int winograd = clip_engine_precision(engine) == CLIP_F32 && shape->stride == 1 &&
+    int winograd = clip_engine_precision(engine) == CLIP_PRECISION_F32 && shape->stride == 1 &&
                    clip_winograd_tiles(shape->height, shape->width) >= WORTH;
     return winograd ? WINOGRAD : PATCHES;
 }

@@ -1,5 +1,10 @@
 #include "math/level.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const names[] = {"x86-64", "x86-64-v3", "x86-64-v4"};
+
 enum clip_level clip_level(void)
 {
 #ifdef __x86_64__
@@ -12,4 +17,28 @@ enum clip_level clip_level(void)
 #else
     return CLIP_PLAIN;
 #endif
+}
+
+int clip_level_choose(enum clip_level *level, struct clip_error *error)
+{
+    enum clip_level highest = clip_level(), wanted = CLIP_PLAIN;
+    const char *name = getenv("CLIP_CPU");
+    *level = highest;
+    if (!name || !*name)
+        return 0;
+    while (wanted <= CLIP_AVX512 && strcmp(names[wanted], name) != 0)
+        wanted++;
+    char shown[64];
+    if (wanted > CLIP_AVX512)
+        return clip_fail(error, "CLIP_CPU: no such level as '%s' (x86-64, x86-64-v3 or x86-64-v4)",
+                         clip_printable(shown, sizeof shown, name, strlen(name)));
+    if (wanted > highest)
+        return clip_fail(error, "CLIP_CPU: this processor is not %s", name);
+    *level = wanted;
+    return 0;
+}
+
+const char *clip_level_name(enum clip_level level)
+{
+    return names[level];
 }

@@ -4,6 +4,8 @@
 #ifndef CLIP_MATH_LEVEL_H
 #define CLIP_MATH_LEVEL_H
 
+#include "base/error.h"
+
 enum clip_level {
     CLIP_PLAIN,  /* what any processor of the architecture has */
     CLIP_AVX2,   /* x86-64-v3 */
@@ -12,6 +14,13 @@ enum clip_level {
 
 /* The highest level that this processor has, among those compiled. */
 enum clip_level clip_level(void);
+
+/* The level to use: the highest, or the lower one that $CLIP_CPU names ("x86-64", "x86-64-v3", "x86-64-v4").
+ * -1 with error if there is no such level or the processor lacks it. */
+int clip_level_choose(enum clip_level *level, struct clip_error *error);
+
+/* "x86-64-v3" */
+const char *clip_level_name(enum clip_level level);
 
 /* The name of a level's table: CLIP_LEVELED(clip_x_kernels) is clip_x_kernels_avx2 in a file compiled for it.
  */

@@ -54,7 +54,7 @@ static dnnl_status_t describe(struct linear *linear, const struct clip_linear_sh
                               enum clip_precision precision, int epilogue)
 {
     enum { X, W, BIAS, Y, LAYOUTS };
-    dnnl_data_type_t type = precision == CLIP_BF16 ? dnnl_bf16 : dnnl_f32;
+    dnnl_data_type_t type = precision == CLIP_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
     dnnl_data_type_t out = epilogue & CLIP_LINEAR_F32 ? dnnl_f32 : type;
     int64_t rows = (int64_t)shape->rows, n = (int64_t)shape->n, k = (int64_t)shape->k;
     const struct {

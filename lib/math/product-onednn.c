@@ -44,7 +44,7 @@ static const char *isa_name(void)
 
 static int can(enum clip_precision precision, struct clip_error *error)
 {
-    if (precision == CLIP_BF16 && !have(dnnl_cpu_isa_avx512_core_bf16))
+    if (precision == CLIP_PRECISION_BF16 && !have(dnnl_cpu_isa_avx512_core_bf16))
         return clip_fail(error, "bf16 needs a processor with AVX-512 BF16 or AMX; this one has %s",
                          isa_name());
     /* Below AVX-512 its f32 kernels are no faster than OpenBLAS, and need a second copy of the weights. */
@@ -81,7 +81,7 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
     }
     const dnnl_version_t *version = dnnl_version();
     snprintf(engine->base.text, sizeof engine->base.text, "oneDNN %d.%d.%d, %s, %s", version->major,
-             version->minor, version->patch, precision == CLIP_BF16 ? "bf16" : "f32", isa_name());
+             version->minor, version->patch, precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", isa_name());
     return &engine->base;
 }
 
@@ -104,7 +104,7 @@ static void matrix_free(struct clip_matrix *base)
 static dnnl_status_t describe(struct matrix *matrix, const struct engine *engine, int64_t rows, int64_t n,
                               int64_t k)
 {
-    dnnl_data_type_t type = engine->base.precision == CLIP_BF16 ? dnnl_bf16 : dnnl_f32;
+    dnnl_data_type_t type = engine->base.precision == CLIP_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
     onednn_layout x, w, y;
     dnnl_status_t status = onednn_layout_new(&x, rows, k, type, dnnl_ab);
     if (status != dnnl_success)

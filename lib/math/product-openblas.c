@@ -93,7 +93,7 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
 
 static int can(enum clip_precision precision, struct clip_error *error)
 {
-    if (precision != CLIP_F32)
+    if (precision != CLIP_PRECISION_F32)
         return clip_fail(error, "OpenBLAS computes in f32 only");
     return 1;
 }

@@ -20,9 +20,9 @@ enum { ENGINES = sizeof engines / sizeof *engines };
 int clip_precision_parse(enum clip_precision *precision, const char *text, struct clip_error *error)
 {
     if (strcmp(text, "f32") == 0 || strcmp(text, "auto") == 0)
-        *precision = CLIP_F32;
+        *precision = CLIP_PRECISION_F32;
     else if (strcmp(text, "bf16") == 0)
-        *precision = CLIP_BF16;
+        *precision = CLIP_PRECISION_BF16;
     else
         return clip_fail(error, "no such precision as '%s' (f32, bf16 or auto)", text);
     return 0;
@@ -35,7 +35,7 @@ const char *clip_engines(char *out, size_t size)
     out[0] = '\0';
     for (size_t i = 0; i < ENGINES && used < size; i++)
         used += (size_t)snprintf(out + used, size - used, "%s%s (f32%s)", i ? ", " : "", engines[i]->title,
-                                 engines[i]->can(CLIP_BF16, &ignored) < 0 ? "" : ", bf16");
+                                 engines[i]->can(CLIP_PRECISION_BF16, &ignored) < 0 ? "" : ", bf16");
     return out;
 }
 
@@ -96,7 +96,7 @@ size_t clip_engine_rows(const struct clip_engine *engine)
 
 size_t clip_engine_element(const struct clip_engine *engine)
 {
-    return engine->precision == CLIP_BF16 ? sizeof(uint16_t) : sizeof(float);
+    return engine->precision == CLIP_PRECISION_BF16 ? sizeof(uint16_t) : sizeof(float);
 }
 
 int clip_engine_borrows(const struct clip_engine *engine)

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* Of a product's operands; sums are f32 in both. */
-enum clip_precision { CLIP_F32, CLIP_BF16 };
+enum clip_precision { CLIP_PRECISION_F32, CLIP_PRECISION_BF16 };
 
 /* Reads "f32", "bf16" or "auto" (f32). */
 int clip_precision_parse(enum clip_precision *precision, const char *text, struct clip_error *error);

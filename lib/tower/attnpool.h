@@ -1,5 +1,5 @@
-/* The attention pool of CLIP's ResNets: one query, the mean of the pixels, over all of them and itself; without
- * its output projection, which is the model's projection into the shared space. */
+/* The attention pool of CLIP's ResNets: one query, the mean of the pixels, over all of them and itself;
+ * without its output projection, which is the model's projection into the shared space. */
 #ifndef CLIP_TOWER_ATTNPOOL_H
 #define CLIP_TOWER_ATTNPOOL_H
 

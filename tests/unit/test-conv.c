@@ -216,7 +216,7 @@ static void test_fold(void)
 
 static void narrow(struct clip_engine *engine, const float *x, size_t n, void *y)
 {
-    if (clip_engine_precision(engine) == CLIP_BF16)
+    if (clip_engine_precision(engine) == CLIP_PRECISION_BF16)
         clip_conv_kernels(clip_level())->narrow(x, n, y);
     else
         memcpy(y, x, n * sizeof *x);
@@ -224,8 +224,8 @@ static void narrow(struct clip_engine *engine, const float *x, size_t n, void *y
 
 static float value(struct clip_engine *engine, const void *y, size_t i)
 {
-    return clip_engine_precision(engine) == CLIP_BF16 ? half_value(((const uint16_t *)y)[i])
-                                                      : ((const float *)y)[i];
+    return clip_engine_precision(engine) == CLIP_PRECISION_BF16 ? half_value(((const uint16_t *)y)[i])
+                                                                : ((const float *)y)[i];
 }
 
 static void test_conv(struct clip_engine *engine, const struct clip_conv_shape *shape, int epilogue)
@@ -298,8 +298,8 @@ int main(void)
         test_kernels(level);
     test_patches();
     test_fold();
-    test_engine("openblas", CLIP_F32);
-    test_engine("onednn", CLIP_F32);
-    test_engine("onednn", CLIP_BF16);
+    test_engine("openblas", CLIP_PRECISION_F32);
+    test_engine("onednn", CLIP_PRECISION_F32);
+    test_engine("onednn", CLIP_PRECISION_BF16);
     return check_end();
 }

@@ -53,7 +53,7 @@ static void *elements(const struct clip_engine *engine, const float *x, size_t n
 
 static double rounded(const struct clip_engine *engine, float x)
 {
-    return clip_engine_precision(engine) == CLIP_BF16 ? from_bf16(to_bf16(x)) : x;
+    return clip_engine_precision(engine) == CLIP_PRECISION_BF16 ? from_bf16(to_bf16(x)) : x;
 }
 
 /* The largest error of y = x · wᵀ. The sums are of the size of sqrt(k) and are rounded k times in an order
@@ -124,13 +124,13 @@ static void check_engine(const char *name, enum clip_precision precision)
     struct clip_error error = {""};
     struct clip_engine *engine = clip_engine_open(name, precision, &error);
     if (!engine) {
-        printf("%s, %s: not here: %s\n", name, precision == CLIP_F32 ? "f32" : "bf16", error.text);
+        printf("%s, %s: not here: %s\n", name, precision == CLIP_PRECISION_F32 ? "f32" : "bf16", error.text);
         CHECK(error.text[0], "a reason");
         return;
     }
     printf("%s, %zu rows\n", clip_engine_text(engine), clip_engine_rows(engine));
     CHECK(clip_engine_precision(engine) == precision, "");
-    CHECK(clip_engine_element(engine) == (precision == CLIP_F32 ? 4 : 2), "");
+    CHECK(clip_engine_element(engine) == (precision == CLIP_PRECISION_F32 ? 4 : 2), "");
     static const size_t shapes[][2] = {{1, 1},      {48, 27},   {17, 100}, {64, 64},   {192, 64},
                                        {256, 64},   {80, 320},  {288, 96}, {512, 512}, {1536, 512},
                                        {512, 2048}, {320, 588}, {64, 576}, {768, 768}};
@@ -146,7 +146,7 @@ static void check_engine(const char *name, enum clip_precision precision)
 static void check_gemm(void)
 {
     struct clip_error error;
-    struct clip_engine *engine = clip_engine_open("openblas", CLIP_F32, &error);
+    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
     CHECK(engine, "%s", error.text);
     enum { M = 5, N = 7, K = 11, LD = 13 };
     float *a = random_floats(LD * LD), *b = random_floats(LD * LD), *before = random_floats(M * LD),
@@ -171,14 +171,15 @@ static void check_gemm(void)
 static void check_names(void)
 {
     struct clip_error error;
-    enum clip_precision precision = CLIP_BF16;
-    CHECK(clip_precision_parse(&precision, "auto", &error) == 0 && precision == CLIP_F32, "");
-    CHECK(clip_precision_parse(&precision, "bf16", &error) == 0 && precision == CLIP_BF16, "");
-    CHECK(clip_precision_parse(&precision, "f32", &error) == 0 && precision == CLIP_F32, "");
+    enum clip_precision precision = CLIP_PRECISION_BF16;
+    CHECK(clip_precision_parse(&precision, "auto", &error) == 0 && precision == CLIP_PRECISION_F32, "");
+    CHECK(clip_precision_parse(&precision, "bf16", &error) == 0 && precision == CLIP_PRECISION_BF16, "");
+    CHECK(clip_precision_parse(&precision, "f32", &error) == 0 && precision == CLIP_PRECISION_F32, "");
     CHECK(clip_precision_parse(&precision, "f16", &error) == -1 && strstr(error.text, "f16"), "%s",
           error.text);
-    CHECK(!clip_engine_open("abacus", CLIP_F32, &error) && strstr(error.text, "abacus"), "%s", error.text);
-    CHECK(!clip_engine_open("openblas", CLIP_BF16, &error), "OpenBLAS has no bf16");
+    CHECK(!clip_engine_open("abacus", CLIP_PRECISION_F32, &error) && strstr(error.text, "abacus"), "%s",
+          error.text);
+    CHECK(!clip_engine_open("openblas", CLIP_PRECISION_BF16, &error), "OpenBLAS has no bf16");
     char list[128];
     CHECK(strstr(clip_engines(list, sizeof list), "OpenBLAS (f32)"), "%s", list);
 }
@@ -187,8 +188,8 @@ int main(void)
 {
     check_names();
     check_gemm();
-    check_engine("openblas", CLIP_F32);
-    check_engine("onednn", CLIP_F32);
-    check_engine("onednn", CLIP_BF16);
+    check_engine("openblas", CLIP_PRECISION_F32);
+    check_engine("onednn", CLIP_PRECISION_F32);
+    check_engine("onednn", CLIP_PRECISION_BF16);
     return check_end();
 }

@@ -1,0 +1,60 @@
+/* What towers compute beside matrix products: one row, or one head of attention, at a time.
+ *
+ * One source is compiled for each level of the processor. A result depends on its own row alone, to the byte,
+ * and on the level. Rows need no alignment; nothing overlaps unless said. `type` is the element of a
+ * product's input, f32 or bf16 (rounded to nearest even). */
+#ifndef CLIP_MATH_KERNELS_H
+#define CLIP_MATH_KERNELS_H
+
+#include "math/level.h"
+#include "math/product.h"
+
+#include <stddef.h>
+
+/* One head of attention over one sequence: softmax(q · kᵀ / sqrt(dim)) · v, with the biases of the
+ * in-projection added to q, k and v on the way. */
+struct clip_attention {
+    size_t queries, keys, dim;
+    int causal;                            /* query i sees keys [0, i]; then queries = keys */
+    const float *q, *k, *v;                /* [queries][dim], [keys][dim], [keys][dim] */
+    size_t q_stride, kv_stride;            /* floats from row to row */
+    const float *q_bias, *k_bias, *v_bias; /* [dim] */
+    enum clip_precision type;
+    void *out;         /* [queries][dim] in `type` */
+    size_t out_stride; /* elements from row to row */
+};
+
+struct clip_kernels {
+    /* out[n] = x[n] in `type`. */
+    void (*convert)(size_t n, const float *x, enum clip_precision type, void *out);
+
+    /* x[n] += y[n] + bias[n] */
+    void (*add)(size_t n, float *x, const float *y, const float *bias);
+
+    /* out[n] = (x[n] - mean) / sqrt(variance + 1e-5) * weight[n] + bias[n], mean and variance of the row. */
+    void (*layer_norm)(size_t n, const float *x, const float *weight, const float *bias,
+                       enum clip_precision type, void *out);
+
+    /* out[n] = y sigmoid(1.702 y), y = x[n] + bias[n]. out may be x if `type` is f32. */
+    void (*quick_gelu)(size_t n, const float *x, const float *bias, enum clip_precision type, void *out);
+
+    /* out[n] = y Phi(y), y = x[n] + bias[n], Phi by erfc within 2e-7. out may be x if `type` is f32. */
+    void (*gelu)(size_t n, const float *x, const float *bias, enum clip_precision type, void *out);
+
+    /* scratch: clip_attention_scratch(keys, dim) floats, aligned to 64 bytes. */
+    void (*attention)(const struct clip_attention *a, float *scratch);
+
+    /* Sum of x[n] squared. */
+    float (*square_sum)(size_t n, const float *x);
+};
+
+/* Those of a level that the processor has. */
+const struct clip_kernels *clip_kernels(enum clip_level level);
+
+/* Floats of scratch that attention over `keys` positions needs, at most a head of `dim`; the same for every
+ * level. */
+size_t clip_attention_scratch(size_t keys, size_t dim);
+
+extern const struct clip_kernels clip_kernels_plain, clip_kernels_avx2, clip_kernels_avx512;
+
+#endif

@@ -1,0 +1,255 @@
+/* The kernels of every level that this processor has, against plain loops in double. */
+#include "check.h"
+#include "math/kernels.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+enum { MOST = 1100 };
+
+static uint32_t state = 7;
+
+/* Uniform in [-1, 1). */
+static float noise(void)
+{
+    state = state * 1664525u + 1013904223u;
+    return (float)(state >> 8) / (float)(1 << 23) - 1;
+}
+
+static void fill(float *x, size_t n, float scale)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = scale * noise();
+}
+
+static float bf16(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Element i of an output in `type`. */
+static float element(const void *out, size_t i, enum clip_precision type)
+{
+    if (type == CLIP_PRECISION_F32)
+        return ((const float *)out)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)out)[i] << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* Within `tolerance`, and half a unit of the last place more if it was rounded to bf16. */
+static int near(const void *out, size_t i, enum clip_precision type, double want, double tolerance)
+{
+    if (type == CLIP_PRECISION_BF16)
+        tolerance += fabs(want) / 256;
+    return fabs(element(out, i, type) - want) <= tolerance;
+}
+
+static const size_t sizes[] = {1, 3, 4, 15, 16, 17, 20, 64, 80, 96, 100, 512, 768, 1024, 1027};
+enum { SIZES = sizeof sizes / sizeof *sizes };
+static const enum clip_precision types[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16};
+
+/* Elements behind the last one stay as they were. */
+static const unsigned char mark = 0xa5;
+
+static int untouched(const void *out, size_t n, enum clip_precision type)
+{
+    size_t size = type == CLIP_PRECISION_F32 ? 4 : 2;
+    const unsigned char *end = (const unsigned char *)out + n * size;
+    for (size_t i = 0; i < 64; i++)
+        if (end[i] != mark)
+            return 0;
+    return 1;
+}
+
+static void check_convert(const struct clip_kernels *kernels, const char *level)
+{
+    float x[MOST], out[MOST + 16];
+    fill(x, MOST, 1);
+    x[0] = 1 + 1.0f / 256; /* a tie, to even: down */
+    x[2] = 1 + 3.0f / 256; /* a tie, to even: up */
+    for (size_t s = 0; s < SIZES; s++)
+        for (int t = 0; t < 2; t++) {
+            size_t n = sizes[s], wrong = 0;
+            memset(out, mark, sizeof out);
+            kernels->convert(n, x, types[t], out);
+            for (size_t i = 0; i < n; i++)
+                wrong += element(out, i, types[t]) != (t ? bf16(x[i]) : x[i]);
+            CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, n %zu, type %d", level, n, t);
+        }
+    x[0] = NAN;
+    x[1] = INFINITY;
+    uint32_t quiet = 0x7fffffff;
+    memcpy(&x[2], &quiet, sizeof quiet);
+    kernels->convert(3, x, CLIP_PRECISION_BF16, out);
+    CHECK(isnan(element(out, 0, CLIP_PRECISION_BF16)) && isinf(element(out, 1, CLIP_PRECISION_BF16)) &&
+              isnan(element(out, 2, CLIP_PRECISION_BF16)),
+          "%s", level);
+}
+
+static void check_add(const struct clip_kernels *kernels, const char *level)
+{
+    float x[MOST], y[MOST], bias[MOST], was[MOST];
+    fill(was, MOST, 1), fill(y, MOST, 1), fill(bias, MOST, 1);
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = sizes[s], wrong = 0;
+        double squares = 0;
+        memcpy(x, was, sizeof x);
+        kernels->add(n, x, y, bias);
+        for (size_t i = 0; i < n; i++) {
+            wrong += fabs((double)was[i] + y[i] + bias[i] - x[i]) > 3e-7;
+            squares += (double)x[i] * x[i];
+        }
+        CHECK(wrong == 0 && x[n] == was[n], "%s, n %zu", level, n);
+        CHECK(fabs(kernels->square_sum(n, x) - squares) < 1e-6 * squares, "%s, n %zu", level, n);
+    }
+}
+
+static void check_layer_norm(const struct clip_kernels *kernels, const char *level)
+{
+    float x[MOST], weight[MOST], bias[MOST], out[MOST + 16];
+    fill(x, MOST, 2), fill(weight, MOST, 1), fill(bias, MOST, 1);
+    for (size_t i = 0; i < MOST; i++)
+        x[i] += 5;
+    for (size_t s = 0; s < SIZES; s++)
+        for (int t = 0; t < 2; t++) {
+            size_t n = sizes[s], wrong = 0;
+            double mean = 0, variance = 0;
+            for (size_t i = 0; i < n; i++)
+                mean += (double)x[i] / (double)n;
+            for (size_t i = 0; i < n; i++)
+                variance += (x[i] - mean) * (x[i] - mean) / (double)n;
+            memset(out, mark, sizeof out);
+            kernels->layer_norm(n, x, weight, bias, types[t], out);
+            for (size_t i = 0; i < n; i++)
+                wrong += !near(out, i, types[t], (x[i] - mean) / sqrt(variance + 1e-5) * weight[i] + bias[i],
+                               2e-6);
+            CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, n %zu, type %d", level, n, t);
+        }
+}
+
+static double exact_gelu(double x, int quick)
+{
+    return quick ? x / (1 + exp(-1.702 * x)) : x * erfc(-x / sqrt(2)) / 2;
+}
+
+static void check_gelu(const struct clip_kernels *kernels, const char *level)
+{
+    float x[MOST], bias[MOST], out[MOST + 16];
+    fill(bias, MOST, 0.1f);
+    for (size_t i = 0; i < MOST; i++)
+        x[i] = ((float)i - MOST / 2) / 40;
+    x[0] = -1000, x[1] = 1000, x[2] = -60, x[3] = 60, x[4] = 0, bias[4] = 0;
+    for (int quick = 0; quick < 2; quick++)
+        for (size_t s = 0; s < SIZES; s++)
+            for (int t = 0; t < 2; t++) {
+                size_t n = sizes[s], wrong = 0;
+                memset(out, mark, sizeof out);
+                (quick ? kernels->quick_gelu : kernels->gelu)(n, x, bias, types[t], out);
+                for (size_t i = 0; i < n; i++) {
+                    double y = x[i] + bias[i], want = exact_gelu(y, quick);
+                    wrong += !near(out, i, types[t], want, 2e-7 * fmax(fabs(want), 1) + 1e-7 * fabs(y));
+                }
+                CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, n %zu, type %d, quick %d: %zu wrong",
+                      level, n, t, quick, wrong);
+            }
+}
+
+/* out[dim] of one query. */
+static void exact_attention(const struct clip_attention *a, size_t query, double *out)
+{
+    size_t keys = a->causal ? query + 1 : a->keys;
+    double weights[MOST], sum = 0, most = -INFINITY;
+    for (size_t j = 0; j < keys; j++) {
+        weights[j] = 0;
+        for (size_t d = 0; d < a->dim; d++)
+            weights[j] += ((double)a->q[query * a->q_stride + d] + a->q_bias[d]) *
+                          ((double)a->k[j * a->kv_stride + d] + a->k_bias[d]) / sqrt((double)a->dim);
+        most = fmax(most, weights[j]);
+    }
+    memset(out, 0, a->dim * sizeof *out);
+    for (size_t j = 0; j < keys; j++) {
+        weights[j] = exp(weights[j] - most);
+        sum += weights[j];
+        for (size_t d = 0; d < a->dim; d++)
+            out[d] += weights[j] * ((double)a->v[j * a->kv_stride + d] + a->v_bias[d]);
+    }
+    for (size_t d = 0; d < a->dim; d++)
+        out[d] /= sum;
+}
+
+static void check_attention(const struct clip_kernels *kernels, const char *level)
+{
+    /* keys, dim, queries (0: as many, causal) */
+    static const size_t cases[][3] = {{1, 64, 1},   {50, 64, 50}, {50, 64, 1},    {14, 64, 0},
+                                      {77, 64, 0},  {16, 20, 0},  {17, 32, 17},   {7, 20, 0},
+                                      {25, 32, 25}, {6, 5, 0},    {257, 64, 257}, {18, 100, 18}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (int t = 0; t < 2; t++) {
+            size_t keys = cases[c][0], dim = cases[c][1], stride = 3 * dim + 7, queries = cases[c][2];
+            float *in = malloc(keys * stride * sizeof *in), bias[300], *out = malloc((keys * dim + 16) * 4),
+                  *scratch = aligned_alloc(64, (clip_attention_scratch(keys, dim) * 4 + 63) / 64 * 64);
+            double want[100];
+            fill(in, keys * stride, 1), fill(bias, 300, 1);
+            struct clip_attention a = {queries ? queries : keys,
+                                       keys,
+                                       dim,
+                                       queries == 0,
+                                       in,
+                                       in + dim,
+                                       in + 2 * dim,
+                                       stride,
+                                       stride,
+                                       bias,
+                                       bias + 100,
+                                       bias + 200,
+                                       types[t],
+                                       out,
+                                       dim};
+            memset(out, mark, (keys * dim + 16) * 4);
+            kernels->attention(&a, scratch);
+            size_t wrong = 0;
+            for (size_t i = 0; i < a.queries; i++) {
+                exact_attention(&a, i, want);
+                for (size_t d = 0; d < dim; d++)
+                    wrong += !near(out, i * dim + d, types[t], want[d], 2e-6);
+            }
+            CHECK(wrong == 0 && untouched(out, a.queries * dim, types[t]), "%s, case %zu, type %d: %zu wrong",
+                  level, c, t, wrong);
+            free(in), free(out), free(scratch);
+        }
+}
+
+static void check_choice(void)
+{
+    struct clip_error error = {""};
+    enum clip_level level = CLIP_AVX512;
+    unsetenv("CLIP_CPU");
+    CHECK(clip_level_choose(&level, &error) == 0 && level == clip_level(), "%s", error.text);
+    setenv("CLIP_CPU", "x86-64-v9", 1);
+    CHECK(clip_level_choose(&level, &error) == -1 && strstr(error.text, "x86-64-v9"), "%s", error.text);
+    setenv("CLIP_CPU", "x86-64", 1);
+    CHECK(clip_level_choose(&level, &error) == 0 && level == CLIP_PLAIN, "%s", error.text);
+}
+
+int main(void)
+{
+    check_choice();
+    for (enum clip_level level = CLIP_PLAIN; level <= clip_level(); level++) {
+        const struct clip_kernels *kernels = clip_kernels(level);
+        const char *name = clip_level_name(level);
+        printf("%s\n", name);
+        check_convert(kernels, name);
+        check_add(kernels, name);
+        check_layer_norm(kernels, name);
+        check_gelu(kernels, name);
+        check_attention(kernels, name);
+    }
+    return check_end();
+}
