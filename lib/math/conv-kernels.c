@@ -83,11 +83,6 @@ static void bias_relu(size_t rows, size_t n, const float *bias, int relu, float 
 
 /* --- bf16 --- */
 
-static void narrow(const float *x, size_t n, uint16_t *y)
-{
-    EACH_WIDE(i, count, n, store_bf16(y + i, load(x + i, count), count))
-}
-
 static void widen(const uint16_t *x, size_t n,
                   float *y){EACH_WIDE(i, count, n, store(y + i, load_bf16(x + i, count), count))}
 
@@ -232,5 +227,5 @@ static void winograd_output(const float *m, const float *bias, int relu, size_t 
 }
 
 const struct clip_conv_kernels CLIP_LEVELED(clip_conv_kernels) = {
-    bias_relu, pool, pool_bf16, narrow, widen, winograd_input, winograd_output,
+    bias_relu, pool, pool_bf16, widen, winograd_input, winograd_output,
 };

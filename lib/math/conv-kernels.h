@@ -24,8 +24,7 @@ struct clip_conv_kernels {
     void (*pool)(const float *x, size_t height, size_t width, size_t channels, float *y);
     void (*pool_bf16)(const uint16_t *x, size_t height, size_t width, size_t channels, uint16_t *y);
 
-    /* bf16 of f32, to nearest, ties to even; and back. */
-    void (*narrow)(const float *x, size_t n, uint16_t *y);
+    /* y[n] = x[n], bf16 as f32. (The other way is math/kernels.h's.) */
     void (*widen)(const uint16_t *x, size_t n, float *y);
 
     /* v[36][tiles][channels] of tiles [first, first + tiles) of x, zeros around it. */

@@ -124,7 +124,8 @@ static struct clip_linear_shape plan(struct clip_conv *conv)
 struct clip_conv *clip_conv_new(struct clip_engine *engine, const struct clip_conv_shape *shape, int epilogue,
                                 struct clip_error *error)
 {
-    if (check_shape(shape, epilogue, error) < 0)
+    enum clip_level level;
+    if (check_shape(shape, epilogue, error) < 0 || clip_level_choose(&level, error) < 0)
         return NULL;
     struct clip_conv *conv = calloc(1, sizeof *conv);
     if (!conv) {
@@ -133,7 +134,7 @@ struct clip_conv *clip_conv_new(struct clip_engine *engine, const struct clip_co
     }
     conv->shape = *shape;
     conv->method = method_of(engine, shape);
-    conv->kernels = clip_conv_kernels(clip_level());
+    conv->kernels = clip_conv_kernels(level);
     conv->relu = (epilogue & CLIP_LINEAR_RELU) != 0;
     conv->element = clip_engine_element(engine);
     conv->borrows = clip_engine_borrows(engine);

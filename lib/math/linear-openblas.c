@@ -24,6 +24,9 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
                                   int epilogue, struct clip_error *error)
 {
     (void)engine;
+    enum clip_level level;
+    if (clip_level_choose(&level, error) < 0)
+        return NULL;
     struct linear *linear = calloc(1, sizeof *linear + shape->count * sizeof *linear->layers);
     if (!linear) {
         clip_fail_memory(error, "a layer");
@@ -35,7 +38,7 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
     if (piece > shape->rows || !(epilogue & (CLIP_LINEAR_BIAS | CLIP_LINEAR_RELU)))
         piece = shape->rows;
     linear->piece = piece;
-    linear->kernels = clip_conv_kernels(clip_level());
+    linear->kernels = clip_conv_kernels(level);
     return &linear->base;
 }
 

@@ -14,13 +14,13 @@ struct clip_attnpool;
 struct clip_attnpool *clip_attnpool_open(const struct clip_model *model, struct clip_engine *engine,
                                          struct clip_pool *pool, size_t pixels, size_t batch,
                                          struct clip_error *error);
-void clip_attnpool_free(struct clip_attnpool *attnpool);
+void clip_attnpool_free(struct clip_attnpool *attn);
 
 /* Takes picture i of the batch: x[pixels][width] in the engine's element. Several threads may put different
  * pictures at once. */
-void clip_attnpool_put(struct clip_attnpool *attnpool, size_t i, const void *x);
+void clip_attnpool_put(struct clip_attnpool *attn, size_t i, const void *x);
 
 /* features[n][width] of the n pictures that were put. */
-int clip_attnpool_run(struct clip_attnpool *attnpool, size_t n, float *features, struct clip_error *error);
+int clip_attnpool_run(struct clip_attnpool *attn, size_t n, float *features, struct clip_error *error);
 
 #endif
