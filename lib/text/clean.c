@@ -1,0 +1,139 @@
+#include "text/clean.h"
+#include "text/entities.h"
+#include "text/repair.h"
+#include "text/unicode.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+struct clip_cleaner {
+    struct clip_points text, work;
+    struct clip_repair repair;
+    uint8_t *clean;
+    size_t room;
+};
+
+struct clip_cleaner *clip_cleaner_new(struct clip_error *error)
+{
+    struct clip_cleaner *cleaner = calloc(1, sizeof *cleaner);
+    if (!cleaner)
+        clip_fail_memory(error, "a cleaner");
+    return cleaner;
+}
+
+void clip_cleaner_free(struct clip_cleaner *cleaner)
+{
+    if (!cleaner)
+        return;
+    clip_points_free(&cleaner->text);
+    clip_points_free(&cleaner->work);
+    clip_repair_free(&cleaner->repair);
+    free(cleaner->clean);
+    free(cleaner);
+}
+
+static int reserve(struct clip_cleaner *cleaner, size_t room, struct clip_error *error)
+{
+    if (room <= cleaner->room)
+        return 0;
+    uint8_t *clean = realloc(cleaner->clean, room);
+    if (!clean)
+        return clip_fail_memory(error, "a text");
+    cleaner->clean = clean;
+    cleaner->room = room;
+    return 0;
+}
+
+static int is_space(uint32_t point)
+{
+    if (point < 0x80)
+        return point == ' ' || (point >= '\t' && point <= '\r') || (point >= 0x1c && point <= 0x1f);
+    return (clip_point_classes(point) & CLIP_SPACE) != 0;
+}
+
+/* Whether only white space and case can change: ASCII without control characters or references. */
+static int is_plain(const char *text, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '&' || c > 0x7e || (c < 0x20 && c != '\t' && c != '\n' && c != '\f'))
+            return 0;
+    }
+    return 1;
+}
+
+/* is_plain text to out[length], runs of white space to one space, none at the ends, and lower case. Returns
+ * the bytes written. */
+static size_t clean_plain(const char *text, size_t length, uint8_t *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < length; i++) {
+        uint8_t c = (uint8_t)text[i];
+        if (c > ' ')
+            out[n++] = c >= 'A' && c <= 'Z' ? c | 0x20 : c;
+        else if (n > 0 && out[n - 1] != ' ')
+            out[n++] = ' ';
+    }
+    return n > 0 && out[n - 1] == ' ' ? n - 1 : n;
+}
+
+/* errors="replace"; `text` has room for length. */
+static void decode(const char *bytes, size_t length, struct clip_points *text)
+{
+    text->n = 0;
+    for (size_t i = 0; i < length;) {
+        uint32_t point = CLIP_REPLACEMENT;
+        int taken = clip_utf8_read(&point, (const uint8_t *)bytes + i, length - i);
+        text->at[text->n++] = point;
+        i += (size_t)(taken > 0 ? taken : -taken);
+    }
+}
+
+/* Runs of white space to one space, none at the ends, in place. */
+static void collapse_spaces(struct clip_points *text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text->n; i++) {
+        if (!is_space(text->at[i]))
+            text->at[n++] = text->at[i];
+        else if (n > 0 && text->at[n - 1] != ' ')
+            text->at[n++] = ' ';
+    }
+    text->n = n > 0 && text->at[n - 1] == ' ' ? n - 1 : n;
+}
+
+/* The cleaner's text is decoded; cleans it in place. */
+static int clean_points(struct clip_cleaner *cleaner, struct clip_error *error)
+{
+    struct clip_points *text = &cleaner->text, *work = &cleaner->work;
+    if (clip_repair(&cleaner->repair, text, work, error) != 0)
+        return -1;
+    clip_points_swap(text, work);
+    if (clip_unescape(text, work, error) != 0 || clip_unescape(text, work, error) != 0)
+        return -1;
+    collapse_spaces(text);
+    return clip_lower(text, work, error);
+}
+
+int clip_clean(struct clip_cleaner *cleaner, const char *text, size_t length, const char **clean,
+               size_t *clean_length, struct clip_error *error)
+{
+    size_t n = 0;
+    if (is_plain(text, length)) {
+        if (reserve(cleaner, length + 1, error) != 0)
+            return -1;
+        n = clean_plain(text, length, cleaner->clean);
+    } else {
+        struct clip_points *points = &cleaner->text;
+        if (clip_points_reserve(points, length, error) != 0)
+            return -1;
+        decode(text, length, points);
+        if (clean_points(cleaner, error) != 0 || reserve(cleaner, 4 * points->n + 1, error) != 0)
+            return -1;
+        for (size_t i = 0; i < points->n; i++)
+            n += clip_utf8_write(cleaner->clean + n, points->at[i]);
+    }
+    *clean = (const char *)cleaner->clean;
+    *clean_length = n;
+    return 0;
+}

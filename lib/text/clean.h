@@ -1,0 +1,21 @@
+/* Cleaning captions as OpenAI's simple_tokenizer does: ftfy.fix_text, html.unescape twice, white space, case.
+ */
+#ifndef CLIP_TEXT_CLEAN_H
+#define CLIP_TEXT_CLEAN_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+struct clip_cleaner;
+
+/* Buffers for cleaning one text after another, on one thread. NULL with error. */
+struct clip_cleaner *clip_cleaner_new(struct clip_error *error);
+void clip_cleaner_free(struct clip_cleaner *cleaner);
+
+/* Cleans text[length]: bytes that are not UTF-8 are read as Python's errors="replace" reads them. Sets
+ * *clean[*clean_length], UTF-8, the cleaner's until its next use. Fails only when out of memory. */
+int clip_clean(struct clip_cleaner *cleaner, const char *text, size_t length, const char **clean,
+               size_t *clean_length, struct clip_error *error);
+
+#endif

@@ -1,0 +1,522 @@
+#include "text/mojibake.h"
+#include "text/tables.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uchar.h>
+
+/* Classes of the characters that mojibake is made of (of struct clip_mojibake_point), then some that rules
+ * also ask for. */
+enum clip_mojibake_class {
+    COMMON = 1 << 0, /* seen in all kinds of places */
+    C1 = 1 << 1,     /* control characters, U+0080 to U+009F */
+    BAD = 1 << 2,    /* hardly ever meant */
+    LAW = 1 << 3,
+    CURRENCY = 1 << 4,
+    OPENING = 1 << 5, /* punctuation before a word, and behind one */
+    CLOSING = 1 << 6,
+    NUMERIC = 1 << 7,
+    KAOMOJI = 1 << 8, /* letters that faces are drawn with */
+    UPPER_ACCENTED = 1 << 9,
+    LOWER_ACCENTED = 1 << 10,
+    UPPER_COMMON = 1 << 11, /* Greek and Cyrillic */
+    LOWER_COMMON = 1 << 12,
+    BOX = 1 << 13,
+    FIRST_OF_2 = 1 << 14, /* what begins UTF-8 sequences of two, three, four bytes in some encoding */
+    FIRST_OF_3 = 1 << 15,
+    FIRST_OF_4 = 1 << 16,
+    CONTINUATION = 1 << 17,        /* what goes on with them */
+    STRICT_CONTINUATION = 1 << 18, /* and seldom stands for itself beside mojibake */
+
+    LOWER = 1 << 19, /* a-z */
+    UPPER = 1 << 20, /* A-Z */
+    NEITHER = 1 << 21,
+    BLANK = 1 << 22, /* U+0020 */
+    STOP = 1 << 23,  /* . , ? ! */
+    SPACE = 1 << 24,
+    WORD = 1 << 25,
+    IN_LINE = 1 << 26, /* all but newlines */
+    KNOWN = 1 << 27    /* some encoding has it beyond ASCII */
+};
+
+#define ACCENTED (LOWER_ACCENTED | UPPER_ACCENTED)
+#define QUOTES (OPENING | CLOSING)
+
+/* One character of a rule: of any of the classes, or one of those listed. */
+struct place {
+    uint32_t classes;
+    const char32_t *also;
+};
+
+#define LONGEST_RULE 7
+
+/* Sequences that make text bad. */
+static const struct place rules[][LONGEST_RULE] = {
+    {{C1, NULL}},
+    {{BAD | ACCENTED | BOX | QUOTES | CURRENCY | NUMERIC | LAW, NULL}, {BAD, NULL}},
+    {{LOWER | UPPER, NULL}, {LOWER_COMMON | UPPER_COMMON, NULL}, {BAD, NULL}},
+    {{BAD, NULL}, {ACCENTED | BOX | QUOTES | CURRENCY | NUMERIC | LAW, NULL}},
+    {{LOWER_ACCENTED | LOWER_COMMON | BOX | CLOSING | CURRENCY | NUMERIC, NULL}, {UPPER_ACCENTED, NULL}},
+    {{BOX | CLOSING | CURRENCY | NUMERIC, NULL}, {LOWER_ACCENTED, NULL}},
+    {{LOWER_ACCENTED | BOX | CLOSING, NULL}, {CURRENCY, NULL}},
+    {{SPACE, NULL}, {UPPER_ACCENTED, NULL}, {CURRENCY, NULL}},
+    {{UPPER_ACCENTED | BOX, NULL}, {NUMERIC | LAW, NULL}},
+    {{ACCENTED | BOX | CURRENCY | CLOSING, NULL}, {OPENING, NULL}, {NUMERIC, NULL}},
+    {{ACCENTED | CURRENCY | NUMERIC | BOX | LAW, NULL}, {CLOSING, NULL}, {OPENING, NULL}},
+    {{CURRENCY | NUMERIC | BOX, NULL}, {OPENING, NULL}},
+    {{LOWER, NULL}, {UPPER_ACCENTED, NULL}, {OPENING | CURRENCY, NULL}},
+    {{BOX, NULL}, {KAOMOJI, NULL}},
+    {{ACCENTED | CURRENCY | NUMERIC | QUOTES | LAW, NULL}, {BOX, NULL}},
+    {{BOX, NULL}, {CLOSING, NULL}},
+    {{ACCENTED, NULL}, {QUOTES, NULL}, {WORD, NULL}},
+    /* the ligature, but before a plain Latin letter */
+    {{0, U"Œœ"}, {NEITHER, NULL}},
+    /* degrees behind a capital */
+    {{UPPER_ACCENTED, NULL}, {0, U"°"}},
+    /* Windows-1252: pairs that the rules above let through */
+    {{0, U"ÂÃÎÐ"}, {QUOTES, U"€œŠš¢£Ÿž\u00a0\u00ad®©°·»–—´"}},
+    {{0, U"×"}, {0, U"²³"}},
+    /* Arabic in Windows-1252, with characters so common that it takes two pairs */
+    {{0, U"ØÙ"},
+     {COMMON | CURRENCY | BAD | NUMERIC | OPENING, U"ŸŠ®°µ»"},
+     {0, U"ØÙ"},
+     {COMMON | CURRENCY | BAD | NUMERIC | OPENING, U"ŸŠ®°µ»"}},
+    /* South Asian scripts in Windows-1252 */
+    {{0, U"à"}, {0, U"²µ¹¼½¾"}},
+    /* MacRoman */
+    {{0, U"√"}, {0, U"±∂†≠®™´≤≥¥µø"}},
+    {{0, U"≈"}, {0, U"°¢"}},
+    {{0, U"‚"}, {0, U"Ä"}, {0, U"ìîïòôúùû†°¢π"}},
+    {{0, U"‚"}, {0, U"âó"}, {0, U"àä°ê"}},
+    /* Windows-1251: U+2000 and on; Latin-1 and Cyrillic, three at a time; and that once more */
+    {{0, U"в"}, {0, U"Ђ"}},
+    {{0, U"ВГРС"}, {C1 | BAD | QUOTES | CURRENCY, U"°µ"}, {0, U"ВГРС"}},
+    {{0, U"Г"}, {0, U"ў"}, {0, U"В"}, {0, U"Ђ"}, {0, U"В"}, {IN_LINE, NULL}, {LOWER | UPPER | BLANK, NULL}},
+    /* "à", "á" and the no-break space in Windows-1252, the last byte of which may have become a space */
+    {{0, U"Ã"}, {0, U"\u00a0¡"}},
+    {{LOWER, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
+    {{LOWER, NULL}, {SPACE, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
+    /* a character behind "Â" that stands for itself */
+    {{LOWER | STOP | CLOSING, NULL}, {0, U"Â"}, {BLANK | QUOTES, NULL}},
+    /* Windows-1253: U+2000 and on; Latin-1 and Greek */
+    {{0, U"β"}, {0, U"€"}, {0, U"™\u00a0Ά\u00ad®°"}},
+    {{0, U"ΒΓΞΟ"}, {C1 | BAD | QUOTES | CURRENCY, U"°"}, {0, U"ΒΓΞΟ"}},
+    /* Windows-1257: U+2000 and on */
+    {{0, U"ā"}, {0, U"€"}},
+};
+
+/* The row of a character that one of the encodings has, or NULL. */
+static const struct clip_mojibake_point *find(uint32_t point)
+{
+    size_t low = 0, high = clip_mojibake_points_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const struct clip_mojibake_point *row = &clip_mojibake_points[middle];
+        if (row->point == point)
+            return row;
+        if (row->point < point)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+static uint32_t ascii_classes(uint32_t c)
+{
+    uint32_t classes = c == '\n' ? 0 : IN_LINE;
+    if (c >= 'a' && c <= 'z')
+        return classes | LOWER | WORD;
+    if (c >= 'A' && c <= 'Z')
+        return classes | UPPER | WORD;
+    classes |= NEITHER;
+    if ((c >= '0' && c <= '9') || c == '_')
+        classes |= WORD;
+    if (c == ' ')
+        classes |= BLANK;
+    if (c == '.' || c == ',' || c == '?' || c == '!')
+        classes |= STOP;
+    if (c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f))
+        classes |= SPACE;
+    return classes;
+}
+
+static uint32_t classify(uint32_t point)
+{
+    if (point < 0x80)
+        return ascii_classes(point);
+    const struct clip_mojibake_point *row = find(point);
+    unsigned python = clip_point_classes(point);
+    return (row ? row->classes | KNOWN : 0) | NEITHER | IN_LINE | (python & CLIP_SPACE ? SPACE : 0) |
+           (python & CLIP_WORD ? WORD : 0);
+}
+
+static int fits(const struct place *place, uint32_t point, uint32_t classes)
+{
+    if (classes & place->classes)
+        return 1;
+    for (const char32_t *c = place->also; c && *c; c++)
+        if (*c == point)
+            return 1;
+    return 0;
+}
+
+/* Whether a rule begins at points[0]; classes of what is behind the end are 0, and fit nothing. */
+static int breaks_rule(const uint32_t *points, const uint32_t *classes)
+{
+    if (!(classes[0] & (KNOWN | LOWER | UPPER | SPACE | STOP)))
+        return 0; /* no rule begins with it */
+    if (points[0] < 0x80 && points[1] < 0x80 && points[2] < 0x80)
+        return 0; /* each has another character in its first three */
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+        size_t i = 0;
+        while (i < LONGEST_RULE && (rules[r][i].classes || rules[r][i].also)) {
+            if (!fits(&rules[r][i], points[i], classes[i]))
+                break;
+            i++;
+        }
+        if (i == LONGEST_RULE || !(rules[r][i].classes || rules[r][i].also))
+            return 1;
+    }
+    return 0;
+}
+
+int clip_is_mojibake(const uint32_t *at, size_t n)
+{
+    uint32_t points[LONGEST_RULE] = {0}, classes[LONGEST_RULE] = {0}; /* a window; at[i] is its last */
+    if (n >= 2 && (at[0] == 0xc3 || at[0] == 0xc2) && at[1] == ' ')
+        return 1;
+    for (size_t i = 0; i < n + LONGEST_RULE - 1; i++) {
+        memmove(points, points + 1, sizeof points - sizeof *points);
+        memmove(classes, classes + 1, sizeof classes - sizeof *classes);
+        points[LONGEST_RULE - 1] = i < n ? at[i] : 0;
+        classes[LONGEST_RULE - 1] = i < n ? classify(at[i]) : 0;
+        if (i + 1 >= LONGEST_RULE && breaks_rule(points, classes))
+            return 1;
+    }
+    return 0;
+}
+
+/* --- text as the bytes that it was read from --- */
+
+static int is_sloppy(int map)
+{
+    return map >= CLIP_WINDOWS_1252 && map <= CLIP_WINDOWS_1257;
+}
+
+/* The encodings that have all of text's characters: bit i for enum clip_charmap i. */
+static unsigned possible_encodings(const struct clip_points *text)
+{
+    unsigned possible = (1u << CLIP_CHARMAPS) - 1;
+    for (size_t i = 0; i < text->n && possible; i++) {
+        uint32_t point = text->at[i];
+        const struct clip_mojibake_point *row = point >= 0x80 ? find(point) : NULL;
+        if (point < 0x80 && point != 0x1a)
+            continue;
+        for (int map = 0; map < CLIP_CHARMAPS; map++) {
+            int has = point == 0x1a ? !is_sloppy(map) : row && row->bytes[map];
+            if (!has)
+                possible &= ~(1u << map);
+        }
+    }
+    return possible;
+}
+
+static void encode(const struct clip_points *text, int map, uint8_t *bytes)
+{
+    for (size_t i = 0; i < text->n; i++) {
+        uint32_t point = text->at[i];
+        bytes[i] = point < 0x80 ? (uint8_t)point : find(point)->bytes[map];
+    }
+}
+
+static int in(uint8_t byte, uint8_t least, uint8_t last)
+{
+    return byte >= least && byte <= last;
+}
+
+/* What continues a sequence, except the bytes of a no-break space and of an ellipsis. */
+static int is_plain_continuation(uint8_t byte)
+{
+    return in(byte, 0x80, 0xbf) && byte != 0x85 && byte != 0xa0;
+}
+
+/* Length of the UTF-8 sequence at p[n] one byte 0xa0 of which became a space, among the likely ones; or 0. */
+static size_t altered_sequence(const uint8_t *p, size_t n)
+{
+    if (n >= 2 && memchr("\xc2\xc3\xc5\xce\xd0\xd9", p[0], 6) && p[1] == ' ')
+        return 2;
+    if (n >= 3 && in(p[0], 0xe2, 0xe3) && p[1] == ' ' && is_plain_continuation(p[2]))
+        return 3;
+    if (n >= 3 && in(p[0], 0xe0, 0xe3) && is_plain_continuation(p[1]) && p[2] == ' ')
+        return 3;
+    if (n < 4 || p[0] != 0xf0)
+        return 0;
+    int spaces = 0, others = 0;
+    for (int i = 1; i < 4; i++) {
+        spaces += p[i] == ' ';
+        others += in(p[i], 0x80, 0xbf);
+    }
+    return spaces == 1 && others == 2 ? 4 : 0;
+}
+
+/* Whether "Ã " at p[n] is the word "à" rather than a letter of the word behind it: not before a space, nor in
+ * the Portuguese "às", "àquele", "àquela", "àquilo". */
+static int is_word_a(const uint8_t *p, size_t n)
+{
+    static const char *const parts[] = {" ", "quele", "quela", "quilo", "s "};
+    if (n < 2 || p[0] != 0xc3 || p[1] != ' ')
+        return 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        size_t length = strlen(parts[i]);
+        if (n - 2 >= length && memcmp(p + 2, parts[i], length) == 0)
+            return 0;
+    }
+    return 1;
+}
+
+/* Puts the no-break spaces back of which something made spaces; `from` to `to`, which has room for 3n / 2.
+ * Returns the length of `to`. */
+static size_t restore_a0(const uint8_t *from, size_t n, uint8_t *to)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < n;) {
+        if (is_word_a(from + i, n - i)) {
+            memcpy(to + length, "\xc3\xa0 ", 3);
+            length += 3;
+            i += 2;
+            continue;
+        }
+        size_t altered = altered_sequence(from + i, n - i);
+        for (size_t end = i + (altered ? altered : 1); i < end; i++)
+            to[length++] = altered && from[i] == ' ' ? 0xa0 : from[i];
+    }
+    return length;
+}
+
+static int has_altered(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (altered_sequence(p + i, n - i))
+            return 1;
+    return 0;
+}
+
+/* A continuation byte, or one that was lost: 0x1a stands for it. */
+static int is_lossy(uint8_t byte)
+{
+    return byte == 0x1a || in(byte, 0x80, 0xbf);
+}
+
+static int is_lost(uint8_t byte)
+{
+    return byte == 0x1a || byte == '?';
+}
+
+/* Length of the sequence at p[n] some bytes of which are lost, at most one of them as '?'; or 0. */
+static size_t lossy_sequence(const uint8_t *p, size_t n)
+{
+    if (n >= 2 && ((in(p[0], 0xc2, 0xdf) && p[1] == 0x1a) || (in(p[0], 0xc2, 0xc3) && p[1] == '?')))
+        return 2;
+    if (n >= 6 && p[0] == 0xed && in(p[1], 0xa0, 0xaf) && p[3] == 0xed && in(p[4], 0xb0, 0xbf) &&
+        (is_lossy(p[2]) || is_lost(p[2])) && (is_lossy(p[5]) || is_lost(p[5])) &&
+        (is_lost(p[2]) || is_lost(p[5])))
+        return 6;
+    if (n >= 3 && in(p[0], 0xe0, 0xef) &&
+        ((is_lost(p[1]) && is_lossy(p[2])) || (is_lossy(p[1]) && is_lost(p[2]))))
+        return 3;
+    if (n >= 4 && in(p[0], 0xf0, 0xf4)) {
+        int lossy = is_lossy(p[1]) + is_lossy(p[2]) + is_lossy(p[3]);
+        int questions = (p[1] == '?') + (p[2] == '?') + (p[3] == '?');
+        int lost = is_lost(p[1]) || is_lost(p[2]) || is_lost(p[3]);
+        if (lossy + questions == 3 && questions <= 1 && lost)
+            return 4;
+    }
+    return p[0] == 0x1a;
+}
+
+/* Makes each sequence that lost bytes U+FFFD in UTF-8; `from` to `to`, which has room for 3n. Returns the
+ * length of `to`. */
+static size_t replace_lossy(const uint8_t *from, size_t n, uint8_t *to)
+{
+    size_t length = 0;
+    for (size_t i = 0; i < n;) {
+        size_t lossy = lossy_sequence(from + i, n - i);
+        if (lossy) {
+            memcpy(to + length, "\xef\xbf\xbd", 3);
+            length += 3;
+            i += lossy;
+        } else {
+            to[length++] = from[i++];
+        }
+    }
+    return length;
+}
+
+/* A surrogate pair, each half in three bytes, at p[n]: its length and *point, or 0. As ftfy's pattern does,
+ * it takes a newline that ends the text for the last byte. */
+static int read_cesu8(uint32_t *point, const uint8_t *p, size_t n)
+{
+    if (n < 6 || p[0] != 0xed || !in(p[1], 0xa0, 0xaf) || !in(p[2], 0x80, 0xbf) || p[3] != 0xed ||
+        !in(p[4], 0xb0, 0xbf) || !(in(p[5], 0x80, 0xbf) || (n == 6 && p[5] == '\n')))
+        return 0;
+    *point = 0x10000 + ((uint32_t)(p[1] & 0x0f) << 16 | (uint32_t)(p[2] & 0x3f) << 10 |
+                        (uint32_t)(p[4] & 0x0f) << 6 | (p[5] & 0x3f));
+    return 6;
+}
+
+/* Java's zero in two bytes, with the same newline. */
+static int read_null(uint32_t *point, const uint8_t *p, size_t n)
+{
+    *point = 0;
+    return n >= 2 && p[0] == 0xc0 && (p[1] == 0x80 || (n == 2 && p[1] == '\n')) ? 2 : 0;
+}
+
+/* Decodes UTF-8, and these two where there may be some. Returns 1, or 0 where it is none of it. `out` has
+ * room for n. */
+static int decode(const uint8_t *bytes, size_t n, struct clip_points *out)
+{
+    out->n = 0;
+    for (size_t i = 0; i < n;) {
+        uint32_t point;
+        int length = clip_utf8_read(&point, bytes + i, n - i);
+        if (length < 0)
+            length = read_cesu8(&point, bytes + i, n - i);
+        if (length == 0)
+            length = read_null(&point, bytes + i, n - i);
+        if (length == 0)
+            return 0;
+        out->at[out->n++] = point;
+        i += (size_t)length;
+    }
+    return 1;
+}
+
+/* Reads `text` as UTF-8 that was read as `map`, by way of two buffers of 3n bytes: 1 with *out, or 0. */
+static int decode_as(const struct clip_points *text, int map, uint8_t *bytes, uint8_t *other,
+                     struct clip_points *out)
+{
+    size_t n = text->n;
+    encode(text, map, bytes);
+    /* in MacRoman it would take dashes before spaces for letters */
+    if (map != CLIP_MACROMAN && has_altered(bytes, n)) {
+        n = restore_a0(bytes, n, other);
+        memcpy(bytes, other, n);
+    }
+    if (is_sloppy(map)) {
+        n = replace_lossy(bytes, n, other);
+        memcpy(bytes, other, n);
+    }
+    return decode(bytes, n, out);
+}
+
+/* --- mojibake within other text --- */
+
+static uint32_t clues(uint32_t point)
+{
+    const struct clip_mojibake_point *row = point >= 0x80 ? find(point) : NULL;
+    return row ? row->classes : point == ' ' ? CONTINUATION : 0; /* the space may have been a no-break one */
+}
+
+/* Length of what looks like one UTF-8 sequence at at[n], or 0. */
+static size_t one_sequence(const uint32_t *at, size_t n)
+{
+    static const uint32_t first[] = {FIRST_OF_2, FIRST_OF_3, FIRST_OF_4};
+    uint32_t lead = clues(at[0]);
+    for (size_t more = 1; more <= 3 && more < n; more++) {
+        if (!(lead & first[more - 1]))
+            continue;
+        size_t i = 1;
+        while (i <= more && clues(at[i]) & CONTINUATION)
+            i++;
+        if (i > more)
+            return i;
+    }
+    return 0;
+}
+
+/* Length of a run of them that begins at text->at[i], 0 where none does: a run does not begin amid others. */
+static size_t sequences(const struct clip_points *text, size_t i)
+{
+    if (i > 0 && clues(text->at[i - 1]) & STRICT_CONTINUATION)
+        return 0;
+    size_t end = i, length;
+    while (end < text->n && (length = one_sequence(text->at + end, text->n - end)) > 0)
+        end += length;
+    return end - i;
+}
+
+/* ftfy.fixes.decode_inconsistent_utf8: fixes such runs each by itself; `text` to `out`, which has room. */
+static int fix_runs(const struct clip_points *text, struct clip_points *out, struct clip_error *error)
+{
+    out->n = 0;
+    for (size_t i = 0; i < text->n;) {
+        size_t length = sequences(text, i);
+        if (length > 0 && length < text->n && clip_is_mojibake(text->at + i, length)) {
+            struct clip_points run = {0};
+            int status = clip_points_reserve(&run, length, error);
+            if (status == 0) {
+                memcpy(run.at, text->at + i, length * sizeof *run.at);
+                run.n = length;
+                status = clip_fix_encoding(&run, error);
+            }
+            if (status == 0) {
+                memcpy(out->at + out->n, run.at, run.n * sizeof *run.at);
+                out->n += run.n;
+            }
+            clip_points_free(&run);
+            if (status != 0)
+                return -1;
+        } else {
+            length = length ? length : 1;
+            memcpy(out->at + out->n, text->at + i, length * sizeof *out->at);
+            out->n += length;
+        }
+        i += length;
+    }
+    return 0;
+}
+
+static int differ(const struct clip_points *a, const struct clip_points *b)
+{
+    return a->n != b->n || memcmp(a->at, b->at, a->n * sizeof *a->at) != 0;
+}
+
+/* One layer: `text` to `out`, which has room for as much, by way of two buffers of 3n bytes. */
+static int fix_once(const struct clip_points *text, uint8_t *bytes, uint8_t *other, struct clip_points *out,
+                    struct clip_error *error)
+{
+    unsigned possible = possible_encodings(text);
+    for (int map = 0; map < CLIP_CHARMAPS; map++)
+        if (possible & 1u << map && decode_as(text, map, bytes, other, out))
+            return 0;
+    if (fix_runs(text, out, error) != 0)
+        return -1;
+    if (differ(text, out))
+        return 0;
+    /* what is left of C1 is Windows-1252 that was read as Latin-1 */
+    for (size_t i = 0; i < out->n; i++)
+        if (out->at[i] >= 0x80 && out->at[i] < 0xa0)
+            out->at[i] = clip_windows_1252[out->at[i] - 0x80];
+    return 0;
+}
+
+int clip_fix_encoding(struct clip_points *text, struct clip_error *error)
+{
+    if (!clip_is_mojibake(text->at, text->n))
+        return 0;
+    struct clip_points out = {0};
+    uint8_t *bytes = reallocarray(NULL, text->n, 3), *other = reallocarray(NULL, text->n, 3);
+    int status = bytes && other ? 0 : clip_fail_memory(error, "a text");
+    if (status == 0)
+        status = clip_points_reserve(&out, text->n, error);
+    for (int changed = 1; status == 0 && changed && clip_is_mojibake(text->at, text->n);) {
+        status = fix_once(text, bytes, other, &out, error);
+        changed = status == 0 && differ(text, &out);
+        clip_points_swap(text, &out);
+    }
+    clip_points_free(&out);
+    free(bytes);
+    free(other);
+    return status;
+}

@@ -1,0 +1,79 @@
+#include "text/pieces.h"
+#include "text/unicode.h"
+
+#include <string.h>
+
+enum kind { LETTER, NUMBER, SYMBOL, NOTHING };
+
+/* What the character at text[n] is, and its length. */
+static enum kind kind_of(const uint8_t *text, size_t n, size_t *length)
+{
+    uint32_t point = text[0];
+    *length = 1;
+    if (point < 0x80) {
+        if ((point | 0x20) >= 'a' && (point | 0x20) <= 'z')
+            return LETTER;
+        if (point >= '0' && point <= '9')
+            return NUMBER;
+        return point == ' ' || (point >= '\t' && point <= '\r') ? NOTHING : SYMBOL;
+    }
+    int taken = clip_utf8_read(&point, text, n);
+    if (taken < 0)
+        return SYMBOL;
+    *length = (size_t)taken;
+    unsigned classes = clip_point_classes(point);
+    /* Ignoring case, regex takes U+0345, the mark whose capital is a letter, neither for a letter nor for
+     * something else. */
+    if (classes & CLIP_SPACE || point == 0x345)
+        return NOTHING;
+    return classes & CLIP_LETTER ? LETTER : classes & CLIP_NUMBER ? NUMBER : SYMBOL;
+}
+
+/* Length of `word`, lower case ASCII, at text[n], or 0. Ignoring case, the long s is an s. */
+static size_t match(const char *text, size_t n, const char *word)
+{
+    size_t i = 0;
+    for (; *word; word++) {
+        if (i < n && text[i] == *word)
+            i++;
+        else if (*word == 's' && n - i >= 2 && memcmp(text + i, "\u017f", 2) == 0)
+            i += 2;
+        else
+            return 0;
+    }
+    return i;
+}
+
+static size_t match_contraction(const char *text, size_t n)
+{
+    static const char *const words[] = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
+    size_t length = 0;
+    for (size_t i = 0; i < sizeof words / sizeof *words && length == 0; i++)
+        length = match(text, n, words[i]);
+    return length;
+}
+
+size_t clip_next_piece(const char *text, size_t length, enum clip_piece *piece)
+{
+    static const char start[] = "<|startoftext|>", end[] = "<|endoftext|>";
+    size_t found = 0, step;
+    *piece = CLIP_PIECE_TEXT;
+    if (text[0] == '<' && (found = match(text, length, start)) > 0) {
+        if (found == strlen(start)) /* spelt with a long s it is a piece, but not the token */
+            *piece = CLIP_PIECE_START;
+    } else if (text[0] == '<' && (found = match(text, length, end)) > 0) {
+        *piece = CLIP_PIECE_END;
+    } else if (text[0] == '\'') {
+        found = match_contraction(text, length);
+    }
+    if (found > 0)
+        return found;
+    const uint8_t *bytes = (const uint8_t *)text;
+    enum kind kind = kind_of(bytes, length, &found);
+    if (kind == NOTHING)
+        *piece = CLIP_PIECE_SKIPPED;
+    if (kind == LETTER || kind == SYMBOL)
+        while (found < length && kind_of(bytes + found, length - found, &step) == kind)
+            found += step;
+    return found;
+}

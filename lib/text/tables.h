@@ -1,0 +1,52 @@
+/* What Python, ftfy and regex know of code points, as tables.py wrote it down. The tables are sorted by their
+ * first member. */
+#ifndef CLIP_TEXT_TABLES_H
+#define CLIP_TEXT_TABLES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A code point's classes, those of `first` and on up to the next range: enum clip_point_class. */
+struct clip_class_range {
+    uint32_t first;
+    uint8_t classes;
+};
+extern const struct clip_class_range clip_class_ranges[];
+extern const size_t clip_class_ranges_count;
+
+/* The single-byte encodings that ftfy looks for, in its order. */
+enum clip_charmap {
+    CLIP_LATIN_1,
+    CLIP_WINDOWS_1252, /* these six with ftfy's "sloppy" reading: holes as Latin-1, 0x1a for U+FFFD */
+    CLIP_WINDOWS_1251,
+    CLIP_WINDOWS_1250,
+    CLIP_WINDOWS_1253,
+    CLIP_WINDOWS_1254,
+    CLIP_WINDOWS_1257,
+    CLIP_ISO_8859_2,
+    CLIP_MACROMAN,
+    CLIP_CP437,
+    CLIP_CHARMAPS
+};
+
+/* A character that one of these encodings has beyond ASCII: enum clip_mojibake_class, and its byte in each
+ * encoding (0: it has none). */
+struct clip_mojibake_point {
+    uint16_t point;
+    uint32_t classes;
+    uint8_t bytes[CLIP_CHARMAPS];
+};
+extern const struct clip_mojibake_point clip_mojibake_points[];
+extern const size_t clip_mojibake_points_count;
+
+/* HTML 5's character references without their '&', and those that ftfy takes in capitals too; UTF-8. */
+struct clip_entity {
+    const char *name, *text;
+};
+extern const struct clip_entity clip_html_entities[], clip_upper_entities[];
+extern const size_t clip_html_entities_count, clip_upper_entities_count;
+
+/* Bytes 0x80 to 0x9f of Windows-1252, holes as Latin-1. */
+extern const uint16_t clip_windows_1252[];
+
+#endif

@@ -1,0 +1,255 @@
+#include "text/tokenizer.h"
+#include "text/clean.h"
+#include "text/hash.h"
+#include "text/pieces.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CACHE_SLOTS 32768 /* a power of two */
+#define CACHED_BYTES 22
+#define CACHED_IDS 6
+
+/* A piece and its tokens; length 0: none yet. */
+struct cached {
+    uint8_t length, count;
+    char piece[CACHED_BYTES];
+    int32_t ids[CACHED_IDS];
+};
+
+#define NONE UINT32_MAX
+#define GONE (-1) /* the id of a symbol that became part of the one before it */
+
+/* One symbol of a piece being merged. */
+struct symbol {
+    int32_t id;
+    uint32_t previous, next; /* neighbours that are left, or NONE */
+};
+
+/* A merge that can be done: of the symbol at `at` and the next one, if they are still the same. */
+struct candidate {
+    uint32_t rank, at;
+    int32_t left, right;
+};
+
+struct clip_tokenizer {
+    const struct clip_vocabulary *vocabulary;
+    struct clip_cleaner *cleaner;
+    struct cached *cache;
+    int32_t *ids;
+    size_t count, id_room;
+
+    struct symbol *symbols;
+    struct candidate *heap, *found; /* what can be done; what the merges of one rank made possible */
+    size_t heap_size, found_count, room;
+};
+
+struct clip_tokenizer *clip_tokenizer_new(const struct clip_vocabulary *vocabulary, struct clip_error *error)
+{
+    struct clip_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
+    if (!tokenizer) {
+        clip_fail_memory(error, "a tokenizer");
+        return NULL;
+    }
+    tokenizer->vocabulary = vocabulary;
+    tokenizer->cleaner = clip_cleaner_new(error);
+    tokenizer->cache = calloc(CACHE_SLOTS, sizeof *tokenizer->cache);
+    if (!tokenizer->cache)
+        clip_fail_memory(error, "a tokenizer");
+    if (!tokenizer->cleaner || !tokenizer->cache) {
+        clip_tokenizer_free(tokenizer);
+        return NULL;
+    }
+    return tokenizer;
+}
+
+void clip_tokenizer_free(struct clip_tokenizer *tokenizer)
+{
+    if (!tokenizer)
+        return;
+    clip_cleaner_free(tokenizer->cleaner);
+    free(tokenizer->cache);
+    free(tokenizer->ids);
+    free(tokenizer->symbols);
+    free(tokenizer->heap);
+    free(tokenizer->found);
+    free(tokenizer);
+}
+
+static int reserve_ids(struct clip_tokenizer *tokenizer, size_t room, struct clip_error *error)
+{
+    if (room <= tokenizer->id_room)
+        return 0;
+    int32_t *ids = reallocarray(tokenizer->ids, room, sizeof *ids);
+    if (!ids)
+        return clip_fail_memory(error, "tokens");
+    tokenizer->ids = ids;
+    tokenizer->id_room = room;
+    return 0;
+}
+
+/* Room for a piece of n bytes: n symbols, and in the heap each pair of neighbours there ever is: n - 1 at
+ * first, and two more of each of up to n - 1 merges. */
+static int reserve_piece(struct clip_tokenizer *tokenizer, size_t n, struct clip_error *error)
+{
+    if (n <= tokenizer->room)
+        return 0;
+    if (n >= NONE / 4)
+        return clip_fail(error, "a word of more than %lu bytes", (unsigned long)NONE / 4);
+    size_t room = n < 256 ? 256 : n;
+    free(tokenizer->symbols);
+    free(tokenizer->heap);
+    free(tokenizer->found);
+    tokenizer->symbols = reallocarray(NULL, room, sizeof *tokenizer->symbols);
+    tokenizer->heap = reallocarray(NULL, 3 * room, sizeof *tokenizer->heap);
+    tokenizer->found = reallocarray(NULL, 2 * room, sizeof *tokenizer->found);
+    tokenizer->room = room;
+    if (tokenizer->symbols && tokenizer->heap && tokenizer->found)
+        return 0;
+    tokenizer->room = 0;
+    return clip_fail_memory(error, "a word");
+}
+
+/* --- merging --- */
+
+static int comes_before(const struct candidate *a, const struct candidate *b)
+{
+    return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
+}
+
+static void push(struct clip_tokenizer *tokenizer, struct candidate candidate)
+{
+    struct candidate *heap = tokenizer->heap;
+    size_t i = tokenizer->heap_size++;
+    for (; i > 0 && comes_before(&candidate, &heap[(i - 1) / 2]); i = (i - 1) / 2)
+        heap[i] = heap[(i - 1) / 2];
+    heap[i] = candidate;
+}
+
+static struct candidate pop(struct clip_tokenizer *tokenizer)
+{
+    struct candidate *heap = tokenizer->heap, top = heap[0], last = heap[--tokenizer->heap_size];
+    size_t n = tokenizer->heap_size, i = 0;
+    for (size_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && comes_before(&heap[child + 1], &heap[child]))
+            child++;
+        if (!comes_before(&heap[child], &last))
+            break;
+        heap[i] = heap[child];
+    }
+    heap[i] = last;
+    return top;
+}
+
+/* Notes the merge of the symbol at `at` with the next one, if there is such a merge. */
+static void note(struct clip_tokenizer *tokenizer, uint32_t at)
+{
+    const struct symbol *symbols = tokenizer->symbols;
+    if (at == NONE || symbols[at].next == NONE)
+        return;
+    int32_t left = symbols[at].id, right = symbols[symbols[at].next].id;
+    const struct clip_merge *merge = clip_vocabulary_find(tokenizer->vocabulary, left, right);
+    if (merge) {
+        uint32_t rank = (uint32_t)(merge - tokenizer->vocabulary->merges);
+        tokenizer->found[tokenizer->found_count++] = (struct candidate){rank, at, left, right};
+    }
+}
+
+/* Does the candidate's merge, if its symbols are still there. */
+static void merge(struct clip_tokenizer *tokenizer, const struct candidate *candidate)
+{
+    struct symbol *symbols = tokenizer->symbols, *left = &symbols[candidate->at];
+    if (left->id != candidate->left || left->next == NONE || symbols[left->next].id != candidate->right)
+        return;
+    struct symbol *right = &symbols[left->next];
+    left->id = tokenizer->vocabulary->merges[candidate->rank].result;
+    left->next = right->next;
+    right->id = GONE;
+    if (left->next != NONE)
+        symbols[left->next].previous = candidate->at;
+    note(tokenizer, left->previous);
+    note(tokenizer, candidate->at);
+}
+
+/* Merges the symbols of a piece. As OpenAI's loop, it does all merges of the lowest rank, from left to right,
+ * before it looks at what they made possible. */
+static void merge_all(struct clip_tokenizer *tokenizer, size_t n)
+{
+    tokenizer->heap_size = tokenizer->found_count = 0;
+    for (uint32_t i = 0; i + 1 < n; i++)
+        note(tokenizer, i);
+    do {
+        for (size_t i = 0; i < tokenizer->found_count; i++)
+            push(tokenizer, tokenizer->found[i]);
+        tokenizer->found_count = 0;
+        uint32_t rank = tokenizer->heap_size ? tokenizer->heap[0].rank : 0;
+        while (tokenizer->heap_size > 0 && tokenizer->heap[0].rank == rank) {
+            struct candidate candidate = pop(tokenizer);
+            merge(tokenizer, &candidate);
+        }
+    } while (tokenizer->heap_size > 0 || tokenizer->found_count > 0);
+}
+
+/* Appends the tokens of a piece. There is room for as many as it has bytes. */
+static int encode_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t n,
+                        struct clip_error *error)
+{
+    if (reserve_piece(tokenizer, n, error) != 0)
+        return -1;
+    struct symbol *symbols = tokenizer->symbols;
+    for (size_t i = 0; i < n; i++)
+        symbols[i] = (struct symbol){tokenizer->vocabulary->bytes[i + 1 == n][(unsigned char)piece[i]],
+                                     i > 0 ? (uint32_t)i - 1 : NONE, i + 1 < n ? (uint32_t)i + 1 : NONE};
+    merge_all(tokenizer, n);
+    for (uint32_t i = 0; i != NONE; i = symbols[i].next)
+        tokenizer->ids[tokenizer->count++] = symbols[i].id;
+    return 0;
+}
+
+/* The same by way of the cache. */
+static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t n, struct clip_error *error)
+{
+    if (n > CACHED_BYTES)
+        return encode_piece(tokenizer, piece, n, error);
+    struct cached *slot = &tokenizer->cache[clip_hash(piece, n) & (CACHE_SLOTS - 1)];
+    if (slot->length == n && memcmp(slot->piece, piece, n) == 0) {
+        memcpy(tokenizer->ids + tokenizer->count, slot->ids, slot->count * sizeof *slot->ids);
+        tokenizer->count += slot->count;
+        return 0;
+    }
+    size_t before = tokenizer->count;
+    if (encode_piece(tokenizer, piece, n, error) != 0)
+        return -1;
+    size_t count = tokenizer->count - before;
+    if (count <= CACHED_IDS) {
+        slot->length = (uint8_t)n;
+        slot->count = (uint8_t)count;
+        memcpy(slot->piece, piece, n);
+        memcpy(slot->ids, tokenizer->ids + before, count * sizeof *slot->ids);
+    }
+    return 0;
+}
+
+int clip_tokenize(struct clip_tokenizer *tokenizer, const char *text, size_t length, const int32_t **ids,
+                  size_t *count, struct clip_error *error)
+{
+    const char *clean;
+    size_t n, step;
+    if (clip_clean(tokenizer->cleaner, text, length, &clean, &n, error) != 0 ||
+        reserve_ids(tokenizer, n + 1, error) != 0) /* no token is made of less than a byte */
+        return -1;
+    tokenizer->count = 0;
+    for (size_t i = 0; i < n; i += step) {
+        enum clip_piece piece;
+        step = clip_next_piece(clean + i, n - i, &piece);
+        if (piece == CLIP_PIECE_START)
+            tokenizer->ids[tokenizer->count++] = tokenizer->vocabulary->start;
+        else if (piece == CLIP_PIECE_END)
+            tokenizer->ids[tokenizer->count++] = tokenizer->vocabulary->end;
+        else if (piece == CLIP_PIECE_TEXT && add_piece(tokenizer, clean + i, step, error) != 0)
+            return -1;
+    }
+    *ids = tokenizer->ids;
+    *count = tokenizer->count;
+    return 0;
+}

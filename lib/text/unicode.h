@@ -1,0 +1,55 @@
+/* Code points as Python sees them: reading and writing UTF-8, their classes, NFC, lower case.
+ *
+ * Classes and which code points are assigned are those of Python 3.11 (Unicode 14.0), whatever libunistring's
+ * own version: the same text gives the same tokens on every system. Letters and numbers are those of the
+ * regex module, which follows newer Unicode. */
+#ifndef CLIP_TEXT_UNICODE_H
+#define CLIP_TEXT_UNICODE_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLIP_REPLACEMENT 0xfffd
+#define CLIP_MAX_POINT 0x10ffff
+
+/* A growing array of code points. Zeroed, it is empty. */
+struct clip_points {
+    uint32_t *at;
+    size_t n, room;
+};
+
+/* Makes room for `room` code points in all; -1 when out of memory, the array as it was. */
+int clip_points_reserve(struct clip_points *points, size_t room, struct clip_error *error);
+void clip_points_free(struct clip_points *points);
+void clip_points_swap(struct clip_points *a, struct clip_points *b);
+
+/* Reads one code point from text[length], length >= 1. Returns the bytes it takes, 1 to 4; where they are not
+ * UTF-8 (surrogates are not), minus the number of bytes that Python's errors="replace" makes one U+FFFD of.
+ */
+int clip_utf8_read(uint32_t *point, const uint8_t *text, size_t length);
+
+/* Writes one code point, no surrogate, to out[4]; returns the bytes it took. */
+size_t clip_utf8_write(uint8_t *out, uint32_t point);
+
+/* A set of these describes a code point. */
+enum clip_point_class {
+    CLIP_LETTER = 1,          /* \p{L} of regex */
+    CLIP_NUMBER = 2,          /* \p{N} of regex */
+    CLIP_SPACE = 4,           /* str.isspace, \s of re */
+    CLIP_WORD = 8,            /* \w of re */
+    CLIP_DIGIT = 16,          /* \d of re */
+    CLIP_ASSIGNED = 32,       /* in Unicode 14.0 */
+    CLIP_CASED = 64,          /* Cased, where it is not Case_Ignorable */
+    CLIP_CASE_IGNORABLE = 128 /* Case_Ignorable */
+};
+unsigned clip_point_classes(uint32_t point);
+
+/* unicodedata.normalize("NFC", text), in place; `work` is overwritten. */
+int clip_nfc(struct clip_points *text, struct clip_points *work, struct clip_error *error);
+
+/* str.lower(text), in place; `work` is overwritten. */
+int clip_lower(struct clip_points *text, struct clip_points *work, struct clip_error *error);
+
+#endif

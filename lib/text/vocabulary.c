@@ -1,0 +1,248 @@
+#include "text/vocabulary.h"
+#include "text/hash.h"
+#include "text/unicode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- hash tables --- */
+
+static uint64_t hash_pair(int32_t left, int32_t right)
+{
+    uint64_t hash = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15;
+    return hash ^ hash >> 32;
+}
+
+static uint64_t hash_of_name(const struct clip_vocabulary *vocabulary, uint32_t id)
+{
+    return clip_hash(vocabulary->names[id], strlen(vocabulary->names[id]));
+}
+
+static uint64_t hash_of_merge(const struct clip_vocabulary *vocabulary, uint32_t rank)
+{
+    return hash_pair(vocabulary->merges[rank].left, vocabulary->merges[rank].right);
+}
+
+/* Doubles the table when it is half full. */
+static int grow(const struct clip_vocabulary *vocabulary, struct clip_table *table,
+                uint64_t (*hash)(const struct clip_vocabulary *, uint32_t), struct clip_error *error)
+{
+    if (2 * (table->used + 1) <= table->room)
+        return 0;
+    struct clip_table larger = {.room = table->room ? 2 * table->room : 2048, .used = table->used};
+    larger.slots = calloc(larger.room, sizeof *larger.slots);
+    if (!larger.slots)
+        return clip_fail_memory(error, "a vocabulary");
+    for (size_t i = 0; i < table->room; i++) {
+        if (!table->slots[i])
+            continue;
+        size_t slot = hash(vocabulary, table->slots[i] - 1) & (larger.room - 1);
+        while (larger.slots[slot])
+            slot = (slot + 1) & (larger.room - 1);
+        larger.slots[slot] = table->slots[i];
+    }
+    free(table->slots);
+    *table = larger;
+    return 0;
+}
+
+/* The slot of the name, or the empty one where it belongs. */
+static size_t find_name(const struct clip_vocabulary *vocabulary, const char *name, size_t length)
+{
+    const struct clip_table *table = &vocabulary->ids;
+    size_t slot = clip_hash(name, length) & (table->room - 1);
+    for (; table->slots[slot]; slot = (slot + 1) & (table->room - 1)) {
+        const char *other = vocabulary->names[table->slots[slot] - 1];
+        if (strlen(other) == length && memcmp(other, name, length) == 0)
+            break;
+    }
+    return slot;
+}
+
+static size_t find_merge(const struct clip_vocabulary *vocabulary, int32_t left, int32_t right)
+{
+    const struct clip_table *table = &vocabulary->ranks;
+    size_t slot = hash_pair(left, right) & (table->room - 1);
+    for (; table->slots[slot]; slot = (slot + 1) & (table->room - 1)) {
+        const struct clip_merge *merge = &vocabulary->merges[table->slots[slot] - 1];
+        if (merge->left == left && merge->right == right)
+            break;
+    }
+    return slot;
+}
+
+static void set_slot(struct clip_table *table, size_t slot, size_t number)
+{
+    table->used += !table->slots[slot];
+    table->slots[slot] = (uint32_t)number + 1;
+}
+
+/* --- the vocabulary --- */
+
+struct clip_vocabulary *clip_vocabulary_new(struct clip_error *error)
+{
+    struct clip_vocabulary *vocabulary = calloc(1, sizeof *vocabulary);
+    if (!vocabulary)
+        clip_fail_memory(error, "a vocabulary");
+    return vocabulary;
+}
+
+void clip_vocabulary_free(struct clip_vocabulary *vocabulary)
+{
+    if (!vocabulary)
+        return;
+    for (size_t i = 0; i < vocabulary->size; i++)
+        free(vocabulary->names[i]);
+    free(vocabulary->names);
+    free(vocabulary->ids.slots);
+    free(vocabulary->merges);
+    free(vocabulary->ranks.slots);
+    free(vocabulary);
+}
+
+int32_t clip_vocabulary_id(const struct clip_vocabulary *vocabulary, const char *name, size_t length)
+{
+    if (!vocabulary->ids.room)
+        return -1;
+    return (int32_t)vocabulary->ids.slots[find_name(vocabulary, name, length)] - 1;
+}
+
+const struct clip_merge *clip_vocabulary_find(const struct clip_vocabulary *vocabulary, int32_t left,
+                                              int32_t right)
+{
+    if (!vocabulary->ranks.room)
+        return NULL;
+    uint32_t found = vocabulary->ranks.slots[find_merge(vocabulary, left, right)];
+    return found ? &vocabulary->merges[found - 1] : NULL;
+}
+
+/* Room for names of the ids [0, size). */
+static int reserve_names(struct clip_vocabulary *vocabulary, size_t size, struct clip_error *error)
+{
+    if (size > vocabulary->name_room) {
+        size_t room = size < 1024 ? 1024 : size + size / 2;
+        char **names = reallocarray(vocabulary->names, room, sizeof *names);
+        if (!names)
+            return clip_fail_memory(error, "a vocabulary");
+        memset(names + vocabulary->name_room, 0, (room - vocabulary->name_room) * sizeof *names);
+        vocabulary->names = names;
+        vocabulary->name_room = room;
+    }
+    if (size > vocabulary->size)
+        vocabulary->size = size;
+    return 0;
+}
+
+int clip_vocabulary_add_token(struct clip_vocabulary *vocabulary, int32_t id, const char *name, size_t length,
+                              struct clip_error *error)
+{
+    if (id < 0 || (uint32_t)id >= CLIP_MAX_TOKENS)
+        return clip_fail(error, "token id %ld is out of range", (long)id);
+    if (memchr(name, 0, length))
+        return clip_fail(error, "token %ld holds a zero byte", (long)id);
+    if (reserve_names(vocabulary, (size_t)id + 1, error) != 0 ||
+        grow(vocabulary, &vocabulary->ids, hash_of_name, error) != 0)
+        return -1;
+    if (vocabulary->names[id])
+        return clip_fail(error, "two tokens have id %ld", (long)id);
+    size_t slot = find_name(vocabulary, name, length);
+    vocabulary->names[id] = strndup(name, length);
+    if (!vocabulary->names[id])
+        return clip_fail_memory(error, "a vocabulary");
+    set_slot(&vocabulary->ids, slot, (size_t)id);
+    return 0;
+}
+
+int clip_vocabulary_add_merge(struct clip_vocabulary *vocabulary, struct clip_merge merge,
+                              struct clip_error *error)
+{
+    if (vocabulary->merge_count == CLIP_MAX_TOKENS)
+        return clip_fail(error, "more than %u merges", CLIP_MAX_TOKENS);
+    if (vocabulary->merge_count == vocabulary->merge_room) {
+        size_t room = vocabulary->merge_room ? 2 * vocabulary->merge_room : 1024;
+        struct clip_merge *merges = reallocarray(vocabulary->merges, room, sizeof *merges);
+        if (!merges)
+            return clip_fail_memory(error, "a vocabulary");
+        vocabulary->merges = merges;
+        vocabulary->merge_room = room;
+    }
+    vocabulary->merges[vocabulary->merge_count++] = merge;
+    return 0;
+}
+
+/* --- bytes as printable characters --- */
+
+/* The character that stands for a byte: itself where it is printable, else one past U+00FF. */
+static uint32_t byte_character(int byte)
+{
+    uint32_t next = 0x100;
+    for (int b = 0; b < 256; b++) {
+        int printable = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
+        if (b == byte)
+            return printable ? (uint32_t)b : next;
+        next += !printable;
+    }
+    return 0;
+}
+
+/* The name of a byte's token, terminated; returns its length. */
+static size_t byte_name(char name[16], int byte, int ends)
+{
+    size_t length = clip_utf8_write((uint8_t *)name, byte_character(byte));
+    strcpy(name + length, ends ? "</w>" : "");
+    return strlen(name);
+}
+
+int clip_vocabulary_add_bytes(struct clip_vocabulary *vocabulary, struct clip_error *error)
+{
+    char name[16];
+    int32_t id = 0;
+    for (int ends = 0; ends < 2; ends++)
+        for (int printable = 1; printable >= 0; printable--) /* OpenAI's order: those that stay come first */
+            for (int byte = 0; byte < 256; byte++)
+                if ((byte_character(byte) == (uint32_t)byte) == printable &&
+                    clip_vocabulary_add_token(vocabulary, id++, name, byte_name(name, byte, ends), error) !=
+                        0)
+                    return -1;
+    return 0;
+}
+
+/* The id of a token that must be there. */
+static int require(const struct clip_vocabulary *vocabulary, const char *name, int32_t *id,
+                   struct clip_error *error)
+{
+    *id = clip_vocabulary_id(vocabulary, name, strlen(name));
+    return *id < 0 ? clip_fail(error, "it has no token '%s'", name) : 0;
+}
+
+/* Of tokens of one name the last counts, and of merges that are the same, as in OpenAI's tables. */
+static int rank_merges(struct clip_vocabulary *vocabulary, struct clip_error *error)
+{
+    for (size_t rank = 0; rank < vocabulary->merge_count; rank++) {
+        struct clip_merge *merge = &vocabulary->merges[rank];
+        int32_t *ids[] = {&merge->left, &merge->right, &merge->result};
+        for (int i = 0; i < 3; i++)
+            if (require(vocabulary, vocabulary->names[*ids[i]], ids[i], error) != 0)
+                return -1;
+        if (grow(vocabulary, &vocabulary->ranks, hash_of_merge, error) != 0)
+            return -1;
+        set_slot(&vocabulary->ranks, find_merge(vocabulary, merge->left, merge->right), rank);
+    }
+    return 0;
+}
+
+int clip_vocabulary_finish(struct clip_vocabulary *vocabulary, struct clip_error *error)
+{
+    char name[16];
+    for (int ends = 0; ends < 2; ends++) {
+        for (int byte = 0; byte < 256; byte++) {
+            byte_name(name, byte, ends);
+            if (require(vocabulary, name, &vocabulary->bytes[ends][byte], error) != 0)
+                return -1;
+        }
+    }
+    if (require(vocabulary, CLIP_START_TOKEN, &vocabulary->start, error) != 0 ||
+        require(vocabulary, CLIP_END_TOKEN, &vocabulary->end, error) != 0)
+        return -1;
+    return rank_merges(vocabulary, error);
+}

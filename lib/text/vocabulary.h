@@ -1,0 +1,76 @@
+/* Vocabularies of byte-pair encoding with "</w>" at the end of a piece: reading and writing every form. */
+#ifndef CLIP_TEXT_VOCABULARY_H
+#define CLIP_TEXT_VOCABULARY_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLIP_START_TOKEN "<|startoftext|>"
+#define CLIP_END_TOKEN "<|endoftext|>"
+#define CLIP_BYTE_TOKENS 512       /* bytes within a piece, then those that end one */
+#define CLIP_MAX_TOKENS (1u << 22) /* ids are below this */
+
+struct clip_merge {
+    int32_t left, right, result;
+};
+
+/* A hash table of numbers; what they stand for lies elsewhere. A slot holds number + 1, or 0. */
+struct clip_table {
+    uint32_t *slots;
+    size_t room, used; /* room is a power of two */
+};
+
+/* Read only once it is finished; any number of threads may then use it. */
+struct clip_vocabulary {
+    size_t size;           /* ids are in [0, size) */
+    int32_t start, end;    /* ids of the start and end token */
+    int32_t bytes[2][256]; /* id of a byte within a piece, and of one that ends a piece */
+    char **names;          /* of each id, as files spell it; NULL where an id is not used */
+    size_t name_room;
+    struct clip_table ids; /* by name */
+
+    struct clip_merge *merges; /* by rank */
+    size_t merge_count, merge_room;
+    struct clip_table ranks; /* of merges, by left and right */
+};
+
+/* Opens `path`: bpe_simple_vocab_16e6.txt.gz or a text like it (of which, as OpenAI does, at most 48,894
+ * merges are taken), vocab.json or merges.txt beside the other, tokenizer.json, or a folder with one of
+ * these. NULL with error. */
+struct clip_vocabulary *clip_vocabulary_open(const char *path, struct clip_error *error);
+void clip_vocabulary_free(struct clip_vocabulary *vocabulary);
+
+/* The id of a token as files spell it (bytes as printable characters), or -1. */
+int32_t clip_vocabulary_id(const struct clip_vocabulary *vocabulary, const char *name, size_t length);
+
+/* The merge of two neighbours, or NULL. Its rank is its place in vocabulary->merges. */
+const struct clip_merge *clip_vocabulary_find(const struct clip_vocabulary *vocabulary, int32_t left,
+                                              int32_t right);
+
+/* Writes vocab.json, merges.txt and tokenizer.json, as Hugging Face's and open_clip's code reads them, into
+ * `folder`, which is made where it does not exist. */
+int clip_vocabulary_write(const struct clip_vocabulary *vocabulary, const char *folder,
+                          struct clip_error *error);
+
+/* --- making one --- */
+
+/* An unfinished vocabulary without a token. NULL with error. */
+struct clip_vocabulary *clip_vocabulary_new(struct clip_error *error);
+
+/* Adds OpenAI's 512 byte tokens, ids 0 to 511. */
+int clip_vocabulary_add_bytes(struct clip_vocabulary *vocabulary, struct clip_error *error);
+
+/* Gives `id`, which has no name yet, this name. Of ids with one name the last is found. */
+int clip_vocabulary_add_token(struct clip_vocabulary *vocabulary, int32_t id, const char *name, size_t length,
+                              struct clip_error *error);
+
+/* Adds the merge of the next rank, of tokens that it has. */
+int clip_vocabulary_add_merge(struct clip_vocabulary *vocabulary, struct clip_merge merge,
+                              struct clip_error *error);
+
+/* Finds the byte, start and end tokens, and makes it ready for use. */
+int clip_vocabulary_finish(struct clip_vocabulary *vocabulary, struct clip_error *error);
+
+#endif

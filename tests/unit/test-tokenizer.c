@@ -1,0 +1,384 @@
+/* The tokenizer against OpenAI's own ids, and vocabularies in every form, also broken ones. */
+#include "check.h"
+#include "text/tokenizer.h"
+
+#include <json-c/json.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static char folder[] = "/tmp/test-tokenizer.XXXXXX";
+
+static const char *path_of(const char *name)
+{
+    static char paths[4][4096]; /* a few at a time */
+    static int next;
+    char *path = paths[next++ % 4];
+    snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+    return path;
+}
+
+static void put(const char *name, const char *text)
+{
+    FILE *file = fopen(path_of(name), "w");
+    if (!file || fputs(text, file) < 0 || fclose(file) != 0)
+        abort();
+}
+
+static struct clip_vocabulary *open_vocabulary(const char *path)
+{
+    struct clip_error error;
+    struct clip_vocabulary *vocabulary = clip_vocabulary_open(path, &error);
+    CHECK(vocabulary != NULL, "%s", error.text);
+    if (!vocabulary)
+        exit(check_end());
+    return vocabulary;
+}
+
+static struct clip_tokenizer *tokenizer_of(const struct clip_vocabulary *vocabulary)
+{
+    struct clip_error error;
+    struct clip_tokenizer *tokenizer = clip_tokenizer_new(vocabulary, &error);
+    if (!tokenizer)
+        abort();
+    return tokenizer;
+}
+
+/* --- shared data --- */
+
+/* The bytes of a line's `text` or `hex`; the caller frees them. */
+static char *text_of(struct json_object *row, size_t *length)
+{
+    struct json_object *value;
+    if (json_object_object_get_ex(row, "text", &value)) {
+        *length = (size_t)json_object_get_string_len(value);
+        return memcpy(malloc(*length + 1), json_object_get_string(value), *length + 1);
+    }
+    json_object_object_get_ex(row, "hex", &value);
+    const char *hex = json_object_get_string(value);
+    *length = strlen(hex) / 2;
+    char *bytes = malloc(*length + 1);
+    for (size_t i = 0; i < *length; i++)
+        sscanf(hex + 2 * i, "%2hhx", (unsigned char *)bytes + i);
+    return bytes;
+}
+
+/* Every line of a file of {"text" or "hex", "tokens"}. */
+static void check_lines(struct clip_tokenizer *tokenizer, const char *path, size_t expected)
+{
+    FILE *file = fopen(path, "r");
+    char *line = NULL;
+    size_t room = 0, lines = 0;
+    CHECK(file != NULL, "%s", path);
+    while (file && getline(&line, &room, file) > 0) {
+        struct clip_error error;
+        struct json_object *row = json_tokener_parse(line), *tokens = NULL;
+        json_object_object_get_ex(row, "tokens", &tokens);
+        size_t length, count;
+        const int32_t *ids;
+        char *text = text_of(row, &length);
+        CHECK(clip_tokenize(tokenizer, text, length, &ids, &count, &error) == 0, "%s", error.text);
+        int same = count == json_object_array_length(tokens);
+        for (size_t i = 0; same && i < count; i++)
+            same = ids[i] == json_object_get_int(json_object_array_get_idx(tokens, i));
+        CHECK(same, "%s", line);
+        free(text);
+        json_object_put(row);
+        lines++;
+    }
+    CHECK(lines == expected, "%s: %zu lines", path, lines);
+    free(line);
+    if (file)
+        fclose(file);
+}
+
+static void check_openai(const char *shared)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%s/golden/tokenizer/bpe_simple_vocab_16e6.txt.gz", shared);
+    struct clip_vocabulary *vocabulary = open_vocabulary(path);
+    struct clip_tokenizer *tokenizer = tokenizer_of(vocabulary);
+    CHECK(vocabulary->size == 49408 && vocabulary->start == 49406 && vocabulary->end == 49407, "");
+    snprintf(path, sizeof path, "%s/golden/tokenizer/lines.jsonl", shared);
+    check_lines(tokenizer, path, 3000);
+    snprintf(path, sizeof path, "%s/golden/published/tokens.jsonl", shared);
+    check_lines(tokenizer, path, 130);
+    clip_tokenizer_free(tokenizer);
+    clip_vocabulary_free(vocabulary);
+}
+
+static int same_vocabulary(const struct clip_vocabulary *a, const struct clip_vocabulary *b)
+{
+    if (a->size != b->size || a->start != b->start || a->end != b->end || a->merge_count != b->merge_count ||
+        memcmp(a->bytes, b->bytes, sizeof a->bytes) != 0)
+        return 0;
+    for (size_t i = 0; i < a->size; i++)
+        if (strcmp(a->names[i], b->names[i]) != 0)
+            return 0;
+    return memcmp(a->merges, b->merges, a->merge_count * sizeof *a->merges) == 0;
+}
+
+/* Whether each form of the folder is the same vocabulary of `size`. */
+static void check_forms(const char *where, size_t size)
+{
+    static const char *const names[] = {"vocab.json", "merges.txt", "tokenizer.json"};
+    struct clip_vocabulary *whole = open_vocabulary(where);
+    CHECK(whole->size == size, "%s: %zu", where, whole->size);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char path[4300];
+        snprintf(path, sizeof path, "%s/%s", where, names[i]);
+        struct clip_vocabulary *one = open_vocabulary(path);
+        CHECK(same_vocabulary(whole, one), "%s", path);
+        clip_vocabulary_free(one);
+    }
+    clip_vocabulary_free(whole);
+}
+
+static void check_model_folders(const char *shared)
+{
+    static const struct {
+        const char *folder;
+        size_t size;
+    } models[] = {{"vit-a/hf", 600}, {"vit-a/open_clip", 600}, {"vit-b/hf", 700}, {"rn-a/open_clip", 600}};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        char path[4200];
+        snprintf(path, sizeof path, "%s/golden/models/%s", shared, models[i].folder);
+        check_forms(path, models[i].size);
+    }
+}
+
+/* --- small vocabularies of our own --- */
+
+/* The tokens of `text`, each spelt as files do, between bars. */
+static void check_spelling(struct clip_tokenizer *tokenizer, const struct clip_vocabulary *vocabulary,
+                           const char *text, const char *expected)
+{
+    struct clip_error error;
+    const int32_t *ids;
+    size_t count;
+    char spelt[1000] = "";
+    CHECK(clip_tokenize(tokenizer, text, strlen(text), &ids, &count, &error) == 0, "%s", error.text);
+    for (size_t i = 0; i < count; i++) {
+        strcat(spelt, i ? "|" : "");
+        strcat(spelt, vocabulary->names[ids[i]]);
+    }
+    CHECK(strcmp(spelt, expected) == 0, "'%s': %s, not %s", text, spelt, expected);
+}
+
+static void check_pieces(void)
+{
+    put("plain.txt", "#version: 0.2\n");
+    struct clip_vocabulary *vocabulary = open_vocabulary(path_of("plain.txt"));
+    struct clip_tokenizer *tokenizer = tokenizer_of(vocabulary);
+    CHECK(vocabulary->size == 514 && vocabulary->start == 512 && vocabulary->end == 513, "");
+    check_spelling(tokenizer, vocabulary, "", "");
+    check_spelling(tokenizer, vocabulary, "Ab c", "a|b</w>|c</w>");
+    check_spelling(tokenizer, vocabulary, "don't I'll 'd's",
+                   "d|o|n</w>|'|t</w>|i</w>|'|l|l</w>|'|d</w>|'|s</w>");
+    check_spelling(tokenizer, vocabulary, "a12b?!c", "a</w>|1</w>|2</w>|b</w>|?|!</w>|c</w>");
+    check_spelling(tokenizer, vocabulary, "\xc2\xbd\xc3\xa9", "Â|½</w>|Ã|©</w>");
+    check_spelling(tokenizer, vocabulary, "<|STARTOFTEXT|>a<|endoftext|>",
+                   "<|startoftext|>|a</w>|<|endoftext|>");
+    clip_tokenizer_free(tokenizer);
+    clip_vocabulary_free(vocabulary);
+}
+
+/* All forms of the same merges; those that HF's slow code would take apart in another order. */
+static void check_written_forms(void)
+{
+    struct clip_error error;
+    put("openai.txt", "#version: 0.2\na b\nab ab\nab c</w>\n\" \\\n");
+    struct clip_vocabulary *vocabulary = open_vocabulary(path_of("openai.txt"));
+    struct clip_tokenizer *tokenizer = tokenizer_of(vocabulary);
+    CHECK(vocabulary->size == 518 && vocabulary->merge_count == 4, "");
+    check_spelling(tokenizer, vocabulary, "abc abababc cab \"\\a",
+                   "abc</w>|abab|abc</w>|c|a|b</w>|\"|\\</w>|a</w>");
+    CHECK(clip_vocabulary_write(vocabulary, path_of("forms"), &error) == 0, "%s", error.text);
+    check_forms(path_of("forms"), 518);
+    struct clip_vocabulary *again = open_vocabulary(path_of("forms"));
+    CHECK(same_vocabulary(vocabulary, again), "");
+    clip_vocabulary_free(again);
+    clip_tokenizer_free(tokenizer);
+    clip_vocabulary_free(vocabulary);
+}
+
+/* A copy of forms/FROM as forms2/TO with `old` made `new`; which must be there. */
+static void edit(const char *from, const char *to, const char *old, const char *new)
+{
+    char text[65536], edited[70000];
+    FILE *file = fopen(path_of(from), "r");
+    size_t n = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    text[n] = 0;
+    fclose(file);
+    char *place = strstr(text, old);
+    CHECK(place != NULL, "%s: %s", from, old);
+    if (!place)
+        return;
+    snprintf(edited, sizeof edited, "%.*s%s%s", (int)(place - text), text, new, place + strlen(old));
+    put(to, edited);
+}
+
+/* Merges of rank 0 become possible while those of rank 1 are done: OpenAI's loop does the latter first. */
+static void check_order(void)
+{
+    mkdir(path_of("order"), 0777);
+    edit("forms/vocab.json", "order/vocab.json", "\"abab\": 513", "\"aba\": 513");
+    edit("forms/merges.txt", "order/merges.txt", "a b\nab ab\nab c</w>", "ab a\na b\nab c</w>");
+    struct clip_vocabulary *vocabulary = open_vocabulary(path_of("order"));
+    struct clip_tokenizer *tokenizer = tokenizer_of(vocabulary);
+    check_spelling(tokenizer, vocabulary, "ababa", "ab|ab|a</w>");
+    check_spelling(tokenizer, vocabulary, "abaxy", "aba|x|y</w>");
+    clip_tokenizer_free(tokenizer);
+    clip_vocabulary_free(vocabulary);
+}
+
+/* A word of a million letters: what takes time in proportion to its square would take hours. */
+static void check_long_word(void)
+{
+    struct clip_error error;
+    struct clip_vocabulary *vocabulary = open_vocabulary(path_of("openai.txt"));
+    struct clip_tokenizer *tokenizer = tokenizer_of(vocabulary);
+    size_t n = 1000000, count;
+    const int32_t *ids;
+    char *word = malloc(n);
+    for (size_t i = 0; i < n; i++)
+        word[i] = "ab"[i % 2];
+    CHECK(clip_tokenize(tokenizer, word, n, &ids, &count, &error) == 0, "%s", error.text);
+    CHECK(count == 249999 + 1 + 2 && ids[0] == 513, "%zu", count); /* the last pair ends with b</w> */
+    free(word);
+    clip_tokenizer_free(tokenizer);
+    clip_vocabulary_free(vocabulary);
+}
+
+/* --- files that are broken --- */
+
+static void check_refused(const char *name, const char *expected)
+{
+    struct clip_error error = {""};
+    struct clip_vocabulary *vocabulary = clip_vocabulary_open(path_of(name), &error);
+    CHECK(vocabulary == NULL, "%s", name);
+    CHECK(strstr(error.text, expected) && !strchr(error.text, '\n'), "%s: '%s', not '%s'", name, error.text,
+          expected);
+    CHECK(strstr(error.text, path_of("")) != NULL, "%s: '%s' names no file", name, error.text);
+    clip_vocabulary_free(vocabulary);
+}
+
+static void check_bad_texts(void)
+{
+    char line[9000];
+    memset(line, 'x', sizeof line - 1);
+    line[sizeof line - 1] = 0;
+    check_refused("absent", "No such file");
+    put("bad", "");
+    check_refused("bad", "empty");
+    put("bad", "#version: 0.2\na b\na\n");
+    check_refused("bad", "line 3: not a merge of two tokens");
+    put("bad", "#version: 0.2\na b c\n");
+    check_refused("bad", "line 2: not a merge of two tokens");
+    put("bad", "#version: 0.2\na b\n\nc d\n");
+    check_refused("bad", "line 3: not a merge of two tokens");
+    put("bad", "#version: 0.2\nab c\n");
+    check_refused("bad", "line 2: it has no token 'ab'");
+    put("bad", line);
+    check_refused("bad", "line 1 is too long");
+    put("bad", "just some words\n");
+    check_refused("bad", "line 1: not a merge of two tokens");
+    mkdir(path_of("empty"), 0777);
+    check_refused("empty", "no vocabulary in this folder");
+}
+
+/* Compressed text that was cut, at every 16th of its bytes, or damaged. */
+static void check_bad_gzip(void)
+{
+    unsigned char bytes[2000];
+    gzFile gz = gzopen(path_of("whole.gz"), "wb");
+    gzputs(gz, "#version: 0.2\n");
+    for (char c = 'a'; c <= 'z'; c++)
+        gzprintf(gz, "%c %c\n%c z\n", c, c, c);
+    gzclose(gz);
+    clip_vocabulary_free(open_vocabulary(path_of("whole.gz")));
+    FILE *file = fopen(path_of("whole.gz"), "rb");
+    size_t n = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    for (size_t cut = 18; cut < n; cut += 16) {
+        file = fopen(path_of("cut.gz"), "wb");
+        fwrite(bytes, 1, cut, file);
+        fclose(file);
+        check_refused("cut.gz", "");
+    }
+    bytes[n - 6] ^= 1; /* of the checksum */
+    file = fopen(path_of("cut.gz"), "wb");
+    fwrite(bytes, 1, n, file);
+    fclose(file);
+    check_refused("cut.gz", "incorrect data check");
+}
+
+static void check_bad_json(void)
+{
+    static const struct {
+        const char *file, *old, *new, *expected;
+    } cases[] = {
+        {"vocab.json", "\"!\": 0", "\"!\": \"0\"", "token '!' has no fitting id"},
+        {"vocab.json", "\"!\": 0", "\"!\": -1", "token '!' has no fitting id"},
+        {"vocab.json", "\"!\": 0", "\"!\": 4194304", "token '!' has no fitting id"},
+        {"vocab.json", "\"!\": 0", "\"!\": 1e9", "token '!' has no fitting id"},
+        {"vocab.json", "\"!\": 0", "\"!\": 1", "two tokens have id 1"},
+        {"vocab.json", "\"!\": 0, ", "", "it has no token '!'"},
+        {"vocab.json", "\"<|endoftext|>\": 517", "\"x\": 517", "it has no token '<|endoftext|>'"},
+        {"vocab.json", "\"abab\": 513, ", "", "line 3: it has no token 'abab'"},
+        {"vocab.json", "{", "[", "JSON"},
+        {"vocab.json", "}\n", "", "not JSON"},
+        {"tokenizer.json", "\"model\": {", "\"model\": [], \"m\": {", "model is not an object"},
+        {"tokenizer.json", "\"merges\"", "\"merge\"", "no vocab or no merges"},
+        {"tokenizer.json", "\"a b\", ", "17, ", "merge 1: not a merge of two tokens"},
+        {"tokenizer.json", "\"a b\", ", "[\"a\"], ", "merge 1: not a merge of two tokens"},
+        {"tokenizer.json", "\"a b\", ", "[\"a\", null], ", "merge 1: not a merge of two tokens"},
+        {"tokenizer.json", "\"a b\", ", "[\"a\", \"q\"], ", "merge 1: it has no token 'aq'"},
+        {"tokenizer.json", "\"content\": \"<|start", "\"content\": \"|start", "two tokens have id 516"},
+        {"tokenizer.json", "\"added_tokens\": [", "\"added_tokens\": {}, \"x\": [", "not an array"},
+    };
+    mkdir(path_of("json"), 0777);
+    edit("forms/merges.txt", "json/merges.txt", "", "");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char from[100], to[100];
+        snprintf(from, sizeof from, "forms/%s", cases[i].file);
+        snprintf(to, sizeof to, "json/%s", cases[i].file);
+        edit(from, to, cases[i].old, cases[i].new);
+        check_refused(to, cases[i].expected);
+    }
+    unlink(path_of("json/merges.txt"));
+    edit("forms/vocab.json", "json/vocab.json", "", "");
+    check_refused("json", "merges.txt: No such file");
+    edit("forms/tokenizer.json", "pairs.json", "\"a b\", \"ab ab\"", "[\"a\", \"b\"], [\"ab\", \"ab\"]");
+    struct clip_vocabulary *strings = open_vocabulary(path_of("forms")),
+                           *pairs = open_vocabulary(path_of("pairs.json"));
+    CHECK(same_vocabulary(strings, pairs), "");
+    clip_vocabulary_free(strings);
+    clip_vocabulary_free(pairs);
+}
+
+int main(void)
+{
+    const char *shared = check_shared();
+    if (!mkdtemp(folder))
+        abort();
+    check_pieces();
+    check_written_forms();
+    check_order();
+    check_long_word();
+    check_bad_texts();
+    check_bad_gzip();
+    check_bad_json();
+    if (shared) {
+        check_openai(shared);
+        check_model_folders(shared);
+    } else {
+        printf("skipped: golden tokens, for there is no shared data\n");
+    }
+    char command[100];
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    CHECK(system(command) == 0, "");
+    return check_end();
+}
