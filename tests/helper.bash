@@ -54,3 +54,8 @@ one_line() {
     [ "${#stderr_lines[@]}" -eq 1 ] || complain "stderr has ${#stderr_lines[@]} lines: $stderr"
     [[ $stderr == clip-*:\ * ]] || complain "stderr is not in a program's name: $stderr"
 }
+
+# stream [-n]: lines of JSON on stdin to a stream on stdout; see tests/tools/make-stream.c.
+stream() {
+    "$BUILD/tests/tools/make-stream" "$@"
+}

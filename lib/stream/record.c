@@ -44,6 +44,11 @@ const struct clip_field *clip_record_find(const struct clip_record *record, cons
     return find(record, name, strlen(name));
 }
 
+const struct clip_field *clip_record_field(const struct clip_record *record, const char *name, size_t size)
+{
+    return find(record, name, size);
+}
+
 static struct clip_field *append(struct clip_record *record, struct clip_error *error)
 {
     if (record->count == CLIP_MAX_FIELDS) {

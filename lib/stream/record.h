@@ -55,6 +55,7 @@ int clip_record_fail(struct clip_record *record, const char *format, ...)
 
 /* The field of that name, or NULL. Valid until the record changes. */
 const struct clip_field *clip_record_find(const struct clip_record *record, const char *name);
+const struct clip_field *clip_record_field(const struct clip_record *record, const char *name, size_t size);
 
 /* What a field holds; each returns 0, or -1 where it holds something else (clip_field_tensor: with a
  * message). Views are valid as long as the field is. bytes: str or bin. */

@@ -1,0 +1,69 @@
+/* clip-dump: a stream's records and control objects as lines of JSON. */
+#include "base/cli.h"
+#include "stream/print.h"
+#include "stream/reader.h"
+
+#include <stdio.h>
+
+static int whole, only_keys;
+
+static const struct clip_option options[] = {
+    {"values", 0, CLIP_FLAG, &whole, NULL, "print all elements of tensors and all bytes of members", 0, 0},
+    {"keys", 0, CLIP_FLAG, &only_keys, NULL, "print only the records' keys, one a line", 0, 0},
+    {0}};
+
+static const struct clip_program program = {.name = "clip-dump",
+                                            .operands = "[STREAM...]",
+                                            .purpose =
+                                                "Prints streams as JSON, a line for each record: shapes and "
+                                                "first values of tensors, sizes of members.",
+                                            .options = options,
+                                            .shared = CLIP_TAKES_STREAM};
+
+static void print_record(const struct clip_record *record)
+{
+    size_t size;
+    if (only_keys) {
+        const char *key = clip_record_key(record, &size);
+        if (key) {
+            clip_print_cell(stdout, key, size);
+            putchar('\n');
+        }
+        return;
+    }
+    for (size_t i = 0; i < record->count; i++) {
+        const struct clip_field *field = &record->fields[i];
+        putchar(i ? ',' : '{');
+        clip_print_string(stdout, field->name, field->name_size);
+        putchar(':');
+        clip_print_value(stdout, field->value, field->size, whole);
+    }
+    fputs(record->count ? "}\n" : "{}\n", stdout);
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {0};
+    struct clip_error error;
+    struct clip_progress progress;
+    struct clip_record *record;
+    int first = clip_start(&program, &shared, argc, argv), got;
+    struct clip_reader *in = clip_reader_new(argv + first, (size_t)(argc - first), shared.max_record, &error);
+    if (!in)
+        clip_die("%s", error.text);
+    clip_progress_start(&progress, &shared, "input");
+    while ((got = clip_reader_next(in, &record, &error)) > 0 && !ferror(stdout)) {
+        print_record(record);
+        clip_record_free(record);
+        if (!clip_reader_ready(in))
+            fflush(stdout);
+        clip_progress_show(&progress, clip_reader_count(in), 0, clip_reader_waited(in), 0, 0);
+    }
+    clip_progress_show(&progress, clip_reader_count(in), 0, clip_reader_waited(in), 0, 1);
+    if (got > 0)
+        clip_record_free(record);
+    if (got < 0)
+        clip_message("%s", error.text);
+    clip_reader_free(in);
+    return clip_finish(got < 0);
+}
