@@ -186,7 +186,9 @@ static int walk_markers(struct walk *walk)
 
 /* --- the picture --- */
 
-/* Pillow reads so many bytes at a time, and no more once it has the last row. */
+/* Pillow shows libjpeg so many bytes more at a time, and no more once it has the last row. It matters:
+ * arithmetic decoding cannot suspend, so that longer files of that kind are refused; and errors behind the
+ * picture are not seen. */
 #define BLOCK 65536
 
 struct decoder {
@@ -197,7 +199,7 @@ struct decoder {
     char message[JMSG_LENGTH_MAX];
     const struct clip_bytes *file;
     size_t read; /* bytes of the file that libjpeg may see so far */
-    int done;    /* it sees no more */
+    size_t skip; /* bytes behind those that it wants to skip */
 };
 
 static void on_error(j_common_ptr codec)
@@ -217,60 +219,61 @@ static void on_source(j_decompress_ptr codec)
     (void)codec;
 }
 
-/* Lets libjpeg see the next block; at the end it suspends, which is how a cut file is told. */
-static boolean on_more(j_decompress_ptr codec)
+/* libjpeg suspends at the end of what it may see. */
+static boolean on_end(j_decompress_ptr codec)
 {
-    struct decoder *decoder = codec->client_data;
-    size_t rest = decoder->file->size - decoder->read;
-    if (rest == 0 || decoder->done)
-        return FALSE;
-    decoder->source.next_input_byte = decoder->file->data + decoder->read;
-    decoder->source.bytes_in_buffer = rest < BLOCK ? rest : BLOCK;
-    decoder->read += decoder->source.bytes_in_buffer;
-    return TRUE;
+    (void)codec;
+    return FALSE;
 }
 
 static void on_skip(j_decompress_ptr codec, long count)
 {
-    struct jpeg_source_mgr *source = codec->src;
-    size_t skip = count < 0 ? 0 : (size_t)count;
-    while (skip > source->bytes_in_buffer) {
-        skip -= source->bytes_in_buffer;
-        source->bytes_in_buffer = 0;
-        if (!on_more(codec))
-            return;
-    }
+    struct decoder *decoder = codec->client_data;
+    struct jpeg_source_mgr *source = &decoder->source;
+    size_t wanted = count < 0 ? 0 : (size_t)count;
+    size_t skip = wanted < source->bytes_in_buffer ? wanted : source->bytes_in_buffer;
     source->next_input_byte += skip;
     source->bytes_in_buffer -= skip;
+    decoder->skip = wanted - skip;
 }
 
-/* Returns NULL, or what was wrong. */
+/* Lets libjpeg see one block more; 0 where the file ends. */
+static int more(struct decoder *decoder)
+{
+    size_t rest = decoder->file->size - decoder->read, block = rest < BLOCK ? rest : BLOCK;
+    if (block == 0)
+        return 0;
+    decoder->read += block;
+    decoder->source.bytes_in_buffer += block;
+    on_skip(&decoder->codec, (long)decoder->skip);
+    return 1;
+}
+
+/* Returns NULL, or what was wrong. Each call of libjpeg is repeated while it suspends, with more to see. */
 static const char *read_picture(struct decoder *decoder, const struct walk *walk,
                                 struct clip_picture *picture)
 {
     struct jpeg_decompress_struct *codec = &decoder->codec;
     int status;
-    do {
-        status = jpeg_read_header(codec, FALSE);
-    } while (status == JPEG_HEADER_TABLES_ONLY);
-    if (status == JPEG_SUSPENDED)
-        return "cut in its header";
+    while ((status = jpeg_read_header(codec, FALSE)) != JPEG_HEADER_OK)
+        if (status == JPEG_SUSPENDED && !more(decoder))
+            return "cut in its header";
     if ((int)codec->image_width != walk->width || (int)codec->image_height != walk->height ||
         codec->num_components != walk->components)
         return "two frame headers";
     codec->out_color_space = walk->components == 1   ? JCS_GRAYSCALE
                              : walk->components == 3 ? JCS_EXT_RGBX
                                                      : JCS_CMYK;
-    if (!jpeg_start_decompress(codec))
-        return "cut in its data";
+    while (!jpeg_start_decompress(codec))
+        if (!more(decoder))
+            return "cut in its data";
     size_t row = (size_t)picture->width * (size_t)picture->channels;
     while (codec->output_scanline < codec->output_height) {
         JSAMPROW to = picture->pixels + row * codec->output_scanline;
-        if (jpeg_read_scanlines(codec, &to, 1) != 1)
+        if (jpeg_read_scanlines(codec, &to, 1) != 1 && !more(decoder))
             return "cut in its data";
     }
-    decoder->done = 1;
-    jpeg_finish_decompress(codec); /* that it suspends, before the end marker, does not matter now */
+    jpeg_finish_decompress(codec); /* that it suspends before the end marker does not matter now */
     return NULL;
 }
 
@@ -278,7 +281,8 @@ static int run_decoder(struct decoder *decoder, const struct walk *walk, struct 
 {
     decoder->file = &walk->in;
     decoder->source = (struct jpeg_source_mgr){.init_source = on_source,
-                                               .fill_input_buffer = on_more,
+                                               .next_input_byte = walk->in.data,
+                                               .fill_input_buffer = on_end,
                                                .skip_input_data = on_skip,
                                                .resync_to_restart = jpeg_resync_to_restart,
                                                .term_source = on_source};
