@@ -160,13 +160,20 @@ static int bicubic(const struct clip_picture *picture, const struct geometry *pl
     return clip_resample(&rows, plan->width, plan->height, &plan->box, square, clip_simd_best(), error);
 }
 
-/* [size, size, channels] to [3, size, size]: the first three channels, or the one thrice. */
-static void to_planes(const uint8_t *square, size_t pixels, int channels, uint8_t *out)
+/* [size, size, channels] to [3, size, size]: the first three channels, the one thrice, or its colour. */
+static void to_planes(const uint8_t *square, size_t pixels, int channels, const uint8_t (*palette)[3],
+                      uint8_t *out)
 {
-    for (size_t c = 0; c < 3; c++) {
+    for (size_t c = 0; c < 3; c++, out += pixels) {
         const uint8_t *from = square + (channels == 1 ? 0 : c);
-        for (size_t i = 0; i < pixels; i++)
-            out[c * pixels + i] = from[i * (size_t)channels];
+        if (palette)
+            for (size_t i = 0; i < pixels; i++)
+                out[i] = palette[from[i]][c];
+        else if (channels == 1)
+            memcpy(out, from, pixels);
+        else
+            for (size_t i = 0; i < pixels; i++)
+                out[i] = from[4 * i];
     }
 }
 
@@ -194,12 +201,11 @@ static int openai_order(const struct clip_picture *picture, const struct geometr
 
 /* Conversion to RGB drops alpha, and leaves channels alone where they are bytes of light already: only
  * palettes and CMYK are converted in earnest. */
-static int convert_first_order(const struct clip_picture *picture, const struct geometry *plan,
+static int convert_first_order(const struct clip_picture *picture, const struct geometry *plan, int channels,
                                uint8_t *square, struct clip_error *error)
 {
-    int palette = picture->mode == CLIP_PICTURE_P;
-    return bicubic(picture, plan, palette ? 4 : picture->channels,
-                   palette                              ? row_from_palette
+    return bicubic(picture, plan, channels,
+                   picture->mode == CLIP_PICTURE_P      ? row_from_palette
                    : picture->mode == CLIP_PICTURE_CMYK ? row_from_cmyk
                                                         : row_plain,
                    square, error);
@@ -213,18 +219,16 @@ int clip_picture_to_tensor(const struct clip_picture *picture, int size, int con
         return clip_fail(error, "image size %d is not in 1 to %d", size, CLIP_MAX_IMAGE_SIZE);
     if (plan(&geometry, picture, size, convert_first, error) < 0)
         return -1;
+    int palette = picture->mode == CLIP_PICTURE_P,
+        channels = palette && convert_first ? 4 : picture->channels;
     size_t pixels = (size_t)size * (size_t)size;
-    uint8_t *square = malloc(pixels * 4 * 2);
+    uint8_t *square = malloc(pixels * (size_t)channels);
     if (!square)
         return clip_fail_memory(error, "an image");
-    int status = convert_first ? convert_first_order(picture, &geometry, square, error)
+    int status = convert_first ? convert_first_order(picture, &geometry, channels, square, error)
                                : openai_order(picture, &geometry, square, error);
-    if (status == 0 && picture->mode == CLIP_PICTURE_P && !convert_first) {
-        palette_to_rgb(square + 4 * pixels, square, pixels, picture->palette);
-        to_planes(square + 4 * pixels, pixels, 4, out);
-    } else if (status == 0) {
-        to_planes(square, pixels, picture->mode == CLIP_PICTURE_P ? 4 : picture->channels, out);
-    }
+    if (status == 0)
+        to_planes(square, pixels, channels, palette && !convert_first ? picture->palette : NULL, out);
     free(square);
     return status;
 }

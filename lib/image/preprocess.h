@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /* Largest side that clip_picture_to_tensor makes. */
-#define CLIP_MAX_IMAGE_SIZE 8192
+#define CLIP_MAX_IMAGE_SIZE 16384
 
 /* The picture with its shorter side resized to `size`, the middle square of it, as RGB: out[3, size, size].
  *

@@ -1,0 +1,143 @@
+load helper
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    cp "$SRC"/tests/data/pictures/{420.jpg,rgba8.png,lossy.webp,half.jpg,huge.png} .
+}
+
+# stream FILE...: a stream of the files, their keys the names up to the first dot.
+stream() {
+    need clip-untar
+    tar cf - "$@" | clip-untar
+}
+
+# Prints each record: key, fields, and of the image its type, shape and SHA-256.
+show() {
+    need_python msgpack_numpy
+    python -c '
+import sys, hashlib, msgpack, msgpack_numpy
+for o in msgpack.Unpacker(sys.stdin.buffer, object_hook=msgpack_numpy.decode, raw=False):
+    if "__key__" not in o: continue
+    a = o.get("image")
+    print(o["__key__"], ",".join(k for k in o if k[0] != "_"),
+          "" if a is None else f"{a.dtype.str[1:]} {list(a.shape)} {hashlib.sha256(a.tobytes()).hexdigest()}")'
+}
+
+# want FILE SIZE ORDER: the hash that expected.txt gives.
+want() {
+    sed -n "s/^$1 $2 $3 //p" "$SRC/tests/data/pictures/expected.txt"
+}
+
+@test "pictures become images, in order, with the bytes of Pillow and torchvision" {
+    stream 420.jpg rgba8.png lossy.webp | clip-preprocess --size 9 | show >out
+    diff out - <<END
+420 image u1 [3, 9, 9] $(want 420.jpg 9 openai)
+rgba8 image u1 [3, 9, 9] $(want rgba8.png 9 openai)
+lossy image u1 [3, 9, 9] $(want lossy.webp 9 openai)
+END
+    stream 420.jpg rgba8.png | clip-preprocess --size 9 --convert-first | show >out
+    diff out - <<END
+420 image u1 [3, 9, 9] $(want 420.jpg 9 convert-first)
+rgba8 image u1 [3, 9, 9] $(want rgba8.png 9 convert-first)
+END
+}
+
+@test "f32 is (byte / 255 - mean) / std" {
+    need_python msgpack_numpy numpy
+    stream 420.jpg rgba8.png >in
+    clip-preprocess --size 32 in >u8
+    clip-preprocess --size 32 --dtype f32 in >f32
+    python -c '
+import msgpack, msgpack_numpy, numpy
+mean = numpy.float32([0.48145466, 0.4578275, 0.40821073])[:, None, None]
+std = numpy.float32([0.26862954, 0.26130258, 0.27577711])[:, None, None]
+read = lambda name: [o["image"] for o in msgpack.Unpacker(open(name, "rb"), object_hook=msgpack_numpy.decode)
+                     if "image" in o]
+u8, f32 = read("u8"), read("f32")
+assert len(u8) == len(f32) == 2 and f32[0].dtype == "<f4"
+for a, b in zip(u8, f32):
+    assert ((a.astype("f4") / numpy.float32(255) - mean) / std == b).all()'
+}
+
+@test "the bytes do not depend on threads, batches, or pauses of the input" {
+    cp "$SRC"/tests/data/pictures/*.png .
+    rm -f $(sed -n 's/ 7 openai refused//p' "$SRC/tests/data/pictures/expected.txt")
+    stream *.png *.jpg >in
+    clip-preprocess --size 32 --skip-bad -j 1 -b 1 <in >a 2>/dev/null
+    clip-preprocess --size 32 --skip-bad -j 2 -b 7 <in >b 2>/dev/null
+    clip-preprocess --size 32 --skip-bad -j 5 <in >c 2>/dev/null
+    { head -c 3000 in; sleep 0.2; tail -c +3001 in; } | clip-preprocess --size 32 --skip-bad >d 2>/dev/null
+    cmp a b && cmp a c && cmp a d
+    [ "$(stat -c %s a)" -gt 100000 ]
+}
+
+@test "the picture is in the first field whose last extension says so, whatever it is inside" {
+    mkdir x
+    cp rgba8.png x/a.left.JPG # a PNG
+    cp 420.jpg x/a.right.png
+    printf 'text' >x/a.txt
+    (cd x && stream a.txt a.left.JPG a.right.png) >in
+    [ "$(clip-preprocess -s 9 in | show)" = "a txt,right.png,image u1 [3, 9, 9] $(want rgba8.png 9 openai)" ]
+    [ "$(clip-preprocess -s 9 --field right.png in | show)" = \
+        "a txt,left.jpg,image u1 [3, 9, 9] $(want 420.jpg 9 openai)" ]
+    [ "$(clip-preprocess -s 9 --keep in | show)" = \
+        "a txt,left.jpg,right.png,image u1 [3, 9, 9] $(want rgba8.png 9 openai)" ]
+}
+
+@test "a record without a picture is named" {
+    echo text >b.txt
+    stream 420.jpg b.txt >in
+    run -1 --separate-stderr clip-preprocess -s 9 in
+    one_line
+    [[ $stderr == *"sample b: no picture: no field ends in jpg, jpeg, png or webp" ]]
+    run -1 --separate-stderr clip-preprocess -s 9 --field jpeg in
+    one_line
+    [[ $stderr == *"sample 420: no field jpeg" ]]
+    stream b.txt >in
+    run -1 --separate-stderr clip-preprocess -s 9 --field txt in
+    [[ $stderr == *"sample b: txt: neither JPEG, PNG nor WebP" ]]
+}
+
+@test "a broken picture ends the stream, or is skipped and counted" {
+    stream 420.jpg half.jpg rgba8.png >in
+    clip-preprocess -s 9 in >out 2>err && false
+    [[ $(cat err) == "clip-preprocess: "*"sample half: jpg: JPEG file is broken or cut: cut in its data" ]]
+    [ "$(show <out)" = "420 image u1 [3, 9, 9] $(want 420.jpg 9 openai)" ]
+    clip-preprocess -s 9 --skip-bad in >out 2>err
+    [ "$(show <out | wc -l)" = 2 ]
+    [[ $(head -n 1 err) == *"sample half: jpg: "*" (skipped)" ]]
+    [ "$(tail -n 1 err)" = "clip-preprocess: 1 bad records skipped" ]
+}
+
+@test "pictures that are too large are refused by their header, without memory for them" {
+    stream huge.png >in
+    run -1 --separate-stderr "$BUILD/tests/tools/peak" memory clip-preprocess -s 224 in
+    one_line
+    [[ $stderr == *"sample huge: png: 60000 x 60000 pixels are more than the limit of 178956970" ]]
+    [ "$(cat memory)" -lt 100000 ]
+    stream 420.jpg >in
+    run -1 --separate-stderr clip-preprocess -s 224 --max-pixels 739 in
+    [[ $stderr == *"sample 420: jpg: 37 x 20 pixels are more than the limit of 739" ]]
+    clip-preprocess -s 224 --max-pixels 740 in >/dev/null
+}
+
+@test "size and order come from the model" {
+    need_shared golden/models/vit-a
+    stream 420.jpg >in
+    for form in open_clip hf; do
+        clip-preprocess -m "$SHARED/golden/models/vit-a/$form" in | show >out
+        grep -F "image u1 [3, 32, 32]" out
+        grep -F "$(want 420.jpg 32 $([ $form = hf ] && echo convert-first || echo openai))" out
+    done
+    clip-preprocess -m "$SHARED/golden/models/vit-a/open_clip" -s 9 in | show | grep -F "$(want 420.jpg 9 openai)"
+}
+
+@test "wrong usage" {
+    run -2 --separate-stderr clip-preprocess
+    [[ ${stderr_lines[0]} == "clip-preprocess: give a model (-m) or a size (--size)" ]]
+    run -2 --separate-stderr clip-preprocess -s 0
+    run -2 --separate-stderr clip-preprocess -s 9 --dtype f16
+    run -2 --separate-stderr clip-preprocess -s 9 --keep --field image
+    run -1 --separate-stderr clip-preprocess -m no/such/model
+    one_line
+}

@@ -1,0 +1,175 @@
+/* Pictures against what Pillow 9.4 and torchvision make of them: tests/data/pictures, and the shared golden
+ * results where they are. */
+#include "base/file.h"
+#include "base/json.h"
+#include "image/preprocess.h"
+#include "check.h"
+#include "sha256.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The hash of what a file becomes; "refused" where it is no picture to us. */
+static const char *result_of(const char *path, int size, int convert_first, char hash[65])
+{
+    struct clip_mapping file;
+    struct clip_picture picture;
+    struct clip_error error;
+    size_t bytes = 3 * (size_t)size * (size_t)size;
+    uint8_t *out = malloc(bytes);
+    if (!out || clip_map_file(&file, path, &error) != 0) {
+        free(out);
+        return "unreadable";
+    }
+    const char *result = "refused";
+    if (clip_picture_decode(&picture, file.data, file.size, CLIP_MAX_PIXELS, &error) == 0) {
+        result = "not resized";
+        if (clip_picture_to_tensor(&picture, size, convert_first, out, &error) == 0)
+            result = sha256(out, bytes, hash);
+        clip_picture_free(&picture);
+    }
+    clip_unmap_file(&file);
+    free(out);
+    return result;
+}
+
+static void check_file(const char *folder, const char *name, int size, int convert_first, const char *want)
+{
+    char path[4400], hash[65];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    const char *got = result_of(path, size, convert_first, hash);
+    CHECK(strcmp(got, want) == 0, "%s at %d%s: %s instead of %s", path, size,
+          convert_first ? ", converted first" : "", got, want);
+}
+
+/* Lines of FILE SIZE ORDER HASH. */
+static void check_own(void)
+{
+    char folder[4200], path[4300], name[100], order[20], want[100];
+    const char *src = getenv("srcdir");
+    int size, lines = 0;
+    snprintf(folder, sizeof folder, "%s/tests/data/pictures", src ? src : ".");
+    snprintf(path, sizeof path, "%s/expected.txt", folder);
+    FILE *file = fopen(path, "r");
+    CHECK(file, "%s", path);
+    while (file && fscanf(file, "%99s %d %19s %99s", name, &size, order, want) == 4) {
+        check_file(folder, name, size, strcmp(order, "convert-first") == 0, want);
+        lines++;
+    }
+    CHECK(lines > 300, "%d", lines);
+    if (file)
+        fclose(file);
+}
+
+static void check_golden_line(const char *folder, struct json_object *line)
+{
+    struct clip_error error;
+    const char *name = NULL, *kind = NULL, *wrong = NULL, *openai = NULL, *convert_first = NULL;
+    int size = 0;
+    CHECK(clip_json_string(line, "", "file", &name, &error) == 0 && name, "");
+    CHECK(clip_json_string(line, "", "kind", &kind, &error) == 0 && kind, "");
+    CHECK(clip_json_int(line, "", "size", 1, 10000, &size, &error) == 0 && size, "");
+    clip_json_string(line, "", "error", &wrong, &error);
+    clip_json_string(line, "", "openai", &openai, &error);
+    clip_json_string(line, "", "convert_first", &convert_first, &error);
+    if (!name || !kind || strstr(kind, "16-bit gray")) /* there the high byte is ours */
+        return;
+    CHECK(wrong || (openai && convert_first), "%s", name);
+    if (wrong || openai)
+        check_file(folder, name, size, 0, wrong ? "refused" : openai);
+    if (wrong || convert_first)
+        check_file(folder, name, size, 1, wrong ? "refused" : convert_first);
+}
+
+static void check_golden(const char *shared)
+{
+    char path[4300], folder[4300], *text = NULL;
+    size_t room = 0;
+    int lines = 0;
+    snprintf(path, sizeof path, "%s/golden/preprocess/expected.jsonl", shared);
+    snprintf(folder, sizeof folder, "%s/golden/preprocess/images", shared);
+    FILE *file = fopen(path, "r");
+    CHECK(file, "%s", path);
+    while (file && getline(&text, &room, file) > 0) {
+        struct json_object *line = json_tokener_parse(text);
+        CHECK(line, "%s", text);
+        if (line)
+            check_golden_line(folder, line);
+        json_object_put(line);
+        lines++;
+    }
+    CHECK(lines > 300, "%d", lines);
+    free(text);
+    if (file)
+        fclose(file);
+}
+
+/* The normalized tensors that other people published. */
+static void check_published(const char *shared)
+{
+    static const float mean[3] = {0.48145466f, 0.4578275f, 0.40821073f};
+    static const float std[3] = {0.26862954f, 0.26130258f, 0.27577711f};
+    enum { SIDE = 224, PLANE = SIDE * SIDE };
+    static uint8_t pixels[3 * PLANE];
+    static float floats[3 * PLANE];
+    char path[4300], hash[65];
+    struct clip_error error;
+    snprintf(path, sizeof path, "%s/golden/published/pixels.json", shared);
+    struct json_object *root = clip_json_read(path, &error),
+                       *tensors = root ? clip_json_get(root, "tensors") : NULL;
+    CHECK(tensors && json_object_object_length(tensors) == 8, "%s", path);
+    if (!tensors)
+        return;
+    json_object_object_foreach(tensors, name, want)
+    {
+        struct clip_mapping file;
+        struct clip_picture picture;
+        snprintf(path, sizeof path, "%s/golden/published/images/%s", shared, name);
+        CHECK(clip_map_file(&file, path, &error) == 0, "%s", error.text);
+        CHECK(clip_picture_decode(&picture, file.data, file.size, CLIP_MAX_PIXELS, &error) == 0, "%s",
+              error.text);
+        CHECK(clip_picture_to_tensor(&picture, SIDE, 0, pixels, &error) == 0, "%s", error.text);
+        clip_pixels_normalize(pixels, PLANE, mean, std, floats);
+        CHECK(strcmp(sha256(floats, sizeof floats, hash), json_object_get_string(want)) == 0, "%s", name);
+        clip_picture_free(&picture);
+        clip_unmap_file(&file);
+    }
+    json_object_put(root);
+}
+
+static void check_limits(void)
+{
+    struct clip_picture picture;
+    struct clip_error error;
+    struct clip_mapping file;
+    char path[4300];
+    uint8_t out[3];
+    const char *src = getenv("srcdir");
+    snprintf(path, sizeof path, "%s/tests/data/pictures/gray.jpg", src ? src : ".");
+    CHECK(clip_map_file(&file, path, &error) == 0, "%s", error.text);
+    CHECK(clip_picture_decode(&picture, file.data, file.size, 23 * 17 - 1, &error) == -1, "");
+    CHECK(strcmp(error.text, "23 x 17 pixels are more than the limit of 390") == 0, "%s", error.text);
+    CHECK(clip_picture_decode(&picture, file.data, file.size, 23 * 17, &error) == 0, "%s", error.text);
+    CHECK(clip_picture_to_tensor(&picture, 0, 0, out, &error) == -1, "");
+    CHECK(clip_picture_to_tensor(&picture, CLIP_MAX_IMAGE_SIZE + 1, 0, out, &error) == -1, "");
+    CHECK(clip_picture_to_tensor(&picture, 1, 0, out, &error) == 0, "%s", error.text);
+    clip_picture_free(&picture);
+    clip_picture_free(&picture); /* harmless */
+    clip_unmap_file(&file);
+    CHECK(clip_picture_decode(&picture, "GIF89a", 6, CLIP_MAX_PIXELS, &error) == -1, "");
+    CHECK(strcmp(error.text, "neither JPEG, PNG nor WebP") == 0, "%s", error.text);
+}
+
+int main(void)
+{
+    const char *shared = check_shared();
+    check_own();
+    check_limits();
+    if (shared) {
+        check_golden(shared);
+        check_published(shared);
+    } else {
+        printf("golden results skipped: no shared data\n");
+    }
+    return check_end();
+}

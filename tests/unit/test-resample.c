@@ -1,0 +1,134 @@
+/* Resampling: known answers of Pillow 9.4, both kernels, and parts of a picture against the whole. */
+#include "image/resample.h"
+#include "check.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zlib.h>
+
+/* A picture by a formula. */
+struct pattern {
+    int width, height, channels;
+    uint8_t *pixels;
+};
+
+static struct pattern make_pattern(int width, int height, int channels)
+{
+    struct pattern p = {width, height, channels, malloc((size_t)width * (size_t)height * (size_t)channels)};
+    uint8_t *to = p.pixels;
+    for (unsigned y = 0; y < (unsigned)height; y++)
+        for (unsigned x = 0; x < (unsigned)width; x++)
+            for (unsigned c = 0; c < (unsigned)channels; c++)
+                *to++ = (uint8_t)(x * x * 3 + y * 7 + x * y * 5 + c * 91 + (x / 5) * (y / 3) * 17);
+    return p;
+}
+
+static const uint8_t *pattern_row(const void *context, int y, uint8_t *scratch)
+{
+    const struct pattern *p = context;
+    (void)scratch;
+    return p->pixels + (size_t)y * (size_t)p->width * (size_t)p->channels;
+}
+
+/* The part `box` of the picture resized; the caller's to free. */
+static uint8_t *resize(const struct pattern *p, int width, int height, struct clip_box box,
+                       enum clip_simd simd)
+{
+    struct clip_rows rows = {p->width, p->height, p->channels, pattern_row, p};
+    struct clip_error error;
+    uint8_t *out = malloc((size_t)box.width * (size_t)box.height * (size_t)p->channels);
+    CHECK(clip_resample(&rows, width, height, &box, out, simd, &error) == 0, "%s", error.text);
+    return out;
+}
+
+static void check_known(enum clip_simd simd)
+{
+    static const struct {
+        int width, height, channels, new_width, new_height;
+        uint32_t crc; /* of Image.resize((new_width, new_height), BICUBIC), modes L and CMYK */
+    } known[] = {
+        {640, 480, 4, 298, 224, 0x3a6d316a}, {480, 640, 4, 224, 298, 0x10bad7c9},
+        {97, 31, 4, 31, 97, 0x49336448},     {5, 3, 4, 336, 224, 0x7fee8c52},
+        {1, 1, 4, 7, 7, 0x6f5c4417},         {2, 300, 4, 7, 1050, 0x07c97dba},
+        {1000, 3, 4, 500, 8, 0xfa775090},    {640, 480, 1, 298, 224, 0x9e7d4e45},
+        {7, 5, 1, 64, 45, 0x68910031},       {333, 444, 1, 3, 4, 0x214f656f},
+        {13, 13, 4, 13, 13, 0x22c1254d},     {224, 225, 4, 223, 224, 0x19ec284d},
+        {3000, 2, 4, 15, 1, 0xf44af87d},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        struct pattern p = make_pattern(known[i].width, known[i].height, known[i].channels);
+        struct clip_box all = {0, 0, known[i].new_width, known[i].new_height};
+        uint8_t *out = resize(&p, all.width, all.height, all, simd);
+        size_t bytes = (size_t)all.width * (size_t)all.height * (size_t)p.channels;
+        CHECK(crc32(0, out, (uInt)bytes) == known[i].crc, "%d x %d to %d x %d", p.width, p.height, all.width,
+              all.height);
+        free(out);
+        free(p.pixels);
+    }
+}
+
+/* The part of the whole, cut out afterwards, is the part. */
+static void check_box(const struct pattern *p, int width, int height, struct clip_box box,
+                      enum clip_simd simd)
+{
+    struct clip_box all = {0, 0, width, height};
+    uint8_t *whole = resize(p, width, height, all, CLIP_SIMD_PLAIN),
+            *part = resize(p, width, height, box, simd);
+    size_t pixel = (size_t)p->channels;
+    for (int y = 0; y < box.height; y++) {
+        const uint8_t *want = whole + ((size_t)(box.y + y) * (size_t)width + (size_t)box.x) * pixel;
+        const uint8_t *got = part + (size_t)y * (size_t)box.width * pixel;
+        CHECK(memcmp(want, got, (size_t)box.width * pixel) == 0,
+              "%d x %d to %d x %d, row %d of the box at %d %d", p->width, p->height, width, height, y, box.x,
+              box.y);
+    }
+    free(whole);
+    free(part);
+}
+
+static void check_boxes(enum clip_simd simd)
+{
+    srand(7);
+    for (int i = 0; i < 200; i++) {
+        int width = 1 + rand() % 90, height = 1 + rand() % 90, new_width = 1 + rand() % 120,
+            new_height = 1 + rand() % 120;
+        struct pattern p = make_pattern(width, height, i % 2 ? 4 : 1);
+        struct clip_box box = {rand() % new_width, rand() % new_height, 0, 0};
+        box.width = 1 + rand() % (new_width - box.x);
+        box.height = 1 + rand() % (new_height - box.y);
+        check_box(&p, new_width, new_height, box, simd);
+        free(p.pixels);
+    }
+}
+
+/* Black and white beside each other overshoot on both sides: sums are clipped, not wrapped. */
+static void check_clipping(enum clip_simd simd)
+{
+    uint8_t stripes[8 * 4 * 4];
+    for (size_t i = 0; i < sizeof stripes; i++)
+        stripes[i] = i / 8 % 2 ? 255 : 0;
+    struct pattern p = {8, 4, 4, stripes};
+    uint8_t *out = resize(&p, 61, 32, (struct clip_box){0, 0, 61, 32}, simd);
+    int black = 0, white = 0;
+    for (int i = 0; i < 61 * 32 * 4; i++) {
+        black += out[i] == 0;
+        white += out[i] == 255;
+    }
+    CHECK(black > 500 && white > 500, "%d black, %d white", black, white);
+    free(out);
+}
+
+int main(void)
+{
+    check_known(CLIP_SIMD_PLAIN);
+    check_boxes(CLIP_SIMD_PLAIN);
+    check_clipping(CLIP_SIMD_PLAIN);
+    if (clip_simd_best() == CLIP_SIMD_AVX2) {
+        check_known(CLIP_SIMD_AVX2);
+        check_boxes(CLIP_SIMD_AVX2);
+        check_clipping(CLIP_SIMD_AVX2);
+    } else {
+        printf("AVX2 skipped: this processor has none\n");
+    }
+    return check_end();
+}
