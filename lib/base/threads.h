@@ -16,8 +16,9 @@ struct clip_pool *clip_pool_new(int threads, struct clip_error *error);
 void clip_pool_free(struct clip_pool *pool);
 int clip_pool_threads(const struct clip_pool *pool);
 
-/* Runs work(context, i, thread) for each i in [0, n), in any order, thread in [0, threads); returns when all
- * are done. One caller at a time. The work must not depend on which thread runs it. */
+/* Runs work(context, i, thread) for each i in [0, n), thread in [0, threads); returns when all are done. They
+ * are begun in the order of i, so that one may wait for those before it, and end in any order. One caller at
+ * a time. The work must not depend on which thread runs it. */
 void clip_pool_run(struct clip_pool *pool, size_t n, void (*work)(void *context, size_t i, int thread),
                    void *context);
 

@@ -146,6 +146,15 @@ static void convert(size_t n, const float *x, enum clip_precision type, void *ou
     put_part(out, i, load_part(x + i, n - i), n - i, type);
 }
 
+static void sum(size_t n, const float *x, const float *y, float *out)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        store(out + i, load(x + i) + load(y + i));
+    for (; i < n; i++)
+        out[i] = x[i] + y[i];
+}
+
 static void add(size_t n, float *x, const float *y, const float *bias)
 {
     size_t i = 0;
@@ -153,16 +162,6 @@ static void add(size_t n, float *x, const float *y, const float *bias)
         store(x + i, load(x + i) + (load(y + i) + load(bias + i)));
     for (; i < n; i++)
         x[i] += y[i] + bias[i];
-}
-
-static float square_sum(size_t n, const float *x)
-{
-    vec sum = {0};
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        sum += load(x + i) * load(x + i);
-    vec rest = load_part(x + i, n - i);
-    return sum_of(sum + rest * rest);
 }
 
 static float mean_of(size_t n, const float *x)
@@ -390,5 +389,5 @@ static void attention(const struct clip_attention *a, float *scratch)
 }
 
 const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
-    convert, add, layer_norm, quick_gelu, gelu, attention, square_sum,
+    convert, sum, add, layer_norm, quick_gelu, gelu, attention,
 };

@@ -28,6 +28,9 @@ struct clip_kernels {
     /* out[n] = x[n] in `type`. */
     void (*convert)(size_t n, const float *x, enum clip_precision type, void *out);
 
+    /* out[n] = x[n] + y[n]; out may be x or y. */
+    void (*sum)(size_t n, const float *x, const float *y, float *out);
+
     /* x[n] += y[n] + bias[n] */
     void (*add)(size_t n, float *x, const float *y, const float *bias);
 
@@ -43,9 +46,6 @@ struct clip_kernels {
 
     /* scratch: clip_attention_scratch(keys, dim) floats, aligned to 64 bytes. */
     void (*attention)(const struct clip_attention *a, float *scratch);
-
-    /* Sum of x[n] squared. */
-    float (*square_sum)(size_t n, const float *x);
 };
 
 /* Those of a level that the processor has. */

@@ -58,7 +58,7 @@ struct resnet {
     struct worker *workers; /* [threads] */
     char *arena;            /* of the workers */
     /* of the run */
-    const struct clip_picture *pictures;
+    const struct clip_image *pictures;
 };
 
 /* --- the layers --- */
@@ -246,7 +246,7 @@ static int check_workers(struct resnet *net, struct clip_error *error)
 /* --- forward --- */
 
 /* The picture as [size][size][3] in the engine's element. */
-static void normalize(const struct resnet *net, const struct clip_picture *picture, float *wide, void *y)
+static void normalize(const struct resnet *net, const struct clip_image *picture, float *wide, void *y)
 {
     size_t n = net->size * net->size;
     int narrow = net->type == CLIP_PRECISION_BF16;
@@ -267,7 +267,7 @@ static void halve(const struct resnet *net, const void *x, size_t side, size_t c
         net->conv_kernels->pool(x, side, side, channels, y);
 }
 
-static int run_stem(const struct resnet *net, struct worker *own, const struct clip_picture *picture)
+static int run_stem(const struct resnet *net, struct worker *own, const struct clip_image *picture)
 {
     normalize(net, picture, (float *)own->b, own->a);
     if (clip_conv_run(net->layers[0].conv, own->a, own->b, own->scratch, &own->error) < 0 ||
@@ -325,7 +325,7 @@ static void run_piece(void *context, size_t i, int thread)
         own->failed = 1;
 }
 
-static int run(struct clip_image_tower *tower, const struct clip_picture *pictures, size_t n, float *features,
+static int run(struct clip_image_tower *tower, const struct clip_image *pictures, size_t n, float *features,
                struct clip_error *error)
 {
     struct resnet *net = (struct resnet *)tower;

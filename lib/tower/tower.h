@@ -12,7 +12,7 @@
 
 /* A picture [3, S, S]: bytes, to be normalised with the model's mean and std, or floats that are normalised.
  * One of them is NULL. */
-struct clip_picture {
+struct clip_image {
     const uint8_t *bytes;
     const float *floats;
 };
@@ -33,7 +33,7 @@ struct clip_image_tower *clip_image_tower_open(const struct clip_model *model, s
 void clip_image_tower_free(struct clip_image_tower *tower);
 
 /* features[n][width] of n <= batch pictures. */
-int clip_image_tower_run(struct clip_image_tower *tower, const struct clip_picture *pictures, size_t n,
+int clip_image_tower_run(struct clip_image_tower *tower, const struct clip_image *pictures, size_t n,
                          float *features, struct clip_error *error);
 
 /* Width of the features that a model's image tower gives. */
@@ -62,7 +62,7 @@ struct clip_image_tower_type {
     struct clip_image_tower *(*open)(const struct clip_model *model, struct clip_engine *engine,
                                      struct clip_pool *pool, size_t batch, struct clip_error *error);
     void (*free)(struct clip_image_tower *tower);
-    int (*run)(struct clip_image_tower *tower, const struct clip_picture *pictures, size_t n, float *features,
+    int (*run)(struct clip_image_tower *tower, const struct clip_image *pictures, size_t n, float *features,
                struct clip_error *error);
 };
 

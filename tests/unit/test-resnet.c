@@ -15,7 +15,7 @@ enum { BATCH = 12 };
 /* A golden model's pictures, and what must come of them. */
 struct golden {
     struct clip_record *input[BATCH], *output[BATCH];
-    struct clip_picture pictures[BATCH];
+    struct clip_image pictures[BATCH];
     const float *embeddings[BATCH];
 };
 
@@ -46,7 +46,7 @@ static void golden_read(struct golden *golden, const char *folder, const char *e
     snprintf(path, sizeof path, "%s/%s", folder, expected);
     read_records(path, golden->output);
     for (int i = 0; i < BATCH; i++) {
-        golden->pictures[i] = (struct clip_picture){.bytes = tensor(golden->input[i], "image", CLIP_U8)};
+        golden->pictures[i] = (struct clip_image){.bytes = tensor(golden->input[i], "image", CLIP_U8)};
         golden->embeddings[i] = tensor(golden->output[i], "image_embedding", CLIP_F32);
     }
 }
@@ -68,7 +68,7 @@ struct setting {
 
 /* Features of the pictures, `batch` at a time; NULL where the engine cannot. */
 static float *features(const struct clip_model *model, const struct setting *setting, int threads,
-                       const struct clip_picture *pictures, size_t n, size_t batch)
+                       const struct clip_image *pictures, size_t n, size_t batch)
 {
     struct clip_error error;
     struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, &error);
@@ -183,7 +183,7 @@ static void test_sameness(const char *shared, const char *name)
         float *want = features(model, &settings[s], 1, golden.pictures, BATCH, 1);
         for (int threads = 1; want && threads <= 3; threads++)
             for (size_t n = 40, batch = 7; batch <= 40; batch += 11) {
-                struct clip_picture pictures[40];
+                struct clip_image pictures[40];
                 size_t order[40];
                 for (size_t i = 0; i < n; i++) {
                     order[i] = (i * 7 + batch) % BATCH;
@@ -218,7 +218,7 @@ static void test_floats(const char *shared)
     for (size_t i = 0; i < 3 * n; i++)
         x[i] = (float)((golden.pictures[0].bytes[i] / 255.0 - arch->preprocess.mean[i / n]) /
                        arch->preprocess.std[i / n]);
-    struct clip_picture pictures[2] = {golden.pictures[0], {.floats = x}};
+    struct clip_image pictures[2] = {golden.pictures[0], {.floats = x}};
     float *out = features(model, &settings[0], 1, pictures, 2, 2);
     size_t width = 32 * (size_t)arch->vision.width;
     CHECK(memcmp(out, out + width, width * sizeof *out) == 0, "bytes and floats differ");

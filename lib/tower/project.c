@@ -1,0 +1,119 @@
+#include "tower/project.h"
+
+#include "base/arena.h"
+#include "math/kernels.h"
+#include "tower/tower.h"
+#include "tower/prepared.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct clip_projection {
+    struct clip_engine *engine;
+    const struct clip_kernels *kernels;
+    struct clip_prepared weights;
+    struct clip_arena arena;
+    float *bias;   /* [outputs], zeros where the model has none */
+    void *in;      /* [piece][inputs] elements */
+    float *out;    /* [piece][outputs] */
+    void *product; /* for clip_product */
+};
+
+void clip_projection_free(struct clip_projection *projection)
+{
+    if (!projection)
+        return;
+    clip_prepared_free(&projection->weights);
+    clip_arena_free(&projection->arena);
+    free(projection);
+}
+
+size_t clip_projection_inputs(const struct clip_projection *projection)
+{
+    return clip_matrix_inputs(projection->weights.matrix);
+}
+
+size_t clip_projection_outputs(const struct clip_projection *projection)
+{
+    return clip_matrix_outputs(projection->weights.matrix);
+}
+
+static void place(struct clip_projection *p)
+{
+    size_t rows = clip_engine_rows(p->engine);
+    p->bias = clip_arena_take(&p->arena, clip_projection_outputs(p), sizeof(float));
+    p->in = clip_arena_take(&p->arena, rows * clip_projection_inputs(p), clip_engine_element(p->engine));
+    p->out = clip_arena_take(&p->arena, rows * clip_projection_outputs(p), sizeof(float));
+    p->product = clip_arena_take(&p->arena, clip_product_scratch(p->weights.matrix), 1);
+}
+
+static int load(struct clip_projection *p, const struct clip_model *model, enum clip_side side,
+                struct clip_error *error)
+{
+    const struct clip_arch *arch = clip_model_arch(model);
+    size_t embed = (size_t)arch->embed;
+    size_t width = side == CLIP_SIDE_TEXT ? (size_t)arch->text.width : clip_image_tower_width(arch);
+    int resnet = side == CLIP_SIDE_IMAGE && arch->vision.kind == CLIP_RESNET;
+    struct clip_prepared_part part = {
+        side == CLIP_SIDE_TEXT ? "text_projection" : "visual.proj", 2, {width, embed}, 0, width, 1};
+    if (resnet)
+        part = (struct clip_prepared_part){"visual.attnpool.c_proj.weight", 2, {embed, width}, 0, embed, 0};
+    if (clip_prepared_load(&p->weights, model, p->engine, 0, &part, error) != 0)
+        return -1;
+    place(p);
+    if (clip_arena_allocate(&p->arena, "the projection", error) != 0)
+        return -1;
+    place(p);
+    return resnet ? clip_model_floats(model, "visual.attnpool.c_proj.bias", 1, &embed, p->bias, error) : 0;
+}
+
+struct clip_projection *clip_projection_open(const struct clip_model *model, struct clip_engine *engine,
+                                             enum clip_side side, struct clip_error *error)
+{
+    enum clip_level level;
+    if (clip_level_choose(&level, error) != 0)
+        return NULL;
+    struct clip_projection *projection = calloc(1, sizeof *projection);
+    if (!projection) {
+        clip_fail_memory(error, "the projection");
+        return NULL;
+    }
+    projection->engine = engine;
+    projection->kernels = clip_kernels(level);
+    if (load(projection, model, side, error) != 0) {
+        clip_projection_free(projection);
+        return NULL;
+    }
+    return projection;
+}
+
+void clip_make_unit(float *x, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (double)x[i] * x[i];
+    double length = fmax(sqrt(sum), 1e-12);
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(x[i] / length);
+}
+
+int clip_projection_run(struct clip_projection *p, const float *features, size_t n, float *embeddings,
+                        struct clip_error *error)
+{
+    size_t inputs = clip_projection_inputs(p), outputs = clip_projection_outputs(p);
+    size_t piece = clip_engine_rows(p->engine);
+    for (size_t first = 0; first < n; first += piece) {
+        size_t rows = n - first < piece ? n - first : piece;
+        p->kernels->convert(rows * inputs, features + first * inputs, clip_engine_precision(p->engine),
+                            p->in);
+        if (clip_product(p->weights.matrix, p->in, p->out, p->product, error) != 0)
+            return -1;
+        for (size_t r = 0; r < rows; r++) {
+            float *row = embeddings + (first + r) * outputs;
+            p->kernels->sum(outputs, p->out + r * outputs, p->bias, row);
+            clip_make_unit(row, outputs);
+        }
+    }
+    return 0;
+}

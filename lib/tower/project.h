@@ -1,0 +1,33 @@
+/* The projection of features into the shared space, and unit length: what makes them embeddings. */
+#ifndef CLIP_TOWER_PROJECT_H
+#define CLIP_TOWER_PROJECT_H
+
+#include "base/error.h"
+#include "math/product.h"
+#include "model/model.h"
+
+#include <stddef.h>
+
+enum clip_side { CLIP_SIDE_IMAGE, CLIP_SIDE_TEXT };
+
+struct clip_projection;
+
+/* The model's projection of one side: visual.proj, text_projection, or for ResNets visual.attnpool.c_proj
+ * with its bias. Model and engine must outlive it. NULL with error. */
+struct clip_projection *clip_projection_open(const struct clip_model *model, struct clip_engine *engine,
+                                             enum clip_side side, struct clip_error *error);
+void clip_projection_free(struct clip_projection *projection);
+
+/* Width of the features it takes, and of the embeddings it gives. */
+size_t clip_projection_inputs(const struct clip_projection *projection);
+size_t clip_projection_outputs(const struct clip_projection *projection);
+
+/* embeddings[n][outputs] = features[n][inputs] projected and made unit, in the caller's thread. Each row is
+ * the same bytes whatever n is and wherever it stands. One call at a time. */
+int clip_projection_run(struct clip_projection *projection, const float *features, size_t n,
+                        float *embeddings, struct clip_error *error);
+
+/* x[n] / max(|x|, 1e-12) in place; the length in double. (PyTorch's F.normalize.) */
+void clip_make_unit(float *x, size_t n);
+
+#endif

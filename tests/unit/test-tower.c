@@ -1,0 +1,378 @@
+/* Both transformers and the projections: golden results, and the same bytes whatever the batch, the threads
+ * and the order. (tests/unit/test-resnet.c does the other image tower.) */
+#include "check.h"
+
+#include "model/model.h"
+#include "stream/reader.h"
+#include "tower/crew.h"
+#include "tower/project.h"
+#include "tower/tower.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { BATCH = 12 };
+
+static const struct setting {
+    const char *engine;
+    enum clip_precision precision;
+} settings[] = {
+    {"openblas", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_BF16}};
+enum { SETTINGS = sizeof settings / sizeof *settings };
+
+/* A golden model, its inputs, and what must come of them, by side. */
+struct golden {
+    const char *name;
+    struct clip_model *model;
+    struct clip_record *input[BATCH], *output[BATCH];
+    struct clip_image images[BATCH];
+    struct clip_caption captions[BATCH];
+    const float *features[2][BATCH], *embeddings[2][BATCH];
+};
+
+static void read_records(const char *path, struct clip_record **records)
+{
+    struct clip_error error;
+    struct clip_reader *reader = clip_reader_new((char *[]){(char *)path}, 1, 0, &error);
+    int n = 0;
+    while (n < BATCH && clip_reader_next(reader, &records[n], &error) > 0)
+        n++;
+    CHECK(n == BATCH, "%s: %d records", path, n);
+    clip_reader_free(reader);
+}
+
+/* A copy, aligned, of a record's tensor. */
+static void *tensor(struct clip_record *record, const char *name, enum clip_dtype type, size_t *count)
+{
+    struct clip_tensor tensor = {0};
+    CHECK(clip_record_tensor(record, name, type, &tensor) == 0, "%s", record->error.text);
+    void *copy = malloc(clip_tensor_bytes(&tensor));
+    memcpy(copy, tensor.data, clip_tensor_bytes(&tensor));
+    if (count)
+        *count = clip_tensor_count(&tensor);
+    return copy;
+}
+
+static void golden_open(struct golden *golden, const char *name, const char *file, const char *expected)
+{
+    struct clip_error error = {""};
+    char path[4400], folder[4200];
+    snprintf(folder, sizeof folder, "%s/golden/models/%s", check_shared(), name);
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    golden->name = name;
+    char arch[4400];
+    snprintf(arch, sizeof arch, "%s/arch.json", folder);
+    /* A lone file does not say everything; a folder does. */
+    golden->model = clip_model_open(path, strchr(file, '.') ? arch : NULL, &error);
+    CHECK(golden->model, "%s", error.text);
+    snprintf(path, sizeof path, "%s/batch.msgpack", folder);
+    read_records(path, golden->input);
+    snprintf(path, sizeof path, "%s/%s", folder, expected);
+    read_records(path, golden->output);
+    for (int i = 0; i < BATCH; i++) {
+        golden->images[i].bytes = tensor(golden->input[i], "image", CLIP_U8, NULL);
+        golden->captions[i].tokens = tensor(golden->input[i], "tokens", CLIP_I32, &golden->captions[i].count);
+        CHECK(clip_caption_check(clip_model_arch(golden->model), &golden->captions[i], &error) == 0, "%s",
+              error.text);
+        golden->features[0][i] = tensor(golden->output[i], "image_features", CLIP_F32, NULL);
+        golden->features[1][i] = tensor(golden->output[i], "text_features", CLIP_F32, NULL);
+        golden->embeddings[0][i] = tensor(golden->output[i], "image_embedding", CLIP_F32, NULL);
+        golden->embeddings[1][i] = tensor(golden->output[i], "text_embedding", CLIP_F32, NULL);
+    }
+}
+
+static void golden_close(struct golden *golden)
+{
+    for (int i = 0; i < BATCH; i++) {
+        clip_record_free(golden->input[i]);
+        clip_record_free(golden->output[i]);
+        free((void *)golden->images[i].bytes);
+        free((void *)golden->captions[i].tokens);
+        for (int side = 0; side < 2; side++) {
+            free((void *)golden->features[side][i]);
+            free((void *)golden->embeddings[side][i]);
+        }
+    }
+    clip_model_close(golden->model);
+}
+
+static size_t width_of(const struct clip_model *model, int side)
+{
+    const struct clip_arch *arch = clip_model_arch(model);
+    return side == CLIP_SIDE_IMAGE ? clip_image_tower_width(arch) : (size_t)arch->text.width;
+}
+
+/* out[n][width]: features of the golden inputs order[0..n), `batch` at a time. */
+static void run_tower(const struct golden *golden, int side, struct clip_engine *engine,
+                      struct clip_pool *pool, const size_t *order, size_t n, size_t batch, float *out)
+{
+    struct clip_error error = {""};
+    struct clip_image_tower *images = NULL;
+    struct clip_text_tower *texts = NULL;
+    if (side == CLIP_SIDE_IMAGE)
+        images = clip_image_tower_open(golden->model, engine, pool, batch, &error);
+    else
+        texts = clip_text_tower_open(golden->model, engine, pool, batch, &error);
+    CHECK(images || texts, "%s", error.text);
+    for (size_t first = 0; first < n; first += batch) {
+        size_t count = n - first < batch ? n - first : batch;
+        struct clip_image picked_images[64];
+        struct clip_caption picked_captions[64];
+        for (size_t i = 0; i < count; i++) {
+            picked_images[i] = golden->images[order[first + i]];
+            picked_captions[i] = golden->captions[order[first + i]];
+        }
+        float *features = out + first * width_of(golden->model, side);
+        int status = images ? clip_image_tower_run(images, picked_images, count, features, &error)
+                            : clip_text_tower_run(texts, picked_captions, count, features, &error);
+        CHECK(status == 0, "%s", error.text);
+    }
+    clip_image_tower_free(images);
+    clip_text_tower_free(texts);
+}
+
+/* The same with an engine and threads of its own; NULL where the engine cannot. */
+static float *features(const struct golden *golden, int side, const struct setting *setting, int threads,
+                       const size_t *order, size_t n, size_t batch)
+{
+    struct clip_error error;
+    struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, &error);
+    if (!engine)
+        return NULL;
+    struct clip_pool *pool = clip_pool_new(threads, &error);
+    CHECK(pool, "%s", error.text);
+    float *out = malloc(n * width_of(golden->model, side) * sizeof *out);
+    run_tower(golden, side, engine, pool, order, n, batch, out);
+    clip_pool_free(pool);
+    clip_engine_free(engine);
+    return out;
+}
+
+/* embeddings[n][embed] of features[n][width], `batch` at a time. */
+static float *project(const struct golden *golden, int side, const struct setting *setting,
+                      const float *features, size_t n, size_t batch)
+{
+    struct clip_error error = {""};
+    struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, &error);
+    struct clip_projection *projection = clip_projection_open(golden->model, engine, side, &error);
+    CHECK(projection, "%s", error.text);
+    size_t width = clip_projection_inputs(projection), embed = clip_projection_outputs(projection);
+    CHECK(width == width_of(golden->model, side), "%zu", width);
+    CHECK(embed == (size_t)clip_model_arch(golden->model)->embed, "%zu", embed);
+    float *out = malloc(n * embed * sizeof *out);
+    for (size_t first = 0; first < n; first += batch)
+        CHECK(clip_projection_run(projection, features + first * width, n - first < batch ? n - first : batch,
+                                  out + first * embed, &error) == 0,
+              "%s", error.text);
+    clip_projection_free(projection);
+    clip_engine_free(engine);
+    return out;
+}
+
+static double largest_difference(const float *x, const float *y, size_t n)
+{
+    double most = 0;
+    for (size_t i = 0; i < n; i++)
+        most = fmax(most, fabs((double)x[i] - y[i]));
+    return most;
+}
+
+static double cosine(const float *x, const float *y, size_t n)
+{
+    double xy = 0, xx = 0, yy = 0;
+    for (size_t i = 0; i < n; i++) {
+        xy += (double)x[i] * y[i];
+        xx += (double)x[i] * x[i];
+        yy += (double)y[i] * y[i];
+    }
+    return xy / sqrt(xx * yy);
+}
+
+static void check_golden(const char *name, const char *file, const char *expected)
+{
+    struct golden golden = {0};
+    size_t order[BATCH];
+    golden_open(&golden, name, file, expected);
+    for (size_t i = 0; i < BATCH; i++)
+        order[i] = i;
+    for (int s = 0; s < SETTINGS; s++)
+        for (int side = 0; side < 2; side++) {
+            float *out = features(&golden, side, &settings[s], 2, order, BATCH, BATCH);
+            if (!out)
+                continue;
+            /* bf16 is for the towers; the projection of what they give is exact. */
+            float *unit = project(&golden, side, &settings[0], out, BATCH, BATCH);
+            size_t width = width_of(golden.model, side), embed = (size_t)clip_model_arch(golden.model)->embed;
+            double off = 0, off_features = 0, least = 1;
+            for (size_t i = 0; i < BATCH; i++) {
+                off = fmax(off, largest_difference(unit + i * embed, golden.embeddings[side][i], embed));
+                off_features =
+                    fmax(off_features, largest_difference(out + i * width, golden.features[side][i], width));
+                least = fmin(least, cosine(unit + i * embed, golden.embeddings[side][i], embed));
+            }
+            printf("%s/%s, %s, %s %s: embeddings off by %.2g, features by %.2g, least cosine %.7f\n", name,
+                   file, side == CLIP_SIDE_IMAGE ? "images" : "texts", settings[s].engine,
+                   settings[s].precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", off, off_features, least);
+            if (settings[s].precision == CLIP_PRECISION_BF16)
+                CHECK(least >= 0.999, "%.6f", least);
+            else
+                CHECK(off <= 2e-6, "%g", off);
+            free(out);
+            free(unit);
+        }
+    golden_close(&golden);
+}
+
+static void check_sameness(const char *name)
+{
+    enum { N = 50 };
+    struct golden golden = {0};
+    size_t plain[BATCH], order[N];
+    golden_open(&golden, name, "model.safetensors", "forward.msgpack");
+    for (size_t i = 0; i < BATCH; i++)
+        plain[i] = i;
+    for (int s = 0; s < SETTINGS; s++)
+        for (int side = 0; side < 2; side++) {
+            size_t width = width_of(golden.model, side), embed = (size_t)clip_model_arch(golden.model)->embed;
+            float *want = features(&golden, side, &settings[s], 1, plain, BATCH, 1);
+            if (!want)
+                continue;
+            float *want_unit = project(&golden, side, &settings[s], want, BATCH, 1);
+            for (int threads = 1; threads <= 3; threads++)
+                for (size_t batch = 1; batch <= N; batch = batch == 1 ? 7 : batch == 7 ? 32 : batch + 18) {
+                    for (size_t i = 0; i < N; i++)
+                        order[i] = (i * 5 + batch + i / BATCH) % BATCH;
+                    float *out = features(&golden, side, &settings[s], threads, order, N, batch);
+                    float *unit = project(&golden, side, &settings[s], out, N, batch);
+                    size_t different = 0;
+                    for (size_t i = 0; i < N; i++)
+                        different += memcmp(out + i * width, want + order[i] * width, width * 4) != 0 ||
+                                     memcmp(unit + i * embed, want_unit + order[i] * embed, embed * 4) != 0;
+                    CHECK(different == 0, "%s, side %d, setting %d, %d threads, batch %zu: %zu of %d", name,
+                          side, s, threads, batch, different, N);
+                    free(out);
+                    free(unit);
+                }
+            free(want);
+            free(want_unit);
+        }
+    golden_close(&golden);
+}
+
+/* Floats that are normalised as the model says give what the bytes give, and NaN stays NaN, in its own row.
+ */
+static void check_floats(void)
+{
+    struct golden golden = {0};
+    struct clip_error error;
+    golden_open(&golden, "vit-a", "model.safetensors", "forward.msgpack");
+    const struct clip_arch *arch = clip_model_arch(golden.model);
+    size_t n = (size_t)arch->vision.image_size * (size_t)arch->vision.image_size, width = 64;
+    float *x = malloc(3 * n * sizeof *x), *bad = malloc(3 * n * sizeof *x), out[3 * 64];
+    for (size_t i = 0; i < 3 * n; i++)
+        x[i] = (float)((golden.images[0].bytes[i] / 255.0 - arch->preprocess.mean[i / n]) /
+                       arch->preprocess.std[i / n]);
+    memcpy(bad, x, 3 * n * sizeof *x);
+    bad[n + 17] = NAN;
+    struct clip_image images[] = {golden.images[0], {.floats = bad}, {.floats = x}};
+    struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, &error);
+    struct clip_pool *pool = clip_pool_new(2, &error);
+    struct clip_image_tower *tower = clip_image_tower_open(golden.model, engine, pool, 3, &error);
+    CHECK(tower && clip_image_tower_run(tower, images, 3, out, &error) == 0, "%s", error.text);
+    CHECK(memcmp(out, out + 2 * width, width * sizeof *out) == 0, "bytes and floats differ");
+    size_t nans = 0;
+    for (size_t i = 0; i < width; i++)
+        nans += isnan(out[width + i]) != 0;
+    CHECK(nans == width, "%zu", nans);
+    clip_image_tower_free(tower);
+    clip_pool_free(pool);
+    clip_engine_free(engine);
+    golden_close(&golden);
+    free(x);
+    free(bad);
+}
+
+static void check_captions(void)
+{
+    struct clip_arch arch = {.text = {.context = 5, .vocabulary = 100, .end_token = -1}};
+    struct clip_error error = {""};
+    int32_t tokens[] = {98, 3, 99, 0, 0};
+    struct clip_caption caption = {tokens, 5};
+    CHECK(clip_caption_check(&arch, &caption, &error) == 0, "%s", error.text);
+    arch.text.end_token = 99;
+    CHECK(clip_caption_check(&arch, &caption, &error) == 0, "%s", error.text);
+    arch.text.end_token = 97;
+    CHECK(clip_caption_check(&arch, &caption, &error) == -1 && strstr(error.text, "97"), "%s", error.text);
+    tokens[1] = 100;
+    CHECK(clip_caption_check(&arch, &caption, &error) == -1 && strstr(error.text, "100"), "%s", error.text);
+    tokens[1] = -1;
+    CHECK(clip_caption_check(&arch, &caption, &error) == -1 && strstr(error.text, "-1"), "%s", error.text);
+    caption.count = 4;
+    CHECK(clip_caption_check(&arch, &caption, &error) == -1 && strstr(error.text, "4 tokens"), "%s",
+          error.text);
+}
+
+/* --- tasks that wait --- */
+
+struct chain {
+    struct clip_crew crew;
+    unsigned done[64];
+    int order[64];
+    int next;
+    int fail_at;
+};
+
+/* Task i waits for i - 1: they run in order whatever thread has them. */
+static int link_task(void *context, size_t i, int thread, struct clip_error *error)
+{
+    struct chain *chain = context;
+    (void)thread;
+    if (i > 0 && clip_crew_wait(&chain->crew, chain->done, i - 1, i - 1, 1) != 0)
+        return clip_fail(error, "not the first");
+    if ((int)i == chain->fail_at)
+        return clip_fail(error, "task %zu", i);
+    chain->order[chain->next++] = (int)i;
+    clip_crew_count(&chain->crew, &chain->done[i]);
+    return 0;
+}
+
+static void check_crew(void)
+{
+    struct clip_error error;
+    for (int threads = 1; threads <= 4; threads++) {
+        struct clip_pool *pool = clip_pool_new(threads, &error);
+        struct chain chain = {.fail_at = -1};
+        clip_crew_init(&chain.crew);
+        CHECK(clip_crew_run(&chain.crew, pool, 64, link_task, &chain, &error) == 0, "%s", error.text);
+        int in_order = chain.next == 64;
+        for (int i = 0; i < 64; i++)
+            in_order &= chain.order[i] == i;
+        CHECK(in_order, "%d threads", threads);
+        memset(chain.done, 0, sizeof chain.done);
+        chain.next = 0;
+        chain.fail_at = 20;
+        CHECK(clip_crew_run(&chain.crew, pool, 64, link_task, &chain, &error) == -1, "%d threads", threads);
+        CHECK(strcmp(error.text, "task 20") == 0 && chain.next == 20, "%s, %d", error.text, chain.next);
+        clip_crew_destroy(&chain.crew);
+        clip_pool_free(pool);
+    }
+}
+
+int main(void)
+{
+    check_crew();
+    check_captions();
+    if (!check_shared()) {
+        printf("golden models: skipped, no shared data\n");
+        return check_end();
+    }
+    check_golden("vit-a", "model.safetensors", "forward.msgpack");
+    check_golden("vit-a", "openai.pt", "forward_f16.msgpack");
+    check_golden("vit-a", "hf", "forward.msgpack");
+    check_golden("vit-b", "model.safetensors", "forward.msgpack");
+    check_golden("rn-a", "model.safetensors", "forward.msgpack");
+    check_sameness("vit-a");
+    check_sameness("vit-b");
+    check_floats();
+    return check_end();
+}
