@@ -114,8 +114,10 @@ static void put_pictures(struct clip_matrix_figure *figure, const struct picture
 static int draw_to(const struct clip_matrix_figure *figure, struct clip_error *error)
 {
     struct clip_output file;
-    if (strcmp(output, "-") == 0)
-        return clip_figure_matrix(figure, (enum clip_figure_format)format, stdout, error);
+    if (strcmp(output, "-") == 0) {
+        int status = clip_figure_matrix(figure, (enum clip_figure_format)format, stdout, error);
+        return status == 0 ? 0 : clip_fail_prefix(error, "standard output");
+    }
     if (clip_output_open(&file, output, error) != 0)
         return -1;
     if (clip_figure_matrix(figure, (enum clip_figure_format)format, file.file, error) != 0) {
@@ -161,11 +163,11 @@ int main(int argc, char **argv)
         put_pictures(&figure, &pictures);
     }
     int status = draw_to(&figure, &error);
-    if (status != 0)
-        clip_message("%s", error.text);
     for (size_t i = 0; i < pictures.n; i++)
         free((void *)pictures.list[i].pixels);
     free(pictures.list);
     clip_table_free(&table);
-    return clip_finish(status != 0);
+    if (status != 0)
+        clip_die("%s", error.text);
+    return clip_finish(0);
 }

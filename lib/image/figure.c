@@ -1,5 +1,6 @@
 #include "image/figure.h"
 
+#include <errno.h>
 #include <cairo-pdf.h>
 #include <cairo-svg.h>
 #include <cairo.h>
@@ -282,17 +283,28 @@ static void draw_bar(cairo_t *cairo, const struct clip_matrix_figure *figure, co
     draw_text(cairo, text, 11, 0, x + BAR_WIDTH + GAP, layout->y + height, 0, 1);
 }
 
-static cairo_status_t write_to_file(void *file, const unsigned char *data, unsigned size)
+/* Where cairo writes, and why it could not. */
+struct sink {
+    FILE *file;
+    int number; /* errno of the write that failed */
+};
+
+static cairo_status_t write_to_sink(void *context, const unsigned char *data, unsigned size)
 {
-    return fwrite(data, 1, size, file) == size ? CAIRO_STATUS_SUCCESS : CAIRO_STATUS_WRITE_ERROR;
+    struct sink *sink = context;
+    if (fwrite(data, 1, size, sink->file) == size)
+        return CAIRO_STATUS_SUCCESS;
+    sink->number = errno;
+    return CAIRO_STATUS_WRITE_ERROR;
 }
 
-static cairo_surface_t *make_surface(enum clip_figure_format format, FILE *file, double width, double height)
+static cairo_surface_t *make_surface(enum clip_figure_format format, struct sink *sink, double width,
+                                     double height)
 {
     if (format == CLIP_FIGURE_SVG)
-        return cairo_svg_surface_create_for_stream(write_to_file, file, width, height);
+        return cairo_svg_surface_create_for_stream(write_to_sink, sink, width, height);
     if (format == CLIP_FIGURE_PDF)
-        return cairo_pdf_surface_create_for_stream(write_to_file, file, width, height);
+        return cairo_pdf_surface_create_for_stream(write_to_sink, sink, width, height);
     return cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)width, (int)height);
 }
 
@@ -311,9 +323,10 @@ int clip_figure_matrix(const struct clip_matrix_figure *figure, enum clip_figure
                        struct clip_error *error)
 {
     struct layout layout = {0};
+    struct sink sink = {file, 0};
     if (measure(figure, &layout, error) != 0)
         return -1;
-    cairo_surface_t *surface = make_surface(format, file, layout.width, layout.height);
+    cairo_surface_t *surface = make_surface(format, &sink, layout.width, layout.height);
     cairo_t *cairo = cairo_create(surface);
     cairo_set_source_rgb(cairo, 1, 1, 1);
     cairo_paint(cairo);
@@ -327,11 +340,13 @@ int clip_figure_matrix(const struct clip_matrix_figure *figure, enum clip_figure
     cairo_status_t status = cairo_status(cairo);
     cairo_destroy(cairo);
     if (status == CAIRO_STATUS_SUCCESS && format == CLIP_FIGURE_PNG)
-        status = cairo_surface_write_to_png_stream(surface, write_to_file, file);
+        status = cairo_surface_write_to_png_stream(surface, write_to_sink, &sink);
     cairo_surface_finish(surface);
     if (status == CAIRO_STATUS_SUCCESS)
         status = cairo_surface_status(surface);
     cairo_surface_destroy(surface);
+    if (sink.number)
+        return clip_fail(error, "%s", strerror(sink.number));
     if (status != CAIRO_STATUS_SUCCESS)
         return clip_fail(error, "drawing: %s", cairo_status_to_string(status));
     return 0;

@@ -1,0 +1,78 @@
+# What tests/programs.bats must know of each program, and the small inputs on which it runs them.
+
+# entry PROGRAM: sets
+#   input   what it reads from standard input: a file in $SMALL
+#   args    its arguments then
+#   writes  "records": a stream, each record as soon as it can be;
+#           "stream": a stream, that may come only at the end;
+#           "text", "file": something else
+entry() {
+    input= args=() writes=
+    case $1 in
+    clip-average) input=embeddings args=(--by group) writes=stream ;;
+    clip-batch) input=raw args=(-n 2 --schedule constant) writes=stream ;;
+    clip-cmp) input=raw args=(- "$SMALL/raw") writes=text ;;
+    clip-contrastive-step) input=embeddings args=(--scale 10) writes=text ;;
+    clip-dump) input=raw writes=text ;;
+    clip-encode-image) input=image args=(-m "$SMALL/model") writes=records ;;
+    clip-encode-text) input=tokens args=(-m "$SMALL/model") writes=records ;;
+    clip-model) input=lines args=(vocab --size 600) writes=file ;;
+    clip-plot) input=table writes=file ;;
+    clip-preprocess) input=raw args=(--size 8) writes=records ;;
+    clip-project-normalize) input=features args=(-m "$SMALL/model") writes=records ;;
+    clip-simmatrix) input=embeddings writes=stream ;;
+    clip-tar) input=raw writes=file ;;
+    clip-tokenize) input=raw args=(-m "$SMALL/model") writes=records ;;
+    clip-untar) input=tar writes=records ;;
+    *) complain "tests/programs.bash has no entry for $1" ;;
+    esac
+}
+
+# records_of FILE LINE...: a stream of the records in $SMALL/FILE, and of the first alone, cut, in $SMALL/FILE.first.
+records_of() {
+    local file=$1
+    shift
+    printf '%s\n' "$@" | stream >"$SMALL/$file"
+    printf '%s\n' "$1" | stream -n >"$SMALL/$file.first"
+}
+
+numbers() {
+    seq -s, "$1" "$2"
+}
+
+# make_small: makes the inputs, of two samples each.
+make_small() {
+    local red=89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de
+    red+=0000000c4944415478da63f8cfc0000003010100f70341430000000049454e44ae426082
+    mkdir -p "$SMALL/shard"
+    records_of raw '{"__key__": "a", "txt": {"bin": "red"}, "png": {"hex": "'$red'"}}' \
+        '{"__key__": "b", "txt": {"bin": "a dot"}, "png": {"hex": "'$red'"}}'
+    records_of tokens '{"__key__": "a", "tokens": {"i4": [510, 7, 511, 0, 0, 0, 0, 0]}}' \
+        '{"__key__": "b", "tokens": {"i4": [510, 8, 9, 511, 0, 0, 0, 0]}}'
+    records_of image '{"__key__": "a", "image": {"u1": ['"$(numbers 1 192)"'], "shape": [3, 8, 8]}}' \
+        '{"__key__": "b", "image": {"u1": ['"$(numbers 5 196)"'], "shape": [3, 8, 8]}}'
+    records_of features '{"__key__": "a", "image_features": {"f4": ['"$(numbers 1 64)"']}}' \
+        '{"__key__": "b", "text_features": {"f4": ['"$(numbers 1 16)"']}}'
+    records_of embeddings \
+        '{"__key__": "a", "group": "x", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [0.6, 0.8]}}' \
+        '{"__key__": "b", "group": "y", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0.8, 0.6]}}'
+    printf '\ta\tb\nx\t0.5\t0.25\ny\t0\t1\n' >"$SMALL/table"
+    printf '%s\n' 'a small boat' 'a big boat' >"$SMALL/lines"
+    for sample in 1 2; do
+        echo "caption $sample" >"$SMALL/shard/s$sample.txt"
+        echo "$sample" >"$SMALL/shard/s$sample.cls"
+    done
+    tar -c --format=ustar -b 2 -C "$SMALL/shard" -f "$SMALL/tar" s1.txt s1.cls s2.txt s2.cls
+    head -c 3072 "$SMALL/tar" >"$SMALL/tar.first" # up to the second sample's first member
+}
+
+# make_model: a model whose numbers are those of the inputs, as a folder and as a lone file.
+make_model() {
+    cat >"$SMALL/arch.json" <<'END'
+{"embed_dim": 8, "quick_gelu": true,
+ "vision_cfg": {"image_size": 8, "layers": 1, "width": 64, "patch_size": 4},
+ "text_cfg": {"context_length": 8, "vocab_size": 512, "width": 16, "heads": 2, "layers": 1}}
+END
+    clip-model vocab --size 512 -o "$SMALL/vocab" <"$SMALL/lines"
+    clip-model init "$SMALL/arch.json" --seed 1 --vocab "$SMALL/vocab" -o "$SMALL/model"
+}

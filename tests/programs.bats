@@ -1,0 +1,188 @@
+# What every program must stand. The list of programs is the build's, so a new one is tested here or fails for lack of
+# an entry in programs.bash.
+load helper
+load programs
+
+setup_file() {
+    export SMALL=$BATS_FILE_TMPDIR/small
+    make_small
+    [ ! -x "$BUILD/bin/clip-model" ] || make_model
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+}
+
+# each FUNCTION: calls it for every program, its entry set. The last one named is the one that failed.
+each() {
+    local program
+    for program in $(programs); do
+        echo "$program"
+        entry "$program"
+        "$@"
+    done
+}
+
+no_end() {
+    [ "$(grep -c __end__ "$1")" -eq 0 ] || complain "$program wrote an end object"
+}
+
+# Runs the program of the entry on its input; "$1" is a redirection of its output.
+attempt() {
+    run --separate-stderr bash -c '"$@" <"$0" '"$1" "${2:-$SMALL/$input}" "$program" "${args[@]}"
+}
+
+# expect STATUS: of the last run, with one line on stderr where it is not 0.
+expect() {
+    [ "$status" -eq "$1" ] || complain "$program: status $status: $stderr"
+    [ "$1" -eq 0 ] || one_line
+}
+
+succeeds() {
+    attempt '| cat; exit ${PIPESTATUS[0]}'
+    expect 0
+    [ -n "$output" ]
+}
+
+@test "every program has an entry, and runs on its small input" {
+    each succeeds
+}
+
+helps() {
+    run -0 --separate-stderr "$program" --help
+    [[ $output == "Usage: $program "* && -z $stderr ]] || complain "$program --help: $output"
+    [ "$output" = "$("$program" -h)" ]
+    run -0 --separate-stderr "$program" --version
+    [[ ${lines[0]} =~ ^"$program (clip-tools) "[0-9]+\.[0-9]+ && -z $stderr ]] || complain "$program --version: $output"
+    [ "$output" = "$("$program" -V)" ]
+}
+
+@test "--help and --version" {
+    each helps
+}
+
+refuses_options() {
+    local words
+    for words in --no-such-option -@ --help=x; do
+        run -2 --separate-stderr "$program" "$words"
+        [ -z "$output" ]
+        [ "${#stderr_lines[@]}" -eq 2 ]
+        [[ ${stderr_lines[0]} == "$program: "* && ${stderr_lines[1]} == "Try '$program --help'." ]]
+    done
+}
+
+@test "an unknown option is wrong usage" {
+    each refuses_options
+}
+
+sees_full_output() {
+    attempt '>/dev/full'
+    expect 1
+    [[ $stderr == *"No space left on device"* ]] || complain "$stderr"
+    run -1 --separate-stderr bash -c '"$0" --help >/dev/full' "$program"
+    one_line
+    run -1 --separate-stderr bash -c '"$0" --version >/dev/full' "$program"
+    one_line
+}
+
+@test "a full disk is seen" {
+    each sees_full_output
+}
+
+sees_closed_output() {
+    attempt '>&-'
+    expect 1
+    run -1 --separate-stderr bash -c '"$0" --help >&-' "$program"
+    one_line
+}
+
+@test "a closed standard output is seen" {
+    each sees_closed_output
+}
+
+sees_closed_input() {
+    attempt '>out <&-'
+    expect 1
+    no_end out
+}
+
+@test "a closed standard input is seen" {
+    each sees_closed_input
+}
+
+sees_empty_input() {
+    attempt '>out' /dev/null
+    expect 1
+    no_end out
+}
+
+@test "an empty input is an error" {
+    each sees_empty_input
+}
+
+sees_cuts() {
+    local whole=()
+    [ "$input" != lines ] || return 0 # text has no end that could be missing
+    [ "$input" != table ] || return 0
+    if [ "$writes" = records ]; then
+        "$program" "${args[@]}" <"$SMALL/$input" >whole
+        whole=(-p whole)
+    fi
+    "$BUILD/tests/tools/cut-everywhere" "${whole[@]}" "$SMALL/$input" "$program" "${args[@]}"
+}
+
+@test "an input cut at any byte is an error, and what is written is a beginning without an end" {
+    each sees_cuts
+}
+
+# A pipe that stays open behind the first record: what was written by then must be what a run on that record alone
+# writes in the end.
+answers() {
+    local tries
+    [ "$writes" = records ] || return 0
+    attempt '>want' "$SMALL/$input.first"
+    expect 1
+    [ -s want ]
+    rm -f held
+    mkfifo held
+    exec 7<>held
+    "$program" "${args[@]}" <held >out 2>err 3>&- 7>&- &
+    cat "$SMALL/$input.first" >&7
+    for ((tries = 0; tries < 300; tries++)); do
+        [ "$(stat -c %s out)" -lt "$(stat -c %s want)" ] || break
+        sleep 0.1
+    done
+    kill -0 $! || complain "$program ended: $(cat err)"
+    cmp out want
+    exec 7>&-
+    wait $! || status=$?
+    [ "$status" -eq 1 ]
+}
+
+@test "a filter answers while its input is held open" {
+    each answers
+}
+
+refuses_bad_streams() {
+    local file
+    [ "$input" != lines ] && [ "$input" != table ] && [ "$input" != tar ] || return 0
+    for file in "$SMALL"/bad-*; do
+        attempt '>out' "$file"
+        expect 1
+        no_end out
+    done
+}
+
+@test "what is no stream is refused" {
+    printf 'GIF89a' >"$SMALL/bad-gif"
+    printf '\xdf\xff\xff\xff\xff' >"$SMALL/bad-map"
+    printf '\x81\xa1k\xdd\xff\xff\xff\xff' >"$SMALL/bad-array"
+    printf '\x81\xa1k\xc6\xff\xff\xff\xff' >"$SMALL/bad-bin"
+    printf '\x81\xa1k\xdb\xff\xff\xff\xff' >"$SMALL/bad-str"
+    printf '\x81\xa1k\xc9\xff\xff\xff\xff\x05' >"$SMALL/bad-ext"
+    printf '\x81\xa7__end__\x05' >"$SMALL/bad-count"
+    printf '\x81\xa7__end__\xff' >"$SMALL/bad-negative"
+    { printf '\x82\xa7__key__\xa1k\xa1n' && head -c 100000 /dev/zero | tr '\0' '\221'; } >"$SMALL/bad-nesting"
+    { printf '\x81\xa7__key__\xa1k' && printf '\xc1'; } >"$SMALL/bad-byte"
+    each refuses_bad_streams
+}
