@@ -160,11 +160,29 @@ static void check_limits(void)
     CHECK(strcmp(error.text, "neither JPEG, PNG nor WebP") == 0, "%s", error.text);
 }
 
+/* Of a long picture only the square is computed: Pillow would need 20 GB for the whole of this one. */
+static void check_long(void)
+{
+    enum { SIDE = 224, LENGTH = 100000 };
+    static uint8_t pixels[LENGTH], out[3 * SIDE * SIDE];
+    struct clip_picture picture = {
+        .mode = CLIP_PICTURE_L, .width = 1, .height = LENGTH, .channels = 1, .pixels = pixels};
+    struct clip_error error;
+    memset(pixels + LENGTH / 2, 200, LENGTH / 2);
+    CHECK(clip_picture_to_tensor(&picture, SIDE, 0, out, &error) == 0, "%s", error.text);
+    CHECK(out[0] == 0 && out[SIDE * SIDE - 1] == 200, "%d to %d", out[0], out[SIDE * SIDE - 1]);
+    picture.height = 1 << 28; /* never looked at */
+    CHECK(clip_picture_to_tensor(&picture, SIDE, 0, out, &error) == -1, "");
+    CHECK(strcmp(error.text, "1 x 268435456 pixels are too long to be resized to 224") == 0, "%s",
+          error.text);
+}
+
 int main(void)
 {
     const char *shared = check_shared();
     check_own();
     check_limits();
+    check_long();
     if (shared) {
         check_golden(shared);
         check_published(shared);
