@@ -44,13 +44,6 @@ static int reserve(struct clip_cleaner *cleaner, size_t room, struct clip_error 
     return 0;
 }
 
-static int is_space(uint32_t point)
-{
-    if (point < 0x80)
-        return point == ' ' || (point >= '\t' && point <= '\r') || (point >= 0x1c && point <= 0x1f);
-    return (clip_point_classes(point) & CLIP_SPACE) != 0;
-}
-
 /* Whether only white space and case can change: ASCII without control characters or references. */
 static int is_plain(const char *text, size_t length)
 {
@@ -94,7 +87,7 @@ static void collapse_spaces(struct clip_points *text)
 {
     size_t n = 0;
     for (size_t i = 0; i < text->n; i++) {
-        if (!is_space(text->at[i]))
+        if (!clip_is_space(text->at[i]))
             text->at[n++] = text->at[i];
         else if (n > 0 && text->at[n - 1] != ' ')
             text->at[n++] = ' ';
@@ -109,7 +102,7 @@ static int clean_points(struct clip_cleaner *cleaner, struct clip_error *error)
     if (clip_repair(&cleaner->repair, text, work, error) != 0)
         return -1;
     clip_points_swap(text, work);
-    if (clip_unescape(text, work, error) != 0 || clip_unescape(text, work, error) != 0)
+    if (clip_unescape(text, work, error) < 0 || clip_unescape(text, work, error) < 0)
         return -1;
     collapse_spaces(text);
     return clip_lower(text, work, error);

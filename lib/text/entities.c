@@ -163,15 +163,17 @@ static int unescape(struct clip_points *text, struct clip_points *work,
         return -1;
     memcpy(work->at, text->at, first * sizeof *work->at);
     work->n = first;
+    int changed = 0;
     for (size_t i = first; i < text->n;) {
         uint32_t point = text->at[i++];
         size_t length = point == '&' ? resolve_one(text->at + i, text->n - i, work) : 0;
+        changed |= length > 0;
         if (length == 0)
             work->at[work->n++] = point;
         i += length;
     }
     clip_points_swap(text, work);
-    return 0;
+    return changed;
 }
 
 int clip_unescape(struct clip_points *text, struct clip_points *work, struct clip_error *error)

@@ -1,4 +1,5 @@
-/* HTML's character references. */
+/* HTML's character references. Both functions return 1 if the text had some, 0 if it had none, -1 with error.
+ */
 #ifndef CLIP_TEXT_ENTITIES_H
 #define CLIP_TEXT_ENTITIES_H
 

@@ -28,15 +28,17 @@ enum clip_mojibake_class {
     CONTINUATION = 1 << 17,        /* what goes on with them */
     STRICT_CONTINUATION = 1 << 18, /* and seldom stands for itself beside mojibake */
 
-    LOWER = 1 << 19, /* a-z */
-    UPPER = 1 << 20, /* A-Z */
-    NEITHER = 1 << 21,
-    BLANK = 1 << 22, /* U+0020 */
-    STOP = 1 << 23,  /* . , ? ! */
-    SPACE = 1 << 24,
-    WORD = 1 << 25,
-    IN_LINE = 1 << 26, /* all but newlines */
-    KNOWN = 1 << 27    /* some encoding has it beyond ASCII */
+    NAMED = 1 << 19, /* some rule names it as its first character */
+
+    LOWER = 1 << 20, /* a-z */
+    UPPER = 1 << 21, /* A-Z */
+    NEITHER = 1 << 22,
+    BLANK = 1 << 23, /* U+0020 */
+    STOP = 1 << 24,  /* . , ? ! */
+    SPACE = 1 << 25,
+    WORD = 1 << 26,
+    IN_LINE = 1 << 27, /* all but newlines */
+    KNOWN = 1 << 28    /* some encoding has it beyond ASCII */
 };
 
 #define ACCENTED (LOWER_ACCENTED | UPPER_ACCENTED)
@@ -108,52 +110,41 @@ static const struct place rules[][LONGEST_RULE] = {
 /* The row of a character that one of the encodings has, or NULL. */
 static const struct clip_mojibake_point *find(uint32_t point)
 {
-    size_t low = 0, high = clip_mojibake_points_count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const struct clip_mojibake_point *row = &clip_mojibake_points[middle];
-        if (row->point == point)
-            return row;
-        if (row->point < point)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return NULL;
+    if (point > 0xffff)
+        return NULL;
+    uint16_t row = clip_mojibake_leaves[64 * clip_mojibake_blocks[point >> 6] + (point & 63)];
+    return row ? &clip_mojibake_points[row - 1] : NULL;
 }
 
 static uint32_t ascii_classes(uint32_t c)
 {
     uint32_t classes = c == '\n' ? 0 : IN_LINE;
     if (c >= 'a' && c <= 'z')
-        return classes | LOWER | WORD;
+        return classes | LOWER;
     if (c >= 'A' && c <= 'Z')
-        return classes | UPPER | WORD;
+        return classes | UPPER;
     classes |= NEITHER;
-    if ((c >= '0' && c <= '9') || c == '_')
-        classes |= WORD;
     if (c == ' ')
         classes |= BLANK;
     if (c == '.' || c == ',' || c == '?' || c == '!')
         classes |= STOP;
-    if (c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f))
-        classes |= SPACE;
-    return classes;
+    return clip_is_space(c) ? classes | SPACE : classes;
 }
 
+/* All classes but WORD, which is seldom asked for. */
 static uint32_t classify(uint32_t point)
 {
     if (point < 0x80)
         return ascii_classes(point);
     const struct clip_mojibake_point *row = find(point);
-    unsigned python = clip_point_classes(point);
-    return (row ? row->classes | KNOWN : 0) | NEITHER | IN_LINE | (python & CLIP_SPACE ? SPACE : 0) |
-           (python & CLIP_WORD ? WORD : 0);
+    return (row ? row->classes | KNOWN : 0) | NEITHER | IN_LINE | (clip_is_space(point) ? SPACE : 0);
 }
 
 static int fits(const struct place *place, uint32_t point, uint32_t classes)
 {
     if (classes & place->classes)
+        return 1;
+    if (place->classes & WORD && clip_point_classes(point) & CLIP_WORD)
         return 1;
     for (const char32_t *c = place->also; c && *c; c++)
         if (*c == point)
@@ -161,21 +152,26 @@ static int fits(const struct place *place, uint32_t point, uint32_t classes)
     return 0;
 }
 
-/* Whether a rule begins at points[0]; classes of what is behind the end are 0, and fit nothing. */
-static int breaks_rule(const uint32_t *points, const uint32_t *classes)
+/* Whether one of the rules begins at at[n]. */
+static int breaks_rule(const uint32_t *at, size_t n)
 {
-    if (!(classes[0] & (KNOWN | LOWER | UPPER | SPACE | STOP)))
-        return 0; /* no rule begins with it */
-    if (points[0] < 0x80 && points[1] < 0x80 && points[2] < 0x80)
+    if (at[0] < 0x80 && (n < 2 || at[1] < 0x80) && (n < 3 || at[2] < 0x80))
         return 0; /* each has another character in its first three */
+    uint32_t first = classify(at[0]);
+    if (!(first & (KNOWN | LOWER | UPPER | SPACE | STOP)))
+        return 0; /* no rule begins with it */
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
-        size_t i = 0;
-        while (i < LONGEST_RULE && (rules[r][i].classes || rules[r][i].also)) {
-            if (!fits(&rules[r][i], points[i], classes[i]))
-                break;
-            i++;
-        }
-        if (i == LONGEST_RULE || !(rules[r][i].classes || rules[r][i].also))
+        const struct place *rule = rules[r];
+        size_t i, length = 0;
+        if (rule[0].also && !(first & NAMED))
+            continue;
+        if (!fits(&rule[0], at[0], first))
+            continue;
+        while (length < LONGEST_RULE && (rule[length].classes || rule[length].also))
+            length++;
+        for (i = 1; i < length && i < n && fits(&rule[i], at[i], classify(at[i])); i++)
+            ;
+        if (i == length)
             return 1;
     }
     return 0;
@@ -183,17 +179,11 @@ static int breaks_rule(const uint32_t *points, const uint32_t *classes)
 
 int clip_is_mojibake(const uint32_t *at, size_t n)
 {
-    uint32_t points[LONGEST_RULE] = {0}, classes[LONGEST_RULE] = {0}; /* a window; at[i] is its last */
     if (n >= 2 && (at[0] == 0xc3 || at[0] == 0xc2) && at[1] == ' ')
         return 1;
-    for (size_t i = 0; i < n + LONGEST_RULE - 1; i++) {
-        memmove(points, points + 1, sizeof points - sizeof *points);
-        memmove(classes, classes + 1, sizeof classes - sizeof *classes);
-        points[LONGEST_RULE - 1] = i < n ? at[i] : 0;
-        classes[LONGEST_RULE - 1] = i < n ? classify(at[i]) : 0;
-        if (i + 1 >= LONGEST_RULE && breaks_rule(points, classes))
+    for (size_t i = 0; i < n; i++)
+        if (breaks_rule(at + i, n - i))
             return 1;
-    }
     return 0;
 }
 
@@ -207,16 +197,15 @@ static int is_sloppy(int map)
 /* The encodings that have all of text's characters: bit i for enum clip_charmap i. */
 static unsigned possible_encodings(const struct clip_points *text)
 {
+    const unsigned sloppy = ((2u << CLIP_WINDOWS_1257) - 1) & ~((1u << CLIP_WINDOWS_1252) - 1);
     unsigned possible = (1u << CLIP_CHARMAPS) - 1;
     for (size_t i = 0; i < text->n && possible; i++) {
         uint32_t point = text->at[i];
-        const struct clip_mojibake_point *row = point >= 0x80 ? find(point) : NULL;
-        if (point < 0x80 && point != 0x1a)
-            continue;
-        for (int map = 0; map < CLIP_CHARMAPS; map++) {
-            int has = point == 0x1a ? !is_sloppy(map) : row && row->bytes[map];
-            if (!has)
-                possible &= ~(1u << map);
+        if (point >= 0x80) {
+            const struct clip_mojibake_point *row = find(point);
+            possible &= row ? row->encodings : 0;
+        } else if (point == 0x1a) {
+            possible &= ~sloppy; /* there it is U+FFFD */
         }
     }
     return possible;
@@ -510,9 +499,10 @@ int clip_fix_encoding(struct clip_points *text, struct clip_error *error)
     int status = bytes && other ? 0 : clip_fail_memory(error, "a text");
     if (status == 0)
         status = clip_points_reserve(&out, text->n, error);
-    for (int changed = 1; status == 0 && changed && clip_is_mojibake(text->at, text->n);) {
+    int again = 1;
+    while (status == 0 && again) {
         status = fix_once(text, bytes, other, &out, error);
-        changed = status == 0 && differ(text, &out);
+        again = status == 0 && differ(text, &out) && clip_is_mojibake(out.at, out.n);
         clip_points_swap(text, &out);
     }
     clip_points_free(&out);

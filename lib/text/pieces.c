@@ -15,17 +15,17 @@ static enum kind kind_of(const uint8_t *text, size_t n, size_t *length)
             return LETTER;
         if (point >= '0' && point <= '9')
             return NUMBER;
-        return point == ' ' || (point >= '\t' && point <= '\r') ? NOTHING : SYMBOL;
+        return clip_is_space(point) ? NOTHING : SYMBOL;
     }
     int taken = clip_utf8_read(&point, text, n);
     if (taken < 0)
         return SYMBOL;
     *length = (size_t)taken;
-    unsigned classes = clip_point_classes(point);
     /* Ignoring case, regex takes U+0345, the mark whose capital is a letter, neither for a letter nor for
      * something else. */
-    if (classes & CLIP_SPACE || point == 0x345)
+    if (clip_is_space(point) || point == 0x345)
         return NOTHING;
+    unsigned classes = clip_point_classes(point);
     return classes & CLIP_LETTER ? LETTER : classes & CLIP_NUMBER ? NUMBER : SYMBOL;
 }
 

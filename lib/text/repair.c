@@ -29,6 +29,8 @@ static const char *ligature(uint32_t point)
         {0xfb00, "ff"},      {0xfb01, "fi"}, {0xfb02, "fl"}, {0xfb03, "ffi"},    {0xfb04, "ffl"},
         {0xfb05, "\u017ft"}, {0xfb06, "st"},
     };
+    if (point < 0x132 || (point > 0x1f3 && point < 0xfb00) || point > 0xfb06)
+        return NULL;
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (table[i].point == point)
             return table[i].letters;
@@ -77,7 +79,7 @@ static int is_dropped(uint32_t point)
 /* Appends what the character becomes by itself, up to LONGEST_FORM. */
 static void append(struct clip_points *out, uint32_t point)
 {
-    const char *letters = point > 0x7f ? ligature(point) : NULL;
+    const char *letters = ligature(point);
     if (letters) {
         for (size_t left = strlen(letters); left > 0;) {
             int taken = clip_utf8_read(&out->at[out->n++], (const uint8_t *)letters, left);
@@ -131,20 +133,26 @@ static int fix_characters(struct clip_points *text, struct clip_points *work, st
     return 0;
 }
 
-/* Fixes repair->segment again and again until it stays as it is. */
+/* Fixes repair->segment until it stays as it is: references, encoding, characters, and again. */
 static int fix_segment(struct clip_repair *repair, int unescape, struct clip_error *error)
 {
     struct clip_points *text = &repair->segment, *before = &repair->before, *work = &repair->work;
+    int again = unescape ? clip_unescape_strict(text, work, error) : 0;
+    if (again < 0)
+        return -1;
     do {
-        if (clip_points_reserve(before, text->n, error) != 0)
+        if (clip_fix_encoding(text, error) != 0 || clip_points_reserve(before, text->n, error) != 0)
             return -1;
         memcpy(before->at, text->at, text->n * sizeof *text->at);
         before->n = text->n;
-        if ((unescape && clip_unescape_strict(text, work, error) != 0) ||
-            clip_fix_encoding(text, error) != 0 || fix_characters(text, work, error) != 0 ||
-            clip_nfc(text, work, error) != 0)
+        if (fix_characters(text, work, error) != 0 || clip_nfc(text, work, error) != 0)
             return -1;
-    } while (text->n != before->n || memcmp(text->at, before->at, text->n * sizeof *text->at) != 0);
+        int changed = text->n != before->n || memcmp(text->at, before->at, text->n * sizeof *text->at) != 0;
+        again = unescape ? clip_unescape_strict(text, work, error) : 0;
+        if (again < 0)
+            return -1;
+        again |= changed;
+    } while (again);
     return 0;
 }
 

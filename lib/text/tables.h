@@ -14,6 +14,10 @@ struct clip_class_range {
 extern const struct clip_class_range clip_class_ranges[];
 extern const size_t clip_class_ranges_count;
 
+/* Of each block of 256 code points, the range that its first is in. */
+extern const uint16_t clip_class_blocks[];
+extern const size_t clip_class_blocks_count;
+
 /* The single-byte encodings that ftfy looks for, in its order. */
 enum clip_charmap {
     CLIP_LATIN_1,
@@ -29,15 +33,21 @@ enum clip_charmap {
     CLIP_CHARMAPS
 };
 
-/* A character that one of these encodings has beyond ASCII: enum clip_mojibake_class, and its byte in each
- * encoding (0: it has none). */
+/* A character that one of these encodings has beyond ASCII: those that have it (bit i for enum clip_charmap
+ * i), enum clip_mojibake_class, and its byte in each encoding (0: it has none). */
 struct clip_mojibake_point {
-    uint16_t point;
+    uint16_t point, encodings;
     uint32_t classes;
     uint8_t bytes[CLIP_CHARMAPS];
 };
 extern const struct clip_mojibake_point clip_mojibake_points[];
 extern const size_t clip_mojibake_points_count;
+
+/* Where they are: code point p below 0x10000 has leaf number leaves[64 * blocks[p / 64] + p % 64], the row +
+ * 1, or 0. */
+extern const uint8_t clip_mojibake_blocks[];
+extern const uint16_t clip_mojibake_leaves[];
+extern const size_t clip_mojibake_blocks_count, clip_mojibake_leaves_count;
 
 /* HTML 5's character references without their '&', and those that ftfy takes in capitals too; UTF-8. */
 struct clip_entity {

@@ -6,15 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CACHE_SLOTS 32768 /* a power of two */
-#define CACHED_BYTES 22
-#define CACHED_IDS 6
+#define CACHE_SLOTS 65536  /* a power of two */
+#define CACHE_ROOM 1000000 /* words of four bytes; when it is full, the cache is emptied */
+#define CACHED_BYTES 1024
 
-/* A piece and its tokens; length 0: none yet. */
+/* A piece and its tokens: count ids at cache->room + at, behind them the piece. length 0: none yet. */
 struct cached {
-    uint8_t length, count;
-    char piece[CACHED_BYTES];
-    int32_t ids[CACHED_IDS];
+    uint32_t at;
+    uint16_t length, count;
+};
+
+struct cache {
+    struct cached slots[CACHE_SLOTS];
+    size_t used;
+    int32_t room[CACHE_ROOM];
 };
 
 #define NONE UINT32_MAX
@@ -35,7 +40,7 @@ struct candidate {
 struct clip_tokenizer {
     const struct clip_vocabulary *vocabulary;
     struct clip_cleaner *cleaner;
-    struct cached *cache;
+    struct cache *cache;
     int32_t *ids;
     size_t count, id_room;
 
@@ -53,7 +58,7 @@ struct clip_tokenizer *clip_tokenizer_new(const struct clip_vocabulary *vocabula
     }
     tokenizer->vocabulary = vocabulary;
     tokenizer->cleaner = clip_cleaner_new(error);
-    tokenizer->cache = calloc(CACHE_SLOTS, sizeof *tokenizer->cache);
+    tokenizer->cache = calloc(1, sizeof *tokenizer->cache);
     if (!tokenizer->cache)
         clip_fail_memory(error, "a tokenizer");
     if (!tokenizer->cleaner || !tokenizer->cache) {
@@ -206,27 +211,37 @@ static int encode_piece(struct clip_tokenizer *tokenizer, const char *piece, siz
     return 0;
 }
 
+/* Remembers the piece with its tokens ids[count]. */
+static void remember(struct cache *cache, struct cached *slot, const char *piece, size_t n,
+                     const int32_t *ids, size_t count)
+{
+    size_t room = count + (n + sizeof *ids - 1) / sizeof *ids;
+    if (cache->used + room > CACHE_ROOM) {
+        memset(cache->slots, 0, sizeof cache->slots);
+        cache->used = 0;
+    }
+    *slot = (struct cached){(uint32_t)cache->used, (uint16_t)n, (uint16_t)count};
+    memcpy(cache->room + slot->at, ids, count * sizeof *ids);
+    memcpy(cache->room + slot->at + count, piece, n);
+    cache->used += room;
+}
+
 /* The same by way of the cache. */
 static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t n, struct clip_error *error)
 {
     if (n > CACHED_BYTES)
         return encode_piece(tokenizer, piece, n, error);
-    struct cached *slot = &tokenizer->cache[clip_hash(piece, n) & (CACHE_SLOTS - 1)];
-    if (slot->length == n && memcmp(slot->piece, piece, n) == 0) {
-        memcpy(tokenizer->ids + tokenizer->count, slot->ids, slot->count * sizeof *slot->ids);
-        tokenizer->count += slot->count;
+    struct cached *slot = &tokenizer->cache->slots[clip_hash(piece, n) & (CACHE_SLOTS - 1)];
+    const int32_t *known = tokenizer->cache->room + slot->at;
+    size_t before = tokenizer->count;
+    if (slot->length == n && memcmp(known + slot->count, piece, n) == 0) {
+        for (size_t i = 0; i < slot->count; i++)
+            tokenizer->ids[tokenizer->count++] = known[i];
         return 0;
     }
-    size_t before = tokenizer->count;
     if (encode_piece(tokenizer, piece, n, error) != 0)
         return -1;
-    size_t count = tokenizer->count - before;
-    if (count <= CACHED_IDS) {
-        slot->length = (uint8_t)n;
-        slot->count = (uint8_t)count;
-        memcpy(slot->piece, piece, n);
-        memcpy(slot->ids, tokenizer->ids + before, count * sizeof *slot->ids);
-    }
+    remember(tokenizer->cache, slot, piece, n, tokenizer->ids + before, tokenizer->count - before);
     return 0;
 }
 

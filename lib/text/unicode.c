@@ -83,7 +83,10 @@ size_t clip_utf8_write(uint8_t *out, uint32_t point)
 
 unsigned clip_point_classes(uint32_t point)
 {
-    size_t low = 0, high = clip_class_ranges_count; /* the range is in [low, high) */
+    size_t block = point >> 8;
+    size_t low = clip_class_blocks[block]; /* the range is in [low, high) */
+    size_t high =
+        block + 1 < clip_class_blocks_count ? clip_class_blocks[block + 1] + 1u : clip_class_ranges_count;
     while (high - low > 1) {
         size_t middle = low + (high - low) / 2;
         if (clip_class_ranges[middle].first <= point)
@@ -117,8 +120,9 @@ static int append_nfc(struct clip_points *out, const uint32_t *at, size_t n, str
 
 int clip_nfc(struct clip_points *text, struct clip_points *work, struct clip_error *error)
 {
-    size_t first = 0; /* nothing below U+0300 composes */
-    while (first < text->n && text->at[first] < 0x300)
+    size_t first = 0;
+    while (first < text->n &&
+           (text->at[first] < 0x300 || clip_point_classes(text->at[first]) & CLIP_STAYS_IN_NFC))
         first++;
     if (first == text->n)
         return 0;
@@ -158,7 +162,8 @@ static uint32_t lower(uint32_t point)
 {
     if (point < 0x80)
         return point >= 'A' && point <= 'Z' ? point | 0x20 : point;
-    return clip_point_classes(point) & CLIP_ASSIGNED ? uc_tolower(point) : point;
+    const unsigned capital = CLIP_ASSIGNED | CLIP_CASED;
+    return (clip_point_classes(point) & capital) == capital ? uc_tolower(point) : point;
 }
 
 int clip_lower(struct clip_points *text, struct clip_points *work, struct clip_error *error)

@@ -33,16 +33,25 @@ int clip_utf8_read(uint32_t *point, const uint8_t *text, size_t length);
 /* Writes one code point, no surrogate, to out[4]; returns the bytes it took. */
 size_t clip_utf8_write(uint8_t *out, uint32_t point);
 
+/* str.isspace, and \s of re. */
+static inline int clip_is_space(uint32_t point)
+{
+    if (point < 0x80)
+        return point == ' ' || (point >= '\t' && point <= '\r') || (point >= 0x1c && point <= 0x1f);
+    return point == 0x85 || point == 0xa0 || point == 0x1680 || (point >= 0x2000 && point <= 0x200a) ||
+           point == 0x2028 || point == 0x2029 || point == 0x202f || point == 0x205f || point == 0x3000;
+}
+
 /* A set of these describes a code point. */
 enum clip_point_class {
     CLIP_LETTER = 1,          /* \p{L} of regex */
     CLIP_NUMBER = 2,          /* \p{N} of regex */
-    CLIP_SPACE = 4,           /* str.isspace, \s of re */
-    CLIP_WORD = 8,            /* \w of re */
-    CLIP_DIGIT = 16,          /* \d of re */
-    CLIP_ASSIGNED = 32,       /* in Unicode 14.0 */
-    CLIP_CASED = 64,          /* Cased, where it is not Case_Ignorable */
-    CLIP_CASE_IGNORABLE = 128 /* Case_Ignorable */
+    CLIP_WORD = 4,            /* \w of re */
+    CLIP_DIGIT = 8,           /* \d of re */
+    CLIP_ASSIGNED = 16,       /* in Unicode 14.0 */
+    CLIP_CASED = 32,          /* Cased, where it is not Case_Ignorable */
+    CLIP_CASE_IGNORABLE = 64, /* Case_Ignorable */
+    CLIP_STAYS_IN_NFC = 128   /* unless what is behind it composes with it */
 };
 unsigned clip_point_classes(uint32_t point);
 
