@@ -24,14 +24,17 @@ struct clip_conv {
     struct clip_linear *linear;
     const struct clip_conv_kernels *kernels;
     int borrows;    /* linear reads `weights` where they lie */
-    float *weights; /* [places][in][out], kept only while needed */
+    float *weights; /* [out][area][in], or [places][in][out]; kept only while needed */
     float *bias;    /* [out] of Winograd, which adds it after its output transform */
 };
 
-/* Rows of a piece: enough for the product's speed, few enough that scratch stays in the cache. Winograd's
- * weights are four times the filter's: below WORTH tiles a picture, reading them takes longer than the
- * operations that they save. */
-enum { TILES = 64, PATCH_BYTES = 384 << 10, WORTH = 16 };
+/* Rows of a piece: enough for the product's speed, few enough that scratch stays in the cache. */
+enum { TILES = 64, PATCH_BYTES = 384 << 10 };
+
+/* Winograd's weights are four times the filter's, and with few tiles it takes longer to read them than the
+ * operations take that they save: WORTH tiles a picture are the least, and more where there are more than
+ * WEIGHTS pairs of channels a tile. */
+enum { WORTH = 16, WEIGHTS = 32768 };
 
 /* --- shapes --- */
 
@@ -79,8 +82,9 @@ static enum method method_of(const struct clip_engine *engine, const struct clip
 {
     if (shape->side == 1)
         return POINTS;
+    size_t tiles = clip_winograd_tiles(shape->height, shape->width);
     int winograd = clip_engine_precision(engine) == CLIP_PRECISION_F32 && shape->stride == 1 &&
-                   clip_winograd_tiles(shape->height, shape->width) >= WORTH;
+                   tiles >= WORTH && shape->in * shape->out / WEIGHTS <= tiles;
     return winograd ? WINOGRAD : PATCHES;
 }
 
@@ -175,14 +179,13 @@ void clip_batch_norm_fold(size_t n, const float *weight, const float *bias, cons
     }
 }
 
-/* u[places][in][out] of w[out][in][places], times scale[out]. */
-static void transpose_weights(const float *w, const float *scale, size_t places, size_t in, size_t out,
-                              float *u)
+/* u[out][area][in] of w[out][in][area], times scale[out]. */
+static void patch_weights(const float *w, const float *scale, size_t area, size_t in, size_t out, float *u)
 {
-    for (size_t o = 0; o < out; o++)
+    for (size_t o = 0; o < out; o++, w += in * area, u += in * area)
         for (size_t i = 0; i < in; i++)
-            for (size_t place = 0; place < places; place++)
-                u[(place * in + i) * out + o] = w[(o * in + i) * places + place] * scale[o];
+            for (size_t k = 0; k < area; k++)
+                u[k * in + i] = w[i * area + k] * scale[o];
 }
 
 /* t = G g of one column. */
@@ -198,20 +201,26 @@ static void filter_transform(const double *g, size_t g_step, double *t, size_t s
     t[5 * step] = g[2 * g_step];
 }
 
+static void winograd_filter(const float *w, double scale, float *u, size_t step)
+{
+    double g[9], t[18], v[CLIP_WINOGRAD_PLACES];
+    for (size_t k = 0; k < 9; k++)
+        g[k] = w[k] * scale;
+    for (size_t k = 0; k < 3; k++)
+        filter_transform(g + k, 3, t + k, 3);
+    for (size_t k = 0; k < 6; k++)
+        filter_transform(t + 3 * k, 1, v + 6 * k, 1);
+    for (size_t place = 0; place < CLIP_WINOGRAD_PLACES; place++)
+        u[place * step] = (float)v[place];
+}
+
 void clip_winograd_weights(const float *w, const float *scale, size_t in, size_t out, float *u)
 {
-    for (size_t i = 0; i < in; i++)
-        for (size_t o = 0; o < out; o++) {
-            double g[9], t[18], v[CLIP_WINOGRAD_PLACES];
-            for (size_t k = 0; k < 9; k++)
-                g[k] = (double)w[(o * in + i) * 9 + k] * scale[o];
-            for (size_t k = 0; k < 3; k++)
-                filter_transform(g + k, 3, t + k, 3);
-            for (size_t k = 0; k < 6; k++)
-                filter_transform(t + 3 * k, 1, v + 6 * k, 1);
-            for (size_t place = 0; place < CLIP_WINOGRAD_PLACES; place++)
-                u[(place * in + i) * out + o] = (float)v[place];
-        }
+    enum { BLOCK = 16 }; /* a cache line of each place is filled at once */
+    for (size_t first = 0; first < out; first += BLOCK)
+        for (size_t i = 0; i < in; i++)
+            for (size_t o = first; o < out && o < first + BLOCK; o++)
+                winograd_filter(w + (o * in + i) * 9, scale[o], u + i * out + o, in * out);
 }
 
 /* Gives `linear` its weights from u, and Winograd its bias. */
@@ -219,7 +228,7 @@ static int set_layers(struct clip_conv *conv, const float *u, const float *shift
 {
     size_t in = conv->shape.in, out = conv->shape.out;
     if (conv->method != WINOGRAD)
-        return clip_linear_set(conv->linear, 0, u, 1, shift, error);
+        return clip_linear_set(conv->linear, 0, u, 0, shift, error);
     for (size_t place = 0; place < CLIP_WINOGRAD_PLACES; place++)
         if (clip_linear_set(conv->linear, place, u + place * in * out, 1, NULL, error) < 0)
             return -1;
@@ -239,7 +248,7 @@ int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, co
     if (conv->method == WINOGRAD)
         clip_winograd_weights(w, scale, in, out, conv->weights);
     else
-        transpose_weights(w, scale, area, in, out, conv->weights);
+        patch_weights(w, scale, area, in, out, conv->weights);
     int status = set_layers(conv, conv->weights, shift, error);
     if (!conv->borrows) {
         free(conv->weights);
