@@ -22,7 +22,7 @@ struct clip_prepared_part {
     int ndim;
     size_t shape[4];
     size_t first, count;
-    int transposed; /* the tensor is [inputs, outputs]; then all of it must be taken */
+    int transposed; /* the tensor is [inputs, outputs] */
 };
 
 /* Prepares the part for products of `rows` rows (0: the engine's own number). Mapped pages that are not read

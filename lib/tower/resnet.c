@@ -3,10 +3,12 @@
  *
  * A picture is one piece of work and goes from stem to last stage in one thread, in buffers that stay in the
  * cache as far as they fit. Batch norm in evaluation mode is part of the convolutions' weights. */
+#include "base/arena.h"
 #include "math/conv-kernels.h"
 #include "math/conv.h"
 #include "math/kernels.h"
 #include "tower/attnpool.h"
+#include "tower/crew.h"
 #include "tower/tower.h"
 
 #include <stdio.h>
@@ -30,34 +32,34 @@ struct bottleneck {
     int halves;                                /* the picture */
 };
 
-/* What a thread has of its own. */
-struct worker {
-    char *x, *other, *a, *b; /* pictures between layers, in the engine's element */
-    char *scratch;
-    struct clip_error error;
-    int failed;
+/* What a thread has of its own: pictures between layers, in the engine's element. */
+struct desk {
+    char *x, *other; /* between bottlenecks */
+    char *a, *b;     /* inside of them, and in the stem */
+    void *scratch;   /* for clip_conv_run */
 };
 
 struct resnet {
     struct clip_image_tower base;
+    const struct clip_model *model; /* while it is opened */
     struct clip_engine *engine;
     struct clip_pool *pool;
-    const struct clip_model *model;
     enum clip_precision type; /* the engine's */
     const struct clip_kernels *kernels;
     const struct clip_conv_kernels *conv_kernels;
-    size_t size, side;             /* of a picture, of the last one */
-    size_t width;                  /* channels after the stem */
-    float normalized[COLORS][256]; /* of a byte */
-    struct layer *layers;          /* [layer_count], in the order in which they run */
+    size_t size, side;    /* of a picture; of the last stage's */
+    size_t width;         /* channels after the stem */
+    struct layer *layers; /* [layer_count], in the order in which they run */
     size_t layer_count;
     struct bottleneck *bottlenecks;
     size_t bottleneck_count;
     struct clip_attnpool *attnpool;
-    size_t outer, inner;    /* bytes of the largest picture between bottlenecks; inside of them or the stem */
-    struct worker *workers; /* [threads] */
-    char *arena;            /* of the workers */
-    /* of the run */
+    struct clip_arena arena;
+    float *levels;       /* [3][256]: bytes, normalised */
+    struct desk *desks;  /* [threads] */
+    size_t outer, inner; /* bytes of the largest picture of x and other, of a and b */
+    struct clip_crew crew;
+    /* the run that is under way */
     const struct clip_image *pictures;
 };
 
@@ -167,13 +169,13 @@ static int add_layers(struct resnet *net, const int *blocks, struct clip_error *
     net->bottlenecks = calloc(count, sizeof *net->bottlenecks);
     if (!net->layers || !net->bottlenecks)
         return clip_fail_memory(error, "the image tower");
-    if (add_stem(net, error) < 0)
+    if (add_stem(net, error) != 0)
         return -1;
     size_t channels = net->width;
     net->side = net->size / 4;
     for (int stage = 0; stage < STAGES; stage++)
         for (int number = 0; number < blocks[stage]; number++) {
-            if (add_bottleneck(net, stage, number, net->side, channels, error) < 0)
+            if (add_bottleneck(net, stage, number, net->side, channels, error) != 0)
                 return -1;
             if (stage > 0 && number == 0)
                 net->side /= 2;
@@ -184,7 +186,7 @@ static int add_layers(struct resnet *net, const int *blocks, struct clip_error *
 
 /* --- weights --- */
 
-/* Batch norm's five vectors as scale and shift, [2][n]. */
+/* Batch norm's four vectors as scale and shift, [2][n]. */
 static float *read_norm(const struct resnet *net, const char *norm, size_t n, struct clip_error *error)
 {
     static const char *const parts[] = {"weight", "bias", "running_mean", "running_var"};
@@ -218,44 +220,122 @@ static int read_layer(const struct resnet *net, const struct layer *layer, struc
         status = clip_model_floats(net->model, layer->weight, 4, (size_t[]){out, in, side, side}, w, error);
     if (status == 0)
         status = clip_conv_set(layer->conv, w, norm, norm + out, error);
-    clip_model_forget(net->model, layer->weight);
     free(w);
+    clip_model_forget(net->model, layer->weight);
     free(norm);
     return status;
 }
 
-static void read_piece(void *context, size_t i, int thread)
+static int read_task(void *context, size_t i, int thread, struct clip_error *error)
 {
-    struct resnet *net = context;
-    struct worker *worker = &net->workers[thread];
-    if (!worker->failed && read_layer(net, &net->layers[i], &worker->error) < 0)
-        worker->failed = 1;
+    (void)thread;
+    const struct resnet *net = context;
+    return read_layer(net, &net->layers[i], error);
 }
 
-/* -1 with the message of a worker that failed. */
-static int check_workers(struct resnet *net, struct clip_error *error)
+/* --- opening --- */
+
+static void place(struct resnet *net)
 {
-    for (int i = 0; i < clip_pool_threads(net->pool); i++)
-        if (net->workers[i].failed) {
-            *error = net->workers[i].error;
-            return -1;
-        }
-    return 0;
+    struct clip_arena *arena = &net->arena;
+    size_t threads = (size_t)clip_pool_threads(net->pool), scratch = 0;
+    for (size_t i = 0; i < net->layer_count; i++)
+        if (clip_conv_scratch(net->layers[i].conv) > scratch)
+            scratch = clip_conv_scratch(net->layers[i].conv);
+    net->levels = clip_arena_take(arena, COLORS * 256, sizeof *net->levels);
+    net->desks = clip_arena_take(arena, threads, sizeof *net->desks);
+    for (size_t i = 0; i < threads; i++) {
+        struct desk desk = {
+            .x = clip_arena_take(arena, net->outer, 1),
+            .other = clip_arena_take(arena, net->outer, 1),
+            .a = clip_arena_take(arena, net->inner, 1),
+            .b = clip_arena_take(arena, net->inner, 1),
+            .scratch = clip_arena_take(arena, scratch, 1),
+        };
+        if (net->desks)
+            net->desks[i] = desk;
+    }
 }
 
-/* --- forward --- */
+/* What a byte of each channel is after normalisation. */
+static void fill_levels(struct resnet *net, const struct clip_preprocess_arch *preprocess)
+{
+    for (size_t c = 0; c < COLORS; c++)
+        for (size_t i = 0; i < 256; i++)
+            net->levels[c * 256 + i] = (float)(((double)i / 255 - preprocess->mean[c]) / preprocess->std[c]);
+}
 
-/* The picture as [size][size][3] in the engine's element. */
+static int load(struct resnet *net, size_t batch, struct clip_error *error)
+{
+    const struct clip_arch *arch = clip_model_arch(net->model);
+    if (add_layers(net, arch->vision.blocks, error) != 0 ||
+        clip_crew_run(&net->crew, net->pool, net->layer_count, read_task, net, error) != 0)
+        return -1;
+    place(net);
+    if (clip_arena_allocate(&net->arena, "the image tower", error) != 0)
+        return -1;
+    place(net);
+    fill_levels(net, &arch->preprocess);
+    net->attnpool =
+        clip_attnpool_open(net->model, net->engine, net->pool, net->side * net->side, batch, error);
+    return net->attnpool ? 0 : -1;
+}
+
+static void free_resnet(struct clip_image_tower *base)
+{
+    struct resnet *net = (struct resnet *)base;
+    for (size_t i = 0; i < net->layer_count; i++)
+        clip_conv_free(net->layers[i].conv);
+    clip_attnpool_free(net->attnpool);
+    clip_arena_free(&net->arena);
+    clip_crew_destroy(&net->crew);
+    free(net->layers);
+    free(net->bottlenecks);
+    free(net);
+}
+
+static struct clip_image_tower *open_resnet(const struct clip_model *model, struct clip_engine *engine,
+                                            struct clip_pool *pool, size_t batch, struct clip_error *error)
+{
+    const struct clip_vision_arch *arch = &clip_model_arch(model)->vision;
+    enum clip_level level;
+    if (clip_level_choose(&level, error) != 0)
+        return NULL;
+    struct resnet *net = calloc(1, sizeof *net);
+    if (!net) {
+        clip_fail_memory(error, "the image tower");
+        return NULL;
+    }
+    *net = (struct resnet){
+        .base = {&clip_resnet_type},
+        .model = model,
+        .engine = engine,
+        .pool = pool,
+        .type = clip_engine_precision(engine),
+        .kernels = clip_kernels(level),
+        .conv_kernels = clip_conv_kernels(level),
+        .size = (size_t)arch->image_size,
+        .width = (size_t)arch->width,
+    };
+    clip_crew_init(&net->crew);
+    if (load(net, batch, error) == 0)
+        return &net->base;
+    free_resnet(&net->base);
+    return NULL;
+}
+
+/* --- running --- */
+
+/* The picture as [size][size][3] in the engine's element; `wide` is room for it in f32. */
 static void normalize(const struct resnet *net, const struct clip_image *picture, float *wide, void *y)
 {
     size_t n = net->size * net->size;
-    int narrow = net->type == CLIP_PRECISION_BF16;
-    float *out = narrow ? wide : y;
+    float *out = net->type == CLIP_PRECISION_F32 ? y : wide;
     for (size_t c = 0; c < COLORS; c++)
         for (size_t i = 0; i < n; i++)
-            out[COLORS * i + c] =
-                picture->bytes ? net->normalized[c][picture->bytes[c * n + i]] : picture->floats[c * n + i];
-    if (narrow)
+            out[COLORS * i + c] = picture->bytes ? net->levels[c * 256 + picture->bytes[c * n + i]]
+                                                 : picture->floats[c * n + i];
+    if (out == wide)
         net->kernels->convert(COLORS * n, wide, net->type, y);
 }
 
@@ -267,161 +347,75 @@ static void halve(const struct resnet *net, const void *x, size_t side, size_t c
         net->conv_kernels->pool(x, side, side, channels, y);
 }
 
-static int run_stem(const struct resnet *net, struct worker *own, const struct clip_image *picture)
+static int run_stem(const struct resnet *net, const struct desk *desk, const struct clip_image *picture,
+                    struct clip_error *error)
 {
-    normalize(net, picture, (float *)own->b, own->a);
-    if (clip_conv_run(net->layers[0].conv, own->a, own->b, own->scratch, &own->error) < 0 ||
-        clip_conv_run(net->layers[1].conv, own->b, own->a, own->scratch, &own->error) < 0 ||
-        clip_conv_run(net->layers[2].conv, own->a, own->b, own->scratch, &own->error) < 0)
+    normalize(net, picture, (float *)desk->b, desk->a);
+    if (clip_conv_run(net->layers[0].conv, desk->a, desk->b, desk->scratch, error) != 0 ||
+        clip_conv_run(net->layers[1].conv, desk->b, desk->a, desk->scratch, error) != 0 ||
+        clip_conv_run(net->layers[2].conv, desk->a, desk->b, desk->scratch, error) != 0)
         return -1;
-    halve(net, own->b, net->size / 2, net->width, own->x);
+    halve(net, desk->b, net->size / 2, net->width, desk->x);
     return 0;
 }
 
-/* Leaves in own->x the sum of what it held (or its downsample) and what the three convolutions made of it. */
-static int run_bottleneck(const struct resnet *net, struct worker *own, const struct bottleneck *block)
+/* Leaves in desk->other the downsample of desk->x, and exchanges the two. `room` is free. */
+static int downsample(const struct resnet *net, struct desk *desk, const struct bottleneck *block, char *room,
+                      struct clip_error *error)
 {
-    size_t side = block->conv1->shape.height;
-    char *middle = own->b, *free = own->a, *sum = own->x;
-    if (clip_conv_run(block->conv1->conv, own->x, own->a, own->scratch, &own->error) < 0 ||
-        clip_conv_run(block->conv2->conv, own->a, own->b, own->scratch, &own->error) < 0)
+    char *x = desk->x;
+    const struct clip_conv_shape *shape = &block->conv1->shape;
+    if (block->halves)
+        halve(net, x, shape->height, shape->in, room);
+    if (clip_conv_run(block->downsample->conv, block->halves ? room : x, desk->other, desk->scratch, error) !=
+        0)
+        return -1;
+    desk->x = desk->other;
+    desk->other = x;
+    return 0;
+}
+
+/* Leaves in desk->x the sum of what it held, or the downsample of it, and what conv1 to conv3 made of it. */
+static int run_bottleneck(const struct resnet *net, struct desk *desk, const struct bottleneck *block,
+                          struct clip_error *error)
+{
+    const struct clip_conv_shape *shape = &block->conv2->shape;
+    char *inner = desk->b, *room = desk->a;
+    if (clip_conv_run(block->conv1->conv, desk->x, desk->a, desk->scratch, error) != 0 ||
+        clip_conv_run(block->conv2->conv, desk->a, desk->b, desk->scratch, error) != 0)
         return -1;
     if (block->halves) {
-        halve(net, own->b, side, block->conv2->shape.out, own->a);
-        middle = own->a;
-        free = own->b;
+        halve(net, desk->b, shape->height, shape->out, desk->a);
+        inner = desk->a;
+        room = desk->b;
     }
-    if (block->downsample) {
-        const char *x = own->x;
-        if (block->halves) {
-            halve(net, own->x, side, block->conv1->shape.in, free);
-            x = free;
-        }
-        sum = own->other;
-        if (clip_conv_run(block->downsample->conv, x, sum, own->scratch, &own->error) < 0)
-            return -1;
-        own->other = own->x;
-        own->x = sum;
-    }
-    return clip_conv_run(block->conv3->conv, middle, sum, own->scratch, &own->error);
+    if (block->downsample && downsample(net, desk, block, room, error) != 0)
+        return -1;
+    return clip_conv_run(block->conv3->conv, inner, desk->x, desk->scratch, error);
 }
 
-static int run_picture(const struct resnet *net, struct worker *own, size_t i)
+/* A task: a picture. */
+static int picture_task(void *context, size_t i, int thread, struct clip_error *error)
 {
-    if (run_stem(net, own, &net->pictures[i]) < 0)
+    const struct resnet *net = context;
+    struct desk *desk = &net->desks[thread];
+    if (run_stem(net, desk, &net->pictures[i], error) != 0)
         return -1;
     for (size_t block = 0; block < net->bottleneck_count; block++)
-        if (run_bottleneck(net, own, &net->bottlenecks[block]) < 0)
+        if (run_bottleneck(net, desk, &net->bottlenecks[block], error) != 0)
             return -1;
-    clip_attnpool_put(net->attnpool, i, own->x);
+    clip_attnpool_put(net->attnpool, i, desk->x);
     return 0;
 }
 
-static void run_piece(void *context, size_t i, int thread)
+static int run_resnet(struct clip_image_tower *base, const struct clip_image *pictures, size_t n,
+                      float *features, struct clip_error *error)
 {
-    struct resnet *net = context;
-    struct worker *own = &net->workers[thread];
-    if (!own->failed && run_picture(net, own, i) < 0)
-        own->failed = 1;
-}
-
-static int run(struct clip_image_tower *tower, const struct clip_image *pictures, size_t n, float *features,
-               struct clip_error *error)
-{
-    struct resnet *net = (struct resnet *)tower;
+    struct resnet *net = (struct resnet *)base;
     net->pictures = pictures;
-    clip_pool_run(net->pool, n, run_piece, net);
-    return check_workers(net, error) < 0 ? -1 : clip_attnpool_run(net->attnpool, n, features, error);
-}
-
-/* --- making one --- */
-
-static size_t round_up(size_t bytes)
-{
-    return (bytes + 63) / 64 * 64;
-}
-
-static int make_buffers(struct resnet *net, struct clip_error *error)
-{
-    size_t scratch = 0, threads = (size_t)clip_pool_threads(net->pool), total;
-    for (size_t i = 0; i < net->layer_count; i++)
-        if (clip_conv_scratch(net->layers[i].conv) > scratch)
-            scratch = clip_conv_scratch(net->layers[i].conv);
-    size_t outer = round_up(net->outer), inner = round_up(net->inner);
-    size_t each = 2 * outer + 2 * inner + round_up(scratch);
-    if (__builtin_mul_overflow(each, threads, &total) || !(net->arena = aligned_alloc(64, total)))
-        return clip_fail_memory(error, "the image tower's buffers");
-    for (size_t i = 0; i < threads; i++) {
-        char *at = net->arena + i * each;
-        struct worker *own = &net->workers[i];
-        own->x = at;
-        own->other = at + outer;
-        own->a = at + 2 * outer;
-        own->b = own->a + inner;
-        own->scratch = own->b + inner;
-    }
-    return 0;
-}
-
-static void free_net(struct clip_image_tower *tower)
-{
-    struct resnet *net = (struct resnet *)tower;
-    for (size_t i = 0; i < net->layer_count; i++)
-        clip_conv_free(net->layers[i].conv);
-    clip_attnpool_free(net->attnpool);
-    free(net->layers);
-    free(net->bottlenecks);
-    free(net->workers);
-    free(net->arena);
-    free(net);
-}
-
-/* Layers and weights, then buffers. */
-static int fill(struct resnet *net, size_t batch, struct clip_error *error)
-{
-    if (!net->workers)
-        return clip_fail_memory(error, "the image tower");
-    if (add_layers(net, clip_model_arch(net->model)->vision.blocks, error) < 0)
+    if (clip_crew_run(&net->crew, net->pool, n, picture_task, net, error) != 0)
         return -1;
-    clip_pool_run(net->pool, net->layer_count, read_piece, net);
-    if (check_workers(net, error) < 0)
-        return -1;
-    net->attnpool =
-        clip_attnpool_open(net->model, net->engine, net->pool, net->side * net->side, batch, error);
-    return net->attnpool ? make_buffers(net, error) : -1;
+    return clip_attnpool_run(net->attnpool, n, features, error);
 }
 
-static struct clip_image_tower *open_net(const struct clip_model *model, struct clip_engine *engine,
-                                         struct clip_pool *pool, size_t batch, struct clip_error *error)
-{
-    const struct clip_arch *arch = clip_model_arch(model);
-    enum clip_level level;
-    if (clip_level_choose(&level, error) < 0)
-        return NULL;
-    struct resnet *net = calloc(1, sizeof *net);
-    if (!net) {
-        clip_fail_memory(error, "the image tower");
-        return NULL;
-    }
-    net->base.type = &clip_resnet_type;
-    net->engine = engine;
-    net->pool = pool;
-    net->model = model;
-    net->type = clip_engine_precision(engine);
-    net->kernels = clip_kernels(level);
-    net->conv_kernels = clip_conv_kernels(level);
-    net->size = (size_t)arch->vision.image_size;
-    net->width = (size_t)arch->vision.width;
-    for (int c = 0; c < COLORS; c++)
-        for (int byte = 0; byte < 256; byte++)
-            net->normalized[c][byte] =
-                (float)((byte / 255.0 - (double)arch->preprocess.mean[c]) / (double)arch->preprocess.std[c]);
-    net->workers = calloc((size_t)clip_pool_threads(pool), sizeof *net->workers);
-    if (fill(net, batch, error) < 0) {
-        free_net(&net->base);
-        return NULL;
-    }
-    return &net->base;
-}
-
-const struct clip_image_tower_type clip_resnet_type = {open_net, free_net, run};
+const struct clip_image_tower_type clip_resnet_type = {open_resnet, free_resnet, run_resnet};
