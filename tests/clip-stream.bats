@@ -31,3 +31,67 @@ example() {
         [[ $stderr == *"the stream was cut"* ]]
     done
 }
+
+# Arrays of every type and of odd shapes and layouts, packed by msgpack-numpy.
+make_arrays='
+import sys, numpy, msgpack, msgpack_numpy
+random = numpy.random.RandomState(1)
+arrays = []
+for kind in "b1 i1 u1 i2 u2 i4 u4 i8 u8 f2 f4 f8".split():
+    for shape in [(), (1,), (0,), (3, 5), (2, 0, 3), (1,) * 8, (2, 3, 2)]:
+        values = random.randint(0, 2**63, shape, dtype="u8") if kind == "u8" else random.uniform(-99, 99, shape)
+        arrays.append(numpy.asarray(values).astype("<" + kind))
+arrays += [numpy.asfortranarray(a) for a in arrays if a.ndim > 1] + [a[::-1] for a in arrays if a.ndim > 0]
+arrays += [numpy.array([numpy.nan, numpy.inf, -numpy.inf, -0.0, 1e-45, 3.4e38], "<f4"), numpy.arange(9)]
+'
+
+@test "what Debian's msgpack-numpy writes, we read" {
+    need_python numpy msgpack_numpy
+    cd "$BATS_TEST_TMPDIR"
+    python -c "$make_arrays"'
+for i, a in enumerate(arrays):
+    sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "a": a}, default=msgpack_numpy.encode))
+sys.stdout.buffer.write(msgpack.packb({"__end__": len(arrays)}))' >stream
+    clip-dump --values stream >json
+    python -c "$make_arrays"'
+import json
+lines = [json.loads(line) for line in open("json")]
+assert len(lines) == len(arrays) > 100
+for line, a in zip(lines, arrays):
+    ours = line["a"]
+    assert ours["tensor"] == a.dtype.str[1:] and ours["shape"] == list(a.shape), (ours, a)
+    values = numpy.array(ours["values"], "f8" if a.dtype.kind == "f" else object).astype(a.dtype).reshape(a.shape)
+    assert values.tobytes() == a.tobytes() or numpy.isnan(a).any(), (ours, a)'
+    # What passes through stays as it came, to the byte.
+    clip-batch -n 2 --schedule constant stream | python -c '
+import sys, msgpack
+read = lambda file: [o["a"] for o in msgpack.Unpacker(file) if "a" in o]
+ours, theirs = read(sys.stdin.buffer), read(open("stream", "rb"))
+assert len(ours) > 100 and ours == theirs'
+}
+
+@test "what we write, Debian's msgpack-numpy reads" {
+    need_python numpy msgpack_numpy
+    cd "$BATS_TEST_TMPDIR"
+    stream >pictures <<JSON
+{"__key__": "face", "__url__": "é.tar", "jpg": {"hex": "$(od -An -v -tx1 "$SRC/share/samples/face.jpg" | tr -d ' \n')"}}
+{"__key__": "star", "png": {"hex": "$(od -An -v -tx1 "$SRC/share/samples/star.png" | tr -d ' \n')"}, "cls": 3}
+JSON
+    clip-preprocess --size 8 pictures >u8
+    clip-preprocess --size 8 --dtype f32 pictures >f32
+    for type in u8 f32; do
+        clip-dump --values $type >json
+        python - $type <<'PY'
+import json, sys, numpy, msgpack, msgpack_numpy
+name = sys.argv[1]
+items = list(msgpack.Unpacker(open(name, "rb"), object_hook=msgpack_numpy.decode))
+assert items[-1] == {"__end__": 2} and len(items) == 3
+assert [list(item) for item in items[:2]] == [["__key__", "__url__", "image"], ["__key__", "cls", "image"]]
+assert items[0]["__url__"] == "é.tar" and items[1]["cls"] == 3
+for item, line in zip(items, open("json")):
+    image = item["image"]
+    assert image.dtype.str == {"u8": "|u1", "f32": "<f4"}[name] and image.shape == (3, 8, 8)
+    assert (image == numpy.array(json.loads(line)["image"]["values"], image.dtype)).all() and len(set(image.flat)) > 9
+PY
+    done
+}
