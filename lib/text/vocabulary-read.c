@@ -118,11 +118,7 @@ static int read_openai(struct clip_vocabulary *vocabulary, const char *path, str
     if (clip_vocabulary_add_bytes(vocabulary, error) != 0 ||
         read_merges(vocabulary, path, OPENAI_MERGES, 1, error) != 0)
         return -1;
-    int32_t next = (int32_t)vocabulary->size;
-    if (clip_vocabulary_add_token(vocabulary, next, CLIP_START_TOKEN, strlen(CLIP_START_TOKEN), error) != 0 ||
-        clip_vocabulary_add_token(vocabulary, next + 1, CLIP_END_TOKEN, strlen(CLIP_END_TOKEN), error) != 0)
-        return -1;
-    return 0;
+    return clip_vocabulary_add_ends(vocabulary, error);
 }
 
 /* --- JSON --- */

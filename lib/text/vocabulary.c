@@ -5,53 +5,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- hash tables --- */
+/* --- its tables --- */
 
-static uint64_t hash_pair(int32_t left, int32_t right)
+static uint64_t hash_of_name(const void *context, uint32_t id)
 {
-    uint64_t hash = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15;
-    return hash ^ hash >> 32;
-}
-
-static uint64_t hash_of_name(const struct clip_vocabulary *vocabulary, uint32_t id)
-{
+    const struct clip_vocabulary *vocabulary = context;
     return clip_hash(vocabulary->names[id], strlen(vocabulary->names[id]));
 }
 
-static uint64_t hash_of_merge(const struct clip_vocabulary *vocabulary, uint32_t rank)
+static uint64_t hash_of_merge(const void *context, uint32_t rank)
 {
-    return hash_pair(vocabulary->merges[rank].left, vocabulary->merges[rank].right);
-}
-
-/* Doubles the table when it is half full. */
-static int grow(const struct clip_vocabulary *vocabulary, struct clip_table *table,
-                uint64_t (*hash)(const struct clip_vocabulary *, uint32_t), struct clip_error *error)
-{
-    if (2 * (table->used + 1) <= table->room)
-        return 0;
-    struct clip_table larger = {.room = table->room ? 2 * table->room : 2048, .used = table->used};
-    larger.slots = calloc(larger.room, sizeof *larger.slots);
-    if (!larger.slots)
-        return clip_fail_memory(error, "a vocabulary");
-    for (size_t i = 0; i < table->room; i++) {
-        if (!table->slots[i])
-            continue;
-        size_t slot = hash(vocabulary, table->slots[i] - 1) & (larger.room - 1);
-        while (larger.slots[slot])
-            slot = (slot + 1) & (larger.room - 1);
-        larger.slots[slot] = table->slots[i];
-    }
-    free(table->slots);
-    *table = larger;
-    return 0;
+    const struct clip_merge *merge = &((const struct clip_vocabulary *)context)->merges[rank];
+    return clip_hash_pair(merge->left, merge->right);
 }
 
 /* The slot of the name, or the empty one where it belongs. */
 static size_t find_name(const struct clip_vocabulary *vocabulary, const char *name, size_t length)
 {
-    const struct clip_table *table = &vocabulary->ids;
+    const struct clip_slots *table = &vocabulary->ids;
     size_t slot = clip_hash(name, length) & (table->room - 1);
-    for (; table->slots[slot]; slot = (slot + 1) & (table->room - 1)) {
+    for (; table->slots[slot]; slot = clip_slots_next(table, slot)) {
         const char *other = vocabulary->names[table->slots[slot] - 1];
         if (strlen(other) == length && memcmp(other, name, length) == 0)
             break;
@@ -61,20 +34,14 @@ static size_t find_name(const struct clip_vocabulary *vocabulary, const char *na
 
 static size_t find_merge(const struct clip_vocabulary *vocabulary, int32_t left, int32_t right)
 {
-    const struct clip_table *table = &vocabulary->ranks;
-    size_t slot = hash_pair(left, right) & (table->room - 1);
-    for (; table->slots[slot]; slot = (slot + 1) & (table->room - 1)) {
+    const struct clip_slots *table = &vocabulary->ranks;
+    size_t slot = clip_hash_pair(left, right) & (table->room - 1);
+    for (; table->slots[slot]; slot = clip_slots_next(table, slot)) {
         const struct clip_merge *merge = &vocabulary->merges[table->slots[slot] - 1];
         if (merge->left == left && merge->right == right)
             break;
     }
     return slot;
-}
-
-static void set_slot(struct clip_table *table, size_t slot, size_t number)
-{
-    table->used += !table->slots[slot];
-    table->slots[slot] = (uint32_t)number + 1;
 }
 
 /* --- the vocabulary --- */
@@ -94,9 +61,9 @@ void clip_vocabulary_free(struct clip_vocabulary *vocabulary)
     for (size_t i = 0; i < vocabulary->size; i++)
         free(vocabulary->names[i]);
     free(vocabulary->names);
-    free(vocabulary->ids.slots);
+    clip_slots_free(&vocabulary->ids);
     free(vocabulary->merges);
-    free(vocabulary->ranks.slots);
+    clip_slots_free(&vocabulary->ranks);
     free(vocabulary);
 }
 
@@ -141,7 +108,7 @@ int clip_vocabulary_add_token(struct clip_vocabulary *vocabulary, int32_t id, co
     if (memchr(name, 0, length))
         return clip_fail(error, "token %ld holds a zero byte", (long)id);
     if (reserve_names(vocabulary, (size_t)id + 1, error) != 0 ||
-        grow(vocabulary, &vocabulary->ids, hash_of_name, error) != 0)
+        clip_slots_grow(&vocabulary->ids, hash_of_name, vocabulary, error) != 0)
         return -1;
     if (vocabulary->names[id])
         return clip_fail(error, "two tokens have id %ld", (long)id);
@@ -149,7 +116,7 @@ int clip_vocabulary_add_token(struct clip_vocabulary *vocabulary, int32_t id, co
     vocabulary->names[id] = strndup(name, length);
     if (!vocabulary->names[id])
         return clip_fail_memory(error, "a vocabulary");
-    set_slot(&vocabulary->ids, slot, (size_t)id);
+    clip_slots_set(&vocabulary->ids, slot, (size_t)id);
     return 0;
 }
 
@@ -197,13 +164,26 @@ int clip_vocabulary_add_bytes(struct clip_vocabulary *vocabulary, struct clip_er
 {
     char name[16];
     int32_t id = 0;
-    for (int ends = 0; ends < 2; ends++)
-        for (int printable = 1; printable >= 0; printable--) /* OpenAI's order: those that stay come first */
-            for (int byte = 0; byte < 256; byte++)
-                if ((byte_character(byte) == (uint32_t)byte) == printable &&
-                    clip_vocabulary_add_token(vocabulary, id++, name, byte_name(name, byte, ends), error) !=
-                        0)
-                    return -1;
+    for (int ends = 0; ends < 2; ends++) {
+        for (int i = 0; i < 512; i++) { /* OpenAI's order: those that stand for themselves, then the others */
+            int byte = i % 256, itself = byte_character(byte) == (uint32_t)byte;
+            if (itself != (i < 256))
+                continue;
+            if (clip_vocabulary_add_token(vocabulary, id, name, byte_name(name, byte, ends), error) != 0)
+                return -1;
+            vocabulary->bytes[ends][byte] = id++;
+        }
+    }
+    return 0;
+}
+
+int clip_vocabulary_add_ends(struct clip_vocabulary *vocabulary, struct clip_error *error)
+{
+    static const char *const names[] = {CLIP_START_TOKEN, CLIP_END_TOKEN};
+    for (int i = 0; i < 2; i++)
+        if (clip_vocabulary_add_token(vocabulary, (int32_t)vocabulary->size, names[i], strlen(names[i]),
+                                      error) != 0)
+            return -1;
     return 0;
 }
 
@@ -224,9 +204,9 @@ static int rank_merges(struct clip_vocabulary *vocabulary, struct clip_error *er
         for (int i = 0; i < 3; i++)
             if (require(vocabulary, vocabulary->names[*ids[i]], ids[i], error) != 0)
                 return -1;
-        if (grow(vocabulary, &vocabulary->ranks, hash_of_merge, error) != 0)
+        if (clip_slots_grow(&vocabulary->ranks, hash_of_merge, vocabulary, error) != 0)
             return -1;
-        set_slot(&vocabulary->ranks, find_merge(vocabulary, merge->left, merge->right), rank);
+        clip_slots_set(&vocabulary->ranks, find_merge(vocabulary, merge->left, merge->right), rank);
     }
     return 0;
 }

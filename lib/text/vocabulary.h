@@ -3,9 +3,11 @@
 #define CLIP_TEXT_VOCABULARY_H
 
 #include "base/error.h"
+#include "text/hash.h"
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define CLIP_START_TOKEN "<|startoftext|>"
 #define CLIP_END_TOKEN "<|endoftext|>"
@@ -16,12 +18,6 @@ struct clip_merge {
     int32_t left, right, result;
 };
 
-/* A hash table of numbers; what they stand for lies elsewhere. A slot holds number + 1, or 0. */
-struct clip_table {
-    uint32_t *slots;
-    size_t room, used; /* room is a power of two */
-};
-
 /* Read only once it is finished; any number of threads may then use it. */
 struct clip_vocabulary {
     size_t size;           /* ids are in [0, size) */
@@ -29,11 +25,11 @@ struct clip_vocabulary {
     int32_t bytes[2][256]; /* id of a byte within a piece, and of one that ends a piece */
     char **names;          /* of each id, as files spell it; NULL where an id is not used */
     size_t name_room;
-    struct clip_table ids; /* by name */
+    struct clip_slots ids; /* by name */
 
     struct clip_merge *merges; /* by rank */
     size_t merge_count, merge_room;
-    struct clip_table ranks; /* of merges, by left and right */
+    struct clip_slots ranks; /* of merges, by left and right */
 };
 
 /* Opens `path`: bpe_simple_vocab_16e6.txt.gz or a text like it (of which, as OpenAI does, at most 48,894
@@ -54,6 +50,12 @@ const struct clip_merge *clip_vocabulary_find(const struct clip_vocabulary *voca
 int clip_vocabulary_write(const struct clip_vocabulary *vocabulary, const char *folder,
                           struct clip_error *error);
 
+/* Learns a vocabulary of `size` tokens from the captions of `in`, one a line, cleaned and cut as for
+ * tokenizing: 512 bytes, merges, start and end. Of pairs that are as frequent the one of lower ids comes
+ * first, so the same text gives the same vocabulary. Memory grows with the distinct words. NULL with error,
+ * also where the text has too few words for as many tokens. */
+struct clip_vocabulary *clip_vocabulary_train(FILE *in, size_t size, struct clip_error *error);
+
 /* --- making one --- */
 
 /* An unfinished vocabulary without a token. NULL with error. */
@@ -69,6 +71,9 @@ int clip_vocabulary_add_token(struct clip_vocabulary *vocabulary, int32_t id, co
 /* Adds the merge of the next rank, of tokens that it has. */
 int clip_vocabulary_add_merge(struct clip_vocabulary *vocabulary, struct clip_merge merge,
                               struct clip_error *error);
+
+/* Adds the start and end tokens, as OpenAI does behind all merges. */
+int clip_vocabulary_add_ends(struct clip_vocabulary *vocabulary, struct clip_error *error);
 
 /* Finds the byte, start and end tokens, and makes it ready for use. */
 int clip_vocabulary_finish(struct clip_vocabulary *vocabulary, struct clip_error *error);
