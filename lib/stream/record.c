@@ -437,6 +437,20 @@ static int pack_str_text(msgpack_packer *packer, const char *text)
     return msgpack_pack_str(packer, strlen(text)) || msgpack_pack_str_body(packer, text, strlen(text));
 }
 
+static int pack_strings(msgpack_packer *packer, const char *const *strings, size_t n)
+{
+    int failed = msgpack_pack_array(packer, n);
+    for (size_t i = 0; i < n; i++)
+        failed = failed || pack_str_text(packer, strings[i]);
+    return failed;
+}
+
+int clip_record_put_strings(struct clip_record *record, const char *name, const char *const *strings,
+                            size_t n, struct clip_error *error)
+{
+    PUT(pack_strings(&packer, strings, n), NULL, 0);
+}
+
 /* The order and the kinds of msgpack-numpy's encode(). */
 static int pack_tensor_head(msgpack_packer *packer, const struct clip_tensor *tensor)
 {

@@ -88,6 +88,9 @@ int clip_record_put_boolean(struct clip_record *record, const char *name, int va
                             struct clip_error *error);
 int clip_record_put_tensor(struct clip_record *record, const char *name, const struct clip_tensor *tensor,
                            struct clip_error *error);
+/* An array of strings, each terminated. */
+int clip_record_put_strings(struct clip_record *record, const char *name, const char *const *strings,
+                            size_t n, struct clip_error *error);
 /* The raw msgpack object value[size] (a field of another record). */
 int clip_record_put_object(struct clip_record *record, const char *name, const uint8_t *value, size_t size,
                            struct clip_error *error);

@@ -1,0 +1,55 @@
+/* clip-average: the mean direction of the embeddings that share a group, such as the prompts of a class. */
+#include "base/cli.h"
+#include "stream/filter.h"
+#include "tower/groups.h"
+
+#include <stdlib.h>
+
+static const char *by, *field;
+
+static const struct clip_option options[] = {
+    {"by", 0, CLIP_TEXT, &by, "FIELD", "the field, a string or a whole number, that names a record's group",
+     0, 0},
+    {"field", 0, CLIP_TEXT, &field, "NAME", "the embedding [all of image_embedding, text_embedding]", 0, 0},
+    {0}};
+
+static const struct clip_program program = {
+    .name = "clip-average",
+    .operands = "--by FIELD [STREAM...]",
+    .purpose =
+        "Averages the unit embeddings of the records that share FIELD, and makes the means unit again:\n"
+        "a record a group, in the order in which the groups first come.",
+    .options = options,
+    .shared = CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
+
+static int add(void *context, struct clip_record **records, size_t n, struct clip_error *error)
+{
+    static const char *const both[] = {"image_embedding", "text_embedding"};
+    for (size_t i = 0; i < n; i++)
+        if (clip_groups_add(context, records[i], by, field ? &field : both, field ? 1 : 2, error) != 0 &&
+            !records[i]->bad)
+            return -1;
+    return 0;
+}
+
+static int finish(void *context, struct clip_writer *out, struct clip_error *error)
+{
+    return clip_groups_write(context, by, out, error);
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {.batch = 256};
+    struct clip_error error;
+    int first = clip_start(&program, &shared, argc, argv);
+    if (!by)
+        clip_usage("say which field names the group: --by FIELD");
+    struct clip_groups *groups = clip_groups_new(&error);
+    if (!groups)
+        clip_die("%s", error.text);
+    struct clip_filter filter = {
+        .process = add, .finish = finish, .context = groups, .batch = (size_t)shared.batch, .no_output = 1};
+    int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
+    clip_groups_free(groups);
+    return status;
+}

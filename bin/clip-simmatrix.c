@@ -1,0 +1,597 @@
+/* clip-simmatrix: cosine similarities of the embeddings of one stream with those of another. */
+#include "base/cli.h"
+#include "model/model.h"
+#include "stream/print.h"
+#include "stream/reader.h"
+#include "stream/writer.h"
+#include "tower/similarity.h"
+
+#include "math/product.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MEMORY ((size_t)64 << 20) /* of embeddings; more of them go to a temporary file */
+
+enum { CAPTION, KEY };
+enum { FULL_COLUMNS = 256 };
+
+static const char *scale_text = "1", *row_field, *column_field;
+static int softmax, label_kind, tsv, jsonl;
+static long top;
+
+static const struct clip_option options[] = {
+    {"scale", 0, CLIP_TEXT, &scale_text, "X|model", "multiply by X, or by the logit scale of -m [1]", 0, 0},
+    {"softmax", 0, CLIP_FLAG, &softmax, NULL, "probabilities: the softmax of each row over all columns", 0,
+     0},
+    {"top", 0, CLIP_COUNT, &top, "K", "only the K best columns of each row, the best first", 1, 1e9},
+    {"tsv", 0, CLIP_FLAG, &tsv, NULL, "write a table for people, and for clip-plot", 0, 0},
+    {"jsonl", 0, CLIP_FLAG, &jsonl, NULL, "write a line of JSON for each row", 0, 0},
+    {"label", 0, CLIP_CHOICE, &label_kind, "caption|key", "what names rows and columns [caption, else key]",
+     0, 0},
+    {"rows", 0, CLIP_TEXT, &row_field, "FIELD",
+     "embedding of the rows [image_embedding, else text_embedding]", 0, 0},
+    {"columns", 0, CLIP_TEXT, &column_field, "FIELD", "of the columns [text_embedding, else image_embedding]",
+     0, 0},
+    {0}};
+
+static const char *engines(void)
+{
+    static char text[256];
+    return clip_engines(text, sizeof text);
+}
+
+static const struct clip_program program = {
+    .name = "clip-simmatrix",
+    .operands = "[A [B]]",
+    .purpose =
+        "Writes the cosine similarity of each embedding of stream A (rows) with each of stream B (columns),\n"
+        "or of the pictures with the captions of one stream.",
+    .options = options,
+    .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
+    .engines = engines};
+
+/* One operand, and what is kept of it. */
+struct side {
+    struct clip_reader *reader;
+    const char *fields[2]; /* the first that a record has is its embedding */
+    struct clip_vectors *vectors;
+    float *unit; /* [width], of the last one read */
+    int ended;
+};
+
+struct matrix {
+    struct clip_shared shared;
+    struct clip_pool *pool;
+    struct clip_similarity *similarity; /* made when the first embedding tells the width */
+    size_t width;
+    struct side rows, columns;
+    double scale;
+    struct clip_writer *out;     /* of records; otherwise stdout */
+    const char **keys, **labels; /* of the columns */
+    int cut; /* the rows ended too early, as `cut_error` says: what came is answered first */
+    struct clip_error cut_error;
+    uint64_t skipped;
+    struct clip_progress progress;
+};
+
+/* --- reading --- */
+
+static char *copy_text(const struct clip_field *field)
+{
+    const char *text;
+    size_t size;
+    if (!field || clip_field_bytes(field, &text, &size) != 0)
+        return NULL;
+    while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
+        size--;
+    return strndup(text, size);
+}
+
+/* Everything has the width of the first embedding. */
+static int set_width(struct matrix *m, size_t width, struct clip_error *error)
+{
+    m->width = width;
+    m->similarity = clip_similarity_new(m->pool, width, error);
+    m->rows.vectors = m->similarity ? clip_vectors_new(width, MEMORY, error) : NULL;
+    m->columns.vectors = m->rows.vectors ? clip_vectors_new(width, MEMORY, error) : NULL;
+    m->rows.unit = calloc(width, sizeof(float));
+    m->columns.unit = calloc(width, sizeof(float));
+    if (!m->columns.vectors)
+        return -1;
+    return m->rows.unit && m->columns.unit ? 0 : clip_fail_memory(error, "embeddings");
+}
+
+/* The record's embedding in field `name` into side->unit. 0, or -1 with the record marked as bad. */
+static int read_unit(struct matrix *m, struct side *side, struct clip_record *record, const char *name)
+{
+    struct clip_tensor tensor;
+    struct clip_error error;
+    if (clip_record_tensor(record, name, CLIP_F32, &tensor) != 0)
+        return -1;
+    if (tensor.ndim != 1 || tensor.shape[0] < 1 || tensor.shape[0] > 1 << 20)
+        return clip_record_fail(record, "field '%s' is no vector", name);
+    if (!m->similarity && set_width(m, tensor.shape[0], &error) != 0)
+        clip_die("%s", error.text);
+    if (tensor.shape[0] != m->width)
+        return clip_record_fail(record, "field '%s' is of width %zu, the embeddings before it of %zu", name,
+                                tensor.shape[0], m->width);
+    memcpy(side->unit, tensor.data, m->width * sizeof(float));
+    if (clip_unit_vector(m->width, side->unit, side->unit, &error) != 0)
+        return clip_record_fail(record, "field '%s': %s", name, error.text);
+    return 0;
+}
+
+static int keep(struct side *side, const struct clip_record *record, struct clip_error *error)
+{
+    char *key = copy_text(clip_record_find(record, "__key__"));
+    char *label = label_kind == CAPTION ? copy_text(clip_record_find(record, "txt")) : NULL;
+    int status = key ? clip_vectors_add(side->vectors, side->unit, key, label, error)
+                     : clip_fail_memory(error, "keys");
+    free(key);
+    free(label);
+    return status;
+}
+
+/* Ends the run at a bad record, or names and counts it. */
+static int bad_record(struct matrix *m, struct clip_record *record, struct clip_error *error)
+{
+    char name[400];
+    clip_record_name(record, name, sizeof name);
+    if (!m->shared.skip_bad)
+        return clip_fail(error, "%s: %s", name, record->error.text);
+    clip_message("%s: %s (skipped)", name, record->error.text);
+    m->skipped++;
+    return 0;
+}
+
+static const char *field_of(const struct side *side, const struct clip_record *record)
+{
+    for (int i = 0; i < 2; i++)
+        if (side->fields[i] && clip_record_find(record, side->fields[i]))
+            return side->fields[i];
+    return NULL;
+}
+
+static int take_record(struct matrix *m, struct side *side, struct clip_record *record,
+                       struct clip_error *error)
+{
+    const char *name = field_of(side, record);
+    if (!name)
+        clip_record_fail(record, side->fields[1] ? "no field '%s' or '%s'" : "no field '%s'", side->fields[0],
+                         side->fields[1]);
+    if (!name || read_unit(m, side, record, name) != 0)
+        return bad_record(m, record, error);
+    return keep(side, record, error);
+}
+
+static void show_progress(struct matrix *m, int last)
+{
+    uint64_t count = clip_reader_count(m->rows.reader);
+    double waited = clip_reader_waited(m->rows.reader);
+    if (m->columns.reader) {
+        count += clip_reader_count(m->columns.reader);
+        waited += clip_reader_waited(m->columns.reader);
+    }
+    clip_progress_show(&m->progress, count, 0, waited, m->out ? clip_writer_waited(m->out) : 0, last);
+}
+
+/* Keeps the next embedding of a side, waiting for it. Returns 0, or -1 with error; sets `ended`. */
+static int read_one(struct matrix *m, struct side *side, struct clip_error *error)
+{
+    struct clip_record *record;
+    if (!m->out && !clip_reader_ready(side->reader) && fflush(stdout) != 0)
+        return clip_fail_errno(error, "standard output");
+    int got = clip_reader_next(side->reader, &record, error);
+    side->ended = got == 0;
+    if (got <= 0)
+        return got;
+    int status = clip_record_find(record, "__key__") ? take_record(m, side, record, error) : 0;
+    clip_record_free(record);
+    show_progress(m, 0);
+    return status;
+}
+
+/* --- writing --- */
+
+/* A row as it is written: all columns, or the best. */
+struct row {
+    const char *key, *label;
+    size_t n;
+    const char *const *keys, *const *labels; /* of its columns */
+    const float *scores;
+};
+
+static void print_json_names(const char *key, const char *label)
+{
+    printf("{\"key\": ");
+    clip_print_string(stdout, key, strlen(key));
+    printf(", \"label\": ");
+    clip_print_string(stdout, label, strlen(label));
+}
+
+static void print_json(const struct row *row)
+{
+    print_json_names(row->key, row->label);
+    printf(", \"matches\": [");
+    for (size_t i = 0; i < row->n; i++) {
+        fputs(i ? ", " : "", stdout);
+        print_json_names(row->keys[i], row->labels[i]);
+        printf(", \"score\": ");
+        clip_print_float(stdout, row->scores[i]);
+        putchar('}');
+    }
+    puts("]}");
+}
+
+/* A line of the table; with --top a line each match. */
+static void print_table(const struct row *row)
+{
+    if (!top)
+        clip_print_cell(stdout, row->label, strlen(row->label));
+    for (size_t i = 0; i < row->n; i++) {
+        if (top) {
+            clip_print_cell(stdout, row->label, strlen(row->label));
+            putchar('\t');
+            clip_print_cell(stdout, row->labels[i], strlen(row->labels[i]));
+        }
+        putchar('\t');
+        clip_print_float(stdout, row->scores[i]);
+        if (top)
+            putchar('\n');
+    }
+    if (!top)
+        putchar('\n');
+}
+
+static int write_record(struct matrix *m, const struct row *row, struct clip_error *error)
+{
+    struct clip_tensor tensor = {CLIP_F32, 1, {row->n}, row->scores};
+    struct clip_record *record = clip_record_new();
+    int status = record ? clip_record_put_string(record, "__key__", row->key, strlen(row->key), error)
+                        : clip_fail_memory(error, "a record");
+    if (status == 0 && row->label != row->key)
+        status = clip_record_put_string(record, "label", row->label, strlen(row->label), error);
+    if (status == 0 && top)
+        status = clip_record_put_strings(record, "keys", row->keys, row->n, error);
+    if (status == 0)
+        status = clip_record_put_tensor(record, "scores", &tensor, error);
+    if (status == 0)
+        status = clip_writer_record(m->out, record, error);
+    clip_record_free(record);
+    return status;
+}
+
+static int write_row(struct matrix *m, const struct row *row, struct clip_error *error)
+{
+    if (!tsv && !jsonl)
+        return write_record(m, row, error);
+    if (tsv)
+        print_table(row);
+    else
+        print_json(row);
+    return ferror(stdout) ? clip_fail_errno(error, "standard output") : 0;
+}
+
+/* What names the columns: a table's first line, or an object in front of the records. */
+static int write_columns(struct matrix *m, struct clip_error *error)
+{
+    const struct clip_vectors *columns = m->columns.vectors;
+    size_t n = clip_vectors_count(columns);
+    m->keys = calloc(n, sizeof *m->keys);
+    m->labels = calloc(n, sizeof *m->labels);
+    if (!m->keys || !m->labels)
+        return clip_fail_memory(error, "keys");
+    for (size_t c = 0; c < n; c++) {
+        m->keys[c] = clip_vectors_key(columns, c);
+        m->labels[c] = clip_vectors_label(columns, c);
+    }
+    if (top || jsonl)
+        return 0;
+    if (tsv) {
+        for (size_t c = 0; c < n; c++) {
+            putchar('\t');
+            clip_print_cell(stdout, m->labels[c], strlen(m->labels[c]));
+        }
+        putchar('\n');
+        return 0;
+    }
+    struct clip_record *object = clip_record_new();
+    int status = object ? clip_record_put_strings(object, "__columns__", m->keys, n, error)
+                        : clip_fail_memory(error, "keys");
+    if (status == 0)
+        status = clip_writer_record(m->out, object, error);
+    clip_record_free(object);
+    return status;
+}
+
+/* The best of row `r`, as probabilities where these were asked for. */
+static int write_best(struct matrix *m, size_t r, struct clip_ranking *ranking, struct clip_error *error)
+{
+    size_t n = ranking->count;
+    const char **keys = calloc(n + 1, sizeof *keys), **labels = calloc(n + 1, sizeof *labels);
+    float *scores = calloc(n + 1, sizeof *scores);
+    int status = keys && labels && scores ? 0 : clip_fail_memory(error, "the best matches");
+    clip_ranking_sort(ranking);
+    for (size_t i = 0; i < n && status == 0; i++) {
+        const struct clip_match *match = &ranking->matches[i];
+        keys[i] = match->key;
+        labels[i] = match->label;
+        scores[i] = softmax ? clip_ranking_softmax(ranking, match->score) : match->score;
+    }
+    struct row row = {clip_vectors_key(m->rows.vectors, r),
+                      clip_vectors_label(m->rows.vectors, r),
+                      n,
+                      keys,
+                      labels,
+                      scores};
+    if (status == 0)
+        status = write_row(m, &row, error);
+    free(keys);
+    free(labels);
+    free(scores);
+    return status;
+}
+
+/* --- the two ways through the matrix --- */
+
+/* Row `r`, whose cosines become scores in place. */
+static int finish_row(struct matrix *m, size_t r, float *scores, struct clip_error *error)
+{
+    size_t n = clip_vectors_count(m->columns.vectors);
+    struct clip_ranking ranking;
+    int status = clip_ranking_init(&ranking, top < (long)n ? (size_t)top : n, error);
+    if (!top)
+        ranking.most = 0; /* only what the softmax needs */
+    for (size_t c = 0; c < n && status == 0; c++) {
+        scores[c] = (float)(m->scale * scores[c]);
+        if (softmax || top)
+            status = clip_ranking_add(&ranking, scores[c], c, m->keys[c], m->labels[c], error);
+    }
+    for (size_t c = 0; c < n && softmax && !top; c++)
+        scores[c] = clip_ranking_softmax(&ranking, scores[c]);
+    struct row row = {clip_vectors_key(m->rows.vectors, r),
+                      clip_vectors_label(m->rows.vectors, r),
+                      n,
+                      m->keys,
+                      m->labels,
+                      scores};
+    if (status == 0)
+        status = top ? write_best(m, r, &ranking, error) : write_row(m, &row, error);
+    clip_ranking_free(&ranking);
+    return status;
+}
+
+/* All rows that are kept, against all columns. */
+static int write_rows(struct matrix *m, struct clip_error *error)
+{
+    size_t count = m->rows.vectors ? clip_vectors_count(m->rows.vectors) : 0, tile, columns;
+    if (count == 0)
+        return 0;
+    columns = clip_vectors_count(m->columns.vectors);
+    tile = clip_similarity_most_rows(m->similarity);
+    if (tile > count)
+        tile = count;
+    float *scores = reallocarray(NULL, tile * sizeof *scores, columns);
+    int status = scores ? 0 : clip_fail_memory(error, "a tile of the matrix");
+    for (size_t first = 0; first < count && status == 0; first += tile) {
+        size_t n = count - first < tile ? count - first : tile;
+        status =
+            clip_similarity_rows(m->similarity, m->rows.vectors, first, n, m->columns.vectors, scores, error);
+        for (size_t r = 0; r < n && status == 0; r++)
+            status = finish_row(m, first + r, scores + r * columns, error);
+    }
+    free(scores);
+    return status;
+}
+
+/* Keeps the next row; where there is none, for whatever reason, the rows have ended. */
+static void read_row(struct matrix *m)
+{
+    if (read_one(m, &m->rows, &m->cut_error) != 0)
+        m->cut = m->rows.ended = 1;
+}
+
+/* The columns are all there: rows are answered as they come. */
+static int stream_rows(struct matrix *m, struct clip_error *error)
+{
+    int status = write_rows(m, error);
+    while (status == 0 && !m->rows.ended) {
+        clip_vectors_clear(m->rows.vectors);
+        do
+            read_row(m);
+        while (!m->rows.ended &&
+               clip_vectors_count(m->rows.vectors) < clip_similarity_most_rows(m->similarity) &&
+               clip_reader_ready(m->rows.reader));
+        status = write_rows(m, error);
+    }
+    return status;
+}
+
+/* The rows are all there and their best are wanted: columns go by, a block at a time. */
+static int stream_columns(struct matrix *m, struct clip_error *error)
+{
+    size_t count = clip_vectors_count(m->rows.vectors);
+    uint64_t seen = 0;
+    int status = 0;
+    struct clip_ranking *rankings = calloc(count ? count : 1, sizeof *rankings);
+    if (!rankings)
+        return clip_fail_memory(error, "the best matches");
+    for (size_t r = 0; r < count && status == 0; r++)
+        status = clip_ranking_init(&rankings[r], (size_t)top, error);
+    while (status == 0) {
+        status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->scale, seen,
+                                      rankings, error);
+        seen += clip_vectors_count(m->columns.vectors);
+        clip_vectors_clear(m->columns.vectors);
+        if (m->columns.ended)
+            break;
+        while (status == 0 && !m->columns.ended && clip_vectors_count(m->columns.vectors) < FULL_COLUMNS)
+            status = read_one(m, &m->columns, error);
+    }
+    for (size_t r = 0; r < count; r++) {
+        if (status == 0)
+            status = write_best(m, r, &rankings[r], error);
+        clip_ranking_free(&rankings[r]);
+    }
+    free(rankings);
+    return status;
+}
+
+/* Reads both sides in turn until one ends, the smaller; rows are not waited for. */
+static int two_streams(struct matrix *m, struct clip_error *error)
+{
+    int status = 0;
+    while (status == 0 && !m->columns.ended && !m->rows.ended) {
+        status = read_one(m, &m->columns, error);
+        if (status == 0 && !m->columns.ended && clip_reader_ready(m->rows.reader))
+            read_row(m);
+    }
+    if (status == 0 && !m->columns.ended && top && m->similarity)
+        status = stream_columns(m, error);
+    else {
+        while (status == 0 && !m->columns.ended)
+            status = read_one(m, &m->columns, error);
+        if (status == 0 && (!m->columns.vectors || clip_vectors_count(m->columns.vectors) == 0))
+            status = clip_fail(error, "%s: no embeddings", clip_reader_source(m->columns.reader));
+        if (status == 0)
+            status = write_columns(m, error);
+        if (status == 0)
+            status = stream_rows(m, error);
+    }
+    if (status == 0 && m->cut) {
+        *error = m->cut_error;
+        status = -1;
+    }
+    return status;
+}
+
+/* Pictures against captions of one stream: a record may have either or both. */
+static int one_stream(struct matrix *m, struct clip_error *error)
+{
+    struct clip_record *record;
+    int got, status = 0;
+    while (status == 0 && (got = clip_reader_next(m->rows.reader, &record, error)) > 0) {
+        int is_row = clip_record_find(record, m->rows.fields[0]) != NULL;
+        int is_column = clip_record_find(record, m->columns.fields[0]) != NULL;
+        if (clip_record_find(record, "__key__")) {
+            if (is_row || !is_column)
+                status = take_record(m, &m->rows, record, error);
+            if (is_column && status == 0 && !record->bad)
+                status = take_record(m, &m->columns, record, error);
+        }
+        clip_record_free(record);
+        show_progress(m, 0);
+    }
+    if (status != 0 || got < 0)
+        return -1;
+    if (!m->similarity || clip_vectors_count(m->rows.vectors) == 0)
+        return clip_fail(error, "%s: no record with field '%s'", clip_reader_source(m->rows.reader),
+                         m->rows.fields[0]);
+    if (clip_vectors_count(m->columns.vectors) == 0)
+        return clip_fail(error, "%s: no record with field '%s'", clip_reader_source(m->rows.reader),
+                         m->columns.fields[0]);
+    return write_columns(m, error) == 0 ? write_rows(m, error) : -1;
+}
+
+/* --- the program --- */
+
+static double read_scale(const struct clip_shared *shared)
+{
+    struct clip_error error;
+    float logit_scale;
+    char *end;
+    double scale = strtod(scale_text, &end);
+    if (strcmp(scale_text, "model") != 0) {
+        if (end == scale_text || *end || !isfinite(scale))
+            clip_usage("--scale: '%s' is neither a number nor 'model'", scale_text);
+        return scale;
+    }
+    if (!shared->model)
+        clip_usage("--scale model needs a model (-m)");
+    struct clip_model *model = clip_model_open(shared->model, shared->arch, &error);
+    if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0)
+        clip_die("%s", error.text);
+    clip_model_close(model);
+    return exp(logit_scale);
+}
+
+static void set_fields(struct matrix *m, int two)
+{
+    static const char *const names[2] = {"image_embedding", "text_embedding"};
+    m->rows.fields[0] = row_field ? row_field : names[0];
+    m->columns.fields[0] = column_field ? column_field : names[1];
+    if (two && !row_field)
+        m->rows.fields[1] = names[1];
+    if (two && !column_field)
+        m->columns.fields[1] = names[0];
+}
+
+static void open_all(struct matrix *m, char **operands, int n)
+{
+    struct clip_error error;
+    m->pool = clip_pool_new((int)m->shared.threads, &error);
+    m->rows.reader = m->pool ? clip_reader_new(operands, n > 0, m->shared.max_record, &error) : NULL;
+    if (!m->rows.reader)
+        clip_die("%s", error.text);
+    if (n > 1 && !(m->columns.reader = clip_reader_new(operands + 1, 1, m->shared.max_record, &error)))
+        clip_die("%s", error.text);
+    if (tsv || jsonl)
+        return;
+    clip_refuse_terminal();
+    m->out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
+    if (!m->out)
+        clip_die("%s", error.text);
+    clip_reader_tie(m->rows.reader, m->out);
+}
+
+static int close_output(struct matrix *m, struct clip_error *error)
+{
+    if (!m->out)
+        return 0; /* stdout: clip_finish */
+    if (clip_writer_end(m->out, error) != 0)
+        return -1;
+    return close(STDOUT_FILENO) == 0 ? 0 : clip_fail_errno(error, "standard output");
+}
+
+int main(int argc, char **argv)
+{
+    struct matrix m = {.scale = 1};
+    struct clip_error error, flush_error;
+    int first = clip_start(&program, &m.shared, argc, argv), n = argc - first;
+    if (n > 2)
+        clip_usage("one stream or two");
+    if (tsv && jsonl)
+        clip_usage("--tsv or --jsonl, not both");
+    if (n == 2 && strcmp(argv[first], argv[first + 1]) == 0 && strcmp(argv[first], "-") == 0)
+        clip_usage("standard input can be only one of the streams");
+    m.scale = read_scale(&m.shared);
+    set_fields(&m, n == 2);
+    open_all(&m, argv + first, n);
+    clip_progress_start(&m.progress, &m.shared, n > 0 ? argv[first] : "standard input");
+    int status = n == 2 ? two_streams(&m, &error) : one_stream(&m, &error);
+    show_progress(&m, 1);
+    if (m.skipped)
+        clip_message("%llu bad records skipped", (unsigned long long)m.skipped);
+    if (status == 0)
+        status = close_output(&m, &error);
+    else if (m.out)
+        clip_writer_flush(m.out, &flush_error); /* the run has failed already; `error` says how */
+    if (status != 0)
+        clip_message("%s", error.text);
+    clip_vectors_free(m.rows.vectors);
+    clip_vectors_free(m.columns.vectors);
+    free(m.rows.unit);
+    free(m.columns.unit);
+    free(m.keys);
+    free(m.labels);
+    clip_similarity_free(m.similarity);
+    clip_reader_free(m.rows.reader);
+    clip_reader_free(m.columns.reader);
+    clip_writer_free(m.out);
+    clip_pool_free(m.pool);
+    return tsv || jsonl ? clip_finish(status != 0) : status != 0;
+}
