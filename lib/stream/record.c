@@ -31,12 +31,17 @@ void clip_record_free(struct clip_record *record)
     free(record);
 }
 
+static struct clip_field *find_among(struct clip_field *fields, size_t count, const char *name, size_t size)
+{
+    for (size_t i = 0; i < count; i++)
+        if (fields[i].name_size == size && memcmp(fields[i].name, name, size) == 0)
+            return &fields[i];
+    return NULL;
+}
+
 static struct clip_field *find(const struct clip_record *record, const char *name, size_t size)
 {
-    for (size_t i = 0; i < record->count; i++)
-        if (record->fields[i].name_size == size && memcmp(record->fields[i].name, name, size) == 0)
-            return &record->fields[i];
-    return NULL;
+    return find_among(record->fields, record->count, name, size);
 }
 
 const struct clip_field *clip_record_find(const struct clip_record *record, const char *name)
@@ -109,7 +114,7 @@ static int read_names(struct clip_record *record, struct clip_error *error)
             return clip_fail(error, "a map with a key that is no string");
         const char *name = field->name + head.head;
         char shown[80];
-        if (find(record, name, head.length) != NULL)
+        if (find_among(record->fields, i, name, head.length) != NULL)
             return clip_fail(error, "field '%s' comes twice",
                              clip_printable(shown, sizeof shown, name, head.length));
         field->name = name;

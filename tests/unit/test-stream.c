@@ -148,6 +148,8 @@ static void test_hostile(void)
     refuse("bin of 4 GB", "\x81\xa1k\xc6\xff\xff\xff\xff", 8, "limit");
     refuse("no map", "\x01", 1, "no map");
     refuse("key is no string", "\x81\x01\x01", 3, "no string");
+    refuse("an empty key twice", "\x82\xa0\x01\xa0\x02", 5, "twice");
+    refuse("an empty key, once", "\x82\xa0\x01\xa1k\x02", 6, "no end object");
     refuse("key twice", "\x82\xa1k\x01\xa1k\x02", 7, "twice");
     refuse("__key__ is no string", "\x81\xa7__key__\x01", 10, "no string");
     refuse("0xc1", "\x81\xa1k\xc1", 4, "0xc1");
