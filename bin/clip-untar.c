@@ -1,0 +1,215 @@
+/* clip-untar: the samples of tar shards as a stream. */
+#include "base/cli.h"
+#include "shard/sample.h"
+#include "shard/shards.h"
+#include "shard/source.h"
+#include "stream/reader.h"
+#include "stream/writer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *slice, *only;
+static long most = -1;
+static size_t max_member = (size_t)64 << 20;
+
+static const struct clip_option options[] = {
+    {"count", 'n', CLIP_COUNT, &most, "COUNT", "stop after COUNT samples", 0, 0},
+    {"only", 0, CLIP_TEXT, &only, "EXT,...", "keep only members with these extensions", 0, 0},
+    {"slice", 0, CLIP_TEXT, &slice, "I/N", "read every N-th shard, from the I-th on (1 to N)", 0, 0},
+    {"max-member", 0, CLIP_BYTES, &max_member, "SIZE", "refuse members of more bytes [64M]", 1, 0},
+    {0}};
+
+static const struct clip_program program = {
+    .name = "clip-untar",
+    .operands = "[SHARD...]",
+    .purpose = "Reads tar shards, also compressed ones, and writes their samples as a stream, as WebDataset\n"
+               "groups them. Lists a::b and braces {000..123} are understood. Without SHARD: standard input.",
+    .options = options,
+    .shared = CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
+
+struct run {
+    const struct clip_shared *shared;
+    struct clip_sample_options options;
+    struct clip_writer *out;
+    struct clip_progress progress;
+    double waited; /* for shards that are done */
+    uint64_t samples, bad_samples, bad_shards, unmatched;
+};
+
+/* --- options --- */
+
+/* The words of --only, in lower case. */
+static void read_only(struct clip_sample_options *into)
+{
+    struct clip_error error;
+    char **words = NULL;
+    size_t n = 0;
+    for (const char *word = only; word;) {
+        const char *comma = strchr(word, ',');
+        size_t size;
+        words = reallocarray(words, n + 1, sizeof *words);
+        char *lower =
+            words ? clip_lower_extension(word, comma ? (size_t)(comma - word) : strlen(word), &size) : NULL;
+        if (!lower) {
+            clip_fail_memory(&error, "--only");
+            clip_die("%s", error.text);
+        }
+        lower[size] = '\0';
+        words[n++] = lower;
+        word = comma ? comma + 1 : NULL;
+    }
+    into->only = words;
+    into->only_count = n;
+}
+
+static void free_only(struct clip_sample_options *from)
+{
+    for (size_t i = 0; i < from->only_count; i++)
+        free(from->only[i]);
+    free((void *)from->only);
+}
+
+static void read_shards(struct clip_shards *shards, char **operands, size_t n)
+{
+    struct clip_error error;
+    unsigned long i = 1, of = 1;
+    int end = -1;
+    static char *const standard_input[] = {"-"};
+    if (slice && (sscanf(slice, "%8lu/%8lu%n", &i, &of, &end) != 2 || slice[end] || i < 1 || i > of ||
+                  strspn(slice, "0123456789/") != strlen(slice)))
+        clip_usage("--slice: '%s' is not I/N with I from 1 to N", slice);
+    if (slice && n == 0)
+        clip_usage("--slice: standard input is one shard; name the shards");
+    char *const *names = n ? operands : standard_input;
+    for (size_t k = 0; k < (n ? n : 1); k++)
+        if (clip_shards_add(shards, names[k], &error) != 0)
+            clip_usage("%s", error.text);
+    size_t all = shards->count;
+    clip_shards_slice(shards, i, of);
+    if (shards->count == 0)
+        clip_note("slice %s of %zu shards is empty", slice, all);
+}
+
+/* --- the run --- */
+
+static void show_progress(struct run *run, double waited, int last)
+{
+    clip_progress_show(&run->progress, run->samples, most > 0 ? (uint64_t)most : 0, run->waited + waited,
+                       clip_writer_waited(run->out), last);
+}
+
+static int is_done(const struct run *run)
+{
+    return most >= 0 && run->samples >= (uint64_t)most;
+}
+
+/* Writes a sample; a bad one ends the run, or is left out. */
+static int use_sample(struct run *run, const struct clip_record *record, struct clip_error *error)
+{
+    char name[400];
+    if (!record->bad) {
+        run->samples++;
+        return clip_writer_record(run->out, record, error);
+    }
+    clip_record_name(record, name, sizeof name);
+    if (!run->shared->skip_bad)
+        return clip_fail(error, "%s: %s", name, record->error.text);
+    clip_message("%s: %s (skipped)", name, record->error.text);
+    run->bad_samples++;
+    return 0;
+}
+
+/* Returns 0; 1 with error where the shard is damaged; -1 with error where the run cannot go on. */
+static int read_samples(struct run *run, struct clip_samples *samples, const char *name,
+                        struct clip_error *error)
+{
+    struct clip_record *record;
+    while (!is_done(run)) {
+        int got = clip_samples_next(samples, &record, error);
+        if (got <= 0) {
+            if (got == 0 && clip_samples_trailing(samples) > 0)
+                clip_note("%s: what follows the end of the archive was not read", name);
+            return got < 0;
+        }
+        int status = use_sample(run, record, error);
+        clip_record_free(record);
+        if (status != 0)
+            return -1;
+        show_progress(run, clip_samples_waited(samples), 0);
+    }
+    return 0;
+}
+
+static int read_shard(struct run *run, const char *name, struct clip_error *error)
+{
+    struct clip_source *source = clip_source_open(name, run->out, error);
+    struct clip_samples *samples = source ? clip_samples_new(source, name, &run->options, error) : NULL;
+    if (!samples)
+        return 1;
+    int status = read_samples(run, samples, name, error);
+    run->unmatched += clip_samples_unmatched(samples);
+    run->waited += clip_samples_waited(samples);
+    clip_samples_free(samples);
+    return status;
+}
+
+static int read_all(struct run *run, const struct clip_shards *shards, struct clip_error *error)
+{
+    for (size_t i = 0; i < shards->count && !is_done(run); i++) {
+        clip_verbose("reading %s", shards->names[i]);
+        int status = read_shard(run, shards->names[i], error);
+        if (status < 0 || (status > 0 && !run->shared->skip_bad))
+            return -1;
+        if (status > 0) {
+            clip_message("%s (the rest of the shard is skipped)", error->text);
+            run->bad_shards++;
+        }
+    }
+    if (run->unmatched > 0 && run->samples == 0)
+        return clip_fail(error, "--only: no sample has a member '%s'", only);
+    if (run->unmatched > 0)
+        clip_note("%llu samples had none of '%s'", (unsigned long long)run->unmatched, only);
+    return clip_writer_end(run->out, error);
+}
+
+static int run_program(struct run *run, const struct clip_shards *shards)
+{
+    struct clip_error error, flush_error;
+    run->out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
+    if (!run->out)
+        clip_die("%s", error.text);
+    clip_progress_start(&run->progress, run->shared, shards->count ? shards->names[0] : "shards");
+    int status = read_all(run, shards, &error);
+    if (status != 0)
+        clip_writer_flush(run->out, &flush_error); /* the run has failed already; `error` says how */
+    show_progress(run, 0, 1);
+    if (run->bad_samples + run->bad_shards > 0)
+        clip_message("%llu bad samples and %llu bad shards skipped", (unsigned long long)run->bad_samples,
+                     (unsigned long long)run->bad_shards);
+    if (status == 0 && close(STDOUT_FILENO) != 0)
+        status = clip_fail_errno(&error, "standard output");
+    if (status != 0)
+        clip_message("%s", error.text);
+    clip_writer_free(run->out);
+    return status != 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {0};
+    struct clip_shards shards = {0};
+    int first = clip_start(&program, &shared, argc, argv);
+    struct run run = {.shared = &shared};
+    read_shards(&shards, argv + first, (size_t)(argc - first));
+    read_only(&run.options);
+    run.options.max_member = max_member;
+    run.options.max_record = shared.max_record ? shared.max_record : CLIP_MAX_RECORD;
+    clip_refuse_terminal();
+    int status = run_program(&run, &shards);
+    clip_shards_free(&shards);
+    free_only(&run.options);
+    return status;
+}

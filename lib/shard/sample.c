@@ -1,0 +1,414 @@
+#include "shard/sample.h"
+#include "shard/tar.h"
+
+#include <msgpack.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unicase.h>
+#include <unistr.h>
+
+#define READ_SIZE ((size_t)1 << 20) /* memory for a member's data grows with what has come of it */
+
+/* A record being put together: msgpack of a map whose count is filled in at the end. */
+struct sketch {
+    uint8_t *bytes;
+    size_t size, room;
+    size_t names[CLIP_MAX_FIELDS]; /* where each field's name is in bytes, and its length */
+    size_t name_sizes[CLIP_MAX_FIELDS];
+    size_t count;
+};
+
+struct clip_samples {
+    struct clip_source *source;
+    struct clip_tar *tar;
+    const char *url;
+    const struct clip_sample_options *options;
+    struct clip_member member;
+    int pending; /* `member` is not yet looked at */
+    int ended;
+    int open; /* a sample is in `sketch` */
+    int bad;
+    struct clip_error error; /* why */
+    struct sketch sketch;
+    size_t head_size; /* of the sketch with key and url alone */
+    char *key;
+    size_t key_size;
+    uint64_t begin, offset; /* of the open sample, of the one last given */
+    uint64_t unmatched, trailing;
+};
+
+/* --- names --- */
+
+int clip_split_name(const char *name, size_t size, size_t *key_size)
+{
+    const char *slash = memrchr(name, '/', size);
+    size_t base = slash ? (size_t)(slash - name) + 1 : 0, start = 0;
+    const char *dot = memchr(name + base, '.', size - base);
+    if (!dot || dot == name)
+        return -1;
+    size_t end = (size_t)(dot - name);
+    /* The key's last part begins behind the last slash that leaves it something, and a "." of a pattern is no
+     * newline. It holds no dot itself. */
+    for (size_t i = 0; i + 1 < end && name[i] != '\n'; i++)
+        if (name[i] == '/')
+            start = i + 1;
+    if (memchr(name + start, '.', end - start))
+        return -1;
+    *key_size = end;
+    return 0;
+}
+
+int clip_is_meta_name(const char *name, size_t size)
+{
+    const char *slash = memchr(name, '/', size);
+    size_t part = slash ? (size_t)(slash - name) : size;
+    if (!slash && part > 0 && name[part - 1] == '\n') /* Python's $ */
+        part--;
+    return part >= 4 && memcmp(name, "__", 2) == 0 && memcmp(name + part - 2, "__", 2) == 0;
+}
+
+/* How many bytes at p are UTF-8. */
+static size_t valid_run(const char *p, size_t size)
+{
+    const uint8_t *end = u8_check((const uint8_t *)p, size);
+    return end ? (size_t)(end - (const uint8_t *)p) : size;
+}
+
+char *clip_lower_extension(const char *text, size_t size, size_t *lower_size)
+{
+    char *lower = malloc(3 * size + 1); /* no character's lower case is longer than thrice it */
+    *lower_size = 0;
+    for (size_t at = 0; lower && at < size;) {
+        size_t run = valid_run(text + at, size - at), room = 3 * size - *lower_size;
+        uint8_t *to = (uint8_t *)lower + *lower_size;
+        if (run == 0) {
+            *to = (uint8_t)text[at++];
+            ++*lower_size;
+            continue;
+        }
+        uint8_t *result = u8_tolower((const uint8_t *)text + at, run, NULL, NULL, to, &room);
+        if (result != to) {
+            free(result);
+            free(lower);
+            return NULL;
+        }
+        *lower_size += room;
+        at += run;
+    }
+    return lower;
+}
+
+/* --- the record --- */
+
+static int reserve(struct sketch *sketch, size_t size)
+{
+    if (sketch->room - sketch->size >= size)
+        return 0;
+    size_t room = sketch->size + size + sketch->size / 2;
+    uint8_t *bytes = realloc(sketch->bytes, room);
+    if (!bytes)
+        return -1;
+    sketch->bytes = bytes;
+    sketch->room = room;
+    return 0;
+}
+
+/* msgpack-c's packer writes through this. */
+static int sketch_write(void *data, const char *bytes, size_t size)
+{
+    struct sketch *sketch = data;
+    if (reserve(sketch, size) != 0)
+        return -1;
+    memcpy(sketch->bytes + sketch->size, bytes, size);
+    sketch->size += size;
+    return 0;
+}
+
+static int sketch_name(struct sketch *sketch, msgpack_packer *packer, const char *name, size_t size)
+{
+    if (msgpack_pack_str(packer, size) != 0)
+        return -1;
+    sketch->names[sketch->count] = sketch->size;
+    sketch->name_sizes[sketch->count++] = size;
+    return sketch_write(sketch, name, size);
+}
+
+static int sketch_string(struct sketch *sketch, msgpack_packer *packer, const char *name, const char *text,
+                         size_t size)
+{
+    return sketch_name(sketch, packer, name, strlen(name)) || msgpack_pack_str(packer, size) ||
+           sketch_write(sketch, text, size);
+}
+
+static int sketch_has(const struct sketch *sketch, const char *name, size_t size)
+{
+    for (size_t i = 0; i < sketch->count; i++)
+        if (sketch->name_sizes[i] == size && memcmp(sketch->bytes + sketch->names[i], name, size) == 0)
+            return 1;
+    return 0;
+}
+
+static const uint8_t map32[5] = {0xdf};
+
+static int begin_sample(struct clip_samples *samples, size_t key_size, struct clip_error *error)
+{
+    struct sketch *sketch = &samples->sketch;
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, sketch, sketch_write);
+    free(samples->key);
+    samples->key = malloc(key_size);
+    if (!samples->key)
+        return clip_fail_memory(error, "a sample");
+    memcpy(samples->key, samples->member.name, key_size);
+    samples->key_size = key_size;
+    samples->begin = samples->member.offset;
+    samples->open = 1;
+    samples->bad = 0;
+    sketch->size = sketch->count = 0;
+    if (sketch_write(sketch, (const char *)map32, sizeof map32) != 0 ||
+        sketch_string(sketch, &packer, "__key__", samples->key, key_size) != 0 ||
+        sketch_string(sketch, &packer, "__url__", samples->url, strlen(samples->url)) != 0)
+        return clip_fail_memory(error, "a sample");
+    samples->head_size = sketch->size;
+    return 0;
+}
+
+/* The open sample will be given as a bad one, without its members. */
+static void spoil(struct clip_samples *samples, const struct clip_error *why)
+{
+    struct sketch *sketch = &samples->sketch;
+    samples->bad = 1;
+    samples->error = *why;
+    sketch->size = samples->head_size;
+    sketch->count = 2;
+}
+
+/* What WebDataset takes for no sample: one that says so itself. */
+static int says_bad(const struct clip_record *record)
+{
+    const struct clip_field *field = clip_record_find(record, "__bad__");
+    const char *data;
+    size_t size;
+    return field && clip_field_bytes(field, &data, &size) == 0 && size > 0;
+}
+
+/* Makes a record of the open sample: NULL in *record where it is left out. */
+static int end_sample(struct clip_samples *samples, struct clip_record **record, struct clip_error *error)
+{
+    struct sketch *sketch = &samples->sketch;
+    uint8_t *bytes = sketch->bytes;
+    *record = NULL;
+    samples->open = 0;
+    if (!samples->bad && samples->options->only_count > 0 && sketch->count == 2) {
+        samples->unmatched++;
+        return 0;
+    }
+    for (int i = 1; i <= 4; i++)
+        bytes[i] = (uint8_t)(sketch->count >> (32 - 8 * i));
+    if (!(*record = clip_record_new()))
+        return clip_fail_memory(error, "a sample");
+    sketch->bytes = NULL;
+    sketch->room = 0;
+    int status = clip_record_set(*record, bytes, sketch->size, error);
+    samples->offset = samples->begin;
+    (*record)->source = samples->url;
+    if (samples->bad)
+        clip_record_fail(*record, "%s", samples->error.text);
+    if (status != 0 || (!samples->bad && says_bad(*record))) {
+        clip_record_free(*record);
+        *record = NULL;
+    }
+    return status;
+}
+
+/* --- members --- */
+
+static int is_kept(const struct clip_samples *samples, const char *extension, size_t size)
+{
+    const struct clip_sample_options *options = samples->options;
+    for (size_t i = 0; i < options->only_count; i++)
+        if (strlen(options->only[i]) == size && memcmp(options->only[i], extension, size) == 0)
+            return 1;
+    return options->only_count == 0;
+}
+
+/* Reads the member's data behind the sketch, memory growing with what comes. */
+static int add_data(struct clip_samples *samples, struct clip_error *error)
+{
+    struct sketch *sketch = &samples->sketch;
+    for (uint64_t left = samples->member.size; left > 0;) {
+        size_t n = left < READ_SIZE ? (size_t)left : READ_SIZE;
+        if (reserve(sketch, n) != 0)
+            return clip_fail_memory(error, "a sample");
+        if (clip_tar_read(samples->tar, sketch->bytes + sketch->size, n, error) != 0)
+            return -1;
+        sketch->size += n;
+        left -= n;
+    }
+    return 0;
+}
+
+/* Why the member cannot be a field of the open sample: -1 with the reason. */
+static int check_member(const struct clip_samples *samples, const char *extension, size_t size,
+                        struct clip_error *why)
+{
+    const struct clip_sample_options *options = samples->options;
+    const struct clip_member *member = &samples->member;
+    char shown[100];
+    if (sketch_has(&samples->sketch, extension, size))
+        clip_fail(why, "extension '%s' comes twice", clip_printable(shown, sizeof shown, extension, size));
+    else if (size == 7 && memcmp(extension, "__end__", 7) == 0)
+        clip_fail(why, "extension '__end__' would end a stream");
+    else if (samples->sketch.count == CLIP_MAX_FIELDS)
+        clip_fail(why, "a sample of more than %d members", CLIP_MAX_FIELDS - 2);
+    else if (member->size > options->max_member)
+        clip_fail(why, "%llu bytes (at most %zu, see --max-member)", (unsigned long long)member->size,
+                  options->max_member);
+    else if (samples->sketch.size + size + 10 + member->size > options->max_record)
+        clip_fail(why, "a sample of more than %zu bytes (see --max-record)", options->max_record);
+    else
+        return 0;
+    return clip_member_fail(member, why);
+}
+
+static int add_member(struct clip_samples *samples, const char *extension, size_t size,
+                      struct clip_error *error)
+{
+    struct sketch *sketch = &samples->sketch;
+    struct clip_error why;
+    msgpack_packer packer;
+    if (samples->bad || !is_kept(samples, extension, size))
+        return 0;
+    if (check_member(samples, extension, size, &why) != 0) {
+        spoil(samples, &why);
+        return 0;
+    }
+    msgpack_packer_init(&packer, sketch, sketch_write);
+    if (sketch_name(sketch, &packer, extension, size) != 0 ||
+        msgpack_pack_bin(&packer, (size_t)samples->member.size) != 0)
+        return clip_fail_memory(error, "a sample");
+    return add_data(samples, error);
+}
+
+/* Puts the pending member into its sample, the open one or, where none is, a new one. Where another one is
+ * open, it stays pending: returns 1. */
+static int place_member(struct clip_samples *samples, struct clip_error *error)
+{
+    const struct clip_member *member = &samples->member;
+    size_t key_size, lower_size;
+    samples->pending = 0;
+    if (!member->regular || clip_is_meta_name(member->name, member->name_size) ||
+        clip_split_name(member->name, member->name_size, &key_size) != 0)
+        return 0;
+    if (samples->open &&
+        (samples->key_size != key_size || memcmp(samples->key, member->name, key_size) != 0)) {
+        samples->pending = 1;
+        return 1;
+    }
+    if (!samples->open && begin_sample(samples, key_size, error) != 0)
+        return -1;
+    char *lower =
+        clip_lower_extension(member->name + key_size + 1, member->name_size - key_size - 1, &lower_size);
+    if (!lower)
+        return clip_fail_memory(error, "a name");
+    int status = add_member(samples, lower, lower_size, error);
+    free(lower);
+    return status;
+}
+
+/* --- the archive --- */
+
+struct clip_samples *clip_samples_new(struct clip_source *source, const char *url,
+                                      const struct clip_sample_options *options, struct clip_error *error)
+{
+    struct clip_samples *samples = calloc(1, sizeof *samples);
+    if (!samples)
+        clip_fail_memory(error, "a shard");
+    struct clip_tar *tar = samples ? clip_tar_new(source, error) : NULL;
+    if (!tar) {
+        free(samples);
+        clip_source_close(source);
+        return NULL;
+    }
+    samples->source = source;
+    samples->tar = tar;
+    samples->url = url;
+    samples->options = options;
+    return samples;
+}
+
+void clip_samples_free(struct clip_samples *samples)
+{
+    if (!samples)
+        return;
+    clip_tar_free(samples->tar);
+    clip_source_close(samples->source);
+    free(samples->sketch.bytes);
+    free(samples->key);
+    free(samples);
+}
+
+/* Reads what is behind the archive: a compressed file may prove damaged there, and who writes into a pipe
+ * need not be cut off. */
+static int drain(struct clip_samples *samples, struct clip_error *error)
+{
+    uint8_t block[8192];
+    uint64_t got;
+    do {
+        if (clip_source_read(samples->source, block, sizeof block, &got, error) != 0)
+            return clip_fail_prefix(error, "behind the end of the archive");
+        for (uint64_t i = 0; i < got; i++)
+            samples->trailing += block[i] != 0;
+    } while (got == sizeof block);
+    return 0;
+}
+
+static int next_sample(struct clip_samples *samples, struct clip_record **record, struct clip_error *error)
+{
+    *record = NULL;
+    while (!*record) {
+        if (!samples->pending && !samples->ended) {
+            int got = clip_tar_next(samples->tar, &samples->member, error);
+            if (got < 0)
+                return -1;
+            samples->pending = got;
+            samples->ended = !got;
+        }
+        int other = samples->ended;
+        if (samples->pending && (other = place_member(samples, error)) < 0)
+            return -1;
+        if (other && samples->open && end_sample(samples, record, error) != 0)
+            return -1;
+        if (samples->ended && !*record)
+            return drain(samples, error);
+    }
+    return 1;
+}
+
+int clip_samples_next(struct clip_samples *samples, struct clip_record **record, struct clip_error *error)
+{
+    int status = next_sample(samples, record, error);
+    if (status < 0)
+        clip_fail_prefix(error, "%.300s", strcmp(samples->url, "-") == 0 ? "standard input" : samples->url);
+    return status;
+}
+
+uint64_t clip_samples_unmatched(const struct clip_samples *samples)
+{
+    return samples->unmatched;
+}
+
+uint64_t clip_samples_trailing(const struct clip_samples *samples)
+{
+    return samples->trailing;
+}
+
+double clip_samples_waited(const struct clip_samples *samples)
+{
+    return clip_source_waited(samples->source);
+}
+
+uint64_t clip_samples_offset(const struct clip_samples *samples)
+{
+    return samples->offset;
+}

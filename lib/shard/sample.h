@@ -1,0 +1,56 @@
+/* Samples of a shard: members of one key that follow one another, as WebDataset 1.0.2 groups them. */
+#ifndef CLIP_SHARD_SAMPLE_H
+#define CLIP_SHARD_SAMPLE_H
+
+#include "base/error.h"
+#include "shard/source.h"
+#include "stream/record.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Splits a member's name by ^((?:.*[/]|)[^.]+)[.]([^/]*)$ (Python's re) into the key name[0..*key_size) and
+ * the extension, which begins one behind it. -1 where it does not match. */
+int clip_split_name(const char *name, size_t size, size_t *key_size);
+
+/* 1 for the names that WebDataset takes for notes about the shard: "__", anything, "__", then "/" or the end.
+ */
+int clip_is_meta_name(const char *name, size_t size);
+
+/* An extension in lower case, as Python's str.lower() has it; bytes that are not UTF-8 stay. NULL when out of
+ * memory; the caller frees it. */
+char *clip_lower_extension(const char *text, size_t size, size_t *lower_size);
+
+struct clip_sample_options {
+    char *const *only; /* extensions to keep, in lower case; the others' data is not read */
+    size_t only_count; /* 0: all are kept */
+    size_t max_member; /* bytes of a member that is kept */
+    size_t max_record; /* bytes of a record */
+};
+
+struct clip_samples;
+
+/* Reads the samples of the archive in `source`, which it then owns. `url` is what `__url__` says and begins
+ * each message; it and the options must stay. NULL when out of memory, with error. */
+struct clip_samples *clip_samples_new(struct clip_source *source, const char *url,
+                                      const struct clip_sample_options *options, struct clip_error *error);
+void clip_samples_free(struct clip_samples *samples);
+
+/* Reads the next sample: a record of `__key__`, `__url__` (str) and its members in their order under their
+ * extension (bin), the caller's. Returns 1; the record may be marked bad and then holds key and url alone (an
+ * extension that repeats, a member or a record over its limit); 0 at the end of the archive, when the source
+ * was read to its end; -1 with error: the archive is damaged, and the sample it was in is not given. */
+int clip_samples_next(struct clip_samples *samples, struct clip_record **record, struct clip_error *error);
+
+/* Samples left out because they had none of `only`; bytes behind the end of the archive that are not zero. */
+uint64_t clip_samples_unmatched(const struct clip_samples *samples);
+uint64_t clip_samples_trailing(const struct clip_samples *samples);
+
+/* Seconds spent waiting for input. */
+double clip_samples_waited(const struct clip_samples *samples);
+
+/* Where in the archive (decompressed) the first header of the sample last given begins: what an index of
+ * samples would hold. */
+uint64_t clip_samples_offset(const struct clip_samples *samples);
+
+#endif

@@ -1,0 +1,181 @@
+#include "shard/source.h"
+#include "base/file.h"
+
+#include <archive.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READ_SIZE 65536
+
+struct clip_source {
+    struct archive *archive;
+    struct clip_writer *tied;
+    int fd; /* -1: data[size] */
+    const void *data;
+    size_t size;
+    int begun, ended;
+    int no_more;          /* the file itself is at its end */
+    const uint8_t *block; /* libarchive's, with `left` bytes not yet taken */
+    size_t left;
+    uint64_t offset;
+    double waited;
+    uint8_t buffer[READ_SIZE];
+};
+
+/* libarchive's client: waits for input, after what is done was written. */
+static la_ssize_t read_more(struct archive *archive, void *data, const void **buffer)
+{
+    struct clip_source *source = data;
+    struct clip_error error;
+    struct pollfd poll_fd = {.fd = source->fd, .events = POLLIN};
+    ssize_t n;
+    if (source->tied && poll(&poll_fd, 1, 0) == 0 && clip_writer_flush(source->tied, &error) != 0) {
+        archive_set_error(archive, EIO, "%s", error.text);
+        return ARCHIVE_FATAL;
+    }
+    double start = clip_seconds();
+    do
+        n = read(source->fd, source->buffer, sizeof source->buffer);
+    while (n < 0 && errno == EINTR);
+    source->waited += clip_seconds() - start;
+    if (n < 0) {
+        archive_set_error(archive, errno, "%s", strerror(errno));
+        return ARCHIVE_FATAL;
+    }
+    source->no_more = n == 0;
+    *buffer = source->buffer;
+    return n;
+}
+
+/* Filters that libarchive has a library for: none that would start a program of its own. It reads tar too,
+ * but on other terms than WebDataset (shard/tar.h), so all it does here is decompress. */
+static struct clip_source *new_source(struct clip_error *error)
+{
+    static int (*const filters[])(struct archive *) = {
+        archive_read_support_filter_gzip,    archive_read_support_filter_bzip2,
+        archive_read_support_filter_xz,      archive_read_support_filter_lzma,
+        archive_read_support_filter_zstd,    archive_read_support_filter_lz4,
+        archive_read_support_filter_compress};
+    struct clip_source *source = calloc(1, sizeof *source);
+    if (!source || !(source->archive = archive_read_new())) {
+        free(source);
+        clip_fail_memory(error, "a shard");
+        return NULL;
+    }
+    source->fd = -1;
+    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
+        filters[i](source->archive);
+    archive_read_support_format_raw(source->archive);
+    archive_read_support_format_empty(source->archive);
+    return source;
+}
+
+static int fail_archive(struct clip_source *source, struct clip_error *error)
+{
+    const char *text = archive_error_string(source->archive);
+    return clip_fail(error, "%s%s", source->no_more ? "compressed data is cut short or damaged: " : "",
+                     text ? text : "the last bytes are missing");
+}
+
+struct clip_source *clip_source_open(const char *path, struct clip_writer *tied, struct clip_error *error)
+{
+    struct clip_source *source = new_source(error);
+    if (!source)
+        return NULL;
+    source->tied = tied;
+    source->fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
+    if (source->fd < 0) {
+        clip_fail_errno(error, "%s", path);
+        clip_source_close(source);
+        return NULL;
+    }
+    return source;
+}
+
+struct clip_source *clip_source_memory(const void *data, size_t size, struct clip_error *error)
+{
+    struct clip_source *source = new_source(error);
+    if (source) {
+        source->data = data;
+        source->size = size;
+    }
+    return source;
+}
+
+void clip_source_close(struct clip_source *source)
+{
+    if (!source)
+        return;
+    archive_read_free(source->archive);
+    if (source->fd > STDIN_FILENO)
+        close(source->fd);
+    free(source);
+}
+
+/* Looks at the first bytes for what they are compressed with; here it waits for the first time. */
+static int begin(struct clip_source *source, struct clip_error *error)
+{
+    struct archive *archive = source->archive;
+    struct archive_entry *entry;
+    int status = source->fd >= 0 ? archive_read_open(archive, source, NULL, read_more, NULL)
+                                 : archive_read_open_memory(archive, source->data, source->size);
+    if (status == ARCHIVE_OK)
+        status = archive_read_next_header(archive, &entry);
+    source->begun = 1;
+    source->ended = status == ARCHIVE_EOF;
+    return status < ARCHIVE_WARN ? fail_archive(source, error) : 0;
+}
+
+static int next_block(struct clip_source *source, struct clip_error *error)
+{
+    const void *block;
+    int64_t offset;
+    int status = archive_read_data_block(source->archive, &block, &source->left, &offset);
+    source->block = block;
+    source->ended = status == ARCHIVE_EOF;
+    if (status < ARCHIVE_WARN) {
+        source->left = 0;
+        return fail_archive(source, error);
+    }
+    return 0;
+}
+
+int clip_source_read(struct clip_source *source, void *out, uint64_t size, uint64_t *got,
+                     struct clip_error *error)
+{
+    uint8_t *to = out;
+    *got = 0;
+    if (size > 0 && !source->begun && begin(source, error) != 0)
+        return -1;
+    while (*got < size) {
+        if (source->left == 0) {
+            if (source->ended)
+                return 0;
+            if (next_block(source, error) != 0)
+                return -1;
+            continue;
+        }
+        size_t n = source->left < size - *got ? source->left : (size_t)(size - *got);
+        if (to)
+            memcpy(to + *got, source->block, n);
+        source->block += n;
+        source->left -= n;
+        source->offset += n;
+        *got += n;
+    }
+    return 0;
+}
+
+uint64_t clip_source_offset(const struct clip_source *source)
+{
+    return source->offset;
+}
+
+double clip_source_waited(const struct clip_source *source)
+{
+    return source->waited;
+}

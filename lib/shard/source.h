@@ -1,0 +1,32 @@
+/* The bytes of a shard: a file, standard input or memory, decompressed. */
+#ifndef CLIP_SHARD_SOURCE_H
+#define CLIP_SHARD_SOURCE_H
+
+#include "base/error.h"
+#include "stream/writer.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct clip_source;
+
+/* Opens a file, "-" being descriptor 0. What it is compressed with (gzip, bzip2, xz, lzma, zstd, lz4,
+ * compress, or nothing) is told from its first bytes. `tied` (or NULL) is flushed before each wait for input.
+ * Errors name the file. */
+struct clip_source *clip_source_open(const char *path, struct clip_writer *tied, struct clip_error *error);
+
+/* The same from data[size], which must stay. */
+struct clip_source *clip_source_memory(const void *data, size_t size, struct clip_error *error);
+
+void clip_source_close(struct clip_source *source);
+
+/* Takes the next `size` bytes into `out`, or throws them away where it is NULL. *got is how many there were:
+ * fewer only at the end of the input. -1 with error: it cannot be read or decompressed. */
+int clip_source_read(struct clip_source *source, void *out, uint64_t size, uint64_t *got,
+                     struct clip_error *error);
+
+/* Bytes taken so far, as decompressed; seconds spent waiting for input. */
+uint64_t clip_source_offset(const struct clip_source *source);
+double clip_source_waited(const struct clip_source *source);
+
+#endif

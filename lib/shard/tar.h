@@ -1,0 +1,43 @@
+/* The members of a tar archive, on WebDataset's terms: those of Python's tarfile in stream mode, and
+ * stricter.
+ *
+ * libarchive is not asked, because it forgives what must be an error here, by version in its own way: it
+ * takes an archive without its end for whole and unknown types for regular files. A header that is wrong,
+ * data that is cut, and an archive that stops without its two blocks of zeros are errors that name the place.
+ * Read are the old (v7), ustar, GNU and PAX forms, sparse members in each of theirs. */
+#ifndef CLIP_SHARD_TAR_H
+#define CLIP_SHARD_TAR_H
+
+#include "base/error.h"
+#include "shard/source.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CLIP_TAR_BLOCK 512
+
+struct clip_member {
+    const char *name; /* terminated, but may hold NUL where a PAX header does; bytes of any encoding */
+    size_t name_size;
+    uint64_t size;   /* as extracted, holes and all */
+    uint64_t offset; /* of its first header in the archive */
+    int regular;     /* a file: no link, folder, device, and no type that is not known */
+};
+
+struct clip_tar;
+
+/* Reads from `source`, which stays the caller's. NULL when out of memory, with error. */
+struct clip_tar *clip_tar_new(struct clip_source *source, struct clip_error *error);
+void clip_tar_free(struct clip_tar *tar);
+
+/* Goes to the next member, past what was not read of the last one. Returns 1, with *member valid until the
+ * next call; 0 at the end of the archive, behind whose two blocks nothing was read; -1 with error. */
+int clip_tar_next(struct clip_tar *tar, struct clip_member *member, struct clip_error *error);
+
+/* Reads the next `size` bytes of the member, which must have that many left. */
+int clip_tar_read(struct clip_tar *tar, void *out, uint64_t size, struct clip_error *error);
+
+/* Puts "member NAME at offset N" in front of the message; always returns -1. */
+int clip_member_fail(const struct clip_member *member, struct clip_error *error);
+
+#endif

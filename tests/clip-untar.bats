@@ -1,0 +1,314 @@
+load helper
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+}
+
+# Two shards: 0.tar holds a (jpg, txt) and b (jpg); 1.tar holds c (jpg) and d/e (cls).
+shards() {
+    mkdir -p files/d
+    echo 'a picture' >files/a.jpg
+    echo 'a caption' >files/a.txt
+    echo 'another' >files/b.jpg
+    echo 'a third' >files/c.jpg
+    echo 7 >files/d/e.cls
+    tar cf 0.tar -C files a.jpg a.txt b.jpg
+    tar cf 1.tar -C files c.jpg d/e.cls
+}
+
+# keys [ARGUMENT...]: the keys that clip-untar writes, in one line.
+keys() {
+    clip-untar "$@" | clip-dump --keys | paste -sd ' '
+}
+
+# What WebDataset would show of a stream: a line of JSON a sample, with the MD5 sums of the fields.
+digest() {
+    python -c '
+import sys, json, hashlib, msgpack
+count = 0
+for o in msgpack.Unpacker(sys.stdin.buffer, raw=False, unicode_errors="surrogateescape"):
+    if "__key__" not in o:
+        assert o == {"__end__": count}
+        continue
+    count += 1
+    fields = {k: hashlib.md5(v).hexdigest() for k, v in o.items() if k not in ("__key__", "__url__")}
+    print(json.dumps({"key": o["__key__"], "fields": fields}))'
+}
+
+@test "a sample is a record: key, shard, members in their order" {
+    shards
+    clip-untar 0.tar >out
+    run -0 clip-dump out
+    [ "${lines[0]}" = '{"__key__":"a","__url__":"0.tar","jpg":{"bin":10,"text":"a picture\n"},"txt":{"bin":10,"text":"a caption\n"}}' ]
+    [ "${lines[1]}" = '{"__key__":"b","__url__":"0.tar","jpg":{"bin":8,"text":"another\n"}}' ]
+    [ "${#lines[@]}" -eq 2 ]
+    run -0 bash -c 'clip-untar - <1.tar | clip-dump'
+    [ "${lines[1]}" = '{"__key__":"d/e","__url__":"-","cls":{"bin":2,"text":"7\n"}}' ]
+    [ "$(clip-untar <1.tar | md5sum)" = "$(clip-untar - <1.tar | md5sum)" ]
+}
+
+@test "the golden shards give what WebDataset gives, or an error" {
+    need_shared golden/shards/expected.jsonl
+    need_python msgpack json
+    local golden=$SHARED/golden/shards line file wanted tested=0
+    while read -r line; do
+        file=$(python -c 'import sys, json; print(json.loads(sys.argv[1])["file"])' "$line")
+        wanted=$(python -c '
+import sys, json
+o = json.loads(sys.argv[1])
+if "error" in o or o.get("ours") == "error": print("error")
+else: [print(json.dumps(s)) for s in o["samples"]]' "$line")
+        tested=$((tested + 1))
+        if [ "$wanted" = error ]; then
+            run -1 --separate-stderr clip-untar "$golden/$file"
+            [[ $stderr == "clip-untar: $golden/$file: "* ]]
+            one_line
+        else
+            clip-untar -q "$golden/$file" >out
+            [ "$(digest <out)" = "$wanted" ] || complain "$file: $(digest <out)"
+        fi
+    done <"$golden/expected.jsonl"
+    [ "$tested" -eq "$(ls "$golden" | grep -vc expected)" ]
+}
+
+@test "what the rule passes over" {
+    mkdir -p f/d.d f/__m__
+    (cd f && touch a.jpg .hidden README __meta__ __meta__.json __m__/x.jpg d.d/x.TXT && ln a.jpg b.jpg && ln -s a.jpg c.jpg)
+    tar cf t.tar -C f a.jpg b.jpg c.jpg .hidden README __meta__ __meta__.json __m__/x.jpg d.d
+    run -0 bash -c 'clip-untar t.tar | clip-dump'
+    [ "${lines[0]}" = '{"__key__":"a","__url__":"t.tar","jpg":{"bin":0,"text":""}}' ]
+    [ "${lines[1]}" = '{"__key__":"__meta__","__url__":"t.tar","json":{"bin":0,"text":""}}' ]
+    [ "${lines[2]}" = '{"__key__":"d.d/x","__url__":"t.tar","txt":{"bin":0,"text":""}}' ]
+    [ "${#lines[@]}" -eq 3 ]
+}
+
+@test "every form of tar, long names too" {
+    local long=$(printf 'x%.0s' {1..90}) format
+    mkdir -p "f/$long/$long"
+    echo 1 >"f/$long/$long/é.jpg"
+    for format in gnu oldgnu posix pax; do
+        tar -c --format=$format -C f -f t.tar "$long/$long/é.jpg"
+        [ "$(keys t.tar)" = "$long/$long/é" ] || complain "$format"
+    done
+    echo 1 >f/a.jpg
+    for format in v7 ustar; do
+        tar -c --format=$format -C f -f t.tar a.jpg
+        [ "$(keys t.tar)" = a ] || complain "$format"
+    done
+}
+
+@test "a name that is not UTF-8 stays the bytes it is" {
+    need_python msgpack
+    touch $'\xff\xe9.jpg'
+    tar cf t.tar *.jpg
+    [ "$(clip-untar t.tar | digest)" = '{"key": "\udcff\udce9", "fields": {"jpg": "d41d8cd98f00b204e9800998ecf8427e"}}' ]
+}
+
+@test "lists and braces are understood when the shell did not expand them" {
+    shards
+    [ "$(keys 0.tar 1.tar)" = "a b c d/e" ]
+    [ "$(keys '{0..1}.tar')" = "a b c d/e" ]
+    [ "$(keys '{1,0}.tar')" = "c d/e a b" ]
+    [ "$(keys '1.tar::{0..1}.tar')" = "c d/e a b c d/e" ]
+    cp 0.tar 000.tar
+    cp 1.tar 001.tar
+    [ "$(keys '{000..001}.tar')" = "a b c d/e" ]
+    cp 1.tar 'x{0,1}::y.tar'
+    [ "$(keys 'x{0,1}::y.tar')" = "c d/e" ]
+    [ "$(keys 0.tar::- <1.tar)" = "a b c d/e" ]
+    run -2 --separate-stderr clip-untar '{0..1.tar'
+    [ "${stderr_lines[0]}" = 'clip-untar: {0..1.tar: unbalanced braces' ]
+    run -1 --separate-stderr clip-untar '{0..2}.tar'
+    [ "$stderr" = 'clip-untar: 2.tar: No such file or directory' ]
+}
+
+@test "compressed shards, whatever they are called" {
+    shards
+    local program tried=0
+    clip-untar 0.tar >whole
+    mkdir packed
+    for program in gzip bzip2 xz zstd lz4 'xz --format=lzma' compress; do
+        command -v ${program%% *} >/dev/null || continue
+        $program -c <0.tar >packed/0.tar
+        (cd packed && clip-untar 0.tar) | cmp - whole || complain "$program"
+        for cut in 1 9 40; do
+            head -c -$cut packed/0.tar >cut.tar
+            run -1 --separate-stderr clip-untar cut.tar
+            one_line
+            [[ $stderr == "clip-untar: cut.tar: "*offset* || $stderr == *"behind the end"* ]] || complain "$program: $stderr"
+        done
+        tried=$((tried + 1))
+    done
+    [ "$tried" -ge 3 ]
+}
+
+@test "a damaged checksum of compressed data is seen, though it comes behind the archive" {
+    shards
+    need xz
+    xz -c --check=crc64 0.tar >0.tar.xz # the index, of 4 + 12 bytes before the end, has a checksum of its own
+    printf '\xde\xad\xbe\xef' | dd of=0.tar.xz bs=1 seek=$(($(stat -c %s 0.tar.xz) - 16)) conv=notrunc status=none
+    run -1 --separate-stderr clip-untar 0.tar.xz
+    one_line
+}
+
+@test "slices are every n-th shard and together the whole" {
+    local i
+    for i in {0..6}; do
+        echo $i >s$i.cls
+        tar cf $i.tar s$i.cls
+    done
+    [ "$(keys --slice 1/3 {0..6}.tar)" = "s0 s3 s6" ]
+    [ "$(keys --slice 3/3 '{0..6}.tar')" = "s2 s5" ]
+    [ "$(keys --slice 1/1 '{0..6}.tar')" = "s0 s1 s2 s3 s4 s5 s6" ]
+    run -0 --separate-stderr clip-untar --slice 8/8 '{0..6}.tar'
+    [ "$stderr" = "clip-untar: slice 8/8 of 7 shards is empty" ]
+    local bad
+    for bad in 0/2 3/2 1 /2 1/ -1/2 1/2x ' 1/2' 1/0; do
+        run -2 clip-untar --slice "$bad" 0.tar
+    done
+    run -2 clip-untar --slice 1/2 </dev/null
+}
+
+@test "-n stops after so many samples, and waits for no more" {
+    shards
+    [ "$(keys -n 3 0.tar 1.tar)" = "a b c" ]
+    [ "$(keys -n 9 0.tar 1.tar)" = "a b c d/e" ]
+    [ "$(clip-untar -n 0 0.tar | clip-dump --keys)" = "" ]
+    [ "$(keys -n 2 0.tar nosuch.tar)" = "a b" ]
+}
+
+@test "--only keeps these members; nothing at all is an error" {
+    shards
+    run -0 bash -c 'clip-untar --only TXT,cls 0.tar 1.tar 2>err | clip-dump'
+    [ "${lines[0]}" = '{"__key__":"a","__url__":"0.tar","txt":{"bin":10,"text":"a caption\n"}}' ]
+    [ "${lines[1]}" = '{"__key__":"d/e","__url__":"1.tar","cls":{"bin":2,"text":"7\n"}}' ]
+    [ "${#lines[@]}" -eq 2 ]
+    [ "$(cat err)" = "clip-untar: 2 samples had none of 'TXT,cls'" ]
+    run -1 --separate-stderr clip-untar --only png 0.tar
+    [ "$stderr" = "clip-untar: --only: no sample has a member 'png'" ]
+}
+
+@test "an archive without members is an empty stream" {
+    tar cf t.tar -T /dev/null
+    run -0 --separate-stderr bash -c 'clip-untar t.tar | xxd -p'
+    [ "$output" = 81a75f5f656e645f5f00 ]
+}
+
+@test "cut at every block, it is an error that names shard, member and offset" {
+    shards
+    tar -b 2 -cf t.tar -C files a.jpg a.txt b.jpg c.jpg
+    local size=$(stat -c %s t.tar) cut
+    [ "$size" -eq 5120 ]
+    for ((cut = 512; cut < size; cut += 512)); do
+        head -c $cut t.tar >cut.tar
+        run -1 --separate-stderr bash -c 'clip-untar cut.tar | { clip-dump --keys 2>/dev/null; :; }; exit ${PIPESTATUS[0]}'
+        one_line
+        [[ $stderr =~ ^"clip-untar: cut.tar: ".*member\ [abc]\.(jpg|txt)\ at\ offset\ [0-9]+ ]] || complain "$cut: $stderr"
+        case $output in
+        '') [ $cut -le 2048 ] ;;
+        a) [ $cut -gt 2048 ] && [ $cut -le 3072 ] ;;
+        $'a\nb') [ $cut -gt 3072 ] ;;
+        *) complain "$cut: $output" ;;
+        esac
+    done
+    head -c 700 t.tar >cut.tar
+    run -1 --separate-stderr clip-untar cut.tar
+    [ "$stderr" = "clip-untar: cut.tar: member a.jpg at offset 0: cut short (324 bytes are missing)" ]
+    [ -z "$output" ]
+    head -c 3072 t.tar >cut.tar
+    run -1 --separate-stderr clip-untar cut.tar
+    [ "$stderr" = "clip-untar: cut.tar: at offset 3072, behind member b.jpg at offset 2048: cut short: no end-of-archive blocks" ]
+}
+
+@test "a damaged header ends the shard" {
+    shards
+    printf x | dd of=0.tar bs=1 seek=1050 conv=notrunc status=none
+    run -1 --separate-stderr clip-untar 0.tar
+    [ "$stderr" = "clip-untar: 0.tar: at offset 1024, behind member a.jpg at offset 0: no header of a member, or a damaged one" ]
+}
+
+@test "--skip-bad goes on with the next sample, and the next shard" {
+    shards
+    tar cf dup.tar -C files a.jpg b.jpg --transform s/c.jpg/b.JPG/ c.jpg a.txt
+    head -c 2000 1.tar >cut.tar
+    run -1 --separate-stderr clip-untar dup.tar
+    [ "$stderr" = "clip-untar: dup.tar: sample b: member b.JPG at offset 2048: extension 'jpg' comes twice" ]
+    run -0 --separate-stderr bash -c 'clip-untar --skip-bad dup.tar nosuch.tar cut.tar 1.tar | clip-dump --keys'
+    [ "$output" = $'a\na\nc\nc\nd/e' ]
+    [ "${stderr_lines[0]}" = "clip-untar: dup.tar: sample b: member b.JPG at offset 2048: extension 'jpg' comes twice (skipped)" ]
+    [ "${stderr_lines[1]}" = "clip-untar: nosuch.tar: No such file or directory (the rest of the shard is skipped)" ]
+    [ "${stderr_lines[2]}" = "clip-untar: cut.tar: member d/e.cls at offset 1024: cut short (48 bytes are missing) (the rest of the shard is skipped)" ]
+    [ "${stderr_lines[3]}" = "clip-untar: 1 bad samples and 2 bad shards skipped" ]
+    [ "${#stderr_lines[@]}" -eq 4 ]
+}
+
+@test "hostile members: absolute paths, parents, links out, a name of nothing but slashes" {
+    need_python tarfile
+    python -c '
+import tarfile, io
+t = tarfile.open("t.tar", "w")
+for name, kind, link in (("/etc/x.txt", b"0", ""), ("../../y.txt", b"0", ""), ("z.txt", b"2", "/etc/passwd"),
+                         ("h.txt", b"1", "/etc/passwd"), ("///", b"0", ""), ("c.txt", b"3", "")):
+    m = tarfile.TarInfo(name)
+    m.type, m.linkname, m.size = kind, link, 2 if kind == b"0" else 0
+    t.addfile(m, io.BytesIO(b"hi"))
+t.close()'
+    [ "$(keys t.tar)" = "/etc/x ../../y" ]
+    [ "$(ls)" = t.tar ]
+}
+
+@test "a sparse member of 10 GB is refused by name, in little memory" {
+    truncate -s 10G big.bin
+    echo 1 >ok.txt
+    local format
+    for format in gnu posix; do
+        tar -c --format=$format -S -f t.tar big.bin ok.txt
+        [ "$(stat -c %s t.tar)" -lt 20000 ]
+        run -1 --separate-stderr "$BUILD/tests/tools/peak" kb clip-untar t.tar
+        [ "$stderr" = "clip-untar: t.tar: sample big: member big.bin at offset 0: 10737418240 bytes (at most 67108864, see --max-member)" ]
+        sanitized || [ "$(cat kb)" -lt 20000 ]
+        [ "$(keys --skip-bad t.tar 2>/dev/null)" = ok ]
+    done
+}
+
+@test "memory does not grow with what compressed data claims or holds" {
+    sanitized && skip "sanitizers keep memory"
+    truncate -s 300M hole
+    tar -c -f - hole | gzip -1 >bomb.tar.gz
+    run -0 --separate-stderr "$BUILD/tests/tools/peak" kb clip-untar bomb.tar.gz
+    [ "$(cat kb)" -lt 20000 ]
+    mv hole hole.bin
+    tar -c -f - hole.bin | gzip -1 >bomb.tar.gz
+    run -1 --separate-stderr "$BUILD/tests/tools/peak" kb clip-untar bomb.tar.gz
+    [[ $stderr == *"314572800 bytes (at most"* ]]
+    [ "$(cat kb)" -lt 20000 ]
+}
+
+@test "a record over --max-record, a member over --max-member" {
+    shards
+    run -1 --separate-stderr clip-untar --max-record 40 0.tar
+    [[ $stderr == *"a sample of more than 40 bytes (see --max-record)" ]]
+    run -1 --separate-stderr clip-untar --max-member 9 0.tar
+    [ "$stderr" = "clip-untar: 0.tar: sample a: member a.jpg at offset 0: 10 bytes (at most 9, see --max-member)" ]
+}
+
+@test "what follows the end of an archive is not read, and said" {
+    shards
+    cat 0.tar 1.tar >two.tar
+    run -0 --separate-stderr bash -c 'clip-untar two.tar | clip-dump --keys'
+    [ "$output" = $'a\nb' ]
+    [ "$stderr" = "clip-untar: two.tar: what follows the end of the archive was not read" ]
+}
+
+@test "all of CIFAR-10's test set: 10,000 samples in order, the same from stdin and from two slices" {
+    need_shared data/cifar10/test/0.tar.zst
+    need zstd
+    cd "$SHARED/data/cifar10/test"
+    local all=$(clip-untar '{0..3}.tar.zst' | clip-dump --keys | md5sum) i
+    [ "$(clip-untar '{0..3}.tar.zst' | clip-dump --keys | wc -l)" -eq 10000 ]
+    [ "$(for i in {0..3}; do zstdcat $i.tar.zst | tar t; done | sed -n 's/\.webp$//p' | md5sum)" = "$all" ]
+    [ "$(for i in {0..3}; do clip-untar <$i.tar.zst | clip-dump --keys; done | md5sum)" = "$all" ]
+    [ "$(for i in {0..3}; do zstdcat $i.tar.zst | clip-untar | clip-dump --keys; done | md5sum)" = "$all" ]
+    diff <(cat <(clip-untar --slice 1/2 *.tar.zst) <(clip-untar --slice 2/2 *.tar.zst) | clip-dump --keys | sort) \
+        <(clip-untar *.tar.zst | clip-dump --keys | sort)
+}
