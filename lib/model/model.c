@@ -224,7 +224,8 @@ static int fail_shape(const char *name, int ndim, const size_t *shape, int wante
 
 static int same_shape(int ndim, const size_t *shape, int wanted_ndim, const size_t *wanted)
 {
-    return ndim == wanted_ndim && memcmp(shape, wanted, (size_t)ndim * sizeof *shape) == 0;
+    /* A scalar's shape may be NULL, which memcmp must not see. */
+    return ndim == wanted_ndim && (ndim == 0 || memcmp(shape, wanted, (size_t)ndim * sizeof *shape) == 0);
 }
 
 /* The parts, 0 to parts - 1, must be there, and together have the slot's shape; one type for all. */

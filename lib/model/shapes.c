@@ -84,7 +84,7 @@ static int read_resnet(struct clip_vision_arch *vision, const struct clip_weight
         return -1;
     vision->kind = CLIP_RESNET;
     for (int i = 0; i < 4; i++) {
-        char prefix[20];
+        char prefix[32];
         snprintf(prefix, sizeof prefix, "visual.layer%d.", i + 1);
         vision->blocks[i] = count_blocks(weights, prefix, ".conv1.weight");
     }

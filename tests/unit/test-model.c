@@ -168,7 +168,9 @@ int main(void)
         printf("skipped: models of ../shared\n");
         return check_end();
     }
-    test_golden(shared, "vit-a", "model.safetensors open_clip hf state.pt legacy.pt checkpoint.pt openai.pt hf/pytorch_model.bin");
+    test_golden(
+        shared, "vit-a",
+        "model.safetensors open_clip hf state.pt legacy.pt checkpoint.pt openai.pt hf/pytorch_model.bin");
     test_golden(shared, "vit-b", "model.safetensors hf");
     test_golden(shared, "rn-a", "model.safetensors open_clip openai.pt");
     test_golden(shared, "rn-b", "model.safetensors state.pt");
