@@ -1,0 +1,150 @@
+/* clip-encode-image: the image tower, from pixels to features. */
+#include "base/cli.h"
+#include "stream/filter.h"
+#include "tower/stage.h"
+#include "tower/tower.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int precision, keep;
+static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_F32};
+
+static const struct clip_option options[] = {
+    {"precision", 0, CLIP_CHOICE, &precision, "f32|bf16|auto", "of the products' operands [f32]", 0, 0},
+    {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the image", 0, 0},
+    {0}};
+
+static const char *engines(void)
+{
+    static char text[128];
+    return clip_engines(text, sizeof text);
+}
+
+static const struct clip_program program = {
+    .name = "clip-encode-image",
+    .operands = "[STREAM...]",
+    .purpose =
+        "Puts the features that the model's image tower gives of each record's image in the place of the\n"
+        "image, as image_features.",
+    .options = options,
+    .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_BATCH | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
+    .engines = engines};
+
+struct encoder {
+    struct clip_stage stage;
+    struct clip_image_tower *tower;
+    size_t size, width;
+    /* of a batch: what is not bad */
+    struct clip_record **records;
+    struct clip_image *images;
+    float **copies; /* of floats that are not aligned, or NULL */
+    float *features;
+};
+
+/* Sets image to the pixels of the record's image; its floats are copied where they are not aligned. -1 where
+ * the record is bad. */
+static int find_image(const struct encoder *encoder, struct clip_record *record, struct clip_image *image,
+                      float **copy)
+{
+    const struct clip_field *field = clip_record_find(record, "image");
+    struct clip_tensor tensor;
+    struct clip_error error;
+    char found[128];
+    *copy = NULL;
+    if (!field)
+        return clip_record_fail(record, "no field 'image'");
+    if (clip_field_tensor(field, &tensor, &error) != 0)
+        return clip_record_fail(record, "image: %s", error.text);
+    if (tensor.ndim != 3 || tensor.shape[0] != 3 || tensor.shape[1] != encoder->size ||
+        tensor.shape[2] != encoder->size || (tensor.dtype != CLIP_U8 && tensor.dtype != CLIP_F32))
+        return clip_record_fail(record, "image: %s, but the model takes u1 or f4 [3, %zu, %zu]",
+                                clip_tensor_describe(&tensor, found, sizeof found), encoder->size,
+                                encoder->size);
+    *image = (struct clip_image){.bytes = tensor.dtype == CLIP_U8 ? tensor.data : NULL};
+    if (tensor.dtype == CLIP_U8)
+        return 0;
+    if ((uintptr_t)tensor.data % sizeof(float) != 0) {
+        *copy = malloc(clip_tensor_bytes(&tensor));
+        if (!*copy)
+            return clip_record_fail(record, "image: out of memory");
+        memcpy(*copy, tensor.data, clip_tensor_bytes(&tensor));
+    }
+    image->floats = *copy ? *copy : tensor.data;
+    return 0;
+}
+
+/* Puts the features where they belong. */
+static int put_features(const struct encoder *encoder, struct clip_record *record, const float *features,
+                        struct clip_error *error)
+{
+    struct clip_tensor tensor = {CLIP_F32, 1, {encoder->width}, features};
+    if (!keep)
+        clip_record_drop(record, "image");
+    return clip_record_put_tensor(record, "image_features", &tensor, error);
+}
+
+static int do_batch(void *context, struct clip_record **records, size_t n, struct clip_error *error)
+{
+    struct encoder *encoder = context;
+    size_t good = 0;
+    for (size_t i = 0; i < n; i++)
+        if (find_image(encoder, records[i], &encoder->images[good], &encoder->copies[good]) == 0)
+            encoder->records[good++] = records[i];
+    int status = clip_image_tower_run(encoder->tower, encoder->images, good, encoder->features, error);
+    for (size_t i = 0; i < good; i++) {
+        free(encoder->copies[i]);
+        if (status == 0)
+            status =
+                put_features(encoder, encoder->records[i], encoder->features + i * encoder->width, error);
+    }
+    return status;
+}
+
+static void open_encoder(struct encoder *encoder, const struct clip_shared *shared)
+{
+    struct clip_error error;
+    size_t batch = (size_t)shared->batch;
+    if (!shared->model)
+        clip_usage("give a model (-m)");
+    if (clip_stage_open(&encoder->stage, shared->model, shared->arch, precisions[precision],
+                        (int)shared->threads, &error) != 0)
+        clip_die("%s", error.text);
+    clip_verbose("%s", clip_engine_text(encoder->stage.engine));
+    const struct clip_arch *arch = clip_model_arch(encoder->stage.model);
+    encoder->size = (size_t)arch->vision.image_size;
+    encoder->width = clip_image_tower_width(arch);
+    encoder->tower = clip_image_tower_open(encoder->stage.model, encoder->stage.engine, encoder->stage.pool,
+                                           batch, &error);
+    if (!encoder->tower)
+        clip_die("%s: %s", shared->model, error.text);
+    encoder->records = calloc(batch, sizeof *encoder->records);
+    encoder->images = calloc(batch, sizeof *encoder->images);
+    encoder->copies = calloc(batch, sizeof *encoder->copies);
+    encoder->features = calloc(batch, encoder->width * sizeof *encoder->features);
+    if (!encoder->records || !encoder->images || !encoder->copies || !encoder->features)
+        clip_die("out of memory for a batch");
+}
+
+static void close_encoder(struct encoder *encoder)
+{
+    free(encoder->records);
+    free(encoder->images);
+    free(encoder->copies);
+    free(encoder->features);
+    clip_image_tower_free(encoder->tower);
+    clip_stage_close(&encoder->stage);
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {.batch = 32};
+    struct encoder encoder = {0};
+    int first = clip_start(&program, &shared, argc, argv);
+    open_encoder(&encoder, &shared);
+    struct clip_filter filter = {.process = do_batch, .context = &encoder, .batch = (size_t)shared.batch};
+    int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
+    close_encoder(&encoder);
+    return status;
+}

@@ -1,0 +1,135 @@
+/* clip-encode-text: the text tower, from tokens to features. */
+#include "base/cli.h"
+#include "stream/filter.h"
+#include "tower/stage.h"
+#include "tower/tower.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int precision, keep;
+static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_F32};
+
+static const struct clip_option options[] = {
+    {"precision", 0, CLIP_CHOICE, &precision, "f32|bf16|auto", "of the products' operands [f32]", 0, 0},
+    {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the tokens", 0, 0},
+    {0}};
+
+static const char *engines(void)
+{
+    static char text[128];
+    return clip_engines(text, sizeof text);
+}
+
+static const struct clip_program program = {
+    .name = "clip-encode-text",
+    .operands = "[STREAM...]",
+    .purpose =
+        "Puts the features that the model's text tower gives of each record's tokens in the place of the\n"
+        "tokens, as text_features.",
+    .options = options,
+    .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_BATCH | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
+    .engines = engines};
+
+struct encoder {
+    struct clip_stage stage;
+    const struct clip_arch *arch;
+    struct clip_text_tower *tower;
+    size_t context, width;
+    /* of a batch: what is not bad */
+    struct clip_record **records;
+    struct clip_caption *captions;
+    int32_t *tokens; /* [batch][context] */
+    float *features;
+};
+
+/* Copies the record's tokens, which need not be aligned, to tokens[context]; -1 where the record is bad. */
+static int find_caption(const struct encoder *encoder, struct clip_record *record, int32_t *tokens,
+                        struct clip_caption *caption)
+{
+    struct clip_tensor tensor;
+    struct clip_error error;
+    char found[128];
+    if (clip_record_tensor(record, "tokens", CLIP_I32, &tensor) != 0)
+        return -1;
+    if (tensor.ndim != 1 || tensor.shape[0] != encoder->context)
+        return clip_record_fail(record, "tokens: %s, but the model takes i4 [%zu]",
+                                clip_tensor_describe(&tensor, found, sizeof found), encoder->context);
+    memcpy(tokens, tensor.data, clip_tensor_bytes(&tensor));
+    *caption = (struct clip_caption){tokens, encoder->context};
+    if (clip_caption_check(encoder->arch, caption, &error) != 0)
+        return clip_record_fail(record, "tokens: %s", error.text);
+    return 0;
+}
+
+static int put_features(const struct encoder *encoder, struct clip_record *record, const float *features,
+                        struct clip_error *error)
+{
+    struct clip_tensor tensor = {CLIP_F32, 1, {encoder->width}, features};
+    if (!keep)
+        clip_record_drop(record, "tokens");
+    return clip_record_put_tensor(record, "text_features", &tensor, error);
+}
+
+static int do_batch(void *context, struct clip_record **records, size_t n, struct clip_error *error)
+{
+    struct encoder *encoder = context;
+    size_t good = 0;
+    for (size_t i = 0; i < n; i++)
+        if (find_caption(encoder, records[i], encoder->tokens + good * encoder->context,
+                         &encoder->captions[good]) == 0)
+            encoder->records[good++] = records[i];
+    if (clip_text_tower_run(encoder->tower, encoder->captions, good, encoder->features, error) != 0)
+        return -1;
+    for (size_t i = 0; i < good; i++)
+        if (put_features(encoder, encoder->records[i], encoder->features + i * encoder->width, error) != 0)
+            return -1;
+    return 0;
+}
+
+static void open_encoder(struct encoder *encoder, const struct clip_shared *shared)
+{
+    struct clip_error error;
+    size_t batch = (size_t)shared->batch;
+    if (!shared->model)
+        clip_usage("give a model (-m)");
+    if (clip_stage_open(&encoder->stage, shared->model, shared->arch, precisions[precision],
+                        (int)shared->threads, &error) != 0)
+        clip_die("%s", error.text);
+    clip_verbose("%s", clip_engine_text(encoder->stage.engine));
+    encoder->arch = clip_model_arch(encoder->stage.model);
+    encoder->context = (size_t)encoder->arch->text.context;
+    encoder->width = (size_t)encoder->arch->text.width;
+    encoder->tower =
+        clip_text_tower_open(encoder->stage.model, encoder->stage.engine, encoder->stage.pool, batch, &error);
+    if (!encoder->tower)
+        clip_die("%s: %s", shared->model, error.text);
+    encoder->records = calloc(batch, sizeof *encoder->records);
+    encoder->captions = calloc(batch, sizeof *encoder->captions);
+    encoder->tokens = calloc(batch, encoder->context * sizeof *encoder->tokens);
+    encoder->features = calloc(batch, encoder->width * sizeof *encoder->features);
+    if (!encoder->records || !encoder->captions || !encoder->tokens || !encoder->features)
+        clip_die("out of memory for a batch");
+}
+
+static void close_encoder(struct encoder *encoder)
+{
+    free(encoder->records);
+    free(encoder->captions);
+    free(encoder->tokens);
+    free(encoder->features);
+    clip_text_tower_free(encoder->tower);
+    clip_stage_close(&encoder->stage);
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {.batch = 32};
+    struct encoder encoder = {0};
+    int first = clip_start(&program, &shared, argc, argv);
+    open_encoder(&encoder, &shared);
+    struct clip_filter filter = {.process = do_batch, .context = &encoder, .batch = (size_t)shared.batch};
+    int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
+    close_encoder(&encoder);
+    return status;
+}
