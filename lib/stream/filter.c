@@ -112,6 +112,8 @@ int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *
     run.in = run.batch ? clip_reader_new(operands, n, shared->max_record, &error) : NULL;
     run.out = run.in ? clip_writer_new(STDOUT_FILENO, "standard output", &error) : NULL;
     if (run.out) {
+        if (filter->lines)
+            clip_reader_lines(run.in, filter->lines);
         clip_reader_tie(run.in, run.out);
         clip_progress_start(&run.progress, shared, clip_reader_source(run.in));
         status = run_all(&run, &error);

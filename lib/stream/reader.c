@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,6 +22,7 @@ struct clip_reader {
     const char *source;
     size_t max_record;
     struct clip_writer *tied;
+    const char *lines; /* the inputs are text, whose lines become this field */
 
     uint8_t *buffer; /* buffer[begin..end) is read and not yet given out */
     size_t begin, end, room;
@@ -85,6 +87,11 @@ void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer)
     reader->tied = writer;
 }
 
+void clip_reader_lines(struct clip_reader *reader, const char *field)
+{
+    reader->lines = field;
+}
+
 static int mark_nothing(void *context, size_t offset)
 {
     (void)context;
@@ -92,9 +99,27 @@ static int mark_nothing(void *context, size_t offset)
     return 0;
 }
 
+/* Looks whether the line at `begin` is whole, its newline included. */
+static void find_line(struct clip_reader *reader)
+{
+    const uint8_t *p = reader->buffer + reader->begin;
+    size_t available = reader->end - reader->begin;
+    const uint8_t *newline = memchr(p + reader->skim.at, '\n', available - reader->skim.at);
+    reader->whole = newline != NULL;
+    reader->skim.at = newline ? (size_t)(newline - p) + 1 : available;
+    if (reader->skim.at > reader->max_record) {
+        clip_fail(&reader->error, "a line of more than %zu bytes (see --max-record)", reader->max_record);
+        reader->failed = 1;
+    }
+}
+
 /* Looks how far the object at `begin` reaches; sets whole, or failed. */
 static void understand(struct clip_reader *reader)
 {
+    if (reader->lines) {
+        find_line(reader);
+        return;
+    }
     struct clip_head head;
     const uint8_t *p = reader->buffer + reader->begin;
     size_t available = reader->end - reader->begin;
@@ -178,6 +203,8 @@ static int open_next(struct clip_reader *reader, struct clip_error *error)
 
 static int close_input(struct clip_reader *reader, struct clip_error *error)
 {
+    if (reader->lines)
+        reader->ended = 1;
     if (reader->begin < reader->end)
         return clip_fail(error, "%s: cut short inside an object, after %llu records", reader->source,
                          (unsigned long long)reader->count);
@@ -236,6 +263,19 @@ static int check_end(struct clip_reader *reader, const struct clip_record *recor
     return 1;
 }
 
+/* The record of line bytes[size], its newline included; bytes stay the caller's. */
+static int set_line(struct clip_reader *reader, struct clip_record *record, const uint8_t *bytes, size_t size,
+                    struct clip_error *error)
+{
+    char key[24];
+    int digits = snprintf(key, sizeof key, "%llu", (unsigned long long)reader->count + 1);
+    size -= size > 0 && bytes[size - 1] == '\n';
+    size -= size > 0 && bytes[size - 1] == '\r';
+    if (clip_record_put_string(record, "__key__", key, (size_t)digits, error) != 0)
+        return -1;
+    return clip_record_put_bytes(record, reader->lines, bytes, size, error);
+}
+
 /* Makes a record of the whole object at `begin`: sets `pending`, or nothing where it was an end object. */
 static int take_record(struct clip_reader *reader, struct clip_error *error)
 {
@@ -246,10 +286,13 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
         clip_record_free(record);
         return clip_fail_memory(error, "a record");
     }
-    int status = clip_record_set(record, bytes, size, error);
+    int status = reader->lines ? set_line(reader, record, bytes, size, error)
+                               : clip_record_set(record, bytes, size, error);
+    if (reader->lines)
+        free(bytes);
     if (status != 0)
         clip_fail_prefix(error, "%s: after %llu records", reader->source, (unsigned long long)reader->count);
-    else
+    else if (!reader->lines)
         status = check_end(reader, record, error);
     reader->ended = status == 1;
     if (status != 0) {
@@ -281,6 +324,9 @@ static enum progress advance(struct clip_reader *reader, int wait, struct clip_e
         if (reader->whole) {
             if (take_record(reader, error) != 0)
                 return FAILED;
+        } else if (reader->eof && reader->lines && reader->begin < reader->end) {
+            reader->whole = 1; /* a last line without a newline */
+            reader->skim.at = reader->end - reader->begin;
         } else if (reader->eof) {
             if (close_input(reader, error) != 0)
                 return FAILED;

@@ -24,6 +24,11 @@ struct clip_reader *clip_reader_fd(int fd, const char *name, size_t max_record, 
 
 void clip_reader_free(struct clip_reader *reader);
 
+/* The inputs are plain text: each line is a record, its number over all inputs the key, its bytes, without
+ * "\n" or
+ * "\r\n", the field `field`, which must stay. There are no end objects; an empty input has no lines. */
+void clip_reader_lines(struct clip_reader *reader, const char *field);
+
 /* From now on `writer` is flushed whenever the reader is about to wait. */
 void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer);
 

@@ -1,0 +1,138 @@
+/* clip-tokenize: captions to token ids, exactly as OpenAI's tokenizer. */
+#include "base/cli.h"
+#include "base/datadir.h"
+#include "model/vocabulary.h"
+#include "stream/filter.h"
+#include "text/tokenizer.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *vocab, *field = "txt";
+static int lines, truncate_long, drop;
+static long context;
+
+static const struct clip_option options[] = {
+    {"vocab", 0, CLIP_TEXT, &vocab, "FILE", "vocabulary, in any form [the model's, or the shipped one]", 0,
+     0},
+    {"lines", 'l', CLIP_FLAG, &lines, NULL, "read plain text: a caption a line, its number the key", 0, 0},
+    {"field", 0, CLIP_TEXT, &field, "NAME", "the field of the caption [txt]", 0, 0},
+    {"context", 0, CLIP_COUNT, &context, "N",
+     "ids of a caption, start and end among them [the model's, or 77]", 2, 1 << 20},
+    {"truncate", 't', CLIP_FLAG, &truncate_long, NULL, "cut captions that are too long, and count them", 0,
+     0},
+    {"drop", 0, CLIP_FLAG, &drop, NULL, "drop the caption's field", 0, 0},
+    {0}};
+
+static const struct clip_program program = {
+    .name = "clip-tokenize",
+    .operands = "[FILE...]",
+    .purpose = "Puts the token ids of each record's caption in the field tokens, i4 [context]:\n"
+               "start, caption, end, zeros.",
+    .options = options,
+    .shared = CLIP_TAKES_MODEL | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
+
+struct job {
+    struct clip_vocabulary *vocabulary;
+    struct clip_tokenizer *tokenizer;
+    int32_t *ids; /* [context] */
+    uint64_t truncated;
+};
+
+/* Returns 0; -1 with the record marked as bad, or, where it is not, with error. */
+static int tokenize(struct job *job, struct clip_record *record, struct clip_error *error)
+{
+    const struct clip_field *found = clip_record_find(record, field);
+    const char *text;
+    size_t size, count, most = (size_t)context - 2;
+    const int32_t *ids;
+    if (!found)
+        return clip_record_fail(record, "no field '%s'", field);
+    if (clip_field_bytes(found, &text, &size) != 0)
+        return clip_record_fail(record, "field '%s' is no text", field);
+    if (clip_tokenize(job->tokenizer, text, size, &ids, &count, error) != 0)
+        return -1;
+    if (count > most && !truncate_long)
+        return clip_record_fail(record,
+                                "%zu tokens with start and end, but the context is %ld (--truncate cuts)",
+                                count + 2, context);
+    job->truncated += count > most;
+    count = count < most ? count : most;
+    memset(job->ids, 0, (size_t)context * sizeof *job->ids);
+    job->ids[0] = job->vocabulary->start;
+    memcpy(job->ids + 1, ids, count * sizeof *ids);
+    job->ids[count + 1] = job->vocabulary->end;
+    if (drop)
+        clip_record_drop(record, field);
+    struct clip_tensor tensor = {CLIP_I32, 1, {(size_t)context}, job->ids};
+    return clip_record_put_tensor(record, "tokens", &tensor, error);
+}
+
+static int tokenize_batch(void *context_of_run, struct clip_record **records, size_t n,
+                          struct clip_error *error)
+{
+    for (size_t i = 0; i < n; i++)
+        if (tokenize(context_of_run, records[i], error) != 0 && !records[i]->bad)
+            return -1;
+    return 0;
+}
+
+/* The vocabulary that the options name, and the context that goes with it. */
+static void open_vocabulary(struct job *job, const struct clip_shared *shared)
+{
+    struct clip_error error;
+    struct clip_model *model = NULL;
+    char *path = NULL;
+    int most = CLIP_MAX_TOKENS;
+    if (shared->model) {
+        model = clip_model_open(shared->model, shared->arch, &error);
+        if (!model)
+            clip_die("%s", error.text);
+        most = clip_model_arch(model)->text.vocabulary;
+        if (!context)
+            context = clip_model_arch(model)->text.context;
+    }
+    if (vocab)
+        path = strdup(vocab);
+    else if (model)
+        path = clip_find_vocabulary(model, shared->model, &error);
+    else
+        path = clip_data_path("vocab/default", &error);
+    if (!path)
+        clip_die("%s", vocab ? "out of memory" : error.text);
+    job->vocabulary = clip_vocabulary_open(path, &error);
+    if (!job->vocabulary)
+        clip_die("%s", error.text);
+    if (job->vocabulary->size > (size_t)most)
+        clip_die("%s: %zu tokens, but the model knows %d", path, job->vocabulary->size, most);
+    free(path);
+    clip_model_close(model);
+    if (!context)
+        context = 77;
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {.batch = 64};
+    struct clip_error error;
+    struct job job = {0};
+    int first = clip_start(&program, &shared, argc, argv);
+    open_vocabulary(&job, &shared);
+    job.tokenizer = clip_tokenizer_new(job.vocabulary, &error);
+    job.ids = calloc((size_t)context, sizeof *job.ids);
+    if (!job.tokenizer || !job.ids)
+        clip_die("%s", job.tokenizer ? "out of memory" : error.text);
+    struct clip_filter filter = {.process = tokenize_batch,
+                                 .context = &job,
+                                 .batch = (size_t)shared.batch,
+                                 .lines = lines ? field : NULL};
+    int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
+    if (job.truncated)
+        clip_note("%" PRIu64 " captions truncated to %ld tokens", job.truncated, context);
+    clip_tokenizer_free(job.tokenizer);
+    clip_vocabulary_free(job.vocabulary);
+    free(job.ids);
+    return status;
+}
