@@ -1,5 +1,6 @@
 #include "model/arch.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -164,4 +165,32 @@ int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip
         return clip_fail(error, "%s: no such architecture (one of OpenAI's nine, or an open_clip JSON file)",
                          name_or_path);
     return -1;
+}
+
+/* OpenAI's numbers as everybody writes them; else the shortest decimal that reads back as the same float. */
+static void put_float(FILE *file, float x)
+{
+    static const char *const known[] = {"0.48145466", "0.4578275",  "0.40821073",
+                                        "0.26862954", "0.26130258", "0.27577711"};
+    char text[32];
+    for (size_t i = 0; i < COUNT(known); i++)
+        if (strtof(known[i], NULL) == x) {
+            fputs(known[i], file);
+            return;
+        }
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)x);
+        if (strtof(text, NULL) == x)
+            break;
+    }
+    fputs(text, file);
+}
+
+void clip_arch_put_channels(FILE *file, const float value[3])
+{
+    for (int i = 0; i < 3; i++) {
+        fputs(i ? ", " : "[", file);
+        put_float(file, value[i]);
+    }
+    fputs("]", file);
 }

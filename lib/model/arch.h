@@ -78,11 +78,16 @@ int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct c
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 
-/* What the constructors of an architecture share: OpenAI's preprocessing and logit scale, the rest 0. */
+/* --- for the readers and writers of configurations --- */
+
+/* What they start from: OpenAI's preprocessing and logit scale, the rest 0. */
 void clip_arch_clear(struct clip_arch *arch);
 
 /* Checks what clip_arch_read promises. */
 int clip_arch_check(const struct clip_arch *arch, struct clip_error *error);
+
+/* Writes "[0.1, 0.2, 0.3]", which reads back as the same floats. */
+void clip_arch_put_channels(FILE *file, const float value[3]);
 
 /* Sets the name to the OpenAI name of the same sizes, or to `otherwise` (cut to fit). */
 void clip_arch_rename(struct clip_arch *arch, const char *otherwise);

@@ -245,3 +245,73 @@ int clip_arch_read_hf(struct clip_arch *arch, const char *folder, struct clip_er
     free(preprocessor);
     return result;
 }
+
+/* --- writing them --- */
+
+static void put_tower(FILE *file, int width, int mlp, int layers, int heads, enum clip_activation activation,
+                      int embed)
+{
+    fprintf(file, "    \"hidden_size\": %d,\n    \"intermediate_size\": %d,\n", width, mlp);
+    fprintf(file, "    \"num_hidden_layers\": %d,\n    \"num_attention_heads\": %d,\n", layers, heads);
+    fprintf(file, "    \"hidden_act\": \"%s\",\n    \"layer_norm_eps\": 1e-05,\n",
+            activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu");
+    fprintf(file, "    \"projection_dim\": %d,\n", embed);
+}
+
+/* Where the end token is the largest id, OpenAI's folders say 2, and 0 and 1 for the others. */
+static void put_text(FILE *file, const struct clip_arch *arch)
+{
+    const struct clip_text_arch *text = &arch->text;
+    int end = text->end_token;
+    fputs("  \"text_config\": {\n    \"model_type\": \"clip_text_model\",\n", file);
+    put_tower(file, text->width, text->mlp, text->layers, text->heads, text->activation, arch->embed);
+    fprintf(file, "    \"bos_token_id\": %d,\n    \"eos_token_id\": %d,\n    \"pad_token_id\": 1,\n",
+            end > 0 ? end - 1 : 0, end >= 0 ? end : 2);
+    fprintf(file, "    \"max_position_embeddings\": %d,\n    \"vocab_size\": %d\n  },\n", text->context,
+            text->vocabulary);
+}
+
+static void put_vision(FILE *file, const struct clip_arch *arch)
+{
+    const struct clip_vision_arch *vision = &arch->vision;
+    fputs("  \"vision_config\": {\n    \"model_type\": \"clip_vision_model\",\n", file);
+    put_tower(file, vision->width, vision->mlp, vision->layers, vision->heads, vision->activation,
+              arch->embed);
+    fprintf(file, "    \"image_size\": %d,\n    \"patch_size\": %d,\n    \"num_channels\": 3\n  }\n",
+            vision->image_size, vision->patch);
+}
+
+int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error)
+{
+    if (arch->vision.kind == CLIP_RESNET)
+        return clip_fail(error, "Hugging Face's form has no ResNets");
+    if (arch->logit_bias)
+        return clip_fail(error, "Hugging Face's form has no bias of the logits");
+    if (arch->text.end_token == 2)
+        return clip_fail(error, "Hugging Face's form cannot have 2 as the end token");
+    fputs("{\n  \"architectures\": [\"CLIPModel\"],\n  \"model_type\": \"clip\",\n", file);
+    fprintf(file, "  \"projection_dim\": %d,\n  \"logit_scale_init_value\": %.9g,\n", arch->embed,
+            (double)arch->init_logit_scale);
+    put_text(file, arch);
+    put_vision(file, arch);
+    fputs("}\n", file);
+    return 0;
+}
+
+int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error)
+{
+    (void)error;
+    int size = arch->vision.image_size;
+    fputs("{\n  \"image_processor_type\": \"CLIPImageProcessor\",\n  \"do_convert_rgb\": true,\n"
+          "  \"do_resize\": true,\n  \"do_center_crop\": true,\n  \"do_rescale\": true,\n"
+          "  \"do_normalize\": true,\n  \"resample\": 3,\n  \"rescale_factor\": 0.00392156862745098,\n",
+          file);
+    fputs("  \"image_mean\": ", file);
+    clip_arch_put_channels(file, arch->preprocess.mean);
+    fputs(",\n  \"image_std\": ", file);
+    clip_arch_put_channels(file, arch->preprocess.std);
+    fprintf(file,
+            ",\n  \"size\": {\"shortest_edge\": %d},\n  \"crop_size\": {\"height\": %d, \"width\": %d}\n}\n",
+            size, size, size);
+    return 0;
+}

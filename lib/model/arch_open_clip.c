@@ -265,29 +265,6 @@ static double mlp_ratio(int width, int mlp)
     return (int)(width * ratio) < mlp ? nextafter(ratio, INFINITY) : ratio;
 }
 
-/* The shortest decimal that reads back as the same float. */
-static void put_float(FILE *file, float x)
-{
-    char text[32];
-    for (int digits = 6; digits <= 9; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, (double)x);
-        if (strtof(text, NULL) == x)
-            break;
-    }
-    fputs(text, file);
-}
-
-static void put_channels(FILE *file, const char *key, const float value[3])
-{
-    fprintf(file, "    \"%s\": [", key);
-    for (int i = 0; i < 3; i++) {
-        if (i)
-            fputs(", ", file);
-        put_float(file, value[i]);
-    }
-    fputs("],\n", file);
-}
-
 static void put_vision(FILE *file, const struct clip_vision_arch *vision)
 {
     fprintf(file, "    \"vision_cfg\": {\n      \"image_size\": %d,\n", vision->image_size);
@@ -325,21 +302,17 @@ int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct c
         return clip_fail(error, "the towers' activations differ, which open_clip's form cannot say");
     fprintf(file, "{\n  \"model_cfg\": {\n    \"embed_dim\": %d,\n", arch->embed);
     fprintf(file, "    \"quick_gelu\": %s,\n", quick ? "true" : "false");
-    if (arch->init_logit_scale != CLIP_INIT_LOGIT_SCALE) {
-        fputs("    \"init_logit_scale\": ", file);
-        put_float(file, arch->init_logit_scale);
-        fputs(",\n", file);
-    }
-    if (arch->logit_bias) {
-        fputs("    \"init_logit_bias\": ", file);
-        put_float(file, arch->init_logit_bias);
-        fputs(",\n", file);
-    }
+    if (arch->init_logit_scale != CLIP_INIT_LOGIT_SCALE)
+        fprintf(file, "    \"init_logit_scale\": %.9g,\n", (double)arch->init_logit_scale);
+    if (arch->logit_bias)
+        fprintf(file, "    \"init_logit_bias\": %.9g,\n", (double)arch->init_logit_bias);
     put_vision(file, &arch->vision);
     put_text(file, &arch->text);
     fputs("  },\n  \"preprocess_cfg\": {\n", file);
-    put_channels(file, "mean", arch->preprocess.mean);
-    put_channels(file, "std", arch->preprocess.std);
-    fputs("    \"interpolation\": \"bicubic\",\n    \"resize_mode\": \"shortest\"\n  }\n}\n", file);
+    fputs("    \"mean\": ", file);
+    clip_arch_put_channels(file, arch->preprocess.mean);
+    fputs(",\n    \"std\": ", file);
+    clip_arch_put_channels(file, arch->preprocess.std);
+    fputs(",\n    \"interpolation\": \"bicubic\",\n    \"resize_mode\": \"shortest\"\n  }\n}\n", file);
     return 0;
 }

@@ -1,0 +1,431 @@
+#include "model/write.h"
+#include "base/file.h"
+#include "model/names.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { CHUNK = 1 << 16 }; /* elements that are in memory at a time */
+
+/* --- safetensors --- */
+
+static int compare_infos(const void *a, const void *b)
+{
+    const struct clip_tensor_info *x = a, *y = b;
+    size_t s = clip_weight_size(x->type), t = clip_weight_size(y->type);
+    return s != t ? (s < t ? 1 : -1) : strcmp(x->name, y->name);
+}
+
+static void put_json_string(FILE *file, const char *text)
+{
+    putc('"', file);
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c < 0x20)
+            fprintf(file, "\\u%04x", c);
+        else if (c == '"' || c == '\\')
+            fprintf(file, "\\%c", c);
+        else
+            putc(c, file);
+    }
+    putc('"', file);
+}
+
+/* The header's JSON; `begin` counts from the first byte behind it. */
+static void put_header(FILE *file, const struct clip_tensor_info *tensors, size_t count)
+{
+    uint64_t begin = 0;
+    fputs("{\"__metadata__\":{\"format\":\"pt\"}", file);
+    for (size_t i = 0; i < count; i++) {
+        putc(',', file);
+        put_json_string(file, tensors[i].name);
+        fprintf(file, ":{\"dtype\":\"%s\",\"shape\":[", clip_weight_type_name(tensors[i].type));
+        for (int d = 0; d < tensors[i].ndim; d++)
+            fprintf(file, d ? ",%zu" : "%zu", tensors[i].shape[d]);
+        fprintf(file, "],\"data_offsets\":[%" PRIu64 ",%" PRIu64 "]}", begin, begin + tensors[i].bytes);
+        begin += tensors[i].bytes;
+    }
+    putc('}', file);
+}
+
+int clip_safetensors_begin(FILE *file, struct clip_tensor_info *tensors, size_t count,
+                           struct clip_error *error)
+{
+    char *text = NULL;
+    size_t length = 0;
+    qsort(tensors, count, sizeof *tensors, compare_infos);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bytes = clip_weight_size(tensors[i].type);
+        for (int d = 0; d < tensors[i].ndim; d++)
+            if (__builtin_mul_overflow(bytes, tensors[i].shape[d], &bytes))
+                return clip_fail(error, "tensor %s: its shape overflows", tensors[i].name);
+        tensors[i].bytes = bytes;
+    }
+    FILE *memory = open_memstream(&text, &length);
+    if (memory)
+        put_header(memory, tensors, count);
+    if (!memory || fclose(memory) != 0) {
+        free(text);
+        return clip_fail_memory(error, "a header");
+    }
+    /* Blanks up to a multiple of eight: the data is aligned as it lies in the file. */
+    uint64_t padded = (length + 7) / 8 * 8, offset = sizeof padded + padded;
+    fwrite(&padded, sizeof padded, 1, file);
+    fprintf(file, "%-*s", (int)padded, text);
+    free(text);
+    for (size_t i = 0; i < count; i++) {
+        tensors[i].offset = offset;
+        offset += tensors[i].bytes;
+    }
+    return 0;
+}
+
+/* --- folders --- */
+
+static int fail_exists(const char *path, struct clip_error *error)
+{
+    return clip_fail(error, "%s: it is there already; a folder is not written over", path);
+}
+
+/* Makes a folder of the name `temporary`, whose last six characters are X, with the rights that others have.
+ */
+static int make_folder(char *temporary)
+{
+    mode_t mask = umask(0);
+    umask(mask);
+    if (!mkdtemp(temporary))
+        return -1;
+    if (chmod(temporary, 0777 & ~mask) == 0)
+        return 0;
+    rmdir(temporary);
+    return -1;
+}
+
+int clip_folder_begin(struct clip_folder_output *folder, const char *path, struct clip_error *error)
+{
+    struct stat status;
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    *folder = (struct clip_folder_output){.path = strndup(path, length)};
+    if (!folder->path)
+        return clip_fail_memory(error, "a file name");
+    if (lstat(folder->path, &status) == 0) {
+        fail_exists(folder->path, error);
+    } else if (asprintf(&folder->temporary, "%s.XXXXXX", folder->path) < 0) {
+        folder->temporary = NULL;
+        clip_fail_memory(error, "a file name");
+    } else if (make_folder(folder->temporary) == 0) {
+        return 0;
+    } else {
+        clip_fail_errno(error, "%s", folder->path);
+        free(folder->temporary);
+        folder->temporary = NULL;
+    }
+    clip_folder_abandon(folder);
+    return -1;
+}
+
+char *clip_folder_file(const struct clip_folder_output *folder, const char *name, struct clip_error *error)
+{
+    char *path;
+    if (asprintf(&path, "%s/%s", folder->temporary, name) >= 0)
+        return path;
+    clip_fail_memory(error, "a file name");
+    return NULL;
+}
+
+/* Calls each(folder's descriptor, name) for every entry; -1 with errno as soon as one fails. */
+static int each_entry(const char *folder, int (*each)(int fd, const char *name))
+{
+    DIR *directory = opendir(folder);
+    if (!directory)
+        return -1;
+    int result = 0;
+    struct dirent *entry;
+    while (result == 0 && (errno = 0, entry = readdir(directory)))
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            result = each(dirfd(directory), entry->d_name);
+    if (result == 0 && errno)
+        result = -1;
+    int code = errno;
+    closedir(directory);
+    errno = code;
+    return result;
+}
+
+static int sync_entry(int folder, const char *name)
+{
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int result = fsync(fd), code = errno;
+    close(fd);
+    errno = code;
+    return result;
+}
+
+static int sync_path(const char *path)
+{
+    return sync_entry(AT_FDCWD, path);
+}
+
+static int remove_entry(int folder, const char *name)
+{
+    return unlinkat(folder, name, 0);
+}
+
+/* The folder that `path` stands in. */
+static int sync_parent(const char *path)
+{
+    char *parent = strdup(path), *slash = parent ? strrchr(parent, '/') : NULL;
+    if (!parent)
+        return -1;
+    if (slash)
+        slash[slash == parent] = 0;
+    int result = sync_path(slash ? parent : "."), code = errno;
+    free(parent);
+    errno = code;
+    return result;
+}
+
+int clip_folder_commit(struct clip_folder_output *folder, struct clip_error *error)
+{
+    int bad = 0;
+    if (each_entry(folder->temporary, sync_entry) != 0 || sync_path(folder->temporary) != 0)
+        bad = clip_fail_errno(error, "%s", folder->path);
+    /* Not even an empty folder that came up meanwhile is written over. */
+    if (!bad && renameat2(AT_FDCWD, folder->temporary, AT_FDCWD, folder->path, RENAME_NOREPLACE) != 0)
+        bad = errno == EEXIST ? fail_exists(folder->path, error) : clip_fail_errno(error, "%s", folder->path);
+    if (!bad) {
+        free(folder->temporary);
+        folder->temporary = NULL;
+        if (sync_parent(folder->path) != 0)
+            bad = clip_fail_errno(error, "%s", folder->path);
+    }
+    clip_folder_abandon(folder);
+    return bad ? -1 : 0;
+}
+
+void clip_folder_abandon(struct clip_folder_output *folder)
+{
+    if (folder->temporary) {
+        each_entry(folder->temporary, remove_entry);
+        rmdir(folder->temporary);
+    }
+    free(folder->temporary);
+    free(folder->path);
+    *folder = (struct clip_folder_output){0};
+}
+
+/* --- models --- */
+
+/* A tensor to be written: a slot, or, in Hugging Face's form, a third of one, or one turned. */
+struct piece {
+    const struct clip_slot *slot;
+    char name[128];
+    size_t first, count; /* elements of the slot */
+    int turned;
+};
+
+struct pieces {
+    struct piece *items;
+    struct clip_tensor_info *infos; /* index: of the piece */
+    size_t count;
+};
+
+static void free_pieces(struct pieces *pieces)
+{
+    free(pieces->items);
+    free(pieces->infos);
+}
+
+/* Lists what is written of a slot, under its own name or Hugging Face's. */
+static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int type, int hf,
+                      struct clip_error *error)
+{
+    int parts = 1, turned = 0;
+    for (int part = 0; part < parts; part++) {
+        struct piece *piece = &pieces->items[pieces->count];
+        struct clip_tensor_info *info = &pieces->infos[pieces->count];
+        *piece = (struct piece){.slot = slot};
+        if (!hf)
+            snprintf(piece->name, sizeof piece->name, "%s", slot->name);
+        else if (clip_names_hf(slot->name, part, piece->name, sizeof piece->name, &parts, &turned) != 0)
+            return clip_fail(error, "tensor %s has no place in Hugging Face's form", slot->name);
+        *info = (struct clip_tensor_info){.name = piece->name,
+                                          .type = (enum clip_weight_type)type,
+                                          .ndim = slot->ndim,
+                                          .index = pieces->count++};
+        memcpy(info->shape, slot->shape, sizeof slot->shape);
+        piece->count = (size_t)clip_slot_count(slot) / (size_t)parts;
+        piece->first = piece->count * (size_t)part;
+        piece->turned = turned;
+        if (parts > 1)
+            info->shape[0] /= (size_t)parts;
+        if (turned) {
+            info->shape[0] = slot->shape[1];
+            info->shape[1] = slot->shape[0];
+        }
+    }
+    return 0;
+}
+
+static int list_pieces(struct pieces *pieces, const struct clip_layout *layout,
+                       const struct clip_tensor_source *source, int hf, struct clip_error *error)
+{
+    *pieces = (struct pieces){.items = calloc(3 * layout->count, sizeof *pieces->items),
+                              .infos = calloc(3 * layout->count, sizeof *pieces->infos)};
+    if (!pieces->items || !pieces->infos)
+        return clip_fail_memory(error, "the list of tensors");
+    for (size_t i = 0; i < layout->count; i++) {
+        int type = source->type(source->context, &layout->slots[i]);
+        if (type >= 0 && add_pieces(pieces, &layout->slots[i], type, hf, error) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* A turned matrix is held whole: [rows, columns] of the slot becomes [columns, rows]. */
+static int put_turned(FILE *file, const struct piece *piece, size_t size,
+                      const struct clip_tensor_source *source, struct clip_error *error)
+{
+    size_t rows = piece->slot->shape[0], columns = piece->slot->shape[1];
+    unsigned char *matrix = reallocarray(NULL, piece->count, size), *column = reallocarray(NULL, rows, size);
+    int result = -1;
+    if (!matrix || !column)
+        clip_fail_memory(error, "a matrix");
+    else
+        result = source->fill(source->context, piece->slot, 0, piece->count, matrix, error);
+    for (size_t j = 0; j < columns && result == 0; j++) {
+        for (size_t i = 0; i < rows; i++)
+            memcpy(column + i * size, matrix + (i * columns + j) * size, size);
+        fwrite(column, size, rows, file);
+    }
+    free(matrix);
+    free(column);
+    return result;
+}
+
+static int put_piece(FILE *file, const struct piece *piece, size_t size,
+                     const struct clip_tensor_source *source, unsigned char *chunk, struct clip_error *error)
+{
+    if (piece->turned)
+        return put_turned(file, piece, size, source, error);
+    for (size_t done = 0; done < piece->count && !ferror(file); done += CHUNK) {
+        size_t n = piece->count - done < CHUNK ? piece->count - done : CHUNK;
+        if (source->fill(source->context, piece->slot, piece->first + done, n, chunk, error) != 0)
+            return -1;
+        fwrite(chunk, size, n, file);
+    }
+    return 0;
+}
+
+static int put_pieces(FILE *file, const struct pieces *pieces, const struct clip_tensor_source *source,
+                      struct clip_error *error)
+{
+    unsigned char *chunk = malloc(CHUNK * sizeof(double));
+    if (!chunk)
+        return clip_fail_memory(error, "tensors");
+    int result = clip_safetensors_begin(file, pieces->infos, pieces->count, error);
+    for (size_t i = 0; i < pieces->count && result == 0; i++)
+        result = put_piece(file, &pieces->items[pieces->infos[i].index],
+                           clip_weight_size(pieces->infos[i].type), source, chunk, error);
+    free(chunk);
+    return result;
+}
+
+static int write_weights(const struct clip_layout *layout, const struct clip_tensor_source *source,
+                         const char *path, int hf, struct clip_error *error)
+{
+    struct pieces pieces;
+    struct clip_output output;
+    int result = list_pieces(&pieces, layout, source, hf, error);
+    if (result == 0)
+        result = clip_output_open(&output, path, error);
+    if (result == 0 && put_pieces(output.file, &pieces, source, error) != 0) {
+        clip_output_abandon(&output);
+        result = -1;
+    } else if (result == 0) {
+        result = clip_output_commit(&output, error);
+    }
+    free_pieces(&pieces);
+    return result;
+}
+
+int clip_write_weights(const struct clip_layout *layout, const struct clip_tensor_source *source,
+                       const char *path, struct clip_error *error)
+{
+    return write_weights(layout, source, path, 0, error);
+}
+
+static int write_weights_in(const struct clip_folder_output *folder, const char *name,
+                            const struct clip_layout *layout, const struct clip_tensor_source *source, int hf,
+                            struct clip_error *error)
+{
+    char *path = clip_folder_file(folder, name, error);
+    int result = path ? write_weights(layout, source, path, hf, error) : -1;
+    free(path);
+    return result;
+}
+
+/* A file of the folder that `put` writes. */
+static int write_config(const struct clip_folder_output *folder, const char *name,
+                        const struct clip_arch *arch,
+                        int (*put)(const struct clip_arch *, FILE *, struct clip_error *),
+                        struct clip_error *error)
+{
+    struct clip_output output;
+    char *path = clip_folder_file(folder, name, error);
+    int result = path ? clip_output_open(&output, path, error) : -1;
+    if (result == 0 && put(arch, output.file, error) != 0) {
+        clip_output_abandon(&output);
+        result = -1;
+    } else if (result == 0) {
+        result = clip_output_commit(&output, error);
+    }
+    free(path);
+    return result;
+}
+
+int clip_write_open_clip(const struct clip_folder_output *folder, const struct clip_arch *arch,
+                         const struct clip_layout *layout, const struct clip_tensor_source *source,
+                         struct clip_error *error)
+{
+    if (write_config(folder, "open_clip_config.json", arch, clip_arch_write_open_clip, error) != 0)
+        return -1;
+    return write_weights_in(folder, "open_clip_model.safetensors", layout, source, 0, error);
+}
+
+int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arch *arch,
+                  const struct clip_layout *layout, const struct clip_tensor_source *source,
+                  struct clip_error *error)
+{
+    if (write_config(folder, "config.json", arch, clip_arch_write_hf, error) != 0 ||
+        write_config(folder, "preprocessor_config.json", arch, clip_arch_write_hf_preprocessor, error) != 0)
+        return -1;
+    return write_weights_in(folder, "model.safetensors", layout, source, 1, error);
+}
+
+static int put_tokenizer(const struct clip_arch *arch, FILE *file, struct clip_error *error)
+{
+    (void)error;
+    fputs("{\n  \"tokenizer_class\": \"CLIPTokenizer\",\n  \"do_lower_case\": true,\n"
+          "  \"bos_token\": \"<|startoftext|>\",\n  \"eos_token\": \"<|endoftext|>\",\n"
+          "  \"unk_token\": \"<|endoftext|>\",\n  \"pad_token\": \"<|endoftext|>\",\n",
+          file);
+    fprintf(file, "  \"model_max_length\": %d\n}\n", arch->text.context);
+    return 0;
+}
+
+int clip_write_tokenizer_config(const struct clip_folder_output *folder, const struct clip_arch *arch,
+                                struct clip_error *error)
+{
+    return write_config(folder, "tokenizer_config.json", arch, put_tokenizer, error);
+}
