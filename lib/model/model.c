@@ -79,8 +79,7 @@ static char *find_by_name(const char *name)
     return path;
 }
 
-/* The path of MODEL; NULL with error. */
-static char *find_model(const char *name, struct clip_error *error)
+char *clip_model_find(const char *name, struct clip_error *error)
 {
     char *path = access(name, F_OK) == 0 ? strdup(name) : find_by_name(name);
     if (!path)
@@ -315,7 +314,7 @@ static int bind_tensors(struct clip_model *model, struct clip_error *error)
 static int open_path(struct clip_model *model, const char *name, const char *arch, struct clip_error *error)
 {
     struct stat status;
-    model->path = find_model(name, error);
+    model->path = clip_model_find(name, error);
     if (!model->path)
         return -1;
     if (stat(model->path, &status) != 0)

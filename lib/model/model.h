@@ -16,6 +16,9 @@
 
 struct clip_model;
 
+/* Where MODEL is: its path, from malloc. NULL with error where there is none. */
+char *clip_model_find(const char *model, struct clip_error *error);
+
 /* Opens MODEL: a path to any readable form, or a name looked up in $CLIP_MODEL_PATH (folders separated by
  * ':'), then in the installed share/models. `arch`: name or JSON for a lone weights file, or NULL (OpenAI's
  * reading of shapes). NULL with error. */

@@ -325,6 +325,50 @@ uint16_t clip_bf16_round(double x)
     return round_bits(x, 8, -133, 0x7f80);
 }
 
+double clip_weight_value(enum clip_weight_type type, const void *p)
+{
+    uint16_t half;
+    float single;
+    double wide;
+    switch (type) {
+    case CLIP_WEIGHT_F16:
+        memcpy(&half, p, sizeof half);
+        return (double)clip_f16_float(half);
+    case CLIP_WEIGHT_BF16:
+        memcpy(&half, p, sizeof half);
+        return (double)clip_bf16_float(half);
+    case CLIP_WEIGHT_F32:
+        memcpy(&single, p, sizeof single);
+        return (double)single;
+    default: /* F64 */
+        memcpy(&wide, p, sizeof wide);
+        return wide;
+    }
+}
+
+void clip_weight_store(enum clip_weight_type type, double x, void *p)
+{
+    uint16_t half;
+    float single;
+    switch (type) {
+    case CLIP_WEIGHT_F16:
+        half = clip_f16_round(x);
+        memcpy(p, &half, sizeof half);
+        break;
+    case CLIP_WEIGHT_BF16:
+        half = clip_bf16_round(x);
+        memcpy(p, &half, sizeof half);
+        break;
+    case CLIP_WEIGHT_F32:
+        single = (float)x;
+        memcpy(p, &single, sizeof single);
+        break;
+    default: /* F64 */
+        memcpy(p, &x, sizeof x);
+        break;
+    }
+}
+
 const char *clip_shape_describe(int ndim, const size_t *shape, char *out, size_t size)
 {
     size_t used = (size_t)snprintf(out, size, "[");

@@ -75,6 +75,11 @@ float clip_bf16_float(uint16_t bits);
 uint16_t clip_f16_round(double x);
 uint16_t clip_bf16_round(double x);
 
+/* One number of a floating-point type at p, which need not be aligned. Storing rounds once, to nearest even.
+ */
+double clip_weight_value(enum clip_weight_type type, const void *p);
+void clip_weight_store(enum clip_weight_type type, double x, void *p);
+
 /* "[3, 224, 224]" into out[size]; returns out. */
 const char *clip_shape_describe(int ndim, const size_t *shape, char *out, size_t size);
 

@@ -429,3 +429,43 @@ int clip_write_tokenizer_config(const struct clip_folder_output *folder, const s
 {
     return write_config(folder, "tokenizer_config.json", arch, put_tokenizer, error);
 }
+
+/* Copies the file if it exists. */
+static int copy_file(const char *from, const char *to, int *count, struct clip_error *error)
+{
+    struct clip_mapping mapping;
+    struct clip_output output;
+    if (access(from, F_OK) != 0)
+        return 0;
+    if (clip_map_file(&mapping, from, error) != 0)
+        return -1;
+    int result = clip_output_open(&output, to, error);
+    if (result == 0) {
+        if (mapping.size)
+            fwrite(mapping.data, 1, mapping.size, output.file);
+        result = clip_output_commit(&output, error);
+    }
+    clip_unmap_file(&mapping);
+    *count += result == 0;
+    return result;
+}
+
+int clip_copy_vocabulary(const struct clip_folder_output *folder, const char *from, int *count,
+                         struct clip_error *error)
+{
+    static const char *const names[] = {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
+                                        "special_tokens_map.json"};
+    int result = 0;
+    *count = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names && result == 0; i++) {
+        char *source, *target = clip_folder_file(folder, names[i], error);
+        if (!target || asprintf(&source, "%s/%s", from, names[i]) < 0) {
+            free(target);
+            return clip_fail_memory(error, "a file name");
+        }
+        result = copy_file(source, target, count, error);
+        free(source);
+        free(target);
+    }
+    return result;
+}
