@@ -35,7 +35,7 @@ int clip_map_file(struct clip_mapping *mapping, const char *path, struct clip_er
 {
     struct stat status;
     *mapping = (struct clip_mapping){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make it wait */
     if (fd < 0)
         return clip_fail_errno(error, "%s", path);
     if (fstat(fd, &status) != 0) {

@@ -1,0 +1,290 @@
+/* clip-model: looks at models, makes them, and turns one form into another. */
+#include "base/cli.h"
+#include "base/datadir.h"
+#include "model/describe.h"
+#include "model/model.h"
+#include "model/source.h"
+#include "model/write.h"
+#include "text/vocabulary.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CLIP_SHIPPED_VOCABULARY "vocab"
+
+enum { NOT_GIVEN = -1 };
+enum form { TO_OPEN_CLIP, TO_HF, TO_SAFETENSORS };
+
+static const char *output, *vocabulary;
+static int as_json, shapes, form = NOT_GIVEN, dtype = NOT_GIVEN;
+static long seed = NOT_GIVEN;
+static struct clip_shared shared;
+static struct clip_error error;
+
+static const struct clip_option options[] = {
+    {"output", 'o', CLIP_TEXT, &output, "PATH", "init, convert: what is written", 0, 0},
+    {"seed", 's', CLIP_COUNT, &seed, "N", "init: seed of the weights [0]", 0, 0},
+    {"to", 't', CLIP_CHOICE, &form, "open_clip|hf|safetensors",
+     "convert: the form [safetensors where PATH ends so, else open_clip]", 0, 0},
+    {"dtype", 'd', CLIP_CHOICE, &dtype, "f32|f16|bf16", "convert: type of the weights [as they are]", 0, 0},
+    {"vocab", 0, CLIP_TEXT, &vocabulary, "FILE", "init, convert: the vocabulary of the model", 0, 0},
+    {"json", 0, CLIP_FLAG, &as_json, NULL, "info: as one JSON object", 0, 0},
+    {"shapes", 0, CLIP_FLAG, &shapes, NULL, "info: every parameter's name and shape", 0, 0},
+    {0}};
+
+static const struct clip_program program = {
+    .name = "clip-model",
+    .operands = "info MODEL|ARCH\n"
+                "       clip-model [OPTION]... init ARCH -o FOLDER\n"
+                "       clip-model [OPTION]... convert MODEL -o PATH",
+    .purpose = "Says what a model is; makes one with random weights; turns one form into another.",
+    .options = options,
+    .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS};
+
+static void die(void)
+{
+    clip_die("%s", error.text);
+}
+
+/* --- info --- */
+
+static int is_json(const char *path)
+{
+    size_t length = strlen(path);
+    return length > 5 && strcmp(path + length - 5, ".json") == 0;
+}
+
+/* A model of that path or name, or else an architecture: *model is NULL then. */
+static void open_subject(const char *name, struct clip_model **model, struct clip_arch *arch)
+{
+    char *path = is_json(name) ? NULL : clip_model_find(name, &error);
+    *model = NULL;
+    if (path) {
+        *model = clip_model_open(path, shared.arch, &error);
+        if (!*model)
+            die();
+        *arch = *clip_model_arch(*model);
+    } else if (clip_arch_read(arch, name, &error) != 0) {
+        if (!is_json(name))
+            clip_die("%s: neither a model nor an architecture: no such file, name in $CLIP_MODEL_PATH or "
+                     "share/models, or one of OpenAI's nine",
+                     name);
+        die();
+    }
+    free(path);
+}
+
+static int run_info(const char *name)
+{
+    struct clip_model *model;
+    struct clip_arch arch;
+    open_subject(name, &model, &arch);
+    int (*describe)(FILE *, const struct clip_arch *, const struct clip_model *, struct clip_error *) =
+        shapes    ? clip_describe_shapes
+        : as_json ? clip_describe_json
+                  : clip_describe;
+    if (describe(stdout, &arch, model, &error) != 0)
+        die();
+    clip_model_close(model);
+    return clip_finish(0);
+}
+
+/* --- init --- */
+
+/* Removes what was written of the folder, and ends. */
+static void abandon(struct clip_folder_output *folder)
+{
+    clip_folder_abandon(folder);
+    die();
+}
+
+/* Puts the vocabulary of --vocab, or `fallback`, into the folder. Its ids must be the model's. */
+static void add_vocabulary(struct clip_folder_output *folder, const struct clip_arch *arch, const char *path)
+{
+    struct clip_vocabulary *words = clip_vocabulary_open(path, &error);
+    if (!words)
+        abandon(folder);
+    int fits = words->size <= (size_t)arch->text.vocabulary &&
+               (arch->text.end_token < 0 || arch->text.end_token == words->end);
+    if (!fits)
+        clip_fail(&error, "%s: %zu tokens, end token %d, do not fit the model's %d", path, words->size,
+                  (int)words->end, arch->text.vocabulary);
+    int bad = !fits || clip_vocabulary_write(words, folder->temporary, &error) != 0 ||
+              clip_write_tokenizer_config(folder, arch, &error) != 0;
+    clip_vocabulary_free(words);
+    if (bad)
+        abandon(folder);
+}
+
+/* The shipped vocabulary, where it is there and fits; what is written without one cannot tokenize. */
+static void add_shipped_vocabulary(struct clip_folder_output *folder, const struct clip_arch *arch)
+{
+    struct clip_error ignored;
+    char *path = clip_data_path(CLIP_SHIPPED_VOCABULARY, &ignored);
+    struct clip_vocabulary *words = path ? clip_vocabulary_open(path, &error) : NULL;
+    if (path && !words)
+        abandon(folder);
+    int fits = words && words->size <= (size_t)arch->text.vocabulary &&
+               (arch->text.end_token < 0 || arch->text.end_token == words->end);
+    clip_vocabulary_free(words);
+    if (fits)
+        add_vocabulary(folder, arch, path);
+    else
+        clip_note("%s: no vocabulary: the shipped one %s; see --vocab", output,
+                  path ? "is larger than the model's" : "is not installed");
+    free(path);
+}
+
+static int run_init(const char *name)
+{
+    struct clip_arch arch;
+    struct clip_layout layout;
+    struct clip_folder_output folder;
+    if (clip_arch_read(&arch, name, &error) != 0 || clip_layout_make(&layout, &arch, &error) != 0 ||
+        clip_folder_begin(&folder, output, &error) != 0)
+        die();
+    struct clip_seed_source source = {.seed = seed == NOT_GIVEN ? 0 : (uint64_t)seed,
+                                      .pool = clip_pool_new((int)shared.threads, &error)};
+    struct clip_tensor_source tensors = clip_source_of_seed(&source);
+    if (!source.pool)
+        abandon(&folder);
+    if (vocabulary)
+        add_vocabulary(&folder, &arch, vocabulary);
+    else
+        add_shipped_vocabulary(&folder, &arch);
+    if (clip_write_open_clip(&folder, &arch, &layout, &tensors, &error) != 0)
+        abandon(&folder);
+    if (clip_folder_commit(&folder, &error) != 0)
+        die();
+    clip_pool_free(source.pool);
+    clip_layout_free(&layout);
+    return clip_finish(0);
+}
+
+/* --- convert --- */
+
+/* The form of --to, or what the output's name says. */
+static enum form form_of_output(void)
+{
+    static const char ending[] = ".safetensors";
+    size_t length = strlen(output);
+    if (form != NOT_GIVEN)
+        return (enum form)form;
+    return length >= strlen(ending) && strcmp(output + length - strlen(ending), ending) == 0 ? TO_SAFETENSORS
+                                                                                             : TO_OPEN_CLIP;
+}
+
+/* The vocabulary of --vocab, or the files of the model's own folder. */
+static void convert_vocabulary(struct clip_folder_output *folder, const struct clip_model *model)
+{
+    int count = 0;
+    if (vocabulary) {
+        add_vocabulary(folder, clip_model_arch(model), vocabulary);
+        return;
+    }
+    if (clip_model_folder(model) != CLIP_FOLDER_NONE &&
+        clip_copy_vocabulary(folder, clip_model_path(model), &count, &error) != 0)
+        abandon(folder);
+    if (count == 0)
+        clip_note("%s: no vocabulary: %s has none; see --vocab", output, clip_model_path(model));
+}
+
+static void convert_to_folder(const struct clip_model *model, const struct clip_tensor_source *tensors,
+                              enum form target)
+{
+    struct clip_folder_output folder;
+    if (clip_folder_begin(&folder, output, &error) != 0)
+        die();
+    convert_vocabulary(&folder, model);
+    if ((target == TO_HF ? clip_write_hf : clip_write_open_clip)(
+            &folder, clip_model_arch(model), clip_model_layout(model), tensors, &error) != 0)
+        abandon(&folder);
+    if (clip_folder_commit(&folder, &error) != 0)
+        die();
+}
+
+static int run_convert(const char *name)
+{
+    static const int types[] = {CLIP_WEIGHT_F32, CLIP_WEIGHT_F16, CLIP_WEIGHT_BF16};
+    struct clip_model *model = clip_model_open(name, shared.arch, &error);
+    if (!model)
+        die();
+    struct clip_model_source source = {model, dtype == NOT_GIVEN ? -1 : types[dtype]};
+    struct clip_tensor_source tensors = clip_source_of_model(&source);
+    enum form target = form_of_output();
+    if (target == TO_SAFETENSORS && vocabulary)
+        clip_usage("one safetensors file has no place for the vocabulary of --vocab");
+    if (target != TO_SAFETENSORS)
+        convert_to_folder(model, &tensors, target);
+    else if (clip_write_weights(clip_model_layout(model), &tensors, output, &error) != 0)
+        die();
+    clip_model_close(model);
+    return clip_finish(0);
+}
+
+/* --- verbs --- */
+
+/* The options that only some verbs take. */
+enum {
+    TAKES_INFO = 1,
+    TAKES_OUTPUT = 2,
+    TAKES_SEED = 4,
+    TAKES_FORM = 8,
+    TAKES_VOCABULARY = 16,
+    TAKES_ARCH = 32
+};
+
+static const struct verb {
+    const char *name, *operand;
+    unsigned takes;
+    int (*run)(const char *operand);
+} verbs[] = {
+    {"info", "a model or an architecture", TAKES_INFO | TAKES_ARCH, run_info},
+    {"init", "an architecture", TAKES_OUTPUT | TAKES_SEED | TAKES_VOCABULARY, run_init},
+    {"convert", "a model", TAKES_OUTPUT | TAKES_FORM | TAKES_VOCABULARY | TAKES_ARCH, run_convert},
+};
+
+static void check_options(const struct verb *verb)
+{
+    const struct {
+        const char *option;
+        int given;
+        unsigned takes;
+    } given[] = {{"json", as_json, TAKES_INFO},
+                 {"shapes", shapes, TAKES_INFO},
+                 {"output", output != NULL, TAKES_OUTPUT},
+                 {"seed", seed != NOT_GIVEN, TAKES_SEED},
+                 {"to", form != NOT_GIVEN, TAKES_FORM},
+                 {"dtype", dtype != NOT_GIVEN, TAKES_FORM},
+                 {"vocab", vocabulary != NULL, TAKES_VOCABULARY},
+                 {"arch", shared.arch != NULL, TAKES_ARCH},
+                 {"model", shared.model != NULL, TAKES_ARCH}};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        if (given[i].given && !(verb->takes & given[i].takes))
+            clip_usage("--%s is not for '%s'", given[i].option, verb->name);
+    if (as_json && shapes)
+        clip_usage("--json and --shapes are two answers");
+    if (verb->takes & TAKES_OUTPUT && (!output || !*output))
+        clip_usage("'%s' needs --output", verb->name);
+}
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (name && strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    if (name)
+        clip_usage("'%s' is none of info, init, convert", name);
+    clip_usage("info, init or convert expected");
+}
+
+int main(int argc, char **argv)
+{
+    int first = clip_start(&program, &shared, argc, argv);
+    const struct verb *verb = find_verb(argv[first]);
+    check_options(verb);
+    int operands = argc - first - 1;
+    if (operands + (shared.model != NULL) != 1)
+        clip_usage("'%s' takes %s, and nothing else", verb->name, verb->operand);
+    return verb->run(shared.model ? shared.model : argv[first + 1]);
+}

@@ -1,0 +1,276 @@
+#include "model/describe.h"
+
+#include <inttypes.h>
+#include <json-c/json.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is counted once and told in either way. */
+struct facts {
+    uint64_t parameters, vision, text;
+    size_t types[CLIP_WEIGHT_TYPES]; /* tensors of each type in the file */
+    float logit_scale;
+};
+
+static int find_facts(struct facts *facts, const struct clip_arch *arch, const struct clip_model *model,
+                      struct clip_error *error)
+{
+    struct clip_layout layout;
+    *facts = (struct facts){0};
+    if (clip_layout_make(&layout, arch, error) != 0)
+        return -1;
+    facts->parameters = clip_layout_parameters(&layout);
+    for (size_t i = 0; i < layout.count; i++) {
+        const struct clip_slot *slot = &layout.slots[i];
+        enum clip_weight_type type;
+        if (!slot->buffer && slot->part == CLIP_PART_VISION)
+            facts->vision += clip_slot_count(slot);
+        if (!slot->buffer && slot->part == CLIP_PART_TEXT)
+            facts->text += clip_slot_count(slot);
+        if (model && clip_model_type(model, slot->name, &type) == 0)
+            facts->types[type]++;
+    }
+    clip_layout_free(&layout);
+    return model ? clip_model_logit_scale(model, &facts->logit_scale, error) : 0;
+}
+
+/* "f32" of safetensors' "F32". */
+static const char *type_name(int type, char out[8])
+{
+    const char *name = clip_weight_type_name((enum clip_weight_type)type);
+    size_t i = 0;
+    for (; name[i] && i < 7; i++)
+        out[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] - 'A' + 'a' : name[i]);
+    out[i] = 0;
+    return out;
+}
+
+static const char *activation_name(enum clip_activation activation)
+{
+    return activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu";
+}
+
+int clip_describe_shapes(FILE *out, const struct clip_arch *arch, const struct clip_model *model,
+                         struct clip_error *error)
+{
+    struct clip_layout layout;
+    (void)model;
+    if (clip_layout_make(&layout, arch, error) != 0)
+        return -1;
+    for (size_t i = 0; i < layout.count; i++) {
+        const struct clip_slot *slot = &layout.slots[i];
+        char text[100];
+        if (!slot->buffer)
+            fprintf(out, "%s %s\n", slot->name,
+                    clip_shape_describe(slot->ndim, slot->shape, text, sizeof text));
+    }
+    fprintf(out, "parameters: %" PRIu64 "\n", clip_layout_parameters(&layout));
+    clip_layout_free(&layout);
+    return 0;
+}
+
+/* --- for people --- */
+
+/* "151,277,313" */
+static const char *grouped(uint64_t n, char out[32])
+{
+    char digits[24];
+    int length = snprintf(digits, sizeof digits, "%" PRIu64, n), used = 0;
+    for (int i = 0; i < length; i++) {
+        if (i && (length - i) % 3 == 0)
+            out[used++] = ',';
+        out[used++] = digits[i];
+    }
+    out[used] = 0;
+    return out;
+}
+
+static void put_vision(FILE *out, const struct clip_vision_arch *vision)
+{
+    const int *n = vision->blocks;
+    fprintf(out, "%-14simage %d, ", "vision", vision->image_size);
+    if (vision->kind == CLIP_RESNET)
+        fprintf(out, "ResNet of %d %d %d %d bottlenecks, width %d, attention pool of %d heads\n", n[0], n[1],
+                n[2], n[3], vision->width, vision->heads);
+    else
+        fprintf(out, "transformer, patch %d, width %d, %d layers, %d heads, mlp %d, %s\n", vision->patch,
+                vision->width, vision->layers, vision->heads, vision->mlp,
+                activation_name(vision->activation));
+}
+
+static void put_text(FILE *out, const struct clip_text_arch *text)
+{
+    fprintf(out, "%-14scontext %d, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s\n", "text",
+            text->context, text->vocabulary, text->width, text->layers, text->heads, text->mlp,
+            activation_name(text->activation));
+    if (text->end_token >= 0)
+        fprintf(out, "%-14s%d\n", "end token", text->end_token);
+    else
+        fprintf(out, "%-14sthe largest id\n", "end token");
+}
+
+static void put_preprocess(FILE *out, const struct clip_preprocess_arch *preprocess)
+{
+    fprintf(out, "%-14smean ", "pictures");
+    clip_arch_put_channels(out, preprocess->mean);
+    fprintf(out, ", std ");
+    clip_arch_put_channels(out, preprocess->std);
+    fprintf(out, ", made RGB %s resizing\n", preprocess->convert_first ? "before" : "after");
+}
+
+static void put_file(FILE *out, const struct clip_model *model, const struct facts *facts)
+{
+    static const char *const folders[] = {"", "open_clip folder, ", "Hugging Face folder, "};
+    const char *vocabulary = clip_model_vocabulary(model), *between = "";
+    fprintf(out, "%-14s%s\n", "path", clip_model_path(model));
+    fprintf(out, "%-14s%s%s\n", "form", folders[clip_model_folder(model)],
+            clip_form_name(clip_model_form(model)));
+    fprintf(out, "%-14s", "dtype");
+    for (int type = 0; type < CLIP_WEIGHT_TYPES; type++) {
+        char name[8];
+        if (!facts->types[type])
+            continue;
+        fprintf(out, "%s%s (%zu tensors)", between, type_name(type, name), facts->types[type]);
+        between = ", ";
+    }
+    fprintf(out, "\n%-14s%s\n", "vocabulary", vocabulary ? vocabulary : "none with it");
+    fprintf(out, "%-14s%.6g, a factor of %.6g\n", "logit scale", (double)facts->logit_scale,
+            exp((double)facts->logit_scale));
+}
+
+int clip_describe(FILE *out, const struct clip_arch *arch, const struct clip_model *model,
+                  struct clip_error *error)
+{
+    struct facts facts;
+    char all[32], vision[32], text[32];
+    if (find_facts(&facts, arch, model, error) != 0)
+        return -1;
+    fprintf(out, "%-14s%s\n", "model", *arch->name ? arch->name : "?");
+    fprintf(out, "%-14s%s (vision %s, text %s)\n", "parameters", grouped(facts.parameters, all),
+            grouped(facts.vision, vision), grouped(facts.text, text));
+    fprintf(out, "%-14s%d\n", "embedding", arch->embed);
+    put_vision(out, &arch->vision);
+    put_text(out, &arch->text);
+    put_preprocess(out, &arch->preprocess);
+    if (model)
+        put_file(out, model, &facts);
+    return 0;
+}
+
+/* --- for programs --- */
+
+static void add_int(struct json_object *object, const char *key, uint64_t value)
+{
+    json_object_object_add(object, key, json_object_new_int64((int64_t)value));
+}
+
+static void add_text(struct json_object *object, const char *key, const char *value)
+{
+    json_object_object_add(object, key, value ? json_object_new_string(value) : NULL);
+}
+
+/* With as many digits as a float needs. */
+static struct json_object *new_float(float value)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.9g", (double)value);
+    return json_object_new_double_s((double)value, text);
+}
+
+static void add_channels(struct json_object *object, const char *key, const float value[3])
+{
+    struct json_object *array = json_object_new_array();
+    for (int i = 0; i < 3; i++)
+        json_object_array_add(array, new_float(value[i]));
+    json_object_object_add(object, key, array);
+}
+
+static void add_vision(struct json_object *parent, const struct clip_vision_arch *vision)
+{
+    struct json_object *object = json_object_new_object(), *blocks;
+    json_object_object_add(parent, "vision", object);
+    add_text(object, "kind", vision->kind == CLIP_RESNET ? "resnet" : "vit");
+    add_int(object, "image_size", (uint64_t)vision->image_size);
+    add_int(object, "width", (uint64_t)vision->width);
+    add_int(object, "heads", (uint64_t)vision->heads);
+    if (vision->kind == CLIP_RESNET) {
+        blocks = json_object_new_array();
+        for (int i = 0; i < 4; i++)
+            json_object_array_add(blocks, json_object_new_int(vision->blocks[i]));
+        json_object_object_add(object, "layers", blocks);
+        return;
+    }
+    add_int(object, "layers", (uint64_t)vision->layers);
+    add_int(object, "patch_size", (uint64_t)vision->patch);
+    add_int(object, "mlp", (uint64_t)vision->mlp);
+    add_text(object, "activation", activation_name(vision->activation));
+}
+
+static void add_text_tower(struct json_object *parent, const struct clip_text_arch *text)
+{
+    struct json_object *object = json_object_new_object();
+    json_object_object_add(parent, "text", object);
+    add_int(object, "context_length", (uint64_t)text->context);
+    add_int(object, "vocab_size", (uint64_t)text->vocabulary);
+    add_int(object, "width", (uint64_t)text->width);
+    add_int(object, "heads", (uint64_t)text->heads);
+    add_int(object, "layers", (uint64_t)text->layers);
+    add_int(object, "mlp", (uint64_t)text->mlp);
+    add_text(object, "activation", activation_name(text->activation));
+    if (text->end_token >= 0)
+        add_int(object, "end_token", (uint64_t)text->end_token);
+    else
+        add_text(object, "end_token", NULL);
+}
+
+static void add_preprocess(struct json_object *parent, const struct clip_preprocess_arch *preprocess)
+{
+    struct json_object *object = json_object_new_object();
+    json_object_object_add(parent, "preprocess", object);
+    add_channels(object, "mean", preprocess->mean);
+    add_channels(object, "std", preprocess->std);
+    json_object_object_add(object, "convert_first", json_object_new_boolean(preprocess->convert_first));
+}
+
+static void add_file(struct json_object *object, const struct clip_model *model, const struct facts *facts)
+{
+    static const char *const folders[] = {NULL, "open_clip", "hf"};
+    struct json_object *types = json_object_new_object();
+    add_text(object, "path", clip_model_path(model));
+    add_text(object, "folder", folders[clip_model_folder(model)]);
+    add_text(object, "form", clip_form_name(clip_model_form(model)));
+    json_object_object_add(object, "dtypes", types);
+    for (int type = 0; type < CLIP_WEIGHT_TYPES; type++) {
+        char name[8];
+        if (facts->types[type])
+            add_int(types, type_name(type, name), facts->types[type]);
+    }
+    add_text(object, "vocabulary", clip_model_vocabulary(model));
+    json_object_object_add(object, "logit_scale", new_float(facts->logit_scale));
+}
+
+int clip_describe_json(FILE *out, const struct clip_arch *arch, const struct clip_model *model,
+                       struct clip_error *error)
+{
+    struct facts facts;
+    if (find_facts(&facts, arch, model, error) != 0)
+        return -1;
+    struct json_object *object = json_object_new_object();
+    add_text(object, "model", arch->name);
+    add_int(object, "parameters", facts.parameters);
+    add_int(object, "vision_parameters", facts.vision);
+    add_int(object, "text_parameters", facts.text);
+    add_int(object, "embed_dim", (uint64_t)arch->embed);
+    add_vision(object, &arch->vision);
+    add_text_tower(object, &arch->text);
+    add_preprocess(object, &arch->preprocess);
+    if (model)
+        add_file(object, model, &facts);
+    const char *text =
+        json_object_to_json_string_ext(object, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    if (text)
+        fprintf(out, "%s\n", text);
+    json_object_put(object);
+    return text ? 0 : clip_fail_memory(error, "JSON");
+}
