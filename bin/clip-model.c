@@ -206,14 +206,14 @@ static void convert_to_folder(const struct clip_model *model, const struct clip_
 static int run_convert(const char *name)
 {
     static const int types[] = {CLIP_WEIGHT_F32, CLIP_WEIGHT_F16, CLIP_WEIGHT_BF16};
+    enum form target = form_of_output();
+    if (target == TO_SAFETENSORS && vocabulary)
+        clip_usage("one safetensors file has no place for the vocabulary of --vocab");
     struct clip_model *model = clip_model_open(name, shared.arch, &error);
     if (!model)
         die();
     struct clip_model_source source = {model, dtype == NOT_GIVEN ? -1 : types[dtype]};
     struct clip_tensor_source tensors = clip_source_of_model(&source);
-    enum form target = form_of_output();
-    if (target == TO_SAFETENSORS && vocabulary)
-        clip_usage("one safetensors file has no place for the vocabulary of --vocab");
     if (target != TO_SAFETENSORS)
         convert_to_folder(model, &tensors, target);
     else if (clip_write_weights(clip_model_layout(model), &tensors, output, &error) != 0)
