@@ -1,12 +1,14 @@
 /* clip-model: looks at models, makes them, and turns one form into another. */
 #include "base/cli.h"
 #include "base/datadir.h"
+#include "base/file.h"
 #include "model/describe.h"
 #include "model/model.h"
 #include "model/source.h"
 #include "model/write.h"
 #include "text/vocabulary.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,17 +19,18 @@ enum form { TO_OPEN_CLIP, TO_HF, TO_SAFETENSORS };
 
 static const char *output, *vocabulary;
 static int as_json, shapes, form = NOT_GIVEN, dtype = NOT_GIVEN;
-static long seed = NOT_GIVEN;
+static long seed = NOT_GIVEN, size = NOT_GIVEN;
 static struct clip_shared shared;
 static struct clip_error error;
 
 static const struct clip_option options[] = {
-    {"output", 'o', CLIP_TEXT, &output, "PATH", "init, convert: what is written", 0, 0},
+    {"output", 'o', CLIP_TEXT, &output, "PATH", "what is written; vocab may do without", 0, 0},
     {"seed", 's', CLIP_COUNT, &seed, "N", "init: seed of the weights [0]", 0, 0},
     {"to", 't', CLIP_CHOICE, &form, "open_clip|hf|safetensors",
      "convert: the form [safetensors where PATH ends so, else open_clip]", 0, 0},
     {"dtype", 'd', CLIP_CHOICE, &dtype, "f32|f16|bf16", "convert: type of the weights [as they are]", 0, 0},
     {"vocab", 0, CLIP_TEXT, &vocabulary, "FILE", "init, convert: the vocabulary of the model", 0, 0},
+    {"size", 'n', CLIP_COUNT, &size, "N", "vocab: tokens in the vocabulary", 514, CLIP_MAX_TOKENS},
     {"json", 0, CLIP_FLAG, &as_json, NULL, "info: as one JSON object", 0, 0},
     {"shapes", 0, CLIP_FLAG, &shapes, NULL, "info: every parameter's name and shape", 0, 0},
     {0}};
@@ -36,8 +39,10 @@ static const struct clip_program program = {
     .name = "clip-model",
     .operands = "info MODEL|ARCH\n"
                 "       clip-model [OPTION]... init ARCH -o FOLDER\n"
-                "       clip-model [OPTION]... convert MODEL -o PATH",
-    .purpose = "Says what a model is; makes one with random weights; turns one form into another.",
+                "       clip-model [OPTION]... convert MODEL -o PATH\n"
+                "       clip-model [OPTION]... vocab --size N [TEXT]",
+    .purpose = "Says what a model is; makes one with random weights; turns one form into another; learns a\n"
+               "vocabulary from text.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS};
 
@@ -48,16 +53,16 @@ static void die(void)
 
 /* --- info --- */
 
-static int is_json(const char *path)
+static int ends_in(const char *name, const char *ending)
 {
-    size_t length = strlen(path);
-    return length > 5 && strcmp(path + length - 5, ".json") == 0;
+    size_t length = strlen(name), size_of_ending = strlen(ending);
+    return length > size_of_ending && strcmp(name + length - size_of_ending, ending) == 0;
 }
 
 /* A model of that path or name, or else an architecture: *model is NULL then. */
 static void open_subject(const char *name, struct clip_model **model, struct clip_arch *arch)
 {
-    char *path = is_json(name) ? NULL : clip_model_find(name, &error);
+    char *path = ends_in(name, ".json") ? NULL : clip_model_find(name, &error);
     *model = NULL;
     if (path) {
         *model = clip_model_open(path, shared.arch, &error);
@@ -65,7 +70,7 @@ static void open_subject(const char *name, struct clip_model **model, struct cli
             die();
         *arch = *clip_model_arch(*model);
     } else if (clip_arch_read(arch, name, &error) != 0) {
-        if (!is_json(name))
+        if (!ends_in(name, ".json"))
             clip_die("%s: neither a model nor an architecture: no such file, name in $CLIP_MODEL_PATH or "
                      "share/models, or one of OpenAI's nine",
                      name);
@@ -166,12 +171,9 @@ static int run_init(const char *name)
 /* The form of --to, or what the output's name says. */
 static enum form form_of_output(void)
 {
-    static const char ending[] = ".safetensors";
-    size_t length = strlen(output);
     if (form != NOT_GIVEN)
         return (enum form)form;
-    return length >= strlen(ending) && strcmp(output + length - strlen(ending), ending) == 0 ? TO_SAFETENSORS
-                                                                                             : TO_OPEN_CLIP;
+    return ends_in(output, ".safetensors") ? TO_SAFETENSORS : TO_OPEN_CLIP;
 }
 
 /* The vocabulary of --vocab, or the files of the model's own folder. */
@@ -222,26 +224,81 @@ static int run_convert(const char *name)
     return clip_finish(0);
 }
 
+/* --- vocab --- */
+
+/* The merges alone, as bpe_simple_vocab_16e6.txt has them: all other tokens follow from these. */
+static void put_merges(const struct clip_vocabulary *words, FILE *file)
+{
+    fputs("#version: 0.2\n", file);
+    for (size_t i = 0; i < words->merge_count; i++)
+        fprintf(file, "%s %s\n", words->names[words->merges[i].left], words->names[words->merges[i].right]);
+}
+
+static void write_words_file(const struct clip_vocabulary *words)
+{
+    struct clip_output file;
+    if (clip_output_open(&file, output, &error) != 0)
+        die();
+    put_merges(words, file.file);
+    if (clip_output_commit(&file, &error) != 0)
+        die();
+}
+
+static void write_words_folder(const struct clip_vocabulary *words)
+{
+    struct clip_folder_output folder;
+    if (clip_folder_begin(&folder, output, &error) != 0)
+        die();
+    if (clip_vocabulary_write(words, folder.temporary, &error) != 0)
+        abandon(&folder);
+    if (clip_folder_commit(&folder, &error) != 0)
+        die();
+}
+
+static int run_vocab(const char *name)
+{
+    int is_stdin = !name || strcmp(name, "-") == 0;
+    FILE *in = is_stdin ? stdin : fopen(name, "re");
+    if (!in)
+        clip_die("%s: %s", name, strerror(errno));
+    struct clip_vocabulary *words = clip_vocabulary_train(in, (size_t)size, &error);
+    if (!words)
+        clip_die("%s: %s", is_stdin ? "standard input" : name, error.text);
+    if (!is_stdin)
+        fclose(in);
+    if (!output)
+        put_merges(words, stdout);
+    else if (ends_in(output, ".txt"))
+        write_words_file(words);
+    else
+        write_words_folder(words);
+    clip_vocabulary_free(words);
+    return clip_finish(0);
+}
+
 /* --- verbs --- */
 
-/* The options that only some verbs take. */
-enum {
+/* The options that only some verbs take; those that must be given. */
+enum takes {
     TAKES_INFO = 1,
     TAKES_OUTPUT = 2,
     TAKES_SEED = 4,
     TAKES_FORM = 8,
     TAKES_VOCABULARY = 16,
-    TAKES_ARCH = 32
+    TAKES_MODEL = 32,
+    TAKES_SIZE = 64
 };
 
 static const struct verb {
     const char *name, *operand;
-    unsigned takes;
+    unsigned takes, needs;
     int (*run)(const char *operand);
 } verbs[] = {
-    {"info", "a model or an architecture", TAKES_INFO | TAKES_ARCH, run_info},
-    {"init", "an architecture", TAKES_OUTPUT | TAKES_SEED | TAKES_VOCABULARY, run_init},
-    {"convert", "a model", TAKES_OUTPUT | TAKES_FORM | TAKES_VOCABULARY | TAKES_ARCH, run_convert},
+    {"info", "a model or an architecture", TAKES_INFO | TAKES_MODEL, 0, run_info},
+    {"init", "an architecture", TAKES_OUTPUT | TAKES_SEED | TAKES_VOCABULARY, TAKES_OUTPUT, run_init},
+    {"convert", "a model", TAKES_OUTPUT | TAKES_FORM | TAKES_VOCABULARY | TAKES_MODEL, TAKES_OUTPUT,
+     run_convert},
+    {"vocab", "a file of text", TAKES_OUTPUT | TAKES_SIZE, TAKES_SIZE, run_vocab},
 };
 
 static void check_options(const struct verb *verb)
@@ -257,15 +314,19 @@ static void check_options(const struct verb *verb)
                  {"to", form != NOT_GIVEN, TAKES_FORM},
                  {"dtype", dtype != NOT_GIVEN, TAKES_FORM},
                  {"vocab", vocabulary != NULL, TAKES_VOCABULARY},
-                 {"arch", shared.arch != NULL, TAKES_ARCH},
-                 {"model", shared.model != NULL, TAKES_ARCH}};
-    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+                 {"size", size != NOT_GIVEN, TAKES_SIZE},
+                 {"arch", shared.arch != NULL, TAKES_MODEL},
+                 {"model", shared.model != NULL, TAKES_MODEL}};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
         if (given[i].given && !(verb->takes & given[i].takes))
             clip_usage("--%s is not for '%s'", given[i].option, verb->name);
+        if (!given[i].given && verb->needs & given[i].takes)
+            clip_usage("'%s' needs --%s", verb->name, given[i].option);
+    }
     if (as_json && shapes)
         clip_usage("--json and --shapes are two answers");
-    if (verb->takes & TAKES_OUTPUT && (!output || !*output))
-        clip_usage("'%s' needs --output", verb->name);
+    if (output && !*output)
+        clip_usage("--output: an empty name");
 }
 
 static const struct verb *find_verb(const char *name)
@@ -274,8 +335,8 @@ static const struct verb *find_verb(const char *name)
         if (name && strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     if (name)
-        clip_usage("'%s' is none of info, init, convert", name);
-    clip_usage("info, init or convert expected");
+        clip_usage("'%s' is none of info, init, convert, vocab", name);
+    clip_usage("info, init, convert or vocab expected");
 }
 
 int main(int argc, char **argv)
@@ -283,8 +344,8 @@ int main(int argc, char **argv)
     int first = clip_start(&program, &shared, argc, argv);
     const struct verb *verb = find_verb(argv[first]);
     check_options(verb);
-    int operands = argc - first - 1;
-    if (operands + (shared.model != NULL) != 1)
+    int operands = argc - first - 1 + (shared.model != NULL);
+    if (operands > 1 || (operands == 0 && verb->run != run_vocab))
         clip_usage("'%s' takes %s, and nothing else", verb->name, verb->operand);
     return verb->run(shared.model ? shared.model : argv[first + 1]);
 }

@@ -26,6 +26,15 @@ small_vocabulary() {
     printf '%s\n' '#version: 0.2' 'a b' 'ab c</w>' >vocab.txt
 }
 
+# refuses WORDS COMMAND...: exit 1 and one line that has the words.
+refuses() {
+    local words=$1
+    shift
+    run -1 --separate-stderr "$@"
+    one_line
+    [[ $stderr == *"$words"* ]] || complain "not '$words': $stderr"
+}
+
 # --- info ---
 
 @test "the nine architectures: parameters" {
@@ -284,16 +293,41 @@ ref.save_safetensors("large.safetensors", t)'
     [ "$(ls -A)" = vit.json ]
 }
 
-# --- what is wrong ---
+# --- vocab ---
 
-# refuses WORDS COMMAND...: exit 1 and one line that has the words.
-refuses() {
-    local words=$1
-    shift
-    run -1 --separate-stderr "$@"
-    one_line
-    [[ $stderr == *"$words"* ]] || complain "not '$words': $stderr"
+@test "vocab: pairs by frequency, as a list of merges and as a folder" {
+    printf 'a big boat\na small boat\nboats\n' >text
+    clip-model vocab -n 519 <text >vocab.txt
+    diff vocab.txt - <<'END'
+#version: 0.2
+b o
+bo a
+boa t</w>
+a l
+b i
+END
+    clip-model vocab --size 519 text -o again.txt
+    cmp vocab.txt again.txt
+    clip-model vocab -n 519 -o folder - <text
+    [ "$(ls folder)" = $'merges.txt\ntokenizer.json\nvocab.json' ]
+    grep -v version folder/merges.txt | diff - <(grep -v version vocab.txt)
+    refuses "standard input" clip-model vocab -n 600 <text
+    refuses "No such file" clip-model vocab -n 600 missing
+    refuses "there already" clip-model vocab -n 519 text -o folder
 }
+
+@test "a model of our own vocabulary" {
+    printf 'a big boat\na small boat\nboats\n' >text
+    clip-model vocab -n 516 text -o words
+    small_vit
+    clip-model init vit.json --vocab words -o model
+    diff words/vocab.json model/vocab.json
+    clip-model convert model --to hf -o hf
+    diff words/tokenizer.json hf/tokenizer.json
+    diff model/tokenizer_config.json hf/tokenizer_config.json
+}
+
+# --- what is wrong ---
 
 @test "a model that does not exist, is empty, or is none" {
     refuses "neither a model nor an architecture" clip-model info no-such-model
@@ -499,6 +533,10 @@ convert --seed 3 x -o y
 convert --dtype f8 x -o y
 convert --to onnx x -o y
 convert --vocab v x -o y.safetensors
+vocab
+vocab --size 100
+vocab --size 600 a b
+vocab --size 600 -m x
 --unknown
 END
     run -0 clip-model --help

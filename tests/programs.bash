@@ -16,7 +16,7 @@ entry() {
     clip-dump) input=raw writes=text ;;
     clip-encode-image) input=image args=(-m "$SMALL/model") writes=records ;;
     clip-encode-text) input=tokens args=(-m "$SMALL/model") writes=records ;;
-    clip-model) input=lines args=(vocab --size 600) writes=file ;;
+    clip-model) input=lines args=(vocab --size 516) writes=file ;;
     clip-plot) input=table writes=file ;;
     clip-preprocess) input=raw args=(--size 8) writes=records ;;
     clip-project-normalize) input=features args=(-m "$SMALL/model") writes=records ;;
@@ -71,8 +71,8 @@ make_model() {
     cat >"$SMALL/arch.json" <<'END'
 {"embed_dim": 8, "quick_gelu": true,
  "vision_cfg": {"image_size": 8, "layers": 1, "width": 64, "patch_size": 4},
- "text_cfg": {"context_length": 8, "vocab_size": 512, "width": 16, "heads": 2, "layers": 1}}
+ "text_cfg": {"context_length": 8, "vocab_size": 514, "width": 16, "heads": 2, "layers": 1}}
 END
-    clip-model vocab --size 512 -o "$SMALL/vocab" <"$SMALL/lines"
+    clip-model vocab --size 514 -o "$SMALL/vocab" <"$SMALL/lines"
     clip-model init "$SMALL/arch.json" --seed 1 --vocab "$SMALL/vocab" -o "$SMALL/model"
 }
