@@ -55,9 +55,10 @@ int clip_writer_flush(struct clip_writer *writer, struct clip_error *error)
 
 static int append(struct clip_writer *writer, const void *data, size_t size, struct clip_error *error)
 {
-    if (writer->used + size > BUFFER_SIZE && clip_writer_flush(writer, error) != 0)
+    int direct = size > BUFFER_SIZE / 2; /* not worth a copy */
+    if ((direct || writer->used + size > BUFFER_SIZE) && clip_writer_flush(writer, error) != 0)
         return -1;
-    if (size > BUFFER_SIZE / 2)
+    if (direct)
         return write_out(writer, data, size, error);
     memcpy(writer->buffer + writer->used, data, size);
     writer->used += size;

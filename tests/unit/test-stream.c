@@ -226,8 +226,45 @@ static void test_trickle(const uint8_t *stream, size_t size)
     close(fds[0]);
 }
 
+/* Values of every size go out in order, whether they pass through the writer's buffer or not. */
+static void test_sizes(void)
+{
+    static uint8_t data[200000];
+    struct clip_error error;
+    struct clip_record *record = clip_record_new(), *back;
+    FILE *file = tmpfile();
+    struct clip_writer *writer = clip_writer_new(fileno(file), "file", &error);
+    size_t n = 0;
+    for (size_t size = 1; size < sizeof data; size = size * 3 / 2 + 1, n++) {
+        memset(data, (int)n, size);
+        CHECK(clip_record_put_string(record, "__key__", "k", 1, &error) == 0, "");
+        CHECK(clip_record_put_bytes(record, "x", data, size, &error) == 0, "");
+        CHECK(clip_writer_record(writer, record, &error) == 0, "");
+    }
+    CHECK(clip_writer_end(writer, &error) == 0, "");
+    clip_writer_free(writer);
+    clip_record_free(record);
+    rewind(file);
+    struct clip_reader *reader = clip_reader_fd(fileno(file), "file", 0, &error);
+    n = 0;
+    for (size_t size = 1; size < sizeof data; size = size * 3 / 2 + 1, n++) {
+        const char *bytes;
+        size_t length;
+        int got = clip_reader_next(reader, &back, &error);
+        CHECK(got == 1, "%zu bytes: %s", size, got < 0 ? error.text : "the end");
+        if (got != 1)
+            break;
+        CHECK(clip_field_bytes(clip_record_find(back, "x"), &bytes, &length) == 0 && length == size, "");
+        CHECK((uint8_t)bytes[0] == n && (uint8_t)bytes[size - 1] == n, "");
+        clip_record_free(back);
+    }
+    clip_reader_free(reader);
+    fclose(file);
+}
+
 int main(void)
 {
+    test_sizes();
     uint8_t stream[4096];
     size_t size = written(stream, sizeof stream);
     test_round_trip(stream, size);
