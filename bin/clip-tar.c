@@ -1,0 +1,197 @@
+/* clip-tar: records as a tar shard, or one field of them as an array of NumPy. */
+#include "base/cli.h"
+#include "base/file.h"
+#include "shard/npy.h"
+#include "shard/tarball.h"
+#include "stream/reader.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *output = "-", *npy_field, *keys;
+
+static const struct clip_option options[] = {
+    {"output", 'o', CLIP_TEXT, &output, "FILE", "write FILE, which appears when it is whole [-]", 0, 0},
+    {"npy", 0, CLIP_TEXT, &npy_field, "FIELD", "write one .npy file: FIELD of all records, [records, ...]", 0,
+     0},
+    {"keys", 0, CLIP_TEXT, &keys, "FILE", "with --npy: write the keys to FILE, one a line", 0, 0},
+    {0}};
+
+static const struct clip_program program = {
+    .name = "clip-tar",
+    .operands = "[STREAM...]",
+    .purpose = "Writes the records of streams as a tar shard that WebDataset and clip-untar read,\n"
+               "tensors as .npy; or one field of all records as one .npy file.",
+    .options = options,
+    .shared = CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
+
+struct run {
+    const struct clip_shared *shared;
+    struct clip_reader *in;
+    struct clip_output file, key_file; /* those of -o and --keys */
+    FILE *spool;                       /* an array for standard output */
+    FILE *out;                         /* where the archive, or the array, goes first */
+    struct clip_tarball tarball;
+    struct clip_npy npy;
+    uint64_t skipped;
+};
+
+/* A file without a name: an array's header is known only at its end, and a pipe cannot go back. */
+static FILE *open_spool(struct clip_error *error)
+{
+    const char *folder = getenv("TMPDIR");
+    char *path;
+    if (asprintf(&path, "%s/clip-tar.XXXXXX", folder && folder[0] ? folder : "/tmp") < 0) {
+        clip_fail_memory(error, "a file name");
+        return NULL;
+    }
+    int fd = mkstemp(path);
+    FILE *file = fd >= 0 ? fdopen(fd, "w+") : NULL;
+    if (!file)
+        clip_fail_errno(error, "%s", path);
+    if (fd >= 0)
+        unlink(path);
+    free(path);
+    return file;
+}
+
+static int open_files(struct run *run, struct clip_error *error)
+{
+    int to_stdout = strcmp(output, "-") == 0;
+    if (!to_stdout && clip_output_open(&run->file, output, error) != 0)
+        return -1;
+    if (keys && clip_output_open(&run->key_file, keys, error) != 0)
+        return -1;
+    if (to_stdout && npy_field && !(run->spool = open_spool(error)))
+        return -1;
+    run->out = run->spool ? run->spool : to_stdout ? stdout : run->file.file;
+    run->tarball.file = run->npy.file = run->out;
+    return 0;
+}
+
+static int write_key(struct run *run, const char *key, size_t size, struct clip_error *error)
+{
+    if (fwrite(key, 1, size, run->key_file.file) != size || putc('\n', run->key_file.file) == EOF)
+        return clip_fail_errno(error, "%s", keys);
+    return 0;
+}
+
+static int write_record(struct run *run, struct clip_record *record, struct clip_error *error)
+{
+    size_t size;
+    const char *key = clip_record_key(record, &size);
+    if (!npy_field)
+        return clip_tarball_add(&run->tarball, record, error);
+    if (keys && memchr(key, '\n', size)) {
+        clip_record_fail(record, "a key with a newline is no line of --keys");
+        return 0;
+    }
+    if (clip_npy_add(&run->npy, record, npy_field, error) != 0)
+        return -1;
+    return record->bad || !keys ? 0 : write_key(run, key, size, error);
+}
+
+/* A bad record ends the run, or is left out. */
+static int use_record(struct run *run, struct clip_record *record, struct clip_error *error)
+{
+    char name[400];
+    if (!clip_record_find(record, "__key__"))
+        return 0;
+    if (write_record(run, record, error) != 0)
+        return clip_fail_prefix(error, "%s", strcmp(output, "-") == 0 ? "standard output" : output);
+    if (!record->bad)
+        return 0;
+    clip_record_name(record, name, sizeof name);
+    if (!run->shared->skip_bad)
+        return clip_fail(error, "%s: %s", name, record->error.text);
+    clip_message("%s: %s (skipped)", name, record->error.text);
+    run->skipped++;
+    return 0;
+}
+
+static int read_records(struct run *run, struct clip_error *error)
+{
+    struct clip_progress progress;
+    struct clip_record *record;
+    int got, status = 0;
+    clip_progress_start(&progress, run->shared, clip_reader_source(run->in));
+    while (status == 0 && (got = clip_reader_next(run->in, &record, error)) != 0) {
+        if (got < 0) {
+            status = -1;
+            break;
+        }
+        status = use_record(run, record, error);
+        clip_record_free(record);
+        if (status == 0 && run->out == stdout && !clip_reader_ready(run->in) && fflush(stdout) != 0)
+            status = clip_fail_errno(error, "standard output");
+        clip_progress_show(&progress, clip_reader_count(run->in), 0, clip_reader_waited(run->in), 0, 0);
+    }
+    clip_progress_show(&progress, clip_reader_count(run->in), 0, clip_reader_waited(run->in), 0, 1);
+    if (run->skipped)
+        clip_message("%llu bad records skipped", (unsigned long long)run->skipped);
+    return status;
+}
+
+static int copy_to_stdout(FILE *from, struct clip_error *error)
+{
+    char block[65536];
+    size_t n;
+    if (fflush(from) != 0 || fseeko(from, 0, SEEK_SET) != 0)
+        return clip_fail_errno(error, "a temporary file");
+    while ((n = fread(block, 1, sizeof block, from)) > 0)
+        if (fwrite(block, 1, n, stdout) != n)
+            return clip_fail_errno(error, "standard output");
+    return ferror(from) ? clip_fail_errno(error, "a temporary file") : 0;
+}
+
+static int end_output(struct run *run, struct clip_error *error)
+{
+    if ((npy_field ? clip_npy_end(&run->npy, error) : clip_tarball_end(&run->tarball, error)) != 0)
+        return -1;
+    if (run->spool && copy_to_stdout(run->spool, error) != 0)
+        return -1;
+    if (!run->file.file && fflush(stdout) != 0)
+        return clip_fail_errno(error, "standard output");
+    if (run->file.file && clip_output_commit(&run->file, error) != 0)
+        return -1;
+    return run->key_file.file ? clip_output_commit(&run->key_file, error) : 0;
+}
+
+static int run_program(struct run *run)
+{
+    struct clip_error error;
+    int status = open_files(run, &error);
+    if (status == 0)
+        status = read_records(run, &error);
+    if (status == 0)
+        status = end_output(run, &error);
+    if (run->spool)
+        fclose(run->spool);          /* nobody will read it again */
+    clip_output_abandon(&run->file); /* nothing, where it was committed */
+    clip_output_abandon(&run->key_file);
+    if (status == 0)
+        return clip_finish(0);
+    clip_message("%s", error.text);
+    return 1; /* whole members went out, and no end of the archive */
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {0};
+    struct clip_error error;
+    int first = clip_start(&program, &shared, argc, argv);
+    struct run run = {.shared = &shared};
+    if (keys && !npy_field)
+        clip_usage("--keys goes with --npy");
+    if (strcmp(output, "-") == 0 && isatty(STDOUT_FILENO))
+        clip_usage("standard output is a terminal; redirect it, or name a file with -o");
+    run.in = clip_reader_new(argv + first, (size_t)(argc - first), shared.max_record, &error);
+    if (!run.in)
+        clip_die("%s", error.text);
+    int status = run_program(&run);
+    clip_reader_free(run.in);
+    clip_tarball_free(&run.tarball);
+    return status;
+}
