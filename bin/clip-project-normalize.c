@@ -1,0 +1,214 @@
+/* clip-project-normalize: features to embeddings: the projection into the shared space, and unit length. */
+#include "base/cli.h"
+#include "base/threads.h"
+#include "math/product.h"
+#include "model/model.h"
+#include "stream/filter.h"
+#include "stream/vector.h"
+#include "tower/project.h"
+#include "tower/similarity.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SIDES = 2 };
+
+static int keep, no_projection;
+
+static const struct clip_option options[] = {
+    {"no-projection", 0, CLIP_FLAG, &no_projection, NULL, "only make features and embeddings unit", 0, 0},
+    {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the features", 0, 0},
+    {0}};
+
+static const char *engines(void)
+{
+    static char text[200];
+    return clip_engines(text, sizeof text);
+}
+
+static const struct clip_program program = {
+    .name = "clip-project-normalize",
+    .operands = "[STREAM...]",
+    .purpose = "Makes unit embeddings of each record's image_features and text_features. Give -m or "
+               "--no-projection.",
+    .options = options,
+    .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_BATCH | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
+    .engines = engines};
+
+/* What is done with one side's field of a batch. */
+struct side {
+    const char *features, *embedding;
+    struct clip_projection *projection; /* NULL with --no-projection */
+    float *in, *out;                    /* [batch][width] */
+    struct clip_record **records;       /* [batch]: those that have the field */
+    size_t n;
+    struct clip_error error;
+    int failed;
+};
+
+struct job {
+    struct clip_pool *pool;
+    struct side sides[SIDES];
+};
+
+/* A features field becomes the embedding's; without a projection the embedding itself does where it is there.
+ */
+static const char *source_of(const struct side *side, const struct clip_record *record)
+{
+    if (no_projection && clip_record_find(record, side->embedding))
+        return side->embedding;
+    return clip_record_find(record, side->features) ? side->features : NULL;
+}
+
+static int put_embedding(const struct side *side, struct clip_record *record, const float *embedding,
+                         size_t width, struct clip_error *error)
+{
+    const char *source = source_of(side, record);
+    double sum = 0;
+    for (size_t i = 0; i < width; i++)
+        sum += (double)embedding[i] * (double)embedding[i];
+    if (!(fabs(sum - 1) < 1e-3)) { /* zero, or beyond f32 */
+        clip_record_fail(record, "no unit vector comes of field '%s'", source);
+        return 0;
+    }
+    if (clip_record_put_vector(record, side->embedding, embedding, width, error) != 0)
+        return -1;
+    if (!keep && source != side->embedding)
+        clip_record_drop(record, side->features);
+    return 0;
+}
+
+/* --- with the model's projection --- */
+
+static void gather(struct side *side, struct clip_record **records, size_t n)
+{
+    size_t width = clip_projection_inputs(side->projection);
+    const void *data;
+    side->n = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (records[i]->bad || !source_of(side, records[i]) ||
+            clip_record_vector(records[i], side->features, &width, &data) != 0)
+            continue;
+        memcpy(side->in + side->n * width, data, width * sizeof *side->in);
+        side->records[side->n++] = records[i];
+    }
+}
+
+static void project_side(void *context, size_t i, int thread)
+{
+    (void)thread;
+    struct side *side = &((struct job *)context)->sides[i];
+    side->failed = clip_projection_run(side->projection, side->in, side->n, side->out, &side->error);
+}
+
+static int project(struct job *job, struct clip_record **records, size_t n, struct clip_error *error)
+{
+    for (int s = 0; s < SIDES; s++)
+        gather(&job->sides[s], records, n);
+    clip_pool_run(job->pool, SIDES, project_side, job);
+    for (int s = 0; s < SIDES; s++) {
+        struct side *side = &job->sides[s];
+        size_t width = clip_projection_outputs(side->projection);
+        if (side->failed) {
+            *error = side->error;
+            return -1;
+        }
+        for (size_t i = 0; i < side->n; i++)
+            if (put_embedding(side, side->records[i], side->out + i * width, width, error) != 0)
+                return -1;
+    }
+    return 0;
+}
+
+/* --- without --- */
+
+static int normalize(const struct side *side, struct clip_record *record, struct clip_error *error)
+{
+    const char *source = source_of(side, record);
+    struct clip_error reason;
+    const void *data;
+    size_t width = 0;
+    if (!source || clip_record_vector(record, source, &width, &data) != 0)
+        return 0;
+    float *embedding = reallocarray(NULL, width, sizeof *embedding);
+    if (!embedding)
+        return clip_fail_memory(error, "an embedding");
+    memcpy(embedding, data, width * sizeof *embedding);
+    int status = 0;
+    if (clip_unit_vector(width, embedding, embedding, &reason) != 0)
+        clip_record_fail(record, "field '%s': %s", source, reason.text);
+    else
+        status = put_embedding(side, record, embedding, width, error);
+    free(embedding);
+    return status;
+}
+
+/* --- the program --- */
+
+static int process(void *context, struct clip_record **records, size_t n, struct clip_error *error)
+{
+    struct job *job = context;
+    for (size_t i = 0; i < n; i++)
+        if (!source_of(&job->sides[0], records[i]) && !source_of(&job->sides[1], records[i]))
+            clip_record_fail(records[i], "neither image_features nor text_features%s",
+                             no_projection ? ", and no embedding" : "");
+    if (!no_projection)
+        return project(job, records, n, error);
+    for (size_t i = 0; i < n; i++)
+        for (int s = 0; s < SIDES; s++)
+            if (normalize(&job->sides[s], records[i], error) != 0)
+                return -1;
+    return 0;
+}
+
+static int open_side(struct side *side, enum clip_side which, const struct clip_model *model,
+                     struct clip_engine *engine, size_t batch, struct clip_error *error)
+{
+    side->projection = clip_projection_open(model, engine, which, error);
+    if (!side->projection)
+        return -1;
+    side->in = reallocarray(NULL, batch, clip_projection_inputs(side->projection) * sizeof *side->in);
+    side->out = reallocarray(NULL, batch, clip_projection_outputs(side->projection) * sizeof *side->out);
+    side->records = reallocarray(NULL, batch, sizeof *side->records);
+    return side->in && side->out && side->records ? 0 : clip_fail_memory(error, "a batch");
+}
+
+static void free_side(struct side *side)
+{
+    clip_projection_free(side->projection);
+    free(side->in);
+    free(side->out);
+    free(side->records);
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {0};
+    struct clip_error error;
+    struct job job = {.sides = {{"image_features", "image_embedding"}, {"text_features", "text_embedding"}}};
+    struct clip_filter filter = {.process = process, .context = &job};
+    struct clip_model *model = NULL;
+    struct clip_engine *engine = NULL;
+    int first = clip_start(&program, &shared, argc, argv);
+    size_t batch = (size_t)shared.batch;
+    if (!shared.model == !no_projection)
+        clip_usage(no_projection ? "--no-projection takes no model"
+                                 : "no model (-m), and no --no-projection");
+    if (!no_projection) {
+        job.pool = clip_pool_new(shared.threads < SIDES ? (int)shared.threads : SIDES, &error);
+        model = job.pool ? clip_model_open(shared.model, shared.arch, &error) : NULL;
+        engine = model ? clip_engine_open(NULL, CLIP_PRECISION_F32, &error) : NULL;
+        if (!engine || open_side(&job.sides[0], CLIP_SIDE_IMAGE, model, engine, batch, &error) != 0 ||
+            open_side(&job.sides[1], CLIP_SIDE_TEXT, model, engine, batch, &error) != 0)
+            clip_die("%s", error.text);
+    }
+    filter.batch = batch;
+    int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
+    free_side(&job.sides[0]);
+    free_side(&job.sides[1]);
+    clip_engine_free(engine);
+    clip_model_close(model);
+    clip_pool_free(job.pool);
+    return status;
+}

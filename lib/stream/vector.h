@@ -1,0 +1,18 @@
+/* Features and embeddings of records: f4 [width], every element finite. */
+#ifndef CLIP_STREAM_VECTOR_H
+#define CLIP_STREAM_VECTOR_H
+
+#include "stream/record.h"
+
+#include <stddef.h>
+
+/* The record's vector `name`, of *width elements (at least 1; where *width is 0 any number will do, and
+ * *width is set). *data is not aligned to more than a byte, and valid until the record changes. -1, the
+ * record marked as bad, where the field is missing or another. */
+int clip_record_vector(struct clip_record *record, const char *name, size_t *width, const void **data);
+
+/* Sets a field to the vector value[width]. */
+int clip_record_put_vector(struct clip_record *record, const char *name, const float *value, size_t width,
+                           struct clip_error *error);
+
+#endif

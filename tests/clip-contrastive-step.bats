@@ -1,0 +1,151 @@
+load helper
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    stream >pairs <<'JSON'
+{"__key__": "a", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [1, 0]}, "txt": {"bin": "one"}}
+{"__key__": "b", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0, 1]}}
+JSON
+    sed 's/ //g' >steps.jsonl <<'JSON'
+{"__key__": "a", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [1, 0]}}
+{"__key__": "b", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0, 1]}}
+{"__step__": 7, "count": 2, "lr": 0.5}
+{"__key__": "c", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [0, 1]}}
+{"__key__": "d", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [1, 0]}}
+{"__step__": 8, "count": 2, "lr": 0.25, "save": true}
+JSON
+    stream <steps.jsonl >steps
+}
+
+# Numbers on stdin to six digits behind the point.
+short() {
+    sed -E 's/(\.[0-9]{6})[0-9]+/\1/g'
+}
+
+# refused MESSAGE: the records on stdin are not taken; exit 1, the message, no output.
+refused() {
+    stream >bad
+    run -1 --separate-stderr clip-contrastive-step --scale 1 bad
+    [ "$stderr" = "clip-contrastive-step: $1" ] || complain "$stderr"
+    [ -z "$output" ]
+}
+
+@test "the whole stream is one batch: ln(1 + 1/e) where two pairs stand apart" {
+    run -0 --separate-stderr clip-contrastive-step --scale 1 pairs
+    diff - <(short <<<"$output") <<'JSON'
+{"step":1,"count":2,"loss":0.313261,"loss_over_ln_n":0.451941,"top1_image":1,"top1_text":1,"logit_scale":0}
+JSON
+    [ -z "$stderr" ]
+}
+
+@test "each step is a batch" {
+    run -0 clip-contrastive-step --scale 1 steps
+    diff - <(short <<<"$output") <<'JSON'
+{"step":7,"count":2,"loss":0.313261,"loss_over_ln_n":0.451941,"top1_image":1,"top1_text":1,"logit_scale":0}
+{"step":8,"count":2,"loss":1.313261,"loss_over_ln_n":1.894636,"top1_image":0,"top1_text":0,"logit_scale":0}
+JSON
+}
+
+@test "gradients are a stream: keys, order, step objects" {
+    clip-contrastive-step --scale 1 --grad-out gradients steps >log
+    diff - <(clip-dump --values gradients | short) <<'JSON'
+{"__key__":"a","image_embedding":{"tensor":"f4","shape":[2],"values":[-0.134470,0.134470]},"text_embedding":{"tensor":"f4","shape":[2],"values":[-0.134470,0.134470]}}
+{"__key__":"b","image_embedding":{"tensor":"f4","shape":[2],"values":[0.134470,-0.134470]},"text_embedding":{"tensor":"f4","shape":[2],"values":[0.134470,-0.134470]}}
+{"__step__":7,"count":2,"lr":0.5}
+{"__key__":"c","image_embedding":{"tensor":"f4","shape":[2],"values":[0.365529,-0.365529]},"text_embedding":{"tensor":"f4","shape":[2],"values":[-0.365529,0.365529]}}
+{"__key__":"d","image_embedding":{"tensor":"f4","shape":[2],"values":[-0.365529,0.365529]},"text_embedding":{"tensor":"f4","shape":[2],"values":[0.365529,-0.365529]}}
+{"__step__":8,"count":2,"lr":0.25,"save":true}
+JSON
+    [[ $(head -n 1 log) == *',"logit_scale_gradient":-0.2689414213'* ]]
+}
+
+@test "a step is answered, gradients too, before the next one comes" {
+    mkfifo in out gradients
+    clip-contrastive-step --scale 1 --grad-out gradients in >out &
+    exec 6< <(clip-dump gradients 2>/dev/null) 9<out 8>in
+    head -n 3 steps.jsonl | stream -n >&8
+    read -r -t 10 line <&9
+    [[ $line == '{"step":7,'* ]]
+    for want in '{"__key__":"a",' '{"__key__":"b",' '{"__step__":7,'; do
+        read -r -t 10 line <&6
+        [[ $line == "$want"* ]]
+    done
+    exec 8>&- # cut
+    ! wait $!
+    exec 6<&- 9<&-
+}
+
+@test "the two transformers' golden losses and gradients" {
+    need_shared golden/models/vit-a/backward.msgpack
+    need jq
+    for model in vit-a vit-b; do
+        dir=$SHARED/golden/models/$model
+        clip-contrastive-step -m "$dir/model.safetensors" --grad-out gradients "$dir/forward.msgpack" >line
+        jq -e --slurpfile want "$dir/expected.json" \
+            '(.loss - $want[0].loss) / $want[0].loss | fabs < 1e-6' line
+        clip-cmp --relative 1e-6 --fields image_embedding,text_embedding gradients "$dir/backward.msgpack"
+    done
+}
+
+@test "results are the same on any number of threads" {
+    for i in {1..300}; do
+        echo "{\"__key__\": \"$i\", \"image_embedding\": {\"f4\": [$((i * 7 % 11)), $((i * 5 % 13)), $((i % 17))]}," \
+            "\"text_embedding\": {\"f4\": [$((i * 3 % 11)), $((i % 13)), $((i * 11 % 17))]}}"
+    done | stream >many
+    for threads in 1 2 3; do
+        clip-contrastive-step --scale 0.1 -j $threads --grad-out gradients.$threads many >log.$threads
+    done
+    cmp log.1 log.2 && cmp log.1 log.3
+    cmp gradients.1 gradients.2 && cmp gradients.1 gradients.3
+}
+
+@test "batches that are none" {
+    refused "a batch of 0: there is nothing to contrast" </dev/null
+    refused "a batch of 1: there is nothing to contrast" < <(head -n 1 steps.jsonl)
+    refused "step 7: a batch of 1: there is nothing to contrast" < <(sed -n '2p; s/"count":2/"count":1/; 3p' steps.jsonl)
+    refused "step 7: its object counts other records than the 1 that came" < <(sed -n 2,3p steps.jsonl)
+    refused "a step object whose __step__ is no whole number" <<<'{"__step__": "x"}'
+}
+
+@test "records behind the last step are an error" {
+    head -n 4 steps.jsonl | stream >bad
+    run -1 --separate-stderr clip-contrastive-step --scale 1 bad
+    [ "$stderr" = "clip-contrastive-step: 1 records behind the last step object" ]
+    [ "${#lines[@]}" -eq 1 ]
+}
+
+@test "bad records are named" {
+    refused "bad: sample x: no field 'image_embedding'" <<<'{"__key__": "x"}'
+    refused "bad: sample x: no field 'text_embedding'" <<<'{"__key__": "x", "image_embedding": {"f4": [1]}}'
+    refused "bad: sample x: field 'image_embedding' is f8 [1], not f4" <<<'{"__key__": "x", "image_embedding": {"f8": [1]}}'
+    refused "bad: sample x: field 'image_embedding' is f4 [1, 1], no vector" <<<'{"__key__": "x", "image_embedding": {"f4": [[1]]}}'
+    refused "bad: sample x: field 'image_embedding' is f4 [0], no vector" <<<'{"__key__": "x", "image_embedding": {"f4": []}}'
+    refused "bad: sample x: field 'image_embedding' has an element that is not finite" \
+        <<<'{"__key__": "x", "image_embedding": {"f4": [1, "NaN"]}}'
+    refused "bad: sample x: field 'text_embedding' has 1 elements where 2 are expected" \
+        <<<'{"__key__": "x", "image_embedding": {"f4": [1, 2]}, "text_embedding": {"f4": [1]}}'
+    refused "bad: sample y: field 'image_embedding' has 1 elements where 2 are expected" < <(head -n 1 steps.jsonl
+        echo '{"__key__": "y", "image_embedding": {"f4": [1]}, "text_embedding": {"f4": [1]}}')
+    refused "the loss is not finite" < <(for key in x y; do
+        echo "{\"__key__\": \"$key\", \"image_embedding\": {\"f4\": [3e38]}, \"text_embedding\": {\"f4\": [3e38]}}"
+    done)
+}
+
+@test "a gradient stream that is cut has no end object" {
+    head -c -30 steps >cut
+    run -1 clip-contrastive-step --scale 1 --grad-out gradients cut
+    ! grep -qa __end__ gradients
+    run -1 --separate-stderr clip-contrastive-step --scale 1 --grad-out /dev/full pairs
+    one_line
+    run -1 --separate-stderr clip-contrastive-step --scale 1 --grad-out none/gradients pairs
+    [ "$stderr" = "clip-contrastive-step: none/gradients: No such file or directory" ]
+}
+
+@test "the scale comes from one place" {
+    run -2 clip-contrastive-step pairs
+    run -2 clip-contrastive-step --scale 0 pairs
+    run -2 clip-contrastive-step --scale nan pairs
+    run -2 clip-contrastive-step -m model --scale 1 pairs
+    run -1 --separate-stderr clip-contrastive-step -m no-such-model pairs
+    one_line
+}
