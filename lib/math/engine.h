@@ -7,8 +7,7 @@
 struct clip_engine_type {
     const char *name;  /* for options */
     const char *title; /* for people */
-    /* 1 if this is a fast way to compute in `precision` on this processor, 0 if a possible one; -1 with the
-     * reason if it cannot. */
+    /* 0 if this build and processor can compute in `precision`; otherwise -1 with the reason. */
     int (*can)(enum clip_precision precision, struct clip_error *error);
     struct clip_engine *(*open)(enum clip_precision precision, struct clip_error *error);
     void (*free)(struct clip_engine *engine);

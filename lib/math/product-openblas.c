@@ -95,7 +95,7 @@ static int can(enum clip_precision precision, struct clip_error *error)
 {
     if (precision != CLIP_PRECISION_F32)
         return clip_fail(error, "OpenBLAS computes in f32 only");
-    return 1;
+    return 0;
 }
 
 static void free_engine(struct clip_engine *engine)

@@ -33,9 +33,14 @@ const char *clip_engines(char *out, size_t size)
     struct clip_error ignored;
     size_t used = 0;
     out[0] = '\0';
-    for (size_t i = 0; i < ENGINES && used < size; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s%s (f32%s)", i ? ", " : "", engines[i]->title,
-                                 engines[i]->can(CLIP_PRECISION_BF16, &ignored) < 0 ? "" : ", bf16");
+    for (size_t i = 0; i < ENGINES && used < size; i++) {
+        int f32 = engines[i]->can(CLIP_PRECISION_F32, &ignored) == 0;
+        int bf16 = engines[i]->can(CLIP_PRECISION_BF16, &ignored) == 0;
+        used += (size_t)snprintf(out + used, size - used, "%s%s (%s)", i ? ", " : "", engines[i]->title,
+                                 bf16  ? "f32, bf16"
+                                 : f32 ? "f32"
+                                       : "not on this processor");
+    }
     return out;
 }
 
@@ -44,7 +49,7 @@ static struct clip_engine *open_named(const char *name, enum clip_precision prec
 {
     for (size_t i = 0; i < ENGINES; i++)
         if (strcmp(engines[i]->name, name) == 0)
-            return engines[i]->can(precision, error) < 0 ? NULL : engines[i]->open(precision, error);
+            return engines[i]->can(precision, error) != 0 ? NULL : engines[i]->open(precision, error);
     char shown[64], list[128];
     clip_fail(error, "no such engine as '%s' in this build (there are %s)",
               clip_printable(shown, sizeof shown, name, strlen(name)), clip_engines(list, sizeof list));
@@ -58,19 +63,12 @@ struct clip_engine *clip_engine_open(const char *name, enum clip_precision preci
         name = getenv("CLIP_ENGINE");
     if (name && *name)
         return open_named(name, precision, error);
-    /* The first that is fast, otherwise the first that can; the message is the first engine's, which is the
-     * one that knows all precisions. */
+    /* The message that stays is the first engine's, which is the one that knows all precisions. */
     struct clip_error ignored;
-    const struct clip_engine_type *found = NULL;
-    int best = -1;
-    for (size_t i = 0; i < ENGINES; i++) {
-        int can = engines[i]->can(precision, i == 0 ? error : &ignored);
-        if (can > best) {
-            best = can;
-            found = engines[i];
-        }
-    }
-    return found ? found->open(precision, error) : NULL;
+    for (size_t i = 0; i < ENGINES; i++)
+        if (engines[i]->can(precision, i == 0 ? error : &ignored) == 0)
+            return engines[i]->open(precision, error);
+    return NULL;
 }
 
 void clip_engine_free(struct clip_engine *engine)
