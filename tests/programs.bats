@@ -144,6 +144,7 @@ answers() {
     expect 1
     [ -s want ]
     rm -f held
+    : >out
     mkfifo held
     exec 7<>held
     "$program" "${args[@]}" <held >out 2>err 3>&- 7>&- &
