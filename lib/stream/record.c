@@ -361,15 +361,13 @@ void clip_record_drop(struct clip_record *record, const char *name)
 }
 
 /* Takes over the packed value; name and value end up in one allocation. */
-static int put(struct clip_record *record, const char *name, const msgpack_sbuffer *head, const void *body,
-               size_t body_size, struct clip_error *error)
+static int put(struct clip_record *record, const char *name, const void *head, size_t head_size,
+               const void *body, size_t body_size, struct clip_error *error)
 {
-    size_t name_size = strlen(name), size = head->size + body_size;
+    size_t name_size = strlen(name), size = head_size + body_size;
     char *owned = malloc(name_size + size);
-    if (!owned || !head->data) {
-        free(owned);
+    if (!owned)
         return clip_fail_memory(error, name);
-    }
     struct clip_field *field = find(record, name, name_size);
     if (!field)
         field = append(record, error);
@@ -378,24 +376,39 @@ static int put(struct clip_record *record, const char *name, const msgpack_sbuff
         return -1;
     }
     memcpy(owned, name, name_size);
-    memcpy(owned + name_size, head->data, head->size);
+    if (head_size)
+        memcpy(owned + name_size, head, head_size);
     if (body_size)
-        memcpy(owned + name_size + head->size, body, body_size);
+        memcpy(owned + name_size + head_size, body, body_size);
     free(field->owned);
     *field = (struct clip_field){owned, name_size, (uint8_t *)owned + name_size, size, owned};
     return 0;
 }
 
+/* What msgpack-c packs before a value's body: a scalar, or the heads of a tensor. */
+struct packed_head {
+    char bytes[256];
+    size_t size;
+};
+
+static int head_write(void *data, const char *bytes, size_t size)
+{
+    struct packed_head *head = data;
+    if (size > sizeof head->bytes - head->size)
+        return -1;
+    memcpy(head->bytes + head->size, bytes, size);
+    head->size += size;
+    return 0;
+}
+
 /* Packs one value with msgpack-c and puts it; BODY is what follows the packed head as it is. */
 #define PUT(PACK, BODY, SIZE)                                                                                \
-    msgpack_sbuffer buffer;                                                                                  \
+    struct packed_head head;                                                                                 \
+    head.size = 0;                                                                                           \
     msgpack_packer packer;                                                                                   \
-    msgpack_sbuffer_init(&buffer);                                                                           \
-    msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);                                            \
-    int status =                                                                                             \
-        (PACK) == 0 ? put(record, name, &buffer, BODY, SIZE, error) : clip_fail_memory(error, name);         \
-    msgpack_sbuffer_destroy(&buffer);                                                                        \
-    return status
+    msgpack_packer_init(&packer, &head, head_write);                                                         \
+    return (PACK) == 0 ? put(record, name, head.bytes, head.size, BODY, SIZE, error)                         \
+                       : clip_fail(error, "%s: too large to pack", name)
 
 int clip_record_put_bytes(struct clip_record *record, const char *name, const void *data, size_t size,
                           struct clip_error *error)
@@ -428,7 +441,7 @@ int clip_record_put_boolean(struct clip_record *record, const char *name, int va
 int clip_record_put_object(struct clip_record *record, const char *name, const uint8_t *value, size_t size,
                            struct clip_error *error)
 {
-    PUT(msgpack_sbuffer_write(&buffer, (const char *)value, size), NULL, 0);
+    return put(record, name, NULL, 0, value, size, error);
 }
 
 static int pack_bin_text(msgpack_packer *packer, const char *text)
@@ -453,7 +466,15 @@ static int pack_strings(msgpack_packer *packer, const char *const *strings, size
 int clip_record_put_strings(struct clip_record *record, const char *name, const char *const *strings,
                             size_t n, struct clip_error *error)
 {
-    PUT(pack_strings(&packer, strings, n), NULL, 0);
+    msgpack_sbuffer buffer;
+    msgpack_packer packer;
+    msgpack_sbuffer_init(&buffer);
+    msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+    int status = pack_strings(&packer, strings, n) == 0
+                     ? put(record, name, buffer.data, buffer.size, NULL, 0, error)
+                     : clip_fail_memory(error, name);
+    msgpack_sbuffer_destroy(&buffer);
+    return status;
 }
 
 /* The order and the kinds of msgpack-numpy's encode(). */

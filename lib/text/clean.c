@@ -1,10 +1,12 @@
 #include "text/clean.h"
 #include "text/entities.h"
 #include "text/repair.h"
+#include "text/tables.h"
 #include "text/unicode.h"
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct clip_cleaner {
     struct clip_points text, work;
@@ -36,6 +38,7 @@ static int reserve(struct clip_cleaner *cleaner, size_t room, struct clip_error 
 {
     if (room <= cleaner->room)
         return 0;
+    room += room / 2;
     uint8_t *clean = realloc(cleaner->clean, room);
     if (!clean)
         return clip_fail_memory(error, "a text");
@@ -44,30 +47,22 @@ static int reserve(struct clip_cleaner *cleaner, size_t room, struct clip_error 
     return 0;
 }
 
-/* Whether only white space and case can change: ASCII without control characters or references. */
-static int is_plain(const char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '&' || c > 0x7e || (c < 0x20 && c != '\t' && c != '\n' && c != '\f'))
-            return 0;
-    }
-    return 1;
-}
-
-/* is_plain text to out[length], runs of white space to one space, none at the ends, and lower case. Returns
- * the bytes written. */
-static size_t clean_plain(const char *text, size_t length, uint8_t *out)
+/* Cleans text[length] to out[length + 1] if only white space and case can change: 1 and the length of what
+ * was written; else 0. */
+static int clean_plain(const char *text, size_t length, uint8_t *out, size_t *out_length)
 {
     size_t n = 0;
+    uint8_t before = ' ';
     for (size_t i = 0; i < length; i++) {
-        uint8_t c = (uint8_t)text[i];
-        if (c > ' ')
-            out[n++] = c >= 'A' && c <= 'Z' ? c | 0x20 : c;
-        else if (n > 0 && out[n - 1] != ' ')
-            out[n++] = ' ';
+        uint8_t c = clip_plain_bytes[(unsigned char)text[i]];
+        if (!c)
+            return 0;
+        out[n] = c;
+        n += c != ' ' || before != ' ';
+        before = c;
     }
-    return n > 0 && out[n - 1] == ' ' ? n - 1 : n;
+    *out_length = n > 0 && before == ' ' ? n - 1 : n;
+    return 1;
 }
 
 /* errors="replace"; `text` has room for length. */
@@ -112,20 +107,20 @@ int clip_clean(struct clip_cleaner *cleaner, const char *text, size_t length, co
                size_t *clean_length, struct clip_error *error)
 {
     size_t n = 0;
-    if (is_plain(text, length)) {
-        if (reserve(cleaner, length + 1, error) != 0)
-            return -1;
-        n = clean_plain(text, length, cleaner->clean);
-    } else {
+    if (reserve(cleaner, length + CLIP_CLEAN_PADDING, error) != 0)
+        return -1;
+    if (!clean_plain(text, length, cleaner->clean, &n)) {
         struct clip_points *points = &cleaner->text;
         if (clip_points_reserve(points, length, error) != 0)
             return -1;
         decode(text, length, points);
-        if (clean_points(cleaner, error) != 0 || reserve(cleaner, 4 * points->n + 1, error) != 0)
+        if (clean_points(cleaner, error) != 0 ||
+            reserve(cleaner, 4 * points->n + CLIP_CLEAN_PADDING, error) != 0)
             return -1;
         for (size_t i = 0; i < points->n; i++)
             n += clip_utf8_write(cleaner->clean + n, points->at[i]);
     }
+    memset(cleaner->clean + n, 0, CLIP_CLEAN_PADDING);
     *clean = (const char *)cleaner->clean;
     *clean_length = n;
     return 0;

@@ -53,19 +53,42 @@ static size_t match_contraction(const char *text, size_t n)
     return length;
 }
 
-size_t clip_next_piece(const char *text, size_t length, enum clip_piece *piece)
+/* Length of the piece where it is a word of plain letters, as most are; else 0. */
+static size_t match_word(const char *text, size_t n)
+{
+    size_t length = 0;
+    while (length < n && (unsigned)(text[length] - 'a') < 26)
+        length++;
+    return length == n || !(text[length] & 0x80) ? length : 0;
+}
+
+/* Length of what the pattern spells out, or 0. */
+static size_t match_spelt(const char *text, size_t n, enum clip_piece *piece)
 {
     static const char start[] = "<|startoftext|>", end[] = "<|endoftext|>";
-    size_t found = 0, step;
-    *piece = CLIP_PIECE_TEXT;
-    if (text[0] == '<' && (found = match(text, length, start)) > 0) {
-        if (found == strlen(start)) /* spelt with a long s it is a piece, but not the token */
-            *piece = CLIP_PIECE_START;
-    } else if (text[0] == '<' && (found = match(text, length, end)) > 0) {
+    size_t length = 0;
+    if (text[0] == '\'')
+        return match_contraction(text, n);
+    if (text[0] != '<')
+        return 0;
+    if ((length = match(text, n, start)) ==
+        strlen(start)) /* with a long s it is a piece, but not the token */
+        *piece = CLIP_PIECE_START;
+    else if (length == 0 && (length = match(text, n, end)) > 0)
         *piece = CLIP_PIECE_END;
-    } else if (text[0] == '\'') {
-        found = match_contraction(text, length);
+    return length;
+}
+
+size_t clip_next_piece(const char *text, size_t length, enum clip_piece *piece)
+{
+    if (text[0] == ' ') {
+        *piece = CLIP_PIECE_SKIPPED;
+        return 1;
     }
+    *piece = CLIP_PIECE_TEXT;
+    size_t found = match_word(text, length), step;
+    if (found == 0)
+        found = match_spelt(text, length, piece);
     if (found > 0)
         return found;
     const uint8_t *bytes = (const uint8_t *)text;

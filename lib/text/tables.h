@@ -59,4 +59,8 @@ extern const size_t clip_html_entities_count, clip_upper_entities_count;
 /* Bytes 0x80 to 0x9f of Windows-1252, holes as Latin-1. */
 extern const uint16_t clip_windows_1252[];
 
+/* What a byte becomes in cleaning where all others are such too: ASCII that is printed, but for '&', in lower
+ * case, and a space for white space; 0 for other bytes. */
+extern const uint8_t clip_plain_bytes[];
+
 #endif

@@ -162,6 +162,12 @@ def windows_1252_rows():
     return [f"0x{ord(bytes([b]).decode('sloppy-windows-1252')):x}" for b in range(0x80, 0xA0)]
 
 
+def plain_rows():
+    """What a byte alone becomes in cleaning, 0 where that depends on others or takes it away."""
+    kept = [c for c in map(chr, range(128)) if c.isprintable() and c != "&" or c in "\t\n\f"]
+    return [f"0x{ord(' ' if c.isspace() else c.lower()):x}" if (c := chr(b)) in kept else "0" for b in range(256)]
+
+
 def main():
     html5 = html.entities.html5
     upper = {name[1:]: text for name, text in HTML_ENTITIES.items() if name[1:] not in html5}
@@ -178,6 +184,7 @@ def main():
     print_table("struct clip_entity clip_html_entities[]", entity_rows(html5))
     print_table("struct clip_entity clip_upper_entities[]", entity_rows(upper))
     print_table("uint16_t clip_windows_1252[]", windows_1252_rows())
+    print_table("uint8_t clip_plain_bytes[]", plain_rows())
 
 
 main()

@@ -3,15 +3,19 @@
 #include "text/hash.h"
 #include "text/pieces.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define CACHE_SLOTS 65536  /* a power of two */
+#define CACHE_SLOTS 32768  /* a power of two */
 #define CACHE_ROOM 1000000 /* words of four bytes; when it is full, the cache is emptied */
 #define CACHED_BYTES 1024
+#define SHORT_BYTES CLIP_CLEAN_PADDING /* a piece of up to as many is its own key */
 
-/* A piece and its tokens: count ids at cache->room + at, behind them the piece. length 0: none yet. */
+/* A piece and its tokens: count ids at cache->room + at; behind them, if it is long, the piece. length 0:
+ * none yet. */
 struct cached {
+    uint64_t key[2]; /* the bytes of a short piece, zeros behind; of a long one its hash */
     uint32_t at;
     uint16_t length, count;
 };
@@ -211,18 +215,36 @@ static int encode_piece(struct clip_tokenizer *tokenizer, const char *piece, siz
     return 0;
 }
 
-/* Remembers the piece with its tokens ids[count]. */
-static void remember(struct cache *cache, struct cached *slot, const char *piece, size_t n,
-                     const int32_t *ids, size_t count)
+/* The first n bytes, n in [1, 8], of the 8 at `bytes`. */
+static uint64_t load(const char *bytes, size_t n)
 {
-    size_t room = count + (n + sizeof *ids - 1) / sizeof *ids;
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return le64toh(word) & UINT64_MAX >> (64 - 8 * n);
+}
+
+/* The key of a piece behind which CLIP_CLEAN_PADDING bytes may be read. Returns the number of its slot. */
+static size_t make_key(const char *piece, size_t n, uint64_t key[2])
+{
+    key[0] = n > SHORT_BYTES ? clip_hash(piece, n) : load(piece, n < 8 ? n : 8);
+    key[1] = n > SHORT_BYTES || n <= 8 ? 0 : load(piece + 8, n - 8);
+    uint64_t hash = (key[0] + key[1] * 0xc2b2ae3d27d4eb4f + n) * 0x9e3779b97f4a7c15;
+    return hash >> 32 & (CACHE_SLOTS - 1);
+}
+
+/* Remembers the piece with its tokens ids[count]. */
+static void remember(struct cache *cache, struct cached *slot, const uint64_t key[2], const char *piece,
+                     size_t n, const int32_t *ids, size_t count)
+{
+    size_t room = count + (n > SHORT_BYTES ? (n + sizeof *ids - 1) / sizeof *ids : 0);
     if (cache->used + room > CACHE_ROOM) {
         memset(cache->slots, 0, sizeof cache->slots);
         cache->used = 0;
     }
-    *slot = (struct cached){(uint32_t)cache->used, (uint16_t)n, (uint16_t)count};
+    *slot = (struct cached){{key[0], key[1]}, (uint32_t)cache->used, (uint16_t)n, (uint16_t)count};
     memcpy(cache->room + slot->at, ids, count * sizeof *ids);
-    memcpy(cache->room + slot->at + count, piece, n);
+    if (n > SHORT_BYTES)
+        memcpy(cache->room + slot->at + count, piece, n);
     cache->used += room;
 }
 
@@ -231,17 +253,19 @@ static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t
 {
     if (n > CACHED_BYTES)
         return encode_piece(tokenizer, piece, n, error);
-    struct cached *slot = &tokenizer->cache->slots[clip_hash(piece, n) & (CACHE_SLOTS - 1)];
+    uint64_t key[2];
+    struct cached *slot = &tokenizer->cache->slots[make_key(piece, n, key)];
     const int32_t *known = tokenizer->cache->room + slot->at;
-    size_t before = tokenizer->count;
-    if (slot->length == n && memcmp(known + slot->count, piece, n) == 0) {
+    if (slot->length == n && slot->key[0] == key[0] && slot->key[1] == key[1] &&
+        (n <= SHORT_BYTES || memcmp(known + slot->count, piece, n) == 0)) {
         for (size_t i = 0; i < slot->count; i++)
             tokenizer->ids[tokenizer->count++] = known[i];
         return 0;
     }
+    size_t before = tokenizer->count;
     if (encode_piece(tokenizer, piece, n, error) != 0)
         return -1;
-    remember(tokenizer->cache, slot, piece, n, tokenizer->ids + before, tokenizer->count - before);
+    remember(tokenizer->cache, slot, key, piece, n, tokenizer->ids + before, tokenizer->count - before);
     return 0;
 }
 

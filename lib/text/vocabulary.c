@@ -117,6 +117,7 @@ int clip_vocabulary_add_token(struct clip_vocabulary *vocabulary, int32_t id, co
     if (!vocabulary->names[id])
         return clip_fail_memory(error, "a vocabulary");
     clip_slots_set(&vocabulary->ids, slot, (size_t)id);
+    vocabulary->token_count++;
     return 0;
 }
 
@@ -195,8 +196,8 @@ static int require(const struct clip_vocabulary *vocabulary, const char *name, i
     return *id < 0 ? clip_fail(error, "it has no token '%s'", name) : 0;
 }
 
-/* Of tokens of one name the last counts, and of merges that are the same, as in OpenAI's tables. */
-static int rank_merges(struct clip_vocabulary *vocabulary, struct clip_error *error)
+/* Of tokens of one name the last counts, as in OpenAI's table: merges mean that one. */
+static int take_last_ids(struct clip_vocabulary *vocabulary, struct clip_error *error)
 {
     for (size_t rank = 0; rank < vocabulary->merge_count; rank++) {
         struct clip_merge *merge = &vocabulary->merges[rank];
@@ -204,6 +205,15 @@ static int rank_merges(struct clip_vocabulary *vocabulary, struct clip_error *er
         for (int i = 0; i < 3; i++)
             if (require(vocabulary, vocabulary->names[*ids[i]], ids[i], error) != 0)
                 return -1;
+    }
+    return 0;
+}
+
+/* Of merges that are the same the last counts, too. */
+static int rank_merges(struct clip_vocabulary *vocabulary, struct clip_error *error)
+{
+    for (size_t rank = 0; rank < vocabulary->merge_count; rank++) {
+        const struct clip_merge *merge = &vocabulary->merges[rank];
         if (clip_slots_grow(&vocabulary->ranks, hash_of_merge, vocabulary, error) != 0)
             return -1;
         clip_slots_set(&vocabulary->ranks, find_merge(vocabulary, merge->left, merge->right), rank);
@@ -223,6 +233,8 @@ int clip_vocabulary_finish(struct clip_vocabulary *vocabulary, struct clip_error
     }
     if (require(vocabulary, CLIP_START_TOKEN, &vocabulary->start, error) != 0 ||
         require(vocabulary, CLIP_END_TOKEN, &vocabulary->end, error) != 0)
+        return -1;
+    if (vocabulary->ids.used < vocabulary->token_count && take_last_ids(vocabulary, error) != 0)
         return -1;
     return rank_merges(vocabulary, error);
 }

@@ -21,6 +21,7 @@ struct clip_merge {
 /* Read only once it is finished; any number of threads may then use it. */
 struct clip_vocabulary {
     size_t size;           /* ids are in [0, size) */
+    size_t token_count;    /* of these, how many are used */
     int32_t start, end;    /* ids of the start and end token */
     int32_t bytes[2][256]; /* id of a byte within a piece, and of one that ends a piece */
     char **names;          /* of each id, as files spell it; NULL where an id is not used */
@@ -51,9 +52,9 @@ int clip_vocabulary_write(const struct clip_vocabulary *vocabulary, const char *
                           struct clip_error *error);
 
 /* Learns a vocabulary of `size` tokens from the captions of `in`, one a line, cleaned and cut as for
- * tokenizing: 512 bytes, merges, start and end. Of pairs that are as frequent the one of lower ids comes
- * first, so the same text gives the same vocabulary. Memory grows with the distinct words. NULL with error,
- * also where the text has too few words for as many tokens. */
+ * tokenizing: 512 bytes, merges, start and end. It has fewer where the text has no more words to make tokens
+ * of. Of pairs that are as frequent the one of lower ids comes first: the same text gives the same
+ * vocabulary. Memory grows with the distinct words. NULL with error. */
 struct clip_vocabulary *clip_vocabulary_train(FILE *in, size_t size, struct clip_error *error);
 
 /* --- making one --- */
