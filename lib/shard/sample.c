@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unicase.h>
+#include <unictype.h>
 #include <unistr.h>
 
 #define READ_SIZE ((size_t)1 << 20) /* memory for a member's data grows with what has come of it */
@@ -67,34 +68,68 @@ int clip_is_meta_name(const char *name, size_t size)
     return part >= 4 && memcmp(name, "__", 2) == 0 && memcmp(name + part - 2, "__", 2) == 0;
 }
 
-/* How many bytes at p are UTF-8. */
-static size_t valid_run(const char *p, size_t size)
+/* A byte that is not UTF-8 is a surrogate to Python; as no letter it parts those around it. */
+#define ESCAPE 0xdc00
+
+/* Reads the text to points[size]; returns how many they are. */
+static size_t read_points(ucs4_t *points, const char *text, size_t size)
 {
-    const uint8_t *end = u8_check((const uint8_t *)p, size);
-    return end ? (size_t)(end - (const uint8_t *)p) : size;
+    size_t n = 0;
+    for (size_t at = 0; at < size; n++) {
+        int used = u8_mbtoucr(&points[n], (const uint8_t *)text + at, size - at);
+        if (used < 0) {
+            points[n] = ESCAPE | (uint8_t)text[at];
+            used = 1;
+        }
+        at += (size_t)used;
+    }
+    return n;
+}
+
+/* Whether the capital sigma points[i] ends a word: a letter with case before it and none behind it, past
+ * those that case ignores (Unicode's Final_Sigma; libunistring's own u8_tolower asks less). */
+static int is_final_sigma(const ucs4_t *points, size_t n, size_t i)
+{
+    size_t before = i, after = i + 1;
+    while (before > 0 && uc_is_property_case_ignorable(points[before - 1]))
+        before--;
+    while (after < n && uc_is_property_case_ignorable(points[after]))
+        after++;
+    return before > 0 && uc_is_property_cased(points[before - 1]) &&
+           (after == n || !uc_is_property_cased(points[after]));
+}
+
+/* Writes the lower case of points[i] to out[6]; returns the bytes it took. */
+static size_t write_lower(uint8_t *out, const ucs4_t *points, size_t n, size_t i)
+{
+    ucs4_t point = points[i];
+    if ((point & ~(ucs4_t)0xff) == ESCAPE) {
+        *out = (uint8_t)point;
+        return 1;
+    }
+    if (point == 0x130) { /* the one capital whose small form is two: i, and a dot above */
+        memcpy(out, "i\xcc\x87", 3);
+        return 3;
+    }
+    if (point == 0x3a3)
+        point = is_final_sigma(points, n, i) ? 0x3c2 : 0x3c3;
+    return (size_t)u8_uctomb(out, uc_tolower(point), 6);
 }
 
 char *clip_lower_extension(const char *text, size_t size, size_t *lower_size)
 {
-    char *lower = malloc(3 * size + 1); /* no character's lower case is longer than thrice it */
+    char *lower = malloc(3 * size + 6); /* two bytes may become three */
+    ucs4_t *points = reallocarray(NULL, size + 1, sizeof *points);
     *lower_size = 0;
-    for (size_t at = 0; lower && at < size;) {
-        size_t run = valid_run(text + at, size - at), room = 3 * size - *lower_size;
-        uint8_t *to = (uint8_t *)lower + *lower_size;
-        if (run == 0) {
-            *to = (uint8_t)text[at++];
-            ++*lower_size;
-            continue;
-        }
-        uint8_t *result = u8_tolower((const uint8_t *)text + at, run, NULL, NULL, to, &room);
-        if (result != to) {
-            free(result);
-            free(lower);
-            return NULL;
-        }
-        *lower_size += room;
-        at += run;
+    if (lower && points) {
+        size_t n = read_points(points, text, size);
+        for (size_t i = 0; i < n; i++)
+            *lower_size += write_lower((uint8_t *)lower + *lower_size, points, n, i);
+    } else {
+        free(lower);
+        lower = NULL;
     }
+    free(points);
     return lower;
 }
 
