@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CLIP_SHIPPED_VOCABULARY "vocab"
+#define CLIP_SHIPPED_VOCABULARY "vocab/default"
 
 enum { NOT_GIVEN = -1 };
 enum form { TO_OPEN_CLIP, TO_HF, TO_SAFETENSORS };

@@ -22,7 +22,7 @@ show "$*"
 
 echo
 echo "Eight pictures and their captions, through both towers into one space:"
-show "tar -cf - -C share/samples . | clip-untar | clip-tokenize -m model | clip-preprocess -m model |
+show "(cd share/samples && tar -cf - *) | clip-untar | clip-tokenize -m model | clip-preprocess -m model |
 tee pixels.clip | clip-encode-image -m model | clip-encode-text -m model |
 clip-project-normalize -m model > pairs.clip"
 (cd "$here/samples" && tar -cf - -- *) | clip-untar | clip-tokenize -m "$work/model" |
