@@ -162,6 +162,10 @@ END
     [ "$(ls a)" = $'open_clip_config.json\nopen_clip_model.safetensors' ]
     clip-model init vit.json --vocab vocab.txt -o b
     [ "$(ls b)" = $'merges.txt\nopen_clip_config.json\nopen_clip_model.safetensors\ntokenizer.json\ntokenizer_config.json\nvocab.json' ]
+    echo '{"embed_dim": 8, "vision_cfg": {"image_size": 16, "width": 64}, "text_cfg": {"vocab_size": 6000, "width": 8, "layers": 1}}' >large.json
+    run -0 --separate-stderr clip-model init large.json -o d
+    [ -z "$stderr" ]
+    cmp <(grep -v version d/merges.txt) <(grep -v version "$SRC/share/vocab/default/merges.txt")
     small_resnet
     run -1 --separate-stderr clip-model init resnet.json --vocab vocab.txt -o c
     one_line
@@ -314,6 +318,123 @@ END
     refuses "standard input" clip-model vocab -n 600 <text
     refuses "No such file" clip-model vocab -n 600 missing
     refuses "there already" clip-model vocab -n 519 text -o folder
+}
+
+# rewrite CODE: changes the tensors `t` of the golden model vit-a in Hugging Face's form and saves them here.
+rewrite() {
+    need_shared golden/models
+    need_python torch msgpack_numpy
+    PYTHONPATH=$SHARED/oracle python -c '
+import json, sys, torch, clipref as ref
+golden = sys.argv[1]
+'"$1" "$SHARED/golden/models/vit-a"
+}
+
+@test "open_clip folders: preferred weights, names of CustomTextCLIP, an end token, a logit bias" {
+    rewrite '
+t = ref.load_safetensors(golden + "/model.safetensors")
+visual = ("visual.", "logit_scale")
+text = {k if k.startswith(visual) else "text." + k: v for k, v in t.items()}
+import os
+os.mkdir("a"), os.mkdir("b")
+text["logit_bias"] = torch.tensor(-10.)
+ref.save_safetensors("a/open_clip_model.safetensors", text)
+open("a/open_clip_pytorch_model.bin", "w").write("worse")
+torch.save({"module." + k: v for k, v in t.items()}, "b/open_clip_pytorch_model.bin")
+open("b/model.safetensors", "w").write("worse")
+c = json.load(open(golden + "/arch.json"))
+json.dump({"model_cfg": c}, open("b/open_clip_config.json", "w"))
+c["custom_text"], c["init_logit_bias"], c["init_logit_scale"] = True, -10, 2.3025850929940455
+c["text_cfg"].update(pool_type="eos", eos_id=7)
+json.dump({"model_cfg": c}, open("a/open_clip_config.json", "w"))'
+    clip-model convert b -o b.safetensors
+    clip-model convert "$SHARED/golden/models/vit-a/model.safetensors" -o want.safetensors
+    cmp b.safetensors want.safetensors
+    [ "$(clip-model info a | grep '^end')" = "end token     7" ]
+    # What the form says comes back as it was.
+    clip-model convert -q a -o c
+    diff <(clip-model info --json a | sed 's/"path.*//; s/"model":"a"//') \
+        <(clip-model info --json c | sed 's/"path.*//; s/"model":"c"//')
+    grep -q '"init_logit_bias": -10' c/open_clip_config.json
+    refuses "no bias of the logits" clip-model convert -q a --to hf -o d
+}
+
+@test "Hugging Face folders: old configurations, position ids, the end token, preprocessing" {
+    rewrite '
+import os, shutil
+t = ref.load_safetensors(golden + "/hf/model.safetensors")
+t["text_model.embeddings.position_ids"] = torch.arange(16)[None]
+os.mkdir("old")
+ref.save_safetensors("old/model.safetensors", t)
+c = json.load(open(golden + "/hf/config.json"))
+c["text_config_dict"], c["vision_config_dict"] = c["text_config"], c["vision_config"]
+c["text_config"], c["vision_config"] = dict(c["text_config"], hidden_size=99), dict(c["vision_config"], hidden_size=99)
+c["text_config_dict"]["eos_token_id"] = 2
+json.dump(c, open("old/config.json", "w"))
+def preprocessor(**k): json.dump({"crop_size": 32, "size": 32, "image_mean": [0.5, 0.25, 0.75], **k}, open("old/preprocessor_config.json", "w"))
+preprocessor()
+for name, wrong in ("size", dict(size={"shortest_edge": 40})), ("resample", dict(resample=2)), ("do_resize", dict(do_resize=False)), ("size", dict(size={"height": 32, "width": 32})):
+    i = len(os.listdir())
+    shutil.copytree("old", f"wrong-{name}-{i}")
+    p = json.load(open("old/preprocessor_config.json"))
+    json.dump({**p, **wrong}, open(f"wrong-{name}-{i}/preprocessor_config.json", "w"))'
+    run -0 clip-model info old
+    [[ $output == *"the largest id"* && $output == *"mean [0.5, 0.25, 0.75], std [0.26862954, "*"made RGB before"* ]]
+    clip-model convert old -o old.safetensors
+    clip-model convert "$SHARED/golden/models/vit-a/model.safetensors" -o want.safetensors
+    cmp old.safetensors want.safetensors
+    local folder
+    for folder in wrong-*; do
+        refuses "preprocessor_config.json: $(cut -d- -f2 <<<"$folder")" clip-model info "$folder"
+    done
+}
+
+@test "a tensor that is missing, has another shape, is too many, or holds no numbers of the kind" {
+    rewrite '
+def change(name, **k):
+    t = ref.load_safetensors(golden + "/model.safetensors")
+    for key, x in k.items():
+        key = key.replace("__", ".")
+        if x is None: del t[key]
+        else: t[key] = x
+    ref.save_safetensors(name + ".safetensors", t)
+change("missing", ln_final__bias=None)
+change("shape", ln_final__bias=torch.zeros(65))
+change("extra", visual__ln_pre__gamma=torch.zeros(64))
+change("integer", ln_final__bias=torch.zeros(64, dtype=torch.int32))
+change("square", visual__positional_embedding=torch.zeros(16, 64))
+change("ignored", attn_mask=torch.zeros(16, 16), context_length=torch.tensor(16))
+change("array", logit_scale=torch.tensor([2.5]))'
+    refuses "tensor ln_final.bias is missing" clip-model info missing.safetensors
+    refuses "tensor ln_final.bias is [65], and should be [64]" clip-model info shape.safetensors
+    refuses "tensor visual.ln_pre.gamma is not one of the architecture's" clip-model info extra.safetensors
+    refuses "tensor ln_final.bias holds I32" clip-model info integer.safetensors
+    refuses "are not a square and one" clip-model info square.safetensors
+    clip-model info ignored.safetensors
+    [[ $(clip-model info array.safetensors) == *"logit scale   2.5"* ]]
+    refuses "and should be" clip-model info --arch ViT-B/32 "$SHARED/golden/models/vit-a/model.safetensors"
+}
+
+@test "what a hostile file claims costs no memory" {
+    sanitized && skip "sanitizers need more memory"
+    need_python struct
+    python - <<'END'
+import struct
+entry = '"%d":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'
+head = ('{' + ','.join(entry % i for i in range(400000)) + '}').encode()
+open('tensors.safetensors', 'wb').write(struct.pack('<Q', len(head)) + head)
+legacy = b'\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}.\x80\x02'
+open('values.pt', 'wb').write(legacy + b'N' * (64 << 20))
+open('marks.pt', 'wb').write(legacy + b'(' * (64 << 20))
+open('memo.pt', 'wb').write(legacy + b'N' + b''.join(b'r' + struct.pack('<I', i * 65537 % 2 ** 19) for i in range(10 ** 6)))
+open('lists.pt', 'wb').write(legacy + b'](' + b']]]]' * (16 << 20) + b'e.')
+END
+    local file
+    for file in tensors.safetensors values.pt marks.pt memo.pt lists.pt; do
+        run -1 --separate-stderr "$BUILD/tests/tools/peak" kb clip-model info $file
+        one_line
+        [ "$(cat kb)" -lt 100000 ] || complain "$file: $(cat kb) kB"
+    done
 }
 
 @test "a model of our own vocabulary" {
