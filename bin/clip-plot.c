@@ -1,7 +1,9 @@
 /* clip-plot: draws a table of clip-simmatrix --tsv as a figure. */
 #include "base/cli.h"
 #include "base/file.h"
+#include "image/field.h"
 #include "image/figure.h"
+#include "image/preprocess.h"
 #include "image/table.h"
 #include "stream/reader.h"
 
@@ -10,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { THUMBNAIL = 128 }; /* side of a picture that is decoded here */
 enum edge { EDGE_AUTO, EDGE_LEFT, EDGE_TOP };
 
 static const char *output = "-", *images, *title;
@@ -50,30 +53,60 @@ static int format_of(const char *path)
     return -1;
 }
 
-static void add_picture(struct pictures *pictures, struct clip_record *record)
+/* The pixels of field `image`, from malloc; NULL with the record marked as bad. */
+static uint8_t *copy_image(struct clip_record *record, int *side)
 {
     struct clip_tensor tensor;
-    struct clip_error error;
-    char name[400];
     uint8_t *pixels = NULL;
-    int side = 0;
-    if (clip_record_tensor(record, "image", CLIP_U8, &tensor) == 0) {
-        if (tensor.ndim != 3 || tensor.shape[0] != 3 || tensor.shape[1] != tensor.shape[2] ||
-            tensor.shape[1] < 1 || tensor.shape[1] > 16384)
-            clip_record_fail(record, "field 'image' is not [3, S, S]");
-        else if (!(pixels = malloc(clip_tensor_bytes(&tensor))))
-            clip_record_fail(record, "out of memory for a picture");
-        else
-            memcpy(pixels, tensor.data, clip_tensor_bytes(&tensor));
-        side = (int)tensor.shape[1];
-    }
-    if (record->bad)
+    if (clip_record_tensor(record, "image", CLIP_U8, &tensor) != 0)
+        return NULL;
+    if (tensor.ndim != 3 || tensor.shape[0] != 3 || tensor.shape[1] != tensor.shape[2] ||
+        tensor.shape[1] < 1 || tensor.shape[1] > 16384)
+        clip_record_fail(record, "field 'image' is not [3, S, S]");
+    else if (!(pixels = malloc(clip_tensor_bytes(&tensor))))
+        clip_record_fail(record, "out of memory for a picture");
+    else
+        memcpy(pixels, tensor.data, clip_tensor_bytes(&tensor));
+    *side = (int)tensor.shape[1];
+    return pixels;
+}
+
+/* The middle square of the file in field `found`, [3, THUMBNAIL, THUMBNAIL]; NULL with the record marked as
+ * bad. */
+static uint8_t *decode_picture(struct clip_record *record, const struct clip_field *found)
+{
+    struct clip_picture picture = {0};
+    struct clip_error why;
+    const char *data;
+    size_t size;
+    uint8_t *pixels = malloc(3 * THUMBNAIL * THUMBNAIL);
+    int status = pixels ? 0 : clip_fail_memory(&why, "a picture");
+    if (status == 0 && clip_field_bytes(found, &data, &size) != 0)
+        status = clip_fail(&why, "holds no file");
+    if (status == 0)
+        status = clip_picture_decode(&picture, data, size, CLIP_MAX_PIXELS, &why);
+    if (status == 0)
+        status = clip_picture_to_tensor(&picture, THUMBNAIL, 1, pixels, &why);
+    clip_picture_free(&picture);
+    if (status == 0)
+        return pixels;
+    clip_record_fail(record, "%.*s: %s", (int)found->name_size, found->name, why.text);
+    free(pixels);
+    return NULL;
+}
+
+static void add_picture(struct pictures *pictures, struct clip_record *record)
+{
+    const struct clip_field *found = clip_find_picture(record);
+    int side = THUMBNAIL;
+    char name[400];
+    uint8_t *pixels = found && !clip_record_find(record, "image") ? decode_picture(record, found)
+                                                                  : copy_image(record, &side);
+    if (!pixels)
         clip_die("%s: %s", clip_record_name(record, name, sizeof name), record->error.text);
     pictures->list = reallocarray(pictures->list, pictures->n + 1, sizeof *pictures->list);
-    if (!pictures->list) {
-        clip_fail_memory(&error, "pictures");
-        clip_die("%s", error.text);
-    }
+    if (!pictures->list)
+        clip_die("out of memory for pictures");
     pictures->list[pictures->n++] = (struct clip_thumbnail){pixels, side};
 }
 

@@ -1,13 +1,13 @@
 /* clip-preprocess: the picture of each record as the image tower's input. */
 #include "base/cli.h"
 #include "base/threads.h"
+#include "image/field.h"
 #include "image/preprocess.h"
 #include "model/model.h"
 #include "stream/filter.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 enum { BYTES, FLOATS };
 
@@ -42,27 +42,9 @@ struct job {
     struct clip_record **records; /* of this batch */
 };
 
-/* Whether a field's name ends, behind its last dot, in the extension of a picture. */
-static int names_picture(const struct clip_field *candidate)
-{
-    static const char *const extensions[] = {"jpg", "jpeg", "png", "webp"};
-    const char *dot = memrchr(candidate->name, '.', candidate->name_size);
-    const char *last = dot ? dot + 1 : candidate->name;
-    size_t length = candidate->name_size - (size_t)(last - candidate->name);
-    for (size_t i = 0; i < sizeof extensions / sizeof *extensions; i++)
-        if (strlen(extensions[i]) == length && strncasecmp(last, extensions[i], length) == 0)
-            return 1;
-    return 0;
-}
-
 static const struct clip_field *find_picture(const struct clip_record *record)
 {
-    if (field)
-        return clip_record_find(record, field);
-    for (size_t i = 0; i < record->count; i++)
-        if (names_picture(&record->fields[i]))
-            return &record->fields[i];
-    return NULL;
+    return field ? clip_record_find(record, field) : clip_find_picture(record);
 }
 
 /* The picture in `found` as pixels[3, size, size]. */

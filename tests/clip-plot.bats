@@ -107,3 +107,15 @@ END
     run -1 --separate-stderr clip-plot -i cut.clip columns
     [[ $stderr == "clip-plot: cut.clip: cut short"* ]]
 }
+
+@test "pictures may be files: a tar of them is enough" {
+    tar -cf - -C "$SRC/share/samples" boat.webp house.jpg star.png | clip-untar >pictures.clip
+    printf '\ta\tb\tc\nr\t1\t2\t3\n' >columns
+    clip-plot -f svg -i pictures.clip columns | grep -c '<image' | grep -qx 3
+    stream >broken.clip <<<'{"__key__": "k", "jpg": {"bin": "no picture"}}'
+    run -1 --separate-stderr clip-plot -i broken.clip columns
+    [[ $stderr == "clip-plot: broken.clip: sample k: jpg: "* ]]
+    stream >none.clip <<<'{"__key__": "k", "txt": "x"}'
+    run -1 --separate-stderr clip-plot -i none.clip columns
+    [ "$stderr" = "clip-plot: none.clip: sample k: no field 'image'" ]
+}
