@@ -375,7 +375,7 @@ static int start(struct trainer *trainer, struct clip_error *error)
     return 0;
 }
 
-/* Merges until the vocabulary, its ends to come, has `size` tokens, or there is nothing to merge. */
+/* Merges until the vocabulary, its ends to come, has `size` tokens. */
 static int merge_all(struct trainer *trainer, size_t size, struct clip_error *error)
 {
     struct clip_vocabulary *vocabulary = trainer->vocabulary;
@@ -383,7 +383,8 @@ static int merge_all(struct trainer *trainer, size_t size, struct clip_error *er
         uint32_t pair;
         int32_t token = 0;
         if (!pop(trainer, &pair))
-            return 0; /* each word is one token */
+            return clip_fail(error, "the text has words for %zu tokens, not for %zu", vocabulary->size + 2,
+                             size);
         int added = add_merge(vocabulary, &trainer->pairs[pair], &token, error);
         if (added < 0 || (added > 0 && merge_in_words(trainer, pair, token, error) != 0))
             return -1;

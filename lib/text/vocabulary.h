@@ -52,9 +52,9 @@ int clip_vocabulary_write(const struct clip_vocabulary *vocabulary, const char *
                           struct clip_error *error);
 
 /* Learns a vocabulary of `size` tokens from the captions of `in`, one a line, cleaned and cut as for
- * tokenizing: 512 bytes, merges, start and end. It has fewer where the text has no more words to make tokens
- * of. Of pairs that are as frequent the one of lower ids comes first: the same text gives the same
- * vocabulary. Memory grows with the distinct words. NULL with error. */
+ * tokenizing: 512 bytes, merges, start and end. Of pairs that are as frequent the one of lower ids comes
+ * first: the same text gives the same vocabulary. Memory grows with the distinct words. NULL with error, also
+ * where the text has too few words for as many tokens. */
 struct clip_vocabulary *clip_vocabulary_train(FILE *in, size_t size, struct clip_error *error);
 
 /* --- making one --- */

@@ -189,8 +189,55 @@ static void check_layers(void)
     clip_points_free(&text);
 }
 
+static int is_mojibake(const char *text)
+{
+    uint32_t points[64];
+    size_t n = 0;
+    for (size_t left = strlen(text); left > 0 && n < 64;) {
+        int taken = clip_utf8_read(&points[n++], (const uint8_t *)text, left);
+        text += taken;
+        left -= (size_t)taken;
+    }
+    return clip_is_mojibake(points, n);
+}
+
+/* A text for each rule of ftfy's badness, and texts that fit none. */
+static void check_rules(void)
+{
+    static const char *const bad[] = {"\302\201", "é¦",
+                                      "aα¦",      "¨é",
+                                      "éÀ",       "€é",
+                                      "é€",       " À¢",
+                                      "À²",       "é“½",
+                                      "À”“",      "½“",
+                                      "aÀ“",      "█ö",
+                                      "é█",       "█”",
+                                      "é“x",      "œ ",
+                                      "À°",       "Â\302\240\302\255",
+                                      "Ð€",       "×²",
+                                      "Ø§Ù¢",     "à²",
+                                      "√±",       "≈°",
+                                      "‚Äì",      "‚âà",
+                                      "вЂ",       "Г¦В",
+                                      "ГўВЂВ.a",  "Ã¡",
+                                      "aÂ b",     "a\342\200\203Ã b",
+                                      "Ã x",      ".Â “",
+                                      "β€™",      "Β¦Ο",
+                                      "ā€"};
+    static const char *const good[] = {
+        "café", "naïve “quoted”", "½ cup", "5°C",        "œuf", "ŒUVRE", "a² + b²",
+        "“à”",  "à la",           "Ærø",   "ÅÄÖ",        "×",   "√2",    "Ã",
+        "Â",    "é “x”",          "ā",     "β-carotene", "Ж",   "²",     "plain",
+        ""};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(is_mojibake(bad[i]), "%s", bad[i]);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        CHECK(!is_mojibake(good[i]), "%s", good[i]);
+}
+
 int main(void)
 {
+    check_rules();
     check_texts();
     check_utf8();
     check_newer_unicode();

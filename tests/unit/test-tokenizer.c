@@ -252,6 +252,65 @@ static void check_long_word(void)
     clip_vocabulary_free(vocabulary);
 }
 
+/* --- learning --- */
+
+static struct clip_vocabulary *learn(const char *text, size_t size)
+{
+    struct clip_error error;
+    FILE *in = fmemopen((void *)text, strlen(text), "r");
+    struct clip_vocabulary *vocabulary = in ? clip_vocabulary_train(in, size, &error) : NULL;
+    CHECK(vocabulary != NULL, "%s", error.text);
+    if (!vocabulary)
+        exit(check_end());
+    fclose(in);
+    return vocabulary;
+}
+
+/* The merges that counting all pairs anew each time gives. */
+static void check_learning(void)
+{
+    static const char text[] = "the thin thief thinks\nThe other thing, the THE!\na b a b\naaa aaaa";
+    static const char *const expected[] = {"t h",     "th i",    "th e</w>",  "a a",
+                                           "thi n",   "a a</w>", "e f</w>",   "e r</w>",
+                                           "k s</w>", "o th",    "thi n</w>", "thi ef</w>"};
+    struct clip_error error;
+    struct clip_vocabulary *vocabulary = learn(text, 526);
+    CHECK(vocabulary->size == 526 && vocabulary->merge_count == 12 && vocabulary->start == 524, "");
+    for (size_t i = 0; i < vocabulary->merge_count; i++) {
+        char merge[100];
+        snprintf(merge, sizeof merge, "%s %s", vocabulary->names[vocabulary->merges[i].left],
+                 vocabulary->names[vocabulary->merges[i].right]);
+        CHECK(strcmp(merge, expected[i]) == 0, "%zu: %s, not %s", i, merge, expected[i]);
+    }
+    FILE *in = fmemopen((void *)text, strlen(text), "r");
+    CHECK(clip_vocabulary_train(in, 1000, &error) == NULL &&
+              strstr(error.text, "words for 531 tokens, not for 1000"),
+          "%s", error.text);
+    fclose(in);
+    CHECK(clip_vocabulary_train(stdin, 513, &error) == NULL && strstr(error.text, "from 514"), "%s",
+          error.text);
+    clip_vocabulary_free(vocabulary);
+}
+
+/* The shipped vocabulary is what its captions give. */
+static void check_shipped(void)
+{
+    char command[9000], path[4200];
+    const char *source = getenv("srcdir") ? getenv("srcdir") : ".";
+    struct clip_error error;
+    snprintf(command, sizeof command, "awk -f %s/share/vocab/captions.awk %s/share/vocab/words.txt", source,
+             source);
+    snprintf(path, sizeof path, "%s/share/vocab/default", source);
+    FILE *captions = popen(command, "r");
+    struct clip_vocabulary *learnt = captions ? clip_vocabulary_train(captions, 5120, &error) : NULL;
+    struct clip_vocabulary *shipped = open_vocabulary(path);
+    CHECK(captions && pclose(captions) == 0, "%s", command);
+    CHECK(learnt && same_vocabulary(learnt, shipped), "%s", path);
+    CHECK(shipped->size == 5120, "%zu", shipped->size);
+    clip_vocabulary_free(learnt);
+    clip_vocabulary_free(shipped);
+}
+
 /* --- files that are broken --- */
 
 static void check_refused(const char *name, const char *expected)
@@ -368,6 +427,8 @@ int main(void)
     check_written_forms();
     check_order();
     check_long_word();
+    check_learning();
+    check_shipped();
     check_bad_texts();
     check_bad_gzip();
     check_bad_json();
