@@ -405,6 +405,19 @@ change("integer", ln_final__bias=torch.zeros(64, dtype=torch.int32))
 change("square", visual__positional_embedding=torch.zeros(16, 64))
 change("ignored", attn_mask=torch.zeros(16, 16), context_length=torch.tensor(16))
 change("array", logit_scale=torch.tensor([2.5]))'
+    rewrite '
+t = ref.load_safetensors(golden + "/hf/model.safetensors")
+q = "text_model.encoder.layers.1.self_attn.q_proj.weight"
+whole = "transformer.resblocks.1.attn.in_proj_weight"
+ref.save_safetensors("no-q.safetensors", {k: x for k, x in t.items() if k != q})
+ref.save_safetensors("twice.safetensors", {**t, whole: torch.zeros(192, 64)})
+ref.save_safetensors("both.safetensors", {whole: torch.zeros(192, 64), **{k: x for k, x in t.items() if k != q}})
+t[q] = torch.zeros(64, 63)
+ref.save_safetensors("unlike.safetensors", t)'
+    refuses "lacks a part" clip-model info no-q.safetensors
+    refuses "comes twice" clip-model info twice.safetensors
+    refuses "comes whole and in parts" clip-model info both.safetensors
+    refuses "its parts are not alike" clip-model info unlike.safetensors
     refuses "tensor ln_final.bias is missing" clip-model info missing.safetensors
     refuses "tensor ln_final.bias is [65], and should be [64]" clip-model info shape.safetensors
     refuses "tensor visual.ln_pre.gamma is not one of the architecture's" clip-model info extra.safetensors

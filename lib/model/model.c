@@ -245,6 +245,8 @@ static int check_parts(struct tensor *tensor, const struct clip_weight *end, str
             return clip_fail(error, "tensor %s: its parts are not alike, or one is missing", slot->name);
         shape[0] += part->shape[0];
     }
+    if (first + tensor->count < end && strcmp(first[tensor->count].name, slot->name) == 0)
+        return clip_fail(error, "tensor %s comes whole and in parts", slot->name);
     /* The logit scale may stand in an array of one. */
     int ndim = slot->ndim == 0 && first->ndim == 1 && shape[0] == 1 ? 0 : first->ndim;
     if (!same_shape(ndim, shape, slot->ndim, slot->shape))
