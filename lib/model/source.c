@@ -30,6 +30,16 @@ static int convert(enum clip_weight_type from, const unsigned char *in, enum cli
     return 0;
 }
 
+/* Elements as they are in the file; once the last ones are taken, the tensor's pages are given back. */
+static int copy(const struct clip_model *model, const struct clip_slot *slot, size_t first, size_t count,
+                void *out, struct clip_error *error)
+{
+    int result = clip_model_copy(model, slot->name, first, count, out, error);
+    if (first + count == clip_slot_count(slot))
+        clip_model_forget(model, slot->name);
+    return result;
+}
+
 static int model_fill(const void *context, const struct clip_slot *slot, size_t first, size_t count,
                       void *out, struct clip_error *error)
 {
@@ -38,11 +48,11 @@ static int model_fill(const void *context, const struct clip_slot *slot, size_t 
     if (clip_model_type(source->model, slot->name, &from) != 0)
         return clip_fail(error, "%s: there is no tensor %s", clip_model_path(source->model), slot->name);
     if (from == to)
-        return clip_model_copy(source->model, slot->name, first, count, out, error);
+        return copy(source->model, slot, first, count, out, error);
     unsigned char *in = reallocarray(NULL, count, clip_weight_size(from));
     if (!in)
         return clip_fail_memory(error, "tensors");
-    int result = clip_model_copy(source->model, slot->name, first, count, in, error);
+    int result = copy(source->model, slot, first, count, in, error);
     if (result == 0 && convert(from, in, to, count, out) != 0)
         result = clip_fail(error, "%s: tensor %s holds numbers too large for %s",
                            clip_model_path(source->model), slot->name, clip_weight_type_name(to));
