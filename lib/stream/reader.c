@@ -267,11 +267,12 @@ static int check_end(struct clip_reader *reader, const struct clip_record *recor
 static int set_line(struct clip_reader *reader, struct clip_record *record, const uint8_t *bytes, size_t size,
                     struct clip_error *error)
 {
-    char key[24];
-    int digits = snprintf(key, sizeof key, "%llu", (unsigned long long)reader->count + 1);
+    char key[24], *first = key + sizeof key;
+    for (uint64_t left = reader->count + 1; left > 0; left /= 10)
+        *--first = (char)('0' + left % 10);
     size -= size > 0 && bytes[size - 1] == '\n';
     size -= size > 0 && bytes[size - 1] == '\r';
-    if (clip_record_put_string(record, "__key__", key, (size_t)digits, error) != 0)
+    if (clip_record_put_string(record, "__key__", first, (size_t)(key + sizeof key - first), error) != 0)
         return -1;
     return clip_record_put_bytes(record, reader->lines, bytes, size, error);
 }

@@ -258,8 +258,10 @@ static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t
     const int32_t *known = tokenizer->cache->room + slot->at;
     if (slot->length == n && slot->key[0] == key[0] && slot->key[1] == key[1] &&
         (n <= SHORT_BYTES || memcmp(known + slot->count, piece, n) == 0)) {
+        int32_t *ids = tokenizer->ids + tokenizer->count;
         for (size_t i = 0; i < slot->count; i++)
-            tokenizer->ids[tokenizer->count++] = known[i];
+            ids[i] = known[i];
+        tokenizer->count += slot->count;
         return 0;
     }
     size_t before = tokenizer->count;
@@ -280,6 +282,8 @@ int clip_tokenize(struct clip_tokenizer *tokenizer, const char *text, size_t len
     tokenizer->count = 0;
     for (size_t i = 0; i < n; i += step) {
         enum clip_piece piece;
+        if (clean[i] == ' ')
+            i++; /* another character is behind it: none ends the text */
         step = clip_next_piece(clean + i, n - i, &piece);
         if (piece == CLIP_PIECE_START)
             tokenizer->ids[tokenizer->count++] = tokenizer->vocabulary->start;

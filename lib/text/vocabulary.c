@@ -140,17 +140,14 @@ int clip_vocabulary_add_merge(struct clip_vocabulary *vocabulary, struct clip_me
 
 /* --- bytes as printable characters --- */
 
-/* The character that stands for a byte: itself where it is printable, else one past U+00FF. */
+/* The character that stands for a byte: itself where it is printable; the others are U+0100 and on. */
 static uint32_t byte_character(int byte)
 {
-    uint32_t next = 0x100;
-    for (int b = 0; b < 256; b++) {
-        int printable = (b >= '!' && b <= '~') || (b >= 0xa1 && b <= 0xac) || b >= 0xae;
-        if (b == byte)
-            return printable ? (uint32_t)b : next;
-        next += !printable;
-    }
-    return 0;
+    if (byte <= ' ')
+        return 0x100u + (uint32_t)byte;
+    if (byte >= 0x7f && byte <= 0xa0)
+        return 0x100u + ' ' + 1 + (uint32_t)(byte - 0x7f);
+    return byte == 0xad ? 0x143 : (uint32_t)byte;
 }
 
 /* The name of a byte's token, terminated; returns its length. */
