@@ -303,6 +303,33 @@ static void test_views(void)
     CHECK(read_file(&file) != 0 && strstr(error.text, "behind the last storage"), "%s", error.text);
 }
 
+/* What newer files hold: a storage of bytes, the type beside the tensor, a parameter around it. */
+static void test_untyped(void)
+{
+    struct file file;
+    struct clip_weights weights = {0};
+    enum clip_form form;
+    uint16_t bits;
+    put_head(&file);
+    PUT(&file, "}X\x01\x00\x00\x00"
+               "actorch._utils\n_rebuild_parameter\n(ctorch._utils\n_rebuild_tensor_v3\n"
+               "((X\x07\x00\x00\x00storagectorch.storage\nUntypedStorage\nX\x01\x00\x00\x00"
+               "0X\x06\x00\x00\x00"
+               "cuda:0K\x06tQK\x01K\x02\x85K\x01\x85\x89}ctorch\nbfloat16\ntR\x88}tRs."
+               "\x80\x02]X\x01\x00\x00\x00"
+               "0a.\x06\x00\x00\x00\x00\x00\x00\x00"
+               "abcdef");
+    CHECK(clip_form_read(&weights, &form, file.bytes, file.size, &error) == 0, "%s", error.text);
+    CHECK(weights.count == 1, "");
+    if (weights.count == 1) {
+        const struct clip_weight *weight = &weights.items[0];
+        clip_weight_copy(weight, 1, 1, &bits);
+        CHECK(weight->type == CLIP_WEIGHT_BF16 && weight->ndim == 1 && weight->shape[0] == 2, "");
+        CHECK(bits == ('f' << 8 | 'e'), "%x", bits);
+    }
+    clip_weights_free(&weights);
+}
+
 int main(void)
 {
     test_code();
@@ -311,5 +338,6 @@ int main(void)
     test_bounds();
     test_walk();
     test_views();
+    test_untyped();
     return check_end();
 }
