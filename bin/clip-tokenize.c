@@ -115,7 +115,7 @@ static void open_vocabulary(struct job *job, const struct clip_shared *shared)
 
 int main(int argc, char **argv)
 {
-    struct clip_shared shared = {.batch = 64};
+    struct clip_shared shared = {.batch = 1}; /* nothing is gained by more at once */
     struct clip_error error;
     struct job job = {0};
     int first = clip_start(&program, &shared, argc, argv);

@@ -444,12 +444,6 @@ int clip_record_put_object(struct clip_record *record, const char *name, const u
     return put(record, name, NULL, 0, value, size, error);
 }
 
-static int pack_bin_text(msgpack_packer *packer, const char *text)
-{
-    size_t size = strlen(text);
-    return msgpack_pack_bin(packer, size) || (size && msgpack_pack_bin_body(packer, text, size));
-}
-
 static int pack_str_text(msgpack_packer *packer, const char *text)
 {
     return msgpack_pack_str(packer, strlen(text)) || msgpack_pack_str_body(packer, text, strlen(text));
@@ -477,16 +471,18 @@ int clip_record_put_strings(struct clip_record *record, const char *name, const 
     return status;
 }
 
-/* The order and the kinds of msgpack-numpy's encode(). */
+/* The order and the kinds of msgpack-numpy's encode(). What all tensors begin with is packed already: nd,
+ * type, kind and the key of shape. */
 static int pack_tensor_head(msgpack_packer *packer, const struct clip_tensor *tensor)
 {
-    int failed = msgpack_pack_map(packer, 5) || pack_bin_text(packer, "nd") || msgpack_pack_true(packer) ||
-                 pack_bin_text(packer, "type") || pack_str_text(packer, clip_dtype_name(tensor->dtype)) ||
-                 pack_bin_text(packer, "kind") || pack_bin_text(packer, "") ||
-                 pack_bin_text(packer, "shape") || msgpack_pack_array(packer, (size_t)tensor->ndim);
+    char start[] = "\x85\xc4\x02nd\xc3\xc4\x04type\xa3...\xc4\x04kind\xc4\0\xc4\x05shape";
+    memcpy(strchr(start, '.'), clip_dtype_name(tensor->dtype), 3);
+    int failed = msgpack_pack_bin_body(packer, start, sizeof start - 1) ||
+                 msgpack_pack_array(packer, (size_t)tensor->ndim);
     for (int i = 0; i < tensor->ndim; i++)
         failed = failed || msgpack_pack_uint64(packer, tensor->shape[i]);
-    return failed || pack_bin_text(packer, "data") || msgpack_pack_bin(packer, clip_tensor_bytes(tensor));
+    return failed || msgpack_pack_bin(packer, 4) || msgpack_pack_bin_body(packer, "data", 4) ||
+           msgpack_pack_bin(packer, clip_tensor_bytes(tensor));
 }
 
 int clip_record_put_tensor(struct clip_record *record, const char *name, const struct clip_tensor *tensor,
