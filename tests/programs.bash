@@ -28,10 +28,29 @@ entry() {
     esac
 }
 
-# records_of FILE LINE...: a stream of the records in $SMALL/FILE, and of the first alone, cut, in $SMALL/FILE.first.
+# model_programs: those that take a model. with_model PROGRAM MODEL: sets args to how one uses it.
+model_programs() {
+    local program
+    for program in $(programs); do
+        if "$program" --help | grep -q -e ' --model MODEL'; then
+            echo "$program"
+        fi
+    done
+}
+with_model() {
+    case $1 in
+    clip-model) args=(info "$2") ;;
+    clip-simmatrix) args=(--scale model -m "$2") ;;
+    *) args=(-m "$2") ;;
+    esac
+}
+
+# records_of FILE LINE...: a stream of the records in $SMALL/FILE, and of the first alone, cut, in $SMALL/FILE.first;
+# the lines themselves in $SMALL/FILE.json.
 records_of() {
     local file=$1
     shift
+    printf '%s\n' "$@" >"$SMALL/$file.json"
     printf '%s\n' "$@" | stream >"$SMALL/$file"
     printf '%s\n' "$1" | stream -n >"$SMALL/$file.first"
 }
@@ -49,8 +68,8 @@ make_small() {
         '{"__key__": "b", "txt": {"bin": "a dot"}, "png": {"hex": "'$red'"}}'
     records_of tokens '{"__key__": "a", "tokens": {"i4": [510, 7, 511, 0, 0, 0, 0, 0]}}' \
         '{"__key__": "b", "tokens": {"i4": [510, 8, 9, 511, 0, 0, 0, 0]}}'
-    records_of image '{"__key__": "a", "image": {"u1": ['"$(numbers 1 192)"'], "shape": [3, 8, 8]}}' \
-        '{"__key__": "b", "image": {"u1": ['"$(numbers 5 196)"'], "shape": [3, 8, 8]}}'
+    records_of image '{"__key__": "a", "image": {"u1": ['"$(numbers 1 48)"'], "shape": [3, 4, 4]}}' \
+        '{"__key__": "b", "image": {"u1": ['"$(numbers 5 52)"'], "shape": [3, 4, 4]}}'
     records_of features '{"__key__": "a", "image_features": {"f4": ['"$(numbers 1 64)"']}}' \
         '{"__key__": "b", "text_features": {"f4": ['"$(numbers 1 16)"']}}'
     records_of embeddings \
@@ -58,19 +77,17 @@ make_small() {
         '{"__key__": "b", "group": "y", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0.8, 0.6]}}'
     printf '\ta\tb\nx\t0.5\t0.25\ny\t0\t1\n' >"$SMALL/table"
     printf '%s\n' 'a small boat' 'a big boat' >"$SMALL/lines"
-    for sample in 1 2; do
-        echo "caption $sample" >"$SMALL/shard/s$sample.txt"
-        echo "$sample" >"$SMALL/shard/s$sample.cls"
-    done
-    tar -c --format=ustar -b 2 -C "$SMALL/shard" -f "$SMALL/tar" s1.txt s1.cls s2.txt s2.cls
-    head -c 3072 "$SMALL/tar" >"$SMALL/tar.first" # up to the second sample's first member
+    echo 'a caption' >"$SMALL/shard/s1.txt"
+    echo 'another caption' >"$SMALL/shard/s2.txt"
+    tar -c --format=ustar -b 2 -C "$SMALL/shard" -f "$SMALL/tar" s1.txt s2.txt
+    head -c 1536 "$SMALL/tar" >"$SMALL/tar.first" # up to the second sample's header
 }
 
 # make_model: a model whose numbers are those of the inputs, as a folder and as a lone file.
 make_model() {
     cat >"$SMALL/arch.json" <<'END'
 {"embed_dim": 8, "quick_gelu": true,
- "vision_cfg": {"image_size": 8, "layers": 1, "width": 64, "patch_size": 4},
+ "vision_cfg": {"image_size": 4, "layers": 1, "width": 64, "patch_size": 4},
  "text_cfg": {"context_length": 8, "vocab_size": 514, "width": 16, "heads": 2, "layers": 1}}
 END
     clip-model vocab --size 514 -o "$SMALL/vocab" <"$SMALL/lines"

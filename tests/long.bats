@@ -1,0 +1,103 @@
+# Memory does not grow with the input: 1,000 and 100,000 records through every program. `make check-long` runs it.
+load helper
+load programs
+
+setup_file() {
+    [ "${CLIP_LONG:-0}" = 1 ] || skip "takes minutes: make check-long"
+    export SMALL=$BATS_FILE_TMPDIR/small
+    make_small
+    make_model
+}
+
+setup() {
+    [ "${CLIP_LONG:-0}" = 1 ] || skip "takes minutes: make check-long"
+    ! sanitized || skip "sanitizers keep what was freed"
+    cd "$BATS_TEST_TMPDIR"
+}
+
+repeat() {
+    local i
+    for ((i = 0; i < $2; i++)); do
+        cat "$1"
+    done
+}
+
+# many FILE N: N thousand times the first record of FILE, and the end. Each has 1 kB more than the tests' small
+# ones, so that a thousand fill every buffer.
+many() {
+    local padding
+    padding=$(printf '%01024d' 0)
+    head -n 1 "$SMALL/$1.json" | sed "s/^{/{\"padding\": {\"bin\": \"$padding\"}, /" | stream -n >one
+    repeat one 1000 >thousand
+    repeat thousand "$2"
+    printf '\x81\xa7__end__\xce'"$(printf '\\x%02x\\x%02x\\x%02x\\x%02x' 0 $(($2 * 1000 / 65536)) \
+        $(($2 * 1000 / 256 % 256)) $(($2 * 1000 % 256)))"
+}
+
+# The same for a tar of two samples, and for lines.
+many_tar() {
+    head -c 2048 "$SMALL/tar" >one # two samples
+    repeat one 500 >thousand
+    repeat thousand "$1"
+    head -c 1024 /dev/zero
+}
+many_lines() {
+    repeat "$SMALL/lines" 500 >thousand
+    repeat thousand "$1"
+}
+
+# least_peak FILE PROGRAM...: kB that the program takes on FILE, the least of five runs: the kernel counts pages in
+# steps of up to 256 kB, a tenth of what a small program has.
+least_peak() {
+    local file=$1 least=
+    shift
+    for run in 1 2 3 4 5; do
+        "$BUILD/tests/tools/peak" kb "$@" <"$file" >/dev/null 2>err || complain "$1: $(cat err)"
+        [ -n "$least" ] && [ "$least" -le "$(cat kb)" ] || least=$(cat kb)
+    done
+    echo "$least"
+}
+
+# flat PROGRAM...: it takes no more memory on the file `most` than on `few`, within 5 %.
+flat() {
+    local few most
+    few=$(least_peak few "$@")
+    most=$(least_peak most "$@")
+    echo "# $1: $few kB, $most kB" >&3
+    [ $((most * 100)) -le $((few * 105)) ] || complain "$1: $few kB for 1,000 records, $most kB for 100,000"
+}
+
+@test "memory is flat between 1,000 and 100,000 records" {
+    local program made=
+    for program in $(programs); do
+        entry "$program"
+        case $program in
+        clip-plot) continue ;;                 # a figure has no records
+        clip-contrastive-step) continue ;;     # holds a batch: see below
+        clip-cmp) args=(- /dev/stdin) ;;       # a file with itself
+        clip-simmatrix) args=(- "$SMALL/embeddings" --top 1) ;;
+        esac
+        if [ "$input" != "$made" ]; then
+            for n in 1 100; do
+                case $input in
+                tar) many_tar $n ;;
+                lines) many_lines $n ;;
+                *) many "$input" $n ;;
+                esac >$n
+            done
+            mv 1 few
+            mv 100 most
+            made=$input
+        fi
+        flat "$program" "${args[@]}"
+    done
+}
+
+@test "memory of a training run is that of one batch" {
+    for n in 1 100; do
+        many embeddings $n | clip-batch -n 100 --schedule constant >$n
+    done
+    mv 1 few
+    mv 100 most
+    flat clip-contrastive-step --scale 10
+}
