@@ -28,9 +28,16 @@ static inline dnnl_status_t onednn_layout_new(onednn_layout *out, int64_t rows, 
     return dnnl_memory_desc_create_with_tag(out, 2, (dnnl_dims_t){rows, columns}, type, tag);
 }
 
+static inline dnnl_status_t onednn_layout_copy(onednn_layout *out, onednn_view layout)
+{
+    return dnnl_memory_desc_clone(out, layout);
+}
+
+/* Nothing where it is all zeros. */
 static inline void onednn_layout_free(onednn_layout *layout)
 {
-    dnnl_memory_desc_destroy(*layout);
+    if (*layout)
+        dnnl_memory_desc_destroy(*layout);
 }
 
 static inline onednn_view onednn_view_of(const onednn_layout *layout)
@@ -66,6 +73,12 @@ static inline dnnl_status_t onednn_layout_new(onednn_layout *out, int64_t rows, 
                                               dnnl_data_type_t type, dnnl_format_tag_t tag)
 {
     return dnnl_memory_desc_init_by_tag(out, 2, (dnnl_dims_t){rows, columns}, type, tag);
+}
+
+static inline dnnl_status_t onednn_layout_copy(onednn_layout *out, onednn_view layout)
+{
+    *out = *layout;
+    return dnnl_success;
 }
 
 static inline void onednn_layout_free(onednn_layout *layout)

@@ -2,26 +2,44 @@
 #include "math/engine.h"
 #include "math/onednn.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Enough for AMX to reach its speed, few enough that pieces divide evenly among threads; see
- * tests/bench/README.md. */
-enum { ROWS = 64 };
+/* Rows of a product: what AMX and AVX-512 are fastest with (tests/bench/README.md). */
+enum { ROWS = 160 };
+
+/* Fewer rows are computed by the least of these heights that has room for them, where it gives a row the same
+ * bytes. The last stands for all rows of the matrix. */
+static const size_t heights[] = {32, 64, 0};
+enum { HEIGHTS = sizeof heights / sizeof *heights, ALL = HEIGHTS - 1 };
 
 /* --- the engine --- */
+
+/* Products of one shape, of which there may be many matrices: whether its heights give a row the same bytes.
+ */
+struct shape {
+    size_t rows, n, k;
+    int tried;                 /* by the first matrix of this shape that was set */
+    atomic_int alike[HEIGHTS]; /* once tried */
+    struct shape *next;
+};
 
 struct engine {
     struct clip_engine base;
     dnnl_engine_t dnnl;
     dnnl_primitive_attr_t attr; /* scratch memory comes from the caller */
+    pthread_mutex_t lock;       /* of shapes */
+    struct shape *shapes;
 };
 
 struct matrix {
     struct clip_matrix base;
-    dnnl_primitive_desc_t desc;
-    dnnl_primitive_t primitive;
+    struct shape *shape;
+    dnnl_primitive_desc_t desc[HEIGHTS]; /* NULL where there is no such product */
+    dnnl_primitive_t primitive[HEIGHTS];
     dnnl_memory_t weights; /* its handle is `packed` */
     void *packed;
 };
@@ -61,6 +79,11 @@ static void free_engine(struct clip_engine *base)
         dnnl_primitive_attr_destroy(engine->attr);
     if (engine->dnnl)
         dnnl_engine_destroy(engine->dnnl);
+    for (struct shape *shape = engine->shapes, *next; shape; shape = next) {
+        next = shape->next;
+        free(shape);
+    }
+    pthread_mutex_destroy(&engine->lock);
     free(engine);
 }
 
@@ -72,6 +95,7 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
         return NULL;
     }
     engine->base = (struct clip_engine){&clip_onednn, precision, ROWS, 0, ""};
+    pthread_mutex_init(&engine->lock, NULL);
     dnnl_status_t status = dnnl_engine_create(&engine->dnnl, dnnl_cpu, 0);
     if (status == dnnl_success)
         status = dnnl_primitive_attr_create(&engine->attr);
@@ -88,88 +112,12 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
     return &engine->base;
 }
 
-/* --- matrices --- */
-
-static void matrix_free(struct clip_matrix *base)
-{
-    struct matrix *matrix = (struct matrix *)base;
-    if (matrix->weights)
-        dnnl_memory_destroy(matrix->weights);
-    if (matrix->primitive)
-        dnnl_primitive_destroy(matrix->primitive);
-    if (matrix->desc)
-        dnnl_primitive_desc_destroy(matrix->desc);
-    free(matrix->packed);
-    free(matrix);
-}
-
-/* The product's descriptor, with the layout of the weights left to oneDNN. */
-static dnnl_status_t describe(struct matrix *matrix, const struct engine *engine, int64_t rows, int64_t n,
-                              int64_t k)
-{
-    dnnl_data_type_t type = engine->base.precision == CLIP_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
-    onednn_layout x, w, y;
-    dnnl_status_t status = onednn_layout_new(&x, rows, k, type, dnnl_ab);
-    if (status != dnnl_success)
-        return status;
-    status = onednn_layout_new(&w, k, n, type, dnnl_format_tag_any);
-    if (status == dnnl_success) {
-        status = onednn_layout_new(&y, rows, n, dnnl_f32, dnnl_ab);
-        if (status == dnnl_success) {
-            status = onednn_matmul(&matrix->desc, engine->dnnl, &x, &w, NULL, &y, engine->attr);
-            onednn_layout_free(&y);
-        }
-        onednn_layout_free(&w);
-    }
-    onednn_layout_free(&x);
-    return status;
-}
-
-static struct clip_matrix *matrix_new(struct clip_engine *base, size_t rows, size_t n, size_t k,
-                                      struct clip_error *error)
-{
-    struct engine *engine = (struct engine *)base;
-    struct matrix *matrix = calloc(1, sizeof *matrix);
-    if (!matrix) {
-        clip_fail_memory(error, "a matrix");
-        return NULL;
-    }
-    omp_set_num_threads(1); /* kernels are made for as many threads as there are now */
-    dnnl_status_t status = describe(matrix, engine, (int64_t)rows, (int64_t)n, (int64_t)k);
-    if (status == dnnl_success)
-        status = dnnl_primitive_create(&matrix->primitive, matrix->desc);
-    if (status == dnnl_success) {
-        onednn_view packed = dnnl_primitive_desc_query_md(matrix->desc, dnnl_query_weights_md, 0);
-        onednn_view scratch = dnnl_primitive_desc_query_md(matrix->desc, dnnl_query_scratchpad_md, 0);
-        matrix->base.scratch = dnnl_memory_desc_get_size(scratch);
-        matrix->packed = aligned_alloc(64, (dnnl_memory_desc_get_size(packed) + 63) / 64 * 64);
-        status = matrix->packed ? dnnl_memory_create(&matrix->weights, packed, engine->dnnl, matrix->packed)
-                                : dnnl_out_of_memory;
-    }
-    if (status != dnnl_success) {
-        onednn_fail(error, "preparing a product", status);
-        matrix_free(&matrix->base);
-        return NULL;
-    }
-    return &matrix->base;
-}
-
-static int matrix_set(struct clip_matrix *base, const float *w, int transposed, struct clip_error *error)
-{
-    struct matrix *matrix = (struct matrix *)base;
-    onednn_view packed = dnnl_primitive_desc_query_md(matrix->desc, dnnl_query_weights_md, 0);
-    dnnl_status_t status = onednn_pack(((struct engine *)base->engine)->dnnl, base->n, base->k, w, transposed,
-                                       packed, matrix->packed);
-    return status == dnnl_success ? 0 : onednn_fail(error, "packing weights", status);
-}
-
 /* --- products --- */
 
-static int product(const struct clip_matrix *base, const void *x, float *y, void *scratch,
-                   struct clip_error *error)
+static int product_of(const struct matrix *matrix, int height, const void *x, float *y, void *scratch,
+                      struct clip_error *error)
 {
-    const struct matrix *matrix = (const struct matrix *)base;
-    dnnl_engine_t engine = ((struct engine *)base->engine)->dnnl;
+    dnnl_engine_t engine = ((struct engine *)matrix->base.engine)->dnnl;
     struct {
         int argument;
         dnnl_query_t query;
@@ -183,20 +131,216 @@ static int product(const struct clip_matrix *base, const void *x, float *y, void
     omp_set_num_threads(1);
     for (; made < 4 && status == dnnl_success; made++) {
         arguments[made].arg = of[made - 1].argument;
-        onednn_view desc = dnnl_primitive_desc_query_md(matrix->desc, of[made - 1].query, 0);
+        onednn_view desc = dnnl_primitive_desc_query_md(matrix->desc[height], of[made - 1].query, 0);
         status = dnnl_memory_create(&arguments[made].memory, desc, engine, of[made - 1].data);
     }
     dnnl_stream_t stream = NULL;
     if (status == dnnl_success)
         status = dnnl_stream_create(&stream, engine, dnnl_stream_default_flags);
     if (status == dnnl_success)
-        status = dnnl_primitive_execute(matrix->primitive, stream, 4, arguments);
+        status = dnnl_primitive_execute(matrix->primitive[height], stream, 4, arguments);
     if (stream)
         dnnl_stream_destroy(stream);
     while (--made > 0)
         if (arguments[made].memory)
             dnnl_memory_destroy(arguments[made].memory);
     return status == dnnl_success ? 0 : onednn_fail(error, "a product", status);
+}
+
+static int product(const struct clip_matrix *base, size_t rows, const void *x, float *y, void *scratch,
+                   struct clip_error *error)
+{
+    const struct matrix *matrix = (const struct matrix *)base;
+    int height = 0;
+    while (height < ALL && (heights[height] < rows || !atomic_load(&matrix->shape->alike[height])))
+        height++;
+    return product_of(matrix, height, x, y, scratch, error);
+}
+
+/* --- whether rows are alike --- */
+
+/* The shape of a matrix, new or known; NULL when out of memory. */
+static struct shape *find_shape(struct engine *engine, size_t rows, size_t n, size_t k)
+{
+    pthread_mutex_lock(&engine->lock);
+    struct shape *shape = engine->shapes;
+    while (shape && (shape->rows != rows || shape->n != n || shape->k != k))
+        shape = shape->next;
+    if (!shape && (shape = calloc(1, sizeof *shape))) {
+        shape->rows = rows;
+        shape->n = n;
+        shape->k = k;
+        shape->next = engine->shapes;
+        engine->shapes = shape;
+    }
+    pthread_mutex_unlock(&engine->lock);
+    return shape;
+}
+
+/* 1 if it is for the caller to try the shape. */
+static int claim_shape(struct engine *engine, struct shape *shape)
+{
+    pthread_mutex_lock(&engine->lock);
+    int mine = !shape->tried;
+    shape->tried = 1;
+    pthread_mutex_unlock(&engine->lock);
+    return mine;
+}
+
+/* Makes it untried. */
+static void forget_shape(struct shape *shape, struct engine *engine)
+{
+    for (int i = 0; i < HEIGHTS; i++)
+        atomic_store(&shape->alike[i], 0);
+    pthread_mutex_lock(&engine->lock);
+    shape->tried = 0;
+    pthread_mutex_unlock(&engine->lock);
+}
+
+/* Rows of the product y[rows][n] that have the bytes of `row`, from the first on. */
+static size_t rows_like(const float *row, const float *y, size_t rows, size_t n)
+{
+    size_t alike = 0;
+    while (alike < rows && memcmp(row, y + alike * n, n * sizeof *y) == 0)
+        alike++;
+    return alike;
+}
+
+static int all_zero(const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (x[i] != 0)
+            return 0;
+    return 1;
+}
+
+/* Multiplies rows that are all the same by the weights just set, at each height. -1 with error if not even
+ * the rows of one product come out alike. Weights of zeros say nothing: the next ones will. */
+static int try_shape(struct matrix *matrix, struct clip_error *error)
+{
+    size_t rows = matrix->base.rows, n = matrix->base.n, k = matrix->base.k;
+    size_t element = clip_engine_element(matrix->base.engine), row_bytes = k * element;
+    char *x = aligned_alloc(64, (rows * row_bytes + 63) / 64 * 64);
+    float *y = aligned_alloc(64, (rows * n * sizeof *y + 63) / 64 * 64), *first = malloc(n * sizeof *first);
+    void *scratch = aligned_alloc(64, (matrix->base.scratch + 64) / 64 * 64);
+    int status = x && y && first && scratch ? 0 : clip_fail_memory(error, "trying oneDNN");
+    for (size_t i = 0; status == 0 && i < rows * k; i++) {
+        float value = (float)((i % k * 2654435761u >> 16) % 4096) / 1024 - 2;
+        /* The upper half of a float is the number as bf16. */
+        memcpy(x + i * element, (char *)&value + sizeof value - element, element);
+    }
+    for (int height = ALL; status == 0 && height >= 0; height--) {
+        size_t tall = height == ALL ? rows : heights[height];
+        if (!matrix->primitive[height])
+            continue;
+        status = product_of(matrix, height, x, y, scratch, error);
+        if (height == ALL)
+            memcpy(first, y, n * sizeof *first);
+        int alike = rows_like(first, y, tall, n) == tall;
+        if (status == 0 && height == ALL && !alike)
+            status = clip_fail(error, "oneDNN's kernels here do not treat all rows alike");
+        atomic_store(&matrix->shape->alike[height], alike);
+    }
+    if (status == 0 && all_zero(first, n))
+        forget_shape(matrix->shape, (struct engine *)matrix->base.engine);
+    free(x), free(y), free(first), free(scratch);
+    return status;
+}
+
+/* --- matrices --- */
+
+static void matrix_free(struct clip_matrix *base)
+{
+    struct matrix *matrix = (struct matrix *)base;
+    if (matrix->weights)
+        dnnl_memory_destroy(matrix->weights);
+    for (int i = 0; i < HEIGHTS; i++) {
+        if (matrix->primitive[i])
+            dnnl_primitive_destroy(matrix->primitive[i]);
+        if (matrix->desc[i])
+            dnnl_primitive_desc_destroy(matrix->desc[i]);
+    }
+    free(matrix->packed);
+    free(matrix);
+}
+
+/* Makes the product of a height. The layout of the weights is left to oneDNN for the first that is made, the
+ * one of all rows; the others must take that. */
+static dnnl_status_t make_product(struct matrix *matrix, int height, size_t rows, size_t n, size_t k)
+{
+    const struct engine *engine = (const struct engine *)matrix->base.engine;
+    dnnl_data_type_t type = engine->base.precision == CLIP_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
+    onednn_layout x = {0}, w = {0}, y = {0};
+    dnnl_status_t status = onednn_layout_new(&x, (int64_t)rows, (int64_t)k, type, dnnl_ab);
+    if (status == dnnl_success)
+        status = height == ALL ? onednn_layout_new(&w, (int64_t)k, (int64_t)n, type, dnnl_format_tag_any)
+                               : onednn_layout_copy(&w, dnnl_primitive_desc_query_md(
+                                                            matrix->desc[ALL], dnnl_query_weights_md, 0));
+    if (status == dnnl_success)
+        status = onednn_layout_new(&y, (int64_t)rows, (int64_t)n, dnnl_f32, dnnl_ab);
+    if (status == dnnl_success)
+        status = onednn_matmul(&matrix->desc[height], engine->dnnl, &x, &w, NULL, &y, engine->attr);
+    if (status == dnnl_success)
+        status = dnnl_primitive_create(&matrix->primitive[height], matrix->desc[height]);
+    onednn_layout_free(&x);
+    onednn_layout_free(&w);
+    onednn_layout_free(&y);
+    return status;
+}
+
+/* Room for the packed weights, and what the products need of scratch. */
+static dnnl_status_t make_room(struct matrix *matrix)
+{
+    dnnl_engine_t engine = ((struct engine *)matrix->base.engine)->dnnl;
+    onednn_view packed = dnnl_primitive_desc_query_md(matrix->desc[ALL], dnnl_query_weights_md, 0);
+    for (int i = 0; i < HEIGHTS; i++) {
+        size_t bytes = 0;
+        if (matrix->desc[i])
+            bytes = dnnl_memory_desc_get_size(
+                dnnl_primitive_desc_query_md(matrix->desc[i], dnnl_query_scratchpad_md, 0));
+        if (bytes > matrix->base.scratch)
+            matrix->base.scratch = bytes;
+    }
+    matrix->packed = aligned_alloc(64, (dnnl_memory_desc_get_size(packed) + 63) / 64 * 64);
+    if (!matrix->packed)
+        return dnnl_out_of_memory;
+    return dnnl_memory_create(&matrix->weights, packed, engine, matrix->packed);
+}
+
+static struct clip_matrix *matrix_new(struct clip_engine *base, size_t rows, size_t n, size_t k,
+                                      struct clip_error *error)
+{
+    struct matrix *matrix = calloc(1, sizeof *matrix);
+    if (!matrix) {
+        clip_fail_memory(error, "a matrix");
+        return NULL;
+    }
+    matrix->base.engine = base;
+    matrix->shape = find_shape((struct engine *)base, rows, n, k);
+    omp_set_num_threads(1); /* kernels are made for as many threads as there are now */
+    dnnl_status_t status = matrix->shape ? make_product(matrix, ALL, rows, n, k) : dnnl_out_of_memory;
+    for (int i = 0; i < ALL && status == dnnl_success; i++)
+        if (heights[i] < rows)
+            status = make_product(matrix, i, heights[i], n, k);
+    if (status == dnnl_success)
+        status = make_room(matrix);
+    if (status != dnnl_success) {
+        onednn_fail(error, "preparing a product", status);
+        matrix_free(&matrix->base);
+        return NULL;
+    }
+    return &matrix->base;
+}
+
+static int matrix_set(struct clip_matrix *base, const float *w, int transposed, struct clip_error *error)
+{
+    struct matrix *matrix = (struct matrix *)base;
+    struct engine *engine = (struct engine *)base->engine;
+    onednn_view packed = dnnl_primitive_desc_query_md(matrix->desc[ALL], dnnl_query_weights_md, 0);
+    dnnl_status_t status = onednn_pack(engine->dnnl, base->n, base->k, w, transposed, packed, matrix->packed);
+    if (status != dnnl_success)
+        return onednn_fail(error, "packing weights", status);
+    return claim_shape(engine, matrix->shape) ? try_shape(matrix, error) : 0;
 }
 
 const struct clip_engine_type clip_onednn = {

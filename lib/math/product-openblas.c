@@ -48,10 +48,10 @@ static void product_margins(const struct matrix *matrix, const float *x, float *
                     (blasint)n);
 }
 
-static int product(const struct clip_matrix *base, const void *x, float *y, void *scratch,
+static int product(const struct clip_matrix *base, size_t rows, const void *x, float *y, void *scratch,
                    struct clip_error *error)
 {
-    (void)error;
+    (void)rows, (void)error;
     const struct matrix *matrix = (const struct matrix *)base;
     if (((struct engine *)base->engine)->margins)
         product_margins(matrix, x, y, scratch);
@@ -117,7 +117,7 @@ static int rows_alike(struct clip_engine *engine, size_t n, size_t k, struct cli
     for (size_t i = 0; i < n * k; i++)
         w[i] = 1.0f / (float)(i % 997 + 7) - 0.01f;
     matrix.w = w;
-    product(&matrix.base, x, y, y + ROWS * n, error);
+    product(&matrix.base, ROWS, x, y, y + ROWS * n, error);
     size_t alike = 1;
     while (alike < ROWS && memcmp(y, y + alike * n, n * sizeof *y) == 0)
         alike++;

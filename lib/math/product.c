@@ -161,7 +161,13 @@ size_t clip_product_scratch(const struct clip_matrix *matrix)
 int clip_product(const struct clip_matrix *matrix, const void *x, float *y, void *scratch,
                  struct clip_error *error)
 {
-    return matrix->engine->type->product(matrix, x, y, scratch, error);
+    return clip_product_rows(matrix, matrix->rows, x, y, scratch, error);
+}
+
+int clip_product_rows(const struct clip_matrix *matrix, size_t rows, const void *x, float *y, void *scratch,
+                      struct clip_error *error)
+{
+    return matrix->engine->type->product(matrix, rows, x, y, scratch, error);
 }
 
 void clip_gemm(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, const float *a, size_t lda,

@@ -74,6 +74,11 @@ size_t clip_product_scratch(const struct clip_matrix *matrix);
 int clip_product(const struct clip_matrix *matrix, const void *x, float *y, void *scratch,
                  struct clip_error *error);
 
+/* The same of which only the first `rows` rows, at most clip_matrix_rows, matter: it may take less time.
+ * Their bytes are those of clip_product. All of x is read and all of y written at most. */
+int clip_product_rows(const struct clip_matrix *matrix, size_t rows, const void *x, float *y, void *scratch,
+                      struct clip_error *error);
+
 /* c[m][n] = op(a) · op(b) + beta c in f32 by OpenBLAS in the caller's thread, for what is not prepared: op(a)
  * is a[m][k], or a[k][m] where transpose_a; op(b) is b[k][n], or b[n][k] where transpose_b; lda, ldb and ldc
  * are elements from row to row as they lie. c overlaps nothing. A clip_engine must be open. */

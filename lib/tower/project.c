@@ -107,7 +107,7 @@ int clip_projection_run(struct clip_projection *p, const float *features, size_t
         size_t rows = n - first < piece ? n - first : piece;
         p->kernels->convert(rows * inputs, features + first * inputs, clip_engine_precision(p->engine),
                             p->in);
-        if (clip_product(p->weights.matrix, p->in, p->out, p->product, error) != 0)
+        if (clip_product_rows(p->weights.matrix, rows, p->in, p->out, p->product, error) != 0)
             return -1;
         for (size_t r = 0; r < rows; r++) {
             float *row = embeddings + (first + r) * outputs;

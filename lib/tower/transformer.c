@@ -312,8 +312,8 @@ static int prepare_attention(struct clip_transformer *t, size_t layer, size_t pi
     for (size_t r = 0; r < rows; r++)
         t->kernels->layer_norm(width, t->x + (first + r) * width, b->ln_1.weight, b->ln_1.bias, type,
                                (void *)elements(t, desk->narrow, r * width));
-    return clip_product(b->in.matrix, desk->narrow, t->qkv + first * clip_matrix_outputs(b->in.matrix),
-                        desk->product, error);
+    return clip_product_rows(b->in.matrix, rows, desk->narrow,
+                             t->qkv + first * clip_matrix_outputs(b->in.matrix), desk->product, error);
 }
 
 /* The rest of a block for `rows` rows of the residual stream: x += out_proj(attended), x += mlp(ln_2(x)).
@@ -324,19 +324,19 @@ static int finish_block(struct clip_transformer *t, const struct block *b, const
     size_t width = t->shape.width, mlp = t->shape.mlp;
     enum clip_precision type = clip_engine_precision(t->engine);
     const struct clip_kernels *kernels = t->kernels;
-    if (clip_product(b->out.matrix, attended, desk->mixed, desk->product, error) != 0)
+    if (clip_product_rows(b->out.matrix, rows, attended, desk->mixed, desk->product, error) != 0)
         return -1;
     for (size_t r = 0; r < rows; r++) {
         kernels->add(width, x + r * width, desk->mixed + r * width, b->out_bias);
         kernels->layer_norm(width, x + r * width, b->ln_2.weight, b->ln_2.bias, type,
                             (void *)elements(t, desk->narrow, r * width));
     }
-    if (clip_product(b->fc.matrix, desk->narrow, desk->wide, desk->product, error) != 0)
+    if (clip_product_rows(b->fc.matrix, rows, desk->narrow, desk->wide, desk->product, error) != 0)
         return -1;
     for (size_t r = 0; r < rows; r++)
         (t->shape.activation == CLIP_QUICK_GELU ? kernels->quick_gelu : kernels->gelu)(
             mlp, desk->wide + r * mlp, b->fc_bias, type, (void *)elements(t, desk->hidden, r * mlp));
-    if (clip_product(b->proj.matrix, desk->hidden, desk->mixed, desk->product, error) != 0)
+    if (clip_product_rows(b->proj.matrix, rows, desk->hidden, desk->mixed, desk->product, error) != 0)
         return -1;
     for (size_t r = 0; r < rows; r++)
         kernels->add(width, x + r * width, desk->mixed + r * width, b->proj_bias);
@@ -458,7 +458,7 @@ static int feature_task(struct clip_transformer *t, size_t first, struct desk *d
         t->kernels->layer_norm(width, row, b->ln_1.weight, b->ln_1.bias, clip_engine_precision(t->engine),
                                (void *)elements(t, desk->narrow, r * width));
     }
-    if (clip_product(b->query.matrix, desk->narrow, desk->queries, desk->product, error) != 0)
+    if (clip_product_rows(b->query.matrix, n, desk->narrow, desk->queries, desk->product, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++)
         attend_last(t, first + r, r, desk);

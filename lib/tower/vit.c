@@ -187,7 +187,7 @@ static int patch_task(void *context, size_t piece, int thread, struct clip_error
         vit->kernels->convert(patch_floats(vit), desk->row, clip_engine_precision(vit->engine),
                               (char *)desk->in + r * patch_floats(vit) * vit->element);
     }
-    if (clip_product(vit->patches.matrix, desk->in, desk->out, desk->product, error) != 0)
+    if (clip_product_rows(vit->patches.matrix, n, desk->in, desk->out, desk->product, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++) {
         size_t picture = (first + r) / patches, token = 1 + (first + r) % patches;
