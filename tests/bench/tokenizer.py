@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """clip-tokenize against OpenAI's simple_tokenizer with ftfy: captions of share/vocab, by turns in one run.
 
-tokenize.py [BUILD [SHARED]], by a Python that has OpenAI's clip package (its simple_tokenizer.py suffices), ftfy and
+tokenizer.py [BUILD [SHARED]], by a Python that has OpenAI's clip package (its simple_tokenizer.py suffices), ftfy and
 regex. Seconds are of the processor. Ours is the whole program, lines in and records out, its start included; theirs
 is encode() on strings in memory, without its start."""
 import os
