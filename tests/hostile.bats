@@ -5,13 +5,13 @@ load programs
 MOST_MEMORY=100000 # kB
 
 setup_file() {
-    need_python json
     export SMALL=$BATS_FILE_TMPDIR/small
     make_small
     make_model
 }
 
 setup() {
+    need_python json
     cd "$BATS_TEST_TMPDIR"
 }
 

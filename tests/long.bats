@@ -3,7 +3,7 @@ load helper
 load programs
 
 setup_file() {
-    [ "${CLIP_LONG:-0}" = 1 ] || skip "takes minutes: make check-long"
+    [ "${CLIP_LONG:-0}" = 1 ] || return 0 # setup says so
     export SMALL=$BATS_FILE_TMPDIR/small
     make_small
     make_model

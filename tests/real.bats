@@ -2,7 +2,7 @@
 load helper
 
 setup_file() {
-    need_shared data/cifar10/test/0.tar.zst
+    [ -e "$SHARED/data/cifar10/test/0.tar.zst" ] || return 0 # setup says so
     cd "$BATS_FILE_TMPDIR"
     cat >arch.json <<'END'
 {"embed_dim": 32, "quick_gelu": true,
