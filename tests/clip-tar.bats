@@ -24,7 +24,7 @@ JSON
     [ "$(tar xOf t.tar d/a.txt)" = "a caption" ]
     [ "$(tar xOf t.tar d/a.cls)" = -7 ]
     [ "$(tar xOf t.tar d/a.scale)" = 0.1 ]
-    [ "$(tar xOf t.tar d/a.jpg | xxd -p)" = ffd8 ]
+    [ "$(tar xOf t.tar d/a.jpg | od -An -tx1)" = " ff d8" ]
     run -0 tar tvf t.tar --full-time --utc
     [[ ${lines[0]} =~ ^-r--r--r--\ 0/0\ +1\ 1970-01-01\ 00:00:00\ d/a\.$ ]] || complain "${lines[0]}"
     [ $(($(stat -c %s t.tar) % 512)) -eq 0 ]
