@@ -1,0 +1,100 @@
+#include "model/parameters.h"
+
+#include <assert.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void place(struct clip_parameters *parameters)
+{
+    for (size_t i = 0; i < parameters->count; i++) {
+        struct clip_parameter *p = &parameters->items[i];
+        if (p->slot.integer)
+            continue;
+        p->value = clip_arena_take(&parameters->memory, p->count, sizeof(float));
+        if (!p->slot.buffer)
+            p->gradient = clip_arena_take(&parameters->memory, p->count, sizeof(float));
+    }
+}
+
+static int read_values(struct clip_parameter *p, const struct clip_model *model, struct clip_error *error)
+{
+    if (p->slot.integer)
+        return clip_model_has(model, p->slot.name)
+                   ? clip_model_copy(model, p->slot.name, 0, 1, &p->integer, error)
+                   : 0;
+    int status = clip_model_floats(model, p->slot.name, p->slot.ndim, p->slot.shape, p->value, error);
+    clip_model_forget(model, p->slot.name);
+    return status;
+}
+
+int clip_parameters_load(struct clip_parameters *parameters, const struct clip_model *model,
+                         int (*wanted)(const struct clip_slot *slot), struct clip_error *error)
+{
+    const struct clip_layout *layout = clip_model_layout(model);
+    *parameters = (struct clip_parameters){.items = calloc(layout->count, sizeof *parameters->items)};
+    if (!parameters->items)
+        return clip_fail_memory(error, "parameters");
+    for (size_t i = 0; i < layout->count; i++)
+        if (wanted(&layout->slots[i]))
+            parameters->items[parameters->count++] = (struct clip_parameter){
+                .slot = layout->slots[i], .count = (size_t)clip_slot_count(&layout->slots[i])};
+    place(parameters);
+    if (clip_arena_allocate(&parameters->memory, "parameters", error) != 0)
+        return -1;
+    place(parameters);
+    for (size_t i = 0; i < parameters->count; i++)
+        if (read_values(&parameters->items[i], model, error) != 0)
+            return -1;
+    return 0;
+}
+
+void clip_parameters_free(struct clip_parameters *parameters)
+{
+    free(parameters->items);
+    clip_arena_free(&parameters->memory);
+    *parameters = (struct clip_parameters){0};
+}
+
+struct clip_parameter *clip_parameters_get(const struct clip_parameters *parameters, const char *format, ...)
+{
+    char name[sizeof parameters->items->slot.name];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    for (size_t i = 0; i < parameters->count; i++)
+        if (strcmp(parameters->items[i].slot.name, name) == 0)
+            return &parameters->items[i];
+    assert(!"the architecture has this tensor");
+    return NULL;
+}
+
+void clip_parameters_zero_gradients(struct clip_parameters *parameters)
+{
+    for (size_t i = 0; i < parameters->count; i++)
+        if (parameters->items[i].gradient)
+            memset(parameters->items[i].gradient, 0, parameters->items[i].count * sizeof(float));
+}
+
+int clip_owned_by_projection(const struct clip_slot *slot)
+{
+    return strcmp(slot->name, "visual.proj") == 0 || strcmp(slot->name, "text_projection") == 0 ||
+           strncmp(slot->name, "visual.attnpool.c_proj.", strlen("visual.attnpool.c_proj.")) == 0;
+}
+
+int clip_owned_by_image(const struct clip_slot *slot)
+{
+    return slot->part == CLIP_PART_VISION && !clip_owned_by_projection(slot);
+}
+
+int clip_owned_by_text(const struct clip_slot *slot)
+{
+    return slot->part == CLIP_PART_TEXT && !clip_owned_by_projection(slot);
+}
+
+int clip_owned_by_loss(const struct clip_slot *slot)
+{
+    return slot->part == CLIP_PART_BOTH;
+}

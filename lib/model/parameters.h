@@ -1,0 +1,49 @@
+/* The tensors of a part of a model in memory, as f32, with their gradients: what a stage of a training run
+ * owns and changes.
+ *
+ * Values and gradients lie row-major in OpenAI's orientation, each aligned to 64 bytes, in one allocation. */
+#ifndef CLIP_MODEL_PARAMETERS_H
+#define CLIP_MODEL_PARAMETERS_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "model/model.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct clip_parameter {
+    struct clip_slot slot; /* name, shape; slot.buffer: batch norm's running statistics */
+    size_t count;          /* elements */
+    float *value;          /* [count]; NULL for batch norm's counts (slot.integer) */
+    float *gradient;       /* [count], zeroed at first; NULL for buffers */
+    int64_t integer;       /* batch norm's count of batches, where slot.integer */
+};
+
+struct clip_parameters {
+    struct clip_parameter *items; /* in the layout's order */
+    size_t count;
+    struct clip_arena memory;
+};
+
+/* Loads the tensors of the model for which wanted(slot) is not 0; counts that the file lacks are 0.
+ * clip_parameters_free afterwards, also after an error. */
+int clip_parameters_load(struct clip_parameters *parameters, const struct clip_model *model,
+                         int (*wanted)(const struct clip_slot *slot), struct clip_error *error);
+void clip_parameters_free(struct clip_parameters *parameters);
+
+/* The parameter whose name is printed from `format`. It must be there: the architecture says which are. */
+struct clip_parameter *clip_parameters_get(const struct clip_parameters *parameters, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* Sets all gradients to 0. */
+void clip_parameters_zero_gradients(struct clip_parameters *parameters);
+
+/* What the stages of a training run own: the image tower without its projection, the text tower without its
+ * own, the two projections (a ResNet's is attnpool.c_proj), the logit scale (and bias). */
+int clip_owned_by_image(const struct clip_slot *slot);
+int clip_owned_by_text(const struct clip_slot *slot);
+int clip_owned_by_projection(const struct clip_slot *slot);
+int clip_owned_by_loss(const struct clip_slot *slot);
+
+#endif

@@ -1,0 +1,58 @@
+#include "tower/learner.h"
+
+struct clip_learner *clip_image_learner_open(const struct clip_arch *arch, struct clip_parameters *parameters,
+                                             struct clip_engine *engine, struct clip_pool *pool, size_t chunk,
+                                             struct clip_error *error)
+{
+    return (arch->vision.kind == CLIP_VIT ? clip_vit_learner_open : clip_resnet_learner_open)(
+        arch, parameters, engine, pool, chunk, error);
+}
+
+void clip_learner_free(struct clip_learner *learner)
+{
+    if (learner)
+        learner->type->free(learner);
+}
+
+size_t clip_learner_width(const struct clip_learner *learner)
+{
+    return learner->width;
+}
+
+int clip_learner_mixes(const struct clip_learner *learner)
+{
+    return learner->mixes;
+}
+
+int clip_learner_refresh(struct clip_learner *learner, struct clip_error *error)
+{
+    return learner->type->refresh(learner, error);
+}
+
+struct clip_tape *clip_tape_new(const struct clip_learner *learner, struct clip_error *error)
+{
+    return learner->type->tape_new(learner, error);
+}
+
+void clip_tape_free(struct clip_tape *tape)
+{
+    if (tape)
+        tape->type->tape_free(tape);
+}
+
+size_t clip_tape_bytes(const struct clip_learner *learner, size_t n)
+{
+    return learner->type->tape_bytes(learner, n);
+}
+
+int clip_learner_forward(struct clip_learner *learner, const union clip_item *items, size_t n, int again,
+                         struct clip_tape *tape, float *features, struct clip_error *error)
+{
+    return learner->type->forward(learner, items, n, again, tape, features, error);
+}
+
+int clip_learner_backward(struct clip_learner *learner, struct clip_tape *tape, const float *gradients,
+                          struct clip_error *error)
+{
+    return learner->type->backward(learner, tape, gradients, error);
+}
