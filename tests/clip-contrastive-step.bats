@@ -77,6 +77,71 @@ JSON
     exec 6<&- 9<&-
 }
 
+# Three samples of two captions.
+captions() {
+    cat <<'JSON'
+{"__key__": "a", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [1, 0]}, "txt": {"bin": "x"}, "cls": 1}
+{"__key__": "b", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0, 1]}, "txt": {"bin": "y"}, "cls": 2}
+{"__key__": "c", "image_embedding": {"f4": [0.6, 0.8]}, "text_embedding": {"f4": [1, 0]}, "txt": {"bin": "x"}, "cls": 3}
+JSON
+}
+
+# numbers NUMBERS ARGUMENTS...: the step of the captions has these.
+numbers() {
+    local want=$1
+    shift
+    captions | stream | clip-contrastive-step "$@" | short >line
+    [[ $(<line) == *"$want"* ]] || complain "$(<line)"
+}
+
+@test "samples of one field value are positives of each other" {
+    numbers '"loss":0.864957,"loss_over_ln_n":0.787317,"top1_image":0.666666,"top1_text":1,' --scale 1 --positives txt
+    numbers '"top1_image":0.333333,"top1_text":0.666666,' --scale 1
+    captions | stream | clip-contrastive-step --scale 1 --grad-out gradients >log
+    for own in cls key; do # no two are equal
+        captions | stream | clip-contrastive-step --scale 1 --positives $own --grad-out gradients.$own >log.$own
+        cmp log.$own log && cmp gradients.$own gradients
+    done
+    run -1 --separate-stderr clip-contrastive-step --scale 1 --positives txt pairs
+    [ "$stderr" = "clip-contrastive-step: pairs: sample b: no field 'txt'" ] || complain "$stderr"
+}
+
+@test "equal keys are positives with --positives key, within their step" {
+    for step in 1 2; do
+        captions | sed 's/"c"/"a"/'
+        echo "{\"__step__\": $step}"
+    done | stream >twins
+    run -0 clip-contrastive-step --scale 1 --positives key twins
+    [ "${#lines[@]}" -eq 2 ]
+    for line in "${lines[@]}"; do
+        [[ $(short <<<"$line") == *'"loss":0.864957,'* ]] || complain "$line"
+    done
+}
+
+@test "the sigmoid's loss" {
+    numbers '{"step":1,"count":3,"loss":2.221767,"top1_image":0.333333,"top1_text":0.666666,"logit_scale":0,"logit_bias":0}' \
+        --loss sigmoid --scale 1
+    numbers '"loss":1.688434,"top1_image":0.666666,"top1_text":1,' --loss sigmoid --scale 1 --positives txt
+    numbers '"loss":1.371111,' --loss sigmoid --scale 2 --bias -1 --positives txt
+    numbers '"logit_bias":-1,"logit_scale_gradient":0.513001,"logit_bias_gradient":0.581774}' \
+        --loss sigmoid --scale 2 --bias -1 --grad-out gradients
+    run -2 clip-contrastive-step --scale 1 --bias 1 pairs
+    run -2 clip-contrastive-step --loss sigmoid -m model --bias 1 pairs
+}
+
+@test "the sigmoid's bias is the model's" {
+    cat >none.json <<'JSON'
+{"embed_dim": 8, "vision_cfg": {"image_size": 8, "layers": 1, "width": 64, "patch_size": 4},
+ "text_cfg": {"context_length": 8, "vocab_size": 600, "width": 8, "heads": 1, "layers": 1}}
+JSON
+    sed 's/"embed_dim"/"init_logit_scale": 2.302585, "init_logit_bias": -10, &/' none.json >sigmoid.json
+    clip-model init -q sigmoid.json -s 1 -o sigmoid
+    numbers '"logit_scale":2.302584,"logit_bias":-10}' --loss sigmoid -m sigmoid
+    clip-model init -q none.json -s 1 -o none
+    run -1 --separate-stderr clip-contrastive-step --loss sigmoid -m none pairs
+    [ "$stderr" = "clip-contrastive-step: none: the model has no logit_bias (init_logit_bias), which --loss sigmoid needs" ] || complain "$stderr"
+}
+
 @test "the two transformers' golden losses and gradients" {
     need_shared golden/models/vit-a/backward.msgpack
     need jq

@@ -1,6 +1,7 @@
 /* The batch is worked through in bands of BAND rows (pictures); a band's logits in tiles of TILE columns
  * (captions), one thread each. Every sum runs in an order that these two alone fix. */
 #include "tower/loss.h"
+#include "base/arena.h"
 #include "math/product.h"
 
 #include <limits.h>
@@ -14,25 +15,30 @@ struct logsum {
     double max, sum;
 };
 
-struct batch {
-    size_t n, width, tiles;
-    const float *image, *text;
-    double scale;
-    float *image_gradient, *text_gradient;
-    /* of the band */
-    size_t first, rows;
-    float *band;          /* [BAND][n]: cosines, then their gradient */
-    struct logsum *parts; /* [BAND][tiles]: each row's sum within a tile */
-    double *nearest;      /* [BAND][tiles]: each row's largest logit within a tile but its own pair's */
-    /* of the batch */
-    struct logsum *row, *column;      /* [n] */
-    double *own;                      /* [n]: logits of the pairs */
-    double *row_other, *column_other; /* [n]: the largest logit but the pair's */
-    double *row_log, *column_log;     /* [n]: ln of the sums */
-    double *scale_parts;              /* [tiles]: each tile's share of the scale's gradient */
+/* What is known of a row or a column, or of a part of it. */
+struct line {
+    struct logsum all;      /* CLIP_LOSS_SOFTMAX: of its logits */
+    double positive, other; /* its largest logit with a positive, and with none */
+    double
+        own; /* rows: what its loss falls by: the positives' mean logit; sigmoid: the sum of log sigmoids */
 };
 
-static const struct logsum nothing = {-INFINITY, 0};
+struct work {
+    struct clip_contrast_batch batch;
+    size_t tiles;
+    const uint32_t *group; /* [n] */
+    double *share;         /* [n]: a row's target mass on each of its positives */
+    /* of the band */
+    size_t first, rows;
+    float *band;        /* [BAND][n]: cosines, then their gradient */
+    struct line *parts; /* [BAND][tiles]: each row within a tile */
+    /* of the batch */
+    struct line *row, *column;        /* [n] */
+    double *row_log, *column_log;     /* [n]: ln of the sums */
+    double *scale_parts, *bias_parts; /* [tiles]: each tile's share of their gradients */
+};
+
+static const struct line nothing = {{-INFINITY, 0}, -INFINITY, -INFINITY, 0};
 
 static void logsum_add(struct logsum *a, const struct logsum *b)
 {
@@ -51,54 +57,93 @@ static double larger(double a, double b)
     return a > b ? a : b;
 }
 
-static size_t tile_columns(const struct batch *batch, size_t tile)
+static void line_add(struct line *a, const struct line *b)
 {
-    size_t left = batch->n - tile * TILE;
+    logsum_add(&a->all, &b->all);
+    a->positive = larger(a->positive, b->positive);
+    a->other = larger(a->other, b->other);
+    a->own += b->own;
+}
+
+static size_t tile_columns(const struct work *work, size_t tile)
+{
+    size_t left = work->batch.n - tile * TILE;
     return left < TILE ? left : TILE;
 }
 
-/* The cosines of the band's rows with the tile's columns. */
-static void multiply_tile(const struct batch *batch, size_t tile)
+static double logit_of(const struct work *work, float cosine)
 {
-    size_t width = batch->width, column = tile * TILE;
-    clip_gemm(0, 1, batch->rows, tile_columns(batch, tile), width, batch->image + batch->first * width, width,
-              batch->text + column * width, width, 0, batch->band + column, batch->n);
+    return work->batch.scale * (double)cosine + work->batch.bias;
+}
+
+/* The cosines of the band's rows with the tile's columns. */
+static void multiply_tile(const struct work *work, size_t tile)
+{
+    size_t n = work->batch.n, width = work->batch.width, column = tile * TILE;
+    clip_gemm(0, 1, work->rows, tile_columns(work, tile), width, work->batch.image + work->first * width,
+              width, work->batch.text + column * width, width, 0, work->band + column, n);
 }
 
 /* --- forward --- */
 
-/* The largest logit of each of the tile's rows and columns, and the largest but the pairs'. */
-static void find_largest(struct batch *batch, size_t tile, struct logsum *columns, double *others)
+/* The largest logits of each of the tile's rows and columns. */
+static void find_largest(struct work *work, size_t tile, struct line *columns)
 {
-    size_t first = tile * TILE, count = tile_columns(batch, tile);
-    for (size_t r = 0; r < batch->rows; r++) {
-        const float *cosines = batch->band + r * batch->n + first;
-        struct logsum *row = &batch->parts[r * batch->tiles + tile];
-        double *other = &batch->nearest[r * batch->tiles + tile];
-        *row = nothing;
-        *other = -INFINITY;
+    size_t first = tile * TILE, count = tile_columns(work, tile);
+    for (size_t r = 0; r < work->rows; r++) {
+        const float *cosines = work->band + r * work->batch.n + first;
+        uint32_t group = work->group[work->first + r];
+        struct line row = nothing;
         for (size_t c = 0; c < count; c++) {
-            double logit = batch->scale * (double)cosines[c];
-            row->max = larger(row->max, logit);
-            columns[c].max = larger(columns[c].max, logit);
-            if (batch->first + r != first + c) {
-                *other = larger(*other, logit);
-                others[c] = larger(others[c], logit);
+            double logit = logit_of(work, cosines[c]);
+            if (group == work->group[first + c]) {
+                row.positive = larger(row.positive, logit);
+                columns[c].positive = larger(columns[c].positive, logit);
+            } else {
+                row.other = larger(row.other, logit);
+                columns[c].other = larger(columns[c].other, logit);
             }
+        }
+        work->parts[r * work->tiles + tile] = row;
+    }
+}
+
+/* ln sigmoid x, without overflow. */
+static double log_sigmoid(double x)
+{
+    return (x < 0 ? x : 0) - log1p(exp(-fabs(x)));
+}
+
+static void sum_softmax(struct work *work, size_t tile, struct line *columns)
+{
+    size_t first = tile * TILE, count = tile_columns(work, tile);
+    for (size_t c = 0; c < count; c++)
+        columns[c].all.max = larger(columns[c].positive, columns[c].other);
+    for (size_t r = 0; r < work->rows; r++) {
+        const float *cosines = work->band + r * work->batch.n + first;
+        uint32_t group = work->group[work->first + r];
+        struct line *row = &work->parts[r * work->tiles + tile];
+        row->all.max = larger(row->positive, row->other);
+        for (size_t c = 0; c < count; c++) {
+            double logit = logit_of(work, cosines[c]);
+            row->all.sum += exp(logit - row->all.max);
+            columns[c].all.sum += exp(logit - columns[c].all.max);
+            if (group == work->group[first + c])
+                row->own += logit * work->share[work->first + r];
         }
     }
 }
 
-static void sum_up(struct batch *batch, size_t tile, struct logsum *columns)
+static void sum_sigmoid(struct work *work, size_t tile)
 {
-    size_t first = tile * TILE, count = tile_columns(batch, tile);
-    for (size_t r = 0; r < batch->rows; r++) {
-        const float *cosines = batch->band + r * batch->n + first;
-        struct logsum *row = &batch->parts[r * batch->tiles + tile];
+    size_t first = tile * TILE, count = tile_columns(work, tile);
+    for (size_t r = 0; r < work->rows; r++) {
+        const float *cosines = work->band + r * work->batch.n + first;
+        uint32_t group = work->group[work->first + r];
+        struct line *row = &work->parts[r * work->tiles + tile];
         for (size_t c = 0; c < count; c++) {
-            double logit = batch->scale * (double)cosines[c];
-            row->sum += exp(logit - row->max);
-            columns[c].sum += exp(logit - columns[c].max);
+            double logit = logit_of(work, cosines[c]);
+            row->own += log_sigmoid(group == work->group[first + c] ? logit : -logit);
         }
     }
 }
@@ -106,152 +151,173 @@ static void sum_up(struct batch *batch, size_t tile, struct logsum *columns)
 static void forward_tile(void *context, size_t tile, int thread)
 {
     (void)thread;
-    struct batch *batch = context;
-    struct logsum columns[TILE];
-    double others[TILE];
-    for (size_t c = 0; c < TILE; c++) {
+    struct work *work = context;
+    struct line columns[TILE];
+    for (size_t c = 0; c < TILE; c++)
         columns[c] = nothing;
-        others[c] = -INFINITY;
-    }
-    multiply_tile(batch, tile);
-    find_largest(batch, tile, columns, others);
-    sum_up(batch, tile, columns);
-    for (size_t c = 0; c < tile_columns(batch, tile); c++) {
-        logsum_add(&batch->column[tile * TILE + c], &columns[c]);
-        batch->column_other[tile * TILE + c] = larger(batch->column_other[tile * TILE + c], others[c]);
-    }
+    multiply_tile(work, tile);
+    find_largest(work, tile, columns);
+    if (work->batch.loss == CLIP_LOSS_SIGMOID)
+        sum_sigmoid(work, tile);
+    else
+        sum_softmax(work, tile, columns);
+    for (size_t c = 0; c < tile_columns(work, tile); c++)
+        line_add(&work->column[tile * TILE + c], &columns[c]);
 }
 
-static void finish_rows(struct batch *batch)
+static void finish_rows(struct work *work)
 {
-    for (size_t r = 0; r < batch->rows; r++) {
-        size_t i = batch->first + r;
-        for (size_t tile = 0; tile < batch->tiles; tile++) {
-            logsum_add(&batch->row[i], &batch->parts[r * batch->tiles + tile]);
-            batch->row_other[i] = larger(batch->row_other[i], batch->nearest[r * batch->tiles + tile]);
-        }
-        batch->own[i] = batch->scale * (double)batch->band[r * batch->n + i];
-    }
+    for (size_t r = 0; r < work->rows; r++)
+        for (size_t tile = 0; tile < work->tiles; tile++)
+            line_add(&work->row[work->first + r], &work->parts[r * work->tiles + tile]);
 }
 
-static void summarize(struct batch *batch, struct clip_contrast *result)
+static double log_of(const struct logsum *logsum)
 {
-    double loss = 0;
+    return logsum->max + log(logsum->sum);
+}
+
+static void summarize(struct work *work, struct clip_contrast *result)
+{
     size_t hits_image = 0, hits_text = 0;
-    for (size_t i = 0; i < batch->n; i++) {
-        batch->row_log[i] = batch->row[i].max + log(batch->row[i].sum);
-        batch->column_log[i] = batch->column[i].max + log(batch->column[i].sum);
-        loss += (batch->row_log[i] + batch->column_log[i]) / 2 - batch->own[i];
-        hits_image += batch->own[i] > batch->row_other[i];
-        hits_text += batch->own[i] > batch->column_other[i];
+    double loss = 0, n = (double)work->batch.n;
+    for (size_t i = 0; i < work->batch.n; i++) {
+        const struct line *row = &work->row[i], *column = &work->column[i];
+        double logs = 0;
+        if (work->batch.loss == CLIP_LOSS_SOFTMAX) {
+            work->row_log[i] = log_of(&row->all);
+            work->column_log[i] = log_of(&column->all);
+            logs = (work->row_log[i] + work->column_log[i]) / 2;
+        }
+        loss += logs - row->own;
+        hits_image += row->positive > row->other;
+        hits_text += column->positive > column->other;
     }
-    double n = (double)batch->n;
-    *result = (struct clip_contrast){loss / n, (double)hits_image / n, (double)hits_text / n, 0};
+    *result = (struct clip_contrast){
+        .loss = loss / n, .top1_image = (double)hits_image / n, .top1_text = (double)hits_text / n};
 }
 
 /* --- backward --- */
 
+/* The gradient of the loss, times n, with respect to the logit of picture i and caption j. */
+static double logit_gradient(const struct work *work, size_t i, size_t j, double logit)
+{
+    int positive = work->group[i] == work->group[j];
+    if (work->batch.loss == CLIP_LOSS_SIGMOID)
+        return positive ? -1 / (1 + exp(logit)) : 1 / (1 + exp(-logit));
+    double both = exp(logit - work->row_log[i]) + exp(logit - work->column_log[j]);
+    return both / 2 - (positive ? work->share[i] : 0);
+}
+
 static void backward_tile(void *context, size_t tile, int thread)
 {
     (void)thread;
-    struct batch *batch = context;
-    size_t n = batch->n, width = batch->width, column = tile * TILE, columns = tile_columns(batch, tile);
-    double scale_part = 0;
-    multiply_tile(batch, tile);
-    for (size_t r = 0; r < batch->rows; r++) {
-        size_t i = batch->first + r;
+    struct work *work = context;
+    const struct clip_contrast_batch *batch = &work->batch;
+    size_t n = batch->n, width = batch->width, column = tile * TILE, columns = tile_columns(work, tile);
+    double scale_part = 0, bias_part = 0;
+    multiply_tile(work, tile);
+    for (size_t r = 0; r < work->rows; r++)
         for (size_t c = column; c < column + columns; c++) {
-            float *cosine = &batch->band[r * n + c];
-            double logit = batch->scale * (double)*cosine;
-            double both = exp(logit - batch->row_log[i]) + exp(logit - batch->column_log[c]);
-            double gradient = (both / 2 - (i == c)) / (double)n;
-            scale_part += gradient * logit;
+            float *cosine = &work->band[r * n + c];
+            double logit = logit_of(work, *cosine);
+            double gradient = logit_gradient(work, work->first + r, c, logit) / (double)n;
+            scale_part += gradient * (logit - batch->bias);
+            bias_part += gradient;
             *cosine = (float)(gradient * batch->scale);
         }
-    }
-    batch->scale_parts[tile] += scale_part;
-    clip_gemm(1, 0, columns, width, batch->rows, batch->band + column, n, batch->image + batch->first * width,
-              width, batch->first > 0, batch->text_gradient + column * width, width);
+    work->scale_parts[tile] += scale_part;
+    work->bias_parts[tile] += bias_part;
+    clip_gemm(1, 0, columns, width, work->rows, work->band + column, n, batch->image + work->first * width,
+              width, work->first > 0, batch->text_gradient + column * width, width);
 }
 
 static void backward_rows(void *context, size_t chunk, int thread)
 {
     (void)thread;
-    const struct batch *batch = context;
-    size_t r = chunk * CHUNK, left = batch->rows - r, width = batch->width;
-    clip_gemm(0, 0, left < CHUNK ? left : CHUNK, width, batch->n, batch->band + r * batch->n, batch->n,
-              batch->text, width, 0, batch->image_gradient + (batch->first + r) * width, width);
+    const struct work *work = context;
+    size_t r = chunk * CHUNK, left = work->rows - r, n = work->batch.n, width = work->batch.width;
+    clip_gemm(0, 0, left < CHUNK ? left : CHUNK, width, n, work->band + r * n, n, work->batch.text, width, 0,
+              work->batch.image_gradient + (work->first + r) * width, width);
 }
 
 /* --- the batch --- */
 
-static int next_band(struct batch *batch)
+static int next_band(struct work *work)
 {
-    batch->first += batch->rows;
-    size_t left = batch->n - batch->first;
-    batch->rows = left < BAND ? left : BAND;
+    work->first += work->rows;
+    size_t left = work->batch.n - work->first;
+    work->rows = left < BAND ? left : BAND;
     return left > 0;
 }
 
-static void run(struct batch *batch, struct clip_pool *pool, struct clip_contrast *result)
+static void run(struct work *work, struct clip_pool *pool, struct clip_contrast *result)
 {
-    for (size_t i = 0; i < batch->n; i++) {
-        batch->row[i] = batch->column[i] = nothing;
-        batch->row_other[i] = batch->column_other[i] = -INFINITY;
+    for (size_t i = 0; i < work->batch.n; i++)
+        work->row[i] = work->column[i] = nothing;
+    for (work->first = work->rows = 0; next_band(work);) {
+        clip_pool_run(pool, work->tiles, forward_tile, work);
+        finish_rows(work);
     }
-    for (batch->first = batch->rows = 0; next_band(batch);) {
-        clip_pool_run(pool, batch->tiles, forward_tile, batch);
-        finish_rows(batch);
-    }
-    summarize(batch, result);
-    if (!batch->image_gradient)
+    summarize(work, result);
+    if (!work->batch.image_gradient)
         return;
-    for (batch->first = batch->rows = 0; next_band(batch);) {
-        clip_pool_run(pool, batch->tiles, backward_tile, batch);
-        clip_pool_run(pool, (batch->rows + CHUNK - 1) / CHUNK, backward_rows, batch);
+    for (work->first = work->rows = 0; next_band(work);) {
+        clip_pool_run(pool, work->tiles, backward_tile, work);
+        clip_pool_run(pool, (work->rows + CHUNK - 1) / CHUNK, backward_rows, work);
     }
-    for (size_t tile = 0; tile < batch->tiles; tile++)
-        result->logit_scale_gradient += batch->scale_parts[tile];
+    for (size_t tile = 0; tile < work->tiles; tile++) {
+        result->logit_scale_gradient += work->scale_parts[tile];
+        if (work->batch.loss == CLIP_LOSS_SIGMOID) /* a softmax's is 0 but for rounding */
+            result->logit_bias_gradient += work->bias_parts[tile];
+    }
 }
 
-int clip_contrastive_loss(size_t n, size_t width, const float *image, const float *text, double scale,
-                          float *image_gradient, float *text_gradient, struct clip_pool *pool,
+/* Groups where there are none, and how many each has. */
+static void share_out(struct work *work, uint32_t *own_group)
+{
+    size_t n = work->batch.n;
+    for (size_t i = 0; i < n; i++)
+        own_group[i] = (uint32_t)i;
+    work->group = work->batch.group ? work->batch.group : own_group;
+    double *counts = work->row_log; /* not yet in use */
+    for (size_t i = 0; i < n; i++)
+        counts[i] = 0;
+    for (size_t i = 0; i < n; i++)
+        counts[work->group[i]]++;
+    for (size_t i = 0; i < n; i++)
+        work->share[i] = 1 / counts[work->group[i]];
+}
+
+static uint32_t *place(struct work *work, struct clip_arena *arena)
+{
+    size_t n = work->batch.n;
+    work->band = clip_arena_take(arena, n, BAND * sizeof *work->band);
+    work->parts = clip_arena_take(arena, work->tiles, BAND * sizeof *work->parts);
+    work->row = clip_arena_take(arena, n, sizeof *work->row);
+    work->column = clip_arena_take(arena, n, sizeof *work->column);
+    work->share = clip_arena_take(arena, n, sizeof *work->share);
+    work->row_log = clip_arena_take(arena, n, sizeof *work->row_log);
+    work->column_log = clip_arena_take(arena, n, sizeof *work->column_log);
+    work->scale_parts = clip_arena_take(arena, work->tiles, sizeof *work->scale_parts);
+    work->bias_parts = clip_arena_take(arena, work->tiles, sizeof *work->bias_parts);
+    return clip_arena_take(arena, n, sizeof *work->group);
+}
+
+int clip_contrastive_loss(const struct clip_contrast_batch *batch, struct clip_pool *pool,
                           struct clip_contrast *result, struct clip_error *error)
 {
-    struct batch batch = {.n = n,
-                          .width = width,
-                          .tiles = (n + TILE - 1) / TILE,
-                          .image = image,
-                          .text = text,
-                          .scale = scale,
-                          .image_gradient = image_gradient,
-                          .text_gradient = text_gradient};
-    if (n < 2 || n > INT_MAX || width < 1 || width > INT_MAX)
-        return clip_fail(error, "no contrastive loss of %zu pairs of width %zu", n, width);
-    batch.band = reallocarray(NULL, n, BAND * sizeof *batch.band);
-    batch.parts = reallocarray(NULL, batch.tiles, BAND * sizeof *batch.parts);
-    batch.nearest = reallocarray(NULL, batch.tiles, BAND * sizeof *batch.nearest);
-    batch.row = reallocarray(NULL, n, 2 * sizeof *batch.row);
-    batch.own = reallocarray(NULL, n, 5 * sizeof *batch.own);
-    batch.scale_parts = calloc(batch.tiles, sizeof *batch.scale_parts);
-    int status = 0;
-    if (!batch.band || !batch.parts || !batch.nearest || !batch.row || !batch.own || !batch.scale_parts) {
-        status = clip_fail_memory(error, "a batch's logits");
-    } else {
-        batch.column = batch.row + n;
-        batch.row_other = batch.own + n;
-        batch.column_other = batch.own + 2 * n;
-        batch.row_log = batch.own + 3 * n;
-        batch.column_log = batch.own + 4 * n;
-        run(&batch, pool, result);
-        if (!isfinite(result->loss) || !isfinite(result->logit_scale_gradient))
-            status = clip_fail(error, "the loss is not finite");
-    }
-    free(batch.band);
-    free(batch.parts);
-    free(batch.nearest);
-    free(batch.row);
-    free(batch.own);
-    free(batch.scale_parts);
-    return status;
+    struct work work = {.batch = *batch, .tiles = (batch->n + TILE - 1) / TILE};
+    struct clip_arena arena = {0};
+    if (batch->n < 2 || batch->n > INT_MAX || batch->width < 1 || batch->width > INT_MAX)
+        return clip_fail(error, "no contrastive loss of %zu pairs of width %zu", batch->n, batch->width);
+    place(&work, &arena);
+    if (clip_arena_allocate(&arena, "a batch's logits", error) != 0)
+        return -1;
+    share_out(&work, place(&work, &arena));
+    run(&work, pool, result);
+    clip_arena_free(&arena);
+    if (!isfinite(result->loss) || !isfinite(result->logit_scale_gradient))
+        return clip_fail(error, "the loss is not finite");
+    return 0;
 }

@@ -1,4 +1,4 @@
-/* The symmetric contrastive loss of a batch and its gradients (FACTS: training). */
+/* The contrastive losses of a batch and their gradients (FACTS: training). */
 #ifndef CLIP_TOWER_LOSS_H
 #define CLIP_TOWER_LOSS_H
 
@@ -6,24 +6,43 @@
 #include "base/threads.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
-struct clip_contrast {
-    double loss;       /* (cross entropy of the rows + of the columns) / 2, the mean over the batch */
-    double top1_image; /* share of pictures whose own caption is nearer than every other; a tie is none */
-    double top1_text;  /* the same of captions */
-    double logit_scale_gradient; /* of the loss, with respect to ln scale; 0 without gradients */
+enum clip_loss {
+    /* CLIP's: (cross entropy of the rows + of the columns) / 2, the mean over the batch. A row's target mass
+     * is shared evenly by its positives. */
+    CLIP_LOSS_SOFTMAX,
+    /* SigLIP's: - sum over all pairs of log sigmoid(z logit), z = 1 of positives and -1 of others, over n. */
+    CLIP_LOSS_SIGMOID
 };
 
-/* The loss of n >= 2 pairs: logits[i][j] = scale * image[i] · text[j], targets on the diagonal. image and
- * text are [n][width] and taken as they are, so unit if the logits are to be cosines; scale > 0. The
- * gradients, [n][width] each, are of the loss with respect to image and text; both NULL: the loss alone.
- * Nothing overlaps.
+/* A batch of n >= 2 pairs: logits[i][j] = scale * image[i] · text[j] + bias. */
+struct clip_contrast_batch {
+    size_t n, width;
+    const float *image, *text; /* [n][width], taken as they are: unit if logits are to be cosines' */
+    const uint32_t *group; /* [n], each below n: i and j are positives where group[i] == group[j]; NULL: i = j
+                            */
+    enum clip_loss loss;
+    double scale;                          /* > 0 */
+    double bias;                           /* CLIP_LOSS_SIGMOID; else 0 */
+    float *image_gradient, *text_gradient; /* [n][width] each, of the loss; both NULL: the loss alone */
+};
+
+struct clip_contrast {
+    double loss;
+    double top1_image; /* share of pictures whose nearest positive caption is nearer than every other; a tie
+                          with another is none, a tie among positives does not matter */
+    double top1_text;  /* the same of captions */
+    double logit_scale_gradient; /* of the loss, with respect to ln scale; 0 without gradients */
+    double logit_bias_gradient;  /* and to the bias; 0 also for CLIP_LOSS_SOFTMAX, which it does not change */
+};
+
+/* The loss of the batch and, where there is room for them, its gradients. Nothing overlaps.
  *
- * Logits exist in bands of a fixed number of rows, never all at once: memory beyond the arguments is 512 n
+ * Logits exist in bands of a fixed number of rows, never all at once: memory beyond the batch's is 512 n
  * bytes and some. Results do not depend on the pool's threads. An engine that lets clip_gemm run must be open
  * (math/product.h: "openblas"). -1 with error when out of memory or when the loss is not finite. */
-int clip_contrastive_loss(size_t n, size_t width, const float *image, const float *text, double scale,
-                          float *image_gradient, float *text_gradient, struct clip_pool *pool,
+int clip_contrastive_loss(const struct clip_contrast_batch *batch, struct clip_pool *pool,
                           struct clip_contrast *result, struct clip_error *error);
 
 #endif

@@ -1,4 +1,5 @@
-/* The contrastive loss against a plain one in double, finite differences, and itself on other threads. */
+/* The contrastive losses against plain ones in double, finite differences, and themselves on other threads.
+ */
 #include "check.h"
 #include "math/product.h"
 #include "tower/loss.h"
@@ -33,54 +34,90 @@ static void fill(float *image, float *text, size_t n, size_t width)
 
 /* --- the plain one --- */
 
+struct kind {
+    enum clip_loss loss;
+    double scale, bias;
+    const uint32_t *group; /* or NULL */
+};
+
 struct plain {
-    double loss, scale_gradient, top1_image, top1_text;
+    double loss, scale_gradient, bias_gradient, top1_image, top1_text;
     double *image_gradient, *text_gradient;
 };
 
-static double logit(const double *image, const double *text, size_t width, double scale, size_t i, size_t j)
+static int positive(const struct kind *kind, size_t i, size_t j)
 {
-    double sum = 0;
-    for (size_t k = 0; k < width; k++)
-        sum += image[i * width + k] * text[j * width + k];
-    return scale * sum;
+    return kind->group ? kind->group[i] == kind->group[j] : i == j;
 }
 
-static double plain_loss(const double *image, const double *text, size_t n, size_t width, double scale,
-                         struct plain *out)
+/* The target of the softmax at [i][j]: a row's mass over its positives. */
+static double target(const struct kind *kind, size_t n, size_t i, size_t j)
 {
-    double *logits = malloc(n * n * sizeof *logits), *rows = calloc(n, sizeof *rows),
-           *columns = calloc(n, sizeof *columns);
-    double loss = 0;
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++) {
-            double value = logits[i * n + j] = logit(image, text, width, scale, i, j);
-            rows[i] += exp(value);
-            columns[j] += exp(value);
+    double count = 0;
+    for (size_t k = 0; k < n; k++)
+        count += positive(kind, i, k);
+    return positive(kind, i, j) / count;
+}
+
+/* The loss, and gradients with respect to the logits, where there is room for them. */
+static double plain_of_logits(const struct kind *kind, size_t n, const double *logits, double *gradients)
+{
+    double *rows = calloc(2 * n, sizeof *rows), *columns = rows + n, loss = 0;
+    for (size_t at = 0; at < n * n; at++) {
+        rows[at / n] += exp(logits[at]);
+        columns[at % n] += exp(logits[at]);
+    }
+    for (size_t at = 0; at < n * n; at++) {
+        size_t i = at / n, j = at % n;
+        double value = exp(logits[at]), z = positive(kind, i, j) ? 1 : -1, gradient;
+        if (kind->loss == CLIP_LOSS_SIGMOID) {
+            loss += log(1 + exp(-z * logits[at])) / (double)n;
+            gradient = -z / (1 + exp(z * logits[at]));
+        } else {
+            double want = target(kind, n, i, j);
+            loss -= want * (log(value / rows[i]) + log(value / columns[j])) / 2 / (double)n;
+            gradient = (value / rows[i] + value / columns[j]) / 2 - want;
         }
-    for (size_t i = 0; i < n; i++)
-        loss += (log(rows[i]) + log(columns[i])) / 2 - logits[i * n + i];
-    loss /= (double)n;
+        if (gradients)
+            gradients[at] = gradient / (double)n;
+    }
+    free(rows);
+    return loss;
+}
+
+/* 1 where line i of logits, whose elements lie `step` apart, is largest at a positive. */
+static int hits(const struct kind *kind, size_t n, size_t i, const double *logits, size_t step)
+{
+    double best[2] = {-INFINITY, -INFINITY};
+    for (size_t j = 0; j < n; j++)
+        best[positive(kind, i, j)] = fmax(best[positive(kind, i, j)], logits[j * step]);
+    return best[1] > best[0];
+}
+
+static double plain_loss(const double *image, const double *text, size_t n, size_t width,
+                         const struct kind *kind, struct plain *out)
+{
+    double *logits = calloc(2 * n * n, sizeof *logits), *gradients = logits + n * n;
+    for (size_t at = 0; at < n * n; at++) {
+        for (size_t k = 0; k < width; k++)
+            logits[at] += kind->scale * image[at / n * width + k] * text[at % n * width + k];
+        logits[at] += kind->bias;
+    }
+    double loss = plain_of_logits(kind, n, logits, out ? gradients : NULL);
+    for (size_t at = 0; out && at < n * n; at++) {
+        size_t i = at / n, j = at % n;
+        out->scale_gradient += gradients[at] * (logits[at] - kind->bias);
+        out->bias_gradient += gradients[at];
+        for (size_t k = 0; k < width; k++) {
+            out->image_gradient[i * width + k] += kind->scale * gradients[at] * text[j * width + k];
+            out->text_gradient[j * width + k] += kind->scale * gradients[at] * image[i * width + k];
+        }
+    }
     for (size_t i = 0; out && i < n; i++) {
-        int hit_image = 1, hit_text = 1;
-        for (size_t j = 0; j < n; j++) {
-            double value = exp(logits[i * n + j]),
-                   gradient = (value / rows[i] + value / columns[j]) / 2 - (i == j);
-            gradient /= (double)n;
-            out->scale_gradient += gradient * logits[i * n + j];
-            for (size_t k = 0; k < width; k++) {
-                out->image_gradient[i * width + k] += scale * gradient * text[j * width + k];
-                out->text_gradient[j * width + k] += scale * gradient * image[i * width + k];
-            }
-            hit_image &= i == j || logits[i * n + j] < logits[i * n + i];
-            hit_text &= i == j || logits[j * n + i] < logits[i * n + i];
-        }
-        out->top1_image += (double)hit_image / (double)n;
-        out->top1_text += (double)hit_text / (double)n;
+        out->top1_image += hits(kind, n, i, logits + i * n, 1) / (double)n;
+        out->top1_text += hits(kind, n, i, logits + i, n) / (double)n;
     }
     free(logits);
-    free(rows);
-    free(columns);
     return loss;
 }
 
@@ -97,23 +134,32 @@ static double distance(const float *a, const double *b, size_t count)
 /* --- the tests --- */
 
 struct data {
-    size_t n, width;
-    float *image, *text, *image_gradient, *text_gradient;
+    struct clip_contrast_batch batch;
+    struct kind kind;
+    float *image; /* and text, and their gradients */
     double *wide_image, *wide_text;
 };
 
-static struct data data_new(size_t n, size_t width)
+static struct data data_new(size_t n, size_t width, const struct kind *kind)
 {
     size_t count = n * width;
-    struct data d = {n,    width, malloc(4 * count * sizeof(float)),  NULL,
-                     NULL, NULL,  malloc(2 * count * sizeof(double)), NULL};
-    d.text = d.image + count;
-    d.image_gradient = d.text + count;
-    d.text_gradient = d.image_gradient + count;
+    struct data d = {.kind = *kind};
+    d.image = malloc(4 * count * sizeof(float));
+    d.wide_image = malloc(2 * count * sizeof(double));
     d.wide_text = d.wide_image + count;
-    fill(d.image, d.text, n, width);
+    fill(d.image, d.image + count, n, width);
     for (size_t i = 0; i < 2 * count; i++)
         d.wide_image[i] = (double)d.image[i];
+    d.batch = (struct clip_contrast_batch){.n = n,
+                                           .width = width,
+                                           .image = d.image,
+                                           .text = d.image + count,
+                                           .group = kind->group,
+                                           .loss = kind->loss,
+                                           .scale = kind->scale,
+                                           .bias = kind->bias,
+                                           .image_gradient = d.image + 2 * count,
+                                           .text_gradient = d.image + 3 * count};
     return d;
 }
 
@@ -123,28 +169,34 @@ static void data_free(struct data *d)
     free(d->wide_image);
 }
 
-/* Sizes with part of a band, of a tile, and of a chunk left over. */
-static void test_plain(size_t n, size_t width, double scale, struct clip_pool *pool)
+static int near(double got, double want, double relative)
+{
+    return fabs(got - want) <= relative * fabs(want);
+}
+
+/* Ours against the plain one, and the loss alone against the loss with gradients. */
+static void test_plain(size_t n, size_t width, const struct kind *kind, struct clip_pool *pool)
 {
     struct clip_error error;
     struct clip_contrast contrast, alone;
-    struct data d = data_new(n, width);
+    struct data d = data_new(n, width, kind);
     struct plain plain = {.image_gradient = calloc(2 * n * width, sizeof(double))};
     plain.text_gradient = plain.image_gradient + n * width;
-    double loss = plain_loss(d.wide_image, d.wide_text, n, width, scale, &plain);
-    CHECK(clip_contrastive_loss(n, width, d.image, d.text, scale, d.image_gradient, d.text_gradient, pool,
-                                &contrast, &error) == 0,
-          "");
-    CHECK(fabs(contrast.loss - loss) < 1e-6 * loss, "n %zu: %.9g %.9g", n, contrast.loss, loss);
-    CHECK(fabs(contrast.logit_scale_gradient - plain.scale_gradient) < 1e-5 * fabs(plain.scale_gradient),
-          "n %zu: %.9g %.9g", n, contrast.logit_scale_gradient, plain.scale_gradient);
+    double loss = plain_loss(d.wide_image, d.wide_text, n, width, kind, &plain);
+    CHECK(clip_contrastive_loss(&d.batch, pool, &contrast, &error) == 0, "");
+    CHECK(near(contrast.loss, loss, 1e-6), "n %zu: %.9g %.9g", n, contrast.loss, loss);
+    CHECK(near(contrast.logit_scale_gradient, plain.scale_gradient, 1e-5), "n %zu: %.9g %.9g", n,
+          contrast.logit_scale_gradient, plain.scale_gradient);
+    CHECK(near(contrast.logit_bias_gradient, kind->loss == CLIP_LOSS_SIGMOID ? plain.bias_gradient : 0, 1e-5),
+          "n %zu: %.9g %.9g", n, contrast.logit_bias_gradient, plain.bias_gradient);
     CHECK(fabs(contrast.top1_image - plain.top1_image) < 1e-9, "%g %g", contrast.top1_image,
           plain.top1_image);
     CHECK(fabs(contrast.top1_text - plain.top1_text) < 1e-9, "%g %g", contrast.top1_text, plain.top1_text);
-    double image = distance(d.image_gradient, plain.image_gradient, n * width);
-    double text = distance(d.text_gradient, plain.text_gradient, n * width);
+    double image = distance(d.batch.image_gradient, plain.image_gradient, n * width);
+    double text = distance(d.batch.text_gradient, plain.text_gradient, n * width);
     CHECK(image < 5e-6 && text < 5e-6, "n %zu: %g %g", n, image, text);
-    CHECK(clip_contrastive_loss(n, width, d.image, d.text, scale, NULL, NULL, pool, &alone, &error) == 0, "");
+    d.batch.image_gradient = d.batch.text_gradient = NULL;
+    CHECK(clip_contrastive_loss(&d.batch, pool, &alone, &error) == 0, "");
     CHECK(alone.loss == contrast.loss && alone.top1_text == contrast.top1_text &&
               alone.logit_scale_gradient == 0,
           "");
@@ -152,53 +204,80 @@ static void test_plain(size_t n, size_t width, double scale, struct clip_pool *p
     data_free(&d);
 }
 
-/* Each gradient against the loss a step to either side, both in double; then ours against the plain one's is
- * what test_plain checks. */
-static void test_differences(struct clip_pool *pool)
+/* Sizes with part of a band, of a tile, and of a chunk left over; groups over tiles, and of one alone. */
+static void test_sizes(enum clip_loss loss, struct clip_pool *pool)
+{
+    static const struct {
+        size_t n, width;
+        double scale;
+    } sizes[] = {{2, 3, 14.3}, {12, 48, 14.3}, {129, 20, 100}, {300, 33, 5}, {513, 16, 20}};
+    uint32_t groups[513];
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t n = sizes[i].n;
+        struct kind kind = {loss, sizes[i].scale, loss == CLIP_LOSS_SIGMOID ? -10 : 0, NULL};
+        test_plain(n, sizes[i].width, &kind, pool);
+        for (size_t k = 0; k < n; k++)
+            groups[k] = (uint32_t)(k == 1 ? n - 1 : k * k % 7 % n);
+        kind.group = groups;
+        test_plain(n, sizes[i].width, &kind, pool);
+    }
+}
+
+/* The loss, a plain one in double, where a number is a step larger, less where it is a step smaller. */
+static double slope(const struct data *d, const struct kind *kind, double *x)
+{
+    const double step = 1e-6, old = *x;
+    *x = old + step;
+    double above = plain_loss(d->wide_image, d->wide_text, d->batch.n, d->batch.width, kind, NULL);
+    *x = old - step;
+    double below = plain_loss(d->wide_image, d->wide_text, d->batch.n, d->batch.width, kind, NULL);
+    *x = old;
+    return (above - below) / (2 * step);
+}
+
+static void test_differences(const struct kind *given, struct clip_pool *pool)
 {
     enum { N = 5, WIDTH = 4 };
-    const double step = 1e-6, scale = 14;
     struct clip_error error;
     struct clip_contrast contrast;
-    struct data d = data_new(N, WIDTH);
-    CHECK(clip_contrastive_loss(N, WIDTH, d.image, d.text, scale, d.image_gradient, d.text_gradient, pool,
-                                &contrast, &error) == 0,
-          "");
+    struct kind kind = *given;
+    struct data d = data_new(N, WIDTH, &kind);
+    CHECK(clip_contrastive_loss(&d.batch, pool, &contrast, &error) == 0, "");
     for (size_t i = 0; i < 2 * N * WIDTH; i++) {
-        double *x = &d.wide_image[i], old = *x;
-        *x = old + step;
-        double above = plain_loss(d.wide_image, d.wide_text, N, WIDTH, scale, NULL);
-        *x = old - step;
-        double below = plain_loss(d.wide_image, d.wide_text, N, WIDTH, scale, NULL);
-        *x = old;
-        double want = (above - below) / (2 * step);
-        CHECK(fabs((double)d.image_gradient[i] - want) < 2e-6, "%zu: %g %g", i, (double)d.image_gradient[i],
-              want);
+        double got = (double)d.batch.image_gradient[i], want = slope(&d, &kind, &d.wide_image[i]);
+        CHECK(fabs(got - want) < 2e-6, "%zu: %g %g", i, got, want);
     }
-    double above = plain_loss(d.wide_image, d.wide_text, N, WIDTH, scale * exp(step), NULL);
-    double below = plain_loss(d.wide_image, d.wide_text, N, WIDTH, scale * exp(-step), NULL);
-    double want = (above - below) / (2 * step);
+    double want = slope(&d, &kind, &kind.scale) * kind.scale; /* with respect to ln scale */
     CHECK(fabs(contrast.logit_scale_gradient - want) < 2e-6, "%g %g", contrast.logit_scale_gradient, want);
+    want = slope(&d, &kind, &kind.bias);
+    CHECK(fabs(contrast.logit_bias_gradient - want) < 2e-6, "%g %g", contrast.logit_bias_gradient, want);
     data_free(&d);
 }
 
-static void test_threads(struct clip_pool *pool)
+static void test_threads(enum clip_loss loss, struct clip_pool *pool)
 {
     struct clip_error error;
     struct clip_contrast contrast, other;
-    struct data d = data_new(700, 48), e = data_new(700, 48);
+    const struct kind kind = {loss, 30, loss == CLIP_LOSS_SIGMOID ? -3 : 0, NULL};
+    struct data d = data_new(700, 48, &kind), e = data_new(700, 48, &kind);
     struct clip_pool *three = clip_pool_new(3, &error);
-    CHECK(clip_contrastive_loss(d.n, d.width, d.image, d.text, 30, d.image_gradient, d.text_gradient, pool,
-                                &contrast, &error) == 0,
-          "");
-    CHECK(clip_contrastive_loss(e.n, e.width, e.image, e.text, 30, e.image_gradient, e.text_gradient, three,
-                                &other, &error) == 0,
-          "");
+    CHECK(clip_contrastive_loss(&d.batch, pool, &contrast, &error) == 0, "");
+    CHECK(clip_contrastive_loss(&e.batch, three, &other, &error) == 0, "");
     CHECK(memcmp(&contrast, &other, sizeof contrast) == 0, "");
-    CHECK(memcmp(d.image_gradient, e.image_gradient, 2 * d.n * d.width * sizeof(float)) == 0, "");
+    CHECK(memcmp(d.batch.image_gradient, e.batch.image_gradient, 2 * 700 * 48 * sizeof(float)) == 0, "");
     clip_pool_free(three);
     data_free(&d);
     data_free(&e);
+}
+
+/* The loss of given vectors of two, with gradients that nobody looks at; -1 where it is refused. */
+static int loss_of(size_t n, const float *image, const float *text, const struct kind *kind,
+                   struct clip_pool *pool, struct clip_contrast *contrast, struct clip_error *error)
+{
+    static float gradients[12];
+    struct clip_contrast_batch batch = {n,          2,           image,      text,      kind->group,
+                                        kind->loss, kind->scale, kind->bias, gradients, gradients + 6};
+    return clip_contrastive_loss(&batch, pool, contrast, error);
 }
 
 /* Logits of thousands neither overflow nor make a NaN; infinite ones are refused. */
@@ -206,44 +285,57 @@ static void test_extremes(struct clip_pool *pool)
 {
     struct clip_error error;
     struct clip_contrast contrast;
-    float image[] = {1, 0, 0, 1}, text[] = {0, 1, 1, 0}, gradients[8];
-    CHECK(clip_contrastive_loss(2, 2, image, text, 5000, gradients, gradients + 4, pool, &contrast, &error) ==
-              0,
-          "");
+    struct kind kind = {CLIP_LOSS_SOFTMAX, 5000, 0, NULL};
+    float image[] = {1, 0, 0, 1}, text[] = {0, 1, 1, 0};
+    CHECK(loss_of(2, image, text, &kind, pool, &contrast, &error) == 0, "");
     CHECK(contrast.loss == 5000 && contrast.top1_image == 0 && contrast.top1_text == 0, "%g", contrast.loss);
-    CHECK(clip_contrastive_loss(2, 2, image, image, 5000, gradients, gradients + 4, pool, &contrast,
-                                &error) == 0,
-          "");
+    CHECK(loss_of(2, image, image, &kind, pool, &contrast, &error) == 0, "");
     CHECK(contrast.loss == 0 && contrast.top1_image == 1 && contrast.top1_text == 1, "%g", contrast.loss);
+    kind.loss = CLIP_LOSS_SIGMOID; /* each row: a positive and another, one at 5000 and one at 0 */
+    CHECK(loss_of(2, image, text, &kind, pool, &contrast, &error) == 0, "");
+    CHECK(contrast.loss == 5000 + log(2), "%g", contrast.loss);
+    CHECK(loss_of(2, image, image, &kind, pool, &contrast, &error) == 0, "");
+    CHECK(contrast.loss == log(2), "%g", contrast.loss);
+    kind = (struct kind){CLIP_LOSS_SOFTMAX, 1, 0, NULL};
     float huge[] = {3e38f, 3e38f, 0, 1};
-    CHECK(clip_contrastive_loss(2, 2, huge, huge, 1, NULL, NULL, pool, &contrast, &error) == -1, "");
+    CHECK(loss_of(2, huge, huge, &kind, pool, &contrast, &error) == -1, "");
     CHECK(strcmp(error.text, "the loss is not finite") == 0, "%s", error.text);
-    CHECK(clip_contrastive_loss(1, 2, image, text, 1, NULL, NULL, pool, &contrast, &error) == -1, "");
+    CHECK(loss_of(1, image, text, &kind, pool, &contrast, &error) == -1, "");
 }
 
-/* A tie is no hit: where all captions are one, none is nearest. */
+/* A tie is no hit: where all captions are one, none is nearest; but where they are positives of each other,
+ * there is none to be nearer. */
 static void test_ties(struct clip_pool *pool)
 {
     struct clip_error error;
     struct clip_contrast contrast;
+    const uint32_t two[] = {0, 2, 2}, one[] = {0, 0, 0};
+    struct kind kind = {CLIP_LOSS_SOFTMAX, 10, 0, NULL};
     float image[] = {1, 0, 0, 1, 0.6f, 0.8f}, text[] = {1, 0, 1, 0, 1, 0};
-    CHECK(clip_contrastive_loss(3, 2, image, text, 10, NULL, NULL, pool, &contrast, &error) == 0, "");
+    CHECK(loss_of(3, image, text, &kind, pool, &contrast, &error) == 0, "");
     CHECK(contrast.top1_image == 0 && fabs(contrast.top1_text - 1 / 3.0) < 1e-12, "");
+    kind.group = two; /* all three captions lie nearest to the first picture */
+    CHECK(loss_of(3, image, text, &kind, pool, &contrast, &error) == 0, "");
+    CHECK(contrast.top1_image == 0 && fabs(contrast.top1_text - 1 / 3.0) < 1e-12, "");
+    kind.group = one;
+    CHECK(loss_of(3, image, text, &kind, pool, &contrast, &error) == 0, "");
+    CHECK(contrast.top1_image == 1 && contrast.top1_text == 1, "");
 }
 
 int main(void)
 {
+    static const uint32_t groups[] = {3, 0, 3, 1, 3};
     struct clip_error error;
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     CHECK(engine && pool, "%s", error.text);
-    test_plain(2, 3, 14.3, pool);
-    test_plain(12, 48, 14.3, pool);
-    test_plain(129, 20, 100, pool);
-    test_plain(300, 33, 5, pool);
-    test_plain(513, 16, 20, pool);
-    test_differences(pool);
-    test_threads(pool);
+    for (enum clip_loss loss = CLIP_LOSS_SOFTMAX; loss <= CLIP_LOSS_SIGMOID; loss++) {
+        double bias = loss == CLIP_LOSS_SIGMOID ? -4 : 0;
+        test_sizes(loss, pool);
+        test_differences(&(struct kind){loss, 14, bias, NULL}, pool);
+        test_differences(&(struct kind){loss, 14, bias, groups}, pool);
+        test_threads(loss, pool);
+    }
     test_extremes(pool);
     test_ties(pool);
     clip_pool_free(pool);

@@ -1,0 +1,51 @@
+/* A batch of pairs as a stream brings them: embeddings, and which samples are positives of each other. */
+#ifndef CLIP_TOWER_PAIRS_H
+#define CLIP_TOWER_PAIRS_H
+
+#include "base/error.h"
+#include "stream/record.h"
+#include "stream/writer.h"
+#include "text/hash.h"
+#include "tower/loss.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The fields of the embeddings, image first. */
+extern const char *const clip_pair_fields[2];
+
+/* Zeroed to begin with, but for `by`. */
+struct clip_pairs {
+    const char
+        *by; /* records whose field of this name holds the same are positives; NULL: each its own alone */
+    size_t n, room, width;
+    float *embeddings[2], *gradients[2]; /* [room][width] */
+    struct clip_record **keys;           /* [room]: records of nothing but a key, for the gradients */
+    uint32_t *group;                     /* [room]: see clip_contrast_batch; NULL without `by` */
+    /* the values of `by`: a group is the number of its value */
+    struct clip_pair_value {
+        uint8_t *bytes;
+        size_t size;
+    } * values; /* [room] */
+    size_t value_count;
+    struct clip_slots table;
+};
+
+void clip_pairs_free(struct clip_pairs *pairs);
+
+/* Puts a record's embeddings behind those of the batch, copied; the record stays the caller's. -1 with error,
+ * which names the record where it is bad: an embedding is missing, or of another width, or `by` is. */
+int clip_pairs_take(struct clip_pairs *pairs, struct clip_record *record, struct clip_error *error);
+
+/* The loss of the batch, of which `kind` gives loss, scale and bias; with `gradients` also those, in
+ * pairs->gradients. -1 with error: less than two pairs, or see clip_contrastive_loss. */
+int clip_pairs_loss(struct clip_pairs *pairs, const struct clip_contrast_batch *kind, int gradients,
+                    struct clip_pool *pool, struct clip_contrast *contrast, struct clip_error *error);
+
+/* Writes the gradients, a record a pair, under the embeddings' names. */
+int clip_pairs_write_gradients(struct clip_pairs *pairs, struct clip_writer *out, struct clip_error *error);
+
+/* Begins the next batch; the width stays. */
+void clip_pairs_clear(struct clip_pairs *pairs);
+
+#endif
