@@ -2,11 +2,11 @@
 #include "base/cli.h"
 #include "base/threads.h"
 #include "math/product.h"
+#include "math/unit.h"
 #include "model/model.h"
 #include "stream/filter.h"
 #include "stream/vector.h"
 #include "tower/project.h"
-#include "tower/similarity.h"
 
 #include <math.h>
 #include <stdlib.h>

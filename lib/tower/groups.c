@@ -1,5 +1,5 @@
 #include "tower/groups.h"
-#include "tower/similarity.h"
+#include "math/unit.h"
 
 #include <inttypes.h>
 #include <search.h>

@@ -2,10 +2,10 @@
 
 #include "base/arena.h"
 #include "math/kernels.h"
+#include "math/unit.h"
 #include "tower/tower.h"
 #include "tower/prepared.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,21 +88,12 @@ struct clip_projection *clip_projection_open(const struct clip_model *model, str
     return projection;
 }
 
-void clip_make_unit(float *x, size_t n)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)x[i] * x[i];
-    double length = fmax(sqrt(sum), 1e-12);
-    for (size_t i = 0; i < n; i++)
-        x[i] = (float)(x[i] / length);
-}
-
 int clip_projection_run(struct clip_projection *p, const float *features, size_t n, float *embeddings,
                         struct clip_error *error)
 {
     size_t inputs = clip_projection_inputs(p), outputs = clip_projection_outputs(p);
     size_t piece = clip_engine_rows(p->engine);
+    struct clip_error none; /* a row without direction is the caller's to see */
     for (size_t first = 0; first < n; first += piece) {
         size_t rows = n - first < piece ? n - first : piece;
         p->kernels->convert(rows * inputs, features + first * inputs, clip_engine_precision(p->engine),
@@ -112,7 +103,7 @@ int clip_projection_run(struct clip_projection *p, const float *features, size_t
         for (size_t r = 0; r < rows; r++) {
             float *row = embeddings + (first + r) * outputs;
             p->kernels->sum(outputs, p->out + r * outputs, p->bias, row);
-            clip_make_unit(row, outputs);
+            (void)clip_unit_vector(outputs, row, row, &none);
         }
     }
     return 0;

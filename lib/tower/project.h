@@ -22,12 +22,10 @@ void clip_projection_free(struct clip_projection *projection);
 size_t clip_projection_inputs(const struct clip_projection *projection);
 size_t clip_projection_outputs(const struct clip_projection *projection);
 
-/* embeddings[n][outputs] = features[n][inputs] projected and made unit, in the caller's thread. Each row is
- * the same bytes whatever n is and wherever it stands. One call at a time. */
+/* embeddings[n][outputs] = features[n][inputs] projected and made unit, in the caller's thread; a row that
+ * has no direction (math/unit.h) is left as projected. Each row is the same bytes whatever n is and wherever
+ * it stands. One call at a time. */
 int clip_projection_run(struct clip_projection *projection, const float *features, size_t n,
                         float *embeddings, struct clip_error *error);
-
-/* x[n] / max(|x|, 1e-12) in place; the length in double. (PyTorch's F.normalize.) */
-void clip_make_unit(float *x, size_t n);
 
 #endif

@@ -8,10 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* out[n] = x[n] / |x|, the length taken in double; out may be x. -1 where x has no direction: its length is
- * zero or not finite. */
-int clip_unit_vector(size_t n, const float *x, float *out, struct clip_error *error);
-
 /* --- vectors that are kept, each with its key and its label --- */
 
 struct clip_vectors;

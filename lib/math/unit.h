@@ -1,0 +1,13 @@
+/* Unit length: the direction of a vector. */
+#ifndef CLIP_MATH_UNIT_H
+#define CLIP_MATH_UNIT_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+/* out[n] = x[n] / |x|, the length taken in double; out may be x. -1 where x has no direction: its length is
+ * zero or not finite; out is then as it was. (PyTorch's F.normalize, which divides by at least 1e-12.) */
+int clip_unit_vector(size_t n, const float *x, float *out, struct clip_error *error);
+
+#endif
