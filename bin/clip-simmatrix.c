@@ -1,12 +1,12 @@
 /* clip-simmatrix: cosine similarities of the embeddings of one stream with those of another. */
 #include "base/cli.h"
+#include "math/product.h"
+#include "math/unit.h"
 #include "model/model.h"
 #include "stream/print.h"
 #include "stream/reader.h"
 #include "stream/writer.h"
 #include "tower/similarity.h"
-
-#include "math/product.h"
 
 #include <errno.h>
 #include <math.h>
@@ -411,6 +411,14 @@ static int stream_rows(struct matrix *m, struct clip_error *error)
     return status;
 }
 
+/* Columns go by in whole tiles, however many came at first: how OpenBLAS sums may depend on a column's place.
+ */
+static int whole_tiles(const struct clip_vectors *columns)
+{
+    size_t n = clip_vectors_count(columns);
+    return n > 0 && n % FULL_COLUMNS == 0;
+}
+
 /* The rows are all there and their best are wanted: columns go by, a block at a time. */
 static int stream_columns(struct matrix *m, struct clip_error *error)
 {
@@ -422,16 +430,15 @@ static int stream_columns(struct matrix *m, struct clip_error *error)
         return clip_fail_memory(error, "the best matches");
     for (size_t r = 0; r < count && status == 0; r++)
         status = clip_ranking_init(&rankings[r], (size_t)top, error);
-    while (status == 0) {
-        status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->scale, seen,
-                                      rankings, error);
+    do {
+        while (status == 0 && !m->columns.ended && !whole_tiles(m->columns.vectors))
+            status = read_one(m, &m->columns, error);
+        if (status == 0)
+            status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->scale, seen,
+                                          rankings, error);
         seen += clip_vectors_count(m->columns.vectors);
         clip_vectors_clear(m->columns.vectors);
-        if (m->columns.ended)
-            break;
-        while (status == 0 && !m->columns.ended && clip_vectors_count(m->columns.vectors) < FULL_COLUMNS)
-            status = read_one(m, &m->columns, error);
-    }
+    } while (status == 0 && !m->columns.ended);
     for (size_t r = 0; r < count; r++) {
         if (status == 0)
             status = write_best(m, r, &rankings[r], error);

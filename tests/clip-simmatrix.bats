@@ -103,6 +103,11 @@ END
             $best = ""
         }
     }' OFS='\t' full | diff - top
+    # Rows that come when 300 columns and a part of one have been read.
+    mkfifo pipe
+    (head -c 60000 large && sleep 0.6 && tail -c +60001 large) >pipe &
+    (sleep 0.3 && cat small) | clip-simmatrix --scale 50 --softmax --tsv --label key --top 3 - pipe | cmp - top
+    wait
 }
 
 @test "a row is answered before its stream ends" {
