@@ -209,9 +209,9 @@ static inline vec quick_gelu_of(vec x)
     return x / (1 + exp_of(power));
 }
 
-/* x Phi(x) = x erfc(-x / sqrt 2) / 2. For z >= 0, erfc(z) = e^(-z²) t P(t), t = 1 / (1 + 0.3 z): P fitted for
- * the relative error, 2e-8 before rounding. */
-static inline vec gelu_of(vec x)
+/* Phi(x) = erfc(-x / sqrt 2) / 2. For z >= 0, erfc(z) = e^(-z²) t P(t), t = 1 / (1 + 0.3 z): P fitted for the
+ * relative error, 2e-8 before rounding. */
+static inline vec phi_of(vec x)
 {
     vec positive = max(x, -x), t = 1 / (1 + positive * (0.3f * 0.70710678f));
     vec p = splat(-0.12952274084091187f);
@@ -224,7 +224,12 @@ static inline vec gelu_of(vec x)
     p = p * t + 0.17071521282196045f;
     p = p * t + 0.1691880077123642f;
     vec upper = 0.5f * exp_of(x * x * -0.5f) * t * p; /* Phi(-|x|) */
-    return x * choose(x > 0, 1 - upper, upper);
+    return choose(x > 0, 1 - upper, upper);
+}
+
+static inline vec gelu_of(vec x)
+{
+    return x * phi_of(x);
 }
 
 static void quick_gelu(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)
@@ -247,45 +252,68 @@ static void gelu(size_t n, const float *x, const float *bias, enum clip_precisio
 
 /* --- small products, for attention --- */
 
-/* c[rows][wide vectors] = a[rows][depth] · b[depth][...], summed in the order of depth; rows and wide are
- * constants where this is inlined. */
-static inline __attribute__((always_inline)) void tile(int rows, int wide, size_t depth, const float *a,
-                                                       size_t lda, const float *b, size_t ldb, float *c,
+/* A left operand a[rows][depth], or one that lies turned round: floats from row to row, and along depth. */
+struct left {
+    const float *a;
+    size_t row, step;
+};
+
+/* c[rows][wide vectors] = or, where `more`, += a[rows][depth] · b[depth][...], summed in the order of depth;
+ * rows, wide and more are constants where this is inlined. */
+static inline __attribute__((always_inline)) void tile(int rows, int wide, int more, size_t depth,
+                                                       struct left left, const float *b, size_t ldb, float *c,
                                                        size_t ldc)
 {
     vec sum[TALL][WIDE];
-    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int w = 0; w < wide; w++) sum[r][w] = (vec){0};
+    UNROLL for (int r = 0; r < rows; r++) UNROLL for (int w = 0; w < wide; w++) sum[r][w] =
+        more ? load(c + r * ldc + w * LANES) : (vec){0};
     for (size_t k = 0; k < depth; k++) {
         vec right[WIDE];
         UNROLL for (int w = 0; w < wide; w++) right[w] = load(b + k * ldb + w * LANES);
         UNROLL for (int r = 0; r < rows; r++)
         {
-            vec left = splat(a[r * lda + k]);
-            UNROLL for (int w = 0; w < wide; w++) sum[r][w] += left * right[w];
+            vec one = splat(left.a[r * left.row + k * left.step]);
+            UNROLL for (int w = 0; w < wide; w++) sum[r][w] += one * right[w];
         }
     }
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int w = 0; w < wide; w++)
         store(c + r * ldc + w * LANES, sum[r][w]);
 }
 
-/* c[rows][columns] = a[rows][depth] · b[depth][columns]; rows <= TALL, columns a multiple of LANES. */
+/* c[rows][columns] = or += a[rows][depth] · b[depth][columns]; columns a multiple of LANES. `more` is a
+ * constant where this is inlined, and so is `row` or `step` of the left operand: 1. */
+static inline __attribute__((always_inline)) void product(int more, size_t rows, size_t columns, size_t depth,
+                                                          struct left left, const float *b, size_t ldb,
+                                                          float *c, size_t ldc)
+{
+    for (; rows >= TALL; rows -= TALL, left.a += TALL * left.row, c += TALL * ldc) {
+        size_t j = 0;
+        for (; j + WIDE * LANES <= columns; j += WIDE * LANES)
+            tile(TALL, WIDE, more, depth, left, b + j, ldb, c + j, ldc);
+        for (; j < columns; j += LANES)
+            tile(TALL, 1, more, depth, left, b + j, ldb, c + j, ldc);
+    }
+    for (; rows > 0; rows--, left.a += left.row, c += ldc) {
+        size_t j = 0;
+        for (; j + WIDE * LANES <= columns; j += WIDE * LANES)
+            tile(1, WIDE, more, depth, left, b + j, ldb, c + j, ldc);
+        for (; j < columns; j += LANES)
+            tile(1, 1, more, depth, left, b + j, ldb, c + j, ldc);
+    }
+}
+
+/* c = a · b, as above. */
 static void small_product(size_t rows, size_t columns, size_t depth, const float *a, size_t lda,
                           const float *b, size_t ldb, float *c, size_t ldc)
 {
-    size_t j = 0;
-    if (rows == TALL) {
-        for (; j + WIDE * LANES <= columns; j += WIDE * LANES)
-            tile(TALL, WIDE, depth, a, lda, b + j, ldb, c + j, ldc);
-        for (; j < columns; j += LANES)
-            tile(TALL, 1, depth, a, lda, b + j, ldb, c + j, ldc);
-        return;
-    }
-    for (size_t r = 0; r < rows; r++) {
-        for (j = 0; j + WIDE * LANES <= columns; j += WIDE * LANES)
-            tile(1, WIDE, depth, a + r * lda, lda, b + j, ldb, c + r * ldc + j, ldc);
-        for (; j < columns; j += LANES)
-            tile(1, 1, depth, a + r * lda, lda, b + j, ldb, c + r * ldc + j, ldc);
-    }
+    product(0, rows, columns, depth, (struct left){a, lda, 1}, b, ldb, c, ldc);
+}
+
+/* c += aᵀ · b with a[depth][rows]. */
+static void add_turned_product(size_t rows, size_t columns, size_t depth, const float *a, size_t lda,
+                               const float *b, size_t ldb, float *c, size_t ldc)
+{
+    product(1, rows, columns, depth, (struct left){a, 1, lda}, b, ldb, c, ldc);
 }
 
 /* --- attention --- */
@@ -311,17 +339,18 @@ static inline __attribute__((always_inline)) void turn(vec square[LANES])
     }
 }
 
-/* turned[dim][padded(keys)] = the transpose of k[keys][dim] with its bias; zeros behind the last key. */
-static void turn_keys(const struct clip_attention *a, float *turned)
+/* turned[dim][padded(rows)] = the transpose of x[rows][dim] with its bias; zeros behind the last row. */
+static void turn_rows(size_t rows, size_t dim, const float *x, size_t stride, const float *bias,
+                      float *turned)
 {
-    size_t columns = padded(a->keys);
-    for (size_t j = 0; j < a->keys; j += LANES)
-        for (size_t d = 0; d < a->dim; d += LANES) {
-            size_t m = a->dim - d < LANES ? a->dim - d : LANES;
-            vec square[LANES], bias = load_part(a->k_bias + d, m);
+    size_t columns = padded(rows);
+    for (size_t j = 0; j < rows; j += LANES)
+        for (size_t d = 0; d < dim; d += LANES) {
+            size_t m = dim - d < LANES ? dim - d : LANES;
+            vec square[LANES], added = load_part(bias + d, m);
             for (size_t i = 0; i < LANES; i++) {
-                const float *k = a->k + (j + i) * a->kv_stride + d;
-                square[i] = j + i >= a->keys ? (vec){0} : (m == LANES ? load(k) : load_part(k, m)) + bias;
+                const float *row = x + (j + i) * stride + d;
+                square[i] = j + i >= rows ? (vec){0} : (m == LANES ? load(row) : load_part(row, m)) + added;
             }
             turn(square);
             for (size_t i = 0; i < m; i++)
@@ -329,17 +358,17 @@ static void turn_keys(const struct clip_attention *a, float *turned)
         }
 }
 
-/* out[rows][padded(dim)] = (x[rows][dim] + bias[dim]) * scale, zeros behind. */
+/* out[rows][padded(dim)] = (x[rows][dim] + bias[dim]) * scale, zeros behind; without a bias where NULL. */
 static void copy_rows(size_t rows, size_t dim, const float *x, size_t stride, const float *bias, float scale,
                       float *out)
 {
-    for (size_t r = 0; r < rows; r++, x += stride, out += padded(dim)) {
-        size_t d = 0;
-        for (; d + LANES <= dim; d += LANES)
-            store(out + d, (load(x + d) + load(bias + d)) * scale);
-        if (d < dim)
-            store(out + d, (load_part(x + d, dim - d) + load_part(bias + d, dim - d)) * scale);
-    }
+    for (size_t r = 0; r < rows; r++, x += stride, out += padded(dim))
+        for (size_t d = 0; d < dim; d += LANES) {
+            size_t m = dim - d < LANES ? dim - d : LANES;
+            vec row = m == LANES ? load(x + d) : load_part(x + d, m);
+            vec added = !bias ? (vec){0} : m == LANES ? load(bias + d) : load_part(bias + d, m);
+            store(out + d, (row + added) * scale);
+        }
 }
 
 /* s[n] = e^(s - its largest), zeros up to s[columns], a multiple of LANES; returns their sum. */
@@ -360,13 +389,23 @@ static float exponentials(float *s, size_t n, size_t columns)
     return sum_of(sum);
 }
 
+/* out[at...] = x[n] * scale in `type`; x is readable up to padded(n). */
+static void put_row(size_t n, const float *x, float scale, void *out, size_t at, enum clip_precision type)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        put(out, at + i, load(x + i) * scale, type);
+    if (i < n)
+        put_part(out, at + i, load(x + i) * scale, n - i, type);
+}
+
 static void attention(const struct clip_attention *a, float *scratch)
 {
     size_t columns = padded(a->keys), dim = padded(a->dim);
     float *keys = scratch, *values = keys + a->dim * columns, *queries = values + a->keys * dim,
           *scores = queries + TALL * dim, *mixed = scores + TALL * columns;
     float scale = 1 / sqrtf((float)a->dim);
-    turn_keys(a, keys);
+    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, keys);
     copy_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, 1, values);
     for (size_t first = 0; first < a->queries; first += TALL) {
         size_t rows = a->queries - first < TALL ? a->queries - first : TALL;
@@ -377,17 +416,198 @@ static void attention(const struct clip_attention *a, float *scratch)
         for (size_t r = 0; r < rows; r++)
             sums[r] = exponentials(scores + r * columns, a->causal ? first + r + 1 : a->keys, padded(seen));
         small_product(rows, dim, seen, scores, columns, values, dim, mixed, dim);
-        for (size_t r = 0; r < rows; r++) {
-            size_t at = (first + r) * a->out_stride, d = 0;
-            float part = 1 / sums[r];
-            for (; d + LANES <= a->dim; d += LANES)
-                put(a->out, at + d, load(mixed + r * dim + d) * part, a->type);
-            if (d < a->dim)
-                put_part(a->out, at + d, load(mixed + r * dim + d) * part, a->dim - d, a->type);
-        }
+        for (size_t r = 0; r < rows; r++)
+            put_row(a->dim, mixed + r * dim, 1 / sums[r], a->out, (first + r) * a->out_stride, a->type);
+    }
+}
+
+/* --- backward --- */
+
+/* With xhat = (x - mean) scale and g = dy weight: dx = scale (g - mean(g) - xhat mean(g xhat)). */
+static void layer_norm_backward(size_t n, const float *x, const float *weight, const float *dy, float *dx,
+                                float *dweight, float *dbias)
+{
+    float mean = mean_of(n, x), scale = 1 / sqrtf(variance_of(n, x, mean) + 1e-5f);
+    vec sum = {0}, along = {0};
+    float tail = 0, tail_along = 0;
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec hat = (load(x + i) - mean) * scale, y = load(dy + i), g = y * load(weight + i);
+        sum += g;
+        along += g * hat;
+        store(dweight + i, load(dweight + i) + y * hat);
+        store(dbias + i, load(dbias + i) + y);
+    }
+    for (; i < n; i++) {
+        float hat = (x[i] - mean) * scale, g = dy[i] * weight[i];
+        tail += g;
+        tail_along += g * hat;
+        dweight[i] += dy[i] * hat;
+        dbias[i] += dy[i];
+    }
+    float mean_g = (sum_of(sum) + tail) / (float)n, mean_along = (sum_of(along) + tail_along) / (float)n;
+    for (i = 0; i + LANES <= n; i += LANES) {
+        vec hat = (load(x + i) - mean) * scale, g = load(dy + i) * load(weight + i);
+        store(dx + i, load(dx + i) + scale * (g - mean_g - hat * mean_along));
+    }
+    for (; i < n; i++) {
+        float hat = (x[i] - mean) * scale;
+        dx[i] += scale * (dy[i] * weight[i] - mean_g - hat * mean_along);
+    }
+}
+
+static inline vec quick_gelu_slope(vec x)
+{
+    vec power = x * -1.702f;
+    power = choose(power > 80.0f, splat(80), power);
+    vec sigmoid = 1 / (1 + exp_of(power));
+    return sigmoid * (1 + 1.702f * x * (1 - sigmoid));
+}
+
+static inline vec gelu_slope(vec x)
+{
+    vec density = 0.39894228f * exp_of(x * x * -0.5f); /* e^(-x²/2) / sqrt(2 pi) */
+    return phi_of(x) + x * density;
+}
+
+#define BACKWARD(name)                                                                                       \
+    static void name##_backward(size_t n, const float *x, const float *bias, const float *dy,                \
+                                enum clip_precision type, void *out, void *dx)                               \
+    {                                                                                                        \
+        size_t i = 0;                                                                                        \
+        for (; i + LANES <= n; i += LANES) {                                                                 \
+            vec y = load(x + i) + load(bias + i);                                                            \
+            put(out, i, name##_of(y), type);                                                                 \
+            put(dx, i, load(dy + i) * name##_slope(y), type);                                                \
+        }                                                                                                    \
+        size_t m = n - i;                                                                                    \
+        vec y = load_part(x + i, m) + load_part(bias + i, m);                                                \
+        put_part(out, i, name##_of(y), m, type);                                                             \
+        put_part(dx, i, load_part(dy + i, m) * name##_slope(y), m, type);                                    \
+    }
+BACKWARD(quick_gelu)
+BACKWARD(gelu)
+
+/* m <= LANES elements at x[at...], and zeros. */
+static inline vec get(const void *x, size_t at, size_t m, enum clip_precision type)
+{
+    if (type == CLIP_PRECISION_F32)
+        return m == LANES ? load((const float *)x + at) : load_part((const float *)x + at, m);
+    hvec half = {0};
+    memcpy(&half, (const uint16_t *)x + at, m == LANES ? sizeof half : m * sizeof(uint16_t));
+    return (vec)(__builtin_convertvector(half, uvec) << 16);
+}
+
+static void column_sums(size_t rows, size_t n, const void *x, size_t stride, enum clip_precision type,
+                        float *sums)
+{
+    size_t i = 0;
+    for (; i + WIDE * LANES <= n; i += WIDE * LANES) {
+        vec sum[WIDE];
+        UNROLL for (int w = 0; w < WIDE; w++) sum[w] = load(sums + i + w * LANES);
+        for (size_t r = 0; r < rows; r++)
+            UNROLL for (int w = 0; w < WIDE; w++) sum[w] += get(x, r * stride + i + w * LANES, LANES, type);
+        UNROLL for (int w = 0; w < WIDE; w++) store(sums + i + w * LANES, sum[w]);
+    }
+    for (; i < n; i += LANES) {
+        size_t m = n - i < LANES ? n - i : LANES;
+        vec sum = load_part(sums + i, m);
+        for (size_t r = 0; r < rows; r++)
+            sum += get(x, r * stride + i, m, type);
+        memcpy(sums + i, &sum, m * sizeof *sums);
+    }
+}
+
+/* Where attention_backward works. */
+struct attention_desk {
+    float *turned_k, *turned_v; /* [dim][padded keys] */
+    float *k, *dk, *dv;         /* [keys][padded dim] */
+    float *q, *dout, *dq;       /* [CLIP_ATTENTION_QUERIES][padded dim]; q is scaled */
+    float *p, *ds;              /* [CLIP_ATTENTION_QUERIES][padded keys] */
+};
+
+static struct attention_desk lay_out(const struct clip_attention *a, float *scratch)
+{
+    size_t keys = padded(a->keys), dim = padded(a->dim), queries = CLIP_ATTENTION_QUERIES;
+    struct attention_desk desk;
+    float **const places[] = {&desk.turned_k, &desk.turned_v, &desk.k,  &desk.dk, &desk.dv,
+                              &desk.q,        &desk.dout,     &desk.dq, &desk.p,  &desk.ds};
+    const size_t sizes[] = {dim * keys,    dim * keys,    keys * dim,    keys * dim,     keys * dim,
+                            queries * dim, queries * dim, queries * dim, queries * keys, queries * keys};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        *places[i] = scratch;
+        scratch += sizes[i];
+    }
+    return desk;
+}
+
+/* p = softmax of scores, ds = p (dp - sum of p dp), of a row that sees n keys; both have 0 up to columns. */
+static void softmax_backward(size_t n, size_t columns, float *p, float *ds)
+{
+    vec scale = splat(1 / exponentials(p, n, columns)), sum = {0};
+    for (size_t j = 0; j < columns; j += LANES) {
+        vec x = load(p + j) * scale;
+        store(p + j, x);
+        sum += x * load(ds + j);
+    }
+    float mean = sum_of(sum);
+    for (size_t j = 0; j < columns; j += LANES)
+        store(ds + j, load(p + j) * (load(ds + j) - mean));
+}
+
+/* Queries [first, first + rows): their dq, and what they add to dk and dv. */
+static void backward_queries(const struct clip_attention_backward *b, const struct attention_desk *desk,
+                             size_t first, size_t rows)
+{
+    const struct clip_attention *a = b->forward;
+    size_t keys = padded(a->keys), dim = padded(a->dim), seen = a->causal ? first + rows : a->keys;
+    size_t columns = padded(seen);
+    float scale = 1 / sqrtf((float)a->dim);
+    copy_rows(rows, a->dim, a->q + first * a->q_stride, a->q_stride, a->q_bias, scale, desk->q);
+    copy_rows(rows, a->dim, b->dout + first * b->dout_stride, b->dout_stride, NULL, 1, desk->dout);
+    small_product(rows, columns, a->dim, desk->q, dim, desk->turned_k, keys, desk->p, keys);
+    small_product(rows, columns, a->dim, desk->dout, dim, desk->turned_v, keys, desk->ds, keys);
+    for (size_t r = 0; r < rows; r++)
+        softmax_backward(a->causal ? first + r + 1 : a->keys, columns, desk->p + r * keys,
+                         desk->ds + r * keys);
+    small_product(rows, dim, seen, desk->ds, keys, desk->k, dim, desk->dq, dim);
+    for (size_t r = 0; r < rows; r++)
+        put_row(a->dim, desk->dq + r * dim, scale, b->dq, (first + r) * b->dq_stride, b->type);
+    add_turned_product(seen, dim, rows, desk->ds, keys, desk->q, dim, desk->dk, dim);
+    add_turned_product(seen, dim, rows, desk->p, keys, desk->dout, dim, desk->dv, dim);
+}
+
+static void attention_backward(const struct clip_attention_backward *b, float *scratch)
+{
+    const struct clip_attention *a = b->forward;
+    struct attention_desk desk = lay_out(a, scratch);
+    size_t dim = padded(a->dim);
+    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, desk.turned_k);
+    turn_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, desk.turned_v);
+    copy_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, 1, desk.k);
+    memset(desk.dk, 0, a->keys * dim * sizeof *desk.dk);
+    memset(desk.dv, 0, a->keys * dim * sizeof *desk.dv);
+    for (size_t first = 0; first < a->queries; first += CLIP_ATTENTION_QUERIES) {
+        size_t rest = a->queries - first;
+        backward_queries(b, &desk, first, rest < CLIP_ATTENTION_QUERIES ? rest : CLIP_ATTENTION_QUERIES);
+    }
+    for (size_t r = 0; r < a->keys; r++) {
+        put_row(a->dim, desk.dk + r * dim, 1, b->dk, r * b->dkv_stride, b->type);
+        put_row(a->dim, desk.dv + r * dim, 1, b->dv, r * b->dkv_stride, b->type);
     }
 }
 
 const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
-    convert, sum, add, layer_norm, quick_gelu, gelu, attention,
+    convert,
+    sum,
+    add,
+    layer_norm,
+    quick_gelu,
+    gelu,
+    attention,
+    layer_norm_backward,
+    quick_gelu_backward,
+    gelu_backward,
+    column_sums,
+    attention_backward,
 };

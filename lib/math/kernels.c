@@ -5,9 +5,22 @@ const struct clip_kernels *clip_kernels(enum clip_level level)
     return CLIP_TABLE(clip_kernels, level);
 }
 
+enum { LANES = 16, TALL = 6 }; /* the most of any level */
+
+static size_t padded(size_t n)
+{
+    return (n + LANES - 1) / LANES * LANES;
+}
+
 size_t clip_attention_scratch(size_t keys, size_t dim)
 {
-    enum { LANES = 16, TALL = 6 }; /* the most of any level */
-    size_t k = (keys + LANES - 1) / LANES * LANES, d = (dim + LANES - 1) / LANES * LANES;
+    size_t k = padded(keys), d = padded(dim);
     return 2 * k * d + 2 * TALL * d + TALL * k;
+}
+
+size_t clip_attention_backward_scratch(size_t keys, size_t dim)
+{
+    enum { QUERIES = CLIP_ATTENTION_QUERIES };
+    size_t k = padded(keys), d = padded(dim);
+    return 5 * k * d + 3 * QUERIES * d + 2 * QUERIES * k;
 }

@@ -24,6 +24,17 @@ struct clip_attention {
     size_t out_stride; /* elements from row to row */
 };
 
+/* The backward of one: from the gradient of `out` those of q, k and v, and so of their biases' sums. Scores
+ * are computed anew; type, out and out_stride of `forward` are not used. */
+struct clip_attention_backward {
+    const struct clip_attention *forward;
+    const float *dout; /* [queries][dim] */
+    size_t dout_stride;
+    enum clip_precision type;
+    void *dq, *dk, *dv;           /* [queries][dim], [keys][dim], [keys][dim] in `type` */
+    size_t dq_stride, dkv_stride; /* elements from row to row */
+};
+
 struct clip_kernels {
     /* out[n] = x[n] in `type`. */
     void (*convert)(size_t n, const float *x, enum clip_precision type, void *out);
@@ -46,6 +57,26 @@ struct clip_kernels {
 
     /* scratch: clip_attention_scratch(keys, dim) floats, aligned to 64 bytes. */
     void (*attention)(const struct clip_attention *a, float *scratch);
+
+    /* The backward of layer_norm: dx[n] += the gradient with respect to x, of dy[n]; dweight[n] and dbias[n]
+     * are added to. */
+    void (*layer_norm_backward)(size_t n, const float *x, const float *weight, const float *dy, float *dx,
+                                float *dweight, float *dbias);
+
+    /* The backward of quick_gelu and gelu: out[n] as they give it, dx[n] = dy[n] times the slope at
+     * x[n] + bias[n]: sigmoid(1.702 y) (1 + 1.702 y (1 - sigmoid(1.702 y))); Phi(y) + y phi(y). */
+    void (*quick_gelu_backward)(size_t n, const float *x, const float *bias, const float *dy,
+                                enum clip_precision type, void *out, void *dx);
+    void (*gelu_backward)(size_t n, const float *x, const float *bias, const float *dy,
+                          enum clip_precision type, void *out, void *dx);
+
+    /* sums[n] += the columns of x[rows][n] in `type`, `stride` elements from row to row, in the order of
+     * rows: the gradient of a bias. */
+    void (*column_sums)(size_t rows, size_t n, const void *x, size_t stride, enum clip_precision type,
+                        float *sums);
+
+    /* scratch: clip_attention_backward_scratch(keys, dim) floats, aligned to 64 bytes. */
+    void (*attention_backward)(const struct clip_attention_backward *b, float *scratch);
 };
 
 /* Those of a level that the processor has. */
@@ -54,6 +85,10 @@ const struct clip_kernels *clip_kernels(enum clip_level level);
 /* Floats of scratch that attention over `keys` positions needs, at most a head of `dim`; the same for every
  * level. */
 size_t clip_attention_scratch(size_t keys, size_t dim);
+size_t clip_attention_backward_scratch(size_t keys, size_t dim);
+
+/* Queries whose scores attention_backward holds at once. */
+enum { CLIP_ATTENTION_QUERIES = 96 };
 
 extern const struct clip_kernels clip_kernels_plain, clip_kernels_avx2, clip_kernels_avx512;
 

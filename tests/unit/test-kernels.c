@@ -226,6 +226,171 @@ static void check_attention(const struct clip_kernels *kernels, const char *leve
         }
 }
 
+/* --- backward, against differences of the loss that has those gradients: sum of dy times what comes out ---
+ */
+
+#define STEP 1e-4 /* of a difference; its error is of the order of the square */
+
+/* The loss of layer_norm over parameters [x, weight, bias][n]. */
+static double norm_loss(size_t n, const double *in, const float *dy)
+{
+    const double *x = in, *weight = in + n, *bias = in + 2 * n;
+    double mean = 0, variance = 0, loss = 0;
+    for (size_t i = 0; i < n; i++)
+        mean += x[i] / (double)n;
+    for (size_t i = 0; i < n; i++)
+        variance += (x[i] - mean) * (x[i] - mean) / (double)n;
+    for (size_t i = 0; i < n; i++)
+        loss += dy[i] * ((x[i] - mean) / sqrt(variance + 1e-5) * weight[i] + bias[i]);
+    return loss;
+}
+
+static void check_layer_norm_backward(const struct clip_kernels *kernels, const char *level)
+{
+    static float in[3 * MOST], dy[MOST], out[3 * MOST], was[3 * MOST];
+    static double exact[3 * MOST];
+    for (size_t s = 0; s < SIZES; s++) {
+        size_t n = sizes[s], wrong = 0;
+        fill(in, 3 * n, 2), fill(dy, n, 1), fill(was, 3 * n + 1, 1);
+        for (size_t i = 0; i < 3 * n; i++)
+            exact[i] = in[i] += i < n ? 3 : 0;
+        memcpy(out, was, sizeof out);
+        kernels->layer_norm_backward(n, in, in + n, dy, out, out + n, out + 2 * n);
+        for (size_t i = 0; i < 3 * n; i += 1 + n / 50) {
+            exact[i] = in[i] + STEP;
+            double up = norm_loss(n, exact, dy);
+            exact[i] = in[i] - STEP;
+            double slope = (up - norm_loss(n, exact, dy)) / (2 * STEP);
+            exact[i] = in[i];
+            /* Of one element the variance is 0, and rounding is magnified by 1 / sqrt(1e-5). */
+            wrong += fabs(out[i] - was[i] - slope) > (n == 1 ? 1e-3 : 5e-6 * (1 + fabs(slope)));
+        }
+        CHECK(wrong == 0 && out[3 * n] == was[3 * n], "%s, n %zu: %zu wrong", level, n, wrong);
+    }
+}
+
+static void check_gelu_backward(const struct clip_kernels *kernels, const char *level)
+{
+    float x[MOST], bias[MOST], dy[MOST], out[MOST + 16], forward[MOST + 16], dx[MOST + 16];
+    fill(bias, MOST, 0.1f), fill(dy, MOST, 1);
+    for (size_t i = 0; i < MOST; i++)
+        x[i] = ((float)i - MOST / 2) / 40;
+    x[0] = -1000, x[1] = 1000, x[2] = -60, x[3] = 60, x[4] = 0, bias[4] = 0;
+    for (int quick = 0; quick < 2; quick++)
+        for (size_t s = 0; s < SIZES; s++)
+            for (int t = 0; t < 2; t++) {
+                size_t n = sizes[s], wrong = 0;
+                memset(out, mark, sizeof out), memset(forward, mark, sizeof out), memset(dx, mark, sizeof dx);
+                (quick ? kernels->quick_gelu : kernels->gelu)(n, x, bias, types[t], forward);
+                (quick ? kernels->quick_gelu_backward : kernels->gelu_backward)(n, x, bias, dy, types[t], out,
+                                                                                dx);
+                for (size_t i = 0; i < n; i++) {
+                    double y = x[i] + bias[i];
+                    double slope = (exact_gelu(y + STEP, quick) - exact_gelu(y - STEP, quick)) / (2 * STEP);
+                    wrong += !near(dx, i, types[t], dy[i] * slope, 1e-6);
+                }
+                CHECK(wrong == 0 && untouched(dx, n, types[t]) && memcmp(out, forward, sizeof out) == 0,
+                      "%s, n %zu, type %d, quick %d: %zu wrong", level, n, t, quick, wrong);
+            }
+}
+
+static void check_column_sums(const struct clip_kernels *kernels, const char *level)
+{
+    enum { ROWS = 37 };
+    static float x[ROWS * (MOST + 9)], typed[ROWS * (MOST + 9)], sums[MOST], was[MOST];
+    for (size_t s = 0; s < SIZES; s++)
+        for (int t = 0; t < 2; t++) {
+            size_t n = sizes[s], stride = n + 9, wrong = 0;
+            fill(x, ROWS * stride, 1), fill(was, MOST, 1);
+            memcpy(sums, was, sizeof sums);
+            kernels->convert(ROWS * stride, x, types[t], typed);
+            kernels->column_sums(ROWS, n, typed, stride, types[t], sums);
+            for (size_t i = 0; i < n; i++) {
+                double want = was[i];
+                for (size_t r = 0; r < ROWS; r++)
+                    want += element(typed, r * stride + i, types[t]);
+                wrong += fabs(sums[i] - want) > 1e-5;
+            }
+            CHECK(wrong == 0 && sums[n] == was[n], "%s, n %zu, type %d", level, n, t);
+        }
+}
+
+/* The loss of attention over rows [keys][3 dim] of q, k and v, in double, with the biases of `a`. */
+static double attention_loss(const struct clip_attention *a, const double *in, const float *dout)
+{
+    double loss = 0;
+    size_t dim = a->dim, stride = 3 * dim;
+    for (size_t i = 0; i < a->queries; i++) {
+        size_t keys = a->causal ? i + 1 : a->keys;
+        double scores[MOST], sum = 0, along = 0;
+        for (size_t j = 0; j < keys; j++) {
+            scores[j] = 0;
+            for (size_t d = 0; d < dim; d++)
+                scores[j] += (in[i * stride + d] + a->q_bias[d]) * (in[j * stride + dim + d] + a->k_bias[d]) /
+                             sqrt((double)dim);
+        }
+        for (size_t j = 0; j < keys; j++) {
+            double value = 0, e = exp(scores[j]);
+            for (size_t d = 0; d < dim; d++)
+                value += dout[i * dim + d] * (in[j * stride + 2 * dim + d] + a->v_bias[d]);
+            sum += e;
+            along += e * value;
+        }
+        loss += along / sum;
+    }
+    return loss;
+}
+
+static void check_attention_backward(const struct clip_kernels *kernels, const char *level)
+{
+    /* keys, dim, queries (0: as many, causal) */
+    static const size_t cases[][3] = {{1, 64, 1}, {50, 64, 50}, {50, 64, 1}, {14, 64, 0},   {77, 16, 0},
+                                      {7, 20, 0}, {17, 32, 17}, {6, 5, 0},   {101, 8, 101}, {103, 8, 0}};
+    for (size_t c = 0; c < sizeof cases / sizeof *cases; c++)
+        for (int t = 0; t < 2; t++) {
+            size_t keys = cases[c][0], dim = cases[c][1], stride = 3 * dim, n = keys * stride;
+            size_t queries = cases[c][2] ? cases[c][2] : keys, wrong = 0;
+            float *in = malloc(n * sizeof *in), bias[300], *dout = malloc(keys * dim * sizeof *dout),
+                  *out = malloc((n + 16) * 4), *scratch;
+            scratch = aligned_alloc(64, (clip_attention_backward_scratch(keys, dim) * 4 + 63) / 64 * 64);
+            double *exact = malloc(n * sizeof *exact);
+            fill(in, n, 1), fill(bias, 300, 1), fill(dout, keys * dim, 1);
+            for (size_t i = 0; i < n; i++)
+                exact[i] = in[i];
+            struct clip_attention a = {.queries = queries,
+                                       .keys = keys,
+                                       .dim = dim,
+                                       .causal = cases[c][2] == 0,
+                                       .q = in,
+                                       .k = in + dim,
+                                       .v = in + 2 * dim,
+                                       .q_stride = stride,
+                                       .kv_stride = stride,
+                                       .q_bias = bias,
+                                       .k_bias = bias + 100,
+                                       .v_bias = bias + 200};
+            size_t size = types[t] == CLIP_PRECISION_F32 ? 4 : 2;
+            struct clip_attention_backward b = {
+                &a,     dout,  dim, types[t], out, (char *)out + dim * size, (char *)out + 2 * dim * size,
+                stride, stride};
+            memset(out, mark, (n + 16) * 4);
+            kernels->attention_backward(&b, scratch);
+            for (size_t i = 0; i < n; i += 1 + n / 200) {
+                if (i % stride < dim && i / stride >= queries)
+                    continue;
+                exact[i] = in[i] + STEP;
+                double up = attention_loss(&a, exact, dout);
+                exact[i] = in[i] - STEP;
+                double slope = (up - attention_loss(&a, exact, dout)) / (2 * STEP);
+                exact[i] = in[i];
+                wrong += !near(out, i, types[t], slope, 3e-6);
+            }
+            CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, case %zu, type %d: %zu wrong", level, c, t,
+                  wrong);
+            free(in), free(dout), free(out), free(scratch), free(exact);
+        }
+}
+
 static void check_choice(void)
 {
     struct clip_error error = {""};
@@ -248,6 +413,10 @@ int main(void)
         check_convert(kernels, name);
         check_add(kernels, name);
         check_layer_norm(kernels, name);
+        check_layer_norm_backward(kernels, name);
+        check_gelu_backward(kernels, name);
+        check_column_sums(kernels, name);
+        check_attention_backward(kernels, name);
         check_gelu(kernels, name);
         check_attention(kernels, name);
     }
