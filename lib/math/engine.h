@@ -4,6 +4,15 @@
 
 #include "math/product.h"
 
+#include <limits.h>
+
+/* Sizes are ints in the libraries, and so are offsets into an operand [a][b]. */
+static inline int clip_operand_fits(size_t a, size_t b)
+{
+    size_t elements;
+    return a > 0 && b > 0 && !__builtin_mul_overflow(a, b, &elements) && elements <= INT_MAX;
+}
+
 struct clip_engine_type {
     const char *name;  /* for options */
     const char *title; /* for people */
@@ -18,6 +27,11 @@ struct clip_engine_type {
     /* At least `rows` rows of y; see clip_product_rows. */
     int (*product)(const struct clip_matrix *matrix, size_t rows, const void *x, float *y, void *scratch,
                    struct clip_error *error);
+    struct clip_outer *(*outer_new)(const struct clip_outer *shape, struct clip_error *error);
+    void (*outer_free)(struct clip_outer *outer);
+    /* Rows [first, first + count) of c, those of a panel. */
+    int (*outer_add)(const struct clip_outer *outer, size_t first, size_t count, size_t rows, const void *a,
+                     const void *b, float *c, void *scratch, struct clip_error *error);
 };
 
 /* The first member of each engine's own struct. */
@@ -33,6 +47,14 @@ struct clip_engine {
 struct clip_matrix {
     struct clip_engine *engine;
     size_t rows, n, k;
+    size_t scratch; /* bytes */
+};
+
+/* The first member of each engine's own sum of outer products; outer_new copies it but for scratch. */
+struct clip_outer {
+    struct clip_engine *engine;
+    size_t m, n;
+    size_t panel;   /* rows of c of a panel but the last */
     size_t scratch; /* bytes */
 };
 

@@ -29,26 +29,6 @@ static void free_linear(struct clip_linear *base)
 
 /* --- making one --- */
 
-/* Scratch comes from the caller; then what follows the product. */
-static dnnl_status_t attributes(dnnl_primitive_attr_t *attr, int epilogue, dnnl_data_type_t type)
-{
-    int after =
-        (epilogue & CLIP_LINEAR_ADD ? ONEDNN_SUM : 0) | (epilogue & CLIP_LINEAR_RELU ? ONEDNN_RELU : 0);
-    dnnl_post_ops_t ops = NULL;
-    dnnl_status_t status = dnnl_primitive_attr_create(attr);
-    if (status == dnnl_success)
-        status = dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user);
-    if (status == dnnl_success)
-        status = dnnl_post_ops_create(&ops);
-    if (status == dnnl_success)
-        status = onednn_append(ops, after, type);
-    if (status == dnnl_success)
-        status = dnnl_primitive_attr_set_post_ops(*attr, ops);
-    if (ops)
-        dnnl_post_ops_destroy(ops);
-    return status;
-}
-
 /* The product's descriptor, with the layout of the weights left to oneDNN. */
 static dnnl_status_t describe(struct linear *linear, const struct clip_linear_shape *shape,
                               enum clip_precision precision, int epilogue)
@@ -68,7 +48,9 @@ static dnnl_status_t describe(struct linear *linear, const struct clip_linear_sh
     onednn_layout layout[LAYOUTS];
     int made = 0;
     dnnl_primitive_attr_t attr = NULL;
-    dnnl_status_t status = attributes(&attr, epilogue, out);
+    int after =
+        (epilogue & CLIP_LINEAR_ADD ? ONEDNN_SUM : 0) | (epilogue & CLIP_LINEAR_RELU ? ONEDNN_RELU : 0);
+    dnnl_status_t status = onednn_attributes(&attr, after, out);
     for (; made < LAYOUTS && status == dnnl_success; made += status == dnnl_success)
         status =
             onednn_layout_new(&layout[made], of[made].rows, of[made].columns, of[made].type, of[made].tag);

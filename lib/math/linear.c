@@ -3,7 +3,6 @@
 #include "math/engine.h"
 #include "math/linear-type.h"
 
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,20 +16,13 @@ static const struct clip_linear_type *type_of(const struct clip_engine *engine)
     return &clip_linear_openblas;
 }
 
-/* Sizes are ints in the libraries, and so are offsets into an operand. */
-static int fits(size_t a, size_t b)
-{
-    size_t elements;
-    return a > 0 && b > 0 && !__builtin_mul_overflow(a, b, &elements) && elements <= INT_MAX;
-}
-
 struct clip_linear *clip_linear_new(struct clip_engine *engine, const struct clip_linear_shape *shape,
                                     int epilogue, struct clip_error *error)
 {
     size_t weights;
-    if (!fits(shape->rows, shape->n) || !fits(shape->rows, shape->k) || !fits(shape->n, shape->k) ||
-        shape->count < 1 || __builtin_mul_overflow(shape->n * shape->k, shape->count, &weights) ||
-        weights > SIZE_MAX / 16) {
+    if (!clip_operand_fits(shape->rows, shape->n) || !clip_operand_fits(shape->rows, shape->k) ||
+        !clip_operand_fits(shape->n, shape->k) || shape->count < 1 ||
+        __builtin_mul_overflow(shape->n * shape->k, shape->count, &weights) || weights > SIZE_MAX / 16) {
         clip_fail(error, "%zu layers of %zu rows, %zu inputs and %zu outputs are out of bounds", shape->count,
                   shape->rows, shape->k, shape->n);
         return NULL;

@@ -7,6 +7,23 @@ int onednn_fail(struct clip_error *error, const char *what, dnnl_status_t status
     return clip_fail(error, "oneDNN failed in %s (status %d)", what, (int)status);
 }
 
+dnnl_status_t onednn_attributes(dnnl_primitive_attr_t *attr, int after, dnnl_data_type_t type)
+{
+    dnnl_post_ops_t ops = NULL;
+    dnnl_status_t status = dnnl_primitive_attr_create(attr);
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_scratchpad_mode(*attr, dnnl_scratchpad_mode_user);
+    if (status == dnnl_success)
+        status = dnnl_post_ops_create(&ops);
+    if (status == dnnl_success)
+        status = onednn_append(ops, after, type);
+    if (status == dnnl_success)
+        status = dnnl_primitive_attr_set_post_ops(*attr, ops);
+    if (ops)
+        dnnl_post_ops_destroy(ops);
+    return status;
+}
+
 /* Copies from one layout to the other, converting. */
 static dnnl_status_t reorder(dnnl_engine_t engine, onednn_view from, const void *w, onednn_view to,
                              void *packed)

@@ -3,7 +3,7 @@
 #ifndef CLIP_MATH_ONEDNN_H
 #define CLIP_MATH_ONEDNN_H
 
-#include "base/error.h"
+#include "math/engine.h"
 
 #include <oneapi/dnnl/dnnl.h>
 
@@ -115,8 +115,18 @@ static inline dnnl_status_t onednn_append(dnnl_post_ops_t ops, int epilogue, dnn
 
 #endif
 
+/* Makes the attributes of a product: scratch memory comes from the caller, and `after` follows, where a sum
+ * is of that type. The caller destroys them, also after an error. */
+dnnl_status_t onednn_attributes(dnnl_primitive_attr_t *attr, int after, dnnl_data_type_t type);
+
 /* Packs weights w[n][k], or w[k][n] where `transposed`, into the layout that a product wants of them. */
 dnnl_status_t onednn_pack(dnnl_engine_t engine, size_t n, size_t k, const float *w, int transposed,
                           onednn_view to, void *packed);
+
+/* The engine's sums of outer products (outer-onednn.c). */
+struct clip_outer *onednn_outer_new(const struct clip_outer *shape, struct clip_error *error);
+void onednn_outer_free(struct clip_outer *outer);
+int onednn_outer_add(const struct clip_outer *outer, size_t first, size_t count, size_t rows, const void *a,
+                     const void *b, float *c, void *scratch, struct clip_error *error);
 
 #endif

@@ -344,5 +344,6 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
 }
 
 const struct clip_engine_type clip_onednn = {
-    "onednn", "oneDNN", can, open_engine, free_engine, matrix_new, matrix_free, matrix_set, product,
+    "onednn",    "oneDNN",   can,     open_engine,      free_engine,       matrix_new,
+    matrix_free, matrix_set, product, onednn_outer_new, onednn_outer_free, onednn_outer_add,
 };

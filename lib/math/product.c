@@ -3,7 +3,6 @@
 #include "math/engine.h"
 
 #include <cblas.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,10 +109,7 @@ struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t n, size_t
 struct clip_matrix *clip_matrix_new_rows(struct clip_engine *engine, size_t rows, size_t n, size_t k,
                                          struct clip_error *error)
 {
-    /* Sizes are ints in the libraries; offsets into a matrix or a piece are too. */
-    size_t elements, bytes;
-    if (n < 1 || k < 1 || __builtin_mul_overflow(n, k, &elements) || elements > INT_MAX ||
-        __builtin_mul_overflow(n > k ? n : k, rows, &bytes) || bytes > INT_MAX) {
+    if (!clip_operand_fits(n, k) || !clip_operand_fits(n > k ? n : k, rows)) {
         clip_fail(error, "a matrix of %zu by %zu is out of bounds", n, k);
         return NULL;
     }
@@ -168,6 +164,48 @@ int clip_product_rows(const struct clip_matrix *matrix, size_t rows, const void 
                       struct clip_error *error)
 {
     return matrix->engine->type->product(matrix, rows, x, y, scratch, error);
+}
+
+/* Rows of c of a panel: as much as is worth packing b for, little enough for several threads. */
+enum { PANEL = 192 };
+
+struct clip_outer *clip_outer_new(struct clip_engine *engine, size_t m, size_t n, struct clip_error *error)
+{
+    if (!clip_operand_fits(m, n)) {
+        clip_fail(error, "a matrix of %zu by %zu is out of bounds", m, n);
+        return NULL;
+    }
+    struct clip_outer shape = {engine, m, n, m < PANEL ? m : PANEL, 0};
+    return engine->type->outer_new(&shape, error);
+}
+
+void clip_outer_free(struct clip_outer *outer)
+{
+    if (outer)
+        outer->engine->type->outer_free(outer);
+}
+
+size_t clip_outer_panels(const struct clip_outer *outer)
+{
+    return (outer->m + outer->panel - 1) / outer->panel;
+}
+
+size_t clip_outer_first(const struct clip_outer *outer, size_t panel)
+{
+    size_t first = panel * outer->panel;
+    return first < outer->m ? first : outer->m;
+}
+
+size_t clip_outer_scratch(const struct clip_outer *outer)
+{
+    return outer->scratch;
+}
+
+int clip_outer_add(const struct clip_outer *outer, size_t panel, size_t rows, const void *a, const void *b,
+                   float *c, void *scratch, struct clip_error *error)
+{
+    size_t first = clip_outer_first(outer, panel), count = clip_outer_first(outer, panel + 1) - first;
+    return outer->engine->type->outer_add(outer, first, count, rows, a, b, c, scratch, error);
 }
 
 void clip_gemm(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, const float *a, size_t lda,

@@ -79,6 +79,29 @@ int clip_product(const struct clip_matrix *matrix, const void *x, float *y, void
 int clip_product_rows(const struct clip_matrix *matrix, size_t rows, const void *x, float *y, void *scratch,
                       struct clip_error *error);
 
+/* Sums of outer products, c[m][n] += aᵀ · b with a[rows][m] and b[rows][n]: the gradient of weights, of the
+ * gradient of what came out and of what went in. c is computed in panels, each some of its rows; a result
+ * depends on the operands and on the number of rows alone. */
+struct clip_outer;
+
+/* NULL with error. */
+struct clip_outer *clip_outer_new(struct clip_engine *engine, size_t m, size_t n, struct clip_error *error);
+void clip_outer_free(struct clip_outer *outer);
+
+size_t clip_outer_panels(const struct clip_outer *outer);
+
+/* First row of c that the panel is of; clip_outer_first(outer, clip_outer_panels(outer)) is m. */
+size_t clip_outer_first(const struct clip_outer *outer, size_t panel);
+
+/* Bytes that clip_outer_add needs of scratch, aligned to 64; of its own for each thread. */
+size_t clip_outer_scratch(const struct clip_outer *outer);
+
+/* Adds to the panel's rows of c[m][n]: a[rows][m] and b[rows][n] in the engine's element, c f32; all aligned
+ * to 64 bytes, not overlapping. Any number of threads may add to different panels of the same c. -1 with
+ * error only where the library itself fails. */
+int clip_outer_add(const struct clip_outer *outer, size_t panel, size_t rows, const void *a, const void *b,
+                   float *c, void *scratch, struct clip_error *error);
+
 /* c[m][n] = op(a) · op(b) + beta c in f32 by OpenBLAS in the caller's thread, for what is not prepared: op(a)
  * is a[m][k], or a[k][m] where transpose_a; op(b) is b[k][n], or b[n][k] where transpose_b; lda, ldb and ldc
  * are elements from row to row as they lie. c overlaps nothing. A clip_engine must be open. */

@@ -139,6 +139,49 @@ static void check_shape(struct clip_engine *engine, size_t rows, size_t n, size_
     free(w), free(x), free(y), free(scratch), free(in);
 }
 
+/* c += aᵀ · b, twice: the largest error, and the same bytes from the same operands. */
+static void check_outer(struct clip_engine *engine, size_t rows, size_t m, size_t n)
+{
+    struct clip_error error = {""};
+    struct clip_outer *outer = clip_outer_new(engine, m, n, &error);
+    CHECK(outer, "%s", error.text);
+    if (!outer)
+        return;
+    float *a = random_floats(rows * m), *b = random_floats(rows * n), *c = random_floats(m * n),
+          *was = random_floats(m * n), *first = random_floats(m * n);
+    void *scratch = aligned_alloc(64, clip_outer_scratch(outer) / 64 * 64 + 64),
+         *left = elements(engine, a, rows * m), *right = elements(engine, b, rows * n);
+    for (int turn = 0; turn < 2; turn++) {
+        memcpy(c, was, m * n * sizeof *c);
+        memset(scratch, 0xff, clip_outer_scratch(outer)); /* NaN */
+        for (size_t panel = clip_outer_panels(outer); panel-- > 0;)
+            CHECK(clip_outer_add(outer, panel, rows, left, right, c, scratch, &error) == 0, "%s", error.text);
+        CHECK(turn == 0 || memcmp(c, first, m * n * sizeof *c) == 0, "%s", clip_engine_text(engine));
+        memcpy(first, c, m * n * sizeof *c);
+    }
+    double most = 0;
+    for (size_t i = 0; i < m; i += 3)
+        for (size_t j = 0; j < n; j++) {
+            double sum = was[i * n + j];
+            for (size_t r = 0; r < rows; r++)
+                sum += rounded(engine, a[r * m + i]) * rounded(engine, b[r * n + j]);
+            most = fmax(most, fabs(sum - c[i * n + j]));
+        }
+    CHECK(most < 1e-6 + 1e-7 * (double)rows, "%s: %zu rows, m %zu, n %zu: off by %g",
+          clip_engine_text(engine), rows, m, n, most);
+    CHECK(clip_outer_first(outer, clip_outer_panels(outer)) == m, "%zu", m);
+    clip_outer_free(outer);
+    free(a), free(b), free(c), free(was), free(first), free(scratch), free(left), free(right);
+}
+
+static void check_outers(struct clip_engine *engine)
+{
+    static const size_t cases[][3] = {{1, 7, 5},      {31, 48, 20},  {32, 192, 64}, {33, 193, 65},
+                                      {100, 400, 96}, {800, 64, 80}, {547, 192, 48}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_outer(engine, cases[i][0], cases[i][1], cases[i][2]);
+}
+
 static void check_engine(const char *name, enum clip_precision precision)
 {
     struct clip_error error = {""};
@@ -158,6 +201,8 @@ static void check_engine(const char *name, enum clip_precision precision)
         check_shape(engine, clip_engine_rows(engine), shapes[i][0], shapes[i][1]);
         check_shape(engine, 16, shapes[i][0], shapes[i][1]);
     }
+    check_outers(engine);
+    CHECK(!clip_outer_new(engine, 2, (size_t)1 << 40, &error), "far too large");
     CHECK(!clip_matrix_new(engine, (size_t)1 << 40, 2, &error), "far too large");
     CHECK(!clip_matrix_new(engine, 0, 2, &error), "empty");
     clip_engine_free(engine);
