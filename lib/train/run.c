@@ -1,11 +1,19 @@
 #include "train/run.h"
+#include "train/folder.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+const char *const clip_train_parts[CLIP_TRAIN_PARTS] = {"image", "text", "projection", "loss"};
+
+enum { WAIT_TRIES = 200, WAIT_MS = 50 }; /* ten seconds */
 
 int clip_run_steps(const char *dir, uint64_t *steps, struct clip_error *error)
 {
@@ -24,4 +32,104 @@ int clip_run_steps(const char *dir, uint64_t *steps, struct clip_error *error)
     if (stat(link, &status) != 0)
         return clip_fail_errno(error, "%s", link);
     return 0;
+}
+
+/* --- locks: byte i of DIR/.lock is part i's, the one behind them that of who makes a whole --- */
+
+static int set_lock(int fd, int command, short type, int byte)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    int result;
+    do
+        result = fcntl(fd, command, &lock);
+    while (result != 0 && errno == EINTR);
+    return result;
+}
+
+int clip_run_lock(const struct clip_run *run, struct clip_error *error)
+{
+    if (set_lock(run->lock, F_OFD_SETLKW, F_WRLCK, CLIP_TRAIN_PARTS) == 0)
+        return 0;
+    return clip_fail_errno(error, "%s/.lock", run->dir);
+}
+
+void clip_run_unlock(const struct clip_run *run)
+{
+    set_lock(run->lock, F_OFD_SETLK, F_UNLCK, CLIP_TRAIN_PARTS);
+}
+
+static int lock_part(struct clip_run *run, struct clip_error *error)
+{
+    char path[PATH_MAX];
+    int byte = 0, tries = 0;
+    while (strcmp(clip_train_parts[byte], run->part) != 0)
+        byte++;
+    if (clip_path_print(path, error, "%s/.lock", run->dir) != 0)
+        return -1;
+    run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (run->lock < 0)
+        return clip_fail_errno(error, "%s", path);
+    while (set_lock(run->lock, F_OFD_SETLK, F_WRLCK, byte) != 0) {
+        if (errno != EAGAIN && errno != EACCES)
+            return clip_fail_errno(error, "%s", path);
+        if (++tries > WAIT_TRIES)
+            return clip_fail(error, "%s: another process trains its part '%s'", run->dir, run->part);
+        nanosleep(&(struct timespec){0, WAIT_MS * 1000000L}, NULL);
+    }
+    return 0;
+}
+
+/* --- where it starts --- */
+
+static int remove_unfinished(const char *dir, const char *name, uint64_t number, void *context,
+                             struct clip_error *error)
+{
+    (void)number;
+    (void)context;
+    char path[PATH_MAX];
+    if (clip_path_print(path, error, "%s/%s", dir, name) != 0)
+        return -1;
+    return clip_tree_remove(path, error);
+}
+
+/* Before a stage has begun no part of a new checkpoint can be there: each step goes through every stage. So
+ * what is there was left by a run that stopped, and goes. With the lock of the whole nobody finishes one
+ * between this and the look at `latest`. */
+static int find_start(struct clip_run *run, struct clip_error *error)
+{
+    char path[PATH_MAX];
+    if (clip_run_lock(run, error) != 0)
+        return -1;
+    int status = clip_each_step(run->dir, ".step-", 1, remove_unfinished, NULL, error);
+    if (status == 0)
+        status = clip_run_steps(run->dir, &run->steps, error);
+    clip_run_unlock(run);
+    if (status != 0)
+        return -1;
+    status = run->steps ? clip_path_print(path, error, "%s/step-%08" PRIu64, run->dir, run->steps)
+                        : clip_path_print(path, error, "%s/init", run->dir);
+    if (status != 0)
+        return -1;
+    if (access(path, F_OK) != 0)
+        return clip_fail(error, "%s: neither 'latest', a checkpoint, nor 'init', a model folder, is there",
+                         run->dir);
+    run->model = strdup(path);
+    return run->model ? 0 : clip_fail_memory(error, "a file name");
+}
+
+int clip_run_open(struct clip_run *run, const char *dir, const char *part, struct clip_error *error)
+{
+    *run = (struct clip_run){.dir = dir, .part = part, .lock = -1};
+    if (lock_part(run, error) == 0 && find_start(run, error) == 0)
+        return 0;
+    clip_run_close(run);
+    return -1;
+}
+
+void clip_run_close(struct clip_run *run)
+{
+    free(run->model);
+    if (run->dir && run->lock >= 0)
+        close(run->lock);
+    *run = (struct clip_run){.lock = -1};
 }

@@ -10,4 +10,26 @@
  * where DIR/latest is no link to a checkpoint that is there. */
 int clip_run_steps(const char *dir, uint64_t *steps, struct clip_error *error);
 
+/* The stages of a run, each of which writes the part of its name. */
+#define CLIP_TRAIN_PARTS 4
+extern const char *const clip_train_parts[CLIP_TRAIN_PARTS]; /* "image", "text", "projection", "loss" */
+
+/* A stage's hold on a run. */
+struct clip_run {
+    const char *dir, *part; /* the caller's */
+    int lock;               /* DIR/.lock: no two processes train one part of one run */
+    char *model;            /* where it starts: DIR/step-00000100, or DIR/init */
+    uint64_t steps;         /* done there */
+};
+
+/* Takes hold of part `part` of run `dir`, waiting some seconds for a process that still ends, clears what
+ * unfinished checkpoints left, and finds where to start: DIR/latest, or DIR/init. -1 with error; nothing is
+ * then open. */
+int clip_run_open(struct clip_run *run, const char *dir, const char *part, struct clip_error *error);
+void clip_run_close(struct clip_run *run);
+
+/* The lock under which one stage at a time makes a checkpoint whole. */
+int clip_run_lock(const struct clip_run *run, struct clip_error *error);
+void clip_run_unlock(const struct clip_run *run);
+
 #endif

@@ -1,0 +1,292 @@
+#include "train/optimizer.h"
+
+#include "model/write.h"
+#include "train/tensors.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Elements of a piece of work, and sums that run side by side in it. */
+#define PIECE ((size_t)1 << 16)
+#define LANES 8
+
+struct piece {
+    size_t parameter, first, count;
+};
+
+struct clip_optimizer {
+    struct clip_parameters *parameters;
+    struct clip_pool *pool;
+    struct clip_adamw adamw;
+    double clip_norm;
+    uint64_t steps;           /* done */
+    float **mean, **square;   /* the moments, [parameters]: NULL of buffers, and before the first step */
+    struct clip_arena memory; /* theirs */
+    struct piece *pieces;
+    size_t pieces_count;
+    /* of a step */
+    double lr;
+    float factor;       /* of the gradients */
+    double *squares;    /* [pieces]: sums of squared gradients */
+    unsigned char *bad; /* [pieces]: a weight is not finite */
+};
+
+void clip_optimizer_free(struct clip_optimizer *optimizer)
+{
+    if (!optimizer)
+        return;
+    clip_arena_free(&optimizer->memory);
+    free(optimizer->mean);
+    free(optimizer->square);
+    free(optimizer->pieces);
+    free(optimizer->squares);
+    free(optimizer->bad);
+    free(optimizer);
+}
+
+/* Counts, and with `pieces` lists, the pieces of all gradients in order. */
+static size_t cut(const struct clip_parameters *parameters, struct piece *pieces)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < parameters->count; i++)
+        for (size_t first = 0; parameters->items[i].gradient && first < parameters->items[i].count;
+             first += PIECE) {
+            size_t left = parameters->items[i].count - first;
+            if (pieces)
+                pieces[count] = (struct piece){i, first, left < PIECE ? left : PIECE};
+            count++;
+        }
+    return count;
+}
+
+struct clip_optimizer *clip_optimizer_new(struct clip_parameters *parameters, const struct clip_adamw *adamw,
+                                          double clip_norm, struct clip_pool *pool, struct clip_error *error)
+{
+    struct clip_optimizer *o = calloc(1, sizeof *o);
+    size_t pieces = cut(parameters, NULL);
+    if (o) {
+        *o = (struct clip_optimizer){
+            .parameters = parameters, .pool = pool, .adamw = *adamw, .clip_norm = clip_norm};
+        o->pieces_count = pieces;
+        o->mean = calloc(parameters->count + 1, sizeof *o->mean);
+        o->square = calloc(parameters->count + 1, sizeof *o->square);
+        o->pieces = calloc(pieces + 1, sizeof *o->pieces);
+        o->squares = calloc(pieces + 1, sizeof *o->squares);
+        o->bad = calloc(pieces + 1, sizeof *o->bad);
+    }
+    if (!o || !o->mean || !o->square || !o->pieces || !o->squares || !o->bad) {
+        clip_optimizer_free(o);
+        clip_fail_memory(error, "the optimizer");
+        return NULL;
+    }
+    cut(parameters, o->pieces);
+    return o;
+}
+
+static void place(struct clip_optimizer *o)
+{
+    for (size_t i = 0; i < o->parameters->count; i++) {
+        const struct clip_parameter *p = &o->parameters->items[i];
+        if (!p->gradient)
+            continue;
+        o->mean[i] = clip_arena_take(&o->memory, p->count, sizeof(float));
+        o->square[i] = clip_arena_take(&o->memory, p->count, sizeof(float));
+    }
+}
+
+/* The moments take memory from the first step on: a frozen stage has none. */
+static int need_moments(struct clip_optimizer *o, struct clip_error *error)
+{
+    if (o->memory.block)
+        return 0;
+    place(o);
+    if (clip_arena_allocate(&o->memory, "the optimizer's moments", error) != 0)
+        return -1;
+    place(o);
+    return 0;
+}
+
+/* --- a step --- */
+
+static void sum_piece(void *context, size_t i, int thread)
+{
+    (void)thread;
+    struct clip_optimizer *o = context;
+    const struct piece *piece = &o->pieces[i];
+    const float *g = o->parameters->items[piece->parameter].gradient + piece->first;
+    double sums[LANES] = {0}, sum = 0;
+    size_t whole = piece->count / LANES * LANES;
+    for (size_t j = 0; j < whole; j += LANES)
+        for (int lane = 0; lane < LANES; lane++)
+            sums[lane] += (double)g[j + lane] * g[j + lane];
+    for (size_t j = whole; j < piece->count; j++)
+        sums[j - whole] += (double)g[j] * g[j];
+    for (int lane = 0; lane < LANES; lane++)
+        sum += sums[lane];
+    o->squares[i] = sum;
+}
+
+static int finite_floats(const float *x, size_t n)
+{
+    unsigned bad = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, x + i, sizeof bits);
+        bad |= (bits & 0x7f800000) == 0x7f800000;
+    }
+    return !bad;
+}
+
+static void step_piece(void *context, size_t i, int thread)
+{
+    (void)thread;
+    struct clip_optimizer *o = context;
+    const struct piece *piece = &o->pieces[i];
+    const struct clip_parameter *p = &o->parameters->items[piece->parameter];
+    size_t first = piece->first;
+    float *g = p->gradient + first;
+    for (size_t j = 0; o->factor != 1 && j < piece->count; j++)
+        g[j] *= o->factor;
+    clip_adamw_step(&o->adamw, o->lr, clip_adamw_decays(p->slot.name, p->slot.ndim), o->steps, piece->count,
+                    p->value + first, g, o->mean[piece->parameter] + first,
+                    o->square[piece->parameter] + first);
+    o->bad[i] = !finite_floats(p->value + first, piece->count);
+}
+
+static const char *name_of(const struct clip_optimizer *o, size_t piece)
+{
+    return o->parameters->items[o->pieces[piece].parameter].slot.name;
+}
+
+int clip_optimizer_step(struct clip_optimizer *o, double lr, double *norm, struct clip_error *error)
+{
+    double sum = 0;
+    if (need_moments(o, error) != 0)
+        return -1;
+    clip_pool_run(o->pool, o->pieces_count, sum_piece, o);
+    for (size_t i = 0; i < o->pieces_count; i++) {
+        sum += o->squares[i];
+        if (!isfinite(o->squares[i]))
+            return clip_fail(error, "the gradient of %s is not finite", name_of(o, i));
+    }
+    *norm = sqrt(sum);
+    o->lr = lr;
+    o->factor = o->clip_norm > 0 && *norm > o->clip_norm ? (float)(o->clip_norm / *norm) : 1;
+    o->steps++;
+    clip_pool_run(o->pool, o->pieces_count, step_piece, o);
+    for (size_t i = 0; i < o->pieces_count; i++)
+        if (o->bad[i])
+            return clip_fail(error, "after the update %s is not finite", name_of(o, i));
+    return 0;
+}
+
+/* --- its state on disk --- */
+
+#define MEAN ".exp_avg"
+#define SQUARE ".exp_avg_sq"
+#define STEP "step"
+
+/* What is written: the count of steps, then the moments of each parameter in turn. */
+struct state {
+    const struct clip_optimizer *optimizer;
+    struct clip_layout layout;
+    const float **data; /* [layout.count]; NULL: the count */
+};
+
+static int state_type(const void *context, const struct clip_slot *slot)
+{
+    (void)context;
+    return slot->integer ? CLIP_WEIGHT_I64 : CLIP_WEIGHT_F32;
+}
+
+static int state_fill(const void *context, const struct clip_slot *slot, size_t first, size_t count,
+                      void *out, struct clip_error *error)
+{
+    (void)error;
+    const struct state *state = context;
+    const float *data = state->data[slot - state->layout.slots];
+    if (data)
+        memcpy(out, data + first, count * sizeof *data);
+    else
+        memcpy(out, &state->optimizer->steps, sizeof state->optimizer->steps);
+    return 0;
+}
+
+static void add_moment(struct state *state, const struct clip_slot *slot, const char *suffix,
+                       const float *data)
+{
+    size_t i = state->layout.count++;
+    state->layout.slots[i] = *slot;
+    size_t length = strlen(slot->name);
+    snprintf(state->layout.slots[i].name + length, sizeof slot->name - length, "%s", suffix);
+    state->data[i] = data;
+}
+
+int clip_optimizer_write(const struct clip_optimizer *o, const char *path, struct clip_error *error)
+{
+    const struct clip_parameters *parameters = o->parameters;
+    struct state state = {o,
+                          {calloc(2 * parameters->count + 1, sizeof *state.layout.slots), 0},
+                          calloc(2 * parameters->count + 1, sizeof *state.data)};
+    const struct clip_slot count = {.name = STEP, .integer = 1};
+    int status = -1;
+    if (!state.layout.slots || !state.data) {
+        clip_fail_memory(error, "the optimizer's state");
+    } else {
+        add_moment(&state, &count, "", NULL);
+        for (size_t i = 0; i < parameters->count && o->memory.block; i++)
+            if (o->mean[i]) {
+                add_moment(&state, &parameters->items[i].slot, MEAN, o->mean[i]);
+                add_moment(&state, &parameters->items[i].slot, SQUARE, o->square[i]);
+            }
+        const struct clip_tensor_source source = {&state, state_type, state_fill};
+        status = clip_write_weights(&state.layout, &source, path, error);
+    }
+    free(state.layout.slots);
+    free(state.data);
+    return status;
+}
+
+static int read_moment(const struct clip_tensors *tensors, const struct clip_parameter *p, const char *suffix,
+                       float *out, struct clip_error *error)
+{
+    char name[sizeof p->slot.name + sizeof SQUARE];
+    snprintf(name, sizeof name, "%s%s", p->slot.name, suffix);
+    const struct clip_weight *weight = clip_tensors_find(tensors, name);
+    if (!weight || weight->type != CLIP_WEIGHT_F32 || clip_weight_count(weight) != p->count)
+        return clip_fail(error, "no tensor %s of %zu numbers", name, p->count);
+    clip_weight_floats(weight, 0, p->count, out);
+    return 0;
+}
+
+static int read_state(struct clip_optimizer *o, const struct clip_tensors *tensors, struct clip_error *error)
+{
+    const struct clip_weight *step = clip_tensors_find(tensors, STEP);
+    int64_t steps;
+    if (!step || step->type != CLIP_WEIGHT_I64 || clip_weight_count(step) != 1)
+        return clip_fail(error, "no count of steps");
+    clip_weight_copy(step, 0, 1, &steps);
+    if (steps < 0)
+        return clip_fail(error, "a negative count of steps");
+    o->steps = (uint64_t)steps;
+    if (steps == 0)
+        return 0;
+    if (need_moments(o, error) != 0)
+        return -1;
+    for (size_t i = 0; i < o->parameters->count; i++)
+        if (o->mean[i] && (read_moment(tensors, &o->parameters->items[i], MEAN, o->mean[i], error) != 0 ||
+                           read_moment(tensors, &o->parameters->items[i], SQUARE, o->square[i], error) != 0))
+            return -1;
+    return 0;
+}
+
+int clip_optimizer_read(struct clip_optimizer *optimizer, const char *path, struct clip_error *error)
+{
+    struct clip_tensors tensors;
+    if (clip_tensors_open(&tensors, path, error) != 0)
+        return -1;
+    int status = read_state(optimizer, &tensors, error);
+    clip_tensors_close(&tensors);
+    return status == 0 ? 0 : clip_fail_prefix(error, "%s", path);
+}

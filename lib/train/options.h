@@ -1,0 +1,40 @@
+/* The options of a stage that trains: the same in every program. */
+#ifndef CLIP_TRAIN_OPTIONS_H
+#define CLIP_TRAIN_OPTIONS_H
+
+#include "base/cli.h"
+#include "model/arch.h"
+#include "train/adamw.h"
+
+#include <stddef.h>
+
+/* Begin with CLIP_TRAIN_DEFAULTS. */
+struct clip_train_options {
+    const char *dir;                        /* the run's folder; NULL: the program does not train */
+    double beta1, beta2, eps, weight_decay; /* below 0: CLIP's, by the kind of the image tower */
+    double clip_norm;                       /* 0: gradients are not clipped */
+    int freeze;
+};
+#define CLIP_TRAIN_DEFAULTS                                                                                  \
+    {                                                                                                        \
+        .beta1 = -1, .beta2 = -1, .eps = -1, .weight_decay = -1                                              \
+    }
+
+/* Their entries in a program's table; `o` is its struct clip_train_options. */
+/* clang-format off */
+#define CLIP_TRAIN_OPTIONS(o)                                                                                \
+    {"train", 0, CLIP_TEXT, &(o).dir, "DIR", "train the stage in the run DIR, instead of -m", 0, 0},         \
+    {"beta1", 0, CLIP_NUMBER, &(o).beta1, "X", "AdamW: decay of the mean gradient [0.9]", 0, 0.999999},      \
+    {"beta2", 0, CLIP_NUMBER, &(o).beta2, "X",                                                               \
+     "AdamW: decay of the mean square [0.98; ResNet 0.999]", 0, 0.999999999},                                \
+    {"eps", 0, CLIP_NUMBER, &(o).eps, "X", "AdamW: epsilon [1e-6; ResNet 1e-8]", 0, 1},                      \
+    {"weight-decay", 0, CLIP_NUMBER, &(o).weight_decay, "X", "AdamW: weight decay [0.2]", 0, 100},           \
+    {"clip-norm", 0, CLIP_NUMBER, &(o).clip_norm, "X",                                                       \
+     "scale the stage's gradient down to this norm [not]", 1e-30, 1e30},                                     \
+    {"freeze", 0, CLIP_FLAG, &(o).freeze, NULL, "leave the stage's weights as they are", 0, 0}
+/* clang-format on */
+
+/* The optimizer that the options ask for. */
+struct clip_adamw clip_train_adamw(const struct clip_train_options *options, const struct clip_arch *arch);
+
+#endif

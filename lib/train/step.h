@@ -1,0 +1,27 @@
+/* Step objects: what ends a batch in a stream and says how to train on it (clip-stream(5)). */
+#ifndef CLIP_TRAIN_STEP_H
+#define CLIP_TRAIN_STEP_H
+
+#include "base/error.h"
+#include "stream/record.h"
+
+#include <stdint.h>
+
+struct clip_step {
+    int64_t number; /* from 1 */
+    int64_t count;  /* records of the batch; -1 where the object does not say */
+    double lr;      /* NAN where it does not say */
+    int save;       /* a checkpoint is to be written after it */
+    int64_t keep;   /* only the newest so many checkpoints are kept then; 0: all */
+};
+
+/* Reads a step object. 1; 0 where the object is another control object; -1 with error where it is malformed.
+ */
+int clip_step_read(struct clip_step *step, const struct clip_record *object, struct clip_error *error);
+
+/* Puts a number of the stage `part` ("image") into a step object on its way, as the field "PART.NAME": what
+ * the last stage logs. */
+int clip_step_report(struct clip_record *object, const char *part, const char *name, double value,
+                     struct clip_error *error);
+
+#endif
