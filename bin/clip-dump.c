@@ -4,12 +4,16 @@
 #include "stream/reader.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static int whole, only_keys;
+static const char *columns;
 
 static const struct clip_option options[] = {
     {"values", 0, CLIP_FLAG, &whole, NULL, "print all elements of tensors and all bytes of members", 0, 0},
     {"keys", 0, CLIP_FLAG, &only_keys, NULL, "print only the records' keys, one a line", 0, 0},
+    {"tsv", 0, CLIP_TEXT, &columns, "FIELD,...",
+     "print a table: these fields of each record, text or numbers", 0, 0},
     {0}};
 
 static const struct clip_program program = {.name = "clip-dump",
@@ -20,15 +24,29 @@ static const struct clip_program program = {.name = "clip-dump",
                                             .options = options,
                                             .shared = CLIP_TAKES_STREAM};
 
+/* The record's fields `columns`, tabs between them; one that is missing leaves its cell empty. */
+static void print_cells(const struct clip_record *record)
+{
+    for (const char *name = columns, *comma; name; name = comma ? comma + 1 : NULL) {
+        comma = strchr(name, ',');
+        const struct clip_field *field =
+            clip_record_field(record, name, comma ? (size_t)(comma - name) : strlen(name));
+        const char *text;
+        size_t size;
+        if (field && clip_field_bytes(field, &text, &size) == 0)
+            clip_print_cell(stdout, text, size);
+        else if (field)
+            clip_print_value(stdout, field->value, field->size, whole);
+        putchar(comma ? '\t' : '\n');
+    }
+}
+
 static void print_record(const struct clip_record *record)
 {
     size_t size;
-    if (only_keys) {
-        const char *key = clip_record_key(record, &size);
-        if (key) {
-            clip_print_cell(stdout, key, size);
-            putchar('\n');
-        }
+    if (columns) {
+        if (clip_record_key(record, &size))
+            print_cells(record);
         return;
     }
     for (size_t i = 0; i < record->count; i++) {
@@ -48,6 +66,10 @@ int main(int argc, char **argv)
     struct clip_progress progress;
     struct clip_record *record;
     int first = clip_start(&program, &shared, argc, argv), got;
+    if (only_keys && columns)
+        clip_usage("--keys or --tsv, not both");
+    if (only_keys)
+        columns = "__key__";
     struct clip_reader *in = clip_reader_new(argv + first, (size_t)(argc - first), shared.max_record, &error);
     if (!in)
         clip_die("%s", error.text);

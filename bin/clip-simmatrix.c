@@ -9,6 +9,9 @@
 #include "tower/similarity.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <langinfo.h>
+#include <locale.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,11 +19,11 @@
 
 #define MEMORY ((size_t)64 << 20) /* of embeddings; more of them go to a temporary file */
 
-enum { CAPTION, KEY };
 enum { FULL_COLUMNS = 256 };
+enum { BAR = 20 }; /* characters of a bar of --bars */
 
-static const char *scale_text = "1", *row_field, *column_field;
-static int softmax, label_kind, tsv, jsonl;
+static const char *scale_text = "1", *row_field, *column_field, *label_field = "caption";
+static int softmax, tsv, jsonl, bars;
 static long top;
 
 static const struct clip_option options[] = {
@@ -30,8 +33,9 @@ static const struct clip_option options[] = {
     {"top", 0, CLIP_COUNT, &top, "K", "only the K best columns of each row, the best first", 1, 1e9},
     {"tsv", 0, CLIP_FLAG, &tsv, NULL, "write a table for people, and for clip-plot", 0, 0},
     {"jsonl", 0, CLIP_FLAG, &jsonl, NULL, "write a line of JSON for each row", 0, 0},
-    {"label", 0, CLIP_CHOICE, &label_kind, "caption|key", "what names rows and columns [caption, else key]",
-     0, 0},
+    {"bars", 0, CLIP_FLAG, &bars, NULL, "with --softmax and --top: draw the probabilities, for people", 0, 0},
+    {"label", 0, CLIP_TEXT, &label_field, "caption|key|FIELD",
+     "what names rows and columns [caption, else key]", 0, 0},
     {"rows", 0, CLIP_TEXT, &row_field, "FIELD",
      "embedding of the rows [image_embedding, else text_embedding]", 0, 0},
     {"columns", 0, CLIP_TEXT, &column_field, "FIELD", "of the columns [text_embedding, else image_embedding]",
@@ -125,10 +129,28 @@ static int read_unit(struct matrix *m, struct side *side, struct clip_record *re
     return 0;
 }
 
+/* What --label says names the record; NULL where that is its key. From malloc. */
+static char *label_of(const struct clip_record *record)
+{
+    int64_t number;
+    char text[24];
+    if (strcmp(label_field, "key") == 0)
+        return NULL;
+    if (strcmp(label_field, "caption") == 0)
+        return copy_text(clip_record_find(record, "txt"));
+    const struct clip_field *field = clip_record_find(record, label_field);
+    if (!field || clip_field_integer(field, &number) != 0) {
+        char *label = copy_text(field);
+        return label ? label : strdup("");
+    }
+    snprintf(text, sizeof text, "%" PRId64, number);
+    return strdup(text);
+}
+
 static int keep(struct side *side, const struct clip_record *record, struct clip_error *error)
 {
     char *key = copy_text(clip_record_find(record, "__key__"));
-    char *label = label_kind == CAPTION ? copy_text(clip_record_find(record, "txt")) : NULL;
+    char *label = label_of(record);
     int status = key ? clip_vectors_add(side->vectors, side->unit, key, label, error)
                      : clip_fail_memory(error, "keys");
     free(key);
@@ -197,6 +219,11 @@ static int read_one(struct matrix *m, struct side *side, struct clip_error *erro
 
 /* --- writing --- */
 
+static int is_text(void)
+{
+    return tsv || jsonl || bars;
+}
+
 /* A row as it is written: all columns, or the best. */
 struct row {
     const char *key, *label;
@@ -247,6 +274,33 @@ static void print_table(const struct row *row)
         putchar('\n');
 }
 
+/* A bar of `share` of BAR characters: in eighths of one where the terminal can show them. */
+static void print_bar(double share)
+{
+    static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
+    int blocks = strcmp(nl_langinfo(CODESET), "UTF-8") == 0, steps = blocks ? 8 : 1;
+    int left = (int)lround(fmin(share, 1) * BAR * steps);
+    for (int i = 0; i < BAR; i++) {
+        int part = left < steps ? left : steps;
+        fputs(part == 0 ? " " : blocks ? eighths[part] : "#", stdout);
+        left -= part;
+    }
+}
+
+/* The row's label, then a line each match. */
+static void print_bars(const struct row *row)
+{
+    clip_print_line(stdout, row->label, strlen(row->label));
+    putchar('\n');
+    for (size_t i = 0; i < row->n; i++) {
+        printf("  %6.2f %% ", 100 * row->scores[i]);
+        print_bar(row->scores[i]);
+        putchar(' ');
+        clip_print_line(stdout, row->labels[i], strlen(row->labels[i]));
+        putchar('\n');
+    }
+}
+
 static int write_record(struct matrix *m, const struct row *row, struct clip_error *error)
 {
     struct clip_tensor tensor = {CLIP_F32, 1, {row->n}, row->scores};
@@ -267,9 +321,11 @@ static int write_record(struct matrix *m, const struct row *row, struct clip_err
 
 static int write_row(struct matrix *m, const struct row *row, struct clip_error *error)
 {
-    if (!tsv && !jsonl)
+    if (!is_text())
         return write_record(m, row, error);
-    if (tsv)
+    if (bars)
+        print_bars(row);
+    else if (tsv)
         print_table(row);
     else
         print_json(row);
@@ -546,7 +602,7 @@ static void open_all(struct matrix *m, char **operands, int n)
         clip_die("%s", error.text);
     if (n > 1 && !(m->columns.reader = clip_reader_new(operands + 1, 1, m->shared.max_record, &error)))
         clip_die("%s", error.text);
-    if (tsv || jsonl)
+    if (is_text())
         return;
     clip_refuse_terminal();
     m->out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
@@ -571,8 +627,11 @@ int main(int argc, char **argv)
     int first = clip_start(&program, &m.shared, argc, argv), n = argc - first;
     if (n > 2)
         clip_usage("one stream or two");
-    if (tsv && jsonl)
-        clip_usage("--tsv or --jsonl, not both");
+    if (tsv + jsonl + bars > 1)
+        clip_usage("one of --tsv, --jsonl and --bars");
+    if (bars && (!softmax || !top))
+        clip_usage("--bars draws the best probabilities: it needs --softmax and --top");
+    setlocale(LC_CTYPE, "");
     if (n == 2 && strcmp(argv[first], argv[first + 1]) == 0 && strcmp(argv[first], "-") == 0)
         clip_usage("standard input can be only one of the streams");
     m.scale = read_scale(&m.shared);
@@ -600,5 +659,5 @@ int main(int argc, char **argv)
     clip_reader_free(m.columns.reader);
     clip_writer_free(m.out);
     clip_pool_free(m.pool);
-    return tsv || jsonl ? clip_finish(status != 0) : status != 0;
+    return is_text() ? clip_finish(status != 0) : status != 0;
 }

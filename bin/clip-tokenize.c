@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *vocab, *field = "txt";
+static const char *vocab, *field = "txt", *tab;
 static int lines, truncate_long, drop;
 static long context;
 
@@ -18,6 +18,8 @@ static const struct clip_option options[] = {
     {"vocab", 0, CLIP_TEXT, &vocab, "FILE", "vocabulary, in any form [the model's, or the shipped one]", 0,
      0},
     {"lines", 'l', CLIP_FLAG, &lines, NULL, "read plain text: a caption a line, its number the key", 0, 0},
+    {"tab", 0, CLIP_TEXT, &tab, "FIELD", "with --lines: what is before a line's first tab goes to FIELD", 0,
+     0},
     {"field", 0, CLIP_TEXT, &field, "NAME", "the field of the caption [txt]", 0, 0},
     {"context", 0, CLIP_COUNT, &context, "N",
      "ids of a caption, start and end among them [the model's, or 77]", 2, 1 << 20},
@@ -41,13 +43,37 @@ struct job {
     uint64_t truncated;
 };
 
+/* Parts a line at its first tab. Returns as tokenize. */
+static int split_line(struct clip_record *record, struct clip_error *error)
+{
+    const char *text = NULL;
+    size_t size = 0;
+    if (clip_field_bytes(clip_record_find(record, field), &text, &size) != 0)
+        return clip_record_fail(record, "field '%s' is no text", field);
+    const char *found = memchr(text, '\t', size);
+    if (!found)
+        return clip_record_fail(record, "no tab (--tab %s)", tab);
+    size_t before = (size_t)(found - text);
+    char *caption = malloc(size - before);
+    if (!caption)
+        return clip_fail_memory(error, "a line");
+    memcpy(caption, found + 1, size - before - 1);
+    int status = clip_record_put_string(record, tab, text, before, error);
+    if (status == 0)
+        status = clip_record_put_bytes(record, field, caption, size - before - 1, error);
+    free(caption);
+    return status;
+}
+
 /* Returns 0; -1 with the record marked as bad, or, where it is not, with error. */
 static int tokenize(struct job *job, struct clip_record *record, struct clip_error *error)
 {
-    const struct clip_field *found = clip_record_find(record, field);
     const char *text;
     size_t size, count, most = (size_t)context - 2;
     const int32_t *ids;
+    if (tab && split_line(record, error) != 0)
+        return -1;
+    const struct clip_field *found = clip_record_find(record, field);
     if (!found)
         return clip_record_fail(record, "no field '%s'", field);
     if (clip_field_bytes(found, &text, &size) != 0)
@@ -119,6 +145,8 @@ int main(int argc, char **argv)
     struct clip_error error;
     struct job job = {0};
     int first = clip_start(&program, &shared, argc, argv);
+    if (tab && (!lines || strcmp(tab, field) == 0))
+        clip_usage("--tab goes with --lines, and names another field than the caption's");
     open_vocabulary(&job, &shared);
     job.tokenizer = clip_tokenizer_new(job.vocabulary, &error);
     job.ids = calloc((size_t)context, sizeof *job.ids);

@@ -11,13 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *slice, *only;
+static const char *slice, *only, *loose;
 static long most = -1;
 static size_t max_member = (size_t)64 << 20;
 
 static const struct clip_option options[] = {
     {"count", 'n', CLIP_COUNT, &most, "COUNT", "stop after COUNT samples", 0, 0},
     {"only", 0, CLIP_TEXT, &only, "EXT,...", "keep only members with these extensions", 0, 0},
+    {"loose", 0, CLIP_TEXT, &loose, "EXT",
+     "each member is a sample: its whole name the key, its data the field EXT", 0, 0},
     {"slice", 0, CLIP_TEXT, &slice, "I/N", "read every N-th shard, from the I-th on (1 to N)", 0, 0},
     {"max-member", 0, CLIP_BYTES, &max_member, "SIZE", "refuse members of more bytes [64M]", 1, 0},
     {0}};
@@ -205,6 +207,9 @@ int main(int argc, char **argv)
     struct run run = {.shared = &shared};
     read_shards(&shards, argv + first, (size_t)(argc - first));
     read_only(&run.options);
+    if (loose && (only || !*loose))
+        clip_usage("--loose takes a field's name, and goes without --only");
+    run.options.loose = loose;
     run.options.max_member = max_member;
     run.options.max_record = shared.max_record ? shared.max_record : CLIP_MAX_RECORD;
     clip_refuse_terminal();

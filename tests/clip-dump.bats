@@ -88,3 +88,12 @@ records = [json.loads(line) for line in open(sys.argv[1])]
 assert len(records) == 12 and len(records[3]['image_embedding']['values']) == 48
 PY
 }
+
+@test "--tsv: fields as cells of a table" {
+    cd "$BATS_TEST_TMPDIR"
+    printf '%s\n' '{"__key__": "a\t\\", "n": 3, "txt": {"bin": "two\nlines"}}' '{"__step__": 1}' '{"__key__": "b", "n": -0.5}' |
+        stream >in
+    diff <(clip-dump --tsv n,txt,__key__ in) <(printf '3\ttwo\\nlines\ta\\t\\\\\n-0.5\t\tb\n')
+    diff <(clip-dump --tsv __key__ in) <(clip-dump --keys in)
+    run -2 clip-dump --tsv n --keys in
+}

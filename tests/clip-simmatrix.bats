@@ -191,3 +191,31 @@ for key, names in top.items():
     assert all(abs(float(m[1]) - n[1]) < 1e-5 for m, n in zip(mine, names)), (key, mine, names)
 END
 }
+
+@test "--label FIELD: text, bytes or a whole number, and nothing where there is none" {
+    stream >a <<'END'
+{"__key__": "1", "cls": 7, "image_embedding": {"f4": [1, 0]}}
+{"__key__": "2", "cls": {"bin": "x"}, "image_embedding": {"f4": [1, 0]}}
+{"__key__": "3", "image_embedding": {"f4": [1, 0]}}
+END
+    stream >b <<'END'
+{"__key__": "c", "cls": "7", "text_embedding": {"f4": [1, 0]}}
+END
+    diff <(clip-simmatrix --tsv --label cls --top 1 a b) <(printf '7\t7\t1\nx\t7\t1\n\t7\t1\n')
+}
+
+@test "--bars draws probabilities in the characters of the locale" {
+    pictures >a && captions >b
+    diff <(clip-simmatrix --bars --softmax --top 2 --scale 2 --label key a b | head -n 3) - <<'END'
+p1
+   69.00 % █████████████▊       c1
+   31.00 % ██████▎              c2
+END
+    diff <(LC_ALL=C clip-simmatrix --bars --softmax --top 1 --scale 2 a b | head -n 2) - <<END
+p1
+   69.00 % ##############       a$(printf '\357\277\275')cat
+END
+    run -2 clip-simmatrix --bars --top 1 a b
+    run -2 clip-simmatrix --bars --softmax a b
+    run -2 clip-simmatrix --bars --softmax --top 1 --tsv a b
+}

@@ -105,3 +105,15 @@ for row, record in zip(rows, records):
     assert ids == want + [0] * (4096 - len(want)), (row, ids[:len(want)])
 END
 }
+
+@test "--tab: what is before the tab is another field, also the key" {
+    run -0 bash -c 'printf "7\tthe\tcat\n\t\n" | clip-tokenize --lines --tab n --vocab bpe.txt | clip-dump --tsv __key__,n,txt'
+    [ "$output" = '1	7	the\tcat
+2		' ]
+    run -0 bash -c 'printf "a/7\tthe\n" | clip-tokenize --lines --tab __key__ --vocab bpe.txt | clip-dump --tsv __key__,txt'
+    [ "$output" = 'a/7	the' ]
+    run -1 --separate-stderr bash -c 'printf "a\tb\nno\n" | clip-tokenize --lines --tab n --vocab bpe.txt >out'
+    [ "$stderr" = "clip-tokenize: standard input: sample 2: no tab (--tab n)" ]
+    run -2 clip-tokenize --tab n --vocab bpe.txt
+    run -2 clip-tokenize --lines --tab txt --vocab bpe.txt
+}

@@ -312,3 +312,15 @@ t.close()'
     diff <(cat <(clip-untar --slice 1/2 *.tar.zst) <(clip-untar --slice 2/2 *.tar.zst) | clip-dump --keys | sort) \
         <(clip-untar *.tar.zst | clip-dump --keys | sort)
 }
+
+@test "--loose: each member is a sample, its whole name the key" {
+    mkdir d
+    for name in d/a.b.jpg d/a.png d/.hidden d/plain; do echo "$name" >"$name"; done
+    run -0 bash -c 'tar -cf - d/a.b.jpg d/a.png d/.hidden d/plain | clip-untar --loose jpg | clip-dump --tsv __key__,jpg,png'
+    [ "$output" = 'd/a.b.jpg	d/a.b.jpg\n	
+d/a.png	d/a.png\n	
+d/.hidden	d/.hidden\n	
+d/plain	d/plain\n	' ]
+    run -2 clip-untar --loose jpg --only jpg
+    run -2 clip-untar --loose ''
+}

@@ -1,7 +1,7 @@
 # What tests/programs.bats must know of each program, and the small inputs on which it runs them.
 
 # entry PROGRAM: sets
-#   input   what it reads from standard input: a file in $SMALL
+#   input   what it reads from standard input: a file in $SMALL; the empty file "nothing" where it reads none
 #   args    its arguments then
 #   writes  "records": a stream, each record as soon as it can be;
 #           "stream": a stream, that may come only at the end;
@@ -11,6 +11,7 @@ entry() {
     case $1 in
     clip-average) input=embeddings args=(--by group) writes=stream ;;
     clip-batch) input=raw args=(-n 2 --schedule constant) writes=stream ;;
+    clip-classify) input=nothing args=(-m "$SMALL/model" "$SMALL/picture.png" -- red) writes=text ;;
     clip-cmp) input=raw args=(- "$SMALL/raw") writes=text ;;
     clip-contrastive-step) input=embeddings args=(--scale 10) writes=text ;;
     clip-dump) input=raw writes=text ;;
@@ -39,6 +40,7 @@ model_programs() {
 }
 with_model() {
     case $1 in
+    clip-classify) args=(-m "$2" "$SMALL/picture.png" -- red) ;;
     clip-model) args=(info "$2") ;;
     clip-simmatrix) args=(--scale model -m "$2") ;;
     *) args=(-m "$2") ;;
@@ -75,6 +77,8 @@ make_small() {
     records_of embeddings \
         '{"__key__": "a", "group": "x", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [0.6, 0.8]}}' \
         '{"__key__": "b", "group": "y", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0.8, 0.6]}}'
+    : >"$SMALL/nothing"
+    cp "$SRC/share/samples/star.png" "$SMALL/picture.png"
     printf '\ta\tb\nx\t0.5\t0.25\ny\t0\t1\n' >"$SMALL/table"
     printf '%s\n' 'a small boat' 'a big boat' >"$SMALL/lines"
     echo 'a caption' >"$SMALL/shard/s1.txt"

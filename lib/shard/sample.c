@@ -325,12 +325,28 @@ static int add_member(struct clip_samples *samples, const char *extension, size_
     return add_data(samples, error);
 }
 
+/* The pending member is a sample of its own. Where another one is open, it stays pending: returns 1. */
+static int place_loose(struct clip_samples *samples, struct clip_error *error)
+{
+    const char *extension = samples->options->loose;
+    samples->pending = samples->member.regular && samples->open;
+    if (samples->pending)
+        return 1;
+    if (!samples->member.regular)
+        return 0;
+    if (begin_sample(samples, samples->member.name_size, error) != 0)
+        return -1;
+    return add_member(samples, extension, strlen(extension), error);
+}
+
 /* Puts the pending member into its sample, the open one or, where none is, a new one. Where another one is
  * open, it stays pending: returns 1. */
 static int place_member(struct clip_samples *samples, struct clip_error *error)
 {
     const struct clip_member *member = &samples->member;
     size_t key_size, lower_size;
+    if (samples->options->loose)
+        return place_loose(samples, error);
     samples->pending = 0;
     if (!member->regular || clip_is_meta_name(member->name, member->name_size) ||
         clip_split_name(member->name, member->name_size, &key_size) != 0)

@@ -45,6 +45,15 @@ void clip_print_string(FILE *out, const char *text, size_t size)
     fputc('"', out);
 }
 
+void clip_print_line(FILE *out, const char *text, size_t size)
+{
+    ucs4_t c;
+    for (size_t i = 0; i < size;) {
+        i += next_character(text + i, size - i, &c);
+        put_character(out, c < 0x20 || (c >= 0x7f && c < 0xa0) ? 0xFFFD : c);
+    }
+}
+
 void clip_print_cell(FILE *out, const char *text, size_t size)
 {
     static const char special[] = "\t\n\r\\", letters[] = "tnr\\";

@@ -14,6 +14,9 @@ void clip_print_string(FILE *out, const char *text, size_t size);
  * \\; NUL and bytes that are no UTF-8 as U+FFFD. */
 void clip_print_cell(FILE *out, const char *text, size_t size);
 
+/* A part of a line for a terminal: text as it is, but control characters and what is no UTF-8 as U+FFFD. */
+void clip_print_line(FILE *out, const char *text, size_t size);
+
 /* The shortest decimal that reads back as the same number; "NaN", "Infinity" and "-Infinity" in quotes, as
  * JSON has no such numbers. */
 void clip_print_float(FILE *out, float value);

@@ -1,0 +1,97 @@
+# What the programs in sh share; make puts it in the place of @SCRIPT@.
+#
+# Each sets `purpose`, `operands`, `options` (the lines of --help), `short` and `long` (as getopt(1) takes them).
+program=${0##*/}
+here=$(dirname "$(readlink -f "$0")")
+PATH=$here:$PATH
+export PATH
+
+message() {
+    printf '%s: %s\n' "$program" "$*" >&2
+}
+
+fail() {
+    message "$*"
+    exit 1
+}
+
+wrong_usage() {
+    [ $# -eq 0 ] || message "$*"
+    echo "Try '$program --help'." >&2
+    exit 2
+}
+
+# Standard input to standard output, which may be closed, or full.
+emit() {
+    { true 3>&1; } 2>/dev/null || fail "standard output: Bad file descriptor"
+    { why=$(LC_ALL=C cat 2>&1 >&3); } 3>&1 || fail "standard output: ${why##*: }"
+}
+
+# The folder of share/ with the file $1: $CLIP_DATADIR, beside the programs, or installed.
+find_data() {
+    for data in "${CLIP_DATADIR:-$here/../share/clip-tools}" "$here/../share" '@pkgdatadir@'; do
+        [ ! -f "$data/$1" ] || return 0
+    done
+    fail "$1 is neither in share/ beside the program nor in @pkgdatadir@"
+}
+
+help() {
+    emit <<END
+Usage: $program [OPTION]... $operands
+$purpose
+
+Options:
+$options
+      --dry-run                 print the pipeline instead: a page that can be pasted into a shell
+  -h, --help                    print this help
+  -V, --version                 print the version
+
+See also: man $program, man clip-tools
+END
+    exit 0
+}
+
+version() {
+    echo "$program (clip-tools) @VERSION@" | emit || exit 1
+    exit 0
+}
+
+# quote WORD...: sets `quoted` to the words as a shell reads them.
+quote() {
+    quoted=
+    for word; do
+        case $word in
+        '' | *[!A-Za-z0-9_./:=,%+@^-]*)
+            rest=$word word=
+            while [ "$rest" != "${rest#*\'}" ]; do
+                word=$word${rest%%\'*}"'\\''"
+                rest=${rest#*\'}
+            done
+            word="'$word$rest'"
+            ;;
+        esac
+        quoted=$quoted${quoted:+ }$word
+    done
+}
+
+# read_options WORD...: sets `words` to options, "--" and operands, for `eval "set -- $words"`.
+read_options() {
+    words=$(getopt -n "$program" -o "hV$short" -l "help,version,dry-run,$long" -- "$@") || wrong_usage
+}
+
+# whole_number OPTION LEAST VALUE: refuses what is no whole number of at least LEAST.
+whole_number() {
+    case $3 in
+    '' | *[!0-9]* | ??????????*) wrong_usage "$1: '$3' is no whole number from $2 on" ;;
+    esac
+    [ "$3" -ge "$2" ] || wrong_usage "$1: '$3' is no whole number from $2 on"
+}
+
+# Runs the page in `page`, or prints it.
+run_page() {
+    if [ -n "$dry_run" ]; then
+        printf '%s\n' "$page" | emit || exit 1
+        exit 0
+    fi
+    eval "$page"
+}

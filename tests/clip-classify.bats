@@ -1,0 +1,97 @@
+load helper
+load programs
+
+setup_file() {
+    export SMALL=$BATS_FILE_TMPDIR/small
+    mkdir -p "$SMALL"
+    printf '%s\n' 'a small boat' 'a big boat' >"$SMALL/lines"
+    make_model
+}
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    mkdir -p 'my pictures/v1.2'
+    cp "$SRC/share/samples/boat.webp" 'my pictures/v1.2/a.webp'
+    cp "$SRC/share/samples/star.png" 'my pictures/v1.2/a.png'
+    cp "$SRC/share/samples/face.jpg" 'my pictures/no ending'
+    cp "$SRC/share/samples/face.jpg" 'it'"'"'s a\tb.old.jpg'
+}
+
+@test "pictures of any path, each under the name that was given" {
+    run -0 --separate-stderr clip-classify -m "$SMALL/model" my\ pictures/v1.2/* 'my pictures/no ending' it*.jpg \
+        "$PWD/my pictures/v1.2/a.png" my\ pictures/v1.2/a.png -- boat cat
+    [ -z "$stderr" ]
+    diff <(grep -v %  <<<"$output") <(printf '%s\n' 'my pictures/v1.2/a.png' 'my pictures/v1.2/a.webp' \
+        'my pictures/no ending' 'it'"'"'s a\tb.old.jpg' "$PWD/my pictures/v1.2/a.png" 'my pictures/v1.2/a.png')
+    [ "$(grep -c %  <<<"$output")" -eq 12 ]
+}
+
+@test "probabilities sum to one, the best first, --top cuts" {
+    need_python json
+    clip-classify -m "$SMALL/model" --jsonl my*/v1.2/a.png -- boat cat 'a red "dog"' >out
+    python - out <<'END'
+import json, sys
+row = json.loads(open(sys.argv[1]).read())
+scores = [m["score"] for m in row["matches"]]
+assert row["key"] == "my pictures/v1.2/a.png" and abs(sum(scores) - 1) < 1e-6
+assert scores == sorted(scores, reverse=True) and {m["label"] for m in row["matches"]} == {"boat", "cat", 'a red "dog"'}
+END
+    clip-classify -m "$SMALL/model" my*/v1.2/a.png --top 1 -- boat cat 'a red "dog"' >one
+    [ "$(wc -l <one)" -eq 2 ]
+}
+
+@test "bars of blocks in UTF-8, of # elsewhere" {
+    run -0 clip-classify -m "$SMALL/model" my*/v1.2/a.png -- boat
+    [ "${lines[1]}" = "  100.00 % ████████████████████ boat" ]
+    LC_ALL=C run -0 clip-classify -m "$SMALL/model" my*/v1.2/a.png -- boat
+    [ "${lines[1]}" = "  100.00 % #################### boat" ]
+}
+
+@test "a class's prompts are averaged: what the long way gives" {
+    printf 'a {c}\r\n\nthe {c} and {c}' >prompts
+    clip-classify -m "$SMALL/model" -p prompts --jsonl my*/v1.2/a.png -- 'x&y' '{c}\' |
+        grep -oE '"label": "[^"]*", "score": [0-9.]*' >got
+    printf '%s\n' 'a x&y' 'the x&y and x&y' | clip-tokenize --lines --truncate -m "$SMALL/model" >x
+    printf '%s\n' 'a {c}\' 'the {c}\ and {c}\' | clip-tokenize --lines --truncate -m "$SMALL/model" >c
+    for group in x c; do
+        clip-encode-text -m "$SMALL/model" $group | clip-project-normalize -m "$SMALL/model" >$group.clip
+        clip-dump --values $group.clip |
+            sed -E 's/.*"values":\[([^]]*)\].*/{"__key__": "'$group'", "group": "'$group'", "text_embedding": {"f4": [\1]}}/' |
+            stream | clip-average --by group >$group.mean
+    done
+    tar -cf - my*/v1.2/a.png | clip-untar --loose png | clip-preprocess -m "$SMALL/model" |
+        clip-encode-image -m "$SMALL/model" | clip-project-normalize -m "$SMALL/model" >picture
+    cat x.mean c.mean picture | clip-simmatrix --scale model -m "$SMALL/model" --softmax --top 2 --jsonl |
+        grep -oE '"label": "[^"]*", "score": [0-9.]*' >want
+    diff <(sed 's/.*"score"//' got) <(sed 's/.*"score"//' want)
+}
+
+@test "the page of --dry-run runs in sh and in bash, and gives the same" {
+    printf 'a {c}\n' >prompts
+    clip-classify -m "$SMALL/model" -p prompts my*/v1.2/* it*.jpg -- "a dog's" cat >want
+    clip-classify -m "$SMALL/model" -p prompts my*/v1.2/* it*.jpg --dry-run -- "a dog's" cat >page
+    diff <(sh <page) want
+    diff <(bash -o pipefail page) want
+}
+
+@test "wrong usage, pictures that are missing or none" {
+    run -2 --separate-stderr clip-classify a.png -- cat
+    [ "${stderr_lines[0]}" = "clip-classify: which model? (-m MODEL)" ]
+    run -2 --separate-stderr clip-classify -m "$SMALL/model" a.png
+    [ "${stderr_lines[0]}" = "clip-classify: which classes? (PICTURE... -- CLASS...)" ]
+    run -2 --separate-stderr clip-classify -m "$SMALL/model" -- cat
+    [ "${stderr_lines[0]}" = "clip-classify: which pictures?" ]
+    run -2 --separate-stderr clip-classify -m "$SMALL/model" a -- cat cat
+    [ "${stderr_lines[0]}" = "clip-classify: class 'cat' comes twice" ]
+    run -2 clip-classify -m "$SMALL/model" -k 0 a -- cat
+    run -1 --separate-stderr clip-classify -m "$SMALL/model" nowhere.png -- cat
+    [ "$stderr" = "clip-classify: nowhere.png: there is no such file" ]
+    run -1 --separate-stderr clip-classify -m "$SMALL/model" my* -- cat
+    [ "$stderr" = "clip-classify: my pictures: it is no file that can be read" ]
+    echo GIF >bad.png
+    run -1 --separate-stderr clip-classify -m "$SMALL/model" my*/v1.2/a.png bad.png -- cat
+    [[ $stderr == "clip-preprocess: "*"sample bad.png: "* ]]
+    clip-classify --skip-bad -m "$SMALL/model" my*/v1.2/a.png bad.png -- cat >out 2>err
+    [ "$(head -n 1 out)" = "my pictures/v1.2/a.png" ]
+    grep -q 'bad.png' err
+}
