@@ -1,8 +1,7 @@
 #include "base/arena.h"
+#include "base/pages.h"
 
 #include <assert.h>
-#include <stdint.h>
-#include <stdlib.h>
 
 enum { ALIGN = 64 };
 
@@ -22,11 +21,8 @@ void *clip_arena_take(struct clip_arena *arena, size_t count, size_t size)
 
 int clip_arena_allocate(struct clip_arena *arena, const char *what, struct clip_error *error)
 {
-    size_t bytes;
-    if (arena->overflow || __builtin_add_overflow(arena->used, ALIGN, &bytes) ||
-        !(arena->block = calloc(1, bytes)))
+    if (arena->overflow || !(arena->memory = clip_pages_new(arena->used)))
         return clip_fail_memory(error, what);
-    arena->memory = (char *)arena->block + (ALIGN - (uintptr_t)arena->block % ALIGN) % ALIGN;
     arena->size = arena->used;
     arena->used = 0;
     return 0;
@@ -34,6 +30,6 @@ int clip_arena_allocate(struct clip_arena *arena, const char *what, struct clip_
 
 void clip_arena_free(struct clip_arena *arena)
 {
-    free(arena->block);
+    clip_pages_free(arena->memory, arena->size);
     *arena = (struct clip_arena){0};
 }

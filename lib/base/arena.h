@@ -11,8 +11,7 @@
 
 /* Zeroed to begin with. */
 struct clip_arena {
-    void *block;
-    char *memory; /* in block, aligned */
+    char *memory; /* from clip_pages_new */
     size_t used, size;
     int overflow; /* what was counted does not fit into a size_t */
 };

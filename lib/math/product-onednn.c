@@ -1,4 +1,5 @@
 /* oneDNN: f32 and bf16, weights packed as its kernels want them. */
+#include "base/pages.h"
 #include "math/engine.h"
 #include "math/onednn.h"
 
@@ -41,7 +42,8 @@ struct matrix {
     dnnl_primitive_desc_t desc[HEIGHTS]; /* NULL where there is no such product */
     dnnl_primitive_t primitive[HEIGHTS];
     dnnl_memory_t weights; /* its handle is `packed` */
-    void *packed;
+    void *packed; /* from clip_pages_new */
+    size_t packed_size;
 };
 
 static int have(dnnl_cpu_isa_t isa)
@@ -260,7 +262,7 @@ static void matrix_free(struct clip_matrix *base)
         if (matrix->desc[i])
             dnnl_primitive_desc_destroy(matrix->desc[i]);
     }
-    free(matrix->packed);
+    clip_pages_free(matrix->packed, matrix->packed_size);
     free(matrix);
 }
 
@@ -301,7 +303,8 @@ static dnnl_status_t make_room(struct matrix *matrix)
         if (bytes > matrix->base.scratch)
             matrix->base.scratch = bytes;
     }
-    matrix->packed = aligned_alloc(64, (dnnl_memory_desc_get_size(packed) + 63) / 64 * 64);
+    matrix->packed_size = dnnl_memory_desc_get_size(packed);
+    matrix->packed = clip_pages_new(matrix->packed_size);
     if (!matrix->packed)
         return dnnl_out_of_memory;
     return dnnl_memory_create(&matrix->weights, packed, engine, matrix->packed);

@@ -1,0 +1,41 @@
+#include "base/pages.h"
+
+#include <stdint.h>
+#include <sys/mman.h>
+
+#define HUGE ((size_t)2 << 20)
+
+/* In huge pages, the last of which may be filled in part. */
+static size_t whole(size_t size)
+{
+    return (size + HUGE - 1) / HUGE * HUGE;
+}
+
+static void *map(size_t size)
+{
+    void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return pages == MAP_FAILED ? NULL : pages;
+}
+
+void *clip_pages_new(size_t size)
+{
+    if (size < HUGE)
+        return map(size ? size : 1);
+    if (size > SIZE_MAX - 3 * HUGE)
+        return NULL;
+    char *room = map(whole(size) + HUGE);
+    if (!room)
+        return NULL;
+    size_t before = (HUGE - (uintptr_t)room % HUGE) % HUGE;
+    if (before)
+        munmap(room, before);
+    munmap(room + before + whole(size), HUGE - before);
+    madvise(room + before, (size + HUGE / 2) / HUGE * HUGE, MADV_HUGEPAGE); /* a wish */
+    return room + before;
+}
+
+void clip_pages_free(void *pages, size_t size)
+{
+    if (pages)
+        munmap(pages, size < HUGE ? (size ? size : 1) : whole(size));
+}
