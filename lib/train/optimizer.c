@@ -98,7 +98,7 @@ static void place(struct clip_optimizer *o)
 /* The moments take memory from the first step on: a frozen stage has none. */
 static int need_moments(struct clip_optimizer *o, struct clip_error *error)
 {
-    if (o->memory.block)
+    if (o->memory.memory)
         return 0;
     place(o);
     if (clip_arena_allocate(&o->memory, "the optimizer's moments", error) != 0)
@@ -235,7 +235,7 @@ int clip_optimizer_write(const struct clip_optimizer *o, const char *path, struc
         clip_fail_memory(error, "the optimizer's state");
     } else {
         add_moment(&state, &count, "", NULL);
-        for (size_t i = 0; i < parameters->count && o->memory.block; i++)
+        for (size_t i = 0; i < parameters->count && o->memory.memory; i++)
             if (o->mean[i]) {
                 add_moment(&state, &parameters->items[i].slot, MEAN, o->mean[i]);
                 add_moment(&state, &parameters->items[i].slot, SQUARE, o->square[i]);
