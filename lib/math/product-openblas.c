@@ -174,7 +174,6 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
         clip_fail_memory(error, "OpenBLAS");
         return NULL;
     }
-    openblas_set_num_threads(1); /* the threads are ours */
     engine->base = (struct clip_engine){&clip_openblas, precision, ROWS, 1, ""};
     if (try_kernels(engine, error) != 0) {
         free_engine(&engine->base);

@@ -58,6 +58,7 @@ static struct clip_engine *open_named(const char *name, enum clip_precision prec
 struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision,
                                      struct clip_error *error)
 {
+    openblas_set_num_threads(1); /* clip_gemm runs in the caller's thread, whichever engine is open */
     if (!name)
         name = getenv("CLIP_ENGINE");
     if (name && *name)

@@ -2,6 +2,7 @@
 #include "check.h"
 #include "math/product.h"
 
+#include <cblas.h>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -233,6 +234,18 @@ static void check_gemm(void)
     clip_engine_free(engine);
 }
 
+/* clip_gemm runs in its caller's thread beside either engine: OpenBLAS's own threads would wait for ours. */
+static void check_one_thread(const char *name)
+{
+    struct clip_error error;
+    openblas_set_num_threads(2);
+    struct clip_engine *engine = clip_engine_open(name, CLIP_PRECISION_F32, &error);
+    if (!engine)
+        return;
+    CHECK(openblas_get_num_threads() == 1, "%s leaves OpenBLAS %d threads", name, openblas_get_num_threads());
+    clip_engine_free(engine);
+}
+
 static void check_names(void)
 {
     struct clip_error error;
@@ -253,6 +266,8 @@ int main(void)
 {
     check_names();
     check_gemm();
+    check_one_thread("openblas");
+    check_one_thread("onednn");
     check_engine("openblas", CLIP_PRECISION_F32);
     check_engine("onednn", CLIP_PRECISION_F32);
     check_engine("onednn", CLIP_PRECISION_BF16);
