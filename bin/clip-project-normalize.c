@@ -7,6 +7,9 @@
 #include "stream/filter.h"
 #include "stream/vector.h"
 #include "tower/project.h"
+#include "train/options.h"
+#include "train/projection.h"
+#include "train/stage.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -15,10 +18,28 @@
 enum { SIDES = 2 };
 
 static int keep, no_projection;
+static struct clip_train_options train = CLIP_TRAIN_DEFAULTS;
+static struct clip_stage_options stage = CLIP_STAGE_DEFAULTS;
+
+/* "image:FIFO" or "text:FIFO" */
+static int set_grad_out(const char *argument, struct clip_error *error)
+{
+    static const char *const sides[SIDES] = {"image:", "text:"};
+    for (int s = 0; s < SIDES; s++)
+        if (strncmp(argument, sides[s], strlen(sides[s])) == 0) {
+            stage.grad_out[s] = argument + strlen(sides[s]);
+            return 0;
+        }
+    return clip_fail(error, "'%s' is neither image:FIFO nor text:FIFO", argument);
+}
 
 static const struct clip_option options[] = {
     {"no-projection", 0, CLIP_FLAG, &no_projection, NULL, "only make features and embeddings unit", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the features", 0, 0},
+    CLIP_TRAIN_OPTIONS(train),
+    CLIP_STAGE_OPTIONS(stage),
+    {"grad-out", 0, CLIP_CALLBACK, set_grad_out, "SIDE:FIFO",
+     "write the gradients of features there; SIDE image or text, once each", 0, 0},
     {0}};
 
 static const char *engines(void)
@@ -182,6 +203,23 @@ static void free_side(struct side *side)
     free(side->records);
 }
 
+static int run_training(const struct clip_shared *shared, char *const *operands, size_t n)
+{
+    struct clip_error error;
+    struct clip_trainee trainee;
+    struct clip_stage_work work;
+    struct clip_projector *projector = NULL;
+    if (clip_trainee_open(&trainee, &train, "projection", clip_owned_by_projection, CLIP_PRECISION_F32,
+                          (int)shared->threads, &error) == 0)
+        projector = clip_projector_open(&trainee, keep, &work, &error);
+    if (!projector)
+        clip_die("%s", error.text);
+    int status = clip_stage_run(&work, &trainee, &stage, shared, operands, n);
+    clip_projector_free(projector);
+    clip_trainee_close(&trainee);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct clip_shared shared = {0};
@@ -192,6 +230,10 @@ int main(int argc, char **argv)
     struct clip_engine *engine = NULL;
     int first = clip_start(&program, &shared, argc, argv);
     size_t batch = (size_t)shared.batch;
+    if (clip_train_check(&train, &shared, stage.grad_in, &error) != 0)
+        clip_usage("%s", error.text);
+    if (train.dir)
+        return run_training(&shared, argv + first, (size_t)(argc - first));
     if (!shared.model == !no_projection)
         clip_usage(no_projection ? "--no-projection takes no model"
                                  : "no model (-m), and no --no-projection");

@@ -24,6 +24,59 @@ int clip_write_all(int fd, const void *data, size_t size, const char *name, stru
     return 0;
 }
 
+int clip_temporary_file(struct clip_error *error)
+{
+    const char *folder = getenv("TMPDIR");
+    char *path;
+    if (!folder || !*folder)
+        folder = "/tmp";
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0)
+        return fd;
+    if (asprintf(&path, "%s/clip-XXXXXX", folder) < 0)
+        return clip_fail_memory(error, "a file name");
+    fd = mkostemp(path, O_CLOEXEC); /* not every file system has files without names */
+    if (fd < 0)
+        clip_fail_errno(error, "a temporary file in %s", folder);
+    else
+        unlink(path);
+    free(path);
+    return fd;
+}
+
+int clip_pwrite_all(int fd, const void *data, size_t size, uint64_t offset, struct clip_error *error)
+{
+    const char *p = data;
+    while (size > 0) {
+        ssize_t n = pwrite(fd, p, size, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return clip_fail_errno(error, "a temporary file");
+        p += n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+int clip_pread_all(int fd, void *data, size_t size, uint64_t offset, struct clip_error *error)
+{
+    char *p = data;
+    while (size > 0) {
+        ssize_t n = pread(fd, p, size, (off_t)offset);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? clip_fail_errno(error, "a temporary file")
+                         : clip_fail(error, "a temporary file: shorter than what was written");
+        p += n;
+        offset += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
 double clip_seconds(void)
 {
     struct timespec now;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 /* Writes all of data[size] to fd, going on after signals and short writes. */
@@ -20,6 +21,14 @@ struct clip_mapping {
 };
 int clip_map_file(struct clip_mapping *mapping, const char *path, struct clip_error *error);
 void clip_unmap_file(struct clip_mapping *mapping);
+
+/* A file without a name, in $TMPDIR or /tmp, for what does not fit into memory: its descriptor, or -1 with
+ * error. */
+int clip_temporary_file(struct clip_error *error);
+
+/* All of data[size] at `offset` of a file. Reading past its end is an error. */
+int clip_pwrite_all(int fd, const void *data, size_t size, uint64_t offset, struct clip_error *error);
+int clip_pread_all(int fd, void *data, size_t size, uint64_t offset, struct clip_error *error);
 
 /* A file that appears under its name only when it is whole: written beside it under a temporary name. */
 struct clip_output {

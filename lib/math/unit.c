@@ -14,3 +14,15 @@ int clip_unit_vector(size_t n, const float *x, float *out, struct clip_error *er
         out[i] = (float)(x[i] / length);
     return 0;
 }
+
+void clip_unit_vector_backward(size_t n, const float *x, const float *unit, const float *dunit, float *dx)
+{
+    double sum = 0, along = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += (double)x[i] * x[i];
+        along += (double)unit[i] * dunit[i];
+    }
+    double length = sqrt(sum);
+    for (size_t i = 0; i < n; i++)
+        dx[i] = (float)((dunit[i] - along * unit[i]) / length);
+}

@@ -10,4 +10,8 @@
  * zero or not finite; out is then as it was. (PyTorch's F.normalize, which divides by at least 1e-12.) */
 int clip_unit_vector(size_t n, const float *x, float *out, struct clip_error *error);
 
+/* The backward: dx[n] = (dunit - unit (unit · dunit)) / |x|, unit[n] being what clip_unit_vector made of
+ * x[n]; dx may be dunit. */
+void clip_unit_vector_backward(size_t n, const float *x, const float *unit, const float *dunit, float *dx);
+
 #endif

@@ -13,3 +13,19 @@ struct clip_adamw clip_train_adamw(const struct clip_train_options *options, con
         adamw.weight_decay = options->weight_decay;
     return adamw;
 }
+
+int clip_train_check(const struct clip_train_options *o, const struct clip_shared *shared,
+                     const char *grad_in, struct clip_error *error)
+{
+    int given = o->beta1 >= 0 || o->beta2 >= 0 || o->eps >= 0 || o->weight_decay >= 0 || o->clip_norm > 0 ||
+                o->freeze;
+    if (!o->dir)
+        return given ? clip_fail(error, "the optimizer's options and --freeze go with --train") : 0;
+    if (shared->model || shared->arch)
+        return clip_fail(error, "with --train the model is that of the run (no -m, no --arch)");
+    if (shared->skip_bad)
+        return clip_fail(error, "with --train no record can be left out (no --skip-bad)");
+    if (!grad_in)
+        return clip_fail(error, "with --train, where are the gradients from? (--grad-in)");
+    return 0;
+}

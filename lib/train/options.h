@@ -37,4 +37,9 @@ struct clip_train_options {
 /* The optimizer that the options ask for. */
 struct clip_adamw clip_train_adamw(const struct clip_train_options *options, const struct clip_arch *arch);
 
+/* 0, or -1 with the reason why the program cannot be used so: an option that only goes with --train, or not
+ * with it. `grad_in`: what the program's --grad-in says, or "" for one that has none. */
+int clip_train_check(const struct clip_train_options *options, const struct clip_shared *shared,
+                     const char *grad_in, struct clip_error *error);
+
 #endif

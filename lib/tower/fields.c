@@ -1,0 +1,40 @@
+#include "tower/fields.h"
+
+#include "tower/tower.h"
+
+#include <string.h>
+
+int clip_record_image(struct clip_record *record, const struct clip_arch *arch, struct clip_tensor *image)
+{
+    const struct clip_field *field = clip_record_find(record, "image");
+    size_t size = (size_t)arch->vision.image_size;
+    struct clip_error error;
+    char found[128];
+    if (!field)
+        return clip_record_fail(record, "no field 'image'");
+    if (clip_field_tensor(field, image, &error) != 0)
+        return clip_record_fail(record, "image: %s", error.text);
+    if (image->ndim != 3 || image->shape[0] != 3 || image->shape[1] != size || image->shape[2] != size ||
+        (image->dtype != CLIP_U8 && image->dtype != CLIP_F32))
+        return clip_record_fail(record, "image: %s, but the model takes u1 or f4 [3, %zu, %zu]",
+                                clip_tensor_describe(image, found, sizeof found), size, size);
+    return 0;
+}
+
+int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch, int32_t *tokens)
+{
+    size_t context = (size_t)arch->text.context;
+    const struct clip_caption caption = {tokens, context};
+    struct clip_tensor tensor;
+    struct clip_error error;
+    char found[128];
+    if (clip_record_tensor(record, "tokens", CLIP_I32, &tensor) != 0)
+        return -1;
+    if (tensor.ndim != 1 || tensor.shape[0] != context)
+        return clip_record_fail(record, "tokens: %s, but the model takes i4 [%zu]",
+                                clip_tensor_describe(&tensor, found, sizeof found), context);
+    memcpy(tokens, tensor.data, clip_tensor_bytes(&tensor));
+    if (clip_caption_check(arch, &caption, &error) != 0)
+        return clip_record_fail(record, "tokens: %s", error.text);
+    return 0;
+}

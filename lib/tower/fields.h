@@ -1,0 +1,18 @@
+/* The fields of records that towers take. Each returns -1, the record marked as bad, where it is missing or
+ * another. */
+#ifndef CLIP_TOWER_FIELDS_H
+#define CLIP_TOWER_FIELDS_H
+
+#include "model/arch.h"
+#include "stream/record.h"
+
+#include <stdint.h>
+
+/* image: u1 or f4 [3, S, S], S being the architecture's. A view, whose data need not be aligned. */
+int clip_record_image(struct clip_record *record, const struct clip_arch *arch, struct clip_tensor *image);
+
+/* tokens: i4 [context], a caption that the text tower takes (clip_caption_check); copied to
+ * tokens[context]. */
+int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch, int32_t *tokens);
+
+#endif

@@ -1,0 +1,32 @@
+/* The chunks of a batch between forward and backward: kept with their tapes, or their inputs in a file. */
+#ifndef CLIP_TRAIN_CHUNKS_H
+#define CLIP_TRAIN_CHUNKS_H
+
+#include "train/stage.h"
+
+struct clip_chunks;
+
+/* For a stage's work, with `memory` bytes for tapes and inputs. Reserves the work for its chunk. NULL with
+ * error. */
+struct clip_chunks *clip_chunks_new(const struct clip_stage_work *work, size_t memory,
+                                    struct clip_error *error);
+void clip_chunks_free(struct clip_chunks *chunks);
+
+/* The items of the chunk that is being gathered, to be added to. NULL with error. */
+struct clip_items *clip_chunks_items(struct clip_chunks *chunks, struct clip_error *error);
+
+/* Runs the gathered chunk forward: out[its items][sum of the outputs' widths]. The next chunk is begun. */
+int clip_chunks_forward(struct clip_chunks *chunks, float *out, struct clip_error *error);
+
+/* Chunks that went forward since the last clip_chunks_clear. */
+size_t clip_chunks_count(const struct clip_chunks *chunks);
+
+/* Runs chunk i backward, 0 first and each once: the first *n of `gradients` are its own. Input gradients as
+ * clip_stage_work.backward. */
+int clip_chunks_backward(struct clip_chunks *chunks, size_t i, const float *gradients, float *input_gradients,
+                         size_t *n, struct clip_error *error);
+
+/* Begins a batch. */
+void clip_chunks_clear(struct clip_chunks *chunks);
+
+#endif

@@ -1,0 +1,75 @@
+/* The loop of a stage that trains: a batch goes through, its gradients come back, the weights change.
+ *
+ * A batch is computed in chunks, which are a function of the batch and the options alone. Tapes of chunks are
+ * kept as long as they fit; the other chunks go forward again before their backward, with inputs that waited
+ * in a temporary file. Either way chunks go backward in order, so that the gradient has the same bytes. */
+#ifndef CLIP_TRAIN_STAGE_H
+#define CLIP_TRAIN_STAGE_H
+
+#include "base/cli.h"
+#include "base/error.h"
+#include "stream/record.h"
+#include "train/gradients.h"
+#include "train/items.h"
+#include "train/trainee.h"
+
+#include <stddef.h>
+
+#define CLIP_STAGE_FIELDS 2
+
+/* What a stage computes. */
+struct clip_stage_work {
+    void *context;
+    /* What it writes, and whose gradients it reads; what it drops of a record. Names NULL: fewer. */
+    struct clip_vector_field outputs[CLIP_STAGE_FIELDS];
+    const char *drops[CLIP_STAGE_FIELDS];
+    /* What it reads from stages before, to whom it owes gradients. */
+    struct clip_vector_field inputs[CLIP_STAGE_FIELDS];
+    size_t chunk;      /* 0: the whole batch */
+    int mixes;         /* results depend on what a chunk holds */
+    int forgets;       /* there is no backward: a frozen tower */
+    size_t item_bytes; /* of a record's inputs, as a rule */
+
+    /* Adds the record's inputs to the items. -1 where the record is bad (and marked), or with error. */
+    int (*take)(void *context, struct clip_record *record, struct clip_items *items,
+                struct clip_error *error);
+    /* Gets ready for chunks of up to n items; tapes from before are gone. */
+    int (*reserve)(void *context, size_t n, struct clip_error *error);
+    /* Takes up the parameters as they are now. */
+    int (*refresh)(void *context, struct clip_error *error);
+    /* Optional, all four: what a forward leaves for its backward. The items stay with it. */
+    size_t (*tape_bytes)(void *context, size_t n);
+    void *(*tape_new)(void *context, struct clip_error *error);
+    void (*tape_free)(void *tape);
+    /* out[items->count][sum of the outputs' widths]; `again`: the same chunk went forward in this step. */
+    int (*forward)(void *context, const struct clip_items *items, int again, void *tape, float *out,
+                   struct clip_error *error);
+    /* Adds to the parameters' gradients; writes input_gradients[items->count][sum of the inputs' widths],
+     * NULL where there are no inputs. */
+    int (*backward)(void *context, const struct clip_items *items, void *tape, const float *gradients,
+                    float *input_gradients, struct clip_error *error);
+};
+
+struct clip_stage_options {
+    const char *grad_in;
+    const char *grad_out[CLIP_STAGE_FIELDS]; /* one for each input, or NULL: its stage is frozen */
+    size_t memory;                           /* bytes for tapes; at least one is there in any case */
+};
+
+/* Begin with CLIP_STAGE_DEFAULTS. Their entries in a program's table; `s` is its struct clip_stage_options.
+ */
+/* clang-format off */
+#define CLIP_STAGE_OPTIONS(s)                                                                                \
+    {"grad-in", 0, CLIP_TEXT, &(s).grad_in, "FIFO", "read the gradients from here", 0, 0},                   \
+    {"memory", 0, CLIP_BYTES, &(s).memory, "SIZE",                                                           \
+     "keep up to this for the backward, compute the rest again [512M]", 0, 0}
+#define CLIP_STAGE_DEFAULTS {.memory = (size_t)512 << 20}
+/* clang-format on */
+
+/* Runs over the inputs operands[0..n) (none: standard input) to standard output. The program's exit status:
+ * 0; 1 after a message. */
+int clip_stage_run(const struct clip_stage_work *work, struct clip_trainee *trainee,
+                   const struct clip_stage_options *options, const struct clip_shared *shared,
+                   char *const *operands, size_t n);
+
+#endif
