@@ -188,39 +188,46 @@ static void patch_weights(const float *w, const float *scale, size_t area, size_
                 u[k * in + i] = w[i * area + k] * scale[o];
 }
 
+/* The same place of the filters of LANES outputs. */
+enum { LANES = 8 };
+typedef double lanes __attribute__((vector_size(LANES * sizeof(double))));
+
 /* t = G g of one column. */
-static void filter_transform(const double *g, size_t g_step, double *t, size_t step)
+static inline void filter_transform(const lanes *g, size_t g_step, lanes *t, size_t step)
 {
-    double even_a = g[0] + 0.5 * g[2 * g_step], odd_a = M_SQRT1_2 * g[g_step];
-    double even_b = g[0] + 2 * g[2 * g_step], odd_b = M_SQRT2 * g[g_step];
+    lanes even_a = g[0] + 0.5 * g[2 * g_step], odd_a = M_SQRT1_2 * g[g_step];
+    lanes even_b = g[0] + 2 * g[2 * g_step], odd_b = M_SQRT2 * g[g_step];
     t[0] = g[0];
-    t[step] = (even_a + odd_a) / -1.5;
-    t[2 * step] = (even_a - odd_a) / -1.5;
-    t[3 * step] = (even_b + odd_b) / 6;
-    t[4 * step] = (even_b - odd_b) / 6;
+    t[step] = (even_a + odd_a) * (-2. / 3);
+    t[2 * step] = (even_a - odd_a) * (-2. / 3);
+    t[3 * step] = (even_b + odd_b) * (1. / 6);
+    t[4 * step] = (even_b - odd_b) * (1. / 6);
     t[5 * step] = g[2 * g_step];
 }
 
-static void winograd_filter(const float *w, double scale, float *u, size_t step)
+/* The filters of n <= LANES outputs, `filter` floats from one to the next. */
+static void winograd_filters(const float *w, size_t filter, const float *scale, size_t n, float *u,
+                             size_t step)
 {
-    double g[9], t[18], v[CLIP_WINOGRAD_PLACES];
-    for (size_t k = 0; k < 9; k++)
-        g[k] = w[k] * scale;
+    lanes g[9] = {0}, t[18], v[CLIP_WINOGRAD_PLACES];
+    for (size_t o = 0; o < n; o++)
+        for (size_t k = 0; k < 9; k++)
+            g[k][o] = (double)w[o * filter + k] * scale[o];
     for (size_t k = 0; k < 3; k++)
         filter_transform(g + k, 3, t + k, 3);
     for (size_t k = 0; k < 6; k++)
         filter_transform(t + 3 * k, 1, v + 6 * k, 1);
     for (size_t place = 0; place < CLIP_WINOGRAD_PLACES; place++)
-        u[place * step] = (float)v[place];
+        for (size_t o = 0; o < n; o++)
+            u[place * step + o] = (float)v[place][o];
 }
 
 void clip_winograd_weights(const float *w, const float *scale, size_t in, size_t out, float *u)
 {
-    enum { BLOCK = 16 }; /* a cache line of each place is filled at once */
-    for (size_t first = 0; first < out; first += BLOCK)
+    for (size_t first = 0; first < out; first += LANES)
         for (size_t i = 0; i < in; i++)
-            for (size_t o = first; o < out && o < first + BLOCK; o++)
-                winograd_filter(w + (o * in + i) * 9, scale[o], u + i * out + o, in * out);
+            winograd_filters(w + (first * in + i) * 9, in * 9, scale + first,
+                             out - first < LANES ? out - first : LANES, u + i * out + first, in * out);
 }
 
 /* Gives `linear` its weights from u, and Winograd its bias. */

@@ -1,4 +1,5 @@
 /* oneDNN: bias, sum and relu are part of its kernel. */
+#include "base/pages.h"
 #include "math/engine.h"
 #include "math/linear-type.h"
 #include "math/onednn.h"
@@ -11,7 +12,7 @@ struct linear {
     dnnl_primitive_desc_t desc;
     dnnl_primitive_t primitive;
     size_t stride; /* bytes of a layer's packed weights */
-    char *packed;  /* [count], each `stride` */
+    char *packed;  /* [count], each `stride`; from clip_pages_new */
 };
 
 static void free_linear(struct clip_linear *base)
@@ -23,7 +24,7 @@ static void free_linear(struct clip_linear *base)
         dnnl_primitive_desc_destroy(linear->desc);
     if (linear->engine)
         dnnl_engine_destroy(linear->engine);
-    free(linear->packed);
+    clip_pages_free(linear->packed, linear->stride * linear->base.shape.count);
     free(linear);
 }
 
@@ -85,9 +86,8 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
             (dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(linear->desc, dnnl_query_weights_md, 0)) +
              63) /
             64 * 64;
-        linear->packed = linear->stride > SIZE_MAX / shape->count
-                             ? NULL
-                             : aligned_alloc(64, linear->stride * shape->count);
+        linear->packed =
+            linear->stride > SIZE_MAX / shape->count ? NULL : clip_pages_new(linear->stride * shape->count);
         status = linear->packed ? dnnl_success : dnnl_out_of_memory;
     }
     if (status != dnnl_success) {
