@@ -257,14 +257,6 @@ static void place(struct resnet *net)
     }
 }
 
-/* What a byte of each channel is after normalisation. */
-static void fill_levels(struct resnet *net, const struct clip_preprocess_arch *preprocess)
-{
-    for (size_t c = 0; c < COLORS; c++)
-        for (size_t i = 0; i < 256; i++)
-            net->levels[c * 256 + i] = (float)(((double)i / 255 - preprocess->mean[c]) / preprocess->std[c]);
-}
-
 static int load(struct resnet *net, size_t batch, struct clip_error *error)
 {
     const struct clip_arch *arch = clip_model_arch(net->model);
@@ -275,7 +267,7 @@ static int load(struct resnet *net, size_t batch, struct clip_error *error)
     if (clip_arena_allocate(&net->arena, "the image tower", error) != 0)
         return -1;
     place(net);
-    fill_levels(net, &arch->preprocess);
+    clip_image_levels(&arch->preprocess, net->levels);
     net->attnpool =
         clip_attnpool_open(net->model, net->engine, net->pool, net->side * net->side, batch, error);
     return net->attnpool ? 0 : -1;

@@ -23,17 +23,17 @@ struct clip_text_tower {
 
 /* --- captions --- */
 
-/* Position of the end token, from which on nothing matters; -1 if there is none. */
-static long end_position(const struct clip_text_arch *arch, const struct clip_caption *caption)
+long clip_caption_end(const struct clip_arch *arch, const struct clip_caption *caption)
 {
+    int32_t token = arch->text.end_token;
     size_t end = 0;
     for (size_t i = 0; i < caption->count; i++) {
-        if (arch->end_token >= 0 && caption->tokens[i] == arch->end_token)
+        if (token >= 0 && caption->tokens[i] == token)
             return (long)i;
         if (caption->tokens[i] > caption->tokens[end])
             end = i;
     }
-    return arch->end_token >= 0 ? -1 : (long)end;
+    return token >= 0 ? -1 : (long)end;
 }
 
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
@@ -46,7 +46,7 @@ int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *
         if (caption->tokens[i] < 0 || caption->tokens[i] >= text->vocabulary)
             return clip_fail(error, "token %d at position %zu is not in the model's vocabulary of %d",
                              (int)caption->tokens[i], i, text->vocabulary);
-    if (end_position(text, caption) < 0)
+    if (clip_caption_end(arch, caption) < 0)
         return clip_fail(error, "there is no end token (%d)", text->end_token);
     return 0;
 }
@@ -97,18 +97,7 @@ struct clip_text_tower *clip_text_tower_open(const struct clip_model *model, str
     tower->model = model;
     tower->arch = clip_model_arch(model);
     tower->width = (size_t)text->width;
-    struct clip_transformer_shape shape = {
-        .blocks = "transformer.resblocks.",
-        .norm = "ln_final",
-        .width = tower->width,
-        .heads = (size_t)text->heads,
-        .layers = (size_t)text->layers,
-        .mlp = (size_t)text->mlp,
-        .activation = text->activation,
-        .causal = 1,
-        .sequences = batch,
-        .longest = (size_t)text->context,
-    };
+    struct clip_transformer_shape shape = clip_text_transformer_shape(tower->arch, batch);
     if (clip_level_choose(&level, error) == 0 && load(tower, batch, error) == 0) {
         tower->kernels = clip_kernels(level);
         tower->transformer = clip_transformer_open(model, engine, tower->kernels, pool, &shape, error);
@@ -143,7 +132,7 @@ int clip_text_tower_run(struct clip_text_tower *tower, const struct clip_caption
     float *rows = clip_transformer_rows(tower->transformer);
     size_t first = 0;
     for (size_t i = 0; i < n; i++) {
-        size_t end = (size_t)end_position(&tower->arch->text, &captions[i]);
+        size_t end = (size_t)clip_caption_end(tower->arch, &captions[i]);
         tower->sequences[i] = (struct clip_sequence){first, end + 1, end};
         if (embed(tower, &captions[i], end + 1, rows + first * tower->width, error) != 0)
             return -1;

@@ -39,6 +39,9 @@ int clip_image_tower_run(struct clip_image_tower *tower, const struct clip_image
 /* Width of the features that a model's image tower gives. */
 size_t clip_image_tower_width(const struct clip_arch *arch);
 
+/* levels[3][256]: what a byte of each channel is after normalisation. */
+void clip_image_levels(const struct clip_preprocess_arch *preprocess, float *levels);
+
 struct clip_text_tower;
 
 /* The text tower of the model. Model, engine and pool must outlive it. `batch` at least 1. */
@@ -50,6 +53,9 @@ void clip_text_tower_free(struct clip_text_tower *tower);
  * is an end token. */
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
                        struct clip_error *error);
+
+/* Position of a caption's end token, from which on nothing matters; -1 if there is none. */
+long clip_caption_end(const struct clip_arch *arch, const struct clip_caption *caption);
 
 /* features[n][width] of n <= batch captions that passed clip_caption_check. Positions behind the end token
  * are not computed. */

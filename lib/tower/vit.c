@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "math/kernels.h"
 #include "tower/crew.h"
+#include "tower/patches.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"
 #include "tower/prepared.h"
@@ -16,13 +17,13 @@ struct vit {
     struct clip_engine *engine;
     struct clip_pool *pool;
     struct clip_transformer *transformer;
-    struct clip_prepared patches; /* visual.conv1: [width] of [3, patch, patch] */
-    size_t size, patch, grid, width, piece, element;
+    struct clip_prepared conv1; /* [width] of [3, patch, patch] */
+    struct clip_patches patches;
+    size_t width, piece, element;
     struct clip_arena arena;
     float *positions; /* [1 + grid²][width] */
     float *class;     /* [width]: the class token after ln_pre, the same for every picture */
     float *norm_weight, *norm_bias;
-    float *levels; /* [3][256]: bytes, normalised */
     struct desk {
         void *in;      /* [piece][3 patch²] elements */
         float *out;    /* [piece][width] */
@@ -36,21 +37,16 @@ struct vit {
     size_t count;
 };
 
-static size_t patch_floats(const struct vit *vit)
-{
-    return 3 * vit->patch * vit->patch;
-}
-
 static size_t tokens(const struct vit *vit)
 {
-    return 1 + vit->grid * vit->grid;
+    return 1 + clip_patch_count(&vit->patches);
 }
 
 static void free_vit(struct clip_image_tower *base)
 {
     struct vit *vit = (struct vit *)base;
     clip_transformer_free(vit->transformer);
-    clip_prepared_free(&vit->patches);
+    clip_prepared_free(&vit->conv1);
     clip_arena_free(&vit->arena);
     clip_crew_destroy(&vit->crew);
     free(vit);
@@ -66,41 +62,31 @@ static void place(struct vit *vit, size_t batch)
     vit->class = clip_arena_take(arena, vit->width, sizeof(float));
     vit->norm_weight = clip_arena_take(arena, vit->width, sizeof(float));
     vit->norm_bias = clip_arena_take(arena, vit->width, sizeof(float));
-    vit->levels = clip_arena_take(arena, 3 * 256, sizeof(float));
     vit->sequences = clip_arena_take(arena, batch, sizeof *vit->sequences);
     vit->desks = clip_arena_take(arena, threads, sizeof *vit->desks);
     for (size_t i = 0; i < threads; i++) {
         struct desk desk = {
-            clip_arena_take(arena, vit->piece * patch_floats(vit), vit->element),
+            clip_arena_take(arena, vit->piece * clip_patch_floats(&vit->patches), vit->element),
             clip_arena_take(arena, vit->piece * vit->width, sizeof(float)),
-            clip_arena_take(arena, patch_floats(vit), sizeof(float)),
-            clip_arena_take(arena, clip_product_scratch(vit->patches.matrix), 1),
+            clip_arena_take(arena, clip_patch_floats(&vit->patches), sizeof(float)),
+            clip_arena_take(arena, clip_product_scratch(vit->conv1.matrix), 1),
         };
         if (vit->desks)
             vit->desks[i] = desk;
     }
 }
 
-/* What a byte of each channel is after normalisation. */
-static void fill_levels(struct vit *vit, const struct clip_preprocess_arch *preprocess)
-{
-    for (size_t c = 0; c < 3; c++)
-        for (size_t i = 0; i < 256; i++)
-            vit->levels[c * 256 + i] = (float)(((double)i / 255 - preprocess->mean[c]) / preprocess->std[c]);
-}
-
 static int load(struct vit *vit, const struct clip_model *model, size_t batch, struct clip_error *error)
 {
     size_t width = vit->width;
-    struct clip_prepared_part patches = {
-        "visual.conv1.weight", 4, {width, 3, vit->patch, vit->patch}, 0, width, 0};
-    if (clip_prepared_load(&vit->patches, model, vit->engine, 0, &patches, error) != 0)
+    struct clip_prepared_part conv1 = {
+        "visual.conv1.weight", 4, {width, 3, vit->patches.patch, vit->patches.patch}, 0, width, 0};
+    if (clip_prepared_load(&vit->conv1, model, vit->engine, 0, &conv1, error) != 0)
         return -1;
     place(vit, batch);
     if (clip_arena_allocate(&vit->arena, "the image tower", error) != 0)
         return -1;
     place(vit, batch);
-    fill_levels(vit, &clip_model_arch(model)->preprocess);
     float *class = vit->desks[0].out;
     if (clip_model_floats(model, "visual.positional_embedding", 2, (size_t[]){tokens(vit), width},
                           vit->positions, error) != 0 ||
@@ -118,7 +104,6 @@ static int load(struct vit *vit, const struct clip_model *model, size_t batch, s
 static struct clip_image_tower *open_vit(const struct clip_model *model, struct clip_engine *engine,
                                          struct clip_pool *pool, size_t batch, struct clip_error *error)
 {
-    const struct clip_vision_arch *arch = &clip_model_arch(model)->vision;
     enum clip_level level;
     struct vit *vit = calloc(1, sizeof *vit);
     if (!vit) {
@@ -128,24 +113,12 @@ static struct clip_image_tower *open_vit(const struct clip_model *model, struct 
     vit->base.type = &clip_vit_type;
     vit->engine = engine;
     vit->pool = pool;
-    vit->size = (size_t)arch->image_size;
-    vit->patch = (size_t)arch->patch;
-    vit->grid = vit->size / vit->patch;
-    vit->width = (size_t)arch->width;
+    clip_patches_init(&vit->patches, clip_model_arch(model));
+    vit->width = (size_t)clip_model_arch(model)->vision.width;
     vit->piece = clip_engine_rows(engine);
     vit->element = clip_engine_element(engine);
     clip_crew_init(&vit->crew);
-    struct clip_transformer_shape shape = {
-        .blocks = "visual.transformer.resblocks.",
-        .norm = "visual.ln_post",
-        .width = vit->width,
-        .heads = (size_t)arch->heads,
-        .layers = (size_t)arch->layers,
-        .mlp = (size_t)arch->mlp,
-        .activation = arch->activation,
-        .sequences = batch,
-        .longest = tokens(vit),
-    };
+    struct clip_transformer_shape shape = clip_image_transformer_shape(clip_model_arch(model), batch);
     if (clip_level_choose(&level, error) == 0) {
         vit->kernels = clip_kernels(level);
         if (load(vit, model, batch, error) == 0)
@@ -159,35 +132,20 @@ static struct clip_image_tower *open_vit(const struct clip_model *model, struct 
 
 /* --- running --- */
 
-/* The [3, patch, patch] of patch `at` of the grid, in the order of conv1's weights. */
-static void cut_patch(const struct vit *vit, const struct clip_image *picture, size_t at, float *out)
-{
-    size_t side = vit->patch, corner = at / vit->grid * side * vit->size + at % vit->grid * side;
-    for (size_t c = 0; c < 3; c++)
-        for (size_t y = 0; y < side; y++, out += side) {
-            size_t from = c * vit->size * vit->size + corner + y * vit->size;
-            if (picture->floats)
-                memcpy(out, picture->floats + from, side * sizeof *out);
-            else
-                for (size_t x = 0; x < side; x++)
-                    out[x] = vit->levels[c * 256 + picture->bytes[from + x]];
-        }
-}
-
 /* A task: a piece of the patches of all pictures, to their rows of the residual stream. */
 static int patch_task(void *context, size_t piece, int thread, struct clip_error *error)
 {
     struct vit *vit = context;
     struct desk *desk = &vit->desks[thread];
-    size_t patches = vit->grid * vit->grid, first = piece * vit->piece, width = vit->width;
+    size_t patches = clip_patch_count(&vit->patches), first = piece * vit->piece, width = vit->width;
     size_t rest = vit->count * patches - first, n = rest < vit->piece ? rest : vit->piece;
     for (size_t r = 0; r < n; r++) {
         size_t i = first + r;
-        cut_patch(vit, &vit->pictures[i / patches], i % patches, desk->row);
-        vit->kernels->convert(patch_floats(vit), desk->row, clip_engine_precision(vit->engine),
-                              (char *)desk->in + r * patch_floats(vit) * vit->element);
+        clip_patch_cut(&vit->patches, &vit->pictures[i / patches], i % patches, desk->row);
+        vit->kernels->convert(clip_patch_floats(&vit->patches), desk->row, clip_engine_precision(vit->engine),
+                              (char *)desk->in + r * clip_patch_floats(&vit->patches) * vit->element);
     }
-    if (clip_product_rows(vit->patches.matrix, n, desk->in, desk->out, desk->product, error) != 0)
+    if (clip_product_rows(vit->conv1.matrix, n, desk->in, desk->out, desk->product, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++) {
         size_t picture = (first + r) / patches, token = 1 + (first + r) % patches;
@@ -209,7 +167,7 @@ static int run_vit(struct clip_image_tower *base, const struct clip_image *pictu
     vit->count = n;
     for (size_t i = 0; i < n; i++)
         memcpy(rows + i * tokens(vit) * vit->width, vit->class, vit->width * sizeof *rows);
-    size_t pieces = (n * vit->grid * vit->grid + vit->piece - 1) / vit->piece;
+    size_t pieces = (n * clip_patch_count(&vit->patches) + vit->piece - 1) / vit->piece;
     if (clip_crew_run(&vit->crew, vit->pool, pieces, patch_task, vit, error) != 0)
         return -1;
     return clip_transformer_run(vit->transformer, vit->sequences, n, features, error);

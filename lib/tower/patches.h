@@ -1,0 +1,25 @@
+/* Pictures cut into the patches that a vision transformer sees. */
+#ifndef CLIP_TOWER_PATCHES_H
+#define CLIP_TOWER_PATCHES_H
+
+#include "model/arch.h"
+#include "tower/tower.h"
+
+#include <stddef.h>
+
+struct clip_patches {
+    size_t size, patch, grid; /* of a picture, of a patch; patches along a side */
+    float levels[3 * 256];    /* clip_image_levels */
+};
+
+void clip_patches_init(struct clip_patches *patches, const struct clip_arch *arch);
+
+/* 3 patch², and grid² */
+size_t clip_patch_floats(const struct clip_patches *patches);
+size_t clip_patch_count(const struct clip_patches *patches);
+
+/* out[3][patch][patch] of patch `at` of the grid, in the order of conv1's weights. */
+void clip_patch_cut(const struct clip_patches *patches, const struct clip_image *picture, size_t at,
+                    float *out);
+
+#endif

@@ -1,0 +1,369 @@
+/* Both transformers in training, against golden gradients: in chunks, on any number of threads, kept or
+ * recomputed. (tests/unit/test-resnet-learner.c does the other image tower.) */
+#include "check.h"
+
+#include "base/file.h"
+#include "math/level.h"
+#include "model/forms.h"
+#include "model/model.h"
+#include "model/parameters.h"
+#include "stream/reader.h"
+#include "tower/learner.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Each golden record comes three times, with a third of its gradient. */
+enum { RECORDS = 12, BATCH = 3 * RECORDS };
+enum side { IMAGE, TEXT };
+static const char *const fields[] = {"image_features", "text_features"};
+
+static const struct setting {
+    const char *engine;
+    enum clip_precision precision;
+} settings[] = {
+    {"openblas", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_BF16}};
+enum { SETTINGS = sizeof settings / sizeof *settings };
+
+/* A golden model's side: its inputs, its features, their gradients, and what gradients must come of them. */
+struct golden {
+    const char *name;
+    enum side side;
+    struct clip_model *model;
+    struct clip_parameters parameters;
+    struct clip_weights gradients;
+    struct clip_mapping file; /* what they view */
+    struct clip_record *input[RECORDS], *features[RECORDS], *dfeatures[RECORDS];
+    union clip_item items[BATCH];
+    float *out, *dout; /* [BATCH][width] */
+    size_t width;
+};
+
+static void read_records(const char *path, struct clip_record **records)
+{
+    struct clip_error error;
+    struct clip_reader *reader = clip_reader_new((char *[]){(char *)path}, 1, 0, &error);
+    int n = 0;
+    while (n < RECORDS && clip_reader_next(reader, &records[n], &error) > 0)
+        n++;
+    CHECK(n == RECORDS, "%s: %d records", path, n);
+    clip_reader_free(reader);
+}
+
+/* A copy, aligned, of a record's tensor. */
+static void *tensor(struct clip_record *record, const char *name, enum clip_dtype type, size_t *count)
+{
+    struct clip_tensor tensor = {0};
+    CHECK(clip_record_tensor(record, name, type, &tensor) == 0, "%s", record->error.text);
+    void *copy = malloc(clip_tensor_bytes(&tensor));
+    memcpy(copy, tensor.data, clip_tensor_bytes(&tensor));
+    *count = clip_tensor_count(&tensor);
+    return copy;
+}
+
+/* The tensors of the batch's records, one behind the other, times `scale`. */
+static float *rows(struct clip_record **records, const char *name, float scale, size_t *width)
+{
+    float *all = NULL;
+    for (int i = 0; i < BATCH; i++) {
+        float *row = tensor(records[i % RECORDS], name, CLIP_F32, width);
+        all = realloc(all, (size_t)(i + 1) * *width * sizeof *all);
+        for (size_t j = 0; j < *width; j++)
+            all[(size_t)i * *width + j] = scale * row[j];
+        free(row);
+    }
+    return all;
+}
+
+static struct clip_model *open_model(const char *folder, const char *file)
+{
+    struct clip_error error = {""};
+    char path[4400], arch[4400];
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    snprintf(arch, sizeof arch, "%s/arch.json", folder);
+    struct clip_model *model = clip_model_open(path, arch, &error);
+    CHECK(model, "%s", error.text);
+    return model;
+}
+
+/* (Not as a model: batch norm's running statistics are not there.) */
+static void read_gradients(struct golden *golden, const char *folder)
+{
+    struct clip_error error = {""};
+    char path[4400];
+    snprintf(path, sizeof path, "%s/gradients.safetensors", folder);
+    CHECK(clip_map_file(&golden->file, path, &error) == 0, "%s", error.text);
+    CHECK(clip_safetensors_read(&golden->gradients, golden->file.data, golden->file.size, &error) == 0, "%s",
+          error.text);
+}
+
+static void read_all(const char *folder, const char *file, struct clip_record **records)
+{
+    char path[4400];
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    read_records(path, records);
+}
+
+static void golden_open(struct golden *golden, const char *name, enum side side)
+{
+    struct clip_error error = {""};
+    char folder[4200];
+    snprintf(folder, sizeof folder, "%s/golden/models/%s", check_shared(), name);
+    *golden = (struct golden){.name = name, .side = side};
+    golden->model = open_model(folder, "model.safetensors");
+    read_gradients(golden, folder);
+    CHECK(clip_parameters_load(&golden->parameters, golden->model,
+                               side == IMAGE ? clip_owned_by_image : clip_owned_by_text, &error) == 0,
+          "%s", error.text);
+    read_all(folder, "batch.msgpack", golden->input);
+    read_all(folder, "forward.msgpack", golden->features);
+    read_all(folder, "backward.msgpack", golden->dfeatures);
+    golden->out = rows(golden->features, fields[side], 1, &golden->width);
+    golden->dout = rows(golden->dfeatures, fields[side], 1.0f * RECORDS / BATCH, &golden->width);
+    for (int i = 0; i < BATCH; i++) {
+        size_t count;
+        struct clip_record *record = golden->input[i % RECORDS];
+        if (side == IMAGE)
+            golden->items[i].image.bytes = tensor(record, "image", CLIP_U8, &count);
+        else
+            golden->items[i].caption.tokens =
+                tensor(record, "tokens", CLIP_I32, &golden->items[i].caption.count);
+    }
+}
+
+static void golden_close(struct golden *golden)
+{
+    for (int i = 0; i < RECORDS; i++) {
+        clip_record_free(golden->input[i]);
+        clip_record_free(golden->features[i]);
+        clip_record_free(golden->dfeatures[i]);
+    }
+    for (int i = 0; i < BATCH; i++)
+        free(golden->side == IMAGE ? (void *)golden->items[i].image.bytes
+                                   : (void *)golden->items[i].caption.tokens);
+    free(golden->out), free(golden->dout);
+    clip_parameters_free(&golden->parameters);
+    clip_model_close(golden->model);
+    clip_weights_free(&golden->gradients);
+    clip_unmap_file(&golden->file);
+}
+
+/* How a batch is run. */
+struct run {
+    const struct setting *setting;
+    int threads;
+    size_t chunk;
+    int again; /* every chunk goes forward a second time, on a tape that was used, before its backward */
+};
+
+static struct clip_learner *open_learner(struct golden *golden, struct clip_engine *engine,
+                                         struct clip_pool *pool, size_t chunk)
+{
+    struct clip_error error = {""};
+    struct clip_learner *learner = (golden->side == IMAGE ? clip_vit_learner_open : clip_text_learner_open)(
+        clip_model_arch(golden->model), &golden->parameters, engine, pool, chunk, &error);
+    CHECK(learner && clip_learner_refresh(learner, &error) == 0, "%s", error.text);
+    CHECK(clip_learner_width(learner) == golden->width && !clip_learner_mixes(learner), "");
+    return learner;
+}
+
+static void run_chunks(struct golden *golden, struct clip_learner *learner, const struct run *run, float *out)
+{
+    struct clip_error error = {""};
+    struct clip_tape *tapes[2] = {clip_tape_new(learner, &error), clip_tape_new(learner, &error)};
+    CHECK(tapes[0] && tapes[1], "%s", error.text);
+    CHECK(clip_tape_bytes(learner, run->chunk) > clip_tape_bytes(learner, 1) || run->chunk == 1, "");
+    for (size_t first = 0; first < BATCH; first += run->chunk) {
+        size_t n = BATCH - first < run->chunk ? BATCH - first : run->chunk, other = (first + 1) % BATCH;
+        float *features = out + first * golden->width, *ignored = malloc(n * golden->width * sizeof *ignored);
+        CHECK(clip_learner_forward(learner, golden->items + first, n, 0, tapes[0], features, &error) == 0,
+              "%s", error.text);
+        if (run->again) {
+            CHECK(clip_learner_forward(learner, golden->items + other, 1, 0, tapes[1], ignored, &error) == 0,
+                  "%s", error.text);
+            CHECK(clip_learner_forward(learner, golden->items + first, n, 1, tapes[1], ignored, &error) == 0,
+                  "%s", error.text);
+            CHECK(memcmp(ignored, features, n * golden->width * sizeof *ignored) == 0, "%s", golden->name);
+        }
+        CHECK(clip_learner_backward(learner, tapes[run->again], golden->dout + first * golden->width,
+                                    &error) == 0,
+              "%s", error.text);
+        free(ignored);
+    }
+    clip_tape_free(tapes[0]);
+    clip_tape_free(tapes[1]);
+}
+
+/* Features of the batch, and its gradients in the parameters; NULL where the engine cannot. */
+static float *run_batch(struct golden *golden, const struct run *run)
+{
+    struct clip_error error;
+    struct clip_engine *engine = clip_engine_open(run->setting->engine, run->setting->precision, &error);
+    if (!engine)
+        return NULL;
+    struct clip_pool *pool = clip_pool_new(run->threads, &error);
+    CHECK(pool, "%s", error.text);
+    struct clip_learner *learner = open_learner(golden, engine, pool, run->chunk);
+    float *out = malloc(BATCH * golden->width * sizeof *out);
+    clip_parameters_zero_gradients(&golden->parameters);
+    run_chunks(golden, learner, run, out);
+    clip_learner_free(learner);
+    clip_pool_free(pool);
+    clip_engine_free(engine);
+    return out;
+}
+
+static double norm(const float *x, const float *y, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += (x[i] - (double)(y ? y[i] : 0)) * (x[i] - (double)(y ? y[i] : 0));
+    return sqrt(sum);
+}
+
+/* The golden gradient of a parameter. */
+static float *wanted(const struct golden *golden, const struct clip_parameter *p)
+{
+    float *want = calloc(p->count, sizeof *want);
+    for (size_t i = 0; i < golden->gradients.count; i++)
+        if (strcmp(golden->gradients.items[i].name, p->slot.name) == 0) {
+            CHECK(clip_weight_count(&golden->gradients.items[i]) == p->count, "%s", p->slot.name);
+            clip_weight_floats(&golden->gradients.items[i], 0, p->count, want);
+            return want;
+        }
+    CHECK(0, "there is %s", p->slot.name);
+    return want;
+}
+
+/* Every gradient is within `relative` of the golden one in L2, or 1e-7 where there is nothing but rounding.
+ */
+static void check_gradients(const struct golden *golden, const struct run *run, double relative)
+{
+    double most = 0;
+    const char *where = "";
+    for (size_t i = 0; i < golden->parameters.count; i++) {
+        const struct clip_parameter *p = &golden->parameters.items[i];
+        float *want = wanted(golden, p);
+        double off = norm(p->gradient, want, p->count), part = off / norm(want, NULL, p->count);
+        CHECK(part < relative || off < 1e-7, "%s %s, %s, chunk %zu: off by %g, relative %g", golden->name,
+              p->slot.name, run->setting->engine, run->chunk, off, part);
+        if (off >= 1e-7 && part > most)
+            most = part, where = p->slot.name;
+        free(want);
+    }
+    printf("%s, %s, %s %s, chunks of %zu: gradients off by %.1e (%s)\n", golden->name, fields[golden->side],
+           run->setting->engine, run->setting->precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", run->chunk,
+           most, where);
+}
+
+/* All gradients, one behind the other. */
+static float *copy_gradients(const struct golden *golden, size_t *count)
+{
+    float *all = NULL;
+    *count = 0;
+    for (size_t i = 0; i < golden->parameters.count; i++) {
+        const struct clip_parameter *p = &golden->parameters.items[i];
+        all = realloc(all, (*count + p->count) * sizeof *all);
+        memcpy(all + *count, p->gradient, p->count * sizeof *all);
+        *count += p->count;
+    }
+    return all;
+}
+
+/* The batch again: on one thread, on three, and with recomputed tapes, each must give the same bytes. */
+static void check_same_bytes(struct golden *golden, const struct run *as)
+{
+    const struct run others[] = {{as->setting, 1, as->chunk, 0}, {as->setting, 3, as->chunk, 1}};
+    size_t n, m;
+    float *out = run_batch(golden, as), *want = copy_gradients(golden, &n);
+    for (int i = 0; i < 2; i++) {
+        float *same = run_batch(golden, &others[i]), *got = copy_gradients(golden, &m);
+        CHECK(memcmp(out, same, BATCH * golden->width * sizeof *out) == 0, "%s, features, %d", golden->name,
+              i);
+        CHECK(memcmp(want, got, n * sizeof *want) == 0, "%s, gradients, %d", golden->name, i);
+        free(same), free(got);
+    }
+    free(out), free(want);
+}
+
+static void check_setting(struct golden *golden, const struct setting *setting)
+{
+    static const size_t chunks[] = {BATCH, 5, 2, 1};
+    int bf16 = setting->precision == CLIP_PRECISION_BF16;
+    float *first = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof chunks / sizeof *chunks; i++) {
+        struct run run = {setting, 2, chunks[i], 0};
+        float *out = run_batch(golden, &run);
+        if (!out)
+            return;
+        /* bf16 has 8 bits: each product's operands are off by up to 0.4 %. */
+        CHECK(norm(out, golden->out, BATCH * golden->width) <
+                  (bf16 ? 2e-2 : 1e-6) * norm(golden->out, NULL, BATCH * golden->width),
+              "%s", golden->name);
+        check_gradients(golden, &run, bf16 ? 5e-2 : 1e-4);
+        float *gradients = copy_gradients(golden, &n);
+        if (first)
+            CHECK(norm(gradients, first, n) < (bf16 ? 1e-2 : 1e-5) * norm(first, NULL, n),
+                  "%s, chunks of %zu", golden->name, chunks[i]);
+        else
+            first = copy_gradients(golden, &n);
+        free(out), free(gradients);
+    }
+    check_same_bytes(golden, &(struct run){setting, 2, 5, 0});
+    free(first);
+}
+
+/* New values must be seen after a refresh. */
+static void check_refresh(struct golden *golden)
+{
+    struct clip_error error = {""};
+    struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, &error);
+    struct clip_pool *pool = clip_pool_new(2, &error);
+    struct clip_learner *learner = open_learner(golden, engine, pool, BATCH);
+    struct clip_tape *tape = clip_tape_new(learner, &error);
+    size_t n = BATCH * golden->width;
+    float *before = malloc(n * sizeof *before), *after = malloc(n * sizeof *after);
+    struct clip_parameter *p =
+        clip_parameters_get(&golden->parameters, "%stransformer.resblocks.0.mlp.c_fc.weight",
+                            golden->side == IMAGE ? "visual." : "");
+    CHECK(clip_learner_forward(learner, golden->items, BATCH, 0, tape, before, &error) == 0, "%s",
+          error.text);
+    for (size_t i = 0; i < p->count; i++)
+        p->value[i] *= 2;
+    CHECK(clip_learner_refresh(learner, &error) == 0, "%s", error.text);
+    CHECK(clip_learner_forward(learner, golden->items, BATCH, 0, tape, after, &error) == 0, "%s", error.text);
+    CHECK(norm(after, before, n) > 1e-3 * norm(before, NULL, n), "%s", golden->name);
+    free(before), free(after);
+    clip_tape_free(tape);
+    clip_learner_free(learner);
+    clip_pool_free(pool);
+    clip_engine_free(engine);
+}
+
+static void check_model(const char *name, enum side side)
+{
+    struct golden golden;
+    golden_open(&golden, name, side);
+    for (int s = 0; s < SETTINGS; s++)
+        check_setting(&golden, &settings[s]);
+    check_refresh(&golden);
+    golden_close(&golden);
+}
+
+int main(void)
+{
+    static const char *const models[] = {"vit-a", "vit-b", "rn-a", "rn-b"};
+    if (!check_shared())
+        check_skip("no shared data");
+    /* The levels below this machine's too. */
+    for (enum clip_level level = CLIP_PLAIN; level <= clip_level(); level++) {
+        setenv("CLIP_CPU", clip_level_name(level), 1);
+        printf("%s\n", clip_level_name(level));
+        for (int i = 0; i < 4; i++)
+            check_model(models[i], TEXT);
+        for (int i = 0; i < 2; i++)
+            check_model(models[i], IMAGE);
+    }
+    return check_end();
+}
