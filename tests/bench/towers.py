@@ -159,6 +159,6 @@ def first_answer():
 if __name__ == "__main__":
     peak = measured_peak()
     first_answer()
-    compare(peak, "ViT-B/32", "image", images, 96)
-    compare(peak, "ViT-B/32", "text", captions, 512)
-    compare(peak, "RN50", "image", images, 96)
+    compare(peak, "ViT-B/32", "image", images, 320)
+    compare(peak, "ViT-B/32", "text", captions, 2048)
+    compare(peak, "RN50", "image", images, 320)
