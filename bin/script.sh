@@ -21,9 +21,10 @@ wrong_usage() {
     exit 2
 }
 
-# Standard input to standard output, which may be closed, or full.
+{ true 3>&1; } 2>/dev/null || fail "standard output: Bad file descriptor"
+
+# Standard input to standard output, which may be full.
 emit() {
-    { true 3>&1; } 2>/dev/null || fail "standard output: Bad file descriptor"
     { why=$(LC_ALL=C cat 2>&1 >&3); } 3>&1 || fail "standard output: ${why##*: }"
 }
 

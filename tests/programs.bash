@@ -17,6 +17,7 @@ entry() {
     clip-dump) input=raw writes=text ;;
     clip-encode-image) input=image args=(-m "$SMALL/model") writes=records ;;
     clip-encode-text) input=tokens args=(-m "$SMALL/model") writes=records ;;
+    clip-eval) input=nothing args=(-m "$SMALL/model" -t retrieval "$SMALL/data") writes=text ;;
     clip-model) input=lines args=(vocab --size 516) writes=file ;;
     clip-plot) input=table writes=file ;;
     clip-preprocess) input=raw args=(--size 8) writes=records ;;
@@ -41,6 +42,7 @@ model_programs() {
 with_model() {
     case $1 in
     clip-classify) args=(-m "$2" "$SMALL/picture.png" -- red) ;;
+    clip-eval) args=(-m "$2" "$SMALL/data") ;;
     clip-model) args=(info "$2") ;;
     clip-simmatrix) args=(--scale model -m "$2") ;;
     *) args=(-m "$2") ;;
@@ -78,6 +80,9 @@ make_small() {
         '{"__key__": "a", "group": "x", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [0.6, 0.8]}}' \
         '{"__key__": "b", "group": "y", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0.8, 0.6]}}'
     : >"$SMALL/nothing"
+    mkdir -p "$SMALL/data/test"
+    cp "$SRC/share/samples/star."* "$SRC/share/samples/tree."* "$SMALL/shard"
+    tar -cf "$SMALL/data/test/0.tar" -C "$SMALL/shard" star.png star.txt tree.jpg tree.txt
     cp "$SRC/share/samples/star.png" "$SMALL/picture.png"
     printf '\ta\tb\nx\t0.5\t0.25\ny\t0\t1\n' >"$SMALL/table"
     printf '%s\n' 'a small boat' 'a big boat' >"$SMALL/lines"
