@@ -7,10 +7,9 @@
 #include "train/schedule.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <unistd.h>
 
-static long batch_size = 256, steps, warmup, cooldown, save_steps;
+static long batch_size = 256, steps, warmup, cooldown, save_steps, keep;
 static double lr = 5e-4, power = 1, end_lr, save_minutes;
 static int kind = CLIP_COSINE;
 static const char *run_dir;
@@ -28,6 +27,7 @@ static const struct clip_option options[] = {
     {"save-steps", 0, CLIP_COUNT, &save_steps, "N", "a checkpoint every N steps [only the last]", 1, 1e15},
     {"save-minutes", 0, CLIP_NUMBER, &save_minutes, "X", "a checkpoint every X minutes [only the last]", 1e-3,
      1e6},
+    {"keep", 0, CLIP_COUNT, &keep, "N", "keep only the newest N checkpoints [all]", 1, 1e15},
     {"train", 0, CLIP_TEXT, &run_dir, "DIR", "go on behind the last checkpoint of the run DIR", 0, 0},
     {0}};
 
@@ -38,17 +38,19 @@ static const struct clip_program program = {
     .options = options,
     .shared = CLIP_TAKES_STREAM};
 
-/* A batch is held until it is full: what remains of the input in the end must not be passed. Its step object
- * is held until the next batch is full, or the input ends: the last step is always saved. */
+/* Without --steps a batch is held, in a file, until it is full: what remains of the input in the end must not
+ * be passed. Its step object is held until the next batch is full, or the input ends: the last step is always
+ * saved. With --steps the last is known, and an input that does not reach it is an error: nothing waits. */
 struct batcher {
     struct clip_reader *in;
     struct clip_writer *out;
     struct clip_schedule schedule;
-    struct clip_record **held; /* records and other control objects, in order */
-    size_t count, room, records;
-    uint64_t step; /* the last that was passed */
-    int step_open; /* its object is still to be written */
-    double saved;  /* time of the last mark */
+    int file;                 /* the batch that is held, or -1 */
+    struct clip_writer *held; /* into it */
+    size_t records;           /* of the batch so far */
+    uint64_t step;            /* the last whose records are whole */
+    int step_open;            /* its object is still to be written */
+    double saved;             /* time of the last mark */
 };
 
 static int write_step(struct batcher *b, int last, struct clip_error *error)
@@ -68,6 +70,8 @@ static int write_step(struct batcher *b, int last, struct clip_error *error)
         status = clip_record_put_real(object, "lr", clip_schedule_lr(&b->schedule, b->step - 1), error);
     if (status == 0)
         status = clip_record_put_boolean(object, "save", save, error);
+    if (status == 0 && save && keep)
+        status = clip_record_put_integer(object, "keep", keep, error);
     if (status == 0)
         status = clip_writer_record(b->out, object, error);
     if (status == 0)
@@ -76,38 +80,58 @@ static int write_step(struct batcher *b, int last, struct clip_error *error)
     return status;
 }
 
-/* Passes the full batch, after the step object of the one before it. */
-static int write_batch(struct batcher *b, struct clip_error *error)
+static int begin_held(struct batcher *b, struct clip_error *error)
 {
-    int status = b->step_open ? write_step(b, 0, error) : 0;
-    for (size_t i = 0; i < b->count; i++) {
-        if (status == 0)
-            status = clip_writer_record(b->out, b->held[i], error);
-        clip_record_free(b->held[i]);
-    }
-    b->count = b->records = 0;
-    b->step++;
-    b->step_open = 1;
-    if (status == 0 && steps) /* which step is the last is known: nothing to wait for */
-        status = write_step(b, b->step == (uint64_t)steps, error);
-    return status;
+    if (b->file < 0 && (b->file = clip_temporary_file(error)) < 0)
+        return -1;
+    if (ftruncate(b->file, 0) != 0 || lseek(b->file, 0, SEEK_SET) != 0)
+        return clip_fail_errno(error, "a temporary file");
+    clip_writer_free(b->held);
+    b->held = clip_writer_new(b->file, "a temporary file", error);
+    return b->held ? 0 : -1;
 }
 
-static int hold(struct batcher *b, struct clip_record *record, struct clip_error *error)
+/* Passes what is held. */
+static int pass_held(struct batcher *b, struct clip_error *error)
 {
-    if (b->count == b->room) {
-        size_t room = b->room ? 2 * b->room : 256;
-        struct clip_record **held = reallocarray(b->held, room, sizeof *held);
-        if (!held) {
-            clip_record_free(record);
-            return clip_fail_memory(error, "a batch");
-        }
-        b->held = held;
-        b->room = room;
+    struct clip_record *record;
+    int got;
+    if (clip_writer_end(b->held, error) != 0)
+        return -1;
+    if (lseek(b->file, 0, SEEK_SET) != 0)
+        return clip_fail_errno(error, "a temporary file");
+    struct clip_reader *reader = clip_reader_fd(b->file, "a temporary file", SIZE_MAX, error);
+    if (!reader)
+        return -1;
+    while ((got = clip_reader_next(reader, &record, error)) > 0) {
+        int status = clip_writer_record(b->out, record, error);
+        clip_record_free(record);
+        if (status != 0)
+            break;
     }
-    b->held[b->count++] = record;
+    clip_reader_free(reader);
+    return got == 0 ? begin_held(b, error) : -1;
+}
+
+/* The batch is full: passes it, after the step object of the one before it. */
+static int end_batch(struct batcher *b, struct clip_error *error)
+{
+    if (!steps && ((b->step_open && write_step(b, 0, error) != 0) || pass_held(b, error) != 0))
+        return -1;
+    b->records = 0;
+    b->step++;
+    b->step_open = 1;
+    return steps ? write_step(b, b->step == (uint64_t)steps, error) : 0;
+}
+
+static int take(struct batcher *b, const struct clip_record *record, struct clip_error *error)
+{
+    if (!steps && !b->held && begin_held(b, error) != 0)
+        return -1;
+    if (clip_writer_record(steps ? b->out : b->held, record, error) != 0)
+        return -1;
     b->records += clip_record_find(record, "__key__") != NULL;
-    return 0;
+    return b->records == (size_t)batch_size ? end_batch(b, error) : 0;
 }
 
 static int run(struct batcher *b, struct clip_progress *progress, struct clip_error *error)
@@ -116,11 +140,9 @@ static int run(struct batcher *b, struct clip_progress *progress, struct clip_er
     struct clip_record *record;
     int got = 1;
     while ((!steps || b->step < (uint64_t)steps) && (got = clip_reader_next(b->in, &record, error)) > 0) {
-        if (clip_reader_count(b->in) <= behind) {
-            clip_record_free(record);
-            continue;
-        }
-        if (hold(b, record, error) != 0 || (b->records == (size_t)batch_size && write_batch(b, error) != 0))
+        int status = clip_reader_count(b->in) > behind ? take(b, record, error) : 0;
+        clip_record_free(record);
+        if (status != 0)
             return -1;
         clip_progress_show(progress, clip_reader_count(b->in), (uint64_t)steps * (uint64_t)batch_size,
                            clip_reader_waited(b->in), clip_writer_waited(b->out), 0);
@@ -143,7 +165,7 @@ int main(int argc, char **argv)
     struct clip_shared shared = {0};
     struct clip_error error;
     struct clip_progress progress;
-    struct batcher b = {.saved = clip_seconds()};
+    struct batcher b = {.saved = clip_seconds(), .file = -1};
     int status, first = clip_start(&program, &shared, argc, argv);
     b.schedule = (struct clip_schedule){(enum clip_schedule_kind)kind,
                                         lr,
@@ -172,9 +194,9 @@ int main(int argc, char **argv)
         status = clip_fail_errno(&error, "standard output");
     if (status != 0)
         clip_message("%s", error.text);
-    for (size_t i = 0; i < b.count; i++)
-        clip_record_free(b.held[i]);
-    free(b.held);
+    if (b.file >= 0)
+        close(b.file);
+    clip_writer_free(b.held);
     clip_reader_free(b.in);
     clip_writer_free(b.out);
     return status != 0;

@@ -52,6 +52,30 @@ step 2 of 2 at 0.0005 saved
 step 3 of 2 at 0.0005 saved" ]
 }
 
+@test "with --steps records do not wait for their batch, without they do" {
+    mkfifo in
+    clip-batch -n 3 -s 1 --schedule constant <in >out &
+    exec 7>in
+    records 3 | head -c 22 >&7
+    local i
+    for ((i = 0; i < 100; i++)); do
+        [ "$(stat -c %s out)" = 22 ] && break
+        sleep 0.1
+    done
+    [ "$(stat -c %s out)" = 22 ]
+    { records 3 | tail -c +23; } >&7
+    exec 7>&-
+    wait $!
+    [ "$(show <out | tr '\n' ' ')" = "1 2 3 step 1 of 3 at 0.0005 saved 3 " ]
+}
+
+@test "how many checkpoints are kept goes with those that are saved" {
+    records 4 >in
+    need jq
+    clip-batch -n 2 -s 2 --schedule constant --keep 3 in | clip-dump | grep step >steps
+    [ "$(jq -c '[.save, .keep]' steps | tr '\n' ' ')" = '[false,null] [true,3] ' ]
+}
+
 @test "rates: warm-up and cosine, warm-up and cool-down" {
     records 12 >in
     [ "$(clip-batch -n 2 -s 6 --lr 1 --warmup 2 in | show | sed -n 's/.* at \([^ ]*\).*/\1/p' | tr '\n' ' ')" = \
