@@ -1,11 +1,14 @@
 /* clip-preprocess: the picture of each record as the image tower's input. */
 #include "base/cli.h"
 #include "base/threads.h"
+#include "image/augment.h"
 #include "image/field.h"
 #include "image/preprocess.h"
 #include "model/model.h"
 #include "stream/filter.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +18,32 @@ static long size, max_pixels = CLIP_MAX_PIXELS;
 static const char *field;
 static int keep, convert_first, dtype;
 
+/* --augment */
+static int augmented, pad_mode, given_range;
+static long seed = -1, pad;
+static struct clip_augment augment = {.scale = {0.9, 1}, .ratio = {0.75, 4 / 3.}};
+
+/* Reads "A,B" into range[2]: 0 < A <= B <= most. */
+static int read_range(const char *text, double most, double *range, struct clip_error *error)
+{
+    int end = 0;
+    given_range = 1;
+    if (sscanf(text, "%20lf,%20lf%n", &range[0], &range[1], &end) != 2 || text[end] || !(range[0] > 0) ||
+        !(range[1] >= range[0]) || !(range[1] <= most))
+        return clip_fail(error, "'%s' is no range A,B with 0 < A <= B <= %g", text, most);
+    return 0;
+}
+
+static int read_scale(const char *text, struct clip_error *error)
+{
+    return read_range(text, 1, augment.scale, error);
+}
+
+static int read_ratio(const char *text, struct clip_error *error)
+{
+    return read_range(text, 1000, augment.ratio, error);
+}
+
 static const struct clip_option options[] = {
     {"size", 's', CLIP_COUNT, &size, "S", "side of the image [the model's]", 1, CLIP_MAX_IMAGE_SIZE},
     {"convert-first", 0, CLIP_FLAG, &convert_first, NULL,
@@ -23,6 +52,19 @@ static const struct clip_option options[] = {
     {"field", 0, CLIP_TEXT, &field, "NAME",
      "the field of the picture [the first that ends in jpg, jpeg, png, webp]", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the picture's field", 0, 0},
+    {"augment", 0, CLIP_FLAG, &augmented, NULL, "change each picture at random, for training", 0, 0},
+    {"crop-scale", 0, CLIP_CALLBACK, read_scale, "A,B",
+     "augment: take a crop of such a share of the area; 1,1: none [0.9,1]", 0, 0},
+    {"crop-ratio", 0, CLIP_CALLBACK, read_ratio, "A,B", "augment: width / height of the crop [0.75,1.3333]",
+     0, 0},
+    {"pad", 0, CLIP_COUNT, &pad, "N", "augment: before, shift the picture by up to N of its pixels [0]", 0,
+     4096},
+    {"pad-mode", 0, CLIP_CHOICE, &pad_mode, "black|reflect", "augment: what comes in from outside [black]", 0,
+     0},
+    {"flip", 0, CLIP_FLAG, &augment.flip, NULL, "augment: mirror every other picture", 0, 0},
+    {"erase", 0, CLIP_NUMBER, &augment.erase, "X", "augment: erase a square of this share of the side [0]", 0,
+     1},
+    {"seed", 0, CLIP_COUNT, &seed, "N", "augment: of the random numbers [0]", 0, 0},
     {"max-pixels", 0, CLIP_COUNT, &max_pixels, "N", "refuse larger pictures [178956970]", 1, 1e15},
     {0}};
 
@@ -39,6 +81,7 @@ struct job {
     struct clip_pool *pool;
     int size;
     struct clip_preprocess_arch preprocess;
+    uint8_t mean[3];              /* as bytes: what erased pixels become */
     struct clip_record **records; /* of this batch */
 };
 
@@ -47,8 +90,32 @@ static const struct clip_field *find_picture(const struct clip_record *record)
     return field ? clip_record_find(record, field) : clip_find_picture(record);
 }
 
-/* The picture in `found` as pixels[3, size, size]. */
-static int make_pixels(const struct job *job, const struct clip_field *found, uint8_t *pixels,
+/* The record's pass over the data: __epoch__, 1 where it has none. */
+static int find_epoch(struct clip_record *record, uint32_t *epoch)
+{
+    const struct clip_field *found = clip_record_find(record, "__epoch__");
+    int64_t number = 1;
+    if (found && (clip_field_integer(found, &number) != 0 || number < 0 || number > UINT32_MAX))
+        return clip_record_fail(record, "field '__epoch__' is no whole number from 0 to %u", UINT32_MAX);
+    *epoch = (uint32_t)number;
+    return 0;
+}
+
+/* The picture, changed as its key and epoch have it, as pixels[3, size, size]. */
+static int change_picture(const struct job *job, const struct clip_record *record, uint32_t epoch,
+                          const struct clip_picture *picture, uint8_t *pixels, struct clip_error *error)
+{
+    size_t key_size;
+    const char *key = clip_record_key(record, &key_size);
+    struct clip_change change =
+        clip_augment_draw(&augment, epoch, key, key_size, picture->width, picture->height, job->size);
+    return clip_augment_apply(&augment, &change, picture, job->size, job->preprocess.convert_first, job->mean,
+                              pixels, error);
+}
+
+/* The record's picture, in `found`, as pixels[3, size, size]. */
+static int make_pixels(const struct job *job, const struct clip_record *record,
+                       const struct clip_field *found, uint32_t epoch, uint8_t *pixels,
                        struct clip_error *error)
 {
     struct clip_picture picture;
@@ -58,7 +125,9 @@ static int make_pixels(const struct job *job, const struct clip_field *found, ui
         return clip_fail(error, "not bytes");
     if (clip_picture_decode(&picture, data, bytes, (uint64_t)max_pixels, error) < 0)
         return -1;
-    int status = clip_picture_to_tensor(&picture, job->size, job->preprocess.convert_first, pixels, error);
+    int status =
+        augmented ? change_picture(job, record, epoch, &picture, pixels, error)
+                  : clip_picture_to_tensor(&picture, job->size, job->preprocess.convert_first, pixels, error);
     clip_picture_free(&picture);
     return status;
 }
@@ -85,7 +154,10 @@ static int put_image(const struct job *job, struct clip_record *record, const ui
 static void preprocess_record(const struct job *job, struct clip_record *record, uint8_t *pixels)
 {
     struct clip_error error;
+    uint32_t epoch = 0;
     const struct clip_field *found = find_picture(record);
+    if (augmented && find_epoch(record, &epoch) != 0)
+        return;
     if (!found) {
         if (field)
             clip_record_fail(record, "no field %s", field);
@@ -97,7 +169,7 @@ static void preprocess_record(const struct job *job, struct clip_record *record,
     clip_printable(name, sizeof name, found->name, found->name_size);
     if (!copy)
         clip_record_fail(record, "%s: out of memory", name);
-    else if (make_pixels(job, found, pixels, &error) < 0)
+    else if (make_pixels(job, record, found, epoch, pixels, &error) < 0)
         clip_record_fail(record, "%s: %s", name, error.text);
     else if (!keep)
         clip_record_drop(record, copy);
@@ -148,6 +220,19 @@ static void configure(struct job *job, const struct clip_shared *shared)
         clip_usage("give a model (-m) or a size (--size)");
     }
     job->preprocess.convert_first |= convert_first;
+    for (int c = 0; c < 3; c++)
+        job->mean[c] = (uint8_t)rintf(fminf(fmaxf(255 * job->preprocess.mean[c], 0), 255));
+}
+
+/* The options of --augment, none of which means anything without it. */
+static void configure_augment(void)
+{
+    if (!augmented && (pad || pad_mode || augment.flip || augment.erase > 0 || seed >= 0 || given_range))
+        clip_usage(
+            "--crop-scale, --crop-ratio, --pad, --pad-mode, --flip, --erase and --seed are for --augment");
+    augment.pad = (int)pad;
+    augment.reflect = pad_mode;
+    augment.seed = seed < 0 ? 0 : (uint64_t)seed;
 }
 
 int main(int argc, char **argv)
@@ -159,6 +244,7 @@ int main(int argc, char **argv)
     if (keep && field && strcmp(field, "image") == 0)
         clip_usage("--keep: the picture is in the field that the image replaces");
     configure(&job, &shared);
+    configure_augment();
     job.pool = clip_pool_new((int)shared.threads, &error);
     if (!job.pool)
         clip_die("%s", error.text);

@@ -143,3 +143,64 @@ for a, b in zip(u8, f32):
     run -1 --separate-stderr clip-preprocess -m no/such/model
     one_line
 }
+
+# passes KEYS EPOCHS FILE...: a stream of the pictures, each under many keys, in several epochs.
+passes() {
+    local key epoch file
+    for epoch in $(seq "$2"); do
+        for key in $(seq "$1"); do
+            for file in "${@:3}"; do
+                echo "{\"__key__\": \"$key.$file\", \"__epoch__\": $epoch, \"${file#*.}\": {\"hex\": \"$(hex "$file")\"}}"
+            done
+        done
+    done | stream
+}
+
+@test "augmentation is what NumPy and Pillow make of the same random numbers" {
+    need_python PIL
+    passes 12 2 420.jpg rgba8.png lossy.webp >in
+    while read -r count options; do
+        set -- $options
+        clip-preprocess --size 20 --augment --seed $1 --crop-scale $2,$3 --crop-ratio $4,$5 --pad $6 --pad-mode $7 \
+            $([ $8 -eq 0 ] || echo --flip) --erase $9 in >out
+        run -0 python "$BATS_TEST_DIRNAME/augment.py" in out 20 $options
+        [ "$output" = "$count images are the same" ] || complain "$options: $output"
+    done <<END
+72 0 0.9 1 0.75 1.3333 0 black 0 0
+72 5 0.2 1 0.5 2 0 black 1 0
+72 6 1 1 1 1 3 black 1 0
+72 7 1 1 1 1 4 reflect 1 0.4
+72 8 0.9 1 0.75 1.3333 2 reflect 1 0.25
+72 123456789012 0.3 0.4 1 1 2 black 0 0.9
+END
+}
+
+@test "augmentation is a function of seed, epoch and key" {
+    passes 4 2 420.jpg >in
+    options=(--size 16 --augment --crop-scale 0.3,1 --flip)
+    clip-preprocess "${options[@]}" in | show >a
+    [ "$(cut -d ' ' -f 5- a | sort -u | wc -l)" -eq 8 ]
+    clip-preprocess "${options[@]}" --seed 0 -j 1 -b 1 in | show >b
+    cmp a b
+    clip-preprocess "${options[@]}" --seed 1 in | show >c
+    [ -z "$(comm -12 <(sort a) <(sort c))" ]
+    # nor does what else is in the stream matter
+    passes 4 1 420.jpg rgba8.png | clip-preprocess "${options[@]}" | show | grep '420' | diff - <(head -n 4 a)
+    for epoch in '"x"' -1 4294967296; do
+        echo "{\"__key__\": \"a\", \"__epoch__\": $epoch, \"jpg\": {\"hex\": \"$(hex 420.jpg)\"}}" | stream >bad
+        run -1 --separate-stderr clip-preprocess "${options[@]}" bad
+        [ "$stderr" = "clip-preprocess: bad: sample a: field '__epoch__' is no whole number from 0 to 4294967295" ]
+    done
+}
+
+@test "augmentation that changes nothing, and its options" {
+    pictures 420.jpg rgba8.png lossy.webp >in
+    clip-preprocess --size 9 in >a
+    clip-preprocess --size 9 --augment --crop-scale 1,1 in >b
+    cmp a b
+    for bad in "--flip" "--pad 1" "--seed 0" "--crop-scale 0.5,1" "--crop-ratio 1,2" "--erase 0.5" "--augment --crop-scale 0,1" \
+        "--augment --crop-scale 0.5" "--augment --crop-scale 0.5,2" "--augment --crop-scale 1,0.5" "--augment --crop-ratio 1,nan" \
+        "--augment --crop-ratio 1,2x" "--augment --erase 2" "--augment --pad 5000"; do
+        run -2 clip-preprocess --size 9 $bad in
+    done
+}

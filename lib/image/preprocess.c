@@ -211,26 +211,44 @@ static int convert_first_order(const struct clip_picture *picture, const struct 
                    square, error);
 }
 
-int clip_picture_to_tensor(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
-                           struct clip_error *error)
+static int check_size(int size, struct clip_error *error)
 {
-    struct geometry geometry;
-    if (size < 1 || size > CLIP_MAX_IMAGE_SIZE)
-        return clip_fail(error, "image size %d is not in 1 to %d", size, CLIP_MAX_IMAGE_SIZE);
-    if (plan(&geometry, picture, size, convert_first, error) < 0)
-        return -1;
+    return size >= 1 && size <= CLIP_MAX_IMAGE_SIZE
+               ? 0
+               : clip_fail(error, "image size %d is not in 1 to %d", size, CLIP_MAX_IMAGE_SIZE);
+}
+
+static int make_tensor(const struct clip_picture *picture, const struct geometry *geometry, int convert_first,
+                       uint8_t *out, struct clip_error *error)
+{
     int palette = picture->mode == CLIP_PICTURE_P,
         channels = palette && convert_first ? 4 : picture->channels;
-    size_t pixels = (size_t)size * (size_t)size;
+    size_t pixels = (size_t)geometry->box.width * (size_t)geometry->box.height;
     uint8_t *square = malloc(pixels * (size_t)channels);
     if (!square)
         return clip_fail_memory(error, "an image");
-    int status = convert_first ? convert_first_order(picture, &geometry, channels, square, error)
-                               : openai_order(picture, &geometry, square, error);
+    int status = convert_first ? convert_first_order(picture, geometry, channels, square, error)
+                               : openai_order(picture, geometry, square, error);
     if (status == 0)
         to_planes(square, pixels, channels, palette && !convert_first ? picture->palette : NULL, out);
     free(square);
     return status;
+}
+
+int clip_picture_to_tensor(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
+                           struct clip_error *error)
+{
+    struct geometry geometry;
+    if (check_size(size, error) != 0 || plan(&geometry, picture, size, convert_first, error) < 0)
+        return -1;
+    return make_tensor(picture, &geometry, convert_first, out, error);
+}
+
+int clip_picture_stretch(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
+                         struct clip_error *error)
+{
+    struct geometry geometry = {size, size, {0, 0, size, size}};
+    return check_size(size, error) != 0 ? -1 : make_tensor(picture, &geometry, convert_first, out, error);
 }
 
 void clip_pixels_normalize(const uint8_t *pixels, size_t plane, const float mean[3], const float std[3],

@@ -21,6 +21,10 @@
 int clip_picture_to_tensor(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
                            struct clip_error *error);
 
+/* The same of the whole picture, each side resized to `size`, however long it is. */
+int clip_picture_stretch(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
+                         struct clip_error *error);
+
 /* out[3, plane] = (pixels[3, plane] / 255 - mean) / std in f32, each step rounded: torchvision's ToTensor and
  * Normalize. Must not alias. */
 void clip_pixels_normalize(const uint8_t *pixels, size_t plane, const float mean[3], const float std[3],

@@ -1,4 +1,5 @@
 #include "model/draw.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <string.h>
@@ -8,24 +9,6 @@
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
 #endif
-
-void clip_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4])
-{
-    uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3], k0 = key[0], k1 = key[1];
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xd2511f53 * c0, b = (uint64_t)0xcd9e8d57 * c2;
-        c0 = (uint32_t)(b >> 32) ^ c1 ^ k0;
-        c1 = (uint32_t)b;
-        c2 = (uint32_t)(a >> 32) ^ c3 ^ k1;
-        c3 = (uint32_t)a;
-        k0 += 0x9e3779b9;
-        k1 += 0xbb67ae85;
-    }
-    out[0] = c0;
-    out[1] = c1;
-    out[2] = c2;
-    out[3] = c3;
-}
 
 /* ln x for a normal x > 0: 2^e m with m about 1, and ln m = 2 artanh((m - 1) / (m + 1)), |.| < 0.1716. */
 static double natural_log(double x)
@@ -99,15 +82,6 @@ double clip_normal_quantile(double p)
     return q < 0 ? -z : z;
 }
 
-/* FNV-1a of a name. */
-static uint64_t hash_name(const char *name)
-{
-    uint64_t hash = 0xcbf29ce484222325;
-    for (; *name; name++)
-        hash = (hash ^ (unsigned char)*name) * 0x100000001b3;
-    return hash;
-}
-
 /* 52 bits to a number in (0, 1): never its ends, and symmetric about 1/2. */
 static double open_unit(uint32_t low, uint32_t high)
 {
@@ -122,7 +96,7 @@ void clip_draw(uint64_t seed, const struct clip_slot *slot, uint64_t first, size
             out[i] = (float)slot->scale;
         return;
     }
-    uint64_t hash = hash_name(slot->name);
+    uint64_t hash = clip_fnv1a(slot->name, strlen(slot->name));
     const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
     uint32_t bits[4];
     for (size_t i = 0; i < count; i++) {

@@ -3,6 +3,7 @@
 #define CLIP_TEXT_HASH_H
 
 #include "base/error.h"
+#include "base/random.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -10,9 +11,7 @@
 /* FNV-1a of bytes[n], its high half folded into the low one for tables of 2^k slots. */
 static inline uint64_t clip_hash(const char *bytes, size_t n)
 {
-    uint64_t hash = 0xcbf29ce484222325;
-    for (size_t i = 0; i < n; i++)
-        hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001b3;
+    uint64_t hash = clip_fnv1a(bytes, n);
     return hash ^ hash >> 32;
 }
 

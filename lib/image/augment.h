@@ -1,0 +1,44 @@
+/* Pictures changed at random before a tower learns from them: shifted, cropped, mirrored, partly erased.
+ *
+ * What happens to a picture is a function of the seed, the epoch, the sample's key and the picture's size
+ * alone. Random resized crops are torchvision's RandomResizedCrop (transforms.py), shifts its RandomCrop with
+ * padding, erasing is Cutout (DeVries and Taylor, 2017). */
+#ifndef CLIP_IMAGE_AUGMENT_H
+#define CLIP_IMAGE_AUGMENT_H
+
+#include "base/error.h"
+#include "image/picture.h"
+#include "image/resample.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct clip_augment {
+    uint64_t seed;
+    int pad;         /* pixels around the picture, of which a window of its size is cut; 0: none */
+    int reflect;     /* they mirror it, instead of being black */
+    double scale[2]; /* least and most share of the area that a crop takes; both 1: no crop */
+    double ratio[2]; /* least and most width / height of a crop */
+    int flip;        /* mirrored, left to right, with probability 1/2 */
+    double erase;    /* side of the square that is erased, as a share of the image's; 0: none */
+};
+
+/* What is done to one picture. */
+struct clip_change {
+    struct clip_box window; /* of the picture, over whose edges it may reach by `pad` */
+    int whole;              /* the window is stretched to the image; else resized and cropped as ever */
+    int flip;
+    struct clip_box erased; /* of the image, after the flip; may be empty */
+};
+
+/* Draws the change of a picture of width x height for an image of size x size. */
+struct clip_change clip_augment_draw(const struct clip_augment *augment, uint32_t epoch, const char *key,
+                                     size_t key_size, int width, int height, int size);
+
+/* clip_picture_to_tensor with the change applied: the window first, in the picture's own mode (a palette's
+ * colours looked up), then resizing, then flip, then the erased part is set to fill[3]. */
+int clip_augment_apply(const struct clip_augment *augment, const struct clip_change *change,
+                       const struct clip_picture *picture, int size, int convert_first, const uint8_t fill[3],
+                       uint8_t *out, struct clip_error *error);
+
+#endif
