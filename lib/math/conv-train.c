@@ -1,0 +1,64 @@
+#include "math/conv-train.h"
+
+#include <string.h>
+
+const struct clip_conv_train_kernels *clip_conv_train_kernels(enum clip_level level)
+{
+    return CLIP_TABLE(clip_conv_train_kernels, level);
+}
+
+size_t clip_conv_channels(size_t n)
+{
+    return (n + CLIP_CHANNELS - 1) / CLIP_CHANNELS * CLIP_CHANNELS;
+}
+
+/* Where the weight of a tap from channel i to channel o of `in` (rounded up) is packed. */
+static size_t place(size_t taps, size_t in, size_t tap, size_t i, size_t o)
+{
+    return ((o / CLIP_CHANNELS * taps + tap) * in + i) * CLIP_CHANNELS + o % CLIP_CHANNELS;
+}
+
+void clip_conv_pack(const float *w, size_t out, size_t in, size_t side, float *packed)
+{
+    size_t taps = side * side, inputs = clip_conv_channels(in);
+    memset(packed, 0, taps * inputs * clip_conv_channels(out) * sizeof *packed);
+    for (size_t o = 0; o < out; o++)
+        for (size_t i = 0; i < in; i++)
+            for (size_t tap = 0; tap < taps; tap++)
+                packed[place(taps, inputs, tap, i, o)] = *w++;
+}
+
+void clip_conv_pack_turned(const float *w, size_t out, size_t in, size_t side, float *packed)
+{
+    size_t taps = side * side, inputs = clip_conv_channels(out);
+    memset(packed, 0, taps * inputs * clip_conv_channels(in) * sizeof *packed);
+    for (size_t o = 0; o < out; o++)
+        for (size_t i = 0; i < in; i++)
+            for (size_t tap = 0; tap < taps; tap++)
+                packed[place(taps, inputs, taps - 1 - tap, o, i)] = *w++;
+}
+
+void clip_conv_add_gradient(const float *gradient, size_t out, size_t in, size_t side, size_t first,
+                            size_t count, float *w)
+{
+    size_t taps = side * side, inputs = clip_conv_channels(in), outputs = clip_conv_channels(out);
+    w += first * in * taps;
+    for (size_t o = first; o < first + count; o++)
+        for (size_t i = 0; i < in; i++)
+            for (size_t tap = 0; tap < taps; tap++)
+                *w++ += gradient[(tap * inputs + i) * outputs + o];
+}
+
+void clip_conv_color_patches(const float *x, size_t size, float *patches)
+{
+    enum { COLORS = 3, SIDE = 3, PATCH = 2 * CLIP_CHANNELS };
+    for (size_t row = 0; row < size; row += 2)
+        for (size_t column = 0; column < size; column += 2, patches += PATCH) {
+            memset(patches, 0, PATCH * sizeof *patches);
+            for (size_t k = 0; k < COLORS * SIDE * SIDE; k++) {
+                size_t i = row + k / SIDE % SIDE - 1, j = column + k % SIDE - 1;
+                if (i < size && j < size) /* those before 0 are not either */
+                    patches[k] = x[(k / (SIDE * SIDE) * size + i) * size + j];
+            }
+        }
+}

@@ -1,0 +1,480 @@
+/* The ResNet that learns: forward and backward.
+ *
+ * Batch norm needs the statistics of the whole chunk, so all pictures go through a layer before the next one.
+ * A unit of pictures is one piece of work: forward its input is made, convolved, and the moments of what
+ * comes out are taken while it is at hand. Backward the same unit makes its input again and the gradient of
+ * its output, adds to the gradient of the weights, and gives the gradient of its input with the sums that the
+ * norm before needs. */
+#include "tower/resnet-learner.h"
+
+#include <math.h>
+#include <string.h>
+
+#define EPSILON 1e-5
+#define MOMENTUM 0.1
+
+/* Multiply-adds of a chunk up to which forward convolutions are summed in double, which is then not felt:
+ * norms over few pictures amplify rounding, and a ReLU turns what is left of it into another gradient where
+ * it changes a sign. */
+#define FEW_OPERATIONS ((size_t)1 << 31)
+
+typedef struct clip_resnet_learner net_t;
+typedef struct clip_resnet_layer layer_t;
+typedef struct clip_resnet_block block_t;
+typedef struct clip_resnet_desk desk_t;
+
+/* Pictures [first, first + count). */
+struct unit {
+    size_t index, first, count;
+};
+
+static size_t units_of(const net_t *net, const layer_t *layer)
+{
+    return (net->count + layer->unit - 1) / layer->unit;
+}
+
+static struct unit unit_of(const net_t *net, const layer_t *layer, size_t i)
+{
+    size_t first = i * layer->unit, left = net->count - first;
+    return (struct unit){i, first, left < layer->unit ? left : layer->unit};
+}
+
+static struct clip_resnet_record *record_of(const net_t *net, const layer_t *layer)
+{
+    return &net->tape->records[layer - net->layers];
+}
+
+static size_t output_floats(const layer_t *layer)
+{
+    return layer->height * layer->width * layer->out;
+}
+
+/* What a layer gave before its norm, of a unit's pictures. */
+static float *raw_of(const net_t *net, const layer_t *layer, size_t first)
+{
+    return record_of(net, layer)->raw + first * output_floats(layer);
+}
+
+/* What bottleneck `index` takes. */
+static float *input_of(const net_t *net, size_t index, size_t first)
+{
+    const block_t *last = &net->blocks[net->block_count - 1];
+    size_t floats = index < net->block_count
+                        ? net->blocks[index].height * net->blocks[index].width * net->blocks[index].channels
+                        : output_floats(last->conv3);
+    return net->tape->inputs[index] + first * floats;
+}
+
+/* --- the input of a layer --- */
+
+/* A picture as floats, then as patches. */
+static void make_patches(const net_t *net, const desk_t *desk, const struct unit *unit, float *x)
+{
+    size_t n = net->size * net->size;
+    for (size_t i = 0; i < unit->count; i++, x += n / 4 * net->layers->in) {
+        const struct clip_image *picture = &net->tape->items[unit->first + i].image;
+        for (size_t at = 0; picture->bytes && at < CLIP_RESNET_COLORS * n; at++)
+            desk->a[at] = net->levels[at / n * 256 + picture->bytes[at]];
+        clip_conv_color_patches(picture->bytes ? desk->a : picture->floats, net->size, x);
+    }
+}
+
+/* Zeros around [height][width][channels] in `framed`, a picture framed by 1. */
+static void clear_frame(size_t height, size_t width, size_t channels, float *framed)
+{
+    size_t row = (width + 2) * channels;
+    memset(framed, 0, row * sizeof *framed);
+    for (size_t i = 1; i <= height; i++) {
+        memset(framed + i * row, 0, channels * sizeof *framed);
+        memset(framed + (i + 1) * row - channels, 0, channels * sizeof *framed);
+    }
+    memset(framed + (height + 1) * row, 0, row * sizeof *framed);
+}
+
+/* The normalised ReLU of `from`, framed for a filter of side 3. */
+static void make_framed(const net_t *net, const layer_t *from, const struct unit *unit, float *x)
+{
+    size_t height = from->height, width = from->width, channels = from->out, row = (width + 2) * channels;
+    const float *raw = raw_of(net, from, unit->first);
+    for (size_t i = 0; i < unit->count; i++, x += (height + 2) * row) {
+        clear_frame(height, width, channels, x);
+        for (size_t j = 0; j < height; j++, raw += width * channels)
+            net->norm_kernels->normalize(width, channels, raw, &record_of(net, from)->norm, 1,
+                                         x + (j + 1) * row + channels);
+    }
+}
+
+/* The normalised ReLU of `from`, of side 1; pooled. */
+static void make_flat(const net_t *net, const layer_t *from, const struct unit *unit, float *x)
+{
+    net->norm_kernels->normalize(unit->count * from->height * from->width, from->out,
+                                 raw_of(net, from, unit->first), &record_of(net, from)->norm, 1, x);
+}
+
+static void make_halved(const net_t *net, const layer_t *from, const desk_t *desk, const struct unit *unit,
+                        float *x)
+{
+    make_flat(net, from, unit, desk->a);
+    net->conv_kernels->pool(desk->a, unit->count * from->height, from->width, from->out, x);
+}
+
+/* What bottleneck `index` takes, made of what came before it: kept on the tape. */
+static void make_block_input(const net_t *net, size_t index, const desk_t *desk, const struct unit *unit)
+{
+    float *x = input_of(net, index, unit->first);
+    if (index == 0) {
+        make_halved(net, net->blocks->before, desk, unit, x);
+        return;
+    }
+    const block_t *before = &net->blocks[index - 1];
+    const layer_t *conv3 = before->conv3, *down = before->downsample;
+    const float *side = down ? raw_of(net, down, unit->first) : input_of(net, index - 1, unit->first);
+    net->norm_kernels->join(unit->count * conv3->height * conv3->width, conv3->out,
+                            raw_of(net, conv3, unit->first), &record_of(net, conv3)->norm, side,
+                            down ? &record_of(net, down)->norm : NULL, x);
+}
+
+/* The framed input of a layer: on the desk, or where the tape has it. */
+static const float *make_input(const net_t *net, const layer_t *layer, const desk_t *desk,
+                               const struct unit *unit)
+{
+    if (layer->block) {
+        const float *input = input_of(net, layer->block->index, unit->first);
+        if (!layer->halves)
+            return input;
+        net->conv_kernels->pool(input, unit->count * layer->block->height, layer->block->width, layer->in,
+                                desk->x);
+    } else if (!layer->from) {
+        make_patches(net, desk, unit, desk->x);
+    } else if (layer->halves) {
+        make_halved(net, layer->from, desk, unit, desk->x);
+    } else if (layer->side == 1) {
+        make_flat(net, layer->from, unit, desk->x);
+    } else {
+        make_framed(net, layer->from, unit, desk->x);
+    }
+    return desk->x;
+}
+
+/* --- forward --- */
+
+/* A task: a unit of a layer. */
+static void forward_task(void *context, size_t i, int thread)
+{
+    const net_t *net = context;
+    const layer_t *layer = net->layer;
+    const desk_t *desk = &net->desks[thread];
+    struct unit unit = unit_of(net, layer, i);
+    struct clip_conv_plane plane = {unit.count, layer->height, layer->width,
+                                    layer->in,  layer->out,    layer->side};
+    if (layer->block && layer == layer->block->conv1)
+        make_block_input(net, layer->block->index, desk, &unit);
+    const float *x = make_input(net, layer, desk, &unit);
+    float *raw = raw_of(net, layer, unit.first);
+    double *moments = net->moments + 2 * i * net->channels;
+    net->convolve(&plane, x, layer->packed, raw);
+    net->norm_kernels->moments(unit.count * layer->height * layer->width, layer->out, raw, moments,
+                               moments + net->channels);
+}
+
+/* Running statistics, of `count` values a channel. */
+static void follow(const layer_t *layer, double count, const double *mean, const double *squares)
+{
+    for (size_t c = 0; c < layer->outputs; c++) {
+        float *running = &layer->mean->value[c], *variance = &layer->variance->value[c];
+        *running = (float)((1 - MOMENTUM) * *running + MOMENTUM * mean[c]);
+        *variance = (float)((1 - MOMENTUM) * *variance + MOMENTUM * squares[c] / (count - 1));
+    }
+    layer->batches->integer++;
+}
+
+/* The norm of a layer that all pictures went through, from the units' moments. */
+static void finish_forward(const net_t *net, const layer_t *layer, int again)
+{
+    const struct clip_resnet_record *record = record_of(net, layer);
+    size_t channels = net->channels, pixels = layer->height * layer->width;
+    double *mean = net->moments, *squares = mean + channels, count = 0;
+    for (size_t i = 0; i < units_of(net, layer); i++) {
+        double more = (double)(unit_of(net, layer, i).count * pixels);
+        if (i > 0)
+            clip_moments_join(layer->outputs, count, mean, squares, more, mean + 2 * i * channels,
+                              squares + 2 * i * channels);
+        count += more;
+    }
+    for (size_t c = 0; c < layer->outputs; c++) {
+        double inverse = 1 / sqrt(squares[c] / count + EPSILON);
+        record->mean[c] = (float)mean[c];
+        record->inverse[c] = (float)inverse;
+        record->scale[c] = (float)(layer->scale->value[c] * inverse);
+        record->shift[c] =
+            (float)(layer->shift->value[c] - (mean[c] - record->mean[c]) * layer->scale->value[c] * inverse);
+    }
+    if (!again)
+        follow(layer, count, mean, squares);
+}
+
+/* A task: what a picture's last bottleneck gives. */
+static void last_task(void *context, size_t i, int thread)
+{
+    const net_t *net = context;
+    make_block_input(net, net->block_count, &net->desks[thread], &(struct unit){i, i, 1});
+}
+
+int clip_resnet_learner_forward(struct clip_learner *learner, const union clip_item *items, size_t n,
+                                int again, struct clip_tape *tape, float *features, struct clip_error *error)
+{
+    net_t *net = (net_t *)learner;
+    if (n * net->out_height * net->out_width < 2)
+        return clip_fail(error, "batch norm needs more than one value a channel: a chunk of more pictures");
+    net->tape = (struct clip_resnet_tape *)tape;
+    net->count = net->tape->count = n;
+    net->convolve =
+        n > FEW_OPERATIONS / net->operations ? net->train_kernels->run : net->train_kernels->run_double;
+    memcpy(net->tape->items, items, n * sizeof *items);
+    for (size_t i = 0; i < net->layer_count; i++) {
+        net->layer = &net->layers[i];
+        clip_pool_run(net->pool, units_of(net, net->layer), forward_task, net);
+        finish_forward(net, net->layer, again);
+    }
+    clip_pool_run(net->pool, n, last_task, net);
+    clip_attnpool_learner_forward(net->attn, n, net->tape->inputs[net->block_count], &net->tape->attn,
+                                  features);
+    return 0;
+}
+
+/* --- backward --- */
+
+/* The sums of a unit that the norms of `layer` and, unless NULL, `side` need, of the gradient that both have.
+ */
+static void take_sums(const net_t *net, const layer_t *layer, const layer_t *side, const struct unit *unit)
+{
+    size_t pixels = unit->count * layer->height * layer->width;
+    const float *gradient = layer->gradient + unit->first * output_floats(layer);
+    double *sums = net->sums + 3 * unit->index * net->channels;
+    net->norm_kernels->sums(pixels, layer->out, gradient, raw_of(net, layer, unit->first),
+                            record_of(net, layer)->mean, sums, sums + net->channels);
+    if (side)
+        net->norm_kernels->sums(pixels, side->out, gradient, raw_of(net, side, unit->first),
+                                record_of(net, side)->mean, sums, sums + 2 * net->channels);
+}
+
+/* The norm's own gradients, and what its backward is, from the sums of `units` units; products [which]. */
+static void finish_sums(const net_t *net, layer_t *layer, size_t units, size_t which)
+{
+    const struct clip_resnet_record *record = record_of(net, layer);
+    double count = (double)(net->count * layer->height * layer->width);
+    float *slope = layer->back_values, *scale = slope + layer->out, *shift = scale + layer->out;
+    for (size_t c = 0; c < layer->outputs; c++) {
+        double sum = 0, product = 0, inverse = record->inverse[c];
+        for (size_t i = 0; i < units; i++) {
+            sum += net->sums[3 * i * net->channels + c];
+            product += net->sums[(3 * i + which) * net->channels + c];
+        }
+        product *= inverse;
+        layer->shift->gradient[c] += (float)sum;
+        layer->scale->gradient[c] += (float)product;
+        scale[c] = record->scale[c];
+        slope[c] = (float)(-record->scale[c] * inverse * product / count);
+        shift[c] = (float)(-record->scale[c] * sum / count);
+    }
+    layer->back.mean = record->mean;
+}
+
+/* The gradient of a layer's output before its norm, framed, on the desk. */
+static void make_gradient(const net_t *net, const layer_t *layer, const desk_t *desk, const struct unit *unit)
+{
+    size_t height = layer->height, width = layer->width, channels = layer->out;
+    const float *gradient = layer->gradient + unit->first * output_floats(layer);
+    const float *raw = raw_of(net, layer, unit->first);
+    float *dy = desk->dy;
+    if (layer->side == 1) {
+        net->norm_kernels->backward(unit->count * height * width, channels, gradient, raw, &layer->back, dy);
+        return;
+    }
+    size_t row = width * channels, framed = row + 2 * channels;
+    for (size_t i = 0; i < unit->count; i++, dy += (height + 2) * framed) {
+        clear_frame(height, width, channels, dy);
+        for (size_t j = 0; j < height; j++, gradient += row, raw += row)
+            net->norm_kernels->backward(width, channels, gradient, raw, &layer->back,
+                                        dy + (j + 1) * framed + channels);
+    }
+}
+
+/* The gradient of a layer's input: turned convolution of what make_gradient left. */
+static void run_back(const net_t *net, const layer_t *layer, const desk_t *desk, const struct unit *unit,
+                     float *dx)
+{
+    struct clip_conv_plane plane = {unit->count, layer->height, layer->width,
+                                    layer->out,  layer->in,     layer->side};
+    net->train_kernels->run(&plane, desk->dy, layer->turned, dx);
+}
+
+/* To the gradient of the normalised ReLU that the layer took, pooled or not. */
+static void back_to_layer(const net_t *net, const layer_t *layer, const desk_t *desk, const struct unit *unit)
+{
+    const layer_t *from = layer->from;
+    float *gradient = from->gradient + unit->first * output_floats(from);
+    if (layer->halves) {
+        run_back(net, layer, desk, unit, desk->a);
+        memset(gradient, 0, unit->count * output_floats(from) * sizeof *gradient);
+        net->norm_kernels->spread(desk->a, unit->count * from->height, from->width, from->out, gradient);
+    } else {
+        run_back(net, layer, desk, unit, gradient);
+    }
+    net->norm_kernels->gate_norm(unit->count * from->height * from->width, from->out,
+                                 raw_of(net, from, unit->first), &record_of(net, from)->norm, gradient);
+    take_sums(net, from, NULL, unit);
+}
+
+/* Adds to x, the gradient of what a bottleneck takes, what came past conv1 to conv3. */
+static void add_side(const net_t *net, const block_t *block, const struct unit *unit, float *x)
+{
+    const layer_t *down = block->downsample;
+    size_t floats = block->height * block->width * block->channels;
+    if (!down)
+        net->kernels->sum(unit->count * floats, x, block->gradient + unit->first * floats, x);
+    else if (down->halves)
+        net->norm_kernels->spread(net->down + unit->first * (floats / 4), unit->count * block->height,
+                                  block->width, block->channels, x);
+    else
+        net->kernels->sum(unit->count * floats, x, net->down + unit->first * floats, x);
+}
+
+/* Where a bottleneck took a ReLU: its gradient without what that cut off, and the sums. */
+static void gate_block(const net_t *net, size_t index, const struct unit *unit)
+{
+    const block_t *before = &net->blocks[index - 1];
+    size_t floats = output_floats(before->conv3);
+    net->norm_kernels->gate(unit->count * floats, input_of(net, index, unit->first),
+                            before->gradient + unit->first * floats);
+    take_sums(net, before->conv3, before->downsample, unit);
+}
+
+/* From a bottleneck's first layer to what came before it. */
+static void back_to_block(const net_t *net, const layer_t *layer, const desk_t *desk, const struct unit *unit)
+{
+    const block_t *block = layer->block;
+    if (block->index > 0) {
+        const block_t *before = block - 1;
+        float *gradient = before->gradient + unit->first * output_floats(before->conv3);
+        run_back(net, layer, desk, unit, gradient);
+        add_side(net, block, unit, gradient);
+        gate_block(net, block->index, unit);
+        return;
+    }
+    const layer_t *stem = block->before;
+    float *gradient = stem->gradient + unit->first * output_floats(stem);
+    run_back(net, layer, desk, unit, desk->a);
+    add_side(net, block, unit, desk->a);
+    memset(gradient, 0, unit->count * output_floats(stem) * sizeof *gradient);
+    net->norm_kernels->spread(desk->a, unit->count * stem->height, stem->width, stem->out, gradient);
+    net->norm_kernels->gate_norm(unit->count * stem->height * stem->width, stem->out,
+                                 raw_of(net, stem, unit->first), &record_of(net, stem)->norm, gradient);
+    take_sums(net, stem, NULL, unit);
+}
+
+static void backward_unit(const net_t *net, const desk_t *desk, const struct unit *unit, float *weights)
+{
+    const layer_t *layer = net->layer;
+    struct clip_conv_plane plane = {unit->count, layer->height, layer->width,
+                                    layer->in,   layer->out,    layer->side};
+    const float *x = make_input(net, layer, desk, unit);
+    make_gradient(net, layer, desk, unit);
+    net->train_kernels->weights(&plane, x, desk->dy, weights);
+    if (layer->from)
+        back_to_layer(net, layer, desk, unit);
+    else if (layer->block && layer == layer->block->conv1)
+        back_to_block(net, layer, desk, unit);
+    else if (layer->block)
+        run_back(net, layer, desk, unit, net->down + unit->first * layer->height * layer->width * layer->in);
+}
+
+/* A task: a group of a layer's units. */
+static void backward_task(void *context, size_t group, int thread)
+{
+    const net_t *net = context;
+    const layer_t *layer = net->layer;
+    size_t units = units_of(net, layer);
+    float *weights = net->weights[group];
+    memset(weights, 0, layer->side * layer->side * layer->in * layer->out * sizeof *weights);
+    for (size_t i = group * units / net->groups; i < (group + 1) * units / net->groups; i++) {
+        struct unit unit = unit_of(net, layer, i);
+        backward_unit(net, &net->desks[thread], &unit, weights);
+    }
+}
+
+/* A task: CLIP_CHANNELS outputs of the weights' gradient, summed over groups in order. */
+static void gradient_task(void *context, size_t i, int thread)
+{
+    (void)thread;
+    const net_t *net = context;
+    const layer_t *layer = net->layer;
+    size_t first = i * CLIP_CHANNELS, left = layer->outputs - first;
+    size_t rows = layer->side * layer->side * layer->in;
+    for (size_t group = 1; group < net->groups; group++)
+        for (size_t row = 0; row < rows; row++)
+            net->kernels->sum(CLIP_CHANNELS, net->weights[0] + row * layer->out + first,
+                              net->weights[group] + row * layer->out + first,
+                              net->weights[0] + row * layer->out + first);
+    clip_conv_add_gradient(net->weights[0], layer->outputs, layer->inputs, layer->side, first,
+                           left < CLIP_CHANNELS ? left : CLIP_CHANNELS, layer->weight->gradient);
+}
+
+/* A layer whose norm is finished; then the norm of what came before it is too. */
+static void backward_layer(net_t *net, layer_t *layer)
+{
+    size_t units = units_of(net, layer);
+    net->layer = layer;
+    net->groups = units < CLIP_RESNET_GROUPS ? units : CLIP_RESNET_GROUPS;
+    clip_pool_run(net->pool, net->groups, backward_task, net);
+    clip_pool_run(net->pool, layer->out / CLIP_CHANNELS, gradient_task, net);
+    if (layer->from)
+        finish_sums(net, layer->from, units, 1);
+}
+
+/* The norms of the two layers that a bottleneck's output is the sum of. */
+static void finish_block(const net_t *net, const block_t *block, size_t units)
+{
+    finish_sums(net, block->conv3, units, 1);
+    if (block->downsample)
+        finish_sums(net, block->downsample, units, 2);
+}
+
+static void backward_block(net_t *net, const block_t *block)
+{
+    backward_layer(net, block->conv3);
+    if (block->downsample)
+        backward_layer(net, block->downsample);
+    backward_layer(net, block->conv2);
+    backward_layer(net, block->conv1);
+    if (block->index > 0)
+        finish_block(net, block - 1, units_of(net, block->conv1));
+    else
+        finish_sums(net, block->before, units_of(net, block->conv1), 1);
+}
+
+/* A task: the gradient of a picture's last bottleneck. */
+static void last_back_task(void *context, size_t i, int thread)
+{
+    (void)thread;
+    const net_t *net = context;
+    gate_block(net, net->block_count, &(struct unit){i, i, 1});
+}
+
+int clip_resnet_learner_backward(struct clip_learner *learner, struct clip_tape *tape, const float *gradients,
+                                 struct clip_error *error)
+{
+    (void)error;
+    net_t *net = (net_t *)learner;
+    const block_t *last = &net->blocks[net->block_count - 1];
+    net->tape = (struct clip_resnet_tape *)tape;
+    net->count = net->tape->count;
+    clip_attnpool_learner_backward(net->attn, net->count, &net->tape->attn, gradients, last->gradient);
+    clip_pool_run(net->pool, net->count, last_back_task, net);
+    finish_block(net, last, net->count);
+    for (size_t i = net->block_count; i > 0; i--)
+        backward_block(net, &net->blocks[i - 1]);
+    for (layer_t *layer = net->blocks->before; layer; layer = layer->from)
+        backward_layer(net, layer);
+    return 0;
+}
