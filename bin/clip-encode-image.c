@@ -1,19 +1,29 @@
 /* clip-encode-image: the image tower, from pixels to features. */
 #include "base/cli.h"
 #include "stream/filter.h"
+#include "tower/fields.h"
 #include "tower/stage.h"
 #include "tower/tower.h"
+#include "train/encoder.h"
+#include "train/options.h"
+#include "train/stage.h"
 
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 static int precision, keep;
+static long chunk;
+static struct clip_train_options train = CLIP_TRAIN_DEFAULTS;
+static struct clip_stage_options training = CLIP_STAGE_DEFAULTS;
 static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_F32};
 
 static const struct clip_option options[] = {
     {"precision", 0, CLIP_CHOICE, &precision, "f32|bf16|auto", "of the products' operands [f32]", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the image", 0, 0},
+    CLIP_TRAIN_OPTIONS(train),
+    CLIP_STAGE_OPTIONS(training),
+    {"chunk", 0, CLIP_COUNT, &chunk, "N", "train on N pictures at once [16; ResNet: the batch]", 1, 1 << 20},
     {0}};
 
 static const char *engines(void)
@@ -35,7 +45,8 @@ static const struct clip_program program = {
 struct encoder {
     struct clip_stage stage;
     struct clip_image_tower *tower;
-    size_t size, width;
+    const struct clip_arch *arch;
+    size_t width;
     /* of a batch: what is not bad */
     struct clip_record **records;
     struct clip_image *images;
@@ -48,20 +59,10 @@ struct encoder {
 static int find_image(const struct encoder *encoder, struct clip_record *record, struct clip_image *image,
                       float **copy)
 {
-    const struct clip_field *field = clip_record_find(record, "image");
     struct clip_tensor tensor;
-    struct clip_error error;
-    char found[128];
     *copy = NULL;
-    if (!field)
-        return clip_record_fail(record, "no field 'image'");
-    if (clip_field_tensor(field, &tensor, &error) != 0)
-        return clip_record_fail(record, "image: %s", error.text);
-    if (tensor.ndim != 3 || tensor.shape[0] != 3 || tensor.shape[1] != encoder->size ||
-        tensor.shape[2] != encoder->size || (tensor.dtype != CLIP_U8 && tensor.dtype != CLIP_F32))
-        return clip_record_fail(record, "image: %s, but the model takes u1 or f4 [3, %zu, %zu]",
-                                clip_tensor_describe(&tensor, found, sizeof found), encoder->size,
-                                encoder->size);
+    if (clip_record_image(record, encoder->arch, &tensor) != 0)
+        return -1;
     *image = (struct clip_image){.bytes = tensor.dtype == CLIP_U8 ? tensor.data : NULL};
     if (tensor.dtype == CLIP_U8)
         return 0;
@@ -112,9 +113,8 @@ static void open_encoder(struct encoder *encoder, const struct clip_shared *shar
                         (int)shared->threads, &error) != 0)
         clip_die("%s", error.text);
     clip_verbose("%s", clip_engine_text(encoder->stage.engine));
-    const struct clip_arch *arch = clip_model_arch(encoder->stage.model);
-    encoder->size = (size_t)arch->vision.image_size;
-    encoder->width = clip_image_tower_width(arch);
+    encoder->arch = clip_model_arch(encoder->stage.model);
+    encoder->width = clip_image_tower_width(encoder->arch);
     encoder->tower = clip_image_tower_open(encoder->stage.model, encoder->stage.engine, encoder->stage.pool,
                                            batch, &error);
     if (!encoder->tower)
@@ -137,11 +137,34 @@ static void close_encoder(struct encoder *encoder)
     clip_stage_close(&encoder->stage);
 }
 
+static int run_training(const struct clip_shared *shared, char *const *operands, size_t n)
+{
+    struct clip_error error;
+    struct clip_trainee trainee;
+    struct clip_stage_work work;
+    struct clip_encoder_stage *stage = NULL;
+    if (clip_trainee_open(&trainee, &train, "image", clip_owned_by_image, precisions[precision],
+                          (int)shared->threads, &error) == 0)
+        stage = clip_encoder_stage_open(&trainee, (size_t)chunk, keep, &work, &error);
+    if (!stage)
+        clip_die("%s", error.text);
+    clip_verbose("%s", clip_engine_text(trainee.stage.engine));
+    int status = clip_stage_run(&work, &trainee, &training, shared, operands, n);
+    clip_encoder_stage_free(stage);
+    clip_trainee_close(&trainee);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct clip_shared shared = {.batch = 32};
     struct encoder encoder = {0};
+    struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv);
+    if (clip_train_check(&train, &shared, training.grad_in, &error) != 0)
+        clip_usage("%s", error.text);
+    if (train.dir)
+        return run_training(&shared, argv + first, (size_t)(argc - first));
     open_encoder(&encoder, &shared);
     struct clip_filter filter = {.process = do_batch, .context = &encoder, .batch = (size_t)shared.batch};
     int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));

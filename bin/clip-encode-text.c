@@ -1,18 +1,28 @@
 /* clip-encode-text: the text tower, from tokens to features. */
 #include "base/cli.h"
 #include "stream/filter.h"
+#include "tower/fields.h"
 #include "tower/stage.h"
 #include "tower/tower.h"
+#include "train/encoder.h"
+#include "train/options.h"
+#include "train/stage.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static int precision, keep;
+static long chunk;
+static struct clip_train_options train = CLIP_TRAIN_DEFAULTS;
+static struct clip_stage_options training = CLIP_STAGE_DEFAULTS;
 static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_F32};
 
 static const struct clip_option options[] = {
     {"precision", 0, CLIP_CHOICE, &precision, "f32|bf16|auto", "of the products' operands [f32]", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the tokens", 0, 0},
+    CLIP_TRAIN_OPTIONS(train),
+    CLIP_STAGE_OPTIONS(training),
+    {"chunk", 0, CLIP_COUNT, &chunk, "N", "train on N captions at once [16]", 1, 1 << 20},
     {0}};
 
 static const char *engines(void)
@@ -43,25 +53,6 @@ struct encoder {
     float *features;
 };
 
-/* Copies the record's tokens, which need not be aligned, to tokens[context]; -1 where the record is bad. */
-static int find_caption(const struct encoder *encoder, struct clip_record *record, int32_t *tokens,
-                        struct clip_caption *caption)
-{
-    struct clip_tensor tensor;
-    struct clip_error error;
-    char found[128];
-    if (clip_record_tensor(record, "tokens", CLIP_I32, &tensor) != 0)
-        return -1;
-    if (tensor.ndim != 1 || tensor.shape[0] != encoder->context)
-        return clip_record_fail(record, "tokens: %s, but the model takes i4 [%zu]",
-                                clip_tensor_describe(&tensor, found, sizeof found), encoder->context);
-    memcpy(tokens, tensor.data, clip_tensor_bytes(&tensor));
-    *caption = (struct clip_caption){tokens, encoder->context};
-    if (clip_caption_check(encoder->arch, caption, &error) != 0)
-        return clip_record_fail(record, "tokens: %s", error.text);
-    return 0;
-}
-
 static int put_features(const struct encoder *encoder, struct clip_record *record, const float *features,
                         struct clip_error *error)
 {
@@ -75,10 +66,13 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
 {
     struct encoder *encoder = context;
     size_t good = 0;
-    for (size_t i = 0; i < n; i++)
-        if (find_caption(encoder, records[i], encoder->tokens + good * encoder->context,
-                         &encoder->captions[good]) == 0)
-            encoder->records[good++] = records[i];
+    for (size_t i = 0; i < n; i++) {
+        int32_t *tokens = encoder->tokens + good * encoder->context;
+        if (clip_record_tokens(records[i], encoder->arch, tokens) != 0)
+            continue;
+        encoder->captions[good] = (struct clip_caption){tokens, encoder->context};
+        encoder->records[good++] = records[i];
+    }
     if (clip_text_tower_run(encoder->tower, encoder->captions, good, encoder->features, error) != 0)
         return -1;
     for (size_t i = 0; i < good; i++)
@@ -122,11 +116,34 @@ static void close_encoder(struct encoder *encoder)
     clip_stage_close(&encoder->stage);
 }
 
+static int run_training(const struct clip_shared *shared, char *const *operands, size_t n)
+{
+    struct clip_error error;
+    struct clip_trainee trainee;
+    struct clip_stage_work work;
+    struct clip_encoder_stage *stage = NULL;
+    if (clip_trainee_open(&trainee, &train, "text", clip_owned_by_text, precisions[precision],
+                          (int)shared->threads, &error) == 0)
+        stage = clip_encoder_stage_open(&trainee, (size_t)chunk, keep, &work, &error);
+    if (!stage)
+        clip_die("%s", error.text);
+    clip_verbose("%s", clip_engine_text(trainee.stage.engine));
+    int status = clip_stage_run(&work, &trainee, &training, shared, operands, n);
+    clip_encoder_stage_free(stage);
+    clip_trainee_close(&trainee);
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct clip_shared shared = {.batch = 32};
     struct encoder encoder = {0};
+    struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv);
+    if (clip_train_check(&train, &shared, training.grad_in, &error) != 0)
+        clip_usage("%s", error.text);
+    if (train.dir)
+        return run_training(&shared, argv + first, (size_t)(argc - first));
     open_encoder(&encoder, &shared);
     struct clip_filter filter = {.process = do_batch, .context = &encoder, .batch = (size_t)shared.batch};
     int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
