@@ -1,14 +1,16 @@
 /* clip-contrastive-step: the loss of batches of pairs, in-batch accuracies, and the gradients of the
- * embeddings. */
+ * embeddings; in training, the last stage, which owns the logit scale. */
 #include "base/cli.h"
+#include "base/file.h"
 #include "math/product.h"
 #include "model/model.h"
 #include "stream/print.h"
 #include "stream/reader.h"
 #include "stream/writer.h"
 #include "tower/pairs.h"
+#include "train/fifo.h"
+#include "train/trainee.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
@@ -19,6 +21,7 @@
 static double scale, bias;
 static const char *gradients_path, *positives;
 static int loss;
+static struct clip_train_options train = CLIP_TRAIN_DEFAULTS;
 
 static const struct clip_option options[] = {
     {"scale", 's', CLIP_NUMBER, &scale, "X", "factor of the cosines, instead of the model's exp(logit_scale)",
@@ -29,6 +32,7 @@ static const struct clip_option options[] = {
      "samples with the same key, or the same FIELD, match each other", 0, 0},
     {"grad-out", 0, CLIP_TEXT, &gradients_path, "FILE",
      "write the gradients of the embeddings to FILE, as a stream", 0, 0},
+    CLIP_TRAIN_OPTIONS(train),
     {0}};
 
 static const char *engines(void)
@@ -49,19 +53,58 @@ static const struct clip_program program = {.name = "clip-contrastive-step",
 struct run {
     struct clip_reader *in;
     struct clip_pool *pool;
+    int fd;                        /* of the gradients; -1: not (yet) open */
     struct clip_writer *gradients; /* or NULL */
     double logit_scale;            /* ln scale */
     double logit_bias;
     struct clip_pairs pairs;
-    int64_t steps; /* step objects so far */
+    int64_t steps;                       /* step objects so far */
+    struct clip_trainee *trainee;        /* or NULL */
+    double begun, waited_in, waited_out; /* when the last step was done, and what was waited for until then */
 };
 
-/* --- a step --- */
+/* --- what a step says --- */
 
-static int print_line(const struct run *run, int64_t step, const struct clip_contrast *contrast,
-                      struct clip_error *error)
+static void print_number(const char *name, size_t size, double value)
 {
-    int sigmoid = loss == CLIP_LOSS_SIGMOID;
+    printf(",\"%.*s\":", (int)size, name);
+    clip_print_real(stdout, value);
+}
+
+/* What the stages before put into the step object: numbers named PART.WHAT. */
+static void print_reports(const struct clip_record *object)
+{
+    for (size_t i = 0; i < object->count; i++) {
+        const struct clip_field *field = &object->fields[i];
+        double value;
+        for (size_t part = 0; part < CLIP_TRAIN_PARTS; part++) {
+            size_t size = strlen(clip_train_parts[part]);
+            if (field->name_size > size && memcmp(field->name, clip_train_parts[part], size) == 0 &&
+                field->name[size] == '.' && clip_field_real(field, &value) == 0)
+                print_number(field->name, field->name_size, value);
+        }
+    }
+}
+
+/* Rate and speed of the step, and the waiting since the last one. */
+static void print_training(struct run *run, const struct clip_step *step, const struct clip_record *object)
+{
+    double now = clip_seconds(), in = clip_reader_waited(run->in);
+    double out = run->gradients ? clip_writer_waited(run->gradients) : 0;
+    print_number("lr", 2, step->lr);
+    print_number("samples_per_s", 13, (double)run->pairs.n / (now - run->begun));
+    print_reports(object);
+    print_number("loss.waited_input", 17, in - run->waited_in);
+    print_number("loss.waited_output", 18, out - run->waited_out);
+    run->begun = now;
+    run->waited_in = in;
+    run->waited_out = out;
+}
+
+static int print_line(struct run *run, const struct clip_step *step, const struct clip_record *object,
+                      const struct clip_contrast *contrast, struct clip_error *error)
+{
+    int sigmoid = loss == CLIP_LOSS_SIGMOID, gradients = gradients_path != NULL;
     const struct {
         const char *name;
         double value;
@@ -73,23 +116,38 @@ static int print_line(const struct run *run, int64_t step, const struct clip_con
         {"top1_text", contrast->top1_text, 1},
         {"logit_scale", run->logit_scale, 1},
         {"logit_bias", run->logit_bias, sigmoid},
-        {"logit_scale_gradient", contrast->logit_scale_gradient, run->gradients != NULL},
-        {"logit_bias_gradient", contrast->logit_bias_gradient, sigmoid && run->gradients},
+        {"logit_scale_gradient", contrast->logit_scale_gradient, gradients},
+        {"logit_bias_gradient", contrast->logit_bias_gradient, sigmoid && gradients},
     };
-    printf("{\"step\":%lld,\"count\":%zu", (long long)step, run->pairs.n);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (!numbers[i].shown)
-            continue;
-        printf(",\"%s\":", numbers[i].name);
-        clip_print_real(stdout, numbers[i].value);
-    }
+    printf("{\"step\":%lld,\"count\":%zu", (long long)step->number, run->pairs.n);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (numbers[i].shown)
+            print_number(numbers[i].name, strlen(numbers[i].name), numbers[i].value);
+    if (run->trainee)
+        print_training(run, step, object);
     puts("}");
     return fflush(stdout) == 0 ? 0 : clip_fail_errno(error, "standard output");
+}
+
+/* --- a step --- */
+
+/* In training FIFOs are opened when there is something for them: see train/fifo.h. Otherwise at once, so that
+ * who waits at the other end of one sees it end. */
+static int open_gradients(struct run *run, struct clip_error *error)
+{
+    if (run->trainee)
+        run->fd = clip_fifo_writer(gradients_path, error);
+    else if ((run->fd = open(gradients_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) < 0)
+        clip_fail_errno(error, "%s", gradients_path);
+    run->gradients = run->fd >= 0 ? clip_writer_new(run->fd, gradients_path, error) : NULL;
+    return run->gradients ? 0 : -1;
 }
 
 /* The gradients, then the step object: what the stage before waits for. */
 static int write_gradients(struct run *run, const struct clip_record *object, struct clip_error *error)
 {
+    if (!run->gradients && open_gradients(run, error) != 0)
+        return -1;
     if (clip_pairs_write_gradients(&run->pairs, run->gradients, error) != 0)
         return -1;
     if (object && clip_writer_record(run->gradients, object, error) != 0)
@@ -97,40 +155,75 @@ static int write_gradients(struct run *run, const struct clip_record *object, st
     return clip_writer_flush(run->gradients, error);
 }
 
-static int do_step(struct run *run, int64_t step, const struct clip_record *object, struct clip_error *error)
+/* The trained scale, and bias, as they are now. */
+static void read_parameters(struct run *run)
+{
+    const struct clip_parameters *parameters = &run->trainee->parameters;
+    run->logit_scale = (double)*clip_parameters_get(parameters, "logit_scale")->value;
+    if (loss == CLIP_LOSS_SIGMOID)
+        run->logit_bias = (double)*clip_parameters_get(parameters, "logit_bias")->value;
+}
+
+/* Updates the scale, which stays in [0, ln 100] (FACTS: training), and the bias. */
+static int update(struct run *run, const struct clip_step *step, const struct clip_contrast *contrast,
+                  struct clip_error *error)
+{
+    const struct clip_parameters *parameters = &run->trainee->parameters;
+    struct clip_parameter *p = clip_parameters_get(parameters, "logit_scale");
+    *p->gradient = (float)contrast->logit_scale_gradient;
+    if (loss == CLIP_LOSS_SIGMOID)
+        *clip_parameters_get(parameters, "logit_bias")->gradient = (float)contrast->logit_bias_gradient;
+    if (clip_trainee_update(run->trainee, step, error) != 0)
+        return -1;
+    if (!train.freeze)
+        *p->value = fminf(fmaxf(*p->value, 0), logf(100));
+    read_parameters(run);
+    return clip_trainee_save(run->trainee, step, error);
+}
+
+static int do_step(struct run *run, const struct clip_step *step, const struct clip_record *object,
+                   struct clip_error *error)
 {
     const struct clip_contrast_batch kind = {.loss = (enum clip_loss)loss,
                                              .scale = exp(run->logit_scale),
                                              .bias = loss == CLIP_LOSS_SIGMOID ? run->logit_bias : 0};
     struct clip_contrast contrast;
-    if (clip_pairs_loss(&run->pairs, &kind, run->gradients != NULL, run->pool, &contrast, error) != 0)
-        return -1;
-    if (print_line(run, step, &contrast, error) != 0)
-        return -1;
-    if (run->gradients && write_gradients(run, object, error) != 0)
+    int gradients = gradients_path != NULL;
+    if (clip_pairs_loss(&run->pairs, &kind, gradients, run->pool, &contrast, error) != 0 ||
+        print_line(run, step, object, &contrast, error) != 0 ||
+        (gradients && write_gradients(run, object, error) != 0))
         return -1;
     clip_pairs_clear(&run->pairs);
-    return 0;
+    return run->trainee ? update(run, step, &contrast, error) : 0;
 }
 
 /* A step object ends a batch; other control objects mean nothing here. */
 static int do_control(struct run *run, const struct clip_record *object, struct clip_error *error)
 {
-    const struct clip_field *step = clip_record_find(object, "__step__"),
-                            *count = clip_record_find(object, "count");
-    int64_t number, claimed;
-    if (!step)
-        return 0;
-    if (clip_field_integer(step, &number) != 0)
-        return clip_fail(error, "a step object whose __step__ is no whole number");
-    if (count &&
-        (clip_field_integer(count, &claimed) != 0 || claimed < 0 || (uint64_t)claimed != run->pairs.n))
+    struct clip_step step;
+    int is_step = clip_step_read(&step, object, error);
+    if (is_step <= 0)
+        return is_step;
+    if (run->trainee && clip_trainee_expect(run->trainee, &step, run->pairs.n, error) != 0)
+        return -1;
+    if (step.count >= 0 && (uint64_t)step.count != run->pairs.n)
         return clip_fail(error, "step %lld: its object counts other records than the %zu that came",
-                         (long long)number, run->pairs.n);
+                         (long long)step.number, run->pairs.n);
     run->steps++;
-    if (do_step(run, number, object, error) != 0)
-        return clip_fail_prefix(error, "step %lld", (long long)number);
+    if (do_step(run, &step, object, error) != 0)
+        return clip_fail_prefix(error, "step %lld", (long long)step.number);
     return 0;
+}
+
+/* What follows the last step, or the whole stream, where it has none. */
+static int do_rest(struct run *run, struct clip_error *error)
+{
+    const struct clip_step only = {.number = 1};
+    if (run->trainee ? run->pairs.n == 0 : run->steps > 0 && run->pairs.n == 0)
+        return 0;
+    if (run->trainee || run->steps > 0)
+        return clip_fail(error, "%zu records behind the last step object", run->pairs.n);
+    return do_step(run, &only, NULL, error);
 }
 
 static int do_stream(struct run *run, const struct clip_shared *shared, struct clip_error *error)
@@ -147,31 +240,29 @@ static int do_stream(struct run *run, const struct clip_shared *shared, struct c
             clip_record_free(record);
         clip_progress_show(&progress, clip_reader_count(run->in), 0, clip_reader_waited(run->in), 0, 0);
     }
-    if (status == 0 && run->steps == 0)
-        status = do_step(run, 1, NULL, error);
-    else if (status == 0 && run->pairs.n > 0)
-        status = clip_fail(error, "%zu records behind the last step object", run->pairs.n);
+    if (status == 0)
+        status = do_rest(run, error);
     clip_progress_show(&progress, clip_reader_count(run->in), 0, clip_reader_waited(run->in), 0, 1);
     return status;
 }
 
 /* --- the program --- */
 
-/* The logit scale and bias: the model's, or those of the options. */
-static int find_scale(struct run *run, const struct clip_shared *shared, struct clip_error *error)
+static int check_bias(const struct clip_model *model, struct clip_error *error)
 {
-    run->logit_scale = log(scale);
-    run->logit_bias = bias;
-    if (!shared->model)
+    if (loss != CLIP_LOSS_SIGMOID || clip_model_arch(model)->logit_bias)
         return 0;
-    struct clip_model *model = clip_model_open(shared->model, shared->arch, error);
+    return clip_fail(error, "%s: the model has no logit_bias (init_logit_bias), which --loss sigmoid needs",
+                     clip_model_path(model));
+}
+
+/* The logit scale and bias of the model. */
+static int read_model(struct run *run, const char *name, const char *arch, struct clip_error *error)
+{
     float value = 0, value_bias = 0;
-    int status = model ? clip_model_logit_scale(model, &value, error) : -1;
-    if (status == 0 && loss == CLIP_LOSS_SIGMOID && !clip_model_arch(model)->logit_bias)
-        status =
-            clip_fail(error, "%s: the model has no logit_bias (init_logit_bias), which --loss sigmoid needs",
-                      clip_model_path(model));
-    else if (status == 0 && loss == CLIP_LOSS_SIGMOID)
+    struct clip_model *model = clip_model_open(name, arch, error);
+    int status = model && check_bias(model, error) == 0 ? clip_model_logit_scale(model, &value, error) : -1;
+    if (status == 0 && loss == CLIP_LOSS_SIGMOID)
         status = clip_model_floats(model, "logit_bias", 0, NULL, &value_bias, error);
     run->logit_scale = (double)value;
     run->logit_bias = (double)value_bias;
@@ -179,23 +270,46 @@ static int find_scale(struct run *run, const struct clip_shared *shared, struct 
     return status;
 }
 
+/* The logit scale and bias: the run's, the model's, or those of the options. */
+static int find_scale(struct run *run, const struct clip_shared *shared, struct clip_trainee *trainee,
+                      struct clip_error *error)
+{
+    run->logit_scale = log(scale);
+    run->logit_bias = bias;
+    if (shared->model)
+        return read_model(run, shared->model, shared->arch, error);
+    if (!train.dir)
+        return 0;
+    run->trainee = trainee;
+    if (clip_trainee_open(trainee, &train, "loss", clip_owned_by_loss, CLIP_PRECISION_F32,
+                          (int)shared->threads, error) != 0 ||
+        check_bias(trainee->stage.model, error) != 0)
+        return -1;
+    read_parameters(run);
+    return 0;
+}
+
 static void check_options(const struct clip_shared *shared)
 {
-    if (!shared->model == (scale == 0))
-        clip_usage(scale == 0 ? "where is the scale from? (-m or --scale)"
-                              : "the scale is either -m's or --scale's");
-    if (bias != 0 && (loss != CLIP_LOSS_SIGMOID || shared->model))
+    int sources = (shared->model != NULL) + (scale != 0) + (train.dir != NULL);
+    if (sources == 0)
+        clip_usage("where is the scale from? (-m, --scale, or --train)");
+    if (sources > 1)
+        clip_usage("the scale is either -m's, --scale's, or --train's");
+    if (bias != 0 && (loss != CLIP_LOSS_SIGMOID || scale == 0))
         clip_usage("--bias is for --loss sigmoid with --scale");
+    if (train.dir && !gradients_path)
+        clip_usage("--train: give the FIFO of the stage before (--grad-out)");
 }
 
 static int run_all(struct run *run, const struct clip_shared *shared, char **operands, size_t n,
-                   int gradients, struct clip_error *error)
+                   struct clip_error *error)
 {
-    run->in = clip_reader_new(operands, n, shared->max_record, error);
-    if (!run->in || !(run->pool = clip_pool_new((int)shared->threads, error)))
+    if (!(run->pool = clip_pool_new((int)shared->threads, error)) ||
+        (gradients_path && !run->trainee && open_gradients(run, error) != 0) ||
+        !(run->in = clip_reader_new(operands, n, shared->max_record, error)))
         return -1;
-    if (gradients >= 0 && !(run->gradients = clip_writer_new(gradients, gradients_path, error)))
-        return -1;
+    run->begun = clip_seconds();
     if (do_stream(run, shared, error) != 0)
         return -1;
     return run->gradients ? clip_writer_end(run->gradients, error) : 0;
@@ -205,27 +319,25 @@ int main(int argc, char **argv)
 {
     struct clip_shared shared = {0};
     struct clip_error error;
-    struct run run = {0};
-    int first = clip_start(&program, &shared, argc, argv), gradients = -1;
+    struct clip_trainee trainee;
+    struct run run = {.fd = -1};
+    int first = clip_start(&program, &shared, argc, argv);
     check_options(&shared);
     run.pairs.by = positives && strcmp(positives, "key") == 0 ? "__key__" : positives;
-    if (find_scale(&run, &shared, &error) != 0)
-        clip_die("%s", error.text);
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
-    if (!engine)
-        clip_die("%s", error.text);
-    if (gradients_path &&
-        (gradients = open(gradients_path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) < 0)
-        clip_die("%s: %s", gradients_path, strerror(errno));
-    int status = run_all(&run, &shared, argv + first, (size_t)(argc - first), gradients, &error);
-    if (gradients >= 0 && close(gradients) != 0 && status == 0)
+    int status = engine ? find_scale(&run, &shared, &trainee, &error) : -1;
+    if (status == 0)
+        status = run_all(&run, &shared, argv + first, (size_t)(argc - first), &error);
+    clip_writer_free(run.gradients);
+    if (run.fd >= 0 && close(run.fd) != 0 && status == 0)
         status = clip_fail_errno(&error, "%s", gradients_path);
     if (status != 0)
         clip_message("%s", error.text);
     clip_pairs_free(&run.pairs);
-    clip_writer_free(run.gradients);
     clip_reader_free(run.in);
     clip_pool_free(run.pool);
+    if (run.trainee)
+        clip_trainee_close(run.trainee);
     clip_engine_free(engine);
     return status != 0 ? 1 : clip_finish(0);
 }

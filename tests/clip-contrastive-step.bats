@@ -142,6 +142,87 @@ JSON
     [ "$stderr" = "clip-contrastive-step: none: the model has no logit_bias (init_logit_bias), which --loss sigmoid needs" ] || complain "$stderr"
 }
 
+# A run whose model has scale 14.3 and, with an argument, SigLIP's bias.
+run_folder() {
+    cat >arch.json <<JSON
+{"embed_dim": 8, "vision_cfg": {"image_size": 8, "layers": 1, "width": 64, "patch_size": 4}, ${1+"\"init_logit_bias\": -10,"}
+ "text_cfg": {"context_length": 8, "vocab_size": 600, "width": 8, "heads": 1, "layers": 1}}
+JSON
+    mkdir run
+    clip-model init -q arch.json -s 1 -o run/init
+}
+
+# step_of NUMBER LR [MORE]: a step of the three captions.
+step_of() {
+    captions
+    echo "{\"__step__\": $1, \"count\": 3, \"lr\": $2${3-}}"
+}
+
+# values NAME: its value in each line of the log, to six digits.
+values() {
+    short <log | sed -E "s/.*\"$1\":([^,}]*).*/\1/" | paste -s -d ' '
+}
+
+@test "training: the scale is learned, within [0, ln 100]" {
+    run_folder
+    { step_of 1 0.5 && step_of 2 0.25 && step_of 3 9 && step_of 4 0; } | stream |
+        clip-contrastive-step --train run --positives txt --grad-out gradients >log
+    # Adam's first step is lr, against the gradient's sign; the second one, with a gradient of the same size, as well.
+    [ "$(values step)" = "1 2 3 4" ]
+    read -r a b c d <<<"$(values logit_scale)"
+    [ "$a" = 2.659260 ] && [[ $b == 2.159260 || $b == 2.15926[0-9] ]] || complain "$a $b"
+    [ "$d" = 0 ] || complain "$a $b $c $d" # clamped
+    [ "$(values lr)" = "0.5 0.25 9 0" ]
+    grep -q '"samples_per_s":[0-9.]*,"loss.waited_input":[0-9.e-]*,"loss.waited_output":[0-9.e-]*}$' log
+    [ "$(clip-dump gradients | grep -c __key__)" -eq 12 ]
+    { step_of 1 0.5 && step_of 2 0.25; } | stream | clip-contrastive-step --train run --freeze --grad-out gradients >log
+    [ "$(values logit_scale)" = "2.659260 2.659260" ]
+}
+
+@test "training: the sigmoid's bias is learned" {
+    run_folder bias
+    { step_of 1 0.5 && step_of 2 0.25; } | stream | clip-contrastive-step --train run --loss sigmoid --grad-out gradients >log
+    read -r a b <<<"$(values logit_bias)"
+    [ "$a" = -10 ] && [[ $b == -9.5* || $b == -10.5* || $b == -9.49* || $b == -10.49* ]] || complain "$a $b"
+}
+
+@test "training: what other stages report is in the line" {
+    run_folder
+    step_of 1 0.5 ', "image.gradient_norm": 0.25, "text.batch_norm_chunk": 16, "imager.x": 1, "image": 2, "keep": 3' | stream |
+        clip-contrastive-step --train run --grad-out gradients >log
+    grep -q ',"image.gradient_norm":0.25,"text.batch_norm_chunk":16,"loss.waited' log
+    run -1 grep -E 'imager|keep' log
+}
+
+@test "training: a checkpoint's part, and no whole one without the others" {
+    run_folder
+    { step_of 1 0.5 && step_of 2 0.25 ', "save": true'; } | stream |
+        clip-contrastive-step --train run --grad-out gradients >log
+    [ "$(ls run/.step-00000002)" = "$(printf '%s\n' optimizer.loss.safetensors weights.loss.safetensors)" ]
+    [ ! -e run/latest ] && [ ! -e run/step-00000002 ]
+}
+
+@test "training: what ends it" {
+    run_folder
+    # ended MESSAGE: the lines on stdin
+    ended() {
+        run -1 --separate-stderr clip-contrastive-step --train run --grad-out gradients < <(stream)
+        [ "$stderr" = "clip-contrastive-step: $1" ] || complain "$stderr"
+    }
+    ended "run: step 2 came, but 0 steps are done" < <(step_of 2 0.5)
+    ended "step 1: its object has no learning rate 'lr'" < <(captions && echo '{"__step__": 1}')
+    ended "step 1: its object counts 4 records, but 3 came" < <(captions && echo '{"__step__": 1, "count": 4, "lr": 1}')
+    ended "3 records behind the last step object" < <(captions)
+    huge=$(captions | sed 's/\[1, 0\]/[3e38, 3e38]/g')
+    ended "step 1: the loss is not finite" < <(echo "$huge" && echo '{"__step__": 1, "lr": 1}')
+    run -0 clip-contrastive-step --train run --grad-out gradients < <(stream </dev/null) # a run that was done
+    run -2 clip-contrastive-step --train run
+    run -2 clip-contrastive-step --train run --scale 1 --grad-out gradients
+    mkfifo fifo # nobody reads it
+    run -1 --separate-stderr clip-contrastive-step --train run --grad-out fifo < <(step_of 1 1 | stream)
+    [ "$stderr" = "clip-contrastive-step: step 1: fifo: nobody reads it: the stage before has ended" ] || complain "$stderr"
+}
+
 @test "the two transformers' golden losses and gradients" {
     need_shared golden/models/vit-a/backward.msgpack
     need jq
@@ -171,7 +252,7 @@ JSON
     refused "a batch of 1: there is nothing to contrast" < <(head -n 1 steps.jsonl)
     refused "step 7: a batch of 1: there is nothing to contrast" < <(sed -n '2p; s/"count":2/"count":1/; 3p' steps.jsonl)
     refused "step 7: its object counts other records than the 1 that came" < <(sed -n 2,3p steps.jsonl)
-    refused "a step object whose __step__ is no whole number" <<<'{"__step__": "x"}'
+    refused "a step object whose '__step__' is no whole number from 1" <<<'{"__step__": "x"}'
 }
 
 @test "records behind the last step are an error" {
