@@ -11,7 +11,8 @@ setup() {
 }
 
 @test "the bytes do not depend on batches, threads, pauses, order" {
-    check_same vit-a vit-b rn-a
+    check_same vit-a vit-b rn-a rn-b
+    check_same_levels vit-a rn-a
 }
 
 @test "all levels of the processor agree" {

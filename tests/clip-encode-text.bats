@@ -12,6 +12,7 @@ setup() {
 
 @test "the bytes do not depend on batches, threads, pauses, order" {
     check_same vit-a vit-b
+    check_same_levels vit-a
 }
 
 @test "all levels of the processor agree" {

@@ -104,6 +104,24 @@ check_levels() {
     done
 }
 
+# check_same_levels MODEL...: the same at every level of the processor and with lower kernels of both engines.
+check_same_levels() {
+    local model setting command
+    models
+    for model; do
+        many "$model" >in
+        for setting in CLIP_CPU={x86-64,x86-64-v3} ONEDNN_MAX_CPU_ISA=AVX512_CORE \
+            "CLIP_ENGINE=openblas OPENBLAS_CORETYPE="{Prescott,Nehalem,Sandybridge,Haswell,Zen}; do
+            command=(env $setting "$program" -m "$GOLDEN/$model/model.safetensors" --arch "$GOLDEN/$model/arch.json" in)
+            "${command[@]}" -b 1 -j 1 >want 2>err || { grep -q "this processor is not" err && continue; }
+            "${command[@]}" -b 7 -j 2 >out
+            cmp out want || complain "$model, $setting: -b 7"
+            "${command[@]}" -b 32 -j 1 >out
+            cmp out want || complain "$model, $setting: -b 32"
+        done
+    done
+}
+
 # fields FILE: the names of the first record's fields.
 fields() {
     clip-dump "$1" >dump
