@@ -38,7 +38,7 @@ JSON
 {"__key__": "$long/$long", "jpg": {"bin": "prefix"}}
 {"__key__": "$long.d/$long", "a.b": {"bin": "prefix"}}
 {"__key__": "é/猫", "jpg": {"bin": "UTF-8"}, "ü": {"bin": ""}}
-{"__key__": "/absolute", "txt": {"bin": ""}}
+{"__key__": "./x//y", "txt": {"bin": ""}}
 JSON
     clip-tar in >1.tar
     clip-untar 1.tar >out
@@ -58,6 +58,16 @@ JSON
     printf '{"__key__": "%s", "txt": {"bin": "1"}}\n' "${names[@]}" | stream | clip-tar >t.tar
     diff <(printf '%s\n' "${names[@]}") <(clip-untar t.tar | clip-dump --keys)
     diff <(printf '%s.txt\n' "${names[@]}") <(tar tf t.tar)
+}
+
+@test "keys that lead out of the folder of an extraction are refused" {
+    local key
+    for key in /etc/x // ../x a/../x a/b/../../../x; do
+        echo '{"__key__": "'"$key"'", "txt": {"bin": "x"}}' | stream >in
+        run -1 --separate-stderr clip-tar in
+        [ "$stderr" = "clip-tar: in: sample $key: a member '$key.txt' would be extracted elsewhere: absolute names, and '..' in them, are refused" ]
+        [ "$(clip-tar --skip-bad in 2>/dev/null | tar t)" = "" ]
+    done
 }
 
 @test "WebDataset's rule: what would be read back as something else is refused" {

@@ -68,6 +68,18 @@ int clip_is_meta_name(const char *name, size_t size)
     return part >= 4 && memcmp(name, "__", 2) == 0 && memcmp(name + part - 2, "__", 2) == 0;
 }
 
+int clip_name_escapes(const char *name, size_t size)
+{
+    for (size_t at = 0; at < size;) {
+        const char *slash = memchr(name + at, '/', size - at);
+        size_t part = slash ? (size_t)(slash - name) - at : size - at;
+        if ((at == 0 && part == 0) || (part == 2 && memcmp(name + at, "..", 2) == 0))
+            return 1;
+        at += part + 1;
+    }
+    return 0;
+}
+
 /* A byte that is not UTF-8 is a surrogate to Python; as no letter it parts those around it. */
 #define ESCAPE 0xdc00
 
@@ -339,6 +351,15 @@ static int place_loose(struct clip_samples *samples, struct clip_error *error)
     return add_member(samples, extension, strlen(extension), error);
 }
 
+/* Keys name files sooner or later: one that leads elsewhere is not passed on. */
+static void refuse_name(struct clip_samples *samples)
+{
+    struct clip_error why;
+    clip_fail(&why, "absolute names, and '..' in them, are refused");
+    clip_member_fail(&samples->member, &why);
+    spoil(samples, &why);
+}
+
 /* Puts the pending member into its sample, the open one or, where none is, a new one. Where another one is
  * open, it stays pending: returns 1. */
 static int place_member(struct clip_samples *samples, struct clip_error *error)
@@ -358,6 +379,11 @@ static int place_member(struct clip_samples *samples, struct clip_error *error)
     }
     if (!samples->open && begin_sample(samples, key_size, error) != 0)
         return -1;
+    if (clip_name_escapes(member->name, member->name_size)) {
+        if (!samples->bad)
+            refuse_name(samples);
+        return 0;
+    }
     char *lower =
         clip_lower_extension(member->name + key_size + 1, member->name_size - key_size - 1, &lower_size);
     if (!lower)

@@ -17,6 +17,11 @@ int clip_split_name(const char *name, size_t size, size_t *key_size);
  */
 int clip_is_meta_name(const char *name, size_t size);
 
+/* 1 for names that lead out of the folder that an archive is extracted in: absolute ones, and those with a
+ * part
+ * "..". */
+int clip_name_escapes(const char *name, size_t size);
+
 /* An extension in lower case, as Python's str.lower() has it; bytes that are not UTF-8 stay. NULL when out of
  * memory; the caller frees it. */
 char *clip_lower_extension(const char *text, size_t size, size_t *lower_size);

@@ -208,6 +208,10 @@ static int check_name(const char *name, size_t size, size_t key_size, struct cli
 {
     size_t split, lower_size;
     char shown[200];
+    if (clip_name_escapes(name, size))
+        return clip_fail(
+            why, "a member '%s' would be extracted elsewhere: absolute names, and '..' in them, are refused",
+            clip_printable(shown, sizeof shown, name, size));
     char *lower = clip_lower_extension(name + key_size + 1, size - key_size - 1, &lower_size);
     if (!lower)
         return clip_fail_memory(why, "a name");
