@@ -1,4 +1,5 @@
-# Memory does not grow with the input: 1,000 and 100,000 records through every program. `make check-long` runs it.
+# What takes minutes; `make check-long` runs it. Memory does not grow with the input: 1,000 and 100,000 records through
+# every program. Full-size models agree with PyTorch.
 load helper
 load programs
 
@@ -100,4 +101,28 @@ flat() {
     mv 1 few
     mv 100 most
     flat clip-contrastive-step --scale 10
+}
+
+# embed PRECISION: batch.msgpack through the full-size model in model.safetensors.
+embed() {
+    clip-encode-image -m model.safetensors --precision "$1" batch.msgpack |
+        clip-encode-text -m model.safetensors --precision "$1" |
+        clip-project-normalize -m model.safetensors
+}
+
+@test "full-size ViT-B/32 and RN50: within 1e-5 of PyTorch in double precision, bf16 a cosine of 0.999" {
+    need_shared oracle/clip_torch.py
+    need_python torch numpy msgpack msgpack_numpy
+    local arch cosine
+    for arch in ViT-B/32 RN50; do
+        python "$SRC/tests/full-size.py" make "$SHARED/oracle" "$arch" 6 .
+        embed f32 >out
+        run -0 clip-cmp --tolerance 1e-5 --fields image_embedding,text_embedding out want.msgpack
+        echo "# $arch: $(tr '\t\n' '  ' <<<"$output")" >&3
+        [[ $(clip-encode-image --version) == *bf16* ]] || continue
+        embed bf16 >out
+        cosine=$(python "$SRC/tests/full-size.py" cosines out want.msgpack)
+        echo "# $arch: least cosine in bf16 $cosine" >&3
+        awk -v cosine="$cosine" 'BEGIN { exit !(cosine >= 0.999) }' || complain "$arch: bf16 $cosine"
+    done
 }
