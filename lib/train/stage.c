@@ -31,6 +31,7 @@ struct run {
     float *input_gradients; /* [room][input_width], of a chunk */
     size_t gradients_room;
     double waited_in, waited_out, waited_gradients; /* when last reported */
+    int noted;
     struct clip_progress progress;
 };
 
@@ -179,6 +180,19 @@ static int backward(struct run *run, const struct clip_record *object, struct cl
 
 /* --- steps --- */
 
+/* Batch norm over less than the batch is another arithmetic: that is said, and goes into the log. */
+static int report_chunk(struct run *run, struct clip_record *object, struct clip_error *error)
+{
+    size_t chunk = run->work->chunk;
+    if (!run->work->mixes || !chunk || chunk >= run->keys.count)
+        return 0;
+    if (!run->noted)
+        clip_note("batch norm's statistics are those of %zu records, not of a batch of %zu", chunk,
+                  run->keys.count);
+    run->noted = 1;
+    return clip_step_report(object, run->trainee->run.part, "batch_norm_chunk", (double)chunk, error);
+}
+
 /* What the last stage is to log: of the step before, because of this one nothing is known yet. */
 static int report(struct run *run, struct clip_record *object, struct clip_error *error)
 {
@@ -186,9 +200,7 @@ static int report(struct run *run, struct clip_record *object, struct clip_error
     const char *part = trainee->run.part;
     double in = clip_reader_waited(run->in), out = clip_writer_waited(run->out);
     double gradients = clip_gradients_in_waited(run->gradients_in);
-    size_t chunk = run->work->chunk;
-    if (run->work->mixes && chunk && chunk < run->keys.count &&
-        clip_step_report(object, part, "batch_norm_chunk", (double)chunk, error) != 0)
+    if (report_chunk(run, object, error) != 0)
         return -1;
     if (trainee->steps > trainee->run.steps &&
         ((!trainee->frozen &&
