@@ -23,6 +23,26 @@ each() {
     done
 }
 
+# Its own options of the usual ones, each: output is the same, and only -v and --progress say something.
+says_more() {
+    local option
+    "$program" "${args[@]}" <"$SMALL/$input" >want
+    for option in -q -v --no-progress --progress; do
+        "$program" --help | grep -q -e " $option\b" || continue
+        "$program" "$option" "${args[@]}" <"$SMALL/$input" >out 2>err
+        cmp out want || [ "$program $option" = "clip-cmp -q" ] || complain "$program $option: another output"
+        case $option in
+        --progress) grep -q "$program: 2 records, [0-9.]*/s, waited [0-9]* % for input, [0-9]* % for output" err ;;
+        -v) [ -z "$(grep -v "^$program: " err)" ] ;;
+        *) [ ! -s err ] || complain "$program $option: $(cat err)" ;;
+        esac
+    done
+}
+
+@test "-q, -v and --progress change what is said on stderr alone" {
+    each says_more
+}
+
 no_end() {
     [ "$(grep -c __end__ "$1")" -eq 0 ] || complain "$program wrote an end object"
 }

@@ -42,7 +42,7 @@ struct matrix {
     dnnl_primitive_desc_t desc[HEIGHTS]; /* NULL where there is no such product */
     dnnl_primitive_t primitive[HEIGHTS];
     dnnl_memory_t weights; /* its handle is `packed` */
-    void *packed; /* from clip_pages_new */
+    void *packed;          /* from clip_pages_new */
     size_t packed_size;
 };
 
