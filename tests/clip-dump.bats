@@ -70,7 +70,9 @@ JSON
     read -r -t 10 line <&8
     [ "$line" = '{"__key__":"first"}' ]
     exec 7>&- 8<&-
-    ! wait $!
+    local status=0
+    wait $! || status=$?
+    [ "$status" -eq 1 ]
 }
 
 @test "several streams, one after another" {
