@@ -90,17 +90,6 @@ static const struct clip_field *find_picture(const struct clip_record *record)
     return field ? clip_record_find(record, field) : clip_find_picture(record);
 }
 
-/* The record's pass over the data: __epoch__, 1 where it has none. */
-static int find_epoch(struct clip_record *record, uint32_t *epoch)
-{
-    const struct clip_field *found = clip_record_find(record, "__epoch__");
-    int64_t number = 1;
-    if (found && (clip_field_integer(found, &number) != 0 || number < 0 || number > UINT32_MAX))
-        return clip_record_fail(record, "field '__epoch__' is no whole number from 0 to %u", UINT32_MAX);
-    *epoch = (uint32_t)number;
-    return 0;
-}
-
 /* The picture, changed as its key and epoch have it, as pixels[3, size, size]. */
 static int change_picture(const struct job *job, const struct clip_record *record, uint32_t epoch,
                           const struct clip_picture *picture, uint8_t *pixels, struct clip_error *error)
@@ -156,7 +145,7 @@ static void preprocess_record(const struct job *job, struct clip_record *record,
     struct clip_error error;
     uint32_t epoch = 0;
     const struct clip_field *found = find_picture(record);
-    if (augmented && find_epoch(record, &epoch) != 0)
+    if (augmented && clip_record_epoch(record, &epoch) != 0)
         return;
     if (!found) {
         if (field)

@@ -3,6 +3,7 @@
 #include "base/datadir.h"
 #include "model/vocabulary.h"
 #include "stream/filter.h"
+#include "text/prompts.h"
 #include "text/tokenizer.h"
 
 #include <inttypes.h>
@@ -10,9 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *vocab, *field = "txt", *tab;
+static const char *vocab, *field = "txt", *tab, *prompts_path;
 static int lines, truncate_long, drop;
-static long context;
+static long context, seed;
 
 static const struct clip_option options[] = {
     {"vocab", 0, CLIP_TEXT, &vocab, "FILE", "vocabulary, in any form [the model's, or the shipped one]", 0,
@@ -25,6 +26,9 @@ static const struct clip_option options[] = {
      "ids of a caption, start and end among them [the model's, or 77]", 2, 1 << 20},
     {"truncate", 't', CLIP_FLAG, &truncate_long, NULL, "cut captions that are too long, and count them", 0,
      0},
+    {"prompts", 0, CLIP_TEXT, &prompts_path, "FILE",
+     "put each caption in the place of {c} of one of these prompts", 0, 0},
+    {"seed", 0, CLIP_COUNT, &seed, "N", "which prompt: of seed, epoch and key [0]", 0, 0},
     {"drop", 0, CLIP_FLAG, &drop, NULL, "drop the caption's field", 0, 0},
     {0}};
 
@@ -39,7 +43,8 @@ static const struct clip_program program = {
 struct job {
     struct clip_vocabulary *vocabulary;
     struct clip_tokenizer *tokenizer;
-    int32_t *ids; /* [context] */
+    struct clip_prompts *prompts; /* or NULL */
+    int32_t *ids;                 /* [context] */
     uint64_t truncated;
 };
 
@@ -65,20 +70,38 @@ static int split_line(struct clip_record *record, struct clip_error *error)
     return status;
 }
 
-/* Returns 0; -1 with the record marked as bad, or, where it is not, with error. */
-static int tokenize(struct job *job, struct clip_record *record, struct clip_error *error)
+/* The ids of the record's caption, or of the prompt that it is put into. Returns as tokenize. */
+static int find_ids(struct job *job, struct clip_record *record, const int32_t **ids, size_t *count,
+                    struct clip_error *error)
 {
-    const char *text;
-    size_t size, count, most = (size_t)context - 2;
-    const int32_t *ids;
-    if (tab && split_line(record, error) != 0)
-        return -1;
+    const char *text, *key;
+    size_t size, key_size;
+    uint32_t epoch;
     const struct clip_field *found = clip_record_find(record, field);
     if (!found)
         return clip_record_fail(record, "no field '%s'", field);
     if (clip_field_bytes(found, &text, &size) != 0)
         return clip_record_fail(record, "field '%s' is no text", field);
-    if (clip_tokenize(job->tokenizer, text, size, &ids, &count, error) != 0)
+    if (!job->prompts)
+        return clip_tokenize(job->tokenizer, text, size, ids, count, error);
+    if (clip_record_epoch(record, &epoch) != 0)
+        return -1;
+    key = clip_record_key(record, &key_size);
+    char *prompt = clip_prompts_fill(job->prompts, (uint64_t)seed, epoch, key, key_size, text, size, &size);
+    int status = prompt ? clip_tokenize(job->tokenizer, prompt, size, ids, count, error)
+                        : clip_fail_memory(error, "a prompt");
+    free(prompt);
+    return status;
+}
+
+/* Returns 0; -1 with the record marked as bad, or, where it is not, with error. */
+static int tokenize(struct job *job, struct clip_record *record, struct clip_error *error)
+{
+    size_t count, most = (size_t)context - 2;
+    const int32_t *ids;
+    if (tab && split_line(record, error) != 0)
+        return -1;
+    if (find_ids(job, record, &ids, &count, error) != 0)
         return -1;
     if (count > most && !truncate_long)
         return clip_record_fail(record,
@@ -147,7 +170,11 @@ int main(int argc, char **argv)
     int first = clip_start(&program, &shared, argc, argv);
     if (tab && (!lines || strcmp(tab, field) == 0))
         clip_usage("--tab goes with --lines, and names another field than the caption's");
+    if (seed && !prompts_path)
+        clip_usage("--seed goes with --prompts");
     open_vocabulary(&job, &shared);
+    if (prompts_path && !(job.prompts = clip_prompts_read(prompts_path, &error)))
+        clip_die("%s", error.text);
     job.tokenizer = clip_tokenizer_new(job.vocabulary, &error);
     job.ids = calloc((size_t)context, sizeof *job.ids);
     if (!job.tokenizer || !job.ids)
@@ -161,6 +188,7 @@ int main(int argc, char **argv)
         clip_note("%" PRIu64 " captions truncated to %ld tokens", job.truncated, context);
     clip_tokenizer_free(job.tokenizer);
     clip_vocabulary_free(job.vocabulary);
+    clip_prompts_free(job.prompts);
     free(job.ids);
     return status;
 }

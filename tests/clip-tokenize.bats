@@ -117,3 +117,24 @@ END
     run -2 clip-tokenize --tab n --vocab bpe.txt
     run -2 clip-tokenize --lines --tab txt --vocab bpe.txt
 }
+
+@test "--prompts: a caption goes into one of them, by seed, epoch and key" {
+    printf 'c {c} a\n\n{c} a {c}\n' >prompts
+    for epoch in 1 2 3 4 5 6 7 8; do
+        printf '{"__key__": "k", "txt": "the", "__epoch__": %d}\n' $epoch
+    done | stream >in
+    run -0 tokens <(clip-tokenize --prompts prompts --vocab bpe.txt --context 6 in)
+    # Each is one of the two; both come.
+    [ -z "$(grep -vxE '514,(322,513,320|513,320,513),515,0' <<<"$output")" ] || complain "$output"
+    [ "$(sort -u <<<"$output" | wc -l)" -eq 2 ]
+    cmp <(clip-tokenize --prompts prompts --vocab bpe.txt in) <(clip-tokenize --prompts prompts --vocab bpe.txt in)
+    ! cmp -s <(clip-tokenize --prompts prompts --vocab bpe.txt in) <(clip-tokenize --prompts prompts --seed 1 --vocab bpe.txt in)
+    [ "$(clip-tokenize --prompts prompts --vocab bpe.txt in | clip-dump | grep -c '"txt":"the"')" -eq 8 ]
+    echo 'a photo' >bad
+    run -1 --separate-stderr clip-tokenize --prompts bad --vocab bpe.txt in
+    [ "$stderr" = "clip-tokenize: bad: prompt 1 has no {c} for its caption" ]
+    : >none
+    run -1 --separate-stderr clip-tokenize --prompts none --vocab bpe.txt in
+    [ "$stderr" = "clip-tokenize: none: there are no prompts" ]
+    run -2 clip-tokenize --seed 1 --vocab bpe.txt in
+}

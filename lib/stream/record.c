@@ -349,6 +349,16 @@ int clip_record_tensor(struct clip_record *record, const char *name, enum clip_d
 
 /* --- changing --- */
 
+int clip_record_epoch(struct clip_record *record, uint32_t *epoch)
+{
+    const struct clip_field *found = clip_record_find(record, "__epoch__");
+    int64_t number = 1;
+    if (found && (clip_field_integer(found, &number) != 0 || number < 0 || number > UINT32_MAX))
+        return clip_record_fail(record, "field '__epoch__' is no whole number from 0 to %u", UINT32_MAX);
+    *epoch = (uint32_t)number;
+    return 0;
+}
+
 void clip_record_drop(struct clip_record *record, const char *name)
 {
     struct clip_field *field = find(record, name, strlen(name));

@@ -71,6 +71,10 @@ int clip_field_tensor(const struct clip_field *field, struct clip_tensor *tensor
 int clip_record_tensor(struct clip_record *record, const char *name, enum clip_dtype dtype,
                        struct clip_tensor *tensor);
 
+/* The record's pass over the data, for what is drawn at random in training: __epoch__, 1 where it has none.
+ * -1, the record marked as bad, where that is something else. */
+int clip_record_epoch(struct clip_record *record, uint32_t *epoch);
+
 /* Drops the field, if there is one. */
 void clip_record_drop(struct clip_record *record, const char *name);
 
