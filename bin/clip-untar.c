@@ -1,8 +1,10 @@
-/* clip-untar: the samples of tar shards as a stream. */
+/* clip-untar: the samples of tar shards as a stream, once or in several epochs, in order or shuffled. */
 #include "base/cli.h"
+#include "shard/index.h"
 #include "shard/sample.h"
 #include "shard/shards.h"
 #include "shard/source.h"
+#include "stream/mix.h"
 #include "stream/reader.h"
 #include "stream/writer.h"
 
@@ -12,7 +14,7 @@
 #include <unistd.h>
 
 static const char *slice, *only, *loose;
-static long most = -1;
+static long most = -1, seed = -1, epochs, buffer;
 static size_t max_member = (size_t)64 << 20;
 
 static const struct clip_option options[] = {
@@ -21,6 +23,10 @@ static const struct clip_option options[] = {
     {"loose", 0, CLIP_TEXT, &loose, "EXT",
      "each member is a sample: its whole name the key, its data the field EXT", 0, 0},
     {"slice", 0, CLIP_TEXT, &slice, "I/N", "read every N-th shard, from the I-th on (1 to N)", 0, 0},
+    {"shuffle", 0, CLIP_COUNT, &seed, "SEED", "samples in a random order, another one each epoch", 0, 0},
+    {"shuffle-buffer", 0, CLIP_COUNT, &buffer, "N",
+     "shuffle what comes in its order, compressed or through a pipe, within N samples", 1, 1 << 26},
+    {"epochs", 0, CLIP_COUNT, &epochs, "E", "pass E times over the shards [1]", 1, UINT32_MAX},
     {"max-member", 0, CLIP_BYTES, &max_member, "SIZE", "refuse members of more bytes [64M]", 1, 0},
     {0}};
 
@@ -36,6 +42,9 @@ struct run {
     const struct clip_shared *shared;
     struct clip_sample_options options;
     struct clip_writer *out;
+    struct clip_index index; /* of the samples; with --shuffle-buffer of the shards */
+    struct clip_mix mix;     /* --shuffle-buffer */
+    uint32_t epoch;
     struct clip_progress progress;
     double waited; /* for shards that are done */
     uint64_t samples, bad_samples, bad_shards, unmatched;
@@ -89,6 +98,9 @@ static void read_shards(struct clip_shards *shards, char **operands, size_t n)
     for (size_t k = 0; k < (n ? n : 1); k++)
         if (clip_shards_add(shards, names[k], &error) != 0)
             clip_usage("%s", error.text);
+    for (size_t k = 0; epochs > 1 && k < shards->count; k++)
+        if (strcmp(shards->names[k], "-") == 0)
+            clip_usage("--epochs: standard input comes only once");
     size_t all = shards->count;
     clip_shards_slice(shards, i, of);
     if (shards->count == 0)
@@ -99,7 +111,10 @@ static void read_shards(struct clip_shards *shards, char **operands, size_t n)
 
 static void show_progress(struct run *run, double waited, int last)
 {
-    clip_progress_show(&run->progress, run->samples, most > 0 ? (uint64_t)most : 0, run->waited + waited,
+    uint64_t total = seed >= 0 && !buffer ? run->index.count * (uint64_t)(epochs ? epochs : 1) : 0;
+    if (most > 0 && (total == 0 || (uint64_t)most < total))
+        total = (uint64_t)most;
+    clip_progress_show(&run->progress, run->samples, total, run->waited + waited,
                        clip_writer_waited(run->out), last);
 }
 
@@ -108,14 +123,10 @@ static int is_done(const struct run *run)
     return most >= 0 && run->samples >= (uint64_t)most;
 }
 
-/* Writes a sample; a bad one ends the run, or is left out. */
-static int use_sample(struct run *run, const struct clip_record *record, struct clip_error *error)
+/* A bad sample ends the run, or is left out. */
+static int leave_out(struct run *run, const struct clip_record *record, struct clip_error *error)
 {
     char name[400];
-    if (!record->bad) {
-        run->samples++;
-        return clip_writer_record(run->out, record, error);
-    }
     clip_record_name(record, name, sizeof name);
     if (!run->shared->skip_bad)
         return clip_fail(error, "%s: %s", name, record->error.text);
@@ -123,6 +134,34 @@ static int use_sample(struct run *run, const struct clip_record *record, struct 
     run->bad_samples++;
     return 0;
 }
+
+/* Writes a sample, which it takes. */
+static int write_sample(struct run *run, struct clip_record *record, struct clip_error *error)
+{
+    int status = 0;
+    if (seed >= 0 || epochs)
+        status = clip_record_put_integer(record, "__epoch__", run->epoch, error);
+    if (status == 0)
+        status = clip_writer_record(run->out, record, error);
+    run->samples++;
+    clip_record_free(record);
+    return status;
+}
+
+/* Writes a sample, or the one whose turn it is instead. */
+static int use_sample(struct run *run, struct clip_record *record, struct clip_error *error)
+{
+    if (record->bad) {
+        int status = leave_out(run, record, error);
+        clip_record_free(record);
+        return status;
+    }
+    if (buffer && !(record = clip_mix_put(&run->mix, record)))
+        return 0;
+    return write_sample(run, record, error);
+}
+
+/* --- shards in their order --- */
 
 /* Returns 0; 1 with error where the shard is damaged; -1 with error where the run cannot go on. */
 static int read_samples(struct run *run, struct clip_samples *samples, const char *name,
@@ -136,9 +175,7 @@ static int read_samples(struct run *run, struct clip_samples *samples, const cha
                 clip_note("%s: what follows the end of the archive was not read", name);
             return got < 0;
         }
-        int status = use_sample(run, record, error);
-        clip_record_free(record);
-        if (status != 0)
+        if (use_sample(run, record, error) != 0)
             return -1;
         show_progress(run, clip_samples_waited(samples), 0);
     }
@@ -152,24 +189,120 @@ static int read_shard(struct run *run, const char *name, struct clip_error *erro
     if (!samples)
         return 1;
     int status = read_samples(run, samples, name, error);
-    run->unmatched += clip_samples_unmatched(samples);
+    if (run->epoch == 1)
+        run->unmatched += clip_samples_unmatched(samples);
     run->waited += clip_samples_waited(samples);
     clip_samples_free(samples);
     return status;
 }
 
+/* What read_shard or index_shard returned: -1 where it ends the run; else a damaged shard is named. */
+static int use_status(struct run *run, int status, const struct clip_error *error)
+{
+    if (status < 0 || (status > 0 && !run->shared->skip_bad))
+        return -1;
+    if (status > 0) {
+        clip_message("%s (the rest of the shard is skipped)", error->text);
+        run->bad_shards++;
+    }
+    return 0;
+}
+
+/* An epoch of the shards one after another, with --shuffle-buffer in an order of their own. */
+static int read_shards_through(struct run *run, const struct clip_shards *shards, struct clip_error *error)
+{
+    struct clip_record *record;
+    if (buffer) {
+        clip_index_shuffle(&run->index, (uint64_t)seed, run->epoch);
+        clip_random_begin(&run->mix.random, (uint64_t)seed, clip_fnv1a("buffer", 6), run->epoch);
+    }
+    for (size_t i = 0; i < shards->count && !is_done(run); i++) {
+        const char *name = shards->names[buffer ? run->index.entries[i].turn : i];
+        clip_verbose("reading %s", name);
+        if (use_status(run, read_shard(run, name, error), error) != 0)
+            return -1;
+    }
+    while (!is_done(run) && (record = clip_mix_take(&run->mix)))
+        if (write_sample(run, record, error) != 0)
+            return -1;
+    return 0;
+}
+
+/* --- samples in an order of their own --- */
+
+/* Puts the shard's samples into the index. Returns as read_samples. */
+static int index_shard(struct run *run, const char *name, uint32_t shard,
+                       const struct clip_sample_options *options, struct clip_error *error)
+{
+    struct clip_record *record;
+    struct clip_samples *samples = clip_index_open(name, options, error);
+    int got = -1, status = samples ? 0 : 1;
+    while (status == 0 && (got = clip_samples_next(samples, &record, error)) > 0) {
+        status = record->bad ? leave_out(run, record, error)
+                             : clip_index_add(&run->index, shard, clip_samples_offset(samples), error);
+        clip_record_free(record);
+    }
+    if (status == 0 && got == 0 && clip_samples_trailing(samples) > 0)
+        clip_note("%s: what follows the end of the archive was not read", name);
+    if (samples)
+        run->unmatched += clip_samples_unmatched(samples);
+    clip_samples_free(samples);
+    return status == 0 ? got < 0 : status;
+}
+
+static int index_shards(struct run *run, const struct clip_shards *shards, struct clip_error *error)
+{
+    struct clip_sample_options options = run->options;
+    options.headers_only = 1;
+    for (size_t i = 0; i < shards->count; i++) {
+        clip_verbose("indexing %s", shards->names[i]);
+        int status = index_shard(run, shards->names[i], (uint32_t)i, &options, error);
+        if (use_status(run, status, error) != 0)
+            return -1;
+    }
+    clip_verbose("%zu samples", run->index.count);
+    return 0;
+}
+
+/* An epoch of the index's samples. */
+static int read_index(struct run *run, struct clip_index_reader *reader, struct clip_error *error)
+{
+    struct clip_record *record;
+    clip_index_shuffle(&run->index, (uint64_t)seed, run->epoch);
+    for (size_t i = 0; i < run->index.count && !is_done(run); i++) {
+        if (clip_index_read(reader, i, &record, error) != 0 || use_sample(run, record, error) != 0)
+            return -1;
+        show_progress(run, 0, 0);
+    }
+    return 0;
+}
+
+/* --- the run --- */
+
+static int read_epochs(struct run *run, const struct clip_shards *shards, struct clip_error *error)
+{
+    struct clip_index_reader *reader = NULL;
+    int status = 0;
+    if (buffer)
+        status = clip_mix_init(&run->mix, (size_t)buffer, error);
+    for (size_t i = 0; buffer && status == 0 && i < shards->count; i++)
+        status = clip_index_add(&run->index, (uint32_t)i, 0, error);
+    if (seed >= 0 && !buffer &&
+        (index_shards(run, shards, error) != 0 ||
+         !(reader = clip_index_reader_new(&run->index, shards->names, &run->options, error))))
+        status = -1;
+    for (long i = 1; status == 0 && i <= (epochs ? epochs : 1) && !is_done(run); i++) {
+        run->epoch = (uint32_t)i;
+        status = reader ? read_index(run, reader, error) : read_shards_through(run, shards, error);
+    }
+    clip_index_reader_free(reader);
+    return status;
+}
+
 static int read_all(struct run *run, const struct clip_shards *shards, struct clip_error *error)
 {
-    for (size_t i = 0; i < shards->count && !is_done(run); i++) {
-        clip_verbose("reading %s", shards->names[i]);
-        int status = read_shard(run, shards->names[i], error);
-        if (status < 0 || (status > 0 && !run->shared->skip_bad))
-            return -1;
-        if (status > 0) {
-            clip_message("%s (the rest of the shard is skipped)", error->text);
-            run->bad_shards++;
-        }
-    }
+    if (read_epochs(run, shards, error) != 0)
+        return -1;
     if (run->unmatched > 0 && run->samples == 0)
         return clip_fail(error, "--only: no sample has a member '%s'", only);
     if (run->unmatched > 0)
@@ -196,6 +329,8 @@ static int run_program(struct run *run, const struct clip_shards *shards)
     if (status != 0)
         clip_message("%s", error.text);
     clip_writer_free(run->out);
+    clip_index_free(&run->index);
+    clip_mix_free(&run->mix);
     return status != 0;
 }
 
@@ -205,6 +340,8 @@ int main(int argc, char **argv)
     struct clip_shards shards = {0};
     int first = clip_start(&program, &shared, argc, argv);
     struct run run = {.shared = &shared};
+    if (buffer && seed < 0)
+        clip_usage("--shuffle-buffer: give the seed too (--shuffle SEED)");
     read_shards(&shards, argv + first, (size_t)(argc - first));
     read_only(&run.options);
     if (loose && (only || !*loose))

@@ -329,3 +329,128 @@ d/plain	d/plain\n	' ]
     run -2 clip-untar --loose jpg --only jpg
     run -2 clip-untar --loose ''
 }
+
+# many N: shards 0.tar … 3.tar of N samples (jpg, cls) each, the keys their numbers; a long name and a big member too.
+many() {
+    local shard i long
+    mkdir many
+    for shard in 0 1 2 3; do
+        for ((i = shard * $1; i < (shard + 1) * $1; i++)); do
+            echo "picture $i" >many/$i.jpg
+            echo "$i" >many/$i.cls
+        done
+        head -c 100000 /dev/urandom >many/$((shard * $1)).jpg
+        long=$(printf 'x%.0s' {1..150})
+        mv many/$((shard * $1 + 1)).jpg many/$long$shard.jpg
+        mv many/$((shard * $1 + 1)).cls many/$long$shard.cls
+        (cd many && ls -v | tar cf ../$shard.tar -T -)
+        rm many/*
+    done
+}
+
+# sorted STREAM...: the records of streams, a line each, without their epoch, sorted.
+sorted() {
+    clip-dump --values "$@" | sed 's/,"__epoch__":[0-9]*//' | sort
+}
+
+# epoch E STREAM: the keys of an epoch, in order.
+epoch() {
+    clip-dump "$2" | grep "\"__epoch__\":$1[,}]" | sed 's/{"__key__":"\([^"]*\)".*/\1/'
+}
+
+@test "--shuffle: each epoch is every sample once, in an order of its own" {
+    many 25
+    clip-untar {0..3}.tar >plain
+    clip-untar --shuffle 7 --epochs 3 {0..3}.tar >shuffled
+    cat plain plain plain >thrice
+    cmp <(sorted thrice) <(sorted shuffled)
+    for e in 1 2 3; do
+        epoch $e shuffled >keys.$e
+        [ "$(sort -u keys.$e | wc -l)" -eq 100 ]
+    done
+    [ "$(cat keys.? | paste - - - - | sort -u | wc -l)" -eq 75 ] # no run of four comes twice
+    clip-untar --shuffle 7 --epochs 3 {0..3}.tar | cmp - shuffled
+    clip-untar --shuffle 7 {0..3}.tar >first
+    cmp <(epoch 1 first) keys.1
+    clip-untar --shuffle 8 {0..3}.tar >other
+    run -1 cmp <(epoch 1 other) keys.1
+    clip-untar --shuffle 7 --epochs 3 -n 150 {0..3}.tar >part
+    cmp <(clip-dump --keys part) <(clip-dump --keys shuffled | head -n 150)
+    # All places are as likely for a sample: over 200 seeds the mean place of the first one is in the middle.
+    for seed in {1..200}; do
+        clip-untar --shuffle $seed --only cls 1.tar | clip-dump --keys | grep -n '^25$' | cut -d : -f 1
+    done | awk '{ sum += $1; seen[$1] = 1 } END { mean = sum / NR; exit !(mean > 11.5 && mean < 14.5 && length(seen) == 25) }'
+}
+
+@test "--shuffle with --slice and --only" {
+    many 5
+    for i in 1 2; do
+        clip-untar --shuffle 3 --slice $i/2 --only cls {0..3}.tar >slice.$i
+    done
+    clip-untar --only cls {0..3}.tar >plain
+    cmp <(sorted plain) <(sorted slice.1 slice.2)
+    shards
+    run -0 --separate-stderr bash -c 'clip-untar --shuffle 1 --epochs 2 --only cls 0.tar 1.tar | clip-dump --keys'
+    [ "$output" = $'d/e\nd/e' ]
+    [ "$stderr" = "clip-untar: 3 samples had none of 'cls'" ] || complain "$stderr"
+}
+
+@test "--epochs without --shuffle: the shards again, in order" {
+    shards
+    clip-untar --epochs 2 0.tar 1.tar >twice
+    run -0 clip-dump twice
+    [ "${#lines[@]}" -eq 8 ]
+    [[ ${lines[0]} == '{"__key__":"a",'*',"__epoch__":1}' && ${lines[7]} == '{"__key__":"d/e",'*',"__epoch__":2}' ]]
+    clip-untar 0.tar 1.tar >once
+    cat once once | cmp <(sorted twice) <(sorted -)
+    run -2 --separate-stderr clip-untar --epochs 2 - <0.tar
+    [ "${stderr_lines[0]}" = "clip-untar: --epochs: standard input comes only once" ]
+}
+
+@test "--shuffle reads what can be read in any order, and says what to do with the rest" {
+    shards
+    gzip -k 0.tar
+    run -1 --separate-stderr clip-untar --shuffle 1 1.tar 0.tar.gz
+    [ "$stderr" = "clip-untar: 0.tar.gz: compressed, so that it cannot be read in another order (decompress it, as by zstd -d, or see --shuffle-buffer)" ] ||
+        complain "$stderr"
+    run -1 --separate-stderr bash -c 'cat 0.tar | clip-untar --shuffle 1'
+    [ "$stderr" = "clip-untar: -: no file, so that it cannot be read in another order (see --shuffle-buffer)" ] || complain "$stderr"
+    clip-untar --shuffle 1 <0.tar >out # a file after all
+    cmp <(clip-untar <0.tar | sorted -) <(sorted out)
+    run -2 clip-untar --shuffle-buffer 2 0.tar
+}
+
+@test "--shuffle names what is cut or bad before the first sample" {
+    shards
+    head -c 1300 1.tar >cut.tar
+    run -1 --separate-stderr clip-untar --shuffle 1 0.tar cut.tar
+    [ "$stderr" = "clip-untar: cut.tar: at offset 1024, behind member c.jpg at offset 0: cut short inside a header" ] ||
+        complain "$stderr"
+    [ -z "$output" ]
+    cp files/a.jpg files/A.JPG
+    tar rf 0.tar -C files --transform 's/A.JPG/b.JPG/' A.JPG
+    run -1 --separate-stderr clip-untar --shuffle 1 0.tar
+    [[ $stderr == "clip-untar: 0.tar: sample b: member b.JPG at offset "*": extension 'jpg' comes twice" ]] || complain "$stderr"
+    run -0 --separate-stderr bash -c 'clip-untar --shuffle 1 --epochs 2 --skip-bad 0.tar cut.tar none.tar | clip-dump --keys | sort | paste -sd " "'
+    [ "$output" = "a a" ] || complain "$output"
+    [ "${stderr_lines[-1]}" = "clip-untar: 1 bad samples and 2 bad shards skipped" ] || complain "$stderr"
+}
+
+@test "--shuffle-buffer: every sample once an epoch, of compressed shards and pipes too" {
+    many 25
+    clip-untar {0..3}.tar >plain
+    clip-untar --shuffle 7 --shuffle-buffer 10 --epochs 2 {0..3}.tar >shuffled
+    cat plain plain | cmp <(sorted shuffled) <(sorted -)
+    gzip -k {0..3}.tar
+    clip-untar --shuffle 7 --shuffle-buffer 10 --epochs 2 {0..3}.tar.gz >zipped
+    cmp <(clip-dump --keys shuffled) <(clip-dump --keys zipped)
+    run -1 cmp <(epoch 1 shuffled) <(epoch 2 shuffled)
+    cat 0.tar | clip-untar --shuffle 7 --shuffle-buffer 10 | clip-dump --keys >piped
+    clip-untar 0.tar | clip-dump --keys >plain
+    cmp <(sort plain) <(sort piped)
+    run -1 cmp plain piped
+    # Nothing comes more than its place in the buffer too early.
+    awk 'NR == FNR { place[$0] = FNR; next } place[$0] > FNR + 10 { exit 1 }' plain piped
+    cat 0.tar | clip-untar --shuffle 7 --shuffle-buffer 1000 | clip-dump --keys | sort | cmp - <(sort plain)
+    cat 0.tar | clip-untar --shuffle 7 --shuffle-buffer 10 -n 3 | clip-dump --keys | cmp - <(head -n 3 piped)
+}

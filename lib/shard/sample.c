@@ -35,6 +35,7 @@ struct clip_samples {
     char *key;
     size_t key_size;
     uint64_t begin, offset; /* of the open sample, of the one last given */
+    uint64_t unread;        /* headers_only: bytes of the open sample that were not read */
     uint64_t unmatched, trailing;
 };
 
@@ -211,6 +212,7 @@ static int begin_sample(struct clip_samples *samples, size_t key_size, struct cl
     samples->begin = samples->member.offset;
     samples->open = 1;
     samples->bad = 0;
+    samples->unread = 0;
     sketch->size = sketch->count = 0;
     if (sketch_write(sketch, (const char *)map32, sizeof map32) != 0 ||
         sketch_string(sketch, &packer, "__key__", samples->key, key_size) != 0 ||
@@ -311,7 +313,7 @@ static int check_member(const struct clip_samples *samples, const char *extensio
     else if (member->size > options->max_member)
         clip_fail(why, "%llu bytes (at most %zu, see --max-member)", (unsigned long long)member->size,
                   options->max_member);
-    else if (samples->sketch.size + size + 10 + member->size > options->max_record)
+    else if (samples->sketch.size + samples->unread + size + 10 + member->size > options->max_record)
         clip_fail(why, "a sample of more than %zu bytes (see --max-record)", options->max_record);
     else
         return 0;
@@ -329,6 +331,11 @@ static int add_member(struct clip_samples *samples, const char *extension, size_
     if (check_member(samples, extension, size, &why) != 0) {
         spoil(samples, &why);
         return 0;
+    }
+    /* Whether a sample says that it is bad is asked in its data. */
+    if (samples->options->headers_only && !(size == 7 && memcmp(extension, "__bad__", 7) == 0)) {
+        samples->unread += samples->member.size;
+        samples->member.size = 0;
     }
     msgpack_packer_init(&packer, sketch, sketch_write);
     if (sketch_name(sketch, &packer, extension, size) != 0 ||
@@ -450,6 +457,8 @@ static int next_sample(struct clip_samples *samples, struct clip_record **record
                 return -1;
             samples->pending = got;
             samples->ended = !got;
+            if (samples->options->headers_only && clip_tar_renames(samples->tar))
+                return clip_fail(error, "a global PAX header that names members, which needs their order");
         }
         int other = samples->ended;
         if (samples->pending && (other = place_member(samples, error)) < 0)
@@ -468,6 +477,12 @@ int clip_samples_next(struct clip_samples *samples, struct clip_record **record,
     if (status < 0)
         clip_fail_prefix(error, "%.300s", strcmp(samples->url, "-") == 0 ? "standard input" : samples->url);
     return status;
+}
+
+void clip_samples_seek(struct clip_samples *samples, uint64_t offset)
+{
+    clip_tar_seek(samples->tar, offset);
+    samples->pending = samples->ended = samples->open = 0;
 }
 
 uint64_t clip_samples_unmatched(const struct clip_samples *samples)

@@ -33,6 +33,7 @@ struct clip_sample_options {
         *loose; /* or NULL; else each regular member is a sample: its name the key, this the extension */
     size_t max_member; /* bytes of a member that is kept */
     size_t max_record; /* bytes of a record */
+    int headers_only;  /* data is not read: what comes are the samples that would come, with empty members */
 };
 
 struct clip_samples;
@@ -49,6 +50,9 @@ void clip_samples_free(struct clip_samples *samples);
  * was read to its end; -1 with error: the archive is damaged, and the sample it was in is not given. */
 int clip_samples_next(struct clip_samples *samples, struct clip_record **record, struct clip_error *error);
 
+/* Goes to the sample that begins at `offset` of a source that can (clip_source_open_file). */
+void clip_samples_seek(struct clip_samples *samples, uint64_t offset);
+
 /* Samples left out because they had none of `only`; bytes behind the end of the archive that are not zero. */
 uint64_t clip_samples_unmatched(const struct clip_samples *samples);
 uint64_t clip_samples_trailing(const struct clip_samples *samples);
@@ -56,8 +60,7 @@ uint64_t clip_samples_trailing(const struct clip_samples *samples);
 /* Seconds spent waiting for input. */
 double clip_samples_waited(const struct clip_samples *samples);
 
-/* Where in the archive (decompressed) the first header of the sample last given begins: what an index of
- * samples would hold. */
+/* Where in the archive (decompressed) the first header of the sample last given begins. */
 uint64_t clip_samples_offset(const struct clip_samples *samples);
 
 #endif

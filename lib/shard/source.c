@@ -7,9 +7,11 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define READ_SIZE 65536
+#define PIECE 8192 /* of a file that is read here and there */
 
 struct clip_source {
     struct archive *archive;
@@ -17,6 +19,8 @@ struct clip_source {
     int fd; /* -1: data[size] */
     const void *data;
     size_t size;
+    int seekable;       /* a file without libarchive, of which `buffer` holds what `block` says */
+    uint64_t file_size; /* then */
     int begun, ended;
     int no_more;          /* the file itself is at its end */
     const uint8_t *block; /* libarchive's, with `left` bytes not yet taken */
@@ -144,11 +148,96 @@ static int next_block(struct clip_source *source, struct clip_error *error)
     return 0;
 }
 
+/* --- files that are read from any place --- */
+
+struct clip_source *clip_source_open_file(const char *path, struct clip_error *error)
+{
+    struct stat status;
+    struct clip_source *source = clip_source_open(path, NULL, error);
+    if (!source)
+        return NULL;
+    if (fstat(source->fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+        clip_fail(error, "%s: no file, so that it cannot be read in another order (see --shuffle-buffer)",
+                  path);
+    } else if (begin(source, error) != 0) {
+        clip_fail_prefix(error, "%s", path);
+    } else if (archive_filter_code(source->archive, 0) != ARCHIVE_FILTER_NONE) {
+        clip_fail(error,
+                  "%s: compressed, so that it cannot be read in another order "
+                  "(decompress it, as by zstd -d, or see --shuffle-buffer)",
+                  path);
+    } else {
+        archive_read_free(source->archive);
+        source->archive = NULL;
+        source->seekable = 1;
+        source->file_size = (uint64_t)status.st_size;
+        return source;
+    }
+    clip_source_close(source);
+    return NULL;
+}
+
+void clip_source_seek(struct clip_source *source, uint64_t offset)
+{
+    source->offset = offset;
+    source->left = 0;
+}
+
+/* Reads up to `size` bytes at the offset. */
+static int read_at(struct clip_source *source, void *out, size_t size, size_t *got, struct clip_error *error)
+{
+    ssize_t n;
+    double start = clip_seconds();
+    do
+        n = pread(source->fd, out, size, (off_t)source->offset);
+    while (n < 0 && errno == EINTR);
+    source->waited += clip_seconds() - start;
+    *got = n < 0 ? 0 : (size_t)n;
+    return n < 0 ? clip_fail_errno(error, "reading") : 0;
+}
+
+/* clip_source_read of such a file. What fits into the buffer comes through it: headers, small members. */
+static int read_file(struct clip_source *source, uint8_t *to, uint64_t size, uint64_t *got,
+                     struct clip_error *error)
+{
+    while (*got < size) {
+        uint64_t wanted = size - *got;
+        size_t n = source->left < wanted ? source->left : (size_t)wanted;
+        if (n > 0) {
+            if (to)
+                memcpy(to + *got, source->block, n);
+            source->block += n;
+            source->left -= n;
+        } else if (!to) {
+            uint64_t rest = source->offset < source->file_size ? source->file_size - source->offset : 0;
+            if (rest == 0)
+                return 0;
+            n = rest < wanted ? (size_t)rest : (size_t)wanted;
+        } else if (wanted >= PIECE) {
+            if (read_at(source, to + *got, (size_t)wanted, &n, error) != 0)
+                return -1;
+            if (n == 0)
+                return 0;
+        } else {
+            if (read_at(source, source->buffer, PIECE, &source->left, error) != 0)
+                return -1;
+            if (source->left == 0)
+                return 0;
+            source->block = source->buffer;
+        }
+        source->offset += n;
+        *got += n;
+    }
+    return 0;
+}
+
 int clip_source_read(struct clip_source *source, void *out, uint64_t size, uint64_t *got,
                      struct clip_error *error)
 {
     uint8_t *to = out;
     *got = 0;
+    if (source->seekable)
+        return read_file(source, to, size, got, error);
     if (size > 0 && !source->begun && begin(source, error) != 0)
         return -1;
     while (*got < size) {

@@ -15,7 +15,14 @@ struct clip_source;
  * Errors name the file. */
 struct clip_source *clip_source_open(const char *path, struct clip_writer *tied, struct clip_error *error);
 
-/* The same from data[size], which must stay. */
+/* Opens a file to be read from any place, by clip_source_seek. NULL with error where it cannot be: no file,
+ * or compressed, which the message says what to do about. */
+struct clip_source *clip_source_open_file(const char *path, struct clip_error *error);
+
+/* Goes to an offset of such a file. */
+void clip_source_seek(struct clip_source *source, uint64_t offset);
+
+/* As clip_source_open, from data[size], which must stay. */
 struct clip_source *clip_source_memory(const void *data, size_t size, struct clip_error *error);
 
 void clip_source_close(struct clip_source *source);
@@ -25,7 +32,7 @@ void clip_source_close(struct clip_source *source);
 int clip_source_read(struct clip_source *source, void *out, uint64_t size, uint64_t *got,
                      struct clip_error *error);
 
-/* Bytes taken so far, as decompressed; seconds spent waiting for input. */
+/* Where it stands: bytes taken so far, as decompressed; seconds spent waiting for input. */
 uint64_t clip_source_offset(const struct clip_source *source);
 double clip_source_waited(const struct clip_source *source);
 

@@ -84,6 +84,19 @@ void clip_tar_free(struct clip_tar *tar)
     free(tar);
 }
 
+void clip_tar_seek(struct clip_tar *tar, uint64_t offset)
+{
+    clip_source_seek(tar->source, offset);
+    tar->stored = tar->padding = 0;
+    tar->ended = 0;
+    tar->last[0] = '\0';
+}
+
+int clip_tar_renames(const struct clip_tar *tar)
+{
+    return tar->global.name != NULL;
+}
+
 int clip_member_fail(const struct clip_member *member, struct clip_error *error)
 {
     char shown[200];

@@ -30,6 +30,12 @@ struct clip_tar;
 struct clip_tar *clip_tar_new(struct clip_source *source, struct clip_error *error);
 void clip_tar_free(struct clip_tar *tar);
 
+/* Goes to `offset` of a source that can (clip_source_open_file): that of a member's first header. */
+void clip_tar_seek(struct clip_tar *tar, uint64_t offset);
+
+/* 1 if a global header was read that names the members behind it: they cannot be read without it. */
+int clip_tar_renames(const struct clip_tar *tar);
+
 /* Goes to the next member, past what was not read of the last one. Returns 1, with *member valid until the
  * next call; 0 at the end of the archive, behind whose two blocks nothing was read; -1 with error. */
 int clip_tar_next(struct clip_tar *tar, struct clip_member *member, struct clip_error *error);

@@ -1,0 +1,53 @@
+/* The samples of many shards in an order of their own: where each begins, and reading one from there.
+ *
+ * Shards are files that are not compressed. Each sample takes 16 bytes. */
+#ifndef CLIP_SHARD_INDEX_H
+#define CLIP_SHARD_INDEX_H
+
+#include "base/error.h"
+#include "shard/sample.h"
+#include "stream/record.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Zeroed to begin with. */
+struct clip_index {
+    struct clip_index_entry {
+        uint64_t offset; /* of the sample, which is number i of all */
+        uint32_t shard;
+        uint32_t turn; /* the number of the sample whose turn comes i-th */
+    } * entries;
+    size_t count, room;
+};
+
+/* Adds a sample, see clip_samples_offset; turns are in this order at first. -1 with error: out of memory, or
+ * 2^32 samples. */
+int clip_index_add(struct clip_index *index, uint32_t shard, uint64_t offset, struct clip_error *error);
+void clip_index_free(struct clip_index *index);
+
+/* Puts the turns into an order that is a function of the samples' number, the seed and the epoch alone, each
+ * order as likely (Fisher and Yates; Durstenfeld, CACM algorithm 235). */
+void clip_index_shuffle(struct clip_index *index, uint64_t seed, uint32_t epoch);
+
+/* --- reading --- */
+
+/* Opens a shard to be read in any order; with options->headers_only, to be indexed. `name` and the options
+ * must stay. NULL with error, which names what to do where the shard is compressed or no file. */
+struct clip_samples *clip_index_open(const char *name, const struct clip_sample_options *options,
+                                     struct clip_error *error);
+
+struct clip_index_reader;
+
+/* A reader of the index's samples out of shards names[]; these, the index and the options must stay. NULL
+ * with error. */
+struct clip_index_reader *clip_index_reader_new(const struct clip_index *index, char *const *names,
+                                                const struct clip_sample_options *options,
+                                                struct clip_error *error);
+void clip_index_reader_free(struct clip_index_reader *reader);
+
+/* Reads the sample whose turn comes i-th; the record is the caller's. -1 with error. */
+int clip_index_read(struct clip_index_reader *reader, size_t i, struct clip_record **record,
+                    struct clip_error *error);
+
+#endif
