@@ -29,11 +29,11 @@ char *clip_lower_extension(const char *text, size_t size, size_t *lower_size);
 struct clip_sample_options {
     char *const *only; /* extensions to keep, in lower case; the others' data is not read */
     size_t only_count; /* 0: all are kept */
-    const char
-        *loose; /* or NULL; else each regular member is a sample: its name the key, this the extension */
     size_t max_member; /* bytes of a member that is kept */
     size_t max_record; /* bytes of a record */
     int headers_only;  /* data is not read: what comes are the samples that would come, with empty members */
+    /* NULL, or: each regular member is a sample, its name the key, this the extension */
+    const char *loose;
 };
 
 struct clip_samples;

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct clip_sample_options options = {NULL, 0, 1 << 20, 1 << 21};
+static const struct clip_sample_options options = {.max_member = 1 << 20, .max_record = 1 << 21};
 
 static struct clip_samples *open_samples(const void *data, size_t size)
 {

@@ -279,7 +279,7 @@ static const char *read_with(const uint8_t *bytes, size_t size, const struct cli
     return out;
 }
 
-static const struct clip_sample_options plain = {NULL, 0, 1000000, 2000000};
+static const struct clip_sample_options plain = {.max_member = 1000000, .max_record = 2000000};
 
 static const char *read_all(const struct archive *archive)
 {
@@ -335,7 +335,7 @@ static void test_options(void)
 {
     struct archive a = {.size = 0};
     char *only[] = {"txt", "cls"};
-    struct clip_sample_options options = {only, 2, 3, 50};
+    struct clip_sample_options options = {.only = only, .only_count = 2, .max_member = 3, .max_record = 50};
     add_file(&a, "a.jpg", '0', "not read, so not too long");
     add_file(&a, "a.txt", '0', "abc");
     add_file(&a, "a.JPG", '0', "nor does it come twice");
