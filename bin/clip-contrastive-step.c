@@ -312,7 +312,10 @@ static int run_all(struct run *run, const struct clip_shared *shared, char **ope
     run->begun = clip_seconds();
     if (do_stream(run, shared, error) != 0)
         return -1;
-    return run->gradients ? clip_writer_end(run->gradients, error) : 0;
+    if (!run->gradients)
+        return 0;
+    return run->trainee ? clip_fifo_end(run->gradients, run->fd, error)
+                        : clip_writer_end(run->gradients, error);
 }
 
 int main(int argc, char **argv)

@@ -93,6 +93,18 @@ golden() {
     [ "$(ls -A run | grep -c step)" = 1 ]
 }
 
+@test "a wrapper that holds a stage's output open does not keep the others from ending" {
+    begin run vit-a
+    batches 1 >all
+    clip-encode-image --train run --grad-in run/image <all |
+        "$BUILD/tests/tools/peak" mem.text clip-encode-text --train run --grad-in run/text |
+        "$BUILD/tests/tools/peak" mem clip-project-normalize --train run --grad-in run/embedding \
+            --grad-out image:run/image --grad-out text:run/text |
+        clip-contrastive-step --train run --grad-out run/embedding >log
+    [ "$(wc -l <log)" = 1 ]
+    [ "$(readlink run/latest)" = step-00000001 ]
+}
+
 @test "killed at any moment, any process: the last checkpoint is whole, and the end the same" {
     local i length start pid
     begin run vit-a

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -55,4 +56,16 @@ int clip_fifo_writer(const char *path, struct clip_error *error)
     if (fd < 0 && errno == ENXIO)
         return clip_fail(error, "%s: nobody reads it: the stage before has ended", path);
     return fd < 0 ? clip_fail_errno(error, "%s", path) : make_blocking(fd, path, error);
+}
+
+int clip_fifo_end(struct clip_writer *writer, int fd, struct clip_error *error)
+{
+    struct sigaction before, ignore = {.sa_handler = SIG_IGN};
+    struct pollfd reader = {.fd = fd};
+    sigaction(SIGPIPE, &ignore, &before);
+    int status = clip_writer_end(writer, error);
+    if (status != 0 && poll(&reader, 1, 0) == 1 && reader.revents & POLLERR)
+        status = 0;
+    sigaction(SIGPIPE, &before, NULL);
+    return status;
 }

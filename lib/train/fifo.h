@@ -3,6 +3,7 @@
 #define CLIP_TRAIN_FIFO_H
 
 #include "base/error.h"
+#include "stream/writer.h"
 
 /* Opens a FIFO (or file) for reading, at the start of a stage, whether or not anybody writes yet; where the
  * path does not exist, a FIFO is made. The descriptor, or -1 with error. */
@@ -15,5 +16,10 @@ int clip_fifo_await(int fd, int out, struct clip_error *error);
 /* Opens a FIFO (or file) for writing: when the first gradients are there, because by then the stage before,
  * whose records these are, has it open. The descriptor; -1 with error where after some seconds nobody has. */
 int clip_fifo_writer(const char *path, struct clip_error *error);
+
+/* Writes the end object of a stream of gradients to the FIFO `fd`. The stage that reads it does not wait for
+ * the end: behind the last step it has all it needs, and what it waited for might wait for its own end. So it
+ * is no error where it has gone. */
+int clip_fifo_end(struct clip_writer *writer, int fd, struct clip_error *error);
 
 #endif

@@ -148,16 +148,6 @@ int clip_gradients_in_read(struct clip_gradients_in *in, const struct clip_items
     return read_step(in, step, error);
 }
 
-int clip_gradients_in_end(struct clip_gradients_in *in, struct clip_error *error)
-{
-    struct clip_record *record;
-    int got = in->begun ? clip_reader_next(in->reader, &record, error) : 0;
-    if (got <= 0)
-        return got;
-    clip_record_free(record);
-    return clip_fail(error, "%s: gradients behind the last step", in->path);
-}
-
 /* --- out --- */
 
 struct clip_gradients_out {
@@ -224,7 +214,7 @@ int clip_gradients_out_end(struct clip_gradients_out *out, struct clip_error *er
 {
     if (!out->writer)
         return 0;
-    if (clip_writer_end(out->writer, error) != 0)
+    if (clip_fifo_end(out->writer, out->fd, error) != 0)
         return -1;
     int fd = out->fd;
     out->fd = -1;

@@ -29,9 +29,6 @@ int clip_gradients_in_read(struct clip_gradients_in *in, const struct clip_items
                            const struct clip_vector_field *fields, size_t fields_count,
                            const struct clip_step *step, float *rows, struct clip_error *error);
 
-/* Makes sure that the stream ends here; nothing where no batch was read. */
-int clip_gradients_in_end(struct clip_gradients_in *in, struct clip_error *error);
-
 /* Seconds waited so far. */
 double clip_gradients_in_waited(const struct clip_gradients_in *in);
 

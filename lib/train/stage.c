@@ -277,8 +277,6 @@ static int run_all(struct run *run, struct clip_error *error)
         return -1;
     if (close(STDOUT_FILENO) != 0)
         return clip_fail_errno(error, "standard output");
-    if (clip_gradients_in_end(run->gradients_in, error) != 0)
-        return -1;
     for (size_t f = 0; f < run->inputs; f++)
         if (run->gradients_out[f] && clip_gradients_out_end(run->gradients_out[f], error) != 0)
             return -1;
