@@ -1,6 +1,7 @@
-/* clip-plot: draws a table of clip-simmatrix --tsv as a figure. */
+/* clip-plot: draws a table of clip-simmatrix --tsv, or the log of a training run, as a figure. */
 #include "base/cli.h"
 #include "base/file.h"
+#include "image/curves.h"
 #include "image/field.h"
 #include "image/figure.h"
 #include "image/preprocess.h"
@@ -15,13 +16,15 @@
 enum { THUMBNAIL = 128 }; /* side of a picture that is decoded here */
 enum edge { EDGE_AUTO, EDGE_LEFT, EDGE_TOP };
 
-static const char *output = "-", *images, *title;
+static const char *output = "-", *images, *title, *curve_fields;
 static int format = -1, edge = EDGE_AUTO, no_values;
 static long digits = 2;
 
 static const struct clip_option options[] = {
     {"output", 'o', CLIP_TEXT, &output, "FILE", "write FILE, of the format that its ending names [-]", 0, 0},
     {"format", 'f', CLIP_CHOICE, &format, "png|svg|pdf", "format of the figure [png]", 0, 0},
+    {"curve", 'c', CLIP_TEXT, &curve_fields, "FIELD,...",
+     "draw curves of these numbers of a log: A,B in two panels, A+B in one", 0, 0},
     {"images", 'i', CLIP_TEXT, &images, "STREAM", "draw the pictures of STREAM along an edge", 0, 0},
     {"edge", 0, CLIP_CHOICE, &edge, "auto|left|top", "which edge [auto: the one with as many labels]", 0, 0},
     {"title", 't', CLIP_TEXT, &title, "TEXT", "a line above the figure", 0, 0},
@@ -31,9 +34,10 @@ static const struct clip_option options[] = {
 
 static const struct clip_program program = {
     .name = "clip-plot",
-    .operands = "[TABLE]",
+    .operands = "[TABLE|LOG]",
     .purpose =
-        "Draws the table that clip-simmatrix --tsv writes as a figure: coloured cells, labels, pictures.",
+        "Draws the table that clip-simmatrix --tsv writes as a figure: coloured cells, labels, pictures;\n"
+        "or curves of the numbers that clip-contrastive-step logs.",
     .options = options,
     .shared = CLIP_TAKES_RECORDS};
 
@@ -144,45 +148,51 @@ static void put_pictures(struct clip_matrix_figure *figure, const struct picture
                  figure->rows, figure->columns);
 }
 
-static int draw_to(const struct clip_matrix_figure *figure, struct clip_error *error)
+/* One of the two that is not NULL. */
+static int draw(const struct clip_matrix_figure *figure, const struct clip_curves *curves, FILE *file,
+                struct clip_error *error)
+{
+    return figure ? clip_figure_matrix(figure, (enum clip_figure_format)format, file, error)
+                  : clip_figure_curves(curves, title, (enum clip_figure_format)format, file, error);
+}
+
+static int draw_to(const struct clip_matrix_figure *figure, const struct clip_curves *curves,
+                   struct clip_error *error)
 {
     struct clip_output file;
     if (strcmp(output, "-") == 0) {
-        int status = clip_figure_matrix(figure, (enum clip_figure_format)format, stdout, error);
+        int status = draw(figure, curves, stdout, error);
         return status == 0 ? 0 : clip_fail_prefix(error, "standard output");
     }
     if (clip_output_open(&file, output, error) != 0)
         return -1;
-    if (clip_figure_matrix(figure, (enum clip_figure_format)format, file.file, error) != 0) {
+    if (draw(figure, curves, file.file, error) != 0) {
         clip_output_abandon(&file);
         return clip_fail_prefix(error, "%s", output);
     }
     return clip_output_commit(&file, error);
 }
 
-int main(int argc, char **argv)
+static int plot_curves(FILE *file, const char *name, struct clip_error *error)
 {
-    struct clip_shared shared = {0};
-    struct clip_error error;
+    struct clip_curves curves;
+    int status = clip_curves_name(&curves, curve_fields, error);
+    if (status != 0)
+        clip_usage("--curve: %s", error->text);
+    status = clip_curves_read(&curves, file, name, error);
+    if (status == 0)
+        status = draw_to(NULL, &curves, error);
+    clip_curves_free(&curves);
+    return status;
+}
+
+static int plot_matrix(FILE *file, const char *name, const struct clip_shared *shared,
+                       struct clip_error *error)
+{
     struct clip_table table;
     struct pictures pictures = {0};
-    int first = clip_start(&program, &shared, argc, argv);
-    if (argc - first > 1)
-        clip_usage("one table at a time");
-    if (format < 0 && strcmp(output, "-") != 0 && (format = format_of(output)) < 0)
-        clip_usage("%s: the name ends in none of .png, .svg and .pdf; say --format", output);
-    if (format < 0)
-        format = CLIP_FIGURE_PNG;
-    if (strcmp(output, "-") == 0 && isatty(STDOUT_FILENO))
-        clip_usage("standard output is a terminal; name a file with -o");
-    const char *path = first < argc && strcmp(argv[first], "-") != 0 ? argv[first] : NULL;
-    FILE *file = path ? fopen(path, "re") : stdin;
-    if (!file)
-        clip_die("%s: %s", path, strerror(errno));
-    if (clip_table_read(&table, file, path ? path : "standard input", &error) != 0)
-        clip_die("%s", error.text);
-    if (path)
-        fclose(file);
+    if (clip_table_read(&table, file, name, error) != 0)
+        return -1;
     struct clip_matrix_figure figure = {.rows = table.rows,
                                         .columns = table.columns,
                                         .values = table.values,
@@ -192,14 +202,45 @@ int main(int argc, char **argv)
                                         .digits = (int)digits,
                                         .show_values = !no_values};
     if (images) {
-        read_pictures(&pictures, table.rows > table.columns ? table.rows : table.columns, &shared);
+        read_pictures(&pictures, table.rows > table.columns ? table.rows : table.columns, shared);
         put_pictures(&figure, &pictures);
     }
-    int status = draw_to(&figure, &error);
+    int status = draw_to(&figure, NULL, error);
     for (size_t i = 0; i < pictures.n; i++)
         free((void *)pictures.list[i].pixels);
     free(pictures.list);
     clip_table_free(&table);
+    return status;
+}
+
+static void choose_format(void)
+{
+    if (format < 0 && strcmp(output, "-") != 0 && (format = format_of(output)) < 0)
+        clip_usage("%s: the name ends in none of .png, .svg and .pdf; say --format", output);
+    if (format < 0)
+        format = CLIP_FIGURE_PNG;
+    if (strcmp(output, "-") == 0 && isatty(STDOUT_FILENO))
+        clip_usage("standard output is a terminal; name a file with -o");
+}
+
+int main(int argc, char **argv)
+{
+    struct clip_shared shared = {0};
+    struct clip_error error;
+    int first = clip_start(&program, &shared, argc, argv);
+    if (argc - first > 1)
+        clip_usage("one table at a time");
+    if (curve_fields && images)
+        clip_usage("pictures go with a table, not with curves");
+    choose_format();
+    const char *path = first < argc && strcmp(argv[first], "-") != 0 ? argv[first] : NULL;
+    const char *name = path ? path : "standard input";
+    FILE *file = path ? fopen(path, "re") : stdin;
+    if (!file)
+        clip_die("%s: %s", path, strerror(errno));
+    int status = curve_fields ? plot_curves(file, name, &error) : plot_matrix(file, name, &shared, &error);
+    if (path)
+        fclose(file);
     if (status != 0)
         clip_die("%s", error.text);
     return clip_finish(0);

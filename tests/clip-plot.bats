@@ -119,3 +119,31 @@ END
     run -1 --separate-stderr clip-plot -i none.clip columns
     [ "$stderr" = "clip-plot: none.clip: sample k: no field 'image'" ]
 }
+
+@test "curves of a log: panels, gaps, every format" {
+    awk 'BEGIN { for (i = 1; i <= 300; i++) printf "{\"step\":%d,\"loss\":%g,\"a\":%s,\"b\":%g}\n", i, 5 / i, i % 7 ? i / 300 : "\"NaN\"", 1 }' >log
+    clip-plot -c loss,a+b -t 'A run' -o x.png log
+    [ "$(head -c 4 x.png | od -An -tx1)" = " 89 50 4e 47" ]
+    clip-plot -c loss -f svg <log >one.svg
+    clip-plot -c loss,a+b -f svg <log >two.svg
+    clip-plot -c loss,a,b -f svg <log >three.svg
+    height() { sed -nE '/<svg/s/.* height="([0-9]+).*/\1/p' "$1"; }
+    [ "$(height two.svg)" -gt "$(height one.svg)" ]
+    [ "$(height three.svg)" -gt "$(height two.svg)" ]
+    head -n 1 log | clip-plot -c loss,b >one-point.png
+    [ -s one-point.png ]
+}
+
+@test "logs that are none, and curves that are not there" {
+    printf '{"step":1,"loss":2}\nnone\n' >log
+    run -1 --separate-stderr clip-plot -c loss -o x.png log
+    [ "$stderr" = "clip-plot: log: line 2: it is no JSON object" ]
+    printf '{"step":1,"loss":2}\n' >log
+    run -1 --separate-stderr clip-plot -c loss+lost -o x.png log
+    [ "$stderr" = "clip-plot: log: no line has a number 'lost'" ]
+    run -1 clip-plot -c loss -o x.png /dev/null
+    [ ! -e x.png ]
+    run -2 clip-plot -c loss,,b log
+    run -2 clip-plot -c '' log
+    run -2 clip-plot -c loss -i log log
+}

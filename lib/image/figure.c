@@ -1,11 +1,6 @@
 #include "image/figure.h"
 
-#include <errno.h>
-#include <cairo-pdf.h>
-#include <cairo-svg.h>
-#include <cairo.h>
 #include <math.h>
-#include <pango/pangocairo.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,55 +38,11 @@ static void colour_of(double t, double rgb[3])
         rgb[c] = stops[i][c] + (place - i) * (stops[i + 1][c] - stops[i][c]);
 }
 
-/* The layout of a text, one line, at most `width` wide (0: as wide as it is). The caller frees it. */
-static PangoLayout *text_layout(cairo_t *cairo, const char *text, double font, double width)
-{
-    PangoLayout *layout = pango_cairo_create_layout(cairo);
-    PangoFontDescription *description = pango_font_description_from_string("Sans");
-    pango_font_description_set_absolute_size(description, font * PANGO_SCALE);
-    pango_layout_set_font_description(layout, description);
-    pango_font_description_free(description);
-    pango_layout_set_single_paragraph_mode(layout, TRUE);
-    pango_layout_set_text(layout, text, -1);
-    if (width > 0) {
-        int w, h;
-        pango_layout_get_pixel_size(layout, &w, &h);
-        if (w > width) {
-            pango_layout_set_width(layout, (int)(width * PANGO_SCALE));
-            pango_layout_set_ellipsize(layout, PANGO_ELLIPSIZE_END);
-        }
-    }
-    return layout;
-}
-
-static void text_size(cairo_t *cairo, const char *text, double font, double width, double *w, double *h)
-{
-    int pixels_w, pixels_h;
-    PangoLayout *layout = text_layout(cairo, text, font, width);
-    pango_layout_get_pixel_size(layout, &pixels_w, &pixels_h);
-    g_object_unref(layout);
-    *w = pixels_w;
-    *h = pixels_h;
-}
-
-/* Draws with the text's box at (x, y): `across` and `down` tell which share of its size lies before that
- * point. */
-static void draw_text(cairo_t *cairo, const char *text, double font, double width, double x, double y,
-                      double across, double down)
-{
-    int w, h;
-    PangoLayout *layout = text_layout(cairo, text, font, width);
-    pango_layout_get_pixel_size(layout, &w, &h);
-    cairo_move_to(cairo, x - across * w, y - down * h);
-    pango_cairo_show_layout(cairo, layout);
-    g_object_unref(layout);
-}
-
 static double widest_label(cairo_t *cairo, const char *const *labels, size_t n, size_t step, double font)
 {
     double most = 0, w, h;
     for (size_t i = 0; i < n; i += step) {
-        text_size(cairo, labels[i], font, LABEL_WIDTH, &w, &h);
+        clip_text_size(cairo, labels[i], font, LABEL_WIDTH, &w, &h);
         most = fmax(most, w);
     }
     return most;
@@ -135,21 +86,21 @@ static int place(cairo_t *cairo, const struct clip_matrix_figure *figure, struct
     layout->left_labels = widest_label(cairo, figure->row_labels, figure->rows, step, layout->font);
     double column_label = widest_label(cairo, figure->column_labels, figure->columns, step, layout->font);
     layout->angle = layout->cell >= 30 ? M_PI / 4 : M_PI / 2;
-    text_size(cairo, "Xg", layout->font, 0, &w, &h);
+    clip_text_size(cairo, "Xg", layout->font, 0, &w, &h);
     layout->top_labels = column_label * sin(layout->angle) + h * cos(layout->angle);
     layout->right_labels =
         fmax(0, column_label * cos(layout->angle) + h * sin(layout->angle) - layout->cell / 2);
     layout->left_pictures = figure->left ? layout->cell + GAP : 0;
     layout->top_pictures = figure->top ? layout->cell + GAP : 0;
     if (figure->title) {
-        text_size(cairo, figure->title, 16, 0, &w, &h);
+        clip_text_size(cairo, figure->title, 16, 0, &w, &h);
         layout->title = h + 2 * GAP;
     }
     snprintf(text, sizeof text, "%.*f", figure->digits, layout->low);
-    text_size(cairo, text, 11, 0, &w, &h);
+    clip_text_size(cairo, text, 11, 0, &w, &h);
     layout->bar_labels = w;
     snprintf(text, sizeof text, "%.*f", figure->digits, layout->high);
-    text_size(cairo, text, 11, 0, &w, &h);
+    clip_text_size(cairo, text, 11, 0, &w, &h);
     layout->bar_labels = fmax(layout->bar_labels, w);
     layout->x = MARGIN + layout->left_labels + GAP + layout->left_pictures;
     layout->y = MARGIN + layout->title + layout->top_labels + GAP + layout->top_pictures;
@@ -158,7 +109,7 @@ static int place(cairo_t *cairo, const struct clip_matrix_figure *figure, struct
         ceil(layout->x + (double)figure->columns * layout->cell + fmax(bar, layout->right_labels) + MARGIN);
     layout->height = ceil(layout->y + fmax((double)figure->rows * layout->cell, 60) + MARGIN);
     if (figure->title) {
-        text_size(cairo, figure->title, 16, 0, &w, &h);
+        clip_text_size(cairo, figure->title, 16, 0, &w, &h);
         layout->width = fmax(layout->width, ceil(w + 2 * MARGIN));
     }
     if (layout->width > MOST_PIXELS || layout->height > MOST_PIXELS)
@@ -207,7 +158,7 @@ static double value_font(cairo_t *cairo, const struct clip_matrix_figure *figure
         if (strlen(text) <= (size_t)most)
             continue; /* digits are of one width, so only longer texts can be wider */
         most = (double)strlen(text);
-        while (text_size(cairo, text, font, 0, &w, &h), w > layout->cell - 4 && font >= 7)
+        while (clip_text_size(cairo, text, font, 0, &w, &h), w > layout->cell - 4 && font >= 7)
             font -= 0.5;
     }
     return font >= 7 ? font : 0;
@@ -231,7 +182,7 @@ static void draw_cells(cairo_t *cairo, const struct clip_matrix_figure *figure, 
             double dark = .299 * rgb[0] + .587 * rgb[1] + .114 * rgb[2] < .5;
             snprintf(text, sizeof text, "%.*f", figure->digits, value);
             cairo_set_source_rgb(cairo, dark, dark, dark);
-            draw_text(cairo, text, font, 0, x + layout->cell / 2, y + layout->cell / 2, .5, .5);
+            clip_draw_text(cairo, text, font, 0, x + layout->cell / 2, y + layout->cell / 2, .5, .5);
         }
 }
 
@@ -245,8 +196,8 @@ static void draw_edges(cairo_t *cairo, const struct clip_matrix_figure *figure, 
             draw_thumbnail(cairo, &figure->left[r], layout->x - layout->left_pictures, y + 1, side);
         cairo_set_source_rgb(cairo, .1, .1, .1);
         if (r % (size_t)layout->label_step == 0)
-            draw_text(cairo, figure->row_labels[r], layout->font, LABEL_WIDTH,
-                      layout->x - layout->left_pictures - GAP, y + layout->cell / 2, 1, .5);
+            clip_draw_text(cairo, figure->row_labels[r], layout->font, LABEL_WIDTH,
+                           layout->x - layout->left_pictures - GAP, y + layout->cell / 2, 1, .5);
     }
     for (size_t c = 0; c < figure->columns; c++) {
         double x = layout->x + (double)c * layout->cell;
@@ -258,7 +209,7 @@ static void draw_edges(cairo_t *cairo, const struct clip_matrix_figure *figure, 
         cairo_set_source_rgb(cairo, .1, .1, .1);
         cairo_translate(cairo, x + layout->cell / 2, layout->y - layout->top_pictures - GAP);
         cairo_rotate(cairo, -layout->angle);
-        draw_text(cairo, figure->column_labels[c], layout->font, LABEL_WIDTH, 0, 0, 0, .5);
+        clip_draw_text(cairo, figure->column_labels[c], layout->font, LABEL_WIDTH, 0, 0, 0, .5);
         cairo_restore(cairo);
     }
 }
@@ -278,76 +229,28 @@ static void draw_bar(cairo_t *cairo, const struct clip_matrix_figure *figure, co
     }
     cairo_set_source_rgb(cairo, .1, .1, .1);
     snprintf(text, sizeof text, "%.*f", figure->digits, layout->high);
-    draw_text(cairo, text, 11, 0, x + BAR_WIDTH + GAP, layout->y, 0, 0);
+    clip_draw_text(cairo, text, 11, 0, x + BAR_WIDTH + GAP, layout->y, 0, 0);
     snprintf(text, sizeof text, "%.*f", figure->digits, layout->low);
-    draw_text(cairo, text, 11, 0, x + BAR_WIDTH + GAP, layout->y + height, 0, 1);
-}
-
-/* Where cairo writes, and why it could not. */
-struct sink {
-    FILE *file;
-    int number; /* errno of the write that failed */
-};
-
-static cairo_status_t write_to_sink(void *context, const unsigned char *data, unsigned size)
-{
-    struct sink *sink = context;
-    if (fwrite(data, 1, size, sink->file) == size)
-        return CAIRO_STATUS_SUCCESS;
-    sink->number = errno;
-    return CAIRO_STATUS_WRITE_ERROR;
-}
-
-static cairo_surface_t *make_surface(enum clip_figure_format format, struct sink *sink, double width,
-                                     double height)
-{
-    if (format == CLIP_FIGURE_SVG)
-        return cairo_svg_surface_create_for_stream(write_to_sink, sink, width, height);
-    if (format == CLIP_FIGURE_PDF)
-        return cairo_pdf_surface_create_for_stream(write_to_sink, sink, width, height);
-    return cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)width, (int)height);
-}
-
-/* Texts are measured before the surface can be made: on one of no use otherwise. */
-static int measure(const struct clip_matrix_figure *figure, struct layout *layout, struct clip_error *error)
-{
-    cairo_surface_t *scratch = cairo_image_surface_create(CAIRO_FORMAT_RGB24, 1, 1);
-    cairo_t *cairo = cairo_create(scratch);
-    int status = place(cairo, figure, layout, error);
-    cairo_destroy(cairo);
-    cairo_surface_destroy(scratch);
-    return status;
+    clip_draw_text(cairo, text, 11, 0, x + BAR_WIDTH + GAP, layout->y + height, 0, 1);
 }
 
 int clip_figure_matrix(const struct clip_matrix_figure *figure, enum clip_figure_format format, FILE *file,
                        struct clip_error *error)
 {
     struct layout layout = {0};
-    struct sink sink = {file, 0};
-    if (measure(figure, &layout, error) != 0)
+    struct clip_canvas canvas;
+    cairo_t *scratch = clip_scratch_context();
+    int status = place(scratch, figure, &layout, error);
+    cairo_destroy(scratch);
+    if (status != 0)
         return -1;
-    cairo_surface_t *surface = make_surface(format, &sink, layout.width, layout.height);
-    cairo_t *cairo = cairo_create(surface);
-    cairo_set_source_rgb(cairo, 1, 1, 1);
-    cairo_paint(cairo);
+    clip_canvas_open(&canvas, format, layout.width, layout.height, file);
     if (figure->title) {
-        cairo_set_source_rgb(cairo, .1, .1, .1);
-        draw_text(cairo, figure->title, 16, 0, layout.width / 2, MARGIN, .5, 0);
+        cairo_set_source_rgb(canvas.cairo, .1, .1, .1);
+        clip_draw_text(canvas.cairo, figure->title, 16, 0, layout.width / 2, MARGIN, .5, 0);
     }
-    draw_cells(cairo, figure, &layout);
-    draw_edges(cairo, figure, &layout);
-    draw_bar(cairo, figure, &layout);
-    cairo_status_t status = cairo_status(cairo);
-    cairo_destroy(cairo);
-    if (status == CAIRO_STATUS_SUCCESS && format == CLIP_FIGURE_PNG)
-        status = cairo_surface_write_to_png_stream(surface, write_to_sink, &sink);
-    cairo_surface_finish(surface);
-    if (status == CAIRO_STATUS_SUCCESS)
-        status = cairo_surface_status(surface);
-    cairo_surface_destroy(surface);
-    if (sink.number)
-        return clip_fail(error, "%s", strerror(sink.number));
-    if (status != CAIRO_STATUS_SUCCESS)
-        return clip_fail(error, "drawing: %s", cairo_status_to_string(status));
-    return 0;
+    draw_cells(canvas.cairo, figure, &layout);
+    draw_edges(canvas.cairo, figure, &layout);
+    draw_bar(canvas.cairo, figure, &layout);
+    return clip_canvas_close(&canvas, error);
 }

@@ -3,12 +3,11 @@
 #define CLIP_IMAGE_FIGURE_H
 
 #include "base/error.h"
+#include "image/canvas.h"
 
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-
-enum clip_figure_format { CLIP_FIGURE_PNG, CLIP_FIGURE_SVG, CLIP_FIGURE_PDF };
 
 /* A picture for an edge of the matrix: bytes [3, size, size], planes in the order red, green, blue. Not
  * owned. */

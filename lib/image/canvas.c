@@ -1,0 +1,98 @@
+#include "image/canvas.h"
+
+#include <cairo-pdf.h>
+#include <cairo-svg.h>
+#include <errno.h>
+#include <pango/pangocairo.h>
+#include <string.h>
+
+/* The layout of a text, one line, at most `width` wide (0: as wide as it is). The caller frees it. */
+static PangoLayout *text_layout(cairo_t *cairo, const char *text, double font, double width)
+{
+    PangoLayout *layout = pango_cairo_create_layout(cairo);
+    PangoFontDescription *description = pango_font_description_from_string("Sans");
+    pango_font_description_set_absolute_size(description, font * PANGO_SCALE);
+    pango_layout_set_font_description(layout, description);
+    pango_font_description_free(description);
+    pango_layout_set_single_paragraph_mode(layout, TRUE);
+    pango_layout_set_text(layout, text, -1);
+    if (width > 0) {
+        int w, h;
+        pango_layout_get_pixel_size(layout, &w, &h);
+        if (w > width) {
+            pango_layout_set_width(layout, (int)(width * PANGO_SCALE));
+            pango_layout_set_ellipsize(layout, PANGO_ELLIPSIZE_END);
+        }
+    }
+    return layout;
+}
+
+void clip_text_size(cairo_t *cairo, const char *text, double font, double width, double *w, double *h)
+{
+    int pixels_w, pixels_h;
+    PangoLayout *layout = text_layout(cairo, text, font, width);
+    pango_layout_get_pixel_size(layout, &pixels_w, &pixels_h);
+    g_object_unref(layout);
+    *w = pixels_w;
+    *h = pixels_h;
+}
+
+void clip_draw_text(cairo_t *cairo, const char *text, double font, double width, double x, double y,
+                    double across, double down)
+{
+    int w, h;
+    PangoLayout *layout = text_layout(cairo, text, font, width);
+    pango_layout_get_pixel_size(layout, &w, &h);
+    cairo_move_to(cairo, x - across * w, y - down * h);
+    pango_cairo_show_layout(cairo, layout);
+    g_object_unref(layout);
+}
+
+cairo_t *clip_scratch_context(void)
+{
+    cairo_surface_t *scratch = cairo_image_surface_create(CAIRO_FORMAT_RGB24, 1, 1);
+    cairo_t *cairo = cairo_create(scratch);
+    cairo_surface_destroy(scratch); /* the context holds it */
+    return cairo;
+}
+
+static cairo_status_t write_out(void *context, const unsigned char *data, unsigned size)
+{
+    struct clip_canvas *canvas = context;
+    if (fwrite(data, 1, size, canvas->file) == size)
+        return CAIRO_STATUS_SUCCESS;
+    canvas->number = errno;
+    return CAIRO_STATUS_WRITE_ERROR;
+}
+
+void clip_canvas_open(struct clip_canvas *canvas, enum clip_figure_format format, double width, double height,
+                      FILE *file)
+{
+    *canvas = (struct clip_canvas){.format = format, .file = file};
+    if (format == CLIP_FIGURE_SVG)
+        canvas->surface = cairo_svg_surface_create_for_stream(write_out, canvas, width, height);
+    else if (format == CLIP_FIGURE_PDF)
+        canvas->surface = cairo_pdf_surface_create_for_stream(write_out, canvas, width, height);
+    else
+        canvas->surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)width, (int)height);
+    canvas->cairo = cairo_create(canvas->surface);
+    cairo_set_source_rgb(canvas->cairo, 1, 1, 1);
+    cairo_paint(canvas->cairo);
+}
+
+int clip_canvas_close(struct clip_canvas *canvas, struct clip_error *error)
+{
+    cairo_status_t status = cairo_status(canvas->cairo);
+    cairo_destroy(canvas->cairo);
+    if (status == CAIRO_STATUS_SUCCESS && canvas->format == CLIP_FIGURE_PNG)
+        status = cairo_surface_write_to_png_stream(canvas->surface, write_out, canvas);
+    cairo_surface_finish(canvas->surface);
+    if (status == CAIRO_STATUS_SUCCESS)
+        status = cairo_surface_status(canvas->surface);
+    cairo_surface_destroy(canvas->surface);
+    if (canvas->number)
+        return clip_fail(error, "%s", strerror(canvas->number));
+    if (status != CAIRO_STATUS_SUCCESS)
+        return clip_fail(error, "drawing: %s", cairo_status_to_string(status));
+    return 0;
+}

@@ -1,0 +1,38 @@
+/* What every figure is drawn with: a canvas in one of the formats, and text on it. */
+#ifndef CLIP_IMAGE_CANVAS_H
+#define CLIP_IMAGE_CANVAS_H
+
+#include "base/error.h"
+
+#include <cairo.h>
+#include <stdio.h>
+
+enum clip_figure_format { CLIP_FIGURE_PNG, CLIP_FIGURE_SVG, CLIP_FIGURE_PDF };
+
+/* The size in pixels of a text, one line, at most `width` wide (0: as wide as it is), else with an ellipsis.
+ */
+void clip_text_size(cairo_t *cairo, const char *text, double font, double width, double *w, double *h);
+
+/* Draws it with its box at (x, y): `across` and `down` tell which share of its size lies before that point.
+ */
+void clip_draw_text(cairo_t *cairo, const char *text, double font, double width, double x, double y,
+                    double across, double down);
+
+/* A context on which texts can be measured before the size of the canvas is known; cairo_destroy ends it. */
+cairo_t *clip_scratch_context(void);
+
+/* A white canvas of `width` x `height` pixels (points in SVG and PDF) that is written to `file`. */
+struct clip_canvas {
+    cairo_t *cairo;
+    cairo_surface_t *surface;
+    enum clip_figure_format format;
+    FILE *file;
+    int number; /* errno of a write that failed */
+};
+/* The canvas must stay where it is until it is closed. */
+void clip_canvas_open(struct clip_canvas *canvas, enum clip_figure_format format, double width, double height,
+                      FILE *file);
+/* Writes what is left; `file` stays open. -1 with error where drawing or a write failed. */
+int clip_canvas_close(struct clip_canvas *canvas, struct clip_error *error);
+
+#endif
