@@ -25,6 +25,10 @@ entry() {
     clip-simmatrix) input=embeddings writes=stream ;;
     clip-tar) input=raw writes=file ;;
     clip-tokenize) input=raw args=(-m "$SMALL/model") writes=records ;;
+    clip-train)
+        input=nothing writes=text
+        args=(--dry-run --data "$SMALL/tar" --arch "$SMALL/arch.json" --batch 2 --out run)
+        ;;
     clip-untar) input=tar writes=records ;;
     *) complain "tests/programs.bash has no entry for $1" ;;
     esac
