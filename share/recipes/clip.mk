@@ -16,6 +16,8 @@ LR ?= 1e-3
 SEED ?= 1
 AUGMENT ?= --flip
 PRECISION ?= auto
+# Prompts that captions stand in while it trains.
+PROMPTS ?=
 # Any other options of clip-train, --positives FIELD and --optimizer '--weight-decay X' among them.
 TRAIN ?=
 # The numbers' type of the model that is exported.
@@ -46,7 +48,8 @@ arch.json: $(ARCH)
 
 run/complete: arch.json vocab
 	clip-train $(SHARDS:%=--data %) --arch arch.json --vocab vocab --out run --batch $(BATCH) --epochs $(EPOCHS) \
-	    --lr $(LR) --seed $(SEED) $(if $(AUGMENT),--augment '$(AUGMENT)') --precision $(PRECISION) $(TRAIN)
+	    --lr $(LR) --seed $(SEED) $(if $(AUGMENT),--augment '$(AUGMENT)') $(if $(PROMPTS),--prompts $(PROMPTS)) \
+	    --precision $(PRECISION) $(TRAIN)
 	touch $@
 
 model: run/complete

@@ -4,6 +4,7 @@
 #
 # For each KEY.cls among the names, KEY.txt is written: one of the templates, chosen by the key alone, with the name of
 # the sample's class in the place of {c}, and in that of {n} what KEY.txt said before (the class where there was none).
+# Prompts come around it later, another one each epoch (clip-train --prompts).
 function fill(text, mark, word,   at) {
     while ((at = index(text, mark)) > 0)
         text = substr(text, 1, at - 1) word substr(text, at + length(mark))
