@@ -49,16 +49,27 @@ void clip_conv_add_gradient(const float *gradient, size_t out, size_t in, size_t
                 *w++ += gradient[(tap * inputs + i) * outputs + o];
 }
 
+/* Three pixels of a row of `size` from column - 1 on, zeros outside. */
+static void patch_row(const float *row, size_t size, size_t column, float *y)
+{
+    if (column >= 1 && column + 2 <= size) {
+        memcpy(y, row + column - 1, 3 * sizeof *y);
+        return;
+    }
+    for (size_t j = column; j < column + 3; j++)
+        *y++ = j >= 1 && j <= size ? row[j - 1] : 0;
+}
+
 void clip_conv_color_patches(const float *x, size_t size, float *patches)
 {
     enum { COLORS = 3, SIDE = 3, PATCH = 2 * CLIP_CHANNELS };
     for (size_t row = 0; row < size; row += 2)
         for (size_t column = 0; column < size; column += 2, patches += PATCH) {
             memset(patches, 0, PATCH * sizeof *patches);
-            for (size_t k = 0; k < COLORS * SIDE * SIDE; k++) {
-                size_t i = row + k / SIDE % SIDE - 1, j = column + k % SIDE - 1;
-                if (i < size && j < size) /* those before 0 are not either */
-                    patches[k] = x[(k / (SIDE * SIDE) * size + i) * size + j];
+            for (size_t k = 0; k < COLORS * SIDE; k++) {
+                size_t i = row + k % SIDE - 1;
+                if (i < size) /* those before 0 are not either */
+                    patch_row(x + (k / SIDE * size + i) * size, size, column, patches + k * SIDE);
             }
         }
 }

@@ -67,14 +67,22 @@ static float *input_of(const net_t *net, size_t index, size_t first)
 
 /* --- the input of a layer --- */
 
-/* A picture as floats, then as patches. */
-static void make_patches(const net_t *net, const desk_t *desk, const struct unit *unit, float *x)
+/* Bytes of a picture as floats, normalised. */
+static void widen(const net_t *net, const uint8_t *bytes, float *x)
 {
     size_t n = net->size * net->size;
-    for (size_t i = 0; i < unit->count; i++, x += n / 4 * net->layers->in) {
+    for (size_t c = 0; c < CLIP_RESNET_COLORS; c++)
+        for (size_t i = 0; i < n; i++)
+            *x++ = net->levels[256 * c + *bytes++];
+}
+
+static void make_patches(const net_t *net, const desk_t *desk, const struct unit *unit, float *x)
+{
+    const layer_t *layer = net->layers;
+    for (size_t i = 0; i < unit->count; i++, x += layer->height * layer->width * layer->in) {
         const struct clip_image *picture = &net->tape->items[unit->first + i].image;
-        for (size_t at = 0; picture->bytes && at < CLIP_RESNET_COLORS * n; at++)
-            desk->a[at] = net->levels[at / n * 256 + picture->bytes[at]];
+        if (picture->bytes)
+            widen(net, picture->bytes, desk->a);
         clip_conv_color_patches(picture->bytes ? desk->a : picture->floats, net->size, x);
     }
 }
