@@ -11,7 +11,7 @@ enum { SHORT = 4, LONG = 4, WIDE = 2 };
 #endif
 
 /* Pixels whose products are summed before their sums are added to the gradient: they stay in the cache. */
-enum { PIXELS = 64 };
+enum { PIXELS = 128 };
 
 /* Vectors of channels at once where `left` are left: none is left over in the end, and few single ones. */
 static size_t vectors_at_once(size_t left)
@@ -19,10 +19,10 @@ static size_t vectors_at_once(size_t left)
     return left <= WIDE ? left : left == 4 || WIDE < 3 ? 2 : left % 3 == 1 ? 2 : 3;
 }
 
-/* Where vector v behind channel `c` is, in panels of CLIP_CHANNELS `step` apart. */
-INLINE const float *panel(const float *w, size_t step, size_t c)
+/* Where channel c is in packed weights whose panels of CLIP_CHANNELS are `step` apart. */
+INLINE size_t panel(size_t step, size_t c)
 {
-    return w + c / CLIP_CHANNELS * step + c % CLIP_CHANNELS;
+    return c / CLIP_CHANNELS * step + c % CLIP_CHANNELS;
 }
 
 /* --- forward --- */
@@ -40,7 +40,7 @@ INLINE void tile(const int rows, const int columns, const int vectors, const str
     for (size_t ky = 0; ky < plane->side; ky++, x += across)
         for (size_t i = 0; i < run; i++, w += CLIP_CHANNELS) {
             vec right[WIDE];
-            UNROLL for (int v = 0; v < vectors; v++) right[v] = load(panel(w, step, (size_t)v * LANES));
+            UNROLL for (int v = 0; v < vectors; v++) right[v] = load(w + panel(step, (size_t)v * LANES));
             UNROLL for (int r = 0; r < rows; r++) UNROLL for (int c = 0; c < columns; c++)
             {
                 vec left = splat(x[(size_t)r * across + (size_t)c * plane->in + i]);
@@ -92,7 +92,7 @@ static void run(const struct clip_conv_plane *plane, const float *x, const float
            out = each.height * each.width * each.out, taps = plane->side * plane->side;
     for (size_t c = 0, vectors; c < plane->out; c += vectors * LANES) {
         vectors = vectors_at_once((plane->out - c) / LANES);
-        const float *weights = panel(w, taps * plane->in * CLIP_CHANNELS, c);
+        const float *weights = w + panel(taps * plane->in * CLIP_CHANNELS, c);
         for (size_t i = 0; i < each.pictures; i++)
             if (vectors == 1)
                 picture(1, &each, x + i * in, weights, y + i * out + c);
@@ -127,7 +127,7 @@ static void run_double(const struct clip_conv_plane *plane, const float *x, cons
     for (size_t picture = 0; picture < plane->pictures; picture++, x += (plane->side - 1) * row)
         for (size_t i = 0; i < plane->height; i++, x += row, y += plane->width * plane->out)
             for (size_t c = 0; c < plane->out; c += LANES) {
-                const float *weights = panel(w, step * CLIP_CHANNELS, c);
+                const float *weights = w + panel(step * CLIP_CHANNELS, c);
                 size_t j = 0;
                 for (; j + SHORT <= plane->width; j += SHORT)
                     double_tile(SHORT, plane, x + j * plane->in, weights, y + j * plane->out + c);
@@ -148,21 +148,27 @@ INLINE void weights_tile(const int inputs, const int vectors, const struct clip_
                          const struct strip *strip, const float *x, const float *dy, float *gradient)
 {
     size_t down = plane->height + plane->side - 1, across = plane->width + plane->side - 1;
+    size_t row = strip->first % plane->height,
+           at = (strip->first / plane->height * down + row) * across; /* the first pixel of a row */
     vec sum[2 * LONG][WIDE];
     UNROLL for (int i = 0; i < inputs; i++) UNROLL for (int v = 0; v < vectors; v++) sum[i][v] = (vec){0};
-    for (size_t row = strip->first; row < strip->first + strip->rows; row++) {
-        size_t at = (row / plane->height * down + row % plane->height) * across;
+    for (size_t left_over = strip->rows; left_over > 0; left_over--, at += across) {
         const float *left = x + at * plane->in, *right = dy + at * plane->out;
         for (size_t column = 0; column < plane->width; column++, left += plane->in, right += plane->out) {
-            vec across_out[WIDE];
-            UNROLL for (int v = 0; v < vectors; v++) across_out[v] = load(right + v * LANES);
+            vec outputs[WIDE];
+            UNROLL for (int v = 0; v < vectors; v++) outputs[v] = load(right + v * LANES);
             UNROLL for (int i = 0; i < inputs; i++) UNROLL for (int v = 0; v < vectors; v++) sum[i][v] +=
-                splat(left[i]) * across_out[v];
+                splat(left[i]) * outputs[v];
+        }
+        if (++row == plane->height) {
+            row = 0;
+            at += (plane->side - 1) * across;
         }
     }
+    size_t step = plane->side * plane->side * plane->in * CLIP_CHANNELS;
     UNROLL for (int i = 0; i < inputs; i++) UNROLL for (int v = 0; v < vectors; v++)
     {
-        float *to = gradient + (size_t)i * plane->out + v * LANES;
+        float *to = gradient + panel(step, (size_t)v * LANES) + i * CLIP_CHANNELS;
         store(to, load(to) + sum[i][v]);
     }
 }
@@ -173,7 +179,7 @@ INLINE void weights_panel(const int inputs, const int vectors, const struct clip
     size_t across = plane->width + plane->side - 1;
     for (size_t ky = 0; ky < plane->side; ky++)
         for (size_t kx = 0; kx < plane->side; kx++)
-            for (size_t i = 0; i < plane->in; i += (size_t)inputs, gradient += (size_t)inputs * plane->out)
+            for (size_t i = 0; i < plane->in; i += (size_t)inputs, gradient += inputs * CLIP_CHANNELS)
                 weights_tile(inputs, vectors, plane, strip, x + (ky * across + kx) * plane->in + i, dy,
                              gradient);
 }
@@ -181,14 +187,16 @@ INLINE void weights_panel(const int inputs, const int vectors, const struct clip
 static void weights_strip(const struct clip_conv_plane *plane, const struct strip *strip, const float *x,
                           const float *dy, float *gradient)
 {
+    size_t step = plane->side * plane->side * plane->in * CLIP_CHANNELS;
     for (size_t c = 0, vectors; c < plane->out; c += vectors * LANES) {
+        float *to = gradient + panel(step, c);
         vectors = vectors_at_once((plane->out - c) / LANES);
         if (vectors == 1)
-            weights_panel(2 * LONG, 1, plane, strip, x, dy + c, gradient + c);
+            weights_panel(2 * LONG, 1, plane, strip, x, dy + c, to);
         else if (vectors == 2)
-            weights_panel(LONG, 2, plane, strip, x, dy + c, gradient + c);
+            weights_panel(LONG, 2, plane, strip, x, dy + c, to);
         else
-            weights_panel(LONG, WIDE, plane, strip, x, dy + c, gradient + c);
+            weights_panel(LONG, WIDE, plane, strip, x, dy + c, to);
     }
 }
 

@@ -38,15 +38,14 @@ void clip_conv_pack_turned(const float *w, size_t out, size_t in, size_t side, f
                 packed[place(taps, inputs, taps - 1 - tap, o, i)] = *w++;
 }
 
-void clip_conv_add_gradient(const float *gradient, size_t out, size_t in, size_t side, size_t first,
-                            size_t count, float *w)
+void clip_conv_add_gradient(const float *gradient, size_t out, size_t in, size_t side, size_t first, float *w)
 {
-    size_t taps = side * side, inputs = clip_conv_channels(in), outputs = clip_conv_channels(out);
+    size_t taps = side * side, inputs = clip_conv_channels(in);
     w += first * in * taps;
-    for (size_t o = first; o < first + count; o++)
+    for (size_t o = 0; o < CLIP_CHANNELS && first + o < out; o++)
         for (size_t i = 0; i < in; i++)
             for (size_t tap = 0; tap < taps; tap++)
-                *w++ += gradient[(tap * inputs + i) * outputs + o];
+                *w++ += gradient[(tap * inputs + i) * CLIP_CHANNELS + o];
 }
 
 /* Three pixels of a row of `size` from column - 1 on, zeros outside. */

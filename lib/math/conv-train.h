@@ -30,7 +30,7 @@ struct clip_conv_train_kernels {
     /* The same, summed in double: some times slower. */
     void (*run_double)(const struct clip_conv_plane *plane, const float *x, const float *w, float *y);
 
-    /* gradient[side][side][in][out] += that of the weights; x and y's gradient dy are both framed. */
+    /* gradient += that of the weights, packed as they are; x and y's gradient dy are both framed. */
     void (*weights)(const struct clip_conv_plane *plane, const float *x, const float *dy, float *gradient);
 };
 
@@ -47,9 +47,10 @@ void clip_conv_pack(const float *w, size_t out, size_t in, size_t side, float *p
 /* The same of the weights turned round, from `out` channels to `in`. */
 void clip_conv_pack_turned(const float *w, size_t out, size_t in, size_t side, float *packed);
 
-/* w[out][in][side][side] += gradient[side][side][in'][out'], of outputs [first, first + count). */
+/* w[out][in][side][side] += the packed gradient of outputs [first, first + CLIP_CHANNELS), which begins
+ * there. */
 void clip_conv_add_gradient(const float *gradient, size_t out, size_t in, size_t side, size_t first,
-                            size_t count, float *w);
+                            float *w);
 
 /* patches[size / 2][size / 2][32] of x[3][size][size] under a filter of side 3 and stride 2, size even: the
  * 27 values [3][3][3] in the order of weights, zeros outside of x, then zeros. So the first convolution is

@@ -417,15 +417,12 @@ static void gradient_task(void *context, size_t i, int thread)
     (void)thread;
     const net_t *net = context;
     const layer_t *layer = net->layer;
-    size_t first = i * CLIP_CHANNELS, left = layer->outputs - first;
-    size_t rows = layer->side * layer->side * layer->in;
+    size_t floats = layer->side * layer->side * layer->in * CLIP_CHANNELS;
+    float *sum = net->weights[0] + i * floats;
     for (size_t group = 1; group < net->groups; group++)
-        for (size_t row = 0; row < rows; row++)
-            net->kernels->sum(CLIP_CHANNELS, net->weights[0] + row * layer->out + first,
-                              net->weights[group] + row * layer->out + first,
-                              net->weights[0] + row * layer->out + first);
-    clip_conv_add_gradient(net->weights[0], layer->outputs, layer->inputs, layer->side, first,
-                           left < CLIP_CHANNELS ? left : CLIP_CHANNELS, layer->weight->gradient);
+        net->kernels->sum(floats, sum, net->weights[group] + i * floats, sum);
+    clip_conv_add_gradient(sum, layer->outputs, layer->inputs, layer->side, i * CLIP_CHANNELS,
+                           layer->weight->gradient);
 }
 
 /* A layer whose norm is finished; then the norm of what came before it is too. */

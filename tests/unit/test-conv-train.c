@@ -118,8 +118,8 @@ static void check_conv(const struct clip_conv_train_kernels *kernels, const stru
     CHECK(worst < 1e-6 * sqrt((double)(taps * p->out)), "%zu x %zu, %zu to %zu: %g", p->height, p->width, in,
           out, worst);
     kernels->weights(p, x, dy, gradient);
-    for (size_t o = 0; o < out; o += 5)
-        clip_conv_add_gradient(gradient, out, in, p->side, o, out - o < 5 ? out - o : 5, dw);
+    for (size_t o = 0; o < out; o += CLIP_CHANNELS)
+        clip_conv_add_gradient(gradient + o * taps * p->in, out, in, p->side, o, dw);
     for (size_t i = 0; i < out * in * taps; i++)
         CHECK(fabs(dw[i] - before[i] - s->dw[i]) < 2e-6 * sqrt((double)pixels), "%zu: %g, not %g", i,
               dw[i] - before[i], s->dw[i]);
