@@ -1,5 +1,6 @@
 /* Names, lists of shards, and archives made block by block: whole, cut everywhere, and lying. */
 #include "check.h"
+#include "shard/index.h"
 #include "shard/sample.h"
 #include "shard/shards.h"
 #include "shard/tar.h"
@@ -243,6 +244,45 @@ static void add_end(struct archive *archive)
     archive->size += 2 * CLIP_TAR_BLOCK;
 }
 
+/* Writes down what samples come, without their data, and whether the archive ends well: for an index, which
+ * reads headers only, the same must come. */
+static void outline(const uint8_t *bytes, size_t size, const struct clip_sample_options *options, char *out,
+                    size_t room)
+{
+    FILE *file = fmemopen(out, room, "w");
+    struct clip_error error;
+    struct clip_record *record;
+    struct clip_source *source = clip_source_memory(bytes, size, &error);
+    struct clip_samples *samples = clip_samples_new(source, "t.tar", options, &error);
+    int got;
+    while ((got = clip_samples_next(samples, &record, &error)) == 1) {
+        size_t key_size;
+        const char *key = clip_record_key(record, &key_size);
+        fprintf(file, "%llu %.*s %s:", (unsigned long long)clip_samples_offset(samples), (int)key_size, key,
+                record->bad ? record->error.text : "");
+        for (size_t i = 2; i < record->count; i++)
+            fprintf(file, " %.*s", (int)record->fields[i].name_size, record->fields[i].name);
+        clip_record_free(record);
+    }
+    fprintf(file, "%s, %llu unmatched",
+            got == 0                                                    ? "end"
+            : options->headers_only && strstr(error.text, "global PAX") ? "in order only"
+                                                                        : "error",
+            (unsigned long long)clip_samples_unmatched(samples));
+    fclose(file);
+    clip_samples_free(samples);
+}
+
+static void check_headers_only(const uint8_t *bytes, size_t size, const struct clip_sample_options *options)
+{
+    char whole[8192], headers[8192];
+    struct clip_sample_options only = *options;
+    only.headers_only = 1;
+    outline(bytes, size, options, whole, sizeof whole);
+    outline(bytes, size, &only, headers, sizeof headers);
+    CHECK(strcmp(whole, headers) == 0 || strstr(headers, "in order only"), "%s\n%s", whole, headers);
+}
+
 /* Reads the samples and writes down what came: "KEY: EXT=DATA EXT=DATA; ", "KEY: bad REASON; ", "end" or the
  * error. */
 static const char *read_with(const uint8_t *bytes, size_t size, const struct clip_sample_options *options)
@@ -254,6 +294,7 @@ static const char *read_with(const uint8_t *bytes, size_t size, const struct cli
     uint8_t *copy =
         malloc(size ? size : 1); /* of its own size, so that a sanitizer sees what is read past it */
     memcpy(copy, bytes, size);
+    check_headers_only(copy, size, options);
     struct clip_source *source = clip_source_memory(copy, size, &error);
     struct clip_samples *samples = clip_samples_new(source, "t.tar", options, &error);
     int got;
@@ -624,8 +665,38 @@ static void test_sparse_lies(void)
     refuse(&a, "s.bin at offset 0: cut short inside its sparse map");
 }
 
+/* The turns are each sample once, and a function of number, seed and epoch, whatever they were before. */
+static void test_turns(void)
+{
+    enum { N = 1000 };
+    struct clip_index index = {0}, other = {0};
+    struct clip_error error;
+    char seen[N] = {0};
+    size_t moved = 0;
+    for (uint32_t i = 0; i < N; i++)
+        CHECK(clip_index_add(&index, i / 100, i * 512, &error) == 0 &&
+                  clip_index_add(&other, 0, i, &error) == 0 && index.entries[i].turn == i,
+              "");
+    clip_index_shuffle(&index, 5, 1);
+    for (size_t i = 0; i < N; i++) {
+        CHECK(index.entries[i].turn < N && !seen[index.entries[i].turn]++, "");
+        CHECK(index.entries[i].shard == i / 100 && index.entries[i].offset == i * 512, "");
+        moved += index.entries[i].turn != i;
+    }
+    CHECK(moved > 980, "%zu", moved);
+    clip_index_shuffle(&other, 5, 2);
+    CHECK(index.entries[0].turn != other.entries[0].turn || index.entries[1].turn != other.entries[1].turn,
+          "");
+    clip_index_shuffle(&other, 5, 1);
+    for (size_t i = 0; i < N; i++)
+        CHECK(index.entries[i].turn == other.entries[i].turn, "");
+    clip_index_free(&index);
+    clip_index_free(&other);
+}
+
 int main(void)
 {
+    test_turns();
     test_names();
     test_meta_names();
     test_lists();
