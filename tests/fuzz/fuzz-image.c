@@ -1,9 +1,23 @@
 /* The decoders of pictures, and what is made of their pixels, on any bytes. */
+#include "image/augment.h"
 #include "image/preprocess.h"
 
 #include <stdlib.h>
 
 #define MAX_PIXELS (1 << 20)
+
+/* Changed at random: window over the edges, crop, flip, erased. A crop is never too long to be resized. */
+static void augment(const struct clip_picture *picture, uint32_t epoch, uint8_t *out)
+{
+    const uint8_t fill[3] = {0};
+    const struct clip_augment augment = {1, (int)(epoch % 3) * 50, epoch % 2 != 0, {0.1, 1}, {0.5, 2},
+                                         1, (epoch % 4) / 3.};
+    struct clip_error error;
+    struct clip_change change =
+        clip_augment_draw(&augment, epoch, "", 0, picture->width, picture->height, 32);
+    if (clip_augment_apply(&augment, &change, picture, 32, epoch % 2 == 0, fill, out, &error) < 0)
+        abort();
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -16,6 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (clip_picture_to_tensor(&picture, size % 2 ? 32 : 7, convert_first, out, &error) < 0 &&
             (picture.width < MAX_PIXELS / 32 && picture.height < MAX_PIXELS / 32))
             abort(); /* only long ones are refused here */
+    for (uint32_t epoch = 0; epoch < 3; epoch++)
+        augment(&picture, epoch + (uint32_t)size, out);
     clip_picture_free(&picture);
     return 0;
 }
