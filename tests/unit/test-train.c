@@ -1,9 +1,12 @@
 /* Learning rates against their formulas, AdamW against a plain one in double precision. */
 #include "check.h"
 #include "train/adamw.h"
+#include "train/optimizer.h"
 #include "train/schedule.h"
 
 #include <math.h>
+#include <string.h>
+#include <unistd.h>
 
 static int near(double a, double b)
 {
@@ -63,11 +66,82 @@ static void test_adamw(int decays)
         CHECK(fabs(p[i] - p2[i]) < 2e-6, "element %d: %g, expected %g", i, p[i], p2[i]);
 }
 
+enum { SIZES = 2, LARGEST = 200000 };
+
+/* Two parameters, one of several pieces of work, and their gradients of step t. */
+static void set_gradients(struct clip_parameters *p, int t)
+{
+    for (size_t i = 0; i < p->count; i++)
+        for (size_t j = 0; j < p->items[i].count; j++)
+            p->items[i].gradient[j] = (float)sin((double)(j * (i + 1) + (size_t)t)) * 1e-2f;
+}
+
+static void make_parameters(struct clip_parameters *p, struct clip_parameter *items, float *memory)
+{
+    static const size_t counts[SIZES] = {LARGEST, 5};
+    *p = (struct clip_parameters){.items = items, .count = SIZES};
+    for (int i = 0; i < SIZES; i++) {
+        items[i] =
+            (struct clip_parameter){.count = counts[i], .value = memory, .gradient = memory + counts[i]};
+        items[i].slot = (struct clip_slot){.ndim = 1, .shape = {counts[i]}};
+        snprintf(items[i].slot.name, sizeof items[i].slot.name, "parameter%d", i);
+        memset(memory, 0, counts[i] * sizeof *memory);
+        memory += 2 * counts[i];
+    }
+}
+
+/* Steps on one thread and on two, the latter written and read back between: the same bytes. */
+static void test_optimizer(void)
+{
+    static float memory[2][2 * (LARGEST + 5)];
+    struct clip_parameter items[2][SIZES];
+    struct clip_parameters p[2];
+    struct clip_optimizer *o[2];
+    struct clip_pool *pools[2];
+    struct clip_error error = {""};
+    char path[] = "test-optimizer-XXXXXX";
+    double norms[2], sum = 0;
+    CHECK(close(mkstemp(path)) == 0, "");
+    for (int k = 0; k < 2; k++) {
+        make_parameters(&p[k], items[k], memory[k]);
+        pools[k] = clip_pool_new(k + 1, &error);
+        o[k] = clip_optimizer_new(&p[k], &clip_adamw_vit, 1, pools[k], &error);
+    }
+    for (int t = 1; t <= 4; t++) {
+        CHECK(clip_optimizer_write(o[1], path, &error) == 0, "%s", error.text);
+        clip_optimizer_free(o[1]);
+        o[1] = clip_optimizer_new(&p[1], &clip_adamw_vit, 1, pools[1], &error);
+        CHECK(clip_optimizer_read(o[1], path, &error) == 0, "%s", error.text);
+        for (int k = 0; k < 2; k++) {
+            set_gradients(&p[k], t);
+            CHECK(clip_optimizer_step(o[k], 1e-3, &norms[k], &error) == 0, "%s", error.text);
+        }
+        CHECK(norms[0] == norms[1] && norms[0] > 1, "%g, %g", norms[0], norms[1]);
+        CHECK(memcmp(memory[0], memory[1], sizeof memory[0]) == 0, "step %d", t);
+    }
+    for (size_t i = 0; i < SIZES; i++)
+        for (size_t j = 0; j < items[0][i].count; j++)
+            sum += pow((double)items[0][i].gradient[j], 2);
+    CHECK(fabs(sqrt(sum) - 1) < 1e-6, "the clipped gradient has length %g", sqrt(sum));
+    memcpy(memory[1], memory[0], sizeof memory[0]);
+    items[0][1].gradient[3] = NAN;
+    CHECK(clip_optimizer_step(o[0], 1e-3, &norms[0], &error) == -1 &&
+              strcmp(error.text, "the gradient of parameter1 is not finite") == 0,
+          "%s", error.text);
+    CHECK(memcmp(items[0][0].value, memory[1], LARGEST * sizeof(float)) == 0, "nothing is changed then");
+    for (int k = 0; k < 2; k++) {
+        clip_optimizer_free(o[k]);
+        clip_pool_free(pools[k]);
+    }
+    unlink(path);
+}
+
 int main(void)
 {
     test_schedules();
     test_decay();
     test_adamw(0);
     test_adamw(1);
+    test_optimizer();
     return check_end();
 }
