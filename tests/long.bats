@@ -2,6 +2,7 @@
 # every program. Full-size models agree with PyTorch.
 load helper
 load programs
+load train
 
 setup_file() {
     [ "${CLIP_LONG:-0}" = 1 ] || return 0 # setup says so
@@ -125,4 +126,39 @@ embed() {
         echo "# $arch: least cosine in bf16 $cosine" >&3
         awk -v cosine="$cosine" 'BEGIN { exit !(cosine >= 0.999) }' || complain "$arch: bf16 $cosine"
     done
+}
+
+# A run of 40 steps on pictures of CIFAR-10, each augmented, with a vision transformer.
+forty() {
+    clip-untar -n 1280 "$SHARED"/data/cifar10/train/0.tar.zst |
+        clip-preprocess --augment -m run/init | clip-tokenize -m run/init |
+        clip-batch -n 32 -s 40 --lr 1e-3 --save-steps 3 --keep 2 --train run | stages run
+}
+
+@test "forty steps, killed twenty times: the last checkpoint is the same, to the byte" {
+    need_shared data/cifar10/train
+    local i j kills=0 pid length start image='' text='' projection='' loss=''
+    mkdir run
+    echo '{"embed_dim": 32, "vision_cfg": {"image_size": 32, "layers": 2, "width": 64, "patch_size": 8},
+        "text_cfg": {"context_length": 16, "width": 64, "heads": 2, "layers": 2}}' >arch.json
+    clip-model init arch.json --seed 1 -o run/init
+    start=$(date +%s)
+    forty >log
+    length=$(($(date +%s) - start + 1))
+    mv run whole && mkdir run && cp -r whole/init run/init
+    for ((i = 0; i < 200; i++)); do
+        (forty >/dev/null 2>&1) &
+        pid=$!
+        if ((kills < 20)); then
+            sleep "$((RANDOM % length)).$((RANDOM % 10))"
+            [ ! -e run/step-00000040 ] || { wait "$pid" && rm -r run/step-* run/latest; }
+            kill_one "$pid" && kills=$((kills + 1))
+        fi
+        wait "$pid" || true
+        for j in run/step-*; do
+            [ ! -e "$j" ] || clip-model info "$j" >/dev/null
+        done
+        ((kills < 20)) || [ ! -e run/step-00000040 ] || break
+    done
+    diff -r whole/step-00000040 run/step-00000040
 }

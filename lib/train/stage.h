@@ -62,8 +62,8 @@ struct clip_stage_options {
 #define CLIP_STAGE_OPTIONS(s)                                                                                \
     {"grad-in", 0, CLIP_TEXT, &(s).grad_in, "FIFO", "read the gradients from here", 0, 0},                   \
     {"memory", 0, CLIP_BYTES, &(s).memory, "SIZE",                                                           \
-     "keep up to this for the backward, compute the rest again [512M]", 0, 0}
-#define CLIP_STAGE_DEFAULTS {.memory = (size_t)512 << 20}
+     "keep up to this for the backward, compute the rest again [64M]", 0, 0}
+#define CLIP_STAGE_DEFAULTS {.memory = (size_t)64 << 20}
 /* clang-format on */
 
 /* Runs over the inputs operands[0..n) (none: standard input) to standard output. The program's exit status:
