@@ -29,6 +29,7 @@ entry() {
         input=nothing writes=text
         args=(--dry-run --data "$SMALL/tar" --arch "$SMALL/arch.json" --batch 2 --out run)
         ;;
+    clip-unbin) input=pixels args=(--size 2) writes=stream ;;
     clip-untar) input=tar writes=records ;;
     *) complain "tests/programs.bash has no entry for $1" ;;
     esac
@@ -84,6 +85,7 @@ make_small() {
         '{"__key__": "a", "group": "x", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [0.6, 0.8]}}' \
         '{"__key__": "b", "group": "y", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0.8, 0.6]}}'
     : >"$SMALL/nothing"
+    printf '\001aaaabbbbcccc' >"$SMALL/pixels"
     mkdir -p "$SMALL/data/test"
     cp "$SRC/share/samples/star."* "$SRC/share/samples/tree."* "$SMALL/shard"
     tar -cf "$SMALL/data/test/0.tar" -C "$SMALL/shard" star.png star.txt tree.jpg tree.txt
