@@ -22,10 +22,10 @@ show "$*"
 
 echo
 echo "Eight pictures and their captions, through both towers into one space:"
-show "(cd share/samples && tar -cf - *) | clip-untar | clip-tokenize -m model | clip-preprocess -m model |
+show "(cd share/samples && tar -cf - *.*) | clip-untar | clip-tokenize -m model | clip-preprocess -m model |
 tee pixels.clip | clip-encode-image -m model | clip-encode-text -m model |
 clip-project-normalize -m model > pairs.clip"
-(cd "$here/samples" && tar -cf - -- *) | clip-untar | clip-tokenize -m "$work/model" |
+(cd "$here/samples" && tar -cf - -- *.*) | clip-untar | clip-tokenize -m "$work/model" |
     clip-preprocess -m "$work/model" | tee "$work/pixels.clip" | clip-encode-image --no-progress -m "$work/model" |
     clip-encode-text --no-progress -m "$work/model" | clip-project-normalize -m "$work/model" >"$work/pairs.clip"
 

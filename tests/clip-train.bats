@@ -10,7 +10,7 @@ setup_file() {
 
 setup() {
     cd "$BATS_TEST_TMPDIR"
-    (cd "$SRC/share/samples" && tar --sort=name -cf - -- *) >pairs.tar
+    (cd "$SRC/share/samples" && tar --sort=name -cf - -- *.*) >pairs.tar
 }
 
 # train OUT OPTION...: ten steps of four pairs.

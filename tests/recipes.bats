@@ -4,7 +4,7 @@ load helper
 setup() {
     cd "$BATS_TEST_TMPDIR"
     mkdir -p in/train in/test samples
-    cp "$SRC"/share/samples/* samples
+    cp "$SRC"/share/samples/*.* samples
     cat >arch-small.json <<'END'
 {"embed_dim": 8, "quick_gelu": true,
  "vision_cfg": {"image_size": 8, "layers": 1, "width": 64, "patch_size": 4},
