@@ -1,46 +1,48 @@
 #!/bin/sh
-# The demo: embeds the sample pictures and captions, prints the matrix of their similarities, draws it.
+# The demo: the default model classifies the sample photographs, and their similarities to captions are drawn.
 # Runs in the source tree (programs from bin/) and installed (programs from PATH). Usage: demo.sh [FIGURE.png]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-[ ! -x "$here/../bin/clip-untar" ] || PATH=$here/../bin:$PATH
+[ ! -x "$here/../bin/clip-untar" ] || PATH=$(cd "$here/../bin" && pwd):$PATH
 export PATH CLIP_DATADIR="$here"
 figure=${1:-demo.png}
+case $figure in
+/*) ;;
+*) figure=$PWD/$figure ;;
+esac
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
-show() {
-    printf '%s\n' "$*" | sed -e "s|$work/||g" -e "s|$here/|share/|g" -e '1s/^/$ /' -e '2,$s/^/  /'
+# run COMMAND: prints it and runs it.
+run() {
+    printf '%s\n' "$1" | sed -e '1s/^/$ /' -e '2,$s/^/  /'
+    eval "$1"
 }
 
-echo "A model whose weights are untrained: random numbers, so the similarities mean nothing yet."
-set -- clip-model init "$here/arch/demo.json" --seed 1 -o "$work/model"
-show "$*"
-"$@"
+# shellcheck disable=SC2016 # what is run is what is printed, variables and all
+demo() {
+    echo "The default model, cifar10, knows ten kinds of things from the 50,000 small pictures of CIFAR-10. Its data,"
+    echo "accuracy and limits: $here/models/cifar10/README.md"
+    run 'clip-model info cifar10 | grep -E "^(parameters|vision|text)"'
 
-echo
-echo "Eight pictures and their captions, through both towers into one space:"
-show "(cd share/samples && tar -cf - *.*) | clip-untar | clip-tokenize -m model | clip-preprocess -m model |
-tee pixels.clip | clip-encode-image -m model | clip-encode-text -m model |
-clip-project-normalize -m model > pairs.clip"
-(cd "$here/samples" && tar -cf - -- *.*) | clip-untar | clip-tokenize -m "$work/model" |
-    clip-preprocess -m "$work/model" | tee "$work/pixels.clip" | clip-encode-image --no-progress -m "$work/model" |
-    clip-encode-text --no-progress -m "$work/model" | clip-project-normalize -m "$work/model" >"$work/pairs.clip"
+    echo
+    echo "What is on photographs from elsewhere:"
+    run 'clip-classify -m cifar10 -k 2 -p recipes/cifar10/templates.txt samples/photos/*.jpg -- \
+$(cat recipes/cifar10/classnames.txt)'
 
-echo
-echo "The cosine of each picture (a row) and each caption (a column):"
-show "clip-simmatrix --tsv --label key pairs.clip"
-clip-simmatrix --tsv --label key "$work/pairs.clip" |
-    awk -F '\t' '{ for (i = 1; i <= NF; i++) printf i == 1 ? "%-11s" : NR == 1 ? " %10s" : " %10.3f", $i; print "" }'
+    echo
+    echo "The same by hand: photographs and captions, each through its tower, into one space."
+    run '(cd samples/photos && tar -cf - *.jpg) | clip-untar -q | clip-preprocess -q -m cifar10 |
+tee "$work/pixels.clip" | clip-encode-image -q -m cifar10 | clip-project-normalize -q -m cifar10 >"$work/photos.clip"'
+    run 'clip-tokenize -q --lines -m cifar10 recipes/cifar10/classnames.txt | clip-encode-text -q -m cifar10 |
+clip-project-normalize -q -m cifar10 >"$work/captions.clip"'
+    run 'clip-simmatrix -q --tsv "$work/photos.clip" "$work/captions.clip" |
+clip-plot -q -i "$work/pixels.clip" -t "Cosine similarity, model cifar10" -o "$figure"'
+    echo
+    echo "Drawn in $figure."
+}
 
-echo
-echo "The caption that each picture is nearest to:"
-show "clip-simmatrix --top 1 --tsv pairs.clip"
-clip-simmatrix --top 1 --tsv "$work/pairs.clip"
-
-clip-simmatrix --tsv "$work/pairs.clip" |
-    clip-plot -i "$work/pixels.clip" --edge left -t 'Cosine similarity (untrained weights)' -o "$figure"
-echo
-echo "Drawn in $figure. With a trained model: -m ViT-B-32.pt (see README.md)."
+cd "$here"
+demo

@@ -1,12 +1,79 @@
 load helper
 
-@test "the demo runs, in the source tree, and draws its figure" {
+setup_file() {
+    export CARD=$SRC/share/models/cifar10/README.md
+}
+
+# class_of FILE: what SOURCES.md says is on a photograph.
+class_of() {
+    awk -F ' *[|] *' -v file="$1" '$2 == file { print $3 }' "$SRC/share/samples/photos/SOURCES.md"
+}
+
+@test "the demo runs in the source tree: a table of the photographs, and a picture" {
     cd "$BATS_TEST_TMPDIR"
     run -0 --separate-stderr "$SRC/share/demo.sh" figure.png
-    [[ ${lines[0]} == *untrained* ]]
-    [ "$(grep -c '^boat ' <<<"$output")" -eq 1 ]
-    [ "$(head -c 4 figure.png | od -An -tx1)" = " 89 50 4e 47" ]
     [ -z "$stderr" ]
+    local photo
+    for photo in "$SRC"/share/samples/photos/*.jpg; do
+        grep -A 1 -x "samples/photos/${photo##*/}" <<<"$output" | grep -qE '^ *[0-9.]+ % ' || complain "no $photo"
+    done
+    [[ $output == *"$SRC/share/models/cifar10/README.md"* ]]
+    [ "${lines[-1]}" = "Drawn in $BATS_TEST_TMPDIR/figure.png." ]
+    [ "$(head -c 4 figure.png | od -An -tx1)" = " 89 50 4e 47" ]
+}
+
+@test "the demo writes demo.png into the current folder, and nothing else anywhere" {
+    mkdir "$BATS_TEST_TMPDIR/here" "$BATS_TEST_TMPDIR/tmp"
+    cd "$BATS_TEST_TMPDIR/here"
+    TMPDIR=$BATS_TEST_TMPDIR/tmp run -0 "$SRC/share/demo.sh"
+    [ "$(ls -A)" = demo.png ]
+    [ -z "$(ls -A ../tmp)" ]
+}
+
+@test "the commands that the demo prints can be pasted" {
+    mkdir "$BATS_TEST_TMPDIR/here"
+    cd "$BATS_TEST_TMPDIR/here"
+    "$SRC/share/demo.sh" one.png >out
+    sed -n '/^\$ /,/^\($\|[^$ ]\)/{s/^\$ //p;/^  [^ ]/p}' out | grep -vE '^ +[0-9.]+ %' >commands
+    [ "$(grep -c '^' commands)" -eq 9 ]
+    (cd "$SRC/share" && work=$BATS_TEST_TMPDIR/here figure=$BATS_TEST_TMPDIR/here/two.png bash -eu -o pipefail \
+        "$BATS_TEST_TMPDIR/here/commands" >/dev/null)
+    cmp one.png two.png
+}
+
+@test "the default model names most of the photographs right" {
+    local photo right=0 all=0 best
+    cd "$SRC/share/samples/photos"
+    clip-classify -m cifar10 -k 1 -p "$SRC/share/recipes/cifar10/templates.txt" --jsonl *.jpg -- \
+        $(cat "$SRC/share/recipes/cifar10/classnames.txt") >"$BATS_TEST_TMPDIR/rows"
+    for photo in *.jpg; do
+        best=$(sed -nE 's/.*"key": "'"$photo"'".*"matches": \[[^]]*"label": "([^"]*)".*/\1/p' "$BATS_TEST_TMPDIR/rows")
+        [ -n "$best" ]
+        all=$((all + 1))
+        [ "$best" != "$(class_of "$photo")" ] || right=$((right + 1))
+    done
+    echo "$right of $all"
+    [ "$all" -eq 9 ] && [ "$right" -ge 7 ]
+}
+
+@test "the default model is small, whole, and found by its name" {
+    cd "$BATS_TEST_TMPDIR"
+    [ "$(cat "$SRC"/share/models/cifar10/* | wc -c)" -le 8000000 ]
+    run -0 clip-model info cifar10
+    [[ $output == *"f16 ("* ]]
+    [ "$(ls "$SRC"/share/models)" = cifar10 ]
+}
+
+@test "its card says data, architecture, recipe, accuracy, training, limits and licence, and is filled in" {
+    local section
+    for section in Data Architecture Recipe Accuracy Training Limits Licence; do
+        grep -qx "## $section" "$CARD" || complain "no section $section"
+    done
+    grep -q 'Krizhevsky' "$CARD"
+    grep -qx '    make -f share/recipes/cifar10/Makefile CIFAR=folder' "$CARD"
+    grep -qE '^    \$ clip-eval -m model' "$CARD"
+    grep -qE 'top-1 +[0-9.]+' "$CARD"
+    run -1 grep -nE '@[A-Z]+@' "$CARD"
 }
 
 @test "the photographs are small, and each has its source and its class" {
