@@ -118,7 +118,7 @@ picture() {
     local program claim
     for program in $(programs); do
         entry "$program"
-        case $input in tar | table | lines) continue ;; esac
+        case $input in tar | table | lines | nothing | pixels) continue ;; esac
         for claim in '\xdf\xff\xff\xff\xff' '\x81\xa1k\xdd\xff\xff\xff\xff' '\x81\xa1k\xc6\xff\xff\xff\xff' \
             '\x81\xdb\xff\xff\xff\xff' '\x81\xa1k\xc9\xff\xff\xff\xff\x01'; do
             { printf "$claim" && head -c 200000 /dev/zero; } >in
