@@ -226,14 +226,15 @@ static int next_chunk(struct clip_png *png, struct chunk *chunk)
     return strspn(chunk->name, letters) == 4 ? 0 : -1;
 }
 
-/* Reads the data of a chunk: 0, or 1 if they are the picture's, which stay unread. */
+/* Reads the data of a chunk: 0, or 1 if they are the picture's, which stay unread. Data in front of a header
+ * that is understood are passed over. */
 static int read_chunk(struct clip_png *png, struct chunk *chunk)
 {
     const uint8_t *data;
-    if (strcmp(chunk->name, "IDAT") == 0 || strcmp(chunk->name, "IEND") == 0)
+    if ((png->known && strcmp(chunk->name, "IDAT") == 0) || strcmp(chunk->name, "IEND") == 0)
         return 1;
     if (strcmp(chunk->name, "fdAT") == 0) {
-        if (chunk->length < 4 || clip_bytes_take(&png->in, 4, &data) < 0 || png->sequence < 0)
+        if (!png->known || chunk->length < 4 || clip_bytes_take(&png->in, 4, &data) < 0 || png->sequence < 0)
             return clip_png_broken(png, "fdAT");
         chunk->length -= 4;
         return next_in_sequence(png, data, "fdAT") < 0 ? -1 : 1;

@@ -114,6 +114,7 @@ png("size-zero", header(0, 9, 8, 2), data(raw))
 png("transparency-short", rgb, chunk(b"tRNS", b"\0\7\0\7"), data(raw))
 png("text-too-long", rgb, chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes((1 << 20) + 1))), data(raw))
 png("data-unknown", rgb, chunk(b"JDAT", packed))
+png("data-before-header", data(raw[:37]), rgb, data(raw))
 png("huge", header(60000, 60000, 8, 2), data(bytes(1000)))
 
 
