@@ -107,8 +107,35 @@ int clip_member_fail(const struct clip_member *member, struct clip_error *error)
 
 /* --- numbers --- */
 
-/* A number field as tarfile's nti() reads it: octal digits among white space, up to a NUL, nothing being 0;
- * or in base 256 behind a byte 0x80, behind 0xff a negative one (here always -1). Too large ones are
+/* What Python's strip() takes from the ends of ASCII text. */
+static int is_blank(uint8_t c)
+{
+    return isspace(c) || (c >= 0x1c && c <= 0x1f);
+}
+
+/* text[size] as Python's int(text, 8): a sign, 0o, and single underscores between digits may be there. */
+static int parse_octal(const uint8_t *text, size_t size, int64_t *value)
+{
+    size_t i = text[0] == '-' || text[0] == '+';
+    uint8_t before = '_'; /* of a digit one may follow */
+    if (i + 2 < size && text[i] == '0' && (text[i + 1] | 0x20) == 'o') {
+        before = '0';
+        i += 2;
+    }
+    for (; i < size; before = text[i++]) {
+        if (text[i] == '_' && before != '_')
+            continue;
+        if (text[i] < '0' || text[i] > '7')
+            return -1;
+        *value = *value << 3 | (text[i] - '0');
+    }
+    if (text[0] == '-')
+        *value = -*value;
+    return before == '_' ? -1 : 0;
+}
+
+/* A number field as tarfile's nti() reads it: in octal digits among white space, up to a NUL, nothing being
+ * 0; or in base 256 behind a byte 0x80, behind 0xff a negative one (here always -1). Too large ones are
  * INT64_MAX. */
 static int parse_number(const uint8_t *p, size_t size, int64_t *value)
 {
@@ -121,19 +148,11 @@ static int parse_number(const uint8_t *p, size_t size, int64_t *value)
         return 0;
     }
     size = strnlen((const char *)p, size);
-    while (size > 0 && isspace(p[size - 1]))
+    while (size > 0 && is_blank(p[size - 1]))
         size--;
-    while (size > 0 && isspace(*p))
+    while (size > 0 && is_blank(*p))
         p++, size--;
-    int negative = size > 1 && *p == '-';
-    for (size_t i = (size_t)negative; i < size; i++) {
-        if (p[i] < '0' || p[i] > '7')
-            return -1;
-        *value = *value << 3 | (p[i] - '0');
-    }
-    if (negative)
-        *value = -*value;
-    return 0;
+    return size > 0 ? parse_octal(p, size, value) : 0;
 }
 
 static int field_number(const uint8_t *block, struct field field, int64_t *value)

@@ -446,6 +446,30 @@ static void test_prefix_and_numbers(void)
            "damaged one");
 }
 
+/* Python's int(text, 8), which tarfile uses. */
+static void test_python_numbers(void)
+{
+    static const char *const good[] = {"+1_2", "0o12", "-0O_12", "\x1c 12\x1f\t", "0", "0o7", "1_2_3"};
+    static const char *const bad[] = {"_1", "1__2", "1_", "+", "-", "+-1", "0o", "0o_", "0x1", "1 2", "0_o1"};
+    struct archive a = {.size = 0};
+    add_file(&a, "a.jpg", '0', "1");
+    uint8_t *block = add_file(&a, "b.jpg", '0', "0123456789");
+    add_end(&a);
+    memcpy(block + 124, "\v+0O1_2\0zz", 11);
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        strncpy((char *)block + 108, good[i], 8);
+        sign(block);
+        expect(&a, good[i], "a: jpg=1; b: jpg=0123456789; end");
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        strncpy((char *)block + 108, bad[i], 8);
+        sign(block);
+        expect(&a, bad[i],
+               "t.tar: at offset 1024, behind member a.jpg at offset 0: no header of a member, or a damaged "
+               "one");
+    }
+}
+
 static void test_signed_checksum(void)
 {
     struct archive a = {.size = 0};
@@ -706,6 +730,7 @@ int main(void)
     test_options();
     test_extension_headers();
     test_prefix_and_numbers();
+    test_python_numbers();
     test_signed_checksum();
     test_cuts();
     test_changed_bytes();
