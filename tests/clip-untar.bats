@@ -142,6 +142,18 @@ else: [print(json.dumps(s)) for s in o["samples"]]' "$line")
     [ "$tried" -ge 3 ]
 }
 
+@test "compressed in pieces, as parallel compressors do" {
+    shards
+    local program
+    clip-untar 0.tar >whole
+    mkdir packed
+    for program in gzip bzip2 xz zstd; do
+        command -v $program >/dev/null || continue
+        { head -c 1300 0.tar | $program -c && tail -c +1301 0.tar | $program -c; } >packed/0.tar
+        (cd packed && clip-untar 0.tar) | cmp - whole || complain "$program"
+    done
+}
+
 @test "a damaged checksum of compressed data is seen, though it comes behind the archive" {
     shards
     need xz
