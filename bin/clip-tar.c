@@ -31,29 +31,23 @@ struct run {
     const struct clip_shared *shared;
     struct clip_reader *in;
     struct clip_output file, key_file; /* those of -o and --keys */
-    FILE *spool;                       /* an array for standard output */
+    FILE *final;                       /* standard output, or that of -o */
+    FILE *spool;                       /* an array for what cannot go back */
     FILE *out;                         /* where the archive, or the array, goes first */
     struct clip_tarball tarball;
     struct clip_npy npy;
     uint64_t skipped;
 };
 
-/* A file without a name: an array's header is known only at its end, and a pipe cannot go back. */
+/* An array's header is known only at its end, and a pipe cannot go back. */
 static FILE *open_spool(struct clip_error *error)
 {
-    const char *folder = getenv("TMPDIR");
-    char *path;
-    if (asprintf(&path, "%s/clip-tar.XXXXXX", folder && folder[0] ? folder : "/tmp") < 0) {
-        clip_fail_memory(error, "a file name");
-        return NULL;
-    }
-    int fd = mkstemp(path);
+    int fd = clip_temporary_file(error);
     FILE *file = fd >= 0 ? fdopen(fd, "w+") : NULL;
-    if (!file)
-        clip_fail_errno(error, "%s", path);
-    if (fd >= 0)
-        unlink(path);
-    free(path);
+    if (fd >= 0 && !file) {
+        clip_fail_errno(error, "a temporary file");
+        close(fd);
+    }
     return file;
 }
 
@@ -64,9 +58,10 @@ static int open_files(struct run *run, struct clip_error *error)
         return -1;
     if (keys && clip_output_open(&run->key_file, keys, error) != 0)
         return -1;
-    if (to_stdout && npy_field && !(run->spool = open_spool(error)))
+    run->final = to_stdout ? stdout : run->file.file;
+    if (npy_field && !run->file.temporary && !(run->spool = open_spool(error)))
         return -1;
-    run->out = run->spool ? run->spool : to_stdout ? stdout : run->file.file;
+    run->out = run->spool ? run->spool : run->final;
     run->tarball.file = run->npy.file = run->out;
     return 0;
 }
@@ -134,15 +129,15 @@ static int read_records(struct run *run, struct clip_error *error)
     return status;
 }
 
-static int copy_to_stdout(FILE *from, struct clip_error *error)
+static int copy_spool(FILE *from, FILE *to, struct clip_error *error)
 {
     char block[65536];
     size_t n;
     if (fflush(from) != 0 || fseeko(from, 0, SEEK_SET) != 0)
         return clip_fail_errno(error, "a temporary file");
     while ((n = fread(block, 1, sizeof block, from)) > 0)
-        if (fwrite(block, 1, n, stdout) != n)
-            return clip_fail_errno(error, "standard output");
+        if (fwrite(block, 1, n, to) != n)
+            return clip_fail_errno(error, "%s", to == stdout ? "standard output" : output);
     return ferror(from) ? clip_fail_errno(error, "a temporary file") : 0;
 }
 
@@ -150,7 +145,7 @@ static int end_output(struct run *run, struct clip_error *error)
 {
     if ((npy_field ? clip_npy_end(&run->npy, error) : clip_tarball_end(&run->tarball, error)) != 0)
         return -1;
-    if (run->spool && copy_to_stdout(run->spool, error) != 0)
+    if (run->spool && copy_spool(run->spool, run->final, error) != 0)
         return -1;
     if (!run->file.file && fflush(stdout) != 0)
         return clip_fail_errno(error, "standard output");

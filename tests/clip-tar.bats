@@ -134,6 +134,29 @@ JSON
     one_line
 }
 
+@test "-o NAME of a FIFO writes into it, of a link into what it means: neither is replaced" {
+    local options
+    embeddings >in
+    mkfifo fifo
+    ln -s target.tar link.tar
+    for options in "" "--npy e"; do
+        clip-tar $options in >whole
+        cat fifo >through &
+        clip-tar $options -o fifo in
+        wait $!
+        cmp whole through
+        [ -p fifo ]
+        : >target.tar
+        clip-tar $options -o link.tar in
+        cmp whole target.tar
+        [ -L link.tar ]
+    done
+    mkdir folder
+    run -1 --separate-stderr clip-tar -o folder in
+    [ "$stderr" = "clip-tar: folder: Is a directory" ]
+    [ -z "$(compgen -G '*.??????')" ] # no temporary file is left
+}
+
 @test "tensors are .npy members that NumPy reads, to the byte what it writes" {
     need_python numpy
     embeddings | clip-tar >t.tar

@@ -117,43 +117,64 @@ void clip_unmap_file(struct clip_mapping *mapping)
     *mapping = (struct clip_mapping){0};
 }
 
+/* Devices, FIFOs and sockets, which a rename would replace by a file. */
+static int is_special(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
+}
+
+/* The file that a symbolic link means, so that the link stays. */
+static char *behind_link(const char *path)
+{
+    struct stat status;
+    char *real = lstat(path, &status) == 0 && S_ISLNK(status.st_mode) ? realpath(path, NULL) : NULL;
+    return real ? real : strdup(path);
+}
+
+static FILE *open_temporary(struct clip_output *output)
+{
+    int fd = mkostemp(output->temporary, O_CLOEXEC);
+    if (fd < 0) {
+        free(output->temporary);
+        output->temporary = NULL;
+        return NULL;
+    }
+    mode_t mask = umask(0);
+    umask(mask);
+    FILE *file = fchmod(fd, 0666 & ~mask) == 0 ? fdopen(fd, "w") : NULL;
+    if (!file)
+        close(fd);
+    return file;
+}
+
 int clip_output_open(struct clip_output *output, const char *path, struct clip_error *error)
 {
-    *output = (struct clip_output){.path = strdup(path)};
-    if (!output->path || asprintf(&output->temporary, "%s.XXXXXX", path) < 0) {
+    int special = is_special(path);
+    *output = (struct clip_output){.path = special ? strdup(path) : behind_link(path)};
+    if (!output->path || (!special && asprintf(&output->temporary, "%s.XXXXXX", output->path) < 0)) {
         output->temporary = NULL;
         clip_output_abandon(output);
         return clip_fail_memory(error, "a file name");
     }
-    int fd = mkostemp(output->temporary, O_CLOEXEC);
-    if (fd < 0) {
-        clip_fail_errno(error, "%s", path);
-        free(output->temporary);
-        output->temporary = NULL;
-        clip_output_abandon(output);
-        return -1;
-    }
-    mode_t mask = umask(0);
-    umask(mask);
-    output->file = fchmod(fd, 0666 & ~mask) == 0 ? fdopen(fd, "w") : NULL;
-    if (!output->file) {
-        clip_fail_errno(error, "%s", path);
-        close(fd);
-        clip_output_abandon(output);
-        return -1;
-    }
-    return 0;
+    output->file = special ? fopen(path, "we") : open_temporary(output);
+    if (output->file)
+        return 0;
+    clip_fail_errno(error, "%s", path);
+    clip_output_abandon(output);
+    return -1;
 }
 
 int clip_output_commit(struct clip_output *output, struct clip_error *error)
 {
-    int bad = fflush(output->file) != 0 || ferror(output->file) || fsync(fileno(output->file)) != 0;
+    int bad = fflush(output->file) != 0 || ferror(output->file) ||
+              (output->temporary && fsync(fileno(output->file)) != 0);
     if (bad)
         clip_fail_errno(error, "%s", output->path);
     if (fclose(output->file) != 0 && !bad)
         bad = clip_fail_errno(error, "%s", output->path);
     output->file = NULL;
-    if (!bad && rename(output->temporary, output->path) != 0)
+    if (!bad && output->temporary && rename(output->temporary, output->path) != 0)
         bad = clip_fail_errno(error, "%s", output->path);
     if (!bad) {
         free(output->temporary);

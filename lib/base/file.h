@@ -30,13 +30,15 @@ int clip_temporary_file(struct clip_error *error);
 int clip_pwrite_all(int fd, const void *data, size_t size, uint64_t offset, struct clip_error *error);
 int clip_pread_all(int fd, void *data, size_t size, uint64_t offset, struct clip_error *error);
 
-/* A file that appears under its name only when it is whole: written beside it under a temporary name. */
+/* A file that appears under its name only when it is whole: written beside it under a temporary name. A
+ * device or a FIFO is written as it is; `temporary` is then NULL, and what was written cannot be gone back
+ * to. */
 struct clip_output {
     FILE *file;
     char *path, *temporary;
 };
 int clip_output_open(struct clip_output *output, const char *path, struct clip_error *error);
-/* fflush, fsync, close, rename; on error the temporary file is removed. */
+/* fflush, fsync, close, rename (of a file); on error the temporary file is removed. */
 int clip_output_commit(struct clip_output *output, struct clip_error *error);
 void clip_output_abandon(struct clip_output *output);
 
