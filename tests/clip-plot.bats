@@ -134,10 +134,26 @@ END
     [ -s one-point.png ]
 }
 
+@test "curves of numbers that leave axes no room are drawn, and soon" {
+    for pair in 1e16,10000000000000002 0,5e-324 5e-324,1e-323 -1e300,1e300 1,1.0000000000000002; do
+        printf '{"step":%s,"loss":%s,"other":1}\n' "${pair%,*}" "${pair%,*}" "${pair#*,}" "${pair#*,}" >log
+        timeout 60 clip-plot -c loss+other -f svg log >out.svg || complain "$pair"
+        ! grep -i 'nan' out.svg || complain "$pair"
+    done
+}
+
 @test "logs that are none, and curves that are not there" {
     printf '{"step":1,"loss":2}\nnone\n' >log
     run -1 --separate-stderr clip-plot -c loss -o x.png log
-    [ "$stderr" = "clip-plot: log: line 2: it is no JSON object" ]
+    [ "$stderr" = "clip-plot: log: line 2: not JSON: null expected at byte 1" ]
+    printf '[1]\n' >log && run -1 --separate-stderr clip-plot -c loss -o x.png log
+    [ "$stderr" = "clip-plot: log: line 1: not a JSON object" ]
+    printf '{"loss":1} {"loss":2}\n' >log && run -1 --separate-stderr clip-plot -c loss -o x.png log
+    [ "$stderr" = "clip-plot: log: line 1: not JSON: unexpected character at byte 11" ]
+    printf '{"loss":1}\0{"loss":2}\n' >log && run -1 --separate-stderr clip-plot -c loss -o x.png log
+    [ "$stderr" = "clip-plot: log: line 1: not JSON: a zero at byte 10" ]
+    printf '{"loss":1.1e300}\n' >log && run -1 --separate-stderr clip-plot -c loss -o x.png log
+    [ "$stderr" = "clip-plot: log: no line has a number 'loss'" ]
     printf '{"step":1,"loss":2}\n' >log
     run -1 --separate-stderr clip-plot -c loss+lost -o x.png log
     [ "$stderr" = "clip-plot: log: no line has a number 'lost'" ]

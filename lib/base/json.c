@@ -9,7 +9,7 @@
 #define MAX_FILE (64 << 20)
 
 /* Reads the file into one string; NULL with error. */
-static char *read_text(const char *path, int *length, struct clip_error *error)
+static char *read_text(const char *path, size_t *length, struct clip_error *error)
 {
     FILE *file = fopen(path, "re");
     if (!file) {
@@ -38,7 +38,7 @@ static char *read_text(const char *path, int *length, struct clip_error *error)
         if (n == 0 && size <= MAX_FILE) {
             fclose(file);
             text[size] = 0;
-            *length = (int)size;
+            *length = size;
             return text;
         }
     }
@@ -47,33 +47,48 @@ static char *read_text(const char *path, int *length, struct clip_error *error)
     return NULL;
 }
 
-struct json_object *clip_json_read(const char *path, struct clip_error *error)
+struct json_object *clip_json_parse(const char *text, size_t size, struct clip_error *error)
 {
-    int length;
-    char *text = read_text(path, &length, error);
-    if (!text)
+    if (size > MAX_FILE) {
+        clip_fail(error, "too large for a JSON object");
         return NULL;
+    }
+    const char *zero = memchr(text, 0, size); /* would end the text for json-c */
+    if (zero) {
+        clip_fail(error, "not JSON: a zero at byte %td", zero - text);
+        return NULL;
+    }
     struct json_tokener *tokener = json_tokener_new();
-    struct json_object *object = NULL;
     if (!tokener) {
         clip_fail_memory(error, "JSON");
-    } else {
-        json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-        /* The closing zero ends a number or a literal that stands alone. */
-        object = json_tokener_parse_ex(tokener, text, length + 1);
-        enum json_tokener_error code = json_tokener_get_error(tokener);
-        int bad = 0;
-        if (code != json_tokener_success)
-            bad = clip_fail(error, "%s: not JSON: %s at byte %zu", path, json_tokener_error_desc(code),
-                            json_tokener_get_parse_end(tokener));
-        else if (!json_object_is_type(object, json_type_object))
-            bad = clip_fail(error, "%s: not a JSON object", path);
-        if (bad) {
-            json_object_put(object);
-            object = NULL;
-        }
-        json_tokener_free(tokener);
+        return NULL;
     }
+    json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+    /* The closing zero ends a number or a literal that stands alone. */
+    struct json_object *object = json_tokener_parse_ex(tokener, text, (int)size + 1);
+    enum json_tokener_error code = json_tokener_get_error(tokener);
+    int bad = 0;
+    if (code != json_tokener_success)
+        bad = clip_fail(error, "not JSON: %s at byte %zu", json_tokener_error_desc(code),
+                        json_tokener_get_parse_end(tokener));
+    else if (!json_object_is_type(object, json_type_object))
+        bad = clip_fail(error, "not a JSON object");
+    json_tokener_free(tokener);
+    if (!bad)
+        return object;
+    json_object_put(object);
+    return NULL;
+}
+
+struct json_object *clip_json_read(const char *path, struct clip_error *error)
+{
+    size_t size;
+    char *text = read_text(path, &size, error);
+    if (!text)
+        return NULL;
+    struct json_object *object = clip_json_parse(text, size, error);
+    if (!object)
+        clip_fail_prefix(error, "%s", path);
     free(text);
     return object;
 }

@@ -1,6 +1,8 @@
 #include "image/curves.h"
 
-#include <json-c/json.h>
+#include "base/json.h"
+
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,9 @@
 #define TOP 34.0    /* above each panel: the names of its curves */
 #define BOTTOM 48.0 /* below the last: the horizontal axis */
 #define FONT 12.0
+
+/* Axes need room: numbers beyond are not drawn, and ones that are closer than its inverse are one. */
+#define LARGEST 1e300
 
 /* Tableau's ten, of which neighbours are told apart by most eyes. */
 static const double colours[10][3] = {
@@ -67,23 +72,22 @@ static int grow(struct clip_curves *curves, struct clip_error *error)
     return 0;
 }
 
-/* The number of a member; NaN where it is absent or no number. */
+/* The number of a member; NaN where it is absent or none that can be drawn. */
 static double number_of(struct json_object *object, const char *key)
 {
-    struct json_object *value;
-    if (!json_object_object_get_ex(object, key, &value) ||
-        (!json_object_is_type(value, json_type_double) && !json_object_is_type(value, json_type_int)))
+    struct json_object *value = clip_json_get(object, key);
+    if (!json_object_is_type(value, json_type_double) && !json_object_is_type(value, json_type_int))
         return NAN;
-    return json_object_get_double(value);
+    double number = json_object_get_double(value);
+    return fabs(number) <= LARGEST ? number : NAN;
 }
 
-static int read_point(struct clip_curves *curves, const char *line, size_t number, struct clip_error *error)
+static int read_point(struct clip_curves *curves, const char *line, size_t size, size_t number,
+                      struct clip_error *error)
 {
-    struct json_object *object = json_tokener_parse(line);
-    if (!json_object_is_type(object, json_type_object)) {
-        json_object_put(object);
-        return clip_fail(error, "it is no JSON object");
-    }
+    struct json_object *object = clip_json_parse(line, size, error);
+    if (!object)
+        return -1;
     int status = curves->points < curves->room ? 0 : grow(curves, error);
     if (status == 0) {
         double step = number_of(object, "step");
@@ -113,9 +117,10 @@ int clip_curves_read(struct clip_curves *curves, FILE *file, const char *name, s
 {
     char *line = NULL;
     size_t room = 0, number = 0;
+    ssize_t size;
     int status = 0;
-    while (status == 0 && getline(&line, &room, file) >= 0)
-        if (read_point(curves, line, ++number, error) != 0)
+    while (status == 0 && (size = getline(&line, &room, file)) >= 0)
+        if (read_point(curves, line, (size_t)size, ++number, error) != 0)
             status = clip_fail_prefix(error, "%s: line %zu", name, number);
     free(line);
     if (status == 0 && ferror(file))
@@ -137,11 +142,13 @@ static double place(const struct axis *axis, double value)
     return axis->from + (value - axis->low) / (axis->high - axis->low) * (axis->to - axis->from);
 }
 
-/* Widens the axis to whole ticks of 1, 2 or 5 times a power of ten, about `most` of them. */
+/* Widens the axis to whole ticks of 1, 2 or 5 times a power of ten, about `most` of them. What is too close
+ * to be told apart at ticks is taken for one value. */
 static void choose_ticks(struct axis *axis, double most, int widen)
 {
-    if (axis->high <= axis->low) {
-        double half = axis->low != 0 ? fabs(axis->low) / 2 : .5;
+    double size = fmax(fabs(axis->low), fabs(axis->high));
+    if (axis->high - axis->low <= fmax(64 * DBL_EPSILON * size, 1 / LARGEST)) {
+        double half = size > 1 / LARGEST ? size / 2 : .5;
         axis->low -= half;
         axis->high = axis->low + 2 * half;
     }

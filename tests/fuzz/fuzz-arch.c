@@ -1,5 +1,7 @@
-/* Configurations on any bytes: open_clip's, and (a first byte of 'h') Hugging Face's. What is accepted must
- * hold what clip_arch_read promises, list its tensors, and read back as it was written. */
+/* Configurations on any bytes: open_clip's, and Hugging Face's (a first byte of 'h') or that of its
+ * preprocessor
+ * ('p'). What is accepted must hold what clip_arch_read promises, list its tensors, and read back as it was
+ * written. */
 #include "model/arch.h"
 #include "model/layout.h"
 
@@ -8,11 +10,19 @@
 #include <string.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/fuzz-arch.XXXXXX", config[64], again[64];
+static char folder[] = "/tmp/fuzz-arch.XXXXXX", config[64], preprocessor[64], again[64];
+
+/* A small model, beside which a preprocessor may stand. */
+static const char small[] =
+    "{\"model_type\": \"clip\", \"projection_dim\": 4, \"text_config\": {\"hidden_size\": 8, "
+    "\"intermediate_size\": 12, \"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"vocab_size\": 514, "
+    "\"max_position_embeddings\": 4}, \"vision_config\": {\"hidden_size\": 8, \"intermediate_size\": 16, "
+    "\"num_hidden_layers\": 1, \"num_attention_heads\": 2, \"image_size\": 4, \"patch_size\": 2}}";
 
 static void remove_folder(void)
 {
     unlink(config);
+    unlink(preprocessor);
     unlink(again);
     rmdir(folder);
 }
@@ -24,11 +34,12 @@ static void make_folder(void)
     if (!mkdtemp(folder))
         abort();
     snprintf(config, sizeof config, "%s/config.json", folder);
+    snprintf(preprocessor, sizeof preprocessor, "%s/preprocessor_config.json", folder);
     snprintf(again, sizeof again, "%s/again.json", folder);
     atexit(remove_folder);
 }
 
-static void write_file(const char *path, const uint8_t *data, size_t size)
+static void write_file(const char *path, const void *data, size_t size)
 {
     FILE *file = fopen(path, "w");
     if (!file || fwrite(data, 1, size, file) != size || fclose(file) != 0)
@@ -68,9 +79,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct clip_arch arch;
     struct clip_error error = {""};
-    int hf = size > 0 && data[0] == 'h';
+    int beside = size > 0 && data[0] == 'p', hf = beside || (size > 0 && data[0] == 'h');
     make_folder();
-    write_file(config, data + hf, size - (size_t)hf);
+    unlink(preprocessor);
+    if (beside)
+        write_file(config, small, sizeof small - 1);
+    write_file(beside ? preprocessor : config, data + hf, size - (size_t)hf);
     int result =
         hf ? clip_arch_read_hf(&arch, folder, &error) : clip_arch_read_open_clip(&arch, config, &error);
     if (result != 0 && error.text[0] == '\0')
