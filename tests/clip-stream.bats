@@ -95,3 +95,20 @@ for item, line in zip(items, open("json")):
 PY
     done
 }
+
+@test "what is no stream at all is told from one that is damaged, and where it may go is said" {
+    local hint="not a stream (clip-untar reads tar archives, clip-tokenize --lines text)"
+    cd "$BATS_TEST_TMPDIR"
+    echo "a caption" >text
+    tar cf tar text
+    gzip -k tar
+    printf '\x89PNG\r\n\x1a\n' >png # begins like a map of nine
+    echo '{"__key__": "a"}' | stream >good
+    for input in text tar tar.gz png; do
+        run -1 --separate-stderr clip-dump good $input
+        [ "$stderr" = "clip-dump: $input: $hint" ]
+        [ "${#lines[@]}" -eq 1 ]
+    done
+    run -1 --separate-stderr clip-dump <(cat good text)
+    [[ $stderr == *"after 1 records: an object that is no map" ]]
+}

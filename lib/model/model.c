@@ -54,7 +54,8 @@ static char *existing(const char *folder, const char *name)
 static char *find_in(const char *folder, const char *name)
 {
     char plain[256];
-    if ((size_t)snprintf(plain, sizeof plain, "%s", name) >= sizeof plain || *name == '.' || *name == '/')
+    if ((size_t)snprintf(plain, sizeof plain, "%s", name) >= sizeof plain || !*name || *name == '.' ||
+        *name == '/')
         return NULL;
     for (char *p = plain; (p = strchr(p, '/'));)
         *p = '-';

@@ -41,6 +41,11 @@ struct clip_samples {
 
 /* --- names --- */
 
+static const char *shown_url(const struct clip_samples *samples)
+{
+    return strcmp(samples->url, "-") == 0 ? "standard input" : samples->url;
+}
+
 int clip_split_name(const char *name, size_t size, size_t *key_size)
 {
     const char *slash = memrchr(name, '/', size);
@@ -260,7 +265,7 @@ static int end_sample(struct clip_samples *samples, struct clip_record **record,
     sketch->room = 0;
     int status = clip_record_set(*record, bytes, sketch->size, error);
     samples->offset = samples->begin;
-    (*record)->source = samples->url;
+    (*record)->source = shown_url(samples);
     if (samples->bad)
         clip_record_fail(*record, "%s", samples->error.text);
     if (status != 0 || (!samples->bad && says_bad(*record))) {
@@ -475,7 +480,7 @@ int clip_samples_next(struct clip_samples *samples, struct clip_record **record,
 {
     int status = next_sample(samples, record, error);
     if (status < 0)
-        clip_fail_prefix(error, "%.300s", strcmp(samples->url, "-") == 0 ? "standard input" : samples->url);
+        clip_fail_prefix(error, "%.300s", shown_url(samples));
     return status;
 }
 

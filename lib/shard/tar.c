@@ -438,7 +438,7 @@ static int read_header(struct clip_tar *tar, uint8_t *block, struct clip_error *
     if (checksum_holds(block) && numbers_hold(block))
         return 1;
     if (offset == 0)
-        return clip_fail(error, "not a tar archive: no header at its begin");
+        return clip_fail(error, "not a tar archive: it does not begin with a header");
     return fail_between(tar, offset, error, "no header of a member, or a damaged one");
 }
 

@@ -37,6 +37,7 @@ struct clip_reader {
     int known; /* `progress` is final: FAILED (as `outcome` says) or ENDED */
     struct clip_error outcome;
 
+    int begun;             /* an object of this input was taken */
     int ended;             /* the last object was an end object */
     uint64_t stream_count; /* records since the last end object */
     uint64_t count;
@@ -113,6 +114,19 @@ static void find_line(struct clip_reader *reader)
     }
 }
 
+/* Other files, also such as begin like a map (PNG), are told from streams by what must come first: a map, in
+ * it a name. */
+static int is_other_file(const uint8_t *p, size_t available)
+{
+    struct clip_head map, name;
+    if (clip_head_read(&map, p, available) != 1)
+        return 0;
+    if (map.kind != CLIP_MAP)
+        return 1;
+    return map.length > 0 && clip_head_read(&name, p + map.head, available - map.head) == 1 &&
+           name.kind != CLIP_STR;
+}
+
 /* Looks how far the object at `begin` reaches; sets whole, or failed. */
 static void understand(struct clip_reader *reader)
 {
@@ -123,6 +137,11 @@ static void understand(struct clip_reader *reader)
     struct clip_head head;
     const uint8_t *p = reader->buffer + reader->begin;
     size_t available = reader->end - reader->begin;
+    if (!reader->begun && is_other_file(p, available)) {
+        clip_fail(&reader->error, "not a stream (clip-untar reads tar archives, clip-tokenize --lines text)");
+        reader->failed = 1;
+        return;
+    }
     if (reader->skim.at == 0 && clip_head_read(&head, p, available) == 1 && head.kind == CLIP_MAP &&
         head.length > CLIP_MAX_FIELDS) {
         clip_fail(&reader->error, "a map that claims %llu entries (at most %d)",
@@ -197,7 +216,7 @@ static int open_next(struct clip_reader *reader, struct clip_error *error)
         return clip_fail_errno(error, "%s", path);
     reader->fd = fd;
     reader->owned = !standard;
-    reader->eof = reader->ended = 0;
+    reader->eof = reader->begun = reader->ended = 0;
     return 1;
 }
 
@@ -241,6 +260,7 @@ static uint8_t *take_object(struct clip_reader *reader, size_t size)
     }
     reader->skim = (struct clip_skim){0};
     reader->whole = 0;
+    reader->begun = 1;
     if (reader->begin < reader->end)
         understand(reader);
     return bytes;

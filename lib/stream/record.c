@@ -175,10 +175,10 @@ const char *clip_record_name(const struct clip_record *record, char *out, size_t
     size_t length;
     char source[160], name[160];
     const struct clip_field *url = clip_record_find(record, "__url__");
-    if (url && clip_field_string(url, &text, &length) == 0)
+    if (url && clip_field_string(url, &text, &length) == 0 && (length != 1 || *text != '-'))
         clip_printable(source, sizeof source, text, length);
     else
-        snprintf(source, sizeof source, "%s", record->source ? record->source : "-");
+        snprintf(source, sizeof source, "%s", record->source ? record->source : "standard input");
     key = clip_record_key(record, &length);
     if (key)
         snprintf(out, size, "%s: sample %s", source, clip_printable(name, sizeof name, key, length));
