@@ -82,6 +82,20 @@ options_of_page() {
     done
 }
 
+# Short options may stand together there.
+@test "a synopsis that does not say \"option ...\" names each option" {
+    local program synopsis short long
+    for program in $(programs); do
+        synopsis=$(sed -n '/^\.Sh SYNOPSIS/,/^\.Sh DESCRIPTION/p' "$SRC/man/$program.1")
+        [[ $synopsis != *"Ar option ..."* ]] || continue
+        while read -r short long; do
+            [[ " help version quiet verbose progress no-progress " != *" $long "* ]] || continue
+            [ "$program $long" != "clip-model model" ] || continue # the same as the operand
+            grep -qE -- "Fl -$long( |\$)|Fl [a-zA-Z]*$short" <<<"$synopsis" || complain "man/$program.1: no --$long"
+        done < <("$program" --help | sed -nE 's/^  -(.), --([^ ]+).*/\1 \2/p; s/^      --([^ ]+).*/@ \1/p')
+    done
+}
+
 @test "man pages pass mandoc's lint" {
     need mandoc
     run -0 mandoc -Tlint -W warning "$SRC"/man/*.[1-8]
