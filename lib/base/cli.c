@@ -362,7 +362,7 @@ void clip_progress_show(struct clip_progress *progress, uint64_t records, uint64
     fprintf(stderr, "\r%s: %llu", program_name, (unsigned long long)records);
     if (total)
         fprintf(stderr, " of %llu", (unsigned long long)total);
-    fprintf(stderr, " records, %.4g/s", rate);
+    fprintf(stderr, " records, %.*f/s", rate < 10 ? 2 : rate < 100 ? 1 : 0, rate);
     if (elapsed > 0)
         fprintf(stderr, ", waited %.0f %% for input, %.0f %% for output", 100 * waited_input / elapsed,
                 100 * waited_output / elapsed);

@@ -146,8 +146,10 @@ static void test_hostile(void)
     refuse("a map of 2^32-1", "\xdf\xff\xff\xff\xff", 5, "claims 4294967295 entries");
     refuse("an array of 2^32-1", "\x81\xa1k\xdd\xff\xff\xff\xff", 8, "limit");
     refuse("bin of 4 GB", "\x81\xa1k\xc6\xff\xff\xff\xff", 8, "limit");
-    refuse("no map", "\x01", 1, "no map");
-    refuse("key is no string", "\x81\x01\x01", 3, "no string");
+    refuse("no map", "\x01", 1, "not a stream");
+    refuse("no map behind one", "\x80\x01", 2, "no map");
+    refuse("like a map, as PNG is", "\x81\x01\x01", 3, "not a stream");
+    refuse("key is no string", "\x80\x81\x01\x01", 4, "no string");
     refuse("an empty key twice", "\x82\xa0\x01\xa0\x02", 5, "twice");
     refuse("an empty key, once", "\x82\xa0\x01\xa1k\x02", 6, "no end object");
     refuse("key twice", "\x82\xa1k\x01\xa1k\x02", 7, "twice");
