@@ -67,3 +67,15 @@ END
     run -2 --separate-stderr clip-average
     [ "${stderr_lines[0]}" = "clip-average: say which field names the group: --by FIELD" ]
 }
+
+@test "nothing of a bad record counts, and it makes no group" {
+    stream >in <<'END'
+{"__key__": "1", "g": "a", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [0, 1]}}
+{"__key__": "2", "g": "a", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0, 1, 0]}}
+{"__key__": "3", "g": "b", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0, 0]}}
+END
+    run -0 --separate-stderr bash -c 'clip-average --skip-bad --by g in | clip-dump --values'
+    [ "$output" = '{"__key__":"a","g":"a","image_embedding":{"tensor":"f4","shape":[2],"values":[1,0]},"text_embedding":{"tensor":"f4","shape":[2],"values":[0,1]}}' ]
+    [[ $stderr == *"sample 2: field 'text_embedding' is of width 3, its group's of 2"* ]]
+    [[ $stderr == *"sample 3: field 'text_embedding': "* ]]
+}

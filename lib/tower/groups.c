@@ -132,53 +132,76 @@ static struct group *find_group(struct clip_groups *groups, struct clip_record *
     return found ? *found : new_group(groups, field, record, error);
 }
 
-/* Adds one embedding. -1 with the record marked as bad, or, where it is not, with error. */
-static int add_to_mean(struct mean *mean, struct clip_record *record, const char *field,
-                       struct clip_error *error)
+/* The embedding `field` made unit, the caller's to free. -1 with the record marked as bad, or, where it is
+ * not, with error. */
+static int read_unit(struct clip_record *record, const char *field, float **unit, size_t *width,
+                     struct clip_error *error)
 {
     struct clip_tensor tensor;
+    struct clip_error reason;
     if (clip_record_tensor(record, field, CLIP_F32, &tensor) != 0)
         return -1;
-    size_t width = clip_tensor_count(&tensor);
-    if (tensor.ndim != 1 || width == 0)
+    *width = clip_tensor_count(&tensor);
+    if (tensor.ndim != 1 || *width == 0)
         return clip_record_fail(record, "field '%s' is no vector", field);
-    if (mean->sum && mean->width != width)
-        return clip_record_fail(record, "field '%s' is of width %zu, its group's of %zu", field, width,
-                                mean->width);
-    float *unit = malloc(width * sizeof *unit);
-    if (!unit)
+    if (!(*unit = malloc(*width * sizeof **unit)))
         return clip_fail_memory(error, "a mean");
-    memcpy(unit, tensor.data, width * sizeof *unit);
-    struct clip_error reason;
-    int status = 0;
-    if (clip_unit_vector(width, unit, unit, &reason) != 0)
-        status = clip_record_fail(record, "field '%s': %s", field, reason.text);
-    else if (!mean->sum && !(mean->sum = calloc(width, sizeof *mean->sum)))
-        status = clip_fail_memory(error, "a mean");
-    for (size_t i = 0; i < width && status == 0; i++)
+    memcpy(*unit, tensor.data, *width * sizeof **unit);
+    if (clip_unit_vector(*width, *unit, *unit, &reason) != 0)
+        return clip_record_fail(record, "field '%s': %s", field, reason.text);
+    return 0;
+}
+
+static int add_to_mean(struct mean *mean, const char *field, const float *unit, size_t width,
+                       struct clip_error *error)
+{
+    if (!mean->sum && !(mean->sum = calloc(width, sizeof *mean->sum)))
+        return clip_fail_memory(error, "a mean");
+    for (size_t i = 0; i < width; i++)
         mean->sum[i] += unit[i];
     mean->width = width;
     mean->field = field;
-    free(unit);
+    return 0;
+}
+
+/* Adds units[n], NULL where the record has no such field; nothing where it is bad. */
+static int add_units(struct clip_groups *groups, struct clip_record *record, const char *by,
+                     const char *const *fields, size_t n, float *const *units, const size_t *widths,
+                     struct clip_error *error)
+{
+    struct group *group = find_group(groups, record, by, error);
+    int status = group ? 0 : -1;
+    for (size_t i = 0; i < n && status == 0; i++) {
+        const struct mean *mean = &group->means[i];
+        if (units[i] && mean->sum && mean->width != widths[i])
+            status = clip_record_fail(record, "field '%s' is of width %zu, its group's of %zu", fields[i],
+                                      widths[i], mean->width);
+    }
+    for (size_t i = 0; i < n && status == 0; i++)
+        if (units[i])
+            status = add_to_mean(&group->means[i], fields[i], units[i], widths[i], error);
     return status;
 }
 
 int clip_groups_add(struct clip_groups *groups, struct clip_record *record, const char *by,
                     const char *const *fields, size_t n, struct clip_error *error)
 {
-    struct group *group = NULL;
-    for (size_t i = 0; i < n && i < MOST_FIELDS; i++) {
-        if (!clip_record_find(record, fields[i]))
-            continue;
-        if (!group && !(group = find_group(groups, record, by, error)))
-            return -1;
-        if (add_to_mean(&group->means[i], record, fields[i], error) != 0)
-            return -1;
-    }
-    if (!group)
-        return clip_record_fail(record, n > 1 ? "no field '%s' or '%s'" : "no field '%s'", fields[0],
-                                n > 1 ? fields[1] : "");
-    return 0;
+    float *units[MOST_FIELDS] = {NULL};
+    size_t widths[MOST_FIELDS], found = 0;
+    int status = 0;
+    for (size_t i = 0; i < n && status == 0; i++)
+        if (clip_record_find(record, fields[i])) {
+            status = read_unit(record, fields[i], &units[i], &widths[i], error);
+            found++;
+        }
+    if (found == 0)
+        status = clip_record_fail(record, n > 1 ? "no field '%s' or '%s'" : "no field '%s'", fields[0],
+                                  n > 1 ? fields[1] : "");
+    if (status == 0)
+        status = add_units(groups, record, by, fields, n, units, widths, error);
+    for (size_t i = 0; i < n; i++)
+        free(units[i]);
+    return status;
 }
 
 static int put_mean(struct clip_record *record, const struct mean *mean, struct clip_error *error)

@@ -13,9 +13,10 @@ struct clip_groups;
 struct clip_groups *clip_groups_new(struct clip_error *error);
 void clip_groups_free(struct clip_groups *groups);
 
-/* Adds those of the embeddings fields[n], f4 [width], that the record has, made unit, to the group that its
- * field `by` names (text or a whole number). -1 with error when out of memory; -1 with the record marked as
- * bad where it has no group, no embedding, or not that of its group. */
+/* Adds those of the embeddings fields[n], n <= 2, f4 [width], that the record has, made unit, to the group
+ * that its field `by` names (text or a whole number). -1 with error when out of memory; -1 with the record
+ * marked as bad where it has no group, no embedding, or not that of its group: nothing of it is then added.
+ */
 int clip_groups_add(struct clip_groups *groups, struct clip_record *record, const char *by,
                     const char *const *fields, size_t n, struct clip_error *error);
 
