@@ -5,8 +5,6 @@
 #include "tower/stage.h"
 #include "tower/tower.h"
 #include "train/encoder.h"
-#include "train/options.h"
-#include "train/stage.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -137,24 +135,6 @@ static void close_encoder(struct encoder *encoder)
     clip_stage_close(&encoder->stage);
 }
 
-static int run_training(const struct clip_shared *shared, char *const *operands, size_t n)
-{
-    struct clip_error error;
-    struct clip_trainee trainee;
-    struct clip_stage_work work;
-    struct clip_encoder_stage *stage = NULL;
-    if (clip_trainee_open(&trainee, &train, "image", clip_owned_by_image, precisions[precision],
-                          (int)shared->threads, &error) == 0)
-        stage = clip_encoder_stage_open(&trainee, (size_t)chunk, keep, &work, &error);
-    if (!stage)
-        clip_die("%s", error.text);
-    clip_verbose("%s", clip_engine_text(trainee.stage.engine));
-    int status = clip_stage_run(&work, &trainee, &training, shared, operands, n);
-    clip_encoder_stage_free(stage);
-    clip_trainee_close(&trainee);
-    return status;
-}
-
 int main(int argc, char **argv)
 {
     struct clip_shared shared = {.batch = 32};
@@ -164,7 +144,10 @@ int main(int argc, char **argv)
     if (clip_train_check(&train, &shared, training.grad_in, &error) != 0)
         clip_usage("%s", error.text);
     if (train.dir)
-        return run_training(&shared, argv + first, (size_t)(argc - first));
+        return clip_encoder_train(
+            CLIP_SIDE_IMAGE,
+            &(struct clip_encoder_options){&train, &training, precisions[precision], (size_t)chunk, keep},
+            &shared, argv + first, (size_t)(argc - first));
     open_encoder(&encoder, &shared);
     struct clip_filter filter = {.process = do_batch, .context = &encoder, .batch = (size_t)shared.batch};
     int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));

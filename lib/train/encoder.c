@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct clip_encoder_stage {
+/* Items at once where nothing else is said. */
+enum { CHUNK = 16 };
+
+struct encoder {
     struct clip_trainee *trainee;
     const struct clip_arch *arch;
     int text;
@@ -28,7 +31,7 @@ struct tape {
 static int take_image(void *context, struct clip_record *record, struct clip_items *items,
                       struct clip_error *error)
 {
-    struct clip_encoder_stage *encoder = context;
+    struct encoder *encoder = context;
     struct clip_tensor image;
     if (clip_record_image(record, encoder->arch, &image) != 0)
         return -1;
@@ -43,7 +46,7 @@ static int take_image(void *context, struct clip_record *record, struct clip_ite
 static int take_text(void *context, struct clip_record *record, struct clip_items *items,
                      struct clip_error *error)
 {
-    struct clip_encoder_stage *encoder = context;
+    struct encoder *encoder = context;
     void *tokens = clip_items_add(items, (size_t)encoder->arch->text.context * sizeof(int32_t), error);
     return tokens ? clip_record_tokens(record, encoder->arch, tokens) : -1;
 }
@@ -54,8 +57,7 @@ static size_t pixels(const struct clip_arch *arch)
 }
 
 /* Item i as towers take it; whether an image is bytes or floats its size tells. */
-static union clip_item item_of(const struct clip_encoder_stage *encoder, const struct clip_items *items,
-                               size_t i)
+static union clip_item item_of(const struct encoder *encoder, const struct clip_items *items, size_t i)
 {
     size_t size;
     const void *data = clip_items_get(items, i, &size);
@@ -73,7 +75,7 @@ static union clip_item item_of(const struct clip_encoder_stage *encoder, const s
 
 static int reserve_learner(void *context, size_t n, struct clip_error *error)
 {
-    struct clip_encoder_stage *encoder = context;
+    struct encoder *encoder = context;
     struct clip_trainee *trainee = encoder->trainee;
     clip_learner_free(encoder->learner);
     encoder->room = n;
@@ -84,13 +86,13 @@ static int reserve_learner(void *context, size_t n, struct clip_error *error)
 
 static int refresh_learner(void *context, struct clip_error *error)
 {
-    struct clip_encoder_stage *encoder = context;
+    struct encoder *encoder = context;
     return clip_learner_refresh(encoder->learner, error);
 }
 
 static size_t tape_bytes(void *context, size_t n)
 {
-    struct clip_encoder_stage *encoder = context;
+    struct encoder *encoder = context;
     return clip_tape_bytes(encoder->learner, n);
 }
 
@@ -104,7 +106,7 @@ static void tape_free(void *data)
 
 static void *tape_new(void *context, struct clip_error *error)
 {
-    struct clip_encoder_stage *encoder = context;
+    struct encoder *encoder = context;
     struct tape *tape = calloc(1, sizeof *tape);
     if (tape)
         tape->items = calloc(encoder->room, sizeof *tape->items);
@@ -123,7 +125,7 @@ static void *tape_new(void *context, struct clip_error *error)
 static int forward(void *context, const struct clip_items *items, int again, void *data, float *features,
                    struct clip_error *error)
 {
-    struct clip_encoder_stage *encoder = context;
+    struct encoder *encoder = context;
     struct tape *tape = data;
     for (size_t i = 0; i < items->count; i++)
         tape->items[i] = item_of(encoder, items, i);
@@ -136,7 +138,7 @@ static int backward(void *context, const struct clip_items *items, void *data, c
 {
     (void)items;
     (void)input_gradients;
-    struct clip_encoder_stage *encoder = context;
+    struct encoder *encoder = context;
     struct tape *tape = data;
     return clip_learner_backward(encoder->learner, tape->tape, gradients, error);
 }
@@ -145,7 +147,7 @@ static int backward(void *context, const struct clip_items *items, void *data, c
 
 static int reserve_tower(void *context, size_t n, struct clip_error *error)
 {
-    struct clip_encoder_stage *encoder = context;
+    struct encoder *encoder = context;
     struct clip_stage *stage = &encoder->trainee->stage;
     encoder->room = n;
     if (encoder->text)
@@ -160,9 +162,9 @@ static int forward_frozen(void *context, const struct clip_items *items, int aga
 {
     (void)again;
     (void)tape;
-    struct clip_encoder_stage *encoder = context;
-    struct clip_image images[CLIP_ENCODER_CHUNK];
-    struct clip_caption captions[CLIP_ENCODER_CHUNK];
+    struct encoder *encoder = context;
+    struct clip_image images[CHUNK];
+    struct clip_caption captions[CHUNK];
     for (size_t i = 0; i < items->count; i++) {
         union clip_item item = item_of(encoder, items, i);
         if (encoder->text)
@@ -177,63 +179,66 @@ static int forward_frozen(void *context, const struct clip_items *items, int aga
 
 /* --- opening --- */
 
-void clip_encoder_stage_free(struct clip_encoder_stage *encoder)
+static void close_encoder(struct encoder *encoder)
 {
-    if (!encoder)
-        return;
     clip_learner_free(encoder->learner);
     clip_image_tower_free(encoder->image_tower);
     clip_text_tower_free(encoder->text_tower);
-    free(encoder);
 }
 
-static struct clip_stage_work work_of(struct clip_encoder_stage *encoder, size_t chunk, int keep)
+static struct clip_stage_work work_of(struct encoder *encoder, const struct clip_encoder_options *options)
 {
     const struct clip_arch *arch = encoder->arch;
-    struct clip_stage_work work = {.context = encoder, .chunk = chunk};
+    struct clip_stage_work work = {.context = encoder, .chunk = options->chunk};
     if (encoder->text) {
         work.outputs[0] = (struct clip_vector_field){"text_features", (size_t)arch->text.width};
-        work.drops[0] = keep ? NULL : "tokens";
+        work.drops[0] = options->keep ? NULL : "tokens";
         work.item_bytes = (size_t)arch->text.context * sizeof(int32_t);
         work.take = take_text;
     } else {
         work.outputs[0] = (struct clip_vector_field){"image_features", clip_image_tower_width(arch)};
-        work.drops[0] = keep ? NULL : "image";
+        work.drops[0] = options->keep ? NULL : "image";
         work.item_bytes = pixels(arch);
         work.take = take_image;
         work.mixes = arch->vision.kind == CLIP_RESNET;
     }
+    if (encoder->trainee->frozen) { /* as in inference: each item stands alone, running statistics are used */
+        work.chunk = CHUNK;
+        work.mixes = 0;
+        work.forgets = 1;
+        work.reserve = reserve_tower;
+        work.forward = forward_frozen;
+        return work;
+    }
+    if (!work.chunk && !work.mixes)
+        work.chunk = CHUNK;
+    work.reserve = reserve_learner;
+    work.refresh = refresh_learner;
+    work.tape_bytes = tape_bytes;
+    work.tape_new = tape_new;
+    work.tape_free = tape_free;
+    work.forward = forward;
+    work.backward = backward;
     return work;
 }
 
-struct clip_encoder_stage *clip_encoder_stage_open(struct clip_trainee *trainee, size_t chunk, int keep,
-                                                   struct clip_stage_work *work, struct clip_error *error)
+int clip_encoder_train(enum clip_side side, const struct clip_encoder_options *options,
+                       const struct clip_shared *shared, char *const *operands, size_t n)
 {
-    struct clip_encoder_stage *encoder = calloc(1, sizeof *encoder);
-    if (!encoder) {
-        clip_fail_memory(error, "an encoder");
-        return NULL;
-    }
-    encoder->trainee = trainee;
-    encoder->arch = clip_model_arch(trainee->stage.model);
-    encoder->text = strcmp(trainee->run.part, "text") == 0;
-    *work = work_of(encoder, chunk, keep);
-    if (trainee->frozen) { /* as in inference: each item stands alone, running statistics are used */
-        work->chunk = CLIP_ENCODER_CHUNK;
-        work->mixes = 0;
-        work->forgets = 1;
-        work->reserve = reserve_tower;
-        work->forward = forward_frozen;
-        return encoder;
-    }
-    if (!chunk && !work->mixes)
-        work->chunk = CLIP_ENCODER_CHUNK;
-    work->reserve = reserve_learner;
-    work->refresh = refresh_learner;
-    work->tape_bytes = tape_bytes;
-    work->tape_new = tape_new;
-    work->tape_free = tape_free;
-    work->forward = forward;
-    work->backward = backward;
-    return encoder;
+    struct clip_error error;
+    struct clip_trainee trainee;
+    int text = side == CLIP_SIDE_TEXT, status = 1;
+    if (clip_trainee_open(&trainee, options->train, text ? "text" : "image",
+                          text ? clip_owned_by_text : clip_owned_by_image, options->precision,
+                          (int)shared->threads, &error) == 0) {
+        struct encoder encoder = {
+            .trainee = &trainee, .arch = clip_model_arch(trainee.stage.model), .text = text};
+        struct clip_stage_work work = work_of(&encoder, options);
+        clip_verbose("%s", clip_engine_text(trainee.stage.engine));
+        status = clip_stage_run(&work, &trainee, options->stage, shared, operands, n);
+        close_encoder(&encoder);
+    } else
+        clip_message("%s", error.text);
+    clip_trainee_close(&trainee);
+    return status;
 }

@@ -2,21 +2,25 @@
 #ifndef CLIP_TRAIN_ENCODER_H
 #define CLIP_TRAIN_ENCODER_H
 
-#include "base/error.h"
+#include "base/cli.h"
+#include "math/product.h"
+#include "tower/project.h"
+#include "train/options.h"
 #include "train/stage.h"
-#include "train/trainee.h"
 
 #include <stddef.h>
 
-#define CLIP_ENCODER_CHUNK 16
+struct clip_encoder_options {
+    const struct clip_train_options *train;
+    const struct clip_stage_options *stage;
+    enum clip_precision precision;
+    size_t chunk; /* pictures or captions at once; 0: 16, or the whole batch where they mix (batch norm) */
+    int keep;     /* the input stays in the record */
+};
 
-struct clip_encoder_stage;
-
-/* The encoder of an opened trainee, whose part says which. `chunk`: pictures or captions at once; 0:
- * CLIP_ENCODER_CHUNK, or the whole batch where they mix (batch norm). `keep`: the input stays in the record.
- * Sets `work`, which is good as long as the encoder. NULL with error. */
-struct clip_encoder_stage *clip_encoder_stage_open(struct clip_trainee *trainee, size_t chunk, int keep,
-                                                   struct clip_stage_work *work, struct clip_error *error);
-void clip_encoder_stage_free(struct clip_encoder_stage *encoder);
+/* Trains the encoder of a side over the inputs operands[0..n), as clip_stage_run: the program's exit status.
+ */
+int clip_encoder_train(enum clip_side side, const struct clip_encoder_options *options,
+                       const struct clip_shared *shared, char *const *operands, size_t n);
 
 #endif
