@@ -9,6 +9,7 @@
 
 #include "math/kernels.h"
 #include "math/product.h"
+#include "tower/attnpool.h"
 #include "tower/tower.h"
 
 #include <math.h>
@@ -130,14 +131,9 @@ static void tokens_task(void *context, size_t i, int thread)
     (void)thread;
     const struct clip_attnpool_learner *attn = context;
     size_t width = attn->width, pixels = attn->tokens - 1;
-    float *mean = attn->tape->x + i * attn->tokens * width;
-    memcpy(mean + width, attn->in + i * pixels * width, pixels * width * sizeof *mean);
-    memset(mean, 0, width * sizeof *mean);
-    for (size_t pixel = 1; pixel <= pixels; pixel++)
-        attn->kernels->sum(width, mean, mean + pixel * width, mean);
-    for (size_t c = 0; c < width; c++)
-        mean[c] /= (float)pixels;
-    attn->kernels->sum(attn->tokens * width, mean, attn->positions->value, mean);
+    float *tokens = attn->tape->x + i * attn->tokens * width;
+    memcpy(tokens + width, attn->in + i * pixels * width, pixels * width * sizeof *tokens);
+    clip_attnpool_tokens(attn->kernels, pixels, width, attn->positions->value, tokens);
 }
 
 /* A task: queries and probes of a head. */
@@ -157,29 +153,15 @@ static void probe_task(void *context, size_t h, int thread)
               attn->tape->probes + h * n * width, width);
 }
 
-static void softmax(float *x, size_t n)
-{
-    float most = x[0], sum = 0;
-    for (size_t i = 1; i < n; i++)
-        most = fmaxf(most, x[i]);
-    for (size_t i = 0; i < n; i++)
-        sum += x[i] = expf(x[i] - most);
-    for (size_t i = 0; i < n; i++)
-        x[i] /= sum;
-}
-
 /* A task: the mixes of a picture. */
 static void mix_task(void *context, size_t i, int thread)
 {
     (void)thread;
     const struct clip_attnpool_learner *attn = context;
-    size_t width = attn->width, tokens = attn->tokens, heads = attn->heads, step = attn->count * width;
-    const float *x = attn->tape->x + i * tokens * width;
-    float *weights = attn->tape->weights + i * heads * tokens;
-    clip_gemm(0, 1, heads, tokens, width, attn->tape->probes + i * width, step, x, width, 0, weights, tokens);
-    for (size_t h = 0; h < heads; h++)
-        softmax(weights + h * tokens, tokens);
-    clip_gemm(0, 0, heads, width, tokens, weights, tokens, x, width, 0, attn->tape->mixes + i * width, step);
+    const struct clip_attnpool_tape *tape = attn->tape;
+    size_t width = attn->width, tokens = attn->tokens, heads = attn->heads;
+    clip_attnpool_mix(heads, tokens, width, tape->x + i * tokens * width, tape->probes + i * width,
+                      attn->count * width, tape->weights + i * heads * tokens, tape->mixes + i * width);
 }
 
 /* A task: features of a head. */

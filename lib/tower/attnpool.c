@@ -174,22 +174,50 @@ struct clip_attnpool *clip_attnpool_open(const struct clip_model *model, struct 
     return NULL;
 }
 
+/* --- for both forms of it --- */
+
+void clip_attnpool_tokens(const struct clip_kernels *kernels, size_t pixels, size_t width,
+                          const float *positions, float *tokens)
+{
+    memset(tokens, 0, width * sizeof *tokens);
+    for (size_t pixel = 1; pixel <= pixels; pixel++)
+        kernels->sum(width, tokens, tokens + pixel * width, tokens);
+    for (size_t c = 0; c < width; c++)
+        tokens[c] /= (float)pixels;
+    kernels->sum((pixels + 1) * width, tokens, positions, tokens);
+}
+
+static void softmax(float *x, size_t n)
+{
+    float most = x[0], sum = 0;
+    for (size_t i = 1; i < n; i++)
+        most = fmaxf(most, x[i]);
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] = expf(x[i] - most);
+    for (size_t i = 0; i < n; i++)
+        x[i] /= sum;
+}
+
+void clip_attnpool_mix(size_t heads, size_t tokens, size_t width, const float *x, const float *probes,
+                       size_t step, float *weights, float *mixes)
+{
+    clip_gemm(0, 1, heads, tokens, width, probes, step, x, width, 0, weights, tokens);
+    for (size_t h = 0; h < heads; h++)
+        softmax(weights + h * tokens, tokens);
+    clip_gemm(0, 0, heads, width, tokens, weights, tokens, x, width, 0, mixes, step);
+}
+
 /* --- running --- */
 
 void clip_attnpool_put(struct clip_attnpool *attn, size_t i, const void *x)
 {
     size_t width = attn->width, pixels = attn->tokens - 1;
-    float *mean = attn->x + i * attn->tokens * width, *y = mean + width;
+    float *tokens = attn->x + i * attn->tokens * width;
     if (attn->type == CLIP_PRECISION_BF16)
-        attn->conv_kernels->widen(x, pixels * width, y);
+        attn->conv_kernels->widen(x, pixels * width, tokens + width);
     else
-        memcpy(y, x, pixels * width * sizeof *y);
-    memset(mean, 0, width * sizeof *mean);
-    for (size_t pixel = 0; pixel < pixels; pixel++)
-        attn->kernels->sum(width, mean, y + pixel * width, mean);
-    for (size_t c = 0; c < width; c++)
-        mean[c] /= (float)pixels;
-    attn->kernels->sum(attn->tokens * width, mean, attn->positions, mean);
+        memcpy(tokens + width, x, pixels * width * sizeof *tokens);
+    clip_attnpool_tokens(attn->kernels, pixels, width, attn->positions, tokens);
 }
 
 /* x[n] in the engine's element: x itself, or made on the desk. */
@@ -225,30 +253,15 @@ static int probe_task(void *context, size_t task, int thread, struct clip_error 
                         attn->mixes + task * ROWS * width, desk->product, error);
 }
 
-static void softmax(float *x, size_t n)
-{
-    float most = x[0], sum = 0;
-    for (size_t i = 1; i < n; i++)
-        most = fmaxf(most, x[i]);
-    for (size_t i = 0; i < n; i++)
-        sum += x[i] = expf(x[i] - most);
-    for (size_t i = 0; i < n; i++)
-        x[i] /= sum;
-}
-
 /* A task: the probes of a picture become its mixes. */
 static int mix_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     (void)error;
     struct clip_attnpool *attn = context;
-    size_t width = attn->width, tokens = attn->tokens, step = ROWS * width;
-    const float *x = attn->x + i * tokens * width;
-    float *mixes = attn->mixes + (i / ROWS * attn->heads * ROWS + i % ROWS) * width,
-          *scores = attn->desks[thread].scores;
-    clip_gemm(0, 1, attn->heads, tokens, width, mixes, step, x, width, 0, scores, tokens);
-    for (size_t h = 0; h < attn->heads; h++)
-        softmax(scores + h * tokens, tokens);
-    clip_gemm(0, 0, attn->heads, width, tokens, scores, tokens, x, width, 0, mixes, step);
+    size_t width = attn->width, tokens = attn->tokens;
+    float *mixes = attn->mixes + (i / ROWS * attn->heads * ROWS + i % ROWS) * width;
+    clip_attnpool_mix(attn->heads, tokens, width, attn->x + i * tokens * width, mixes, ROWS * width,
+                      attn->desks[thread].scores, mixes);
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #define CLIP_TOWER_ATTNPOOL_H
 
 #include "base/threads.h"
+#include "math/kernels.h"
 #include "math/product.h"
 #include "model/model.h"
 
@@ -22,5 +23,18 @@ void clip_attnpool_put(struct clip_attnpool *attn, size_t i, const void *x);
 
 /* features[n][width] of the n pictures that were put. */
 int clip_attnpool_run(struct clip_attnpool *attn, size_t n, float *features, struct clip_error *error);
+
+/* --- for both forms of it (attnpool.c, attnpool-learner.c) --- */
+
+/* tokens[1 + pixels][width], in which all but the first row are the pixels: the mean of them comes before
+ * them, and positions[1 + pixels][width] are added. */
+void clip_attnpool_tokens(const struct clip_kernels *kernels, size_t pixels, size_t width,
+                          const float *positions, float *tokens);
+
+/* Of a picture's x[tokens][width]: weights[heads][tokens] = softmax(probe . x), mixes = sum weight x. A
+ * head's probe[width] and mix[width] are `step` floats behind the head's before; mixes may be the probes. An
+ * engine that lets clip_gemm run must be open (math/product.h). */
+void clip_attnpool_mix(size_t heads, size_t tokens, size_t width, const float *x, const float *probes,
+                       size_t step, float *weights, float *mixes);
 
 #endif
