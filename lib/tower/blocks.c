@@ -86,12 +86,23 @@ static void place(struct clip_blocks *b)
         place_desk(b, b->desks ? &b->desks[i] : NULL);
 }
 
+void clip_blocks_init(struct clip_blocks *b, struct clip_engine *engine, const struct clip_kernels *kernels,
+                      struct clip_pool *pool, const struct clip_transformer_shape *shape)
+{
+    *b = (struct clip_blocks){
+        .shape = *shape,
+        .engine = engine,
+        .kernels = kernels,
+        .pool = pool,
+        .piece = clip_engine_rows(engine),
+        .element = clip_engine_element(engine),
+    };
+    clip_crew_init(&b->crew);
+}
+
 int clip_blocks_allocate(struct clip_blocks *b, struct clip_error *error)
 {
     size_t rows;
-    clip_crew_init(&b->crew);
-    b->piece = clip_engine_rows(b->engine);
-    b->element = clip_engine_element(b->engine);
     if (__builtin_mul_overflow(b->shape.sequences, b->shape.longest, &rows) ||
         (b->pieces = clip_blocks_rows(b->engine, rows) / b->piece) == 0)
         return clip_fail_memory(error, "a batch");

@@ -74,7 +74,7 @@ struct clip_block_desk {
     float *attention; /* for the kernel */
 };
 
-/* To be set up by the owner, zeroed before: shape to `norm`, then clip_blocks_allocate. */
+/* clip_blocks_init, then the owner sets `blocks` and `norm`, then clip_blocks_allocate. */
 struct clip_blocks {
     struct clip_transformer_shape shape;
     struct clip_engine *engine;
@@ -97,8 +97,12 @@ struct clip_blocks {
     float *features;
 };
 
+/* Of a shape, without blocks. Engine, kernels and pool must outlive it. clip_blocks_destroy afterwards. */
+void clip_blocks_init(struct clip_blocks *b, struct clip_engine *engine, const struct clip_kernels *kernels,
+                      struct clip_pool *pool, const struct clip_transformer_shape *shape);
+
 /* Makes room for runs. The blocks must have their matrices (those of the last block, but for `in`, of
- * CLIP_FEATURE_ROWS rows). clip_blocks_destroy afterwards, also after an error or none of this. */
+ * CLIP_FEATURE_ROWS rows). */
 int clip_blocks_allocate(struct clip_blocks *b, struct clip_error *error);
 void clip_blocks_destroy(struct clip_blocks *b);
 

@@ -118,10 +118,7 @@ clip_transformer_learner_open(const struct clip_parameters *parameters, struct c
         clip_fail_memory(error, "a transformer");
         return NULL;
     }
-    t->blocks.shape = *shape;
-    t->blocks.engine = engine;
-    t->blocks.kernels = kernels;
-    t->blocks.pool = pool;
+    clip_blocks_init(&t->blocks, engine, kernels, pool, shape);
     if (open_learner(t, parameters, error) == 0)
         return t;
     clip_transformer_learner_free(t);

@@ -14,7 +14,6 @@ struct weights {
 
 struct clip_transformer {
     struct clip_blocks blocks;
-    struct clip_crew crew;   /* for loading */
     struct weights *weights; /* [layers] */
     struct clip_arena parameters, buffers;
     struct clip_block_rows *layers; /* [layers] */
@@ -178,7 +177,7 @@ static int load(struct clip_transformer *t, const struct clip_model *model, stru
     snprintf(name, sizeof name, "%s.bias", t->blocks.shape.norm);
     if (load_vector(&l, SIZE_MAX, name, t->blocks.shape.width, t->blocks.norm.bias, error) != 0)
         return -1;
-    if (clip_crew_run(&t->crew, t->blocks.pool, 4 * t->blocks.shape.layers, load_task, &l, error) != 0)
+    if (clip_crew_run(&t->blocks.crew, t->blocks.pool, 4 * t->blocks.shape.layers, load_task, &l, error) != 0)
         return -1;
     for (size_t i = 0; i < t->blocks.shape.layers; i++) {
         struct clip_block *b = &t->blocks.blocks[i];
@@ -202,11 +201,7 @@ struct clip_transformer *clip_transformer_open(const struct clip_model *model, s
         clip_fail_memory(error, "a transformer");
         return NULL;
     }
-    t->blocks.shape = *shape;
-    t->blocks.engine = engine;
-    t->blocks.kernels = kernels;
-    t->blocks.pool = pool;
-    clip_crew_init(&t->crew);
+    clip_blocks_init(&t->blocks, engine, kernels, pool, shape);
     if (load(t, model, error) != 0 || allocate_buffers(t, error) != 0 ||
         clip_blocks_allocate(&t->blocks, error) != 0) {
         clip_transformer_free(t);
@@ -230,7 +225,6 @@ void clip_transformer_free(struct clip_transformer *t)
     clip_blocks_destroy(&t->blocks);
     clip_arena_free(&t->parameters);
     clip_arena_free(&t->buffers);
-    clip_crew_destroy(&t->crew);
     free(t);
 }
 
