@@ -1,29 +1,17 @@
 /* Both transformers in training, against golden gradients: in chunks, on any number of threads, kept or
  * recomputed. (tests/unit/test-resnet-learner.c does the other image tower.) */
-#include "check.h"
+#include "golden.h"
 
-#include "base/file.h"
 #include "math/level.h"
-#include "model/forms.h"
-#include "model/model.h"
-#include "model/parameters.h"
-#include "stream/reader.h"
 #include "tower/learner.h"
 
 #include <math.h>
 #include <string.h>
 
 /* Each golden record comes three times, with a third of its gradient. */
-enum { RECORDS = 12, BATCH = 3 * RECORDS };
+enum { BATCH = 3 * GOLDEN_RECORDS };
 enum side { IMAGE, TEXT };
 static const char *const fields[] = {"image_features", "text_features"};
-
-static const struct setting {
-    const char *engine;
-    enum clip_precision precision;
-} settings[] = {
-    {"openblas", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_BF16}};
-enum { SETTINGS = sizeof settings / sizeof *settings };
 
 /* A golden model's side: its inputs, its features, their gradients, and what gradients must come of them. */
 struct golden {
@@ -31,42 +19,19 @@ struct golden {
     enum side side;
     struct clip_model *model;
     struct clip_parameters parameters;
-    struct clip_weights gradients;
-    struct clip_mapping file; /* what they view */
-    struct clip_record *input[RECORDS], *features[RECORDS], *dfeatures[RECORDS];
+    struct golden_gradients gradients;
+    struct clip_record *input[GOLDEN_RECORDS], *features[GOLDEN_RECORDS], *dfeatures[GOLDEN_RECORDS];
     union clip_item items[BATCH];
     float *out, *dout; /* [BATCH][width] */
     size_t width;
 };
-
-static void read_records(const char *path, struct clip_record **records)
-{
-    struct clip_error error;
-    struct clip_reader *reader = clip_reader_new((char *[]){(char *)path}, 1, 0, &error);
-    int n = 0;
-    while (n < RECORDS && clip_reader_next(reader, &records[n], &error) > 0)
-        n++;
-    CHECK(n == RECORDS, "%s: %d records", path, n);
-    clip_reader_free(reader);
-}
-
-/* A copy, aligned, of a record's tensor. */
-static void *tensor(struct clip_record *record, const char *name, enum clip_dtype type, size_t *count)
-{
-    struct clip_tensor tensor = {0};
-    CHECK(clip_record_tensor(record, name, type, &tensor) == 0, "%s", record->error.text);
-    void *copy = malloc(clip_tensor_bytes(&tensor));
-    memcpy(copy, tensor.data, clip_tensor_bytes(&tensor));
-    *count = clip_tensor_count(&tensor);
-    return copy;
-}
 
 /* The tensors of the batch's records, one behind the other, times `scale`. */
 static float *rows(struct clip_record **records, const char *name, float scale, size_t *width)
 {
     float *all = NULL;
     for (int i = 0; i < BATCH; i++) {
-        float *row = tensor(records[i % RECORDS], name, CLIP_F32, width);
+        float *row = golden_tensor(records[i % GOLDEN_RECORDS], name, CLIP_F32, width);
         all = realloc(all, (size_t)(i + 1) * *width * sizeof *all);
         for (size_t j = 0; j < *width; j++)
             all[(size_t)i * *width + j] = scale * row[j];
@@ -75,82 +40,47 @@ static float *rows(struct clip_record **records, const char *name, float scale, 
     return all;
 }
 
-static struct clip_model *open_model(const char *folder, const char *file)
-{
-    struct clip_error error = {""};
-    char path[4400], arch[4400];
-    snprintf(path, sizeof path, "%s/%s", folder, file);
-    snprintf(arch, sizeof arch, "%s/arch.json", folder);
-    struct clip_model *model = clip_model_open(path, arch, &error);
-    CHECK(model, "%s", error.text);
-    return model;
-}
-
-/* (Not as a model: batch norm's running statistics are not there.) */
-static void read_gradients(struct golden *golden, const char *folder)
-{
-    struct clip_error error = {""};
-    char path[4400];
-    snprintf(path, sizeof path, "%s/gradients.safetensors", folder);
-    CHECK(clip_map_file(&golden->file, path, &error) == 0, "%s", error.text);
-    CHECK(clip_safetensors_read(&golden->gradients, golden->file.data, golden->file.size, &error) == 0, "%s",
-          error.text);
-}
-
-static void read_all(const char *folder, const char *file, struct clip_record **records)
-{
-    char path[4400];
-    snprintf(path, sizeof path, "%s/%s", folder, file);
-    read_records(path, records);
-}
-
 static void golden_open(struct golden *golden, const char *name, enum side side)
 {
     struct clip_error error = {""};
-    char folder[4200];
-    snprintf(folder, sizeof folder, "%s/golden/models/%s", check_shared(), name);
     *golden = (struct golden){.name = name, .side = side};
-    golden->model = open_model(folder, "model.safetensors");
-    read_gradients(golden, folder);
+    golden->model = golden_model(name, "model.safetensors", 1);
+    golden_gradients_open(&golden->gradients, name);
     CHECK(clip_parameters_load(&golden->parameters, golden->model,
                                side == IMAGE ? clip_owned_by_image : clip_owned_by_text, &error) == 0,
           "%s", error.text);
-    read_all(folder, "batch.msgpack", golden->input);
-    read_all(folder, "forward.msgpack", golden->features);
-    read_all(folder, "backward.msgpack", golden->dfeatures);
+    golden_records(name, "batch.msgpack", golden->input);
+    golden_records(name, "forward.msgpack", golden->features);
+    golden_records(name, "backward.msgpack", golden->dfeatures);
     golden->out = rows(golden->features, fields[side], 1, &golden->width);
-    golden->dout = rows(golden->dfeatures, fields[side], 1.0f * RECORDS / BATCH, &golden->width);
+    golden->dout = rows(golden->dfeatures, fields[side], 1.0f * GOLDEN_RECORDS / BATCH, &golden->width);
     for (int i = 0; i < BATCH; i++) {
-        size_t count;
-        struct clip_record *record = golden->input[i % RECORDS];
+        struct clip_record *record = golden->input[i % GOLDEN_RECORDS];
         if (side == IMAGE)
-            golden->items[i].image.bytes = tensor(record, "image", CLIP_U8, &count);
+            golden->items[i].image.bytes = golden_tensor(record, "image", CLIP_U8, NULL);
         else
             golden->items[i].caption.tokens =
-                tensor(record, "tokens", CLIP_I32, &golden->items[i].caption.count);
+                golden_tensor(record, "tokens", CLIP_I32, &golden->items[i].caption.count);
     }
 }
 
 static void golden_close(struct golden *golden)
 {
-    for (int i = 0; i < RECORDS; i++) {
-        clip_record_free(golden->input[i]);
-        clip_record_free(golden->features[i]);
-        clip_record_free(golden->dfeatures[i]);
-    }
+    golden_records_free(golden->input);
+    golden_records_free(golden->features);
+    golden_records_free(golden->dfeatures);
     for (int i = 0; i < BATCH; i++)
         free(golden->side == IMAGE ? (void *)golden->items[i].image.bytes
                                    : (void *)golden->items[i].caption.tokens);
     free(golden->out), free(golden->dout);
     clip_parameters_free(&golden->parameters);
     clip_model_close(golden->model);
-    clip_weights_free(&golden->gradients);
-    clip_unmap_file(&golden->file);
+    golden_gradients_close(&golden->gradients);
 }
 
 /* How a batch is run. */
 struct run {
-    const struct setting *setting;
+    const struct golden_setting *setting;
     int threads;
     size_t chunk;
     int again; /* every chunk goes forward a second time, on a tape that was used, before its backward */
@@ -221,20 +151,6 @@ static double norm(const float *x, const float *y, size_t n)
     return sqrt(sum);
 }
 
-/* The golden gradient of a parameter. */
-static float *wanted(const struct golden *golden, const struct clip_parameter *p)
-{
-    float *want = calloc(p->count, sizeof *want);
-    for (size_t i = 0; i < golden->gradients.count; i++)
-        if (strcmp(golden->gradients.items[i].name, p->slot.name) == 0) {
-            CHECK(clip_weight_count(&golden->gradients.items[i]) == p->count, "%s", p->slot.name);
-            clip_weight_floats(&golden->gradients.items[i], 0, p->count, want);
-            return want;
-        }
-    CHECK(0, "there is %s", p->slot.name);
-    return want;
-}
-
 /* Every gradient is within `relative` of the golden one in L2, or 1e-7 where there is nothing but rounding.
  */
 static void check_gradients(const struct golden *golden, const struct run *run, double relative)
@@ -243,7 +159,7 @@ static void check_gradients(const struct golden *golden, const struct run *run, 
     const char *where = "";
     for (size_t i = 0; i < golden->parameters.count; i++) {
         const struct clip_parameter *p = &golden->parameters.items[i];
-        float *want = wanted(golden, p);
+        float *want = golden_gradient(&golden->gradients, p);
         double off = norm(p->gradient, want, p->count), part = off / norm(want, NULL, p->count);
         CHECK(part < relative || off < 1e-7, "%s %s, %s, chunk %zu: off by %g, relative %g", golden->name,
               p->slot.name, run->setting->engine, run->chunk, off, part);
@@ -252,8 +168,7 @@ static void check_gradients(const struct golden *golden, const struct run *run, 
         free(want);
     }
     printf("%s, %s, %s %s, chunks of %zu: gradients off by %.1e (%s)\n", golden->name, fields[golden->side],
-           run->setting->engine, run->setting->precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", run->chunk,
-           most, where);
+           run->setting->engine, golden_precision(run->setting), run->chunk, most, where);
 }
 
 /* All gradients, one behind the other. */
@@ -286,7 +201,7 @@ static void check_same_bytes(struct golden *golden, const struct run *as)
     free(out), free(want);
 }
 
-static void check_setting(struct golden *golden, const struct setting *setting)
+static void check_setting(struct golden *golden, const struct golden_setting *setting)
 {
     static const size_t chunks[] = {BATCH, 5, 2, 1};
     int bf16 = setting->precision == CLIP_PRECISION_BF16;
@@ -345,8 +260,8 @@ static void check_model(const char *name, enum side side)
 {
     struct golden golden;
     golden_open(&golden, name, side);
-    for (int s = 0; s < SETTINGS; s++)
-        check_setting(&golden, &settings[s]);
+    for (int s = 0; s < GOLDEN_SETTINGS; s++)
+        check_setting(&golden, &golden_settings[s]);
     check_refresh(&golden);
     golden_close(&golden);
 }

@@ -1,79 +1,49 @@
 /* The ResNet that learns: golden gradients, chunks made again, threads, running statistics, and finite
  * differences. */
-#include "check.h"
+#include "golden.h"
 
-#include "base/file.h"
-#include "math/product.h"
-#include "model/forms.h"
-#include "model/model.h"
-#include "stream/reader.h"
 #include "tower/learner.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { BATCH = 12 };
-
 /* A golden model, its pictures, and the gradients of their features. */
 struct golden {
+    const char *name;
     struct clip_model *model;
     struct clip_parameters parameters;
-    struct clip_record *input[BATCH], *output[BATCH];
-    union clip_item items[BATCH];
-    float *gradients; /* [BATCH][width] */
+    struct clip_record *input[GOLDEN_RECORDS], *output[GOLDEN_RECORDS];
+    union clip_item items[GOLDEN_RECORDS];
+    float *gradients; /* [GOLDEN_RECORDS][width] */
     size_t width;
-    char folder[4200];
 };
 
-static void read_records(const char *folder, const char *name, struct clip_record **records)
+static void golden_open(struct golden *golden, const char *name)
 {
     struct clip_error error;
-    char path[4400];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    struct clip_reader *reader = clip_reader_new((char *[]){path}, 1, 0, &error);
-    int n = 0;
-    while (n < BATCH && clip_reader_next(reader, &records[n], &error) > 0)
-        n++;
-    CHECK(n == BATCH, "%s: %d records", path, n);
-    clip_reader_free(reader);
-}
-
-static const void *tensor(struct clip_record *record, const char *name, enum clip_dtype type)
-{
-    struct clip_tensor tensor;
-    int status = clip_record_tensor(record, name, type, &tensor);
-    CHECK(status == 0, "%s", record->error.text);
-    return tensor.data;
-}
-
-static void golden_open(struct golden *golden, const char *shared, const char *name)
-{
-    struct clip_error error;
-    char path[4400];
-    snprintf(golden->folder, sizeof golden->folder, "%s/golden/models/%s", shared, name);
-    snprintf(path, sizeof path, "%s/model.safetensors", golden->folder);
-    golden->model = clip_model_open(path, NULL, &error);
-    CHECK(golden->model, "%s", error.text);
+    golden->name = name;
+    golden->model = golden_model(name, "model.safetensors", 0);
     CHECK(clip_parameters_load(&golden->parameters, golden->model, clip_owned_by_image, &error) == 0, "%s",
           error.text);
     golden->width = clip_image_tower_width(clip_model_arch(golden->model));
-    golden->gradients = malloc(BATCH * golden->width * sizeof *golden->gradients);
-    read_records(golden->folder, "batch.msgpack", golden->input);
-    read_records(golden->folder, "backward.msgpack", golden->output);
-    for (size_t i = 0; i < BATCH; i++) {
-        golden->items[i].image.bytes = tensor(golden->input[i], "image", CLIP_U8);
-        golden->items[i].image.floats = NULL;
-        memcpy(golden->gradients + i * golden->width, tensor(golden->output[i], "image_features", CLIP_F32),
-               golden->width * sizeof *golden->gradients);
+    golden->gradients = malloc(GOLDEN_RECORDS * golden->width * sizeof *golden->gradients);
+    golden_records(name, "batch.msgpack", golden->input);
+    golden_records(name, "backward.msgpack", golden->output);
+    for (size_t i = 0; i < GOLDEN_RECORDS; i++) {
+        float *gradient = golden_tensor(golden->output[i], "image_features", CLIP_F32, NULL);
+        golden->items[i].image =
+            (struct clip_image){.bytes = golden_tensor(golden->input[i], "image", CLIP_U8, NULL)};
+        memcpy(golden->gradients + i * golden->width, gradient, golden->width * sizeof *gradient);
+        free(gradient);
     }
 }
 
 static void golden_close(struct golden *golden)
 {
-    for (int i = 0; i < BATCH; i++) {
-        clip_record_free(golden->input[i]);
-        clip_record_free(golden->output[i]);
-    }
+    for (int i = 0; i < GOLDEN_RECORDS; i++)
+        free((void *)golden->items[i].image.bytes);
+    golden_records_free(golden->input);
+    golden_records_free(golden->output);
     free(golden->gradients);
     clip_parameters_free(&golden->parameters);
     clip_model_close(golden->model);
@@ -81,21 +51,10 @@ static void golden_close(struct golden *golden)
 
 /* --- */
 
-static const struct clip_weight *find(const struct clip_weights *weights, const char *name)
-{
-    for (size_t i = 0; i < weights->count; i++)
-        if (strcmp(weights->items[i].name, name) == 0)
-            return &weights->items[i];
-    return NULL;
-}
-
 /* A parameter's gradient within 1e-4 of golden, relative in L2, or 1e-7 where the true one is 0; returns how
  * far it is. */
-static double check_gradient(const struct clip_parameter *p, const struct clip_weight *golden)
+static double check_gradient(const struct clip_parameter *p, const float *want)
 {
-    CHECK(golden && clip_weight_count(golden) == p->count, "%s", p->slot.name);
-    float *want = malloc(p->count * sizeof *want);
-    clip_weight_floats(golden, 0, p->count, want);
     double difference = 0, norm = 0, most = 0;
     for (size_t i = 0; i < p->count; i++) {
         double d = (double)p->gradient[i] - want[i];
@@ -103,7 +62,6 @@ static double check_gradient(const struct clip_parameter *p, const struct clip_w
         norm += (double)want[i] * want[i];
         most = fmax(most, fabs(d));
     }
-    free(want);
     double relative = sqrt(difference / fmax(norm, 1e-300));
     CHECK(sqrt(norm) < 1e-9 ? most <= 1e-7 : relative <= 1e-4, "%s: %g of %g", p->slot.name, sqrt(difference),
           sqrt(norm));
@@ -112,25 +70,22 @@ static double check_gradient(const struct clip_parameter *p, const struct clip_w
 
 static void check_gradients(const struct golden *golden)
 {
-    struct clip_error error;
-    struct clip_mapping file;
-    struct clip_weights weights = {0};
-    char path[4400];
-    snprintf(path, sizeof path, "%s/gradients.safetensors", golden->folder);
-    CHECK(clip_map_file(&file, path, &error) == 0, "%s", error.text);
-    CHECK(clip_safetensors_read(&weights, file.data, file.size, &error) == 0, "%s", error.text);
+    struct golden_gradients gradients = {0};
     double worst = 0;
+    golden_gradients_open(&gradients, golden->name);
     for (size_t i = 0; i < golden->parameters.count; i++) {
         const struct clip_parameter *p = &golden->parameters.items[i];
-        if (p->gradient)
-            worst = fmax(worst, check_gradient(p, find(&weights, p->slot.name)));
+        if (!p->gradient)
+            continue;
+        float *want = golden_gradient(&gradients, p);
+        worst = fmax(worst, check_gradient(p, want));
+        free(want);
     }
-    printf("%s: gradients within %.2g\n", golden->folder, worst);
-    clip_weights_free(&weights);
-    clip_unmap_file(&file);
+    printf("%s: gradients within %.2g\n", golden->name, worst);
+    golden_gradients_close(&gradients);
 }
 
-/* Goes forward, `again` times more, and backward. features[BATCH][width]. */
+/* Goes forward, `again` times more, and backward. features[GOLDEN_RECORDS][width]. */
 static void learn(const struct golden *golden, int threads, int again, float *features)
 {
     struct clip_error error;
@@ -147,7 +102,8 @@ static void learn(const struct golden *golden, int threads, int again, float *fe
     CHECK(type->tape_bytes(learner, 2) < type->tape_bytes(learner, 3), "");
     CHECK(type->refresh(learner, &error) == 0, "%s", error.text);
     for (int i = 0; i <= again; i++)
-        CHECK(type->forward(learner, golden->items, BATCH, i, tape, features, &error) == 0, "%s", error.text);
+        CHECK(type->forward(learner, golden->items, GOLDEN_RECORDS, i, tape, features, &error) == 0, "%s",
+              error.text);
     CHECK(type->backward(learner, tape, golden->gradients, &error) == 0, "%s", error.text);
     type->tape_free(tape);
     type->free(learner);
@@ -168,17 +124,18 @@ static void check_same(const struct golden *a, const struct golden *b)
 }
 
 /* The golden gradients; the same bytes from other threads and from a tape made again. */
-static void test_golden(const char *shared, const char *name)
+static void test_golden(const char *name)
 {
     struct golden a, b;
-    golden_open(&a, shared, name);
-    golden_open(&b, shared, name);
-    float *features = malloc(2 * BATCH * a.width * sizeof *features), *others = features + BATCH * a.width;
+    golden_open(&a, name);
+    golden_open(&b, name);
+    float *features = malloc(2 * GOLDEN_RECORDS * a.width * sizeof *features),
+          *others = features + GOLDEN_RECORDS * a.width;
     learn(&a, 1, 0, features);
     check_gradients(&a);
     learn(&b, 3, 1, others);
     check_same(&a, &b);
-    CHECK(memcmp(features, others, BATCH * a.width * sizeof *features) == 0, "");
+    CHECK(memcmp(features, others, GOLDEN_RECORDS * a.width * sizeof *features) == 0, "");
     learn(&b, 2, 0, others); /* adds the same once more */
     for (size_t i = 0; i < a.parameters.count; i++)
         for (size_t k = 0; a.parameters.items[i].gradient && k < a.parameters.items[i].count; k++) {
@@ -193,10 +150,9 @@ static void test_golden(const char *shared, const char *name)
 
 int main(void)
 {
-    const char *shared = check_shared();
-    if (!shared)
+    if (!check_shared())
         check_skip("shared data is absent");
-    test_golden(shared, "rn-a");
-    test_golden(shared, "rn-b");
+    test_golden("rn-a");
+    test_golden("rn-b");
     return check_end();
 }

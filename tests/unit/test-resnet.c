@@ -1,73 +1,47 @@
 /* ResNets: golden results from every file form, and the same bytes whatever the batch, the threads and the
  * order. */
-#include "check.h"
+#include "golden.h"
 
-#include "math/product.h"
-#include "model/model.h"
-#include "stream/reader.h"
 #include "tower/tower.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { BATCH = 12 };
-
-/* A golden model's pictures, and what must come of them. */
+/* A golden model from one of its forms, its pictures, and what must come of them. */
 struct golden {
-    struct clip_record *input[BATCH], *output[BATCH];
-    struct clip_image pictures[BATCH];
-    const float *embeddings[BATCH];
+    struct clip_model *model;
+    struct clip_record *input[GOLDEN_RECORDS], *output[GOLDEN_RECORDS];
+    struct clip_image pictures[GOLDEN_RECORDS];
+    float *embeddings[GOLDEN_RECORDS];
 };
 
-static void read_records(const char *path, struct clip_record **records)
+static void golden_open(struct golden *golden, const char *name, const char *form, const char *expected)
 {
-    struct clip_error error;
-    struct clip_reader *reader = clip_reader_new((char *[]){(char *)path}, 1, 0, &error);
-    int n = 0, status;
-    while (n < BATCH && (status = clip_reader_next(reader, &records[n], &error)) > 0)
-        n++;
-    CHECK(n == BATCH, "%s: %d records", path, n);
-    clip_reader_free(reader);
-}
-
-static const void *tensor(struct clip_record *record, const char *name, enum clip_dtype type)
-{
-    struct clip_tensor tensor;
-    int status = clip_record_tensor(record, name, type, &tensor);
-    CHECK(status == 0, "%s", record->error.text);
-    return tensor.data;
-}
-
-static void golden_read(struct golden *golden, const char *folder, const char *expected)
-{
-    char path[4400];
-    snprintf(path, sizeof path, "%s/batch.msgpack", folder);
-    read_records(path, golden->input);
-    snprintf(path, sizeof path, "%s/%s", folder, expected);
-    read_records(path, golden->output);
-    for (int i = 0; i < BATCH; i++) {
-        golden->pictures[i] = (struct clip_image){.bytes = tensor(golden->input[i], "image", CLIP_U8)};
-        golden->embeddings[i] = tensor(golden->output[i], "image_embedding", CLIP_F32);
+    golden->model = golden_model(name, form, 0);
+    golden_records(name, "batch.msgpack", golden->input);
+    golden_records(name, expected, golden->output);
+    for (int i = 0; i < GOLDEN_RECORDS; i++) {
+        golden->pictures[i] =
+            (struct clip_image){.bytes = golden_tensor(golden->input[i], "image", CLIP_U8, NULL)};
+        golden->embeddings[i] = golden_tensor(golden->output[i], "image_embedding", CLIP_F32, NULL);
     }
 }
 
-static void golden_free(struct golden *golden)
+static void golden_close(struct golden *golden)
 {
-    for (int i = 0; i < BATCH; i++) {
-        clip_record_free(golden->input[i]);
-        clip_record_free(golden->output[i]);
+    for (int i = 0; i < GOLDEN_RECORDS; i++) {
+        free((void *)golden->pictures[i].bytes);
+        free(golden->embeddings[i]);
     }
+    golden_records_free(golden->input);
+    golden_records_free(golden->output);
+    clip_model_close(golden->model);
 }
 
 /* --- */
 
-struct setting {
-    const char *engine;
-    enum clip_precision precision;
-};
-
 /* Features of the pictures, `batch` at a time; NULL where the engine cannot. */
-static float *features(const struct clip_model *model, const struct setting *setting, int threads,
+static float *features(const struct clip_model *model, const struct golden_setting *setting, int threads,
                        const struct clip_image *pictures, size_t n, size_t batch)
 {
     struct clip_error error;
@@ -123,7 +97,7 @@ static void compare(const struct clip_model *model, const struct golden *golden,
     double *embedding = malloc(embed * sizeof *embedding);
     *worst = 0;
     *cosine = 1;
-    for (int i = 0; i < BATCH; i++) {
+    for (int i = 0; i < GOLDEN_RECORDS; i++) {
         double dot = 0;
         project(model, out + (size_t)i * width, embedding);
         for (size_t k = 0; k < embed; k++) {
@@ -135,83 +109,62 @@ static void compare(const struct clip_model *model, const struct golden *golden,
     free(embedding);
 }
 
-static const struct setting settings[] = {
-    {"openblas", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_BF16}};
-enum { SETTINGS = sizeof settings / sizeof *settings };
-
-static void test_golden(const char *shared, const char *name, const char *file, const char *expected)
+static void test_golden(const char *name, const char *form, const char *expected)
 {
-    struct clip_error error;
     struct golden golden;
-    char folder[4200], path[4400];
-    snprintf(folder, sizeof folder, "%s/golden/models/%s", shared, name);
-    snprintf(path, sizeof path, "%s/%s", folder, file);
-    golden_read(&golden, folder, expected);
-    struct clip_model *model = clip_model_open(path, NULL, &error);
-    CHECK(model, "%s", error.text);
-    for (int i = 0; i < SETTINGS && model; i++) {
+    golden_open(&golden, name, form, expected);
+    const struct clip_model *model = golden.model;
+    for (int i = 0; i < GOLDEN_SETTINGS && model; i++) {
         double worst, cosine;
-        float *out = features(model, &settings[i], 2, golden.pictures, BATCH, BATCH);
+        float *out = features(model, &golden_settings[i], 2, golden.pictures, GOLDEN_RECORDS, GOLDEN_RECORDS);
         if (!out)
             continue;
         compare(model, &golden, out, &worst, &cosine);
-        printf("%s/%s, %s %s: %.3g, cosine %.7f\n", name, file, settings[i].engine,
-               settings[i].precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", worst, cosine);
-        if (settings[i].precision == CLIP_PRECISION_BF16)
+        printf("%s/%s, %s %s: %.3g, cosine %.7f\n", name, form, golden_settings[i].engine,
+               golden_precision(&golden_settings[i]), worst, cosine);
+        if (golden_settings[i].precision == CLIP_PRECISION_BF16)
             CHECK(cosine >= 0.999, "%.6f", cosine);
         else
             CHECK(worst <= 2e-6, "%g", worst);
         free(out);
     }
-    clip_model_close(model);
-    golden_free(&golden);
+    golden_close(&golden);
 }
 
 /* Batches, threads, order; bytes or floats. */
-static void test_sameness(const char *shared, const char *name)
+static void test_sameness(const char *name)
 {
-    struct clip_error error;
     struct golden golden;
-    char folder[4200], path[4400];
-    snprintf(folder, sizeof folder, "%s/golden/models/%s", shared, name);
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    golden_read(&golden, folder, "forward.msgpack");
-    struct clip_model *model = clip_model_open(path, NULL, &error);
-    CHECK(model, "%s", error.text);
+    golden_open(&golden, name, "model.safetensors", "forward.msgpack");
+    const struct clip_model *model = golden.model;
     size_t width = 32 * (size_t)clip_model_arch(model)->vision.width;
-    for (int s = 0; s < SETTINGS; s++) {
-        float *want = features(model, &settings[s], 1, golden.pictures, BATCH, 1);
+    for (int s = 0; s < GOLDEN_SETTINGS; s++) {
+        float *want = features(model, &golden_settings[s], 1, golden.pictures, GOLDEN_RECORDS, 1);
         for (int threads = 1; want && threads <= 3; threads++)
             for (size_t n = 40, batch = 7; batch <= 40; batch += 11) {
                 struct clip_image pictures[40];
                 size_t order[40];
                 for (size_t i = 0; i < n; i++) {
-                    order[i] = (i * 7 + batch) % BATCH;
+                    order[i] = (i * 7 + batch) % GOLDEN_RECORDS;
                     pictures[i] = golden.pictures[order[i]];
                 }
-                float *out = features(model, &settings[s], threads, pictures, n, batch);
+                float *out = features(model, &golden_settings[s], threads, pictures, n, batch);
                 for (size_t i = 0; i < n; i++)
                     CHECK(memcmp(out + i * width, want + order[i] * width, width * sizeof *out) == 0,
-                          "%s %s: batch %zu, %d threads, picture %zu", name, settings[s].engine, batch,
+                          "%s %s: batch %zu, %d threads, picture %zu", name, golden_settings[s].engine, batch,
                           threads, i);
                 free(out);
             }
         free(want);
     }
-    clip_model_close(model);
-    golden_free(&golden);
+    golden_close(&golden);
 }
 
-static void test_floats(const char *shared)
+static void test_floats(void)
 {
-    struct clip_error error;
     struct golden golden;
-    char folder[4200], path[4400];
-    snprintf(folder, sizeof folder, "%s/golden/models/rn-a", shared);
-    snprintf(path, sizeof path, "%s/model.safetensors", folder);
-    golden_read(&golden, folder, "forward.msgpack");
-    struct clip_model *model = clip_model_open(path, NULL, &error);
-    CHECK(model, "%s", error.text);
+    golden_open(&golden, "rn-a", "model.safetensors", "forward.msgpack");
+    const struct clip_model *model = golden.model;
     const struct clip_arch *arch = clip_model_arch(model);
     size_t n = (size_t)arch->vision.image_size * (size_t)arch->vision.image_size;
     float *x = malloc(3 * n * sizeof *x);
@@ -219,27 +172,25 @@ static void test_floats(const char *shared)
         x[i] = (float)((golden.pictures[0].bytes[i] / 255.0 - arch->preprocess.mean[i / n]) /
                        arch->preprocess.std[i / n]);
     struct clip_image pictures[2] = {golden.pictures[0], {.floats = x}};
-    float *out = features(model, &settings[0], 1, pictures, 2, 2);
+    float *out = features(model, &golden_settings[0], 1, pictures, 2, 2);
     size_t width = 32 * (size_t)arch->vision.width;
     CHECK(memcmp(out, out + width, width * sizeof *out) == 0, "bytes and floats differ");
     free(x);
     free(out);
-    clip_model_close(model);
-    golden_free(&golden);
+    golden_close(&golden);
 }
 
 int main(void)
 {
-    const char *shared = check_shared();
-    if (!shared)
+    if (!check_shared())
         check_skip("shared data is absent");
-    test_golden(shared, "rn-a", "model.safetensors", "forward.msgpack");
-    test_golden(shared, "rn-a", "open_clip", "forward.msgpack");
-    test_golden(shared, "rn-a", "openai.pt", "forward_f16.msgpack");
-    test_golden(shared, "rn-b", "model.safetensors", "forward.msgpack");
-    test_golden(shared, "rn-b", "state.pt", "forward.msgpack");
-    test_sameness(shared, "rn-a");
-    test_sameness(shared, "rn-b");
-    test_floats(shared);
+    test_golden("rn-a", "model.safetensors", "forward.msgpack");
+    test_golden("rn-a", "open_clip", "forward.msgpack");
+    test_golden("rn-a", "openai.pt", "forward_f16.msgpack");
+    test_golden("rn-b", "model.safetensors", "forward.msgpack");
+    test_golden("rn-b", "state.pt", "forward.msgpack");
+    test_sameness("rn-a");
+    test_sameness("rn-b");
+    test_floats();
     return check_end();
 }

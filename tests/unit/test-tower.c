@@ -1,9 +1,7 @@
 /* Both transformers and the projections: golden results, and the same bytes whatever the batch, the threads
  * and the order. (tests/unit/test-resnet.c does the other image tower.) */
-#include "check.h"
+#include "golden.h"
 
-#include "model/model.h"
-#include "stream/reader.h"
 #include "tower/crew.h"
 #include "tower/project.h"
 #include "tower/tower.h"
@@ -11,81 +9,42 @@
 #include <math.h>
 #include <string.h>
 
-enum { BATCH = 12 };
-
-static const struct setting {
-    const char *engine;
-    enum clip_precision precision;
-} settings[] = {
-    {"openblas", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_BF16}};
-enum { SETTINGS = sizeof settings / sizeof *settings };
-
 /* A golden model, its inputs, and what must come of them, by side. */
 struct golden {
     const char *name;
     struct clip_model *model;
-    struct clip_record *input[BATCH], *output[BATCH];
-    struct clip_image images[BATCH];
-    struct clip_caption captions[BATCH];
-    const float *features[2][BATCH], *embeddings[2][BATCH];
+    struct clip_record *input[GOLDEN_RECORDS], *output[GOLDEN_RECORDS];
+    struct clip_image images[GOLDEN_RECORDS];
+    struct clip_caption captions[GOLDEN_RECORDS];
+    const float *features[2][GOLDEN_RECORDS], *embeddings[2][GOLDEN_RECORDS];
 };
-
-static void read_records(const char *path, struct clip_record **records)
-{
-    struct clip_error error;
-    struct clip_reader *reader = clip_reader_new((char *[]){(char *)path}, 1, 0, &error);
-    int n = 0;
-    while (n < BATCH && clip_reader_next(reader, &records[n], &error) > 0)
-        n++;
-    CHECK(n == BATCH, "%s: %d records", path, n);
-    clip_reader_free(reader);
-}
-
-/* A copy, aligned, of a record's tensor. */
-static void *tensor(struct clip_record *record, const char *name, enum clip_dtype type, size_t *count)
-{
-    struct clip_tensor tensor = {0};
-    CHECK(clip_record_tensor(record, name, type, &tensor) == 0, "%s", record->error.text);
-    void *copy = malloc(clip_tensor_bytes(&tensor));
-    memcpy(copy, tensor.data, clip_tensor_bytes(&tensor));
-    if (count)
-        *count = clip_tensor_count(&tensor);
-    return copy;
-}
 
 static void golden_open(struct golden *golden, const char *name, const char *file, const char *expected)
 {
     struct clip_error error = {""};
-    char path[4400], folder[4200];
-    snprintf(folder, sizeof folder, "%s/golden/models/%s", check_shared(), name);
-    snprintf(path, sizeof path, "%s/%s", folder, file);
     golden->name = name;
-    char arch[4400];
-    snprintf(arch, sizeof arch, "%s/arch.json", folder);
     /* A lone file does not say everything; a folder does. */
-    golden->model = clip_model_open(path, strchr(file, '.') ? arch : NULL, &error);
-    CHECK(golden->model, "%s", error.text);
-    snprintf(path, sizeof path, "%s/batch.msgpack", folder);
-    read_records(path, golden->input);
-    snprintf(path, sizeof path, "%s/%s", folder, expected);
-    read_records(path, golden->output);
-    for (int i = 0; i < BATCH; i++) {
-        golden->images[i].bytes = tensor(golden->input[i], "image", CLIP_U8, NULL);
-        golden->captions[i].tokens = tensor(golden->input[i], "tokens", CLIP_I32, &golden->captions[i].count);
+    golden->model = golden_model(name, file, strchr(file, '.') != NULL);
+    golden_records(name, "batch.msgpack", golden->input);
+    golden_records(name, expected, golden->output);
+    for (int i = 0; i < GOLDEN_RECORDS; i++) {
+        golden->images[i].bytes = golden_tensor(golden->input[i], "image", CLIP_U8, NULL);
+        golden->captions[i].tokens =
+            golden_tensor(golden->input[i], "tokens", CLIP_I32, &golden->captions[i].count);
         CHECK(clip_caption_check(clip_model_arch(golden->model), &golden->captions[i], &error) == 0, "%s",
               error.text);
-        golden->features[0][i] = tensor(golden->output[i], "image_features", CLIP_F32, NULL);
-        golden->features[1][i] = tensor(golden->output[i], "text_features", CLIP_F32, NULL);
-        golden->embeddings[0][i] = tensor(golden->output[i], "image_embedding", CLIP_F32, NULL);
-        golden->embeddings[1][i] = tensor(golden->output[i], "text_embedding", CLIP_F32, NULL);
+        golden->features[0][i] = golden_tensor(golden->output[i], "image_features", CLIP_F32, NULL);
+        golden->features[1][i] = golden_tensor(golden->output[i], "text_features", CLIP_F32, NULL);
+        golden->embeddings[0][i] = golden_tensor(golden->output[i], "image_embedding", CLIP_F32, NULL);
+        golden->embeddings[1][i] = golden_tensor(golden->output[i], "text_embedding", CLIP_F32, NULL);
     }
 }
 
 static void golden_close(struct golden *golden)
 {
-    for (int i = 0; i < BATCH; i++) {
-        clip_record_free(golden->input[i]);
-        clip_record_free(golden->output[i]);
+    golden_records_free(golden->input);
+    golden_records_free(golden->output);
+    for (int i = 0; i < GOLDEN_RECORDS; i++) {
         free((void *)golden->images[i].bytes);
         free((void *)golden->captions[i].tokens);
         for (int side = 0; side < 2; side++) {
@@ -132,8 +91,8 @@ static void run_tower(const struct golden *golden, int side, struct clip_engine 
 }
 
 /* The same with an engine and threads of its own; NULL where the engine cannot. */
-static float *features(const struct golden *golden, int side, const struct setting *setting, int threads,
-                       const size_t *order, size_t n, size_t batch)
+static float *features(const struct golden *golden, int side, const struct golden_setting *setting,
+                       int threads, const size_t *order, size_t n, size_t batch)
 {
     struct clip_error error;
     struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, &error);
@@ -149,7 +108,7 @@ static float *features(const struct golden *golden, int side, const struct setti
 }
 
 /* embeddings[n][embed] of features[n][width], `batch` at a time. */
-static float *project(const struct golden *golden, int side, const struct setting *setting,
+static float *project(const struct golden *golden, int side, const struct golden_setting *setting,
                       const float *features, size_t n, size_t batch)
 {
     struct clip_error error = {""};
@@ -191,29 +150,30 @@ static double cosine(const float *x, const float *y, size_t n)
 static void check_golden(const char *name, const char *file, const char *expected)
 {
     struct golden golden = {0};
-    size_t order[BATCH];
+    size_t order[GOLDEN_RECORDS];
     golden_open(&golden, name, file, expected);
-    for (size_t i = 0; i < BATCH; i++)
+    for (size_t i = 0; i < GOLDEN_RECORDS; i++)
         order[i] = i;
-    for (int s = 0; s < SETTINGS; s++)
+    for (int s = 0; s < GOLDEN_SETTINGS; s++)
         for (int side = 0; side < 2; side++) {
-            float *out = features(&golden, side, &settings[s], 2, order, BATCH, BATCH);
+            float *out =
+                features(&golden, side, &golden_settings[s], 2, order, GOLDEN_RECORDS, GOLDEN_RECORDS);
             if (!out)
                 continue;
             /* bf16 is for the towers; the projection of what they give is exact. */
-            float *unit = project(&golden, side, &settings[0], out, BATCH, BATCH);
+            float *unit = project(&golden, side, &golden_settings[0], out, GOLDEN_RECORDS, GOLDEN_RECORDS);
             size_t width = width_of(golden.model, side), embed = (size_t)clip_model_arch(golden.model)->embed;
             double off = 0, off_features = 0, least = 1;
-            for (size_t i = 0; i < BATCH; i++) {
+            for (size_t i = 0; i < GOLDEN_RECORDS; i++) {
                 off = fmax(off, largest_difference(unit + i * embed, golden.embeddings[side][i], embed));
                 off_features =
                     fmax(off_features, largest_difference(out + i * width, golden.features[side][i], width));
                 least = fmin(least, cosine(unit + i * embed, golden.embeddings[side][i], embed));
             }
             printf("%s/%s, %s, %s %s: embeddings off by %.2g, features by %.2g, least cosine %.7f\n", name,
-                   file, side == CLIP_SIDE_IMAGE ? "images" : "texts", settings[s].engine,
-                   settings[s].precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", off, off_features, least);
-            if (settings[s].precision == CLIP_PRECISION_BF16)
+                   file, side == CLIP_SIDE_IMAGE ? "images" : "texts", golden_settings[s].engine,
+                   golden_precision(&golden_settings[s]), off, off_features, least);
+            if (golden_settings[s].precision == CLIP_PRECISION_BF16)
                 CHECK(least >= 0.999, "%.6f", least);
             else
                 CHECK(off <= 2e-6, "%g", off);
@@ -227,23 +187,23 @@ static void check_sameness(const char *name)
 {
     enum { N = 50 };
     struct golden golden = {0};
-    size_t plain[BATCH], order[N];
+    size_t plain[GOLDEN_RECORDS], order[N];
     golden_open(&golden, name, "model.safetensors", "forward.msgpack");
-    for (size_t i = 0; i < BATCH; i++)
+    for (size_t i = 0; i < GOLDEN_RECORDS; i++)
         plain[i] = i;
-    for (int s = 0; s < SETTINGS; s++)
+    for (int s = 0; s < GOLDEN_SETTINGS; s++)
         for (int side = 0; side < 2; side++) {
             size_t width = width_of(golden.model, side), embed = (size_t)clip_model_arch(golden.model)->embed;
-            float *want = features(&golden, side, &settings[s], 1, plain, BATCH, 1);
+            float *want = features(&golden, side, &golden_settings[s], 1, plain, GOLDEN_RECORDS, 1);
             if (!want)
                 continue;
-            float *want_unit = project(&golden, side, &settings[s], want, BATCH, 1);
+            float *want_unit = project(&golden, side, &golden_settings[s], want, GOLDEN_RECORDS, 1);
             for (int threads = 1; threads <= 3; threads++)
                 for (size_t batch = 1; batch <= N; batch = batch == 1 ? 7 : batch == 7 ? 32 : batch + 18) {
                     for (size_t i = 0; i < N; i++)
-                        order[i] = (i * 5 + batch + i / BATCH) % BATCH;
-                    float *out = features(&golden, side, &settings[s], threads, order, N, batch);
-                    float *unit = project(&golden, side, &settings[s], out, N, batch);
+                        order[i] = (i * 5 + batch + i / GOLDEN_RECORDS) % GOLDEN_RECORDS;
+                    float *out = features(&golden, side, &golden_settings[s], threads, order, N, batch);
+                    float *unit = project(&golden, side, &golden_settings[s], out, N, batch);
                     size_t different = 0;
                     for (size_t i = 0; i < N; i++)
                         different += memcmp(out + i * width, want + order[i] * width, width * 4) != 0 ||
