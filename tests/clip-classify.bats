@@ -2,9 +2,6 @@ load helper
 load programs
 
 setup_file() {
-    export SMALL=$BATS_FILE_TMPDIR/small
-    mkdir -p "$SMALL"
-    printf '%s\n' 'a small boat' 'a big boat' >"$SMALL/lines"
     make_model
 }
 

@@ -5,9 +5,7 @@ load programs
 MOST_MEMORY=100000 # kB
 
 setup_file() {
-    export SMALL=$BATS_FILE_TMPDIR/small
     make_small
-    make_model
 }
 
 setup() {

@@ -6,9 +6,7 @@ load train
 
 setup_file() {
     [ "${CLIP_LONG:-0}" = 1 ] || return 0 # setup says so
-    export SMALL=$BATS_FILE_TMPDIR/small
     make_small
-    make_model
 }
 
 setup() {

@@ -68,8 +68,23 @@ numbers() {
     seq -s, "$1" "$2"
 }
 
-# make_small: makes the inputs, of two samples each.
+# make_model: the folder SMALL, with a model whose numbers are those of the inputs that make_small makes.
+make_model() {
+    export SMALL=$BATS_FILE_TMPDIR/small
+    mkdir -p "$SMALL"
+    printf '%s\n' 'a small boat' 'a big boat' >"$SMALL/lines"
+    cat >"$SMALL/arch.json" <<'END'
+{"embed_dim": 8, "quick_gelu": true,
+ "vision_cfg": {"image_size": 4, "layers": 1, "width": 64, "patch_size": 4},
+ "text_cfg": {"context_length": 8, "vocab_size": 514, "width": 16, "heads": 2, "layers": 1}}
+END
+    clip-model vocab --size 514 -o "$SMALL/vocab" <"$SMALL/lines"
+    clip-model init "$SMALL/arch.json" --seed 1 --vocab "$SMALL/vocab" -o "$SMALL/model"
+}
+
+# make_small: the model, and the inputs, of two samples each.
 make_small() {
+    make_model
     local red=89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de
     red+=0000000c4944415478da63f8cfc0000003010100f70341430000000049454e44ae426082
     mkdir -p "$SMALL/shard"
@@ -91,20 +106,8 @@ make_small() {
     tar -cf "$SMALL/data/test/0.tar" -C "$SMALL/shard" star.png star.txt tree.jpg tree.txt
     cp "$SRC/share/samples/star.png" "$SMALL/picture.png"
     printf '\ta\tb\nx\t0.5\t0.25\ny\t0\t1\n' >"$SMALL/table"
-    printf '%s\n' 'a small boat' 'a big boat' >"$SMALL/lines"
     echo 'a caption' >"$SMALL/shard/s1.txt"
     echo 'another caption' >"$SMALL/shard/s2.txt"
     tar -c --format=ustar -b 2 -C "$SMALL/shard" -f "$SMALL/tar" s1.txt s2.txt
     head -c 1536 "$SMALL/tar" >"$SMALL/tar.first" # up to the second sample's header
-}
-
-# make_model: a model whose numbers are those of the inputs, as a folder and as a lone file.
-make_model() {
-    cat >"$SMALL/arch.json" <<'END'
-{"embed_dim": 8, "quick_gelu": true,
- "vision_cfg": {"image_size": 4, "layers": 1, "width": 64, "patch_size": 4},
- "text_cfg": {"context_length": 8, "vocab_size": 514, "width": 16, "heads": 2, "layers": 1}}
-END
-    clip-model vocab --size 514 -o "$SMALL/vocab" <"$SMALL/lines"
-    clip-model init "$SMALL/arch.json" --seed 1 --vocab "$SMALL/vocab" -o "$SMALL/model"
 }

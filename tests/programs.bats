@@ -4,9 +4,7 @@ load helper
 load programs
 
 setup_file() {
-    export SMALL=$BATS_FILE_TMPDIR/small
     make_small
-    make_model
 }
 
 setup() {
