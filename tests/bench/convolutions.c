@@ -1,12 +1,9 @@
 /* convolutions [THREADS]: how long RN50's convolutions take on this machine, by engine and precision. Every
  * thread runs convolutions of its own, as the tower does; the best of several turns counts. GFLOP/s are those
  * of plain convolution: Winograd's, which needs fewer operations, passes the machine's peak. */
-#include "base/threads.h"
-#include "math/conv.h"
+#include "bench.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "math/conv.h"
 
 enum { TURNS = 7, COPIES = 4 }; /* as many weights in turn: those of a network do not stay in the cache */
 
@@ -25,31 +22,6 @@ static const struct {
     {{7, 7, 512, 512, 3, 1}, 2},
 };
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void check(int ok, const struct clip_error *error)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "convolutions: %s\n", error->text);
-    exit(1);
-}
-
-static void *zeros(size_t bytes)
-{
-    void *memory = NULL;
-    if (posix_memalign(&memory, 64, bytes + 64) != 0)
-        abort();
-    for (size_t i = 0; i < bytes; i++)
-        ((char *)memory)[i] = 0;
-    return memory;
-}
-
 struct bench {
     struct clip_conv *convs[COPIES];
     const struct clip_conv_shape *shape;
@@ -63,15 +35,15 @@ static void run_thread(void *context, size_t i, int thread)
     struct bench *bench = context;
     const struct clip_conv_shape *shape = bench->shape;
     struct clip_error error;
-    void *x = zeros(shape->height * shape->width * shape->in * sizeof(float));
-    void *y = zeros(clip_conv_height(shape) * clip_conv_width(shape) * shape->out * sizeof(float));
-    void *scratch = zeros(clip_conv_scratch(bench->convs[0]));
+    void *x = bench_zeros(shape->height * shape->width * shape->in * sizeof(float));
+    void *y = bench_zeros(clip_conv_height(shape) * clip_conv_width(shape) * shape->out * sizeof(float));
+    void *scratch = bench_zeros(clip_conv_scratch(bench->convs[0]));
     bench->seconds[i] = 1e9;
     for (int turn = 0; turn < TURNS; turn++) {
-        double start = now();
+        double start = clip_seconds();
         for (int copy = 0; copy < COPIES; copy++)
-            check(clip_conv_run(bench->convs[copy], x, y, scratch, &error) == 0, &error);
-        double each = (now() - start) / COPIES;
+            bench_check(clip_conv_run(bench->convs[copy], x, y, scratch, &error) == 0, &error);
+        double each = (clip_seconds() - start) / COPIES;
         bench->seconds[i] = each < bench->seconds[i] ? each : bench->seconds[i];
     }
     free(x), free(y), free(scratch);
@@ -83,13 +55,14 @@ static double measure(struct clip_engine *engine, struct clip_pool *pool, const 
     struct clip_error error;
     size_t threads = (size_t)clip_pool_threads(pool),
            weights = shape->in * shape->out * shape->side * shape->side;
-    float *w = zeros(weights * sizeof *w), *norm = zeros(shape->out * sizeof *norm);
-    struct bench bench = {.shape = shape, .seconds = zeros(threads * sizeof *bench.seconds)};
+    float *w = bench_zeros(weights * sizeof *w), *norm = bench_zeros(shape->out * sizeof *norm);
+    struct bench bench = {.shape = shape, .seconds = bench_zeros(threads * sizeof *bench.seconds)};
     for (size_t i = 0; i < weights; i++)
         w[i] = 1.0f / (float)(i % 1000 + 1);
     for (int copy = 0; copy < COPIES; copy++) {
         bench.convs[copy] = clip_conv_new(engine, shape, CLIP_LINEAR_RELU, &error);
-        check(bench.convs[copy] && clip_conv_set(bench.convs[copy], w, norm, norm, &error) == 0, &error);
+        bench_check(bench.convs[copy] && clip_conv_set(bench.convs[copy], w, norm, norm, &error) == 0,
+                    &error);
     }
     clip_pool_run(pool, threads, run_thread, &bench);
     double sum = 0;
@@ -101,16 +74,10 @@ static double measure(struct clip_engine *engine, struct clip_pool *pool, const 
     return sum / (double)threads;
 }
 
-static void measure_engine(const char *name, enum clip_precision precision, struct clip_pool *pool)
+static void measure_engine(struct clip_engine *engine, struct clip_pool *pool)
 {
-    struct clip_error error;
-    struct clip_engine *engine = clip_engine_open(name, precision, &error);
     double sum = 0, all = 0;
     int threads = clip_pool_threads(pool);
-    if (!engine) {
-        printf("%s, %s: %s\n", name, precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", error.text);
-        return;
-    }
     printf("%s\n", clip_engine_text(engine));
     for (size_t i = 0; i < sizeof layers / sizeof *layers; i++) {
         const struct clip_conv_shape *s = &layers[i].shape;
@@ -125,18 +92,15 @@ static void measure_engine(const char *name, enum clip_precision precision, stru
     }
     printf("  all %.2f ms a picture and thread, %.0f GFLOP/s, %.1f pictures/s\n", sum * 1e3,
            threads * all / sum / 1e9, threads / sum);
-    clip_engine_free(engine);
 }
 
 int main(int argc, char **argv)
 {
     struct clip_error error;
     struct clip_pool *pool = clip_pool_new(argc > 1 ? atoi(argv[1]) : clip_processors(), &error);
-    check(pool != NULL, &error);
+    bench_check(pool != NULL, &error);
     printf("%d threads\n", clip_pool_threads(pool));
-    measure_engine("openblas", CLIP_PRECISION_F32, pool);
-    measure_engine("onednn", CLIP_PRECISION_F32, pool);
-    measure_engine("onednn", CLIP_PRECISION_BF16, pool);
+    bench_engines(pool, measure_engine);
     clip_pool_free(pool);
     return 0;
 }

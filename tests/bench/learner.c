@@ -3,32 +3,14 @@
  * machine, the processor's time says more than the clock's. Operations are those of products that must be
  * made: two a multiply-add, forward once and backward twice, of the last block only what the features need.
  */
+#include "bench.h"
+
 #include "model/model.h"
 #include "model/parameters.h"
 #include "tower/blocks.h"
 #include "tower/learner.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-
 enum { TURNS = 5, TOKENS = 14 };
-
-/* Seconds of the clock, or of the processor, of all threads together. */
-static double now(clockid_t clock)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void check(int ok, const struct clip_error *error)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "learner: %s\n", error->text);
-    exit(1);
-}
 
 /* Operations of a forward of one sequence of `rows` rows, but for attention's own products. */
 static double forward_operations(const struct clip_transformer_shape *shape, double rows)
@@ -72,26 +54,26 @@ static void measure(const struct clip_model *model, int image, enum clip_precisi
     if (!engine)
         return;
     struct clip_pool *pool = clip_pool_new(threads, &error);
-    check(pool && clip_parameters_load(&parameters, model, image ? clip_owned_by_image : clip_owned_by_text,
-                                       &error) == 0,
-          &error);
+    bench_check(pool && clip_parameters_load(&parameters, model,
+                                             image ? clip_owned_by_image : clip_owned_by_text, &error) == 0,
+                &error);
     struct clip_learner *learner =
         (image ? clip_vit_learner_open : clip_text_learner_open)(arch, &parameters, engine, pool, n, &error);
-    check(learner != NULL, &error);
+    bench_check(learner != NULL, &error);
     struct clip_tape *tape = clip_tape_new(learner, &error);
-    check(tape != NULL, &error);
+    bench_check(tape != NULL, &error);
     union clip_item *items = make_items(arch, image, n);
     float *features = calloc(n * clip_learner_width(learner), sizeof *features);
     double best[3] = {1e9, 1e9, 1e9}, busy[3] = {1e9, 1e9, 1e9};
     for (int turn = 0; turn < TURNS; turn++)
         for (int i = 0; i < 3; i++) {
-            double at = now(CLOCK_MONOTONIC), used = now(CLOCK_PROCESS_CPUTIME_ID);
+            double at = clip_seconds(), used = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
             int status = i == 0   ? clip_learner_refresh(learner, &error)
                          : i == 1 ? clip_learner_forward(learner, items, n, 0, tape, features, &error)
                                   : clip_learner_backward(learner, tape, features, &error);
-            check(status == 0, &error);
-            at = now(CLOCK_MONOTONIC) - at;
-            used = now(CLOCK_PROCESS_CPUTIME_ID) - used;
+            bench_check(status == 0, &error);
+            at = clip_seconds() - at;
+            used = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - used;
             best[i] = at < best[i] ? at : best[i];
             busy[i] = used < busy[i] ? used : busy[i];
         }
@@ -127,7 +109,7 @@ int main(int argc, char **argv)
         return 2;
     }
     struct clip_model *model = clip_model_open(argv[1], NULL, &error);
-    check(model && clip_model_arch(model)->vision.kind == CLIP_VIT, &error);
+    bench_check(model && clip_model_arch(model)->vision.kind == CLIP_VIT, &error);
     for (int bf16 = 0; bf16 < 2; bf16++)
         for (int image = 1; image >= 0; image--)
             measure(model, image, bf16 ? CLIP_PRECISION_BF16 : CLIP_PRECISION_F32, threads, n);

@@ -2,42 +2,13 @@
  * engine, precision and rows of a product; and how fast one row of each kernel is. Every thread runs products
  * of its own, as the towers do, over the four matrices of ViT-B/32's blocks; the best of several turns
  * counts. "most" is the best of all: the machine's measured peak. */
-#include "base/threads.h"
-#include "math/kernels.h"
-#include "math/product.h"
+#include "bench.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
+#include "math/kernels.h"
 
 enum { WIDTH = 768, MLP = 3072, SHAPES = 4, TURNS = 5 };
 static const size_t shapes[SHAPES][2] = {{3 * WIDTH, WIDTH}, {WIDTH, WIDTH}, {MLP, WIDTH}, {WIDTH, MLP}};
 #define SECONDS 0.1 /* of a turn */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static void *zeros(size_t bytes)
-{
-    void *memory = NULL;
-    if (posix_memalign(&memory, 64, bytes + 64) != 0)
-        abort();
-    for (size_t i = 0; i < bytes; i++)
-        ((char *)memory)[i] = 0;
-    return memory;
-}
-
-static void check(int ok, const struct clip_error *error)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "products: %s\n", error->text);
-    exit(1);
-}
 
 struct turn {
     struct clip_matrix *const *matrices;
@@ -53,16 +24,16 @@ static void run_turn(void *context, size_t i, int thread)
     for (int s = 0; s < SHAPES; s++)
         if (clip_product_scratch(turn->matrices[s]) > scratch)
             scratch = clip_product_scratch(turn->matrices[s]);
-    float *x = zeros(rows * MLP * sizeof *x), *y = zeros(rows * MLP * sizeof *y);
-    void *work = zeros(scratch);
+    float *x = bench_zeros(rows * MLP * sizeof *x), *y = bench_zeros(rows * MLP * sizeof *y);
+    void *work = bench_zeros(scratch);
     struct clip_error error;
-    double operations = 0, start = now(), end;
+    double operations = 0, start = clip_seconds(), end;
     do {
         for (int s = 0; s < SHAPES; s++) {
-            check(clip_product(turn->matrices[s], x, y, work, &error) == 0, &error);
+            bench_check(clip_product(turn->matrices[s], x, y, work, &error) == 0, &error);
             operations += 2.0 * (double)(rows * shapes[s][0] * shapes[s][1]);
         }
-        end = now();
+        end = clip_seconds();
     } while (end - start < SECONDS);
     turn->rate[i] = operations / (end - start);
     free(x), free(y), free(work);
@@ -73,15 +44,15 @@ static double measure(struct clip_engine *engine, struct clip_pool *pool, size_t
 {
     struct clip_error error;
     struct clip_matrix *matrices[SHAPES];
-    float *w = zeros(MLP * WIDTH * sizeof *w);
+    float *w = bench_zeros(MLP * WIDTH * sizeof *w);
     for (size_t i = 0; i < MLP * WIDTH; i++)
         w[i] = 1.0f / (float)(i % 1000 + 1);
     for (int s = 0; s < SHAPES; s++) {
         matrices[s] = clip_matrix_new_rows(engine, rows, shapes[s][0], shapes[s][1], &error);
-        check(matrices[s] && clip_matrix_set(matrices[s], w, 0, &error) == 0, &error);
+        bench_check(matrices[s] && clip_matrix_set(matrices[s], w, 0, &error) == 0, &error);
     }
     size_t threads = (size_t)clip_pool_threads(pool);
-    double *rate = zeros(threads * sizeof *rate), best = 0;
+    double *rate = bench_zeros(threads * sizeof *rate), best = 0;
     for (int turn = 0; turn < TURNS; turn++) {
         double sum = 0;
         clip_pool_run(pool, threads, run_turn, &(struct turn){matrices, rate});
@@ -95,15 +66,9 @@ static double measure(struct clip_engine *engine, struct clip_pool *pool, size_t
     return best / 1e9;
 }
 
-static void measure_engine(const char *name, enum clip_precision precision, struct clip_pool *pool)
+static void measure_engine(struct clip_engine *engine, struct clip_pool *pool)
 {
     static const size_t rows[] = {16, 32, 48, 64, 96, 128, 192, 256};
-    struct clip_error error;
-    struct clip_engine *engine = clip_engine_open(name, precision, &error);
-    if (!engine) {
-        printf("%s, %s: %s\n", name, precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", error.text);
-        return;
-    }
     double most = 0;
     printf("%s, %zu rows a piece\n   ", clip_engine_text(engine), clip_engine_rows(engine));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -112,8 +77,8 @@ static void measure_engine(const char *name, enum clip_precision precision, stru
         printf(" %zu: %.0f", rows[i], rate);
         fflush(stdout);
     }
-    printf("\n    most %s %.0f GFLOP/s\n", precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", most);
-    clip_engine_free(engine);
+    printf("\n    most %s %.0f GFLOP/s\n",
+           clip_engine_precision(engine) == CLIP_PRECISION_BF16 ? "bf16" : "f32", most);
 }
 
 /* Nanoseconds of a call, the best of TURNS. */
@@ -121,10 +86,10 @@ static void measure_engine(const char *name, enum clip_precision precision, stru
     do {                                                                                                     \
         best = 1e9;                                                                                          \
         for (int turn = 0; turn < TURNS; turn++) {                                                           \
-            double start = now();                                                                            \
+            double start = clip_seconds();                                                                   \
             for (int i = 0; i < 1000; i++)                                                                   \
                 call;                                                                                        \
-            double each = (now() - start) * 1e6;                                                             \
+            double each = (clip_seconds() - start) * 1e6;                                                    \
             best = each < best ? each : best;                                                                \
         }                                                                                                    \
     } while (0)
@@ -134,8 +99,9 @@ static void measure_kernels(enum clip_level level)
     enum { TOKENS = 50, DIM = 64 };
     const struct clip_kernels *kernels = clip_kernels(level);
     enum clip_precision f32 = CLIP_PRECISION_F32;
-    float *x = zeros(TOKENS * 3 * WIDTH * sizeof *x), *bias = zeros(MLP * sizeof *bias),
-          *y = zeros(TOKENS * WIDTH * sizeof *y), *scratch = zeros(clip_attention_scratch(TOKENS, DIM) * 4);
+    float *x = bench_zeros(TOKENS * 3 * WIDTH * sizeof *x), *bias = bench_zeros(MLP * sizeof *bias),
+          *y = bench_zeros(TOKENS * WIDTH * sizeof *y),
+          *scratch = bench_zeros(clip_attention_scratch(TOKENS, DIM) * 4);
     struct clip_attention attention = {TOKENS,    TOKENS, DIM,  0,    x,   x + DIM, x + 2 * DIM, 3 * WIDTH,
                                        3 * WIDTH, bias,   bias, bias, f32, y,       WIDTH};
     double norm, add, quick, gelu, head;
@@ -155,11 +121,9 @@ int main(int argc, char **argv)
 {
     struct clip_error error;
     struct clip_pool *pool = clip_pool_new(argc > 1 ? atoi(argv[1]) : clip_processors(), &error);
-    check(pool != NULL, &error);
+    bench_check(pool != NULL, &error);
     printf("GFLOP/s of %d threads, by rows of a product:\n", clip_pool_threads(pool));
-    measure_engine("openblas", CLIP_PRECISION_F32, pool);
-    measure_engine("onednn", CLIP_PRECISION_F32, pool);
-    measure_engine("onednn", CLIP_PRECISION_BF16, pool);
+    bench_engines(pool, measure_engine);
     for (enum clip_level level = CLIP_PLAIN; level <= clip_level(); level++)
         measure_kernels(level);
     clip_pool_free(pool);

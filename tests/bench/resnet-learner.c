@@ -2,26 +2,16 @@
  * backward, without the optimizer) at batch 256 on 2 threads unless given, the best of a few turns: its time,
  * that of all processors together, which other work on the machine does not change, and how many operations a
  * second these are. Then the kernels by themselves, on one thread, for each convolution. */
-#include "base/file.h"
+#include "bench.h"
+
 #include "math/conv-train.h"
 #include "model/source.h"
 #include "model/write.h"
 #include "tower/learner.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { TURNS = 5 };
-
-static void check(int ok, const struct clip_error *error)
-{
-    if (ok)
-        return;
-    fprintf(stderr, "resnet-learner: %s\n", error->text);
-    exit(1);
-}
 
 /* The architecture with initial weights. */
 static struct clip_model *make_model(const char *json, struct clip_pool *pool)
@@ -31,13 +21,13 @@ static struct clip_model *make_model(const char *json, struct clip_pool *pool)
     struct clip_layout layout;
     char path[] = "/tmp/resnet-learner.XXXXXX";
     int fd = mkstemp(path);
-    check(fd >= 0 && clip_arch_read(&arch, json, &error) == 0, &error);
-    check(clip_layout_make(&layout, &arch, &error) == 0, &error);
+    bench_check(fd >= 0 && clip_arch_read(&arch, json, &error) == 0, &error);
+    bench_check(clip_layout_make(&layout, &arch, &error) == 0, &error);
     struct clip_seed_source seed = {1, pool};
     struct clip_tensor_source source = clip_source_of_seed(&seed);
-    check(clip_write_weights(&layout, &source, path, &error) == 0, &error);
+    bench_check(clip_write_weights(&layout, &source, path, &error) == 0, &error);
     struct clip_model *model = clip_model_open(path, json, &error);
-    check(model != NULL, &error);
+    bench_check(model != NULL, &error);
     clip_layout_free(&layout);
     unlink(path); /* it is mapped */
     close(fd);
@@ -79,21 +69,6 @@ static void convolutions(const struct clip_vision_arch *arch, struct total *tota
 
 /* --- kernels --- */
 
-static double thread_seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-static float *zeros(size_t n)
-{
-    float *x = aligned_alloc(64, (n * sizeof *x + 64) / 64 * 64);
-    for (size_t i = 0; i < n; i++)
-        x[i] = 0;
-    return x;
-}
-
 /* GFLOP/s of a convolution forward, back to its input, and to its weights. */
 static void time_kernels(struct total *total, size_t side, size_t filter, size_t in, size_t out)
 {
@@ -103,14 +78,14 @@ static void time_kernels(struct total *total, size_t side, size_t filter, size_t
     struct clip_conv_plane back = plane;
     back.in = plane.out, back.out = plane.in;
     size_t pixels = plane.pictures * (side + filter - 1) * (side + filter - 1);
-    float *x = zeros(pixels * plane.in), *y = zeros(pixels * plane.out),
-          *w = zeros(filter * filter * plane.in * plane.out);
+    float *x = bench_zeros(pixels * plane.in * sizeof *x), *y = bench_zeros(pixels * plane.out * sizeof *y),
+          *w = bench_zeros(filter * filter * plane.in * plane.out * sizeof *w);
     double best[3] = {1e9, 1e9, 1e9};
     for (int turn = 0; turn < 4 * TURNS; turn++) {
-        double t[4] = {thread_seconds()};
-        kernels->run(&plane, x, w, y), t[1] = thread_seconds();
-        kernels->run(&back, y, w, x), t[2] = thread_seconds();
-        kernels->weights(&plane, x, y, w), t[3] = thread_seconds();
+        double t[4] = {bench_clock(CLOCK_THREAD_CPUTIME_ID)};
+        kernels->run(&plane, x, w, y), t[1] = bench_clock(CLOCK_THREAD_CPUTIME_ID);
+        kernels->run(&back, y, w, x), t[2] = bench_clock(CLOCK_THREAD_CPUTIME_ID);
+        kernels->weights(&plane, x, y, w), t[3] = bench_clock(CLOCK_THREAD_CPUTIME_ID);
         for (int k = 0; k < 3; k++)
             best[k] = t[k + 1] - t[k] < best[k] ? t[k + 1] - t[k] : best[k];
     }
@@ -123,11 +98,6 @@ static void time_kernels(struct total *total, size_t side, size_t filter, size_t
 
 /* --- the tower --- */
 
-static double all_seconds(void)
-{
-    return (double)clock() / CLOCKS_PER_SEC;
-}
-
 static void print(const char *name, double seconds, double processors, double operations, double pictures)
 {
     printf("%s %.3f s, %.3f of processors: %.1f GFLOP/s, %.1f a processor; %.1f pictures/s, %.1f\n", name,
@@ -139,19 +109,19 @@ static void run(struct clip_learner *learner, const union clip_item *items, size
 {
     struct clip_error error;
     struct clip_tape *tape = clip_tape_new(learner, &error);
-    check(tape != NULL, &error);
+    bench_check(tape != NULL, &error);
     size_t n = batch * clip_learner_width(learner);
     float *features = malloc(n * sizeof *features), *gradients = malloc(n * sizeof *gradients);
     double best[4] = {1e9, 1e9, 1e9, 1e9}, flop = 2 * operations * (double)batch;
     for (size_t i = 0; i < n; i++)
         gradients[i] = (float)(i % 17) - 8;
-    check(clip_learner_refresh(learner, &error) == 0, &error);
+    bench_check(clip_learner_refresh(learner, &error) == 0, &error);
     for (int turn = 0; turn < TURNS; turn++) {
-        double t[6] = {clip_seconds(), all_seconds()};
-        check(clip_learner_forward(learner, items, batch, 0, tape, features, &error) == 0, &error);
-        t[2] = clip_seconds(), t[3] = all_seconds();
-        check(clip_learner_backward(learner, tape, gradients, &error) == 0, &error);
-        t[4] = clip_seconds(), t[5] = all_seconds();
+        double t[6] = {clip_seconds(), bench_clock(CLOCK_PROCESS_CPUTIME_ID)};
+        bench_check(clip_learner_forward(learner, items, batch, 0, tape, features, &error) == 0, &error);
+        t[2] = clip_seconds(), t[3] = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
+        bench_check(clip_learner_backward(learner, tape, gradients, &error) == 0, &error);
+        t[4] = clip_seconds(), t[5] = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
         for (int k = 0; k < 4; k++)
             best[k] = t[k + 2] - t[k] < best[k] ? t[k + 2] - t[k] : best[k];
     }
@@ -173,12 +143,12 @@ int main(int argc, char **argv)
         return 2;
     }
     struct clip_pool *pool = clip_pool_new(argc > 3 ? atoi(argv[3]) : 2, &error);
-    check(pool != NULL, &error);
+    bench_check(pool != NULL, &error);
     struct clip_model *model = make_model(argv[1], pool);
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
-    check(engine != NULL, &error);
+    bench_check(engine != NULL, &error);
     struct clip_parameters parameters;
-    check(clip_parameters_load(&parameters, model, clip_owned_by_image, &error) == 0, &error);
+    bench_check(clip_parameters_load(&parameters, model, clip_owned_by_image, &error) == 0, &error);
     const struct clip_vision_arch *arch = &clip_model_arch(model)->vision;
     size_t picture = 3 * (size_t)arch->image_size * (size_t)arch->image_size;
     union clip_item *items = calloc(batch, sizeof *items);
@@ -189,7 +159,7 @@ int main(int argc, char **argv)
         items[i].image.bytes = bytes + i * picture;
     struct clip_learner *learner =
         clip_image_learner_open(clip_model_arch(model), &parameters, engine, pool, batch, &error);
-    check(learner != NULL, &error);
+    bench_check(learner != NULL, &error);
     /* The attention pool has three projections of one row. */
     struct total total = {3 * 32.0 * 32.0 * arch->width * arch->width, count};
     convolutions(arch, &total);
