@@ -232,13 +232,26 @@ static void run_norm(const struct clip_batch_norm_kernels *kernels, const struct
     free(values), free(flat), free(gated), free(gate);
 }
 
+/* The slope of the loss of channel c with its scale or shift. */
+static double slope_of(const struct norm *n, const double *x, size_t c, float *parameter)
+{
+    float value = *parameter;
+    float high = (float)((double)value + 1e-3), low = (float)((double)value - 1e-3);
+    *parameter = high;
+    double difference = loss_of(n, x, c);
+    *parameter = low;
+    difference = (difference - loss_of(n, x, c)) / ((double)high - low);
+    *parameter = value;
+    return difference;
+}
+
 static void check_norm(const struct norm *n, struct result *r)
 {
     double x[PIXELS], step = 1e-5;
     for (size_t c = 0; c < CHANNELS; c++) {
         for (size_t i = 0; i < PIXELS; i++)
             x[i] = n->x[i * CHANNELS + c];
-        double shifted = n->shift[c], scaled = n->scale[c], difference = 0;
+        double difference = 0;
         for (size_t i = 0; i < PIXELS; i += 7) {
             double value = x[i];
             x[i] = value + step;
@@ -249,19 +262,9 @@ static void check_norm(const struct norm *n, struct result *r)
             CHECK(fabs(r->dx[i * CHANNELS + c] - difference) < 2e-5, "%zu, %zu: %g, not %g", i, c,
                   r->dx[i * CHANNELS + c], difference);
         }
-        float high = (float)(shifted + 1e-3), low = (float)(shifted - 1e-3);
-        n->shift[c] = high;
-        difference = loss_of(n, x, c);
-        n->shift[c] = low;
-        difference = (difference - loss_of(n, x, c)) / ((double)high - low);
-        n->shift[c] = (float)shifted;
+        difference = slope_of(n, x, c, &n->shift[c]);
         CHECK(fabs(r->sum[c] - difference) < 2e-5, "%zu: %g, not %g", c, r->sum[c], difference);
-        high = (float)(scaled + 1e-3), low = (float)(scaled - 1e-3);
-        n->scale[c] = high;
-        difference = loss_of(n, x, c);
-        n->scale[c] = low;
-        difference = (difference - loss_of(n, x, c)) / ((double)high - low);
-        n->scale[c] = (float)scaled;
+        difference = slope_of(n, x, c, &n->scale[c]);
         CHECK(fabs(r->product[c] - difference) < 2e-5, "%zu: %g, not %g", c, r->product[c], difference);
     }
 }

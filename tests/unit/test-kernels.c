@@ -139,13 +139,19 @@ static double exact_gelu(double x, int quick)
     return quick ? x / (1 + exp(-1.702 * x)) : x * erfc(-x / sqrt(2)) / 2;
 }
 
-static void check_gelu(const struct clip_kernels *kernels, const char *level)
+/* x[MOST] where it bends, far from there, and at 0. */
+static void fill_gelu(float *x, float *bias)
 {
-    float x[MOST], bias[MOST], out[MOST + 16];
     fill(bias, MOST, 0.1f);
     for (size_t i = 0; i < MOST; i++)
         x[i] = ((float)i - MOST / 2) / 40;
     x[0] = -1000, x[1] = 1000, x[2] = -60, x[3] = 60, x[4] = 0, bias[4] = 0;
+}
+
+static void check_gelu(const struct clip_kernels *kernels, const char *level)
+{
+    float x[MOST], bias[MOST], out[MOST + 16];
+    fill_gelu(x, bias);
     for (int quick = 0; quick < 2; quick++)
         for (size_t s = 0; s < SIZES; s++)
             for (int t = 0; t < 2; t++) {
@@ -272,10 +278,7 @@ static void check_layer_norm_backward(const struct clip_kernels *kernels, const 
 static void check_gelu_backward(const struct clip_kernels *kernels, const char *level)
 {
     float x[MOST], bias[MOST], dy[MOST], out[MOST + 16], forward[MOST + 16], dx[MOST + 16];
-    fill(bias, MOST, 0.1f), fill(dy, MOST, 1);
-    for (size_t i = 0; i < MOST; i++)
-        x[i] = ((float)i - MOST / 2) / 40;
-    x[0] = -1000, x[1] = 1000, x[2] = -60, x[3] = 60, x[4] = 0, bias[4] = 0;
+    fill_gelu(x, bias), fill(dy, MOST, 1);
     for (int quick = 0; quick < 2; quick++)
         for (size_t s = 0; s < SIZES; s++)
             for (int t = 0; t < 2; t++) {
