@@ -11,6 +11,7 @@ struct linear {
     dnnl_engine_t engine;
     dnnl_primitive_desc_t desc;
     dnnl_primitive_t primitive;
+    struct onednn_packing packing;
     size_t stride; /* bytes of a layer's packed weights */
     char *packed;  /* [count], each `stride`; from clip_pages_new */
 };
@@ -80,12 +81,13 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
     if (status == dnnl_success)
         status = dnnl_primitive_create(&linear->primitive, linear->desc);
     if (status == dnnl_success) {
+        onednn_view packed = dnnl_primitive_desc_query_md(linear->desc, dnnl_query_weights_md, 0);
+        status = onednn_packing_init(&linear->packing, linear->engine, shape->n, shape->k, packed);
+    }
+    if (status == dnnl_success) {
         linear->base.scratch = dnnl_memory_desc_get_size(
             dnnl_primitive_desc_query_md(linear->desc, dnnl_query_scratchpad_md, 0));
-        linear->stride =
-            (dnnl_memory_desc_get_size(dnnl_primitive_desc_query_md(linear->desc, dnnl_query_weights_md, 0)) +
-             63) /
-            64 * 64;
+        linear->stride = (dnnl_memory_desc_get_size(linear->packing.to) + 63) / 64 * 64;
         linear->packed =
             linear->stride > SIZE_MAX / shape->count ? NULL : clip_pages_new(linear->stride * shape->count);
         status = linear->packed ? dnnl_success : dnnl_out_of_memory;
@@ -101,9 +103,8 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
 static int set(struct clip_linear *base, size_t i, const float *w, int transposed, struct clip_error *error)
 {
     struct linear *linear = (struct linear *)base;
-    onednn_view packed = dnnl_primitive_desc_query_md(linear->desc, dnnl_query_weights_md, 0);
-    dnnl_status_t status = onednn_pack(linear->engine, base->shape.n, base->shape.k, w, transposed, packed,
-                                       linear->packed + i * linear->stride);
+    dnnl_status_t status =
+        onednn_pack(&linear->packing, linear->engine, w, transposed, linear->packed + i * linear->stride);
     return status == dnnl_success ? 0 : onednn_fail(error, "packing weights", status);
 }
 

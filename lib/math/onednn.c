@@ -1,5 +1,8 @@
 #include "math/onednn.h"
 
+#include <stdlib.h>
+#include <string.h>
+
 int onednn_fail(struct clip_error *error, const char *what, dnnl_status_t status)
 {
     if (status == dnnl_out_of_memory)
@@ -57,16 +60,93 @@ static dnnl_status_t reorder(dnnl_engine_t engine, onednn_view from, const void 
     return status;
 }
 
-dnnl_status_t onednn_pack(dnnl_engine_t engine, size_t n, size_t k, const float *w, int transposed,
-                          onednn_view to, void *packed)
+/* Between w[n][k], or w[k][n] where transposed, and the packing's layout. */
+static dnnl_status_t move(const struct onednn_packing *packing, dnnl_engine_t engine, int transposed,
+                          float *w, void *packed, int back)
 {
     onednn_layout plain;
     omp_set_num_threads(1);
-    dnnl_status_t status =
-        onednn_layout_new(&plain, (int64_t)k, (int64_t)n, dnnl_f32, transposed ? dnnl_ab : dnnl_ba);
-    if (status == dnnl_success) {
-        status = reorder(engine, onednn_view_of(&plain), w, to, packed);
-        onednn_layout_free(&plain);
-    }
+    dnnl_status_t status = onednn_layout_new(&plain, (int64_t)packing->k, (int64_t)packing->n, dnnl_f32,
+                                             transposed ? dnnl_ab : dnnl_ba);
+    if (status != dnnl_success)
+        return status;
+    onednn_view view = onednn_view_of(&plain);
+    status =
+        back ? reorder(engine, packing->to, packed, view, w) : reorder(engine, view, w, packing->to, packed);
+    onednn_layout_free(&plain);
+    return status;
+}
+
+/* out[columns][rows] of w[rows][columns], by squares that stay in the cache. */
+static void turn(size_t rows, size_t columns, const float *w, float *out)
+{
+    enum { SIDE = 16 };
+    for (size_t r = 0; r < rows; r += SIDE)
+        for (size_t c = 0; c < columns; c += SIDE)
+            for (size_t i = r; i < r + SIDE && i < rows; i++)
+                for (size_t j = c; j < c + SIDE && j < columns; j++)
+                    out[j * rows + i] = w[i * columns + j];
+}
+
+dnnl_status_t onednn_pack(const struct onednn_packing *packing, dnnl_engine_t engine, const float *w,
+                          int transposed, void *packed)
+{
+    if (!packing->turn[transposed])
+        return move(packing, engine, transposed, (float *)w, packed, 0);
+    float *turned = reallocarray(NULL, packing->n * packing->k, sizeof *turned);
+    if (!turned)
+        return dnnl_out_of_memory;
+    turn(transposed ? packing->k : packing->n, transposed ? packing->n : packing->k, w, turned);
+    dnnl_status_t status = move(packing, engine, !transposed, turned, packed, 0);
+    free(turned);
+    return status;
+}
+
+/* --- whether oneDNN packs right --- */
+
+/* How many elements of `size` bytes are not zero. */
+static size_t count_set(const char *x, size_t bytes, size_t size)
+{
+    size_t set = 0;
+    for (size_t i = 0; i + size <= bytes; i += size)
+        set += memcmp(x + i, (char[sizeof(float)]){0}, size) != 0;
+    return set;
+}
+
+/* Packs w (no zeros, exact as bf16) over zeros, and back to `again`: *right if every weight came through and
+ * the padding is still zero. */
+static dnnl_status_t try_order(const struct onednn_packing *packing, dnnl_engine_t engine, int transposed,
+                               float *w, float *again, void *packed, int *right)
+{
+    size_t n = packing->n * packing->k, bytes = dnnl_memory_desc_get_size(packing->to);
+    memset(packed, 0, bytes);
+    dnnl_status_t status = move(packing, engine, transposed, w, packed, 0);
+    if (status == dnnl_success)
+        status = move(packing, engine, transposed, again, packed, 1);
+    *right =
+        memcmp(w, again, n * sizeof *w) == 0 && count_set(packed, bytes, onednn_element(packing->to)) == n;
+    return status;
+}
+
+dnnl_status_t onednn_packing_init(struct onednn_packing *packing, dnnl_engine_t engine, size_t n, size_t k,
+                                  onednn_view to)
+{
+    *packing = (struct onednn_packing){n, k, to, {0, 0}};
+    size_t bytes = dnnl_memory_desc_get_size(to);
+    if (bytes == n * k * onednn_element(to))
+        return dnnl_success;
+    float *w = malloc(n * k * sizeof *w), *again = malloc(n * k * sizeof *again);
+    void *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    dnnl_status_t status = w && again && packed ? dnnl_success : dnnl_out_of_memory;
+    for (size_t i = 0; status == dnnl_success && i < n * k; i++)
+        w[i] = (float)(i * 37 % 251 + 1);
+    int right[2] = {0, 0};
+    for (int transposed = 0; status == dnnl_success && transposed < 2; transposed++)
+        status = try_order(packing, engine, transposed, w, again, packed, &right[transposed]);
+    if (status == dnnl_success && !right[0] && !right[1])
+        status = dnnl_unimplemented;
+    for (int transposed = 0; transposed < 2; transposed++)
+        packing->turn[transposed] = !right[transposed];
+    free(w), free(again), free(packed);
     return status;
 }

@@ -45,6 +45,14 @@ static inline onednn_view onednn_view_of(const onednn_layout *layout)
     return *layout;
 }
 
+/* Bytes of an element: f32 or bf16. */
+static inline size_t onednn_element(onednn_view layout)
+{
+    dnnl_data_type_t type = dnnl_data_type_undef;
+    dnnl_memory_desc_query(layout, dnnl_query_data_type, &type);
+    return type == dnnl_bf16 ? 2 : sizeof(float);
+}
+
 /* `bias` may be NULL. */
 static inline dnnl_status_t onednn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
                                           const onednn_layout *x, const onednn_layout *w,
@@ -91,6 +99,12 @@ static inline onednn_view onednn_view_of(const onednn_layout *layout)
     return layout;
 }
 
+/* Bytes of an element: f32 or bf16. */
+static inline size_t onednn_element(onednn_view layout)
+{
+    return layout->data_type == dnnl_bf16 ? 2 : sizeof(float);
+}
+
 /* `bias` may be NULL. */
 static inline dnnl_status_t onednn_matmul(dnnl_primitive_desc_t *out, dnnl_engine_t engine,
                                           const onednn_layout *x, const onednn_layout *w,
@@ -119,9 +133,21 @@ static inline dnnl_status_t onednn_append(dnnl_post_ops_t ops, int epilogue, dnn
  * is of that type. The caller destroys them, also after an error. */
 dnnl_status_t onednn_attributes(dnnl_primitive_attr_t *attr, int after, dnnl_data_type_t type);
 
-/* Packs weights w[n][k], or w[k][n] where `transposed`, into the layout that a product wants of them. */
-dnnl_status_t onednn_pack(dnnl_engine_t engine, size_t n, size_t k, const float *w, int transposed,
-                          onednn_view to, void *packed);
+/* How weights w[n][k], or w[k][n] where transposed, get into the layout that a product wants of them. */
+struct onednn_packing {
+    size_t n, k;
+    onednn_view to; /* not owned */
+    int turn[2];    /* by `transposed`: oneDNN packs these right only from the other order */
+};
+
+/* Where the layout has padding, tries oneDNN with weights that are known: version 3.7 puts some where they do
+ * not belong. */
+dnnl_status_t onednn_packing_init(struct onednn_packing *packing, dnnl_engine_t engine, size_t n, size_t k,
+                                  onednn_view to);
+
+/* `packed` was zero before the first weights: not every version of oneDNN clears the padding. */
+dnnl_status_t onednn_pack(const struct onednn_packing *packing, dnnl_engine_t engine, const float *w,
+                          int transposed, void *packed);
 
 /* The engine's sums of outer products (outer-onednn.c). */
 struct clip_outer *onednn_outer_new(const struct clip_outer *shape, struct clip_error *error);

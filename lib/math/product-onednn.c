@@ -41,6 +41,7 @@ struct matrix {
     struct shape *shape;
     dnnl_primitive_desc_t desc[HEIGHTS]; /* NULL where there is no such product */
     dnnl_primitive_t primitive[HEIGHTS];
+    struct onednn_packing packing;
     dnnl_memory_t weights; /* its handle is `packed` */
     void *packed;          /* from clip_pages_new */
     size_t packed_size;
@@ -294,7 +295,7 @@ static dnnl_status_t make_product(struct matrix *matrix, int height, size_t rows
 static dnnl_status_t make_room(struct matrix *matrix)
 {
     dnnl_engine_t engine = ((struct engine *)matrix->base.engine)->dnnl;
-    onednn_view packed = dnnl_primitive_desc_query_md(matrix->desc[ALL], dnnl_query_weights_md, 0);
+    onednn_view packed = matrix->packing.to;
     for (int i = 0; i < HEIGHTS; i++) {
         size_t bytes = 0;
         if (matrix->desc[i])
@@ -326,6 +327,10 @@ static struct clip_matrix *matrix_new(struct clip_engine *base, size_t rows, siz
         if (heights[i] < rows)
             status = make_product(matrix, i, heights[i], n, k);
     if (status == dnnl_success)
+        status =
+            onednn_packing_init(&matrix->packing, ((struct engine *)base)->dnnl, n, k,
+                                dnnl_primitive_desc_query_md(matrix->desc[ALL], dnnl_query_weights_md, 0));
+    if (status == dnnl_success)
         status = make_room(matrix);
     if (status != dnnl_success) {
         onednn_fail(error, "preparing a product", status);
@@ -339,8 +344,7 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
 {
     struct matrix *matrix = (struct matrix *)base;
     struct engine *engine = (struct engine *)base->engine;
-    onednn_view packed = dnnl_primitive_desc_query_md(matrix->desc[ALL], dnnl_query_weights_md, 0);
-    dnnl_status_t status = onednn_pack(engine->dnnl, base->n, base->k, w, transposed, packed, matrix->packed);
+    dnnl_status_t status = onednn_pack(&matrix->packing, engine->dnnl, w, transposed, matrix->packed);
     if (status != dnnl_success)
         return onednn_fail(error, "packing weights", status);
     return claim_shape(engine, matrix->shape) ? try_shape(matrix, error) : 0;
