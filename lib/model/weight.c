@@ -11,6 +11,8 @@
 
 /* More tensors, or longer names, than any model's: what a hostile file may make us keep. */
 enum { MAX_TENSORS = 1 << 16, MAX_NAME = 512 };
+/* Bytes of a view's elements that lie over one another: a small file is not to fill the memory. */
+enum { MAX_REPEATED = 1 << 20 };
 
 static const struct {
     const char *name;
@@ -37,14 +39,15 @@ int clip_weight_is_float(enum clip_weight_type type)
     return type <= CLIP_WEIGHT_BF16;
 }
 
-/* Bytes from element 0 to behind the last one; -1 if that does not fit in a size_t. */
-static int span(const struct clip_weight *weight, size_t *bytes)
+/* Bytes from element 0 to behind the last one, and those of all elements by themselves; -1 if that does not
+ * fit in a size_t. */
+static int span(const struct clip_weight *weight, size_t *bytes, size_t *apart)
 {
     size_t last = 0, count = 1, size = clip_weight_size(weight->type);
     for (int i = 0; i < weight->ndim; i++) {
         size_t step;
         if (weight->shape[i] == 0) {
-            *bytes = 0;
+            *bytes = *apart = 0;
             return 0;
         }
         if (__builtin_mul_overflow(weight->shape[i] - 1, weight->stride[i], &step) ||
@@ -52,6 +55,7 @@ static int span(const struct clip_weight *weight, size_t *bytes)
             __builtin_mul_overflow(count, weight->shape[i], &count) || count > SIZE_MAX / 16)
             return -1;
     }
+    *apart = count * size;
     return __builtin_add_overflow(last, 1, &last) || __builtin_mul_overflow(last, size, bytes) ? -1 : 0;
 }
 
@@ -73,7 +77,7 @@ int clip_weights_add(struct clip_weights *weights, const char *name, size_t leng
 {
     struct clip_weight weight = {.type = type, .ndim = ndim, .data = data, .parts = 1};
     char text[200];
-    size_t bytes;
+    size_t bytes, apart;
     clip_printable(text, sizeof text, name, length);
     if (length > MAX_NAME || memchr(name, 0, length))
         return clip_fail(error, "tensor %s: a name of %zu bytes, or with a zero byte", text, length);
@@ -83,11 +87,14 @@ int clip_weights_add(struct clip_weights *weights, const char *name, size_t leng
     int bad = stride ? 0 : set_strides(&weight);
     if (stride)
         memcpy(weight.stride, stride, (size_t)ndim * sizeof *stride);
-    if (bad || span(&weight, &bytes) != 0)
+    if (bad || span(&weight, &bytes, &apart) != 0)
         return clip_fail(error, "tensor %s: its shape overflows", text);
     if (bytes > available)
         return clip_fail(error, "tensor %s: needs %zu bytes, the file has %zu for it", text, bytes,
                          available);
+    if (apart > bytes && apart > MAX_REPEATED)
+        return clip_fail(error, "tensor %s: %zu bytes of elements lie in %zu of the file", text, apart,
+                         bytes);
     if (weights->count == MAX_TENSORS)
         return clip_fail(error, "more than %d tensors", MAX_TENSORS);
     if (weights->count == weights->room) {

@@ -268,6 +268,21 @@ static void put_tensor(struct file *file, unsigned char offset, unsigned char ro
     }
 }
 
+/* A view may repeat what it is of, but not without end. */
+static void test_repeated(void)
+{
+    struct clip_weights weights = {0};
+    const unsigned char data[64] = {0};
+    CHECK(clip_weights_add(&weights, "a", 1, CLIP_WEIGHT_F32, 2, (size_t[]){1 << 14, 16}, (size_t[]){0, 1},
+                           data, sizeof data, &error) == 0,
+          "%s", error.text);
+    CHECK(clip_weights_add(&weights, "b", 1, CLIP_WEIGHT_F32, 2, (size_t[]){1 << 15, 16}, (size_t[]){0, 1},
+                           data, sizeof data, &error) != 0 &&
+              strstr(error.text, "2097152 bytes of elements lie in 64"),
+          "%s", error.text);
+    clip_weights_free(&weights);
+}
+
 static void test_views(void)
 {
     struct file file;
@@ -338,6 +353,7 @@ int main(void)
     test_bounds();
     test_walk();
     test_views();
+    test_repeated();
     test_untyped();
     return check_end();
 }
