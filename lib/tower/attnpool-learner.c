@@ -110,6 +110,11 @@ void clip_attnpool_learner_free(struct clip_attnpool_learner *attn)
     free(attn);
 }
 
+size_t clip_attnpool_learner_bytes(const struct clip_attnpool_learner *attn)
+{
+    return attn->arena.size;
+}
+
 void clip_attnpool_tape_place(const struct clip_attnpool_learner *attn, size_t n, struct clip_arena *arena,
                               struct clip_attnpool_tape *tape)
 {

@@ -25,6 +25,9 @@ struct clip_attnpool_learner *clip_attnpool_learner_open(const struct clip_arch 
                                                          struct clip_error *error);
 void clip_attnpool_learner_free(struct clip_attnpool_learner *attn);
 
+/* As clip_learner_bytes. */
+size_t clip_attnpool_learner_bytes(const struct clip_attnpool_learner *attn);
+
 /* Takes the tape of n pictures from an arena. */
 void clip_attnpool_tape_place(const struct clip_attnpool_learner *attn, size_t n, struct clip_arena *arena,
                               struct clip_attnpool_tape *tape);

@@ -16,6 +16,11 @@ int clip_learner_mixes(const struct clip_learner *learner)
     return learner->mixes;
 }
 
+size_t clip_learner_bytes(const struct clip_learner *learner)
+{
+    return learner->type->bytes(learner);
+}
+
 int clip_learner_refresh(struct clip_learner *learner, struct clip_error *error)
 {
     return learner->type->refresh(learner, error);

@@ -44,6 +44,9 @@ size_t clip_learner_width(const struct clip_learner *learner);
  * what is computed; 0 where each item stands alone. */
 int clip_learner_mixes(const struct clip_learner *learner);
 
+/* Bytes that it has for its runs, beside tapes and weights, as long as it is open: most are for backward. */
+size_t clip_learner_bytes(const struct clip_learner *learner);
+
 /* Prepares products for the parameters' values as they are now: before the first forward, and after each
  * change. */
 int clip_learner_refresh(struct clip_learner *learner, struct clip_error *error);
@@ -70,6 +73,7 @@ int clip_learner_backward(struct clip_learner *learner, struct clip_tape *tape, 
 
 struct clip_learner_type {
     void (*free)(struct clip_learner *learner);
+    size_t (*bytes)(const struct clip_learner *learner);
     int (*refresh)(struct clip_learner *learner, struct clip_error *error);
     struct clip_tape *(*tape_new)(const struct clip_learner *learner, struct clip_error *error);
     void (*tape_free)(struct clip_tape *tape);

@@ -218,6 +218,7 @@ static void place(struct clip_resnet_learner *net)
     struct needs needs = needs_of(net);
     size_t threads = (size_t)clip_pool_threads(net->pool), chunk = net->base.chunk;
     place_layers(net);
+    net->packed = arena->used;
     place_gradients(net, &needs);
     net->levels = clip_arena_take(arena, CLIP_RESNET_COLORS * 256, sizeof *net->levels);
     net->moments = clip_arena_take(arena, chunk, 2 * net->channels * sizeof *net->moments);
@@ -247,6 +248,12 @@ static void free_learner(struct clip_learner *learner)
     free(net->layers);
     free(net->blocks);
     free(net);
+}
+
+static size_t bytes(const struct clip_learner *learner)
+{
+    const struct clip_resnet_learner *net = (const struct clip_resnet_learner *)learner;
+    return net->arena.size - net->packed + clip_attnpool_learner_bytes(net->attn);
 }
 
 static void pack_task(void *context, size_t i, int thread)
@@ -334,6 +341,7 @@ static size_t tape_bytes(const struct clip_learner *learner, size_t n)
 
 static const struct clip_learner_type type = {
     free_learner,
+    bytes,
     refresh,
     new_tape,
     free_tape,

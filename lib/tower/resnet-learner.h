@@ -85,6 +85,7 @@ struct clip_resnet_learner {
     size_t out_height, out_width; /* of the last bottleneck's output */
     struct clip_attnpool_learner *attn;
     struct clip_arena arena;
+    size_t packed;                      /* bytes of it that are the layers' weights */
     float *levels;                      /* [3][256]: bytes, normalised */
     struct clip_resnet_desk *desks;     /* [threads] */
     float *down;                        /* gradient of a downsample's input */

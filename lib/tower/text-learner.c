@@ -25,6 +25,11 @@ static void free_learner(struct clip_learner *base)
     free(learner);
 }
 
+static size_t bytes(const struct clip_learner *base)
+{
+    return clip_transformer_learner_bytes(((const struct text_learner *)base)->transformer);
+}
+
 static int refresh(struct clip_learner *base, struct clip_error *error)
 {
     return clip_transformer_learner_refresh(((struct text_learner *)base)->transformer, error);
@@ -105,7 +110,7 @@ static int backward(struct clip_learner *base, struct clip_tape *from, const flo
 }
 
 static const struct clip_learner_type type = {
-    free_learner, refresh, tape_new, tape_free, tape_bytes, forward, backward,
+    free_learner, bytes, refresh, tape_new, tape_free, tape_bytes, forward, backward,
 };
 
 struct clip_learner *clip_text_learner_open(const struct clip_arch *arch, struct clip_parameters *parameters,

@@ -148,6 +148,11 @@ void clip_transformer_learner_free(struct clip_transformer_learner *t)
     free(t);
 }
 
+size_t clip_transformer_learner_bytes(const struct clip_transformer_learner *t)
+{
+    return t->memory.size + t->blocks.arena.size;
+}
+
 /* --- new values --- */
 
 /* A task: matrix i % 10 of block i / 10. */

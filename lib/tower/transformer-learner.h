@@ -25,6 +25,9 @@ clip_transformer_learner_open(const struct clip_parameters *parameters, struct c
                               const struct clip_transformer_shape *shape, struct clip_error *error);
 void clip_transformer_learner_free(struct clip_transformer_learner *t);
 
+/* As clip_learner_bytes. */
+size_t clip_transformer_learner_bytes(const struct clip_transformer_learner *t);
+
 /* As clip_learner_refresh. */
 int clip_transformer_learner_refresh(struct clip_transformer_learner *t, struct clip_error *error);
 

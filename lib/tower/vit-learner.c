@@ -60,6 +60,12 @@ static void free_learner(struct clip_learner *base)
     free(vit);
 }
 
+static size_t bytes(const struct clip_learner *base)
+{
+    const struct vit_learner *vit = (const struct vit_learner *)base;
+    return vit->arena.size + clip_transformer_learner_bytes(vit->transformer);
+}
+
 static int refresh(struct clip_learner *base, struct clip_error *error)
 {
     struct vit_learner *vit = (struct vit_learner *)base;
@@ -229,7 +235,7 @@ static int backward(struct clip_learner *base, struct clip_tape *from, const flo
 }
 
 static const struct clip_learner_type type = {
-    free_learner, refresh, tape_new, tape_free, tape_bytes, forward, backward,
+    free_learner, bytes, refresh, tape_new, tape_free, tape_bytes, forward, backward,
 };
 
 /* --- opening --- */

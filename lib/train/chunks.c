@@ -78,7 +78,8 @@ static size_t count_slots(const struct clip_stage_work *work, size_t memory)
     if (work->chunk == 0 || work->forgets)
         return 1;
     size_t tape = work->tape_bytes ? work->tape_bytes(work->context, work->chunk) : 0;
-    size_t slots = memory / (tape + work->chunk * work->item_bytes + 1);
+    size_t beside = work->bytes ? work->bytes(work->context) : 0;
+    size_t slots = (memory > beside ? memory - beside : 0) / (tape + work->chunk * work->item_bytes + 1);
     return slots ? slots : 1;
 }
 

@@ -6,8 +6,8 @@
 
 struct clip_chunks;
 
-/* For a stage's work, with `memory` bytes for tapes and inputs. Reserves the work for its chunk. NULL with
- * error. */
+/* For a stage's work, with `memory` bytes for tapes, inputs and what the work has beside them. Reserves the
+ * work for its chunk. NULL with error. */
 struct clip_chunks *clip_chunks_new(const struct clip_stage_work *work, size_t memory,
                                     struct clip_error *error);
 void clip_chunks_free(struct clip_chunks *chunks);

@@ -90,6 +90,12 @@ static int refresh_learner(void *context, struct clip_error *error)
     return clip_learner_refresh(encoder->learner, error);
 }
 
+static size_t learner_bytes(void *context)
+{
+    struct encoder *encoder = context;
+    return clip_learner_bytes(encoder->learner);
+}
+
 static size_t tape_bytes(void *context, size_t n)
 {
     struct encoder *encoder = context;
@@ -214,6 +220,7 @@ static struct clip_stage_work work_of(struct encoder *encoder, const struct clip
         work.chunk = CHUNK;
     work.reserve = reserve_learner;
     work.refresh = refresh_learner;
+    work.bytes = learner_bytes;
     work.tape_bytes = tape_bytes;
     work.tape_new = tape_new;
     work.tape_free = tape_free;

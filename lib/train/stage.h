@@ -37,7 +37,9 @@ struct clip_stage_work {
     int (*reserve)(void *context, size_t n, struct clip_error *error);
     /* Takes up the parameters as they are now. */
     int (*refresh)(void *context, struct clip_error *error);
-    /* Optional, all four: what a forward leaves for its backward. The items stay with it. */
+    /* Optional, all five: what a forward leaves for its backward, and bytes that are there beside it. The
+     * items stay with it. */
+    size_t (*bytes)(void *context);
     size_t (*tape_bytes)(void *context, size_t n);
     void *(*tape_new)(void *context, struct clip_error *error);
     void (*tape_free)(void *tape);
@@ -53,7 +55,7 @@ struct clip_stage_work {
 struct clip_stage_options {
     const char *grad_in;
     const char *grad_out[CLIP_STAGE_FIELDS]; /* one for each input, or NULL: its stage is frozen */
-    size_t memory;                           /* bytes for tapes; at least one is there in any case */
+    size_t memory;                           /* bytes for all of these; one tape is there in any case */
 };
 
 /* Begin with CLIP_STAGE_DEFAULTS. Their entries in a program's table; `s` is its struct clip_stage_options.

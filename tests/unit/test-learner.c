@@ -263,6 +263,8 @@ static void check_model(const char *name, enum side side)
     for (int s = 0; s < GOLDEN_SETTINGS; s++)
         check_setting(&golden, &golden_settings[s]);
     check_refresh(&golden);
+    golden_check_bytes(side == IMAGE ? clip_vit_learner_open : clip_text_learner_open, golden.model,
+                       &golden.parameters);
     golden_close(&golden);
 }
 

@@ -144,6 +144,7 @@ static void test_golden(const char *name)
                   a.parameters.items[i].slot.name, once, twice);
         }
     free(features);
+    golden_check_bytes(clip_resnet_learner_open, a.model, &a.parameters);
     golden_close(&a);
     golden_close(&b);
 }
