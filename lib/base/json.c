@@ -48,6 +48,29 @@ static char *read_text(const char *path, size_t *length, struct clip_error *erro
     return NULL;
 }
 
+/* The text, which is UTF-8, with \u escapes for all that is not ASCII: json-c 0.18 takes its bytes for
+ * control characters when it is to be strict. NULL when out of memory. */
+static char *escape(const char *text, size_t size)
+{
+    const uint8_t *from = (const uint8_t *)text, *end = from + size;
+    char *out = malloc(3 * size + 1), *to = out; /* six for two bytes, twelve for four */
+    int escaped = 0;                             /* behind a backslash */
+    while (out && from < end) {
+        ucs4_t c;
+        from += u8_mbtouc(&c, from, (size_t)(end - from));
+        if (c < 0x80 || escaped)
+            *to++ = c < 0x80 ? (char)c : 'x'; /* \x is as wrong as what stands there */
+        else if (c < 0x10000)
+            to += sprintf(to, "\\u%04x", (unsigned)c);
+        else
+            to += sprintf(to, "\\u%04x\\u%04x", 0xd7c0 + (unsigned)(c >> 10), 0xdc00 + (unsigned)(c & 0x3ff));
+        escaped = c == '\\' && !escaped;
+    }
+    if (out)
+        *to = 0;
+    return out;
+}
+
 struct json_object *clip_json_parse(const char *text, size_t size, struct clip_error *error)
 {
     if (size > MAX_FILE) {
@@ -59,20 +82,23 @@ struct json_object *clip_json_parse(const char *text, size_t size, struct clip_e
         clip_fail(error, "not JSON: a zero at byte %td", zero - text);
         return NULL;
     }
-    /* json-c's own check (0.18) refuses some texts that are right. */
     const uint8_t *wrong = u8_check((const uint8_t *)text, size);
     if (wrong) {
         clip_fail(error, "not JSON: invalid UTF-8 at byte %td", wrong - (const uint8_t *)text);
         return NULL;
     }
+    char *ascii = escape(text, size);
     struct json_tokener *tokener = json_tokener_new();
-    if (!tokener) {
+    if (!ascii || !tokener) {
+        free(ascii);
+        if (tokener)
+            json_tokener_free(tokener);
         clip_fail_memory(error, "JSON");
         return NULL;
     }
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
     /* The closing zero ends a number or a literal that stands alone. */
-    struct json_object *object = json_tokener_parse_ex(tokener, text, (int)size + 1);
+    struct json_object *object = json_tokener_parse_ex(tokener, ascii, (int)strlen(ascii) + 1);
     enum json_tokener_error code = json_tokener_get_error(tokener);
     int bad = 0;
     if (code != json_tokener_success)
@@ -81,6 +107,7 @@ struct json_object *clip_json_parse(const char *text, size_t size, struct clip_e
     else if (!json_object_is_type(object, json_type_object))
         bad = clip_fail(error, "not a JSON object");
     json_tokener_free(tokener);
+    free(ascii);
     if (!bad)
         return object;
     json_object_put(object);
