@@ -47,8 +47,8 @@ struct clip_weights {
 };
 
 /* Adds a view of name[length] whose element 0 stands at data, of which `available` bytes may be used.
- * `stride` NULL: C order. The name and shape are checked, that each element lies inside, and that no more than a
- * MiB of them lies over one another. */
+ * `stride` NULL: C order. The name and shape are checked, that each element lies inside, and that no more
+ * than a MiB of them lies over one another. */
 int clip_weights_add(struct clip_weights *weights, const char *name, size_t length,
                      enum clip_weight_type type, int ndim, const size_t *shape, const size_t *stride,
                      const unsigned char *data, size_t available, struct clip_error *error);
