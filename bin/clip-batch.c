@@ -3,13 +3,17 @@
 #include "base/file.h"
 #include "stream/reader.h"
 #include "stream/writer.h"
+#include "train/folder.h"
 #include "train/run.h"
 #include "train/schedule.h"
+#include "train/step.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <unistd.h>
 
-static long batch_size = 256, steps, warmup, cooldown, save_steps, keep;
+static long batch_size = 256, steps, warmup, cooldown, save_steps, keep, skipped;
 static double lr = 5e-4, power = 1, end_lr, save_minutes;
 static int kind = CLIP_COSINE;
 static const char *run_dir;
@@ -28,7 +32,10 @@ static const struct clip_option options[] = {
     {"save-minutes", 0, CLIP_NUMBER, &save_minutes, "X", "a checkpoint every X minutes [only the last]", 1e-3,
      1e6},
     {"keep", 0, CLIP_COUNT, &keep, "N", "keep only the newest N checkpoints [all]", 1, 1e15},
-    {"train", 0, CLIP_TEXT, &run_dir, "DIR", "go on behind the last checkpoint of the run DIR", 0, 0},
+    {"skipped", 0, CLIP_COUNT, &skipped, "N", "for the log: samples of the data that were left out [0]", 0,
+     0},
+    {"train", 0, CLIP_TEXT, &run_dir, "DIR",
+     "go on after the last checkpoint of the run DIR; the file DIR/stop ends it after the next step", 0, 0},
     {0}};
 
 static const struct clip_program program = {
@@ -50,6 +57,7 @@ struct batcher {
     size_t records;           /* of the batch so far */
     uint64_t step;            /* the last whose records are whole */
     int step_open;            /* its object is still to be written */
+    int stopped;              /* DIR/stop was there */
     double saved;             /* time of the last mark */
 };
 
@@ -72,6 +80,8 @@ static int write_step(struct batcher *b, int last, struct clip_error *error)
         status = clip_record_put_boolean(object, "save", save, error);
     if (status == 0 && save && keep)
         status = clip_record_put_integer(object, "keep", keep, error);
+    if (status == 0 && skipped)
+        status = clip_step_report(object, CLIP_STEP_DATA, "skipped", (double)skipped, error);
     if (status == 0)
         status = clip_writer_record(b->out, object, error);
     if (status == 0)
@@ -113,6 +123,21 @@ static int pass_held(struct batcher *b, struct clip_error *error)
     return got == 0 ? begin_held(b, error) : -1;
 }
 
+/* Looks for DIR/stop, by which who started the run ends it early, and takes it away. */
+static int look_for_stop(struct batcher *b, struct clip_error *error)
+{
+    char path[PATH_MAX];
+    if (!run_dir || b->stopped)
+        return 0;
+    if (clip_path_print(path, error, "%s/stop", run_dir) != 0)
+        return -1;
+    if (unlink(path) == 0)
+        b->stopped = 1;
+    else if (errno != ENOENT)
+        return clip_fail_errno(error, "%s", path);
+    return 0;
+}
+
 /* The batch is full: passes it, after the step object of the one before it. */
 static int end_batch(struct batcher *b, struct clip_error *error)
 {
@@ -121,7 +146,9 @@ static int end_batch(struct batcher *b, struct clip_error *error)
     b->records = 0;
     b->step++;
     b->step_open = 1;
-    return steps ? write_step(b, b->step == (uint64_t)steps, error) : 0;
+    if (look_for_stop(b, error) != 0)
+        return -1;
+    return steps ? write_step(b, b->stopped || b->step == (uint64_t)steps, error) : 0;
 }
 
 static int take(struct batcher *b, const struct clip_record *record, struct clip_error *error)
@@ -139,7 +166,8 @@ static int run(struct batcher *b, struct clip_progress *progress, struct clip_er
     uint64_t behind = b->step * (uint64_t)batch_size; /* records that the checkpoint has seen */
     struct clip_record *record;
     int got = 1;
-    while ((!steps || b->step < (uint64_t)steps) && (got = clip_reader_next(b->in, &record, error)) > 0) {
+    while (!b->stopped && (!steps || b->step < (uint64_t)steps) &&
+           (got = clip_reader_next(b->in, &record, error)) > 0) {
         int status = clip_reader_count(b->in) > behind ? take(b, record, error) : 0;
         clip_record_free(record);
         if (status != 0)
@@ -149,14 +177,16 @@ static int run(struct batcher *b, struct clip_progress *progress, struct clip_er
     }
     if (got < 0)
         return -1;
-    if (got == 0 && steps && b->step < (uint64_t)steps)
+    if (got == 0 && !b->stopped && steps && b->step < (uint64_t)steps)
         return clip_fail(error, "the input ended in step %" PRIu64 " of %ld", b->step + 1, steps);
     if (b->step == 0)
         return clip_fail(error, "%zu records, not one batch of %ld", b->records, batch_size);
     if (b->step_open && write_step(b, 1, error) != 0)
         return -1;
-    if (got == 0 && b->records)
-        clip_note("%zu records behind the last whole batch dropped", b->records);
+    if (b->stopped)
+        clip_verbose("%s/stop was there: ended after step %" PRIu64, run_dir, b->step);
+    else if (got == 0 && b->records)
+        clip_note("%zu records after the last whole batch dropped", b->records);
     return clip_writer_end(b->out, error);
 }
 

@@ -9,6 +9,7 @@
 #include "stream/writer.h"
 #include "tower/pairs.h"
 #include "train/fifo.h"
+#include "train/log.h"
 #include "train/trainee.h"
 
 #include <fcntl.h>
@@ -19,7 +20,7 @@
 #include <unistd.h>
 
 static double scale, bias;
-static const char *gradients_path, *positives;
+static const char *gradients_path, *positives, *log_path;
 static int loss;
 static struct clip_train_options train = CLIP_TRAIN_DEFAULTS;
 
@@ -32,7 +33,10 @@ static const struct clip_option options[] = {
      "samples with the same key, or the same FIELD, match each other", 0, 0},
     {"grad-out", 0, CLIP_TEXT, &gradients_path, "FILE",
      "write the gradients of the embeddings to FILE, as a stream", 0, 0},
+    {"log", 0, CLIP_TEXT, &log_path, "FILE", "train: append the lines to FILE, in which each step has one", 0,
+     0},
     CLIP_TRAIN_OPTIONS(train),
+    CLIP_FREEZE_OPTION(train),
     {0}};
 
 static const char *engines(void)
@@ -53,6 +57,7 @@ static const struct clip_program program = {.name = "clip-contrastive-step",
 struct run {
     struct clip_reader *in;
     struct clip_pool *pool;
+    FILE *out;                     /* standard output, or the log */
     int fd;                        /* of the gradients; -1: not (yet) open */
     struct clip_writer *gradients; /* or NULL */
     double logit_scale;            /* ln scale */
@@ -65,24 +70,30 @@ struct run {
 
 /* --- what a step says --- */
 
-static void print_number(const char *name, size_t size, double value)
+static void print_number(FILE *out, const char *name, size_t size, double value)
 {
-    printf(",\"%.*s\":", (int)size, name);
-    clip_print_real(stdout, value);
+    fprintf(out, ",\"%.*s\":", (int)size, name);
+    clip_print_real(out, value);
+}
+
+/* 1 if the name is PART.WHAT. */
+static int is_of(const struct clip_field *field, const char *part)
+{
+    size_t size = strlen(part);
+    return field->name_size > size && memcmp(field->name, part, size) == 0 && field->name[size] == '.';
 }
 
 /* What the stages before put into the step object: numbers named PART.WHAT. */
-static void print_reports(const struct clip_record *object)
+static void print_reports(FILE *out, const struct clip_record *object)
 {
     for (size_t i = 0; i < object->count; i++) {
         const struct clip_field *field = &object->fields[i];
+        int known = is_of(field, CLIP_STEP_DATA);
         double value;
-        for (size_t part = 0; part < CLIP_TRAIN_PARTS; part++) {
-            size_t size = strlen(clip_train_parts[part]);
-            if (field->name_size > size && memcmp(field->name, clip_train_parts[part], size) == 0 &&
-                field->name[size] == '.' && clip_field_real(field, &value) == 0)
-                print_number(field->name, field->name_size, value);
-        }
+        for (size_t part = 0; part < CLIP_TRAIN_PARTS && !known; part++)
+            known = is_of(field, clip_train_parts[part]);
+        if (known && clip_field_real(field, &value) == 0)
+            print_number(out, field->name, field->name_size, value);
     }
 }
 
@@ -91,11 +102,11 @@ static void print_training(struct run *run, const struct clip_step *step, const 
 {
     double now = clip_seconds(), in = clip_reader_waited(run->in);
     double out = run->gradients ? clip_writer_waited(run->gradients) : 0;
-    print_number("lr", 2, step->lr);
-    print_number("samples_per_s", 13, (double)run->pairs.n / (now - run->begun));
-    print_reports(object);
-    print_number("loss.waited_input", 17, in - run->waited_in);
-    print_number("loss.waited_output", 18, out - run->waited_out);
+    print_number(run->out, "lr", 2, step->lr);
+    print_number(run->out, "samples_per_s", 13, (double)run->pairs.n / (now - run->begun));
+    print_reports(run->out, object);
+    print_number(run->out, "loss.waited_input", 17, in - run->waited_in);
+    print_number(run->out, "loss.waited_output", 18, out - run->waited_out);
     run->begun = now;
     run->waited_in = in;
     run->waited_out = out;
@@ -119,14 +130,14 @@ static int print_line(struct run *run, const struct clip_step *step, const struc
         {"logit_scale_gradient", contrast->logit_scale_gradient, gradients},
         {"logit_bias_gradient", contrast->logit_bias_gradient, sigmoid && gradients},
     };
-    printf("{\"step\":%lld,\"count\":%zu", (long long)step->number, run->pairs.n);
+    fprintf(run->out, "{\"step\":%lld,\"count\":%zu", (long long)step->number, run->pairs.n);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (numbers[i].shown)
-            print_number(numbers[i].name, strlen(numbers[i].name), numbers[i].value);
+            print_number(run->out, numbers[i].name, strlen(numbers[i].name), numbers[i].value);
     if (run->trainee)
         print_training(run, step, object);
-    puts("}");
-    return fflush(stdout) == 0 ? 0 : clip_fail_errno(error, "standard output");
+    fputs("}\n", run->out);
+    return fflush(run->out) == 0 ? 0 : clip_fail_errno(error, "%s", log_path ? log_path : "standard output");
 }
 
 /* --- a step --- */
@@ -178,6 +189,9 @@ static int update(struct run *run, const struct clip_step *step, const struct cl
     if (!train.freeze)
         *p->value = fminf(fmaxf(*p->value, 0), logf(100));
     read_parameters(run);
+    /* The log of a checkpoint's steps is on disk before the checkpoint is. */
+    if (step->save && log_path && clip_log_sync(run->out, log_path, error) != 0)
+        return -1;
     return clip_trainee_save(run->trainee, step, error);
 }
 
@@ -222,7 +236,7 @@ static int do_rest(struct run *run, struct clip_error *error)
     if (run->trainee ? run->pairs.n == 0 : run->steps > 0 && run->pairs.n == 0)
         return 0;
     if (run->trainee || run->steps > 0)
-        return clip_fail(error, "%zu records behind the last step object", run->pairs.n);
+        return clip_fail(error, "%zu records after the last step object", run->pairs.n);
     return do_step(run, &only, NULL, error);
 }
 
@@ -286,6 +300,8 @@ static int find_scale(struct run *run, const struct clip_shared *shared, struct 
         check_bias(trainee->stage.model, error) != 0)
         return -1;
     read_parameters(run);
+    if (log_path && !(run->out = clip_log_open(log_path, trainee->steps, error)))
+        return -1;
     return 0;
 }
 
@@ -298,6 +314,8 @@ static void check_options(const struct clip_shared *shared)
         clip_usage("the scale is either -m's, --scale's, or --train's");
     if (bias != 0 && (loss != CLIP_LOSS_SIGMOID || scale == 0))
         clip_usage("--bias is for --loss sigmoid with --scale");
+    if (log_path && !train.dir)
+        clip_usage("--log goes with --train");
     if (train.dir && !gradients_path)
         clip_usage("--train: give the FIFO of the stage before (--grad-out)");
 }
@@ -323,7 +341,7 @@ int main(int argc, char **argv)
     struct clip_shared shared = {0};
     struct clip_error error;
     struct clip_trainee trainee;
-    struct run run = {.fd = -1};
+    struct run run = {.fd = -1, .out = stdout};
     int first = clip_start(&program, &shared, argc, argv);
     check_options(&shared);
     run.pairs.by = positives && strcmp(positives, "key") == 0 ? "__key__" : positives;
@@ -332,6 +350,8 @@ int main(int argc, char **argv)
     if (status == 0)
         status = run_all(&run, &shared, argv + first, (size_t)(argc - first), &error);
     clip_writer_free(run.gradients);
+    if (run.out && run.out != stdout && fclose(run.out) != 0 && status == 0)
+        status = clip_fail_errno(&error, "%s", log_path);
     if (run.fd >= 0 && close(run.fd) != 0 && status == 0)
         status = clip_fail_errno(&error, "%s", gradients_path);
     if (status != 0)

@@ -20,6 +20,7 @@ static const struct clip_option options[] = {
     {"precision", 0, CLIP_CHOICE, &precision, "f32|bf16|auto", "of the products' operands [f32]", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the image", 0, 0},
     CLIP_TRAIN_OPTIONS(train),
+    CLIP_FREEZE_OPTION(train),
     CLIP_STAGE_OPTIONS(training),
     {"chunk", 0, CLIP_COUNT, &chunk, "N", "train on N pictures at once [16; ResNet: the batch]", 1, 1 << 20},
     {0}};

@@ -33,10 +33,34 @@ static int set_grad_out(const char *argument, struct clip_error *error)
     return clip_fail(error, "'%s' is neither image:FIFO nor text:FIFO", argument);
 }
 
+static int is_image(const struct clip_slot *slot)
+{
+    return slot->part == CLIP_PART_VISION;
+}
+
+static int is_text(const struct clip_slot *slot)
+{
+    return slot->part == CLIP_PART_TEXT;
+}
+
+static int set_freeze(const char *argument, struct clip_error *error)
+{
+    if (strcmp(argument, "both") == 0)
+        train.freeze = 1;
+    else if (strcmp(argument, "image") == 0)
+        train.frozen = is_image;
+    else if (strcmp(argument, "text") == 0)
+        train.frozen = is_text;
+    else
+        return clip_fail(error, "'%s' is not one of image|text|both", argument);
+    return 0;
+}
+
 static const struct clip_option options[] = {
     {"no-projection", 0, CLIP_FLAG, &no_projection, NULL, "only make features and embeddings unit", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the features", 0, 0},
     CLIP_TRAIN_OPTIONS(train),
+    {"freeze", 0, CLIP_CALLBACK, set_freeze, "image|text|both", "leave these projections as they are", 0, 0},
     CLIP_STAGE_OPTIONS(stage),
     {"grad-out", 0, CLIP_CALLBACK, set_grad_out, "SIDE:FIFO",
      "write the gradients of features there; SIDE image or text, once each", 0, 0},

@@ -1,5 +1,6 @@
 /* clip-untar: the samples of tar shards as a stream, once or in several epochs, in order or shuffled. */
 #include "base/cli.h"
+#include "shard/except.h"
 #include "shard/index.h"
 #include "shard/sample.h"
 #include "shard/shards.h"
@@ -13,8 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *slice, *only, *loose;
-static long most = -1, seed = -1, epochs, buffer;
+static const char *slice, *only, *loose, *except;
+static long most = -1, seed = -1, epochs, buffer, expected = -1;
+static int list;
 static size_t max_member = (size_t)64 << 20;
 
 static const struct clip_option options[] = {
@@ -22,6 +24,10 @@ static const struct clip_option options[] = {
     {"only", 0, CLIP_TEXT, &only, "EXT,...", "keep only members with these extensions", 0, 0},
     {"loose", 0, CLIP_TEXT, &loose, "EXT",
      "each member is a sample: its whole name the key, its data the field EXT", 0, 0},
+    {"list", 't', CLIP_FLAG, &list, NULL, "print each sample's shard, a tab and its key instead", 0, 0},
+    {"except", 0, CLIP_TEXT, &except, "FILE", "leave out the samples that FILE lists, as --list prints them",
+     0, 0},
+    {"samples", 0, CLIP_COUNT, &expected, "N", "with --shuffle: fail unless the shards hold N samples", 0, 0},
     {"slice", 0, CLIP_TEXT, &slice, "I/N", "read every N-th shard, from the I-th on (1 to N)", 0, 0},
     {"shuffle", 0, CLIP_COUNT, &seed, "SEED", "samples in a random order, another one each epoch", 0, 0},
     {"shuffle-buffer", 0, CLIP_COUNT, &buffer, "N",
@@ -41,9 +47,10 @@ static const struct clip_program program = {
 struct run {
     const struct clip_shared *shared;
     struct clip_sample_options options;
-    struct clip_writer *out;
-    struct clip_index index; /* of the samples; with --shuffle-buffer of the shards */
-    struct clip_mix mix;     /* --shuffle-buffer */
+    struct clip_except except; /* --except */
+    struct clip_writer *out;   /* NULL with --list */
+    struct clip_index index;   /* of the samples; with --shuffle-buffer of the shards */
+    struct clip_mix mix;       /* --shuffle-buffer */
     uint32_t epoch;
     struct clip_progress progress;
     double waited; /* for shards that are done */
@@ -115,7 +122,7 @@ static void show_progress(struct run *run, double waited, int last)
     if (most > 0 && (total == 0 || (uint64_t)most < total))
         total = (uint64_t)most;
     clip_progress_show(&run->progress, run->samples, total, run->waited + waited,
-                       clip_writer_waited(run->out), last);
+                       run->out ? clip_writer_waited(run->out) : 0, last);
 }
 
 static int is_done(const struct run *run)
@@ -139,9 +146,13 @@ static int leave_out(struct run *run, const struct clip_record *record, struct c
 static int write_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     int status = 0;
-    if (seed >= 0 || epochs)
+    if (list) {
+        clip_sample_print(stdout, record);
+        putchar('\n');
+    } else if (seed >= 0 || epochs) {
         status = clip_record_put_integer(record, "__epoch__", run->epoch, error);
-    if (status == 0)
+    }
+    if (status == 0 && !list)
         status = clip_writer_record(run->out, record, error);
     run->samples++;
     clip_record_free(record);
@@ -151,6 +162,11 @@ static int write_sample(struct run *run, struct clip_record *record, struct clip
 /* Writes a sample, or the one whose turn it is instead. */
 static int use_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
+    int left_out = clip_except_has(&run->except, record, error);
+    if (left_out) {
+        clip_record_free(record);
+        return left_out < 0 ? -1 : 0;
+    }
     if (record->bad) {
         int status = leave_out(run, record, error);
         clip_record_free(record);
@@ -238,8 +254,10 @@ static int index_shard(struct run *run, const char *name, uint32_t shard,
     struct clip_samples *samples = clip_index_open(name, options, error);
     int got = -1, status = samples ? 0 : 1;
     while (status == 0 && (got = clip_samples_next(samples, &record, error)) > 0) {
-        status = record->bad ? leave_out(run, record, error)
-                             : clip_index_add(&run->index, shard, clip_samples_offset(samples), error);
+        int left_out = clip_except_has(&run->except, record, error);
+        status = left_out      ? (left_out < 0 ? -1 : 0)
+                 : record->bad ? leave_out(run, record, error)
+                               : clip_index_add(&run->index, shard, clip_samples_offset(samples), error);
         clip_record_free(record);
     }
     if (status == 0 && got == 0 && clip_samples_trailing(samples) > 0)
@@ -261,6 +279,8 @@ static int index_shards(struct run *run, const struct clip_shards *shards, struc
             return -1;
     }
     clip_verbose("%zu samples", run->index.count);
+    if (expected >= 0 && run->index.count != (size_t)expected)
+        return clip_fail(error, "--samples %ld: the shards hold %zu samples", expected, run->index.count);
     return 0;
 }
 
@@ -307,31 +327,34 @@ static int read_all(struct run *run, const struct clip_shards *shards, struct cl
         return clip_fail(error, "--only: no sample has a member '%s'", only);
     if (run->unmatched > 0)
         clip_note("%llu samples had none of '%s'", (unsigned long long)run->unmatched, only);
-    return clip_writer_end(run->out, error);
+    return list ? 0 : clip_writer_end(run->out, error);
 }
 
 static int run_program(struct run *run, const struct clip_shards *shards)
 {
     struct clip_error error, flush_error;
-    run->out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
-    if (!run->out)
+    if (except && clip_except_read(&run->except, except, &error) != 0)
+        clip_die("%s", error.text);
+    run->out = list ? NULL : clip_writer_new(STDOUT_FILENO, "standard output", &error);
+    if (!run->out && !list)
         clip_die("%s", error.text);
     clip_progress_start(&run->progress, run->shared, shards->count ? shards->names[0] : "shards");
     int status = read_all(run, shards, &error);
-    if (status != 0)
+    if (status != 0 && run->out)
         clip_writer_flush(run->out, &flush_error); /* the run has failed already; `error` says how */
     show_progress(run, 0, 1);
     if (run->bad_samples + run->bad_shards > 0)
         clip_message("%llu bad samples and %llu bad shards skipped", (unsigned long long)run->bad_samples,
                      (unsigned long long)run->bad_shards);
-    if (status == 0 && close(STDOUT_FILENO) != 0)
+    if (status == 0 && !list && close(STDOUT_FILENO) != 0)
         status = clip_fail_errno(&error, "standard output");
     if (status != 0)
         clip_message("%s", error.text);
     clip_writer_free(run->out);
+    clip_except_free(&run->except);
     clip_index_free(&run->index);
     clip_mix_free(&run->mix);
-    return status != 0;
+    return list ? clip_finish(status != 0) : status != 0;
 }
 
 int main(int argc, char **argv)
@@ -346,10 +369,16 @@ int main(int argc, char **argv)
     read_only(&run.options);
     if (loose && (only || !*loose))
         clip_usage("--loose takes a field's name, and goes without --only");
+    if (list && (seed >= 0 || epochs))
+        clip_usage("--list goes without --shuffle and --epochs");
+    if (expected >= 0 && (seed < 0 || buffer))
+        clip_usage("--samples goes with --shuffle, and without --shuffle-buffer");
+    run.options.headers_only = list;
     run.options.loose = loose;
     run.options.max_member = max_member;
     run.options.max_record = shared.max_record ? shared.max_record : CLIP_MAX_RECORD;
-    clip_refuse_terminal();
+    if (!list)
+        clip_refuse_terminal();
     int status = run_program(&run, &shards);
     clip_shards_free(&shards);
     free_only(&run.options);

@@ -42,7 +42,7 @@ step 1 of 3 at 0.5
 step 2 of 3 at 0.5 saved
 6
 END
-    [ "$(cat err)" = "clip-batch: 1 records behind the last whole batch dropped" ]
+    [ "$(cat err)" = "clip-batch: 1 records after the last whole batch dropped" ]
 }
 
 @test "the last step is saved, also where it was asked for by number" {

@@ -212,7 +212,7 @@ values() {
     ended "run: step 2 came, but 0 steps are done" < <(step_of 2 0.5)
     ended "step 1: its object has no learning rate 'lr'" < <(captions && echo '{"__step__": 1}')
     ended "step 1: its object counts 4 records, but 3 came" < <(captions && echo '{"__step__": 1, "count": 4, "lr": 1}')
-    ended "3 records behind the last step object" < <(captions)
+    ended "3 records after the last step object" < <(captions)
     huge=$(captions | sed 's/\[1, 0\]/[3e38, 3e38]/g')
     ended "step 1: the loss is not finite" < <(echo "$huge" && echo '{"__step__": 1, "lr": 1}')
     run -0 clip-contrastive-step --train run --grad-out gradients < <(stream </dev/null) # a run that was done
@@ -255,10 +255,10 @@ values() {
     refused "a step object whose '__step__' is no whole number from 1" <<<'{"__step__": "x"}'
 }
 
-@test "records behind the last step are an error" {
+@test "records after the last step are an error" {
     head -n 4 steps.jsonl | stream >bad
     run -1 --separate-stderr clip-contrastive-step --scale 1 bad
-    [ "$stderr" = "clip-contrastive-step: 1 records behind the last step object" ]
+    [ "$stderr" = "clip-contrastive-step: 1 records after the last step object" ]
     [ "${#lines[@]}" -eq 1 ]
 }
 

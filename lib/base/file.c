@@ -194,3 +194,19 @@ void clip_output_abandon(struct clip_output *output)
     free(output->path);
     *output = (struct clip_output){0};
 }
+
+int clip_copy_file(const char *from, const char *to, struct clip_error *error)
+{
+    struct clip_mapping mapping;
+    struct clip_output output;
+    if (clip_map_file(&mapping, from, error) != 0)
+        return -1;
+    int result = clip_output_open(&output, to, error);
+    if (result == 0) {
+        if (mapping.size)
+            fwrite(mapping.data, 1, mapping.size, output.file);
+        result = clip_output_commit(&output, error);
+    }
+    clip_unmap_file(&mapping);
+    return result;
+}

@@ -42,4 +42,7 @@ int clip_output_open(struct clip_output *output, const char *path, struct clip_e
 int clip_output_commit(struct clip_output *output, struct clip_error *error);
 void clip_output_abandon(struct clip_output *output);
 
+/* Copies the file `from` to `to`, whole or not at all. */
+int clip_copy_file(const char *from, const char *to, struct clip_error *error);
+
 #endif

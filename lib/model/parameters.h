@@ -18,6 +18,7 @@ struct clip_parameter {
     float *value;          /* [count]; NULL for batch norm's counts (slot.integer) */
     float *gradient;       /* [count], zeroed at first; NULL for buffers */
     int64_t integer;       /* batch norm's count of batches, where slot.integer */
+    int frozen;            /* the optimizer leaves it as it is */
 };
 
 struct clip_parameters {

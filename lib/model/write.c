@@ -431,21 +431,11 @@ int clip_write_tokenizer_config(const struct clip_folder_output *folder, const s
 }
 
 /* Copies the file if it exists. */
-static int copy_file(const char *from, const char *to, int *count, struct clip_error *error)
+static int copy_existing(const char *from, const char *to, int *count, struct clip_error *error)
 {
-    struct clip_mapping mapping;
-    struct clip_output output;
     if (access(from, F_OK) != 0)
         return 0;
-    if (clip_map_file(&mapping, from, error) != 0)
-        return -1;
-    int result = clip_output_open(&output, to, error);
-    if (result == 0) {
-        if (mapping.size)
-            fwrite(mapping.data, 1, mapping.size, output.file);
-        result = clip_output_commit(&output, error);
-    }
-    clip_unmap_file(&mapping);
+    int result = clip_copy_file(from, to, error);
     *count += result == 0;
     return result;
 }
@@ -463,7 +453,7 @@ int clip_copy_vocabulary(const struct clip_folder_output *folder, const char *fr
             free(target);
             return clip_fail_memory(error, "a file name");
         }
-        result = copy_file(source, target, count, error);
+        result = copy_existing(source, target, count, error);
         free(source);
         free(target);
     }

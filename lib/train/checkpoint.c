@@ -92,13 +92,13 @@ static int whole_fill(const void *context, const struct clip_slot *slot, size_t 
     return clip_fail(error, "no part has tensor %s", slot->name);
 }
 
-/* The files of the model: configuration, weights from the parts, vocabulary. */
+/* The files of the model: configuration, weights from the parts, what the first model had beside these. */
 static int write_model(struct whole *whole, const struct clip_folder_output *folder,
                        const struct clip_model *model, struct clip_error *error)
 {
     const struct clip_tensor_source source = {whole, slot_type, whole_fill};
     char path[PATH_MAX];
-    int copied, opened = 0, status = 0;
+    int opened = 0, status = 0;
     for (; opened < CLIP_TRAIN_PARTS && status == 0; opened++) {
         status = clip_path_print(path, error, "%s/weights.%s.safetensors", whole->unfinished,
                                  clip_train_parts[opened]);
@@ -110,7 +110,7 @@ static int write_model(struct whole *whole, const struct clip_folder_output *fol
             folder, clip_model_arch(model), clip_model_layout(model), &source, error);
     for (int i = 0; i < opened; i++)
         clip_tensors_close(&whole->parts[i]);
-    return status == 0 ? clip_copy_vocabulary(folder, whole->run->model, &copied, error) : -1;
+    return status == 0 ? clip_run_copy_extras(whole->run, folder->temporary, error) : -1;
 }
 
 /* The optimizers' states into their folder; the parts' weights, which are in the whole's, go. */

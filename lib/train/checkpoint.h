@@ -18,7 +18,7 @@
 int clip_run_restore(const struct clip_run *run, struct clip_optimizer *optimizer, struct clip_error *error);
 
 /* Writes the stage's part of the checkpoint of step `number`; where all parts are there, makes the whole of
- * them, in the form of `model`'s folder and with the vocabulary that it holds, and moves DIR/latest. `keep`
+ * them, in the form of `model`'s folder and with the extra files of DIR/init, and moves DIR/latest. `keep`
  * above 0: all but the newest `keep` checkpoints up to this are then removed. */
 int clip_run_save(const struct clip_run *run, const struct clip_model *model,
                   const struct clip_parameters *parameters, const struct clip_optimizer *optimizer,

@@ -45,18 +45,19 @@ void clip_optimizer_free(struct clip_optimizer *optimizer)
     free(optimizer);
 }
 
-/* Counts, and with `pieces` lists, the pieces of all gradients in order. */
+/* Counts, and with `pieces` lists, the pieces of all gradients that are used, in order. */
 static size_t cut(const struct clip_parameters *parameters, struct piece *pieces)
 {
     size_t count = 0;
-    for (size_t i = 0; i < parameters->count; i++)
-        for (size_t first = 0; parameters->items[i].gradient && first < parameters->items[i].count;
-             first += PIECE) {
-            size_t left = parameters->items[i].count - first;
+    for (size_t i = 0; i < parameters->count; i++) {
+        const struct clip_parameter *p = &parameters->items[i];
+        for (size_t first = 0; p->gradient && !p->frozen && first < p->count; first += PIECE) {
+            size_t left = p->count - first;
             if (pieces)
                 pieces[count] = (struct piece){i, first, left < PIECE ? left : PIECE};
             count++;
         }
+    }
     return count;
 }
 

@@ -9,8 +9,8 @@
 
 struct clip_optimizer;
 
-/* For parameters that outlive it, as the pool must. `clip_norm` above 0: gradients are scaled down to that
- * norm. The moments are zero, no step is done. NULL with error. */
+/* For parameters that outlive it, as the pool must; those that are frozen stay as they are. `clip_norm` above
+ * 0: gradients are scaled down to that norm. The moments are zero, no step is done. NULL with error. */
 struct clip_optimizer *clip_optimizer_new(struct clip_parameters *parameters, const struct clip_adamw *adamw,
                                           double clip_norm, struct clip_pool *pool, struct clip_error *error);
 void clip_optimizer_free(struct clip_optimizer *optimizer);

@@ -18,7 +18,7 @@ int clip_train_check(const struct clip_train_options *o, const struct clip_share
                      const char *grad_in, struct clip_error *error)
 {
     int given = o->beta1 >= 0 || o->beta2 >= 0 || o->eps >= 0 || o->weight_decay >= 0 || o->clip_norm > 0 ||
-                o->freeze;
+                o->freeze || o->frozen;
     if (!o->dir)
         return given ? clip_fail(error, "the optimizer's options and --freeze go with --train") : 0;
     if (shared->model || shared->arch)

@@ -4,23 +4,26 @@
 
 #include "base/cli.h"
 #include "model/arch.h"
+#include "model/layout.h"
 #include "train/adamw.h"
 
 #include <stddef.h>
 
 /* Begin with CLIP_TRAIN_DEFAULTS. */
 struct clip_train_options {
-    const char *dir;                        /* the run's folder; NULL: the program does not train */
-    double beta1, beta2, eps, weight_decay; /* below 0: CLIP's, by the kind of the image tower */
-    double clip_norm;                       /* 0: gradients are not clipped */
-    int freeze;
+    const char *dir;                             /* the run's folder; NULL: the program does not train */
+    double beta1, beta2, eps, weight_decay;      /* below 0: CLIP's, by the kind of the image tower */
+    double clip_norm;                            /* 0: gradients are not clipped */
+    int freeze;                                  /* all of the stage's weights stay as they are */
+    int (*frozen)(const struct clip_slot *slot); /* or those of some parameters; NULL: of none */
 };
 #define CLIP_TRAIN_DEFAULTS                                                                                  \
     {                                                                                                        \
         .beta1 = -1, .beta2 = -1, .eps = -1, .weight_decay = -1                                              \
     }
 
-/* Their entries in a program's table; `o` is its struct clip_train_options. */
+/* Their entries in a program's table; `o` is its struct clip_train_options. A program has --freeze as it is
+ * here, or one of its own. */
 /* clang-format off */
 #define CLIP_TRAIN_OPTIONS(o)                                                                                \
     {"train", 0, CLIP_TEXT, &(o).dir, "DIR", "train the stage in the run DIR, instead of -m", 0, 0},         \
@@ -30,7 +33,8 @@ struct clip_train_options {
     {"eps", 0, CLIP_NUMBER, &(o).eps, "X", "AdamW: epsilon [1e-6; ResNet 1e-8]", 0, 1},                      \
     {"weight-decay", 0, CLIP_NUMBER, &(o).weight_decay, "X", "AdamW: weight decay [0.2]", 0, 100},           \
     {"clip-norm", 0, CLIP_NUMBER, &(o).clip_norm, "X",                                                       \
-     "scale the stage's gradient down to this norm [not]", 1e-30, 1e30},                                     \
+     "scale the stage's gradient down to this norm [not]", 1e-30, 1e30}
+#define CLIP_FREEZE_OPTION(o)                                                                                \
     {"freeze", 0, CLIP_FLAG, &(o).freeze, NULL, "leave the stage's weights as they are", 0, 0}
 /* clang-format on */
 

@@ -1,6 +1,9 @@
 #include "train/run.h"
+
+#include "base/file.h"
 #include "train/folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -24,11 +27,16 @@ int clip_run_steps(const char *dir, uint64_t *steps, struct clip_error *error)
     if ((size_t)snprintf(link, sizeof link, "%s/latest", dir) >= sizeof link)
         return clip_fail(error, "%s: the name is too long", dir);
     ssize_t n = readlink(link, target, sizeof target - 1);
+    if (n < 0 && errno == EINVAL)
+        return clip_fail(error,
+                         "%s: not a link to a checkpoint; if the run was copied with its links followed, "
+                         "remove this folder and link it to the last one: ln -s step-NUMBER %s",
+                         link, link);
     if (n < 0)
         return errno == ENOENT ? 0 : clip_fail_errno(error, "%s", link);
     target[n] = 0;
     if (sscanf(target, "step-%" SCNu64 "%n", steps, &end) != 1 || target[end])
-        return clip_fail(error, "%s: links to '%s', which is no checkpoint", link, target);
+        return clip_fail(error, "%s: links to '%s', which is not a checkpoint", link, target);
     if (stat(link, &status) != 0)
         return clip_fail_errno(error, "%s", link);
     return 0;
@@ -117,10 +125,91 @@ static int find_start(struct clip_run *run, struct clip_error *error)
     return run->model ? 0 : clip_fail_memory(error, "a file name");
 }
 
+/* --- files that checkpoints take over from DIR/init --- */
+
+/* 1 for what a checkpoint makes anew. */
+static int is_made(const char *name)
+{
+    static const char *const endings[] = {".safetensors", ".index.json", ".bin", ".pt", ".pth"};
+    static const char *const configurations[] = {"open_clip_config.json", "config.json",
+                                                 "preprocessor_config.json"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t length = strlen(endings[i]), all = strlen(name);
+        if (all >= length && strcmp(name + all - length, endings[i]) == 0)
+            return 1;
+    }
+    for (size_t i = 0; i < sizeof configurations / sizeof *configurations; i++)
+        if (strcmp(name, configurations[i]) == 0)
+            return 1;
+    return 0;
+}
+
+static int add_extra(struct clip_extras *extras, const char *name, struct clip_error *error)
+{
+    char **names = reallocarray(extras->names, extras->count + 1, sizeof *names);
+    if (!names)
+        return clip_fail_memory(error, "a list of files");
+    extras->names = names;
+    names[extras->count] = strdup(name);
+    return names[extras->count] ? (extras->count++, 0) : clip_fail_memory(error, "a list of files");
+}
+
+static int list_extras(struct clip_run *run, struct clip_error *error)
+{
+    char folder[PATH_MAX], path[PATH_MAX];
+    struct stat status;
+    struct dirent *entry;
+    if (clip_path_print(folder, error, "%s/init", run->dir) != 0)
+        return -1;
+    DIR *directory = opendir(folder);
+    if (!directory)
+        return clip_fail_errno(error, "%s", folder);
+    int result = 0;
+    while (result == 0 && (errno = 0, entry = readdir(directory))) {
+        if (entry->d_name[0] == '.' || is_made(entry->d_name))
+            continue;
+        result = clip_path_print(path, error, "%s/%s", folder, entry->d_name);
+        if (result == 0 && stat(path, &status) != 0)
+            result = clip_fail_errno(error, "%s", path);
+        if (result == 0 && S_ISREG(status.st_mode))
+            result = add_extra(&run->extras, entry->d_name, error);
+    }
+    if (result == 0 && errno)
+        result = clip_fail_errno(error, "%s", folder);
+    closedir(directory);
+    return result;
+}
+
+int clip_run_copy_extras(const struct clip_run *run, const char *folder, struct clip_error *error)
+{
+    char from[PATH_MAX], to[PATH_MAX];
+    for (size_t i = 0; i < run->extras.count; i++) {
+        if (clip_path_print(from, error, "%s/init/%s", run->dir, run->extras.names[i]) != 0 ||
+            clip_path_print(to, error, "%s/%s", folder, run->extras.names[i]) != 0)
+            return -1;
+        if (access(to, F_OK) != 0 && clip_copy_file(from, to, error) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* A checkpoint that lacks a file of DIR/init, which one of an older version may, gets it. */
+static int complete_start(const struct clip_run *run, struct clip_error *error)
+{
+    if (run->steps == 0)
+        return 0;
+    if (clip_run_lock(run, error) != 0)
+        return -1;
+    int status = clip_run_copy_extras(run, run->model, error);
+    clip_run_unlock(run);
+    return status;
+}
+
 int clip_run_open(struct clip_run *run, const char *dir, const char *part, struct clip_error *error)
 {
     *run = (struct clip_run){.dir = dir, .part = part, .lock = -1};
-    if (lock_part(run, error) == 0 && find_start(run, error) == 0)
+    if (lock_part(run, error) == 0 && find_start(run, error) == 0 && list_extras(run, error) == 0 &&
+        complete_start(run, error) == 0)
         return 0;
     clip_run_close(run);
     return -1;
@@ -129,6 +218,9 @@ int clip_run_open(struct clip_run *run, const char *dir, const char *part, struc
 void clip_run_close(struct clip_run *run)
 {
     free(run->model);
+    for (size_t i = 0; i < run->extras.count; i++)
+        free(run->extras.names[i]);
+    free(run->extras.names);
     if (run->dir && run->lock >= 0)
         close(run->lock);
     *run = (struct clip_run){.lock = -1};

@@ -4,10 +4,11 @@
 
 #include "base/error.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
-/* The steps that the last whole checkpoint of run `dir` has behind it: 0 where there is none. -1 with error
- * where DIR/latest is no link to a checkpoint that is there. */
+/* The steps that the last whole checkpoint of run `dir` has done: 0 where there is none. -1 with error where
+ * DIR/latest is not a link to a checkpoint that is there. */
 int clip_run_steps(const char *dir, uint64_t *steps, struct clip_error *error);
 
 /* The stages of a run, each of which writes the part of its name. */
@@ -20,13 +21,20 @@ struct clip_run {
     int lock;               /* DIR/.lock: no two processes train one part of one run */
     char *model;            /* where it starts: DIR/step-00000100, or DIR/init */
     uint64_t steps;         /* done there */
+    struct clip_extras { /* files of DIR/init that each checkpoint holds too: all but weights and what they */
+        char **names;    /* are made anew with, the configurations */
+        size_t count;
+    } extras;
 };
 
 /* Takes hold of part `part` of run `dir`, waiting some seconds for a process that still ends, clears what
- * unfinished checkpoints left, and finds where to start: DIR/latest, or DIR/init. -1 with error; nothing is
- * then open. */
+ * unfinished checkpoints left, and finds where to start: DIR/latest, or DIR/init. A checkpoint that lacks one
+ * of the extra files gets it. -1 with error; nothing is then open. */
 int clip_run_open(struct clip_run *run, const char *dir, const char *part, struct clip_error *error);
 void clip_run_close(struct clip_run *run);
+
+/* Copies the extra files that `folder` lacks from DIR/init; one that is not there is an error. */
+int clip_run_copy_extras(const struct clip_run *run, const char *folder, struct clip_error *error);
 
 /* The lock under which one stage at a time makes a checkpoint whole. */
 int clip_run_lock(const struct clip_run *run, struct clip_error *error);

@@ -5,7 +5,7 @@
 int clip_schedule_check(const struct clip_schedule *schedule, struct clip_error *error)
 {
     uint64_t needed = schedule->warmup;
-    if (schedule->kind == CLIP_CONSTANT)
+    if (schedule->kind == CLIP_CONSTANT && schedule->steps == 0)
         return 0;
     if (schedule->kind == CLIP_COOLDOWN && __builtin_add_overflow(needed, schedule->cooldown, &needed))
         needed = UINT64_MAX;

@@ -272,7 +272,7 @@ static int run_all(struct run *run, struct clip_error *error)
     if (got < 0)
         return -1;
     if (run->keys.count)
-        return clip_fail(error, "%zu records behind the last step object", run->keys.count);
+        return clip_fail(error, "%zu records after the last step object", run->keys.count);
     if (clip_writer_end(run->out, error) != 0)
         return -1;
     if (close(STDOUT_FILENO) != 0)

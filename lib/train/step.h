@@ -19,8 +19,10 @@ struct clip_step {
  */
 int clip_step_read(struct clip_step *step, const struct clip_record *object, struct clip_error *error);
 
-/* Puts a number of the stage `part` ("image") into a step object on its way, as the field "PART.NAME": what
- * the last stage logs. */
+#define CLIP_STEP_DATA "data"
+
+/* Puts a number of the stage `part` ("image"), or of CLIP_STEP_DATA, into a step object on its way, as the
+ * field "PART.NAME": what the last stage logs. */
 int clip_step_report(struct clip_record *object, const char *part, const char *name, double value,
                      struct clip_error *error);
 

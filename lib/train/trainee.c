@@ -14,6 +14,8 @@ int clip_trainee_open(struct clip_trainee *trainee, const struct clip_train_opti
     if (clip_stage_open(&trainee->stage, trainee->run.model, NULL, precision, threads, error) != 0 ||
         clip_parameters_load(&trainee->parameters, trainee->stage.model, wanted, error) != 0)
         return -1;
+    for (size_t i = 0; options->frozen && i < trainee->parameters.count; i++)
+        trainee->parameters.items[i].frozen = options->frozen(&trainee->parameters.items[i].slot);
     struct clip_adamw adamw = clip_train_adamw(options, clip_model_arch(trainee->stage.model));
     trainee->optimizer =
         clip_optimizer_new(&trainee->parameters, &adamw, options->clip_norm, trainee->stage.pool, error);
