@@ -264,7 +264,7 @@ int main(int argc, char **argv)
     if (!no_projection) {
         job.pool = clip_pool_new(shared.threads < SIDES ? (int)shared.threads : SIDES, &error);
         model = job.pool ? clip_model_open(shared.model, shared.arch, &error) : NULL;
-        engine = model ? clip_engine_open(NULL, CLIP_PRECISION_F32, &error) : NULL;
+        engine = model ? clip_engine_open(NULL, CLIP_PRECISION_F32, SIDES, &error) : NULL;
         if (!engine || open_side(&job.sides[0], CLIP_SIDE_IMAGE, model, engine, batch, &error) != 0 ||
             open_side(&job.sides[1], CLIP_SIDE_TEXT, model, engine, batch, &error) != 0)
             clip_die("%s", error.text);

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static const char *vocab, *field = "txt", *tab, *prompts_path;
-static int lines, truncate_long, drop;
+static int lines, truncate_long, refuse_empty, drop;
 static long context, seed;
 
 static const struct clip_option options[] = {
@@ -26,6 +26,7 @@ static const struct clip_option options[] = {
      "ids of a caption, start and end among them [the model's, or 77]", 2, 1 << 20},
     {"truncate", 't', CLIP_FLAG, &truncate_long, NULL, "cut captions that are too long, and count them", 0,
      0},
+    {"refuse-empty", 0, CLIP_FLAG, &refuse_empty, NULL, "take empty captions for bad records", 0, 0},
     {"prompts", 0, CLIP_TEXT, &prompts_path, "FILE",
      "put each caption in the place of {c} of one of these prompts", 0, 0},
     {"seed", 0, CLIP_COUNT, &seed, "N", "which prompt: of seed, epoch and key [0]", 0, 0},
@@ -70,6 +71,15 @@ static int split_line(struct clip_record *record, struct clip_error *error)
     return status;
 }
 
+/* 1 where there is nothing but ASCII's white space. */
+static int is_blank(const char *text, size_t size)
+{
+    size_t i = 0;
+    while (i < size && memchr(" \t\n\v\f\r", text[i], 6))
+        i++;
+    return i == size;
+}
+
 /* The ids of the record's caption, or of the prompt that it is put into. Returns as tokenize. */
 static int find_ids(struct job *job, struct clip_record *record, const int32_t **ids, size_t *count,
                     struct clip_error *error)
@@ -81,7 +91,9 @@ static int find_ids(struct job *job, struct clip_record *record, const int32_t *
     if (!found)
         return clip_record_fail(record, "no field '%s'", field);
     if (clip_field_bytes(found, &text, &size) != 0)
-        return clip_record_fail(record, "field '%s' is no text", field);
+        return clip_record_fail(record, "field '%s' is not text", field);
+    if (refuse_empty && is_blank(text, size))
+        return clip_record_fail(record, "field '%s': the caption is empty", field);
     if (!job->prompts)
         return clip_tokenize(job->tokenizer, text, size, ids, count, error);
     if (clip_record_epoch(record, &epoch) != 0)
@@ -103,6 +115,8 @@ static int tokenize(struct job *job, struct clip_record *record, struct clip_err
         return -1;
     if (find_ids(job, record, &ids, &count, error) != 0)
         return -1;
+    if (count == 0 && refuse_empty)
+        return clip_record_fail(record, "field '%s': the caption is empty", field);
     if (count > most && !truncate_long)
         return clip_record_fail(record,
                                 "%zu tokens with start and end, but the context is %ld (--truncate cuts)",

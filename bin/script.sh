@@ -80,12 +80,12 @@ read_options() {
     words=$(getopt -n "$program" -o "hV$short" -l "help,version,dry-run,$long" -- "$@") || wrong_usage
 }
 
-# whole_number OPTION LEAST VALUE: refuses what is no whole number of at least LEAST.
+# whole_number OPTION LEAST VALUE: refuses what is not a whole number of at least LEAST (and at most 18 digits).
 whole_number() {
     case $3 in
-    '' | *[!0-9]* | ??????????*) wrong_usage "$1: '$3' is no whole number from $2 on" ;;
+    '' | *[!0-9]* | ???????????????????*) wrong_usage "$1: '$3' is not a whole number from $2 on" ;;
     esac
-    [ "$3" -ge "$2" ] || wrong_usage "$1: '$3' is no whole number from $2 on"
+    [ "$3" -ge "$2" ] || wrong_usage "$1: '$3' is not a whole number from $2 on"
 }
 
 # Runs the page in `page`, or prints it.

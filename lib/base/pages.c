@@ -39,3 +39,13 @@ void clip_pages_free(void *pages, size_t size)
     if (pages)
         munmap(pages, size < HUGE ? (size ? size : 1) : whole(size));
 }
+
+int clip_pages_room(size_t size)
+{
+    void *pages =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (pages == MAP_FAILED)
+        return 0;
+    munmap(pages, size);
+    return 1;
+}

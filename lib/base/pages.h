@@ -10,4 +10,8 @@
 void *clip_pages_new(size_t size);
 void clip_pages_free(void *pages, size_t size);
 
+/* 1 if a limit of the address space leaves room for `size` bytes now: asked before code of others that does
+ * not look at what it is given. */
+int clip_pages_room(size_t size);
+
 #endif

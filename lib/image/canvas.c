@@ -1,5 +1,7 @@
 #include "image/canvas.h"
 
+#include "base/pages.h"
+
 #include <cairo-pdf.h>
 #include <cairo-svg.h>
 #include <errno.h>
@@ -46,6 +48,16 @@ void clip_draw_text(cairo_t *cairo, const char *text, double font, double width,
     cairo_move_to(cairo, x - across * w, y - down * h);
     pango_cairo_show_layout(cairo, layout);
     g_object_unref(layout);
+}
+
+int clip_drawing_room(struct clip_error *error)
+{
+    enum {
+        NEEDED = 96
+    }; /* MiB of address space, with threads and fonts; two thirds of it were seen to be used */
+    return clip_pages_room((size_t)NEEDED << 20)
+               ? 0
+               : clip_fail(error, "out of memory: drawing needs %d MiB of address space", NEEDED);
 }
 
 cairo_t *clip_scratch_context(void)

@@ -18,6 +18,10 @@ void clip_text_size(cairo_t *cairo, const char *text, double font, double width,
 void clip_draw_text(cairo_t *cairo, const char *text, double font, double width, double x, double y,
                     double across, double down);
 
+/* Fonts are read by libraries that crash where memory is denied: -1 with error where a limit leaves too
+ * little for them. To be asked before all else here. */
+int clip_drawing_room(struct clip_error *error);
+
 /* A context on which texts can be measured before the size of the canvas is known; cairo_destroy ends it. */
 cairo_t *clip_scratch_context(void);
 

@@ -290,6 +290,8 @@ int clip_figure_curves(const struct clip_curves *curves, const char *title, enum
     struct clip_canvas canvas;
     struct axis x = {.low = INFINITY, .high = -INFINITY, .from = LEFT, .to = WIDTH - RIGHT};
     double head = title ? 34 : 0, height = head + curves->panels * (TOP + PANEL) + BOTTOM;
+    if (clip_drawing_room(error) != 0)
+        return -1;
     double *scratch = reallocarray(NULL, curves->points, sizeof *scratch);
     if (!scratch)
         return clip_fail_memory(error, "curves");

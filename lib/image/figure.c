@@ -239,6 +239,8 @@ int clip_figure_matrix(const struct clip_matrix_figure *figure, enum clip_figure
 {
     struct layout layout = {0};
     struct clip_canvas canvas;
+    if (clip_drawing_room(error) != 0)
+        return -1;
     cairo_t *scratch = clip_scratch_context();
     int status = place(scratch, figure, &layout, error);
     cairo_destroy(scratch);

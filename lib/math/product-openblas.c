@@ -1,7 +1,7 @@
 /* OpenBLAS: f32, the weights read where they lie. */
+#include "math/blas.h"
 #include "math/engine.h"
 
-#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +44,8 @@ static void product_margins(const struct matrix *matrix, const float *x, float *
     memset(scratch + (MARGIN + rows) * k, 0, MARGIN * k * sizeof *x);
     clip_gemm(matrix->transposed, 1, n, all, k, matrix->w, matrix->transposed ? n : k, scratch, k, 0, turned,
               all);
-    cblas_somatcopy(CblasRowMajor, CblasTrans, (blasint)n, (blasint)rows, 1, turned + MARGIN, (blasint)all, y,
-                    (blasint)n);
+    clip_blas.somatcopy(CblasRowMajor, CblasTrans, (blasint)n, (blasint)rows, 1, turned + MARGIN,
+                        (blasint)all, y, (blasint)n);
 }
 
 static int product(const struct clip_matrix *base, size_t rows, const void *x, float *y, void *scratch,
@@ -164,7 +164,8 @@ static int try_kernels(struct engine *engine, struct clip_error *error)
         if (small && large)
             return 0;
     }
-    return clip_fail(error, "OpenBLAS's kernels for %s do not treat all rows alike", openblas_get_corename());
+    return clip_fail(error, "OpenBLAS's kernels for %s do not treat all rows alike",
+                     clip_blas.get_corename());
 }
 
 static struct clip_engine *open_engine(enum clip_precision precision, struct clip_error *error)
@@ -180,8 +181,8 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
         return NULL;
     }
     /* Its configuration begins "OpenBLAS 0.3.21 ". */
-    snprintf(engine->base.text, sizeof engine->base.text, "%.15s, f32, %s", openblas_get_config(),
-             openblas_get_corename());
+    snprintf(engine->base.text, sizeof engine->base.text, "%.15s, f32, %s", clip_blas.get_config(),
+             clip_blas.get_corename());
     return &engine->base;
 }
 

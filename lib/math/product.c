@@ -1,8 +1,8 @@
 #include <config.h>
 
+#include "math/blas.h"
 #include "math/engine.h"
 
-#include <cblas.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,10 +55,11 @@ static struct clip_engine *open_named(const char *name, enum clip_precision prec
     return NULL;
 }
 
-struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision,
+struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision, int threads,
                                      struct clip_error *error)
 {
-    openblas_set_num_threads(1); /* clip_gemm runs in the caller's thread, whichever engine is open */
+    if (clip_blas_open(threads, error) != 0) /* for clip_gemm, whichever engine is open */
+        return NULL;
     if (!name)
         name = getenv("CLIP_ENGINE");
     if (name && *name)
@@ -212,7 +213,7 @@ int clip_outer_add(const struct clip_outer *outer, size_t panel, size_t rows, co
 void clip_gemm(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, const float *a, size_t lda,
                const float *b, size_t ldb, float beta, float *c, size_t ldc)
 {
-    cblas_sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans,
-                transpose_b ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n, (blasint)k, 1, a,
-                (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
+    clip_blas.sgemm(CblasRowMajor, transpose_a ? CblasTrans : CblasNoTrans,
+                    transpose_b ? CblasTrans : CblasNoTrans, (blasint)m, (blasint)n, (blasint)k, 1, a,
+                    (blasint)lda, b, (blasint)ldb, beta, c, (blasint)ldc);
 }

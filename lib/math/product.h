@@ -22,8 +22,9 @@ int clip_precision_parse(enum clip_precision *precision, const char *text, struc
 struct clip_engine;
 
 /* `name`: "openblas", "onednn", or NULL for $CLIP_ENGINE and, where that is not set, the faster one that this
- * build and processor have for `precision`. NULL with error if there is none. */
-struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision,
+ * build and processor have for `precision`. `threads` may run products, and clip_gemm, at once. NULL with
+ * error if there is none. */
+struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision, int threads,
                                      struct clip_error *error);
 void clip_engine_free(struct clip_engine *engine);
 

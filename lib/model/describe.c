@@ -262,6 +262,7 @@ int clip_describe_json(FILE *out, const struct clip_arch *arch, const struct cli
     add_int(object, "vision_parameters", facts.vision);
     add_int(object, "text_parameters", facts.text);
     add_int(object, "embed_dim", (uint64_t)arch->embed);
+    json_object_object_add(object, "logit_bias", json_object_new_boolean(arch->logit_bias));
     add_vision(object, &arch->vision);
     add_text_tower(object, &arch->text);
     add_preprocess(object, &arch->preprocess);

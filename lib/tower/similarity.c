@@ -236,7 +236,7 @@ struct clip_similarity *clip_similarity_new(struct clip_pool *pool, size_t width
     s->pool = pool;
     s->width = width;
     /* Columns come once each, so an engine that packs them would work more than it saves. */
-    s->engine = clip_engine_open("openblas", CLIP_PRECISION_F32, error);
+    s->engine = clip_engine_open("openblas", CLIP_PRECISION_F32, threads, error);
     int status = s->engine ? 0 : -1;
     if (status == 0)
         s->most_rows = clip_engine_rows(s->engine);

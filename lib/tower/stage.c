@@ -6,7 +6,7 @@ int clip_stage_open(struct clip_stage *stage, const char *model, const char *arc
     *stage = (struct clip_stage){0};
     stage->model = clip_model_open(model, arch, error);
     if (stage->model)
-        stage->engine = clip_engine_open(NULL, precision, error);
+        stage->engine = clip_engine_open(NULL, precision, threads, error);
     if (stage->engine)
         stage->pool = clip_pool_new(threads, error);
     if (stage->pool)

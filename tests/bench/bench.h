@@ -51,7 +51,7 @@ static inline void bench_engines(struct clip_pool *pool,
         {"openblas", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_BF16}};
     struct clip_error error;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
-        struct clip_engine *engine = clip_engine_open(all[i].name, all[i].precision, &error);
+        struct clip_engine *engine = clip_engine_open(all[i].name, all[i].precision, 4, &error);
         if (engine)
             measure(engine, pool);
         else

@@ -50,7 +50,7 @@ static void measure(const struct clip_model *model, int image, enum clip_precisi
     struct clip_error error;
     const struct clip_arch *arch = clip_model_arch(model);
     struct clip_parameters parameters;
-    struct clip_engine *engine = clip_engine_open(NULL, precision, &error);
+    struct clip_engine *engine = clip_engine_open(NULL, precision, 4, &error);
     if (!engine)
         return;
     struct clip_pool *pool = clip_pool_new(threads, &error);

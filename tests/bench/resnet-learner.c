@@ -145,7 +145,7 @@ int main(int argc, char **argv)
     struct clip_pool *pool = clip_pool_new(argc > 3 ? atoi(argv[3]) : 2, &error);
     bench_check(pool != NULL, &error);
     struct clip_model *model = make_model(argv[1], pool);
-    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     bench_check(engine != NULL, &error);
     struct clip_parameters parameters;
     bench_check(clip_parameters_load(&parameters, model, clip_owned_by_image, &error) == 0, &error);

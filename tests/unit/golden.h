@@ -141,7 +141,7 @@ static inline void golden_check_bytes(struct clip_learner *(*open)(const struct 
                                       const struct clip_model *model, struct clip_parameters *parameters)
 {
     struct clip_error error = {""};
-    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     size_t before = golden_address_space();
     struct clip_learner *learner =

@@ -103,7 +103,7 @@ static void run(const struct clip_parameters *parameters, const float *x, const 
 {
     struct clip_error error;
     struct clip_arch arch = {.vision = {.kind = CLIP_RESNET, .width = WIDTH / 32, .heads = HEADS}};
-    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     struct clip_attnpool_learner *attn =
         clip_attnpool_learner_open(&arch, parameters, pool, PIXELS, PICTURES + 1, &error);

@@ -248,7 +248,7 @@ static void test_engine(const char *name, enum clip_precision precision)
     static const struct clip_conv_shape points[] = {
         {7, 7, 64, 40, 1, 1}, {56, 56, 16, 64, 1, 1}, {1, 3, 5, 6, 1, 1}};
     struct clip_error error;
-    struct clip_engine *engine = clip_engine_open(name, precision, &error);
+    struct clip_engine *engine = clip_engine_open(name, precision, 4, &error);
     if (!engine) {
         printf("without %s in this precision: %s\n", name, error.text);
         return;

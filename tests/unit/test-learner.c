@@ -128,7 +128,7 @@ static void run_chunks(struct golden *golden, struct clip_learner *learner, cons
 static float *run_batch(struct golden *golden, const struct run *run)
 {
     struct clip_error error;
-    struct clip_engine *engine = clip_engine_open(run->setting->engine, run->setting->precision, &error);
+    struct clip_engine *engine = clip_engine_open(run->setting->engine, run->setting->precision, 4, &error);
     if (!engine)
         return NULL;
     struct clip_pool *pool = clip_pool_new(run->threads, &error);
@@ -233,7 +233,7 @@ static void check_setting(struct golden *golden, const struct golden_setting *se
 static void check_refresh(struct golden *golden)
 {
     struct clip_error error = {""};
-    struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     struct clip_learner *learner = open_learner(golden, engine, pool, BATCH);
     struct clip_tape *tape = clip_tape_new(learner, &error);

@@ -326,7 +326,7 @@ int main(void)
 {
     static const uint32_t groups[] = {3, 0, 3, 1, 3};
     struct clip_error error;
-    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     CHECK(engine && pool, "%s", error.text);
     for (enum clip_loss loss = CLIP_LOSS_SOFTMAX; loss <= CLIP_LOSS_SIGMOID; loss++) {

@@ -186,7 +186,7 @@ static void check_outers(struct clip_engine *engine)
 static void check_engine(const char *name, enum clip_precision precision)
 {
     struct clip_error error = {""};
-    struct clip_engine *engine = clip_engine_open(name, precision, &error);
+    struct clip_engine *engine = clip_engine_open(name, precision, 4, &error);
     if (!engine) {
         printf("%s, %s: not here: %s\n", name, precision == CLIP_PRECISION_F32 ? "f32" : "bf16", error.text);
         CHECK(error.text[0], "a reason");
@@ -212,7 +212,7 @@ static void check_engine(const char *name, enum clip_precision precision)
 static void check_gemm(void)
 {
     struct clip_error error;
-    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     CHECK(engine, "%s", error.text);
     enum { M = 5, N = 7, K = 11, LD = 13 };
     float *a = random_floats(LD * LD), *b = random_floats(LD * LD), *before = random_floats(M * LD),
@@ -239,7 +239,7 @@ static void check_one_thread(const char *name)
 {
     struct clip_error error;
     openblas_set_num_threads(2);
-    struct clip_engine *engine = clip_engine_open(name, CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open(name, CLIP_PRECISION_F32, 4, &error);
     if (!engine)
         return;
     CHECK(openblas_get_num_threads() == 1, "%s leaves OpenBLAS %d threads", name, openblas_get_num_threads());
@@ -255,9 +255,9 @@ static void check_names(void)
     CHECK(clip_precision_parse(&precision, "f32", &error) == 0 && precision == CLIP_PRECISION_F32, "");
     CHECK(clip_precision_parse(&precision, "f16", &error) == -1 && strstr(error.text, "f16"), "%s",
           error.text);
-    CHECK(!clip_engine_open("abacus", CLIP_PRECISION_F32, &error) && strstr(error.text, "abacus"), "%s",
+    CHECK(!clip_engine_open("abacus", CLIP_PRECISION_F32, 4, &error) && strstr(error.text, "abacus"), "%s",
           error.text);
-    CHECK(!clip_engine_open("openblas", CLIP_PRECISION_BF16, &error), "OpenBLAS has no bf16");
+    CHECK(!clip_engine_open("openblas", CLIP_PRECISION_BF16, 4, &error), "OpenBLAS has no bf16");
     char list[128];
     CHECK(strstr(clip_engines(list, sizeof list), "OpenBLAS (f32)"), "%s", list);
 }

@@ -96,7 +96,7 @@ static void test_gradients(enum clip_tower_kind kind, int threads)
         add(&parameters, "visual.attnpool.c_proj.bias", EMBED, 1);
     }
     struct clip_pool *pool = clip_pool_new(threads, &error);
-    struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
     s.learner = clip_projection_learner_open(&arch, &parameters, engine, pool, N, &error);
     CHECK(s.learner && clip_projection_learner_refresh(s.learner, &error) == 0, "%s", error.text);
     CHECK(clip_projection_learner_backward(s.learner, s.features, N, gradients, back, &error) == 0, "%s",

@@ -89,7 +89,7 @@ static void check_gradients(const struct golden *golden)
 static void learn(const struct golden *golden, int threads, int again, float *features)
 {
     struct clip_error error;
-    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(threads, &error);
     struct clip_learner *learner =
         clip_resnet_learner_open(clip_model_arch(golden->model),

@@ -290,7 +290,7 @@ static void test_engine(const struct clip_model *model, const float *picture, co
                         const char *name, enum clip_precision precision)
 {
     struct clip_error error;
-    struct clip_engine *engine = clip_engine_open(name, precision, &error);
+    struct clip_engine *engine = clip_engine_open(name, precision, 4, &error);
     if (!engine) {
         printf("without %s in this precision: %s\n", name, error.text);
         return;

@@ -45,7 +45,7 @@ static float *features(const struct clip_model *model, const struct golden_setti
                        const struct clip_image *pictures, size_t n, size_t batch)
 {
     struct clip_error error;
-    struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, &error);
+    struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, 4, &error);
     if (!engine)
         return NULL;
     struct clip_pool *pool = clip_pool_new(threads, &error);

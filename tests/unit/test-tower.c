@@ -95,7 +95,7 @@ static float *features(const struct golden *golden, int side, const struct golde
                        int threads, const size_t *order, size_t n, size_t batch)
 {
     struct clip_error error;
-    struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, &error);
+    struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, 4, &error);
     if (!engine)
         return NULL;
     struct clip_pool *pool = clip_pool_new(threads, &error);
@@ -112,7 +112,7 @@ static float *project(const struct golden *golden, int side, const struct golden
                       const float *features, size_t n, size_t batch)
 {
     struct clip_error error = {""};
-    struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, &error);
+    struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, 4, &error);
     struct clip_projection *projection = clip_projection_open(golden->model, engine, side, &error);
     CHECK(projection, "%s", error.text);
     size_t width = clip_projection_inputs(projection), embed = clip_projection_outputs(projection);
@@ -235,7 +235,7 @@ static void check_floats(void)
     memcpy(bad, x, 3 * n * sizeof *x);
     bad[n + 17] = NAN;
     struct clip_image images[] = {golden.images[0], {.floats = bad}, {.floats = x}};
-    struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, &error);
+    struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     struct clip_image_tower *tower = clip_image_tower_open(golden.model, engine, pool, 3, &error);
     CHECK(tower && clip_image_tower_run(tower, images, 3, out, &error) == 0, "%s", error.text);
