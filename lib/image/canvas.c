@@ -5,6 +5,7 @@
 #include <cairo-pdf.h>
 #include <cairo-svg.h>
 #include <errno.h>
+#include <malloc.h>
 #include <pango/pangocairo.h>
 #include <string.h>
 
@@ -52,9 +53,8 @@ void clip_draw_text(cairo_t *cairo, const char *text, double font, double width,
 
 int clip_drawing_room(struct clip_error *error)
 {
-    enum {
-        NEEDED = 96
-    }; /* MiB of address space, with threads and fonts; two thirds of it were seen to be used */
+    enum { NEEDED = 160 }; /* MiB of address space: fonts, and Pango's threads; half of it was seen in use */
+    mallopt(M_ARENA_MAX, 1); /* else malloc reserves 128 for each of the threads */
     return clip_pages_room((size_t)NEEDED << 20)
                ? 0
                : clip_fail(error, "out of memory: drawing needs %d MiB of address space", NEEDED);
