@@ -109,7 +109,7 @@ step 3 of 2 at 0.0005 saved" ]
     clip-batch -n 2 -s 4 --schedule constant --train run in | tail -c 40 | head -c 30 | cmp - <(head -c 30 a)
     rm run/latest && ln -s elsewhere run/latest
     run -1 --separate-stderr clip-batch -n 2 -s 4 --train run in
-    [ "$stderr" = "clip-batch: run/latest: links to 'elsewhere', which is no checkpoint" ]
+    [ "$stderr" = "clip-batch: run/latest: links to 'elsewhere', which is not a checkpoint" ]
 }
 
 @test "a cut input ends in a cut output" {

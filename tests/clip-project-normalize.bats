@@ -69,7 +69,7 @@ END
         dir=$SHARED/golden/models/$model
         in=("$dir/forward.msgpack" "$dir/forward_f16.msgpack" "$dir/forward.msgpack")
         for engine in openblas onednn; do
-            clip-project-normalize --version | grep -qi "^engines:.*$engine" || continue
+            clip-project-normalize --version | grep -qi "^engines:.*$engine (f32" || continue
             export CLIP_ENGINE=$engine
             clip-project-normalize -m "$dir/model.safetensors" "${in[@]}" >want
             for options in "-b 1 -j 1" "-b 7 -j 2" "-b 36 -j 1" "-b 100 -j 4"; do
