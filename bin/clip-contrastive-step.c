@@ -345,7 +345,8 @@ int main(int argc, char **argv)
     int first = clip_start(&program, &shared, argc, argv);
     check_options(&shared);
     run.pairs.by = positives && strcmp(positives, "key") == 0 ? "__key__" : positives;
-    struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, (int)shared.threads, &error);
+    struct clip_engine *engine =
+        clip_engine_open("openblas", CLIP_PRECISION_F32, (int)shared.threads, &error);
     int status = engine ? find_scale(&run, &shared, &trainee, &error) : -1;
     if (status == 0)
         status = run_all(&run, &shared, argv + first, (size_t)(argc - first), &error);

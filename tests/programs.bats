@@ -207,3 +207,21 @@ refuses_bad_streams() {
     { printf '\x81\xa7__key__\xa1k' && printf '\xc1'; } >"$SMALL/bad-byte"
     each refuses_bad_streams
 }
+
+# A limit below what the program needs: the loader or the program says so, in its own words; nothing hangs or crashes.
+under_limits() {
+    local limit status
+    for limit in 20000 26000 32000 40000 48000 56000 64000 76000 88000 100000 115000 130000 150000 180000 220000 270000 \
+        330000 400000 600000 1000000; do
+        status=0
+        (ulimit -v $limit && exec timeout -s KILL 30 "$program" "${args[@]}") <"$SMALL/$input" >out 2>err || status=$?
+        [ $status -eq 0 ] || [ $status -eq 1 ] || [ $status -eq 127 ] || [ $status -eq 2 ] ||
+            complain "$program ends with status $status at $limit kB: $(cat err)"
+        [ $status -eq 0 ] || [ -s err ] || complain "$program says nothing at $limit kB"
+    done
+}
+
+@test "a memory limit ends a program with a message" {
+    sanitized && skip "sanitizers reserve terabytes"
+    each under_limits
+}
