@@ -199,6 +199,20 @@ static int read_tokenizer(struct clip_vocabulary *vocabulary, struct json_object
     return read_added_tokens(vocabulary, clip_json_get(json, "added_tokens"), path, error);
 }
 
+/* What a JSON object is follows from its form: names and numbers are a vocabulary, whatever the names; a
+ * tokenizer has its `model` as an object. */
+static int is_vocabulary(struct json_object *json)
+{
+    int members = 0, numbers = 0;
+    json_object_object_foreach(json, name, value)
+    {
+        (void)name;
+        members++;
+        numbers += json_object_is_type(value, json_type_int);
+    }
+    return 2 * numbers > members;
+}
+
 /* vocab.json or tokenizer.json; `merges` is where the former's merges are. */
 static int read_json(struct clip_vocabulary *vocabulary, const char *path, const char *merges,
                      struct clip_error *error)
@@ -207,12 +221,15 @@ static int read_json(struct clip_vocabulary *vocabulary, const char *path, const
     if (!json)
         return -1;
     int status;
-    if (clip_json_get(json, "model")) {
-        status = read_tokenizer(vocabulary, json, path, error);
-    } else {
+    if (is_vocabulary(json)) {
         status = read_tokens(vocabulary, json, path, error);
         if (status == 0)
             status = read_merges(vocabulary, merges, SIZE_MAX, 0, error);
+    } else if (clip_json_get(json, "model")) {
+        status = read_tokenizer(vocabulary, json, path, error);
+    } else {
+        status = clip_fail(
+            error, "%s: neither a vocabulary (tokens and their ids) nor a tokenizer (with a model)", path);
     }
     json_object_put(json);
     return status;
