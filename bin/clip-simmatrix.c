@@ -2,7 +2,7 @@
 #include "base/cli.h"
 #include "math/product.h"
 #include "math/unit.h"
-#include "model/model.h"
+#include "model/open.h"
 #include "stream/print.h"
 #include "stream/reader.h"
 #include "stream/writer.h"
@@ -575,7 +575,7 @@ static double read_scale(const struct clip_shared *shared)
     }
     if (!shared->model)
         clip_usage("--scale model needs a model (-m)");
-    struct clip_model *model = clip_model_open(shared->model, shared->arch, &error);
+    struct clip_model *model = clip_open_model(shared, CLIP_PART_BOTH, &error);
     if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0)
         clip_die("%s", error.text);
     clip_model_close(model);

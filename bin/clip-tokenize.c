@@ -1,6 +1,7 @@
 /* clip-tokenize: captions to token ids, exactly as OpenAI's tokenizer. */
 #include "base/cli.h"
 #include "base/datadir.h"
+#include "model/open.h"
 #include "model/vocabulary.h"
 #include "stream/filter.h"
 #include "text/prompts.h"
@@ -136,7 +137,7 @@ static void open_vocabulary(struct job *job, const struct clip_shared *shared)
     char *path = NULL;
     int most = CLIP_MAX_TOKENS;
     if (shared->model) {
-        model = clip_model_open(shared->model, shared->arch, &error);
+        model = clip_open_model(shared, CLIP_PART_TEXT, &error);
         if (!model)
             clip_die("%s", error.text);
         most = clip_model_arch(model)->text.vocabulary;
