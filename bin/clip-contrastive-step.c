@@ -274,6 +274,7 @@ static int read_model(struct run *run, const struct clip_shared *shared, struct 
 static int find_scale(struct run *run, const struct clip_shared *shared, struct clip_trainee *trainee,
                       struct clip_error *error)
 {
+    float value;
     run->logit_scale = log(scale);
     run->logit_bias = bias;
     if (shared->model)
@@ -283,7 +284,8 @@ static int find_scale(struct run *run, const struct clip_shared *shared, struct 
     run->trainee = trainee;
     if (clip_trainee_open(trainee, &train, "loss", clip_owned_by_loss, CLIP_PRECISION_F32,
                           (int)shared->threads, error) != 0 ||
-        check_bias(trainee->stage.model, error) != 0)
+        check_bias(trainee->stage.model, error) != 0 ||
+        clip_model_logit_scale(trainee->stage.model, &value, error) != 0)
         return -1;
     read_parameters(run);
     return 0;

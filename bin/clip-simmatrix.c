@@ -319,8 +319,22 @@ static int write_record(struct matrix *m, const struct row *row, struct clip_err
     return status;
 }
 
+/* A scale may be so large that a score is beyond what a float holds. */
+static int check_finite(const struct matrix *m, const struct row *row, struct clip_error *error)
+{
+    char a[100], b[100];
+    for (size_t i = 0; i < row->n; i++)
+        if (!isfinite(row->scores[i]))
+            return clip_fail(error, "the score of %s and %s is not finite (the scale is %g)",
+                             clip_printable(a, sizeof a, row->label, strlen(row->label)),
+                             clip_printable(b, sizeof b, row->labels[i], strlen(row->labels[i])), m->scale);
+    return 0;
+}
+
 static int write_row(struct matrix *m, const struct row *row, struct clip_error *error)
 {
+    if (check_finite(m, row, error) != 0)
+        return -1;
     if (!is_text())
         return write_record(m, row, error);
     if (bars)
