@@ -45,6 +45,7 @@ struct job {
     struct clip_vocabulary *vocabulary;
     struct clip_tokenizer *tokenizer;
     struct clip_prompts *prompts; /* or NULL */
+    int most;                     /* ids that the model knows */
     int32_t *ids;                 /* [context] */
     uint64_t truncated;
 };
@@ -108,6 +109,14 @@ static int tokenize(struct job *job, struct clip_record *record, struct clip_err
         return clip_record_fail(record,
                                 "%zu tokens with start and end, but the context is %ld (--truncate cuts)",
                                 count + 2, context);
+    for (size_t i = 0; i < count && i < most; i++)
+        if (ids[i] >= job->most) {
+            char name[100];
+            const char *text = job->vocabulary->names[ids[i]];
+            return clip_record_fail(record, "token '%s' has the id %ld, but the model knows %d",
+                                    clip_printable(name, sizeof name, text, strlen(text)), (long)ids[i],
+                                    job->most);
+        }
     job->truncated += count > most;
     count = count < most ? count : most;
     memset(job->ids, 0, (size_t)context * sizeof *job->ids);
@@ -127,6 +136,17 @@ static int tokenize_batch(void *context_of_run, struct clip_record **records, si
         if (tokenize(context_of_run, records[i], error) != 0 && !records[i]->bad)
             return -1;
     return 0;
+}
+
+/* Tokens that were added beyond the model's ids are an error once a caption has them. */
+static void check_size(const struct clip_vocabulary *vocabulary, const char *path, int most)
+{
+    size_t size = vocabulary->size;
+    for (size_t i = 0; i < vocabulary->added_count; i++)
+        if ((size_t)vocabulary->added[i].id < size && vocabulary->added[i].id >= most)
+            size = (size_t)vocabulary->added[i].id;
+    if (size > (size_t)most)
+        clip_die("%s: %zu tokens, but the model knows %d", path, size, most);
 }
 
 /* The vocabulary that the options name, and the context that goes with it. */
@@ -155,8 +175,8 @@ static void open_vocabulary(struct job *job, const struct clip_shared *shared)
     job->vocabulary = clip_vocabulary_open(path, &error);
     if (!job->vocabulary)
         clip_die("%s", error.text);
-    if (job->vocabulary->size > (size_t)most)
-        clip_die("%s: %zu tokens, but the model knows %d", path, job->vocabulary->size, most);
+    check_size(job->vocabulary, path, most);
+    job->most = most;
     free(path);
     clip_model_close(model);
     if (!context)
