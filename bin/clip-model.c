@@ -65,7 +65,8 @@ static int ends_in(const char *name, const char *ending)
 /* A model of that path or name, or else an architecture: *model is NULL then. */
 static void open_subject(const char *name, struct clip_model **model, struct clip_arch *arch)
 {
-    char *path = ends_in(name, ".json") ? NULL : clip_model_find(name, &error);
+    int is_arch = ends_in(name, ".json") && !ends_in(name, ".index.json");
+    char *path = is_arch ? NULL : clip_model_find(name, &error);
     *model = NULL;
     if (path) {
         *model = clip_model_open_key(path, shared.arch, shared.weights, &error);

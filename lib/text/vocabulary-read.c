@@ -88,6 +88,9 @@ static int read_lines(struct clip_vocabulary *vocabulary, gzFile file, const cha
         number++;
         if (number == 1 && strstr(line, "#version"))
             continue;
+        const char *stray = number == 1 ? clip_stray_text(line, length) : NULL;
+        if (stray)
+            return clip_fail(error, "%s: %s", path, stray);
         if (!gzeof(file) && (length == 0 || line[length - 1] != '\n'))
             return clip_fail(error, "%s: line %zu is too long, or not text", path, number);
         if (line[strspn(line, " \t\r\n")] == 0 && gzeof(file))
