@@ -162,9 +162,20 @@ static int read_beside(struct clip_model *model, const char *folder, char **stra
     return 0;
 }
 
+/* 1 if the file is the one that the folder's name means. */
+static int is_folders_own(const struct clip_model *model, const char *folder)
+{
+    struct clip_error ignored;
+    char *own = clip_find_weights(folder, model->folder == CLIP_FOLDER_HF, &ignored);
+    const char *slash = strrchr(model->path, '/');
+    int is = own && strcmp(strrchr(own, '/') + 1, slash ? slash + 1 : model->path) == 0;
+    free(own);
+    return is;
+}
+
 /* The architecture of a lone file: --arch; the configuration beside it; the file's own metadata, where that
- * says something else; the shapes. What beside it is another library's must not be mistaken for the file's.
- */
+ * says something else of a file that is not the folder's; the shapes. What beside it is another library's
+ * must not be mistaken for the file's. */
 static int find_arch(struct clip_model *model, const char *folder, const char *arch, struct clip_error *error)
 {
     struct clip_arch own;
@@ -178,7 +189,8 @@ static int find_arch(struct clip_model *model, const char *folder, const char *a
         result = override_arch(model, arch, error);
     } else if (arch) {
         result = clip_arch_read(&model->arch, arch, error);
-    } else if (described > 0 && (beside <= 0 || !clip_arch_same(&own, &model->arch))) {
+    } else if (described > 0 &&
+               (beside <= 0 || (!is_folders_own(model, folder) && !clip_arch_same(&own, &model->arch)))) {
         model->arch = own;
         model->folder = CLIP_FOLDER_NONE;
     } else if (beside < 0 || (beside == 0 && described < 0)) {

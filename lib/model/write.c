@@ -465,8 +465,8 @@ static int write_index(const struct clip_folder_output *folder, const struct pla
 
 /* Writes the shards, the index last: what is listed is there. */
 static int write_shards(const struct clip_folder_output *folder, const struct pieces *pieces,
-                        const char *arch, const struct clip_tensor_source *source, const char *name,
-                        uint64_t size, size_t shards, struct clip_error *error)
+                        const struct clip_tensor_source *source, const char *name, uint64_t size,
+                        size_t shards, struct clip_error *error)
 {
     struct place *places = calloc(pieces->count, sizeof *places);
     uint64_t total = 0;
@@ -481,7 +481,7 @@ static int write_shards(const struct clip_folder_output *folder, const struct pi
         }
         shard_name(file, name, number + 1, shards);
         char *path = clip_folder_file(folder, file, error);
-        result = path ? write_pieces(pieces, first, last, arch, source, path, error) : -1;
+        result = path ? write_pieces(pieces, first, last, NULL, source, path, error) : -1;
         free(path);
         first = last;
     }
@@ -495,12 +495,11 @@ static int write_shards(const struct clip_folder_output *folder, const struct pi
 
 /* NAME.safetensors, or, where that would be too large, shards of it. */
 static int write_weights_in(const struct clip_folder_output *folder, const char *name,
-                            const struct clip_arch *arch, const struct clip_layout *layout,
-                            const struct clip_tensor_source *source, int hf, struct clip_error *error)
+                            const struct clip_layout *layout, const struct clip_tensor_source *source, int hf,
+                            struct clip_error *error)
 {
     struct pieces pieces;
-    struct clip_error ignored;
-    char file[80], *path = NULL, *text = clip_arch_print(arch, &ignored); /* NULL where it cannot be said */
+    char file[80], *path = NULL;
     uint64_t size = folder->shard_size ? folder->shard_size : SHARD_SIZE;
     size_t shards = 0;
     snprintf(file, sizeof file, "%s.safetensors", name);
@@ -508,14 +507,13 @@ static int write_weights_in(const struct clip_folder_output *folder, const char 
     for (size_t first = 0; result == 0 && first < pieces.count; shards++)
         first = shard_end(&pieces, first, size);
     if (result == 0 && shards > 1) {
-        result = write_shards(folder, &pieces, text, source, name, size, shards, error);
+        result = write_shards(folder, &pieces, source, name, size, shards, error);
     } else if (result == 0) {
         path = clip_folder_file(folder, file, error);
-        result = path ? write_pieces(&pieces, 0, pieces.count, text, source, path, error) : -1;
+        result = path ? write_pieces(&pieces, 0, pieces.count, NULL, source, path, error) : -1;
     }
     free_pieces(&pieces);
     free(path);
-    free(text);
     return result;
 }
 
@@ -544,7 +542,7 @@ int clip_write_open_clip(const struct clip_folder_output *folder, const struct c
 {
     if (write_config(folder, "open_clip_config.json", arch, clip_arch_write_open_clip, error) != 0)
         return -1;
-    return write_weights_in(folder, "open_clip_model", arch, layout, source, 0, error);
+    return write_weights_in(folder, "open_clip_model", layout, source, 0, error);
 }
 
 int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arch *arch,
@@ -556,7 +554,7 @@ int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arc
     if (!arch->vision.absent &&
         write_config(folder, "preprocessor_config.json", arch, clip_arch_write_hf_preprocessor, error) != 0)
         return -1;
-    return write_weights_in(folder, "model", arch, layout, source, 1, error);
+    return write_weights_in(folder, "model", layout, source, 1, error);
 }
 
 static int put_tokenizer(const struct clip_arch *arch, FILE *file, struct clip_error *error)
