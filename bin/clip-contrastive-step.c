@@ -3,7 +3,7 @@
 #include "base/cli.h"
 #include "base/file.h"
 #include "math/product.h"
-#include "model/model.h"
+#include "model/open.h"
 #include "stream/print.h"
 #include "stream/reader.h"
 #include "stream/writer.h"
@@ -271,10 +271,10 @@ static int check_bias(const struct clip_model *model, struct clip_error *error)
 }
 
 /* The logit scale and bias of the model. */
-static int read_model(struct run *run, const char *name, const char *arch, struct clip_error *error)
+static int read_model(struct run *run, const struct clip_shared *shared, struct clip_error *error)
 {
     float value = 0, value_bias = 0;
-    struct clip_model *model = clip_model_open(name, arch, error);
+    struct clip_model *model = clip_open_model(shared, CLIP_PART_BOTH, error);
     int status = model && check_bias(model, error) == 0 ? clip_model_logit_scale(model, &value, error) : -1;
     if (status == 0 && loss == CLIP_LOSS_SIGMOID)
         status = clip_model_floats(model, "logit_bias", 0, NULL, &value_bias, error);
@@ -288,16 +288,18 @@ static int read_model(struct run *run, const char *name, const char *arch, struc
 static int find_scale(struct run *run, const struct clip_shared *shared, struct clip_trainee *trainee,
                       struct clip_error *error)
 {
+    float value;
     run->logit_scale = log(scale);
     run->logit_bias = bias;
     if (shared->model)
-        return read_model(run, shared->model, shared->arch, error);
+        return read_model(run, shared, error);
     if (!train.dir)
         return 0;
     run->trainee = trainee;
     if (clip_trainee_open(trainee, &train, "loss", clip_owned_by_loss, CLIP_PRECISION_F32,
                           (int)shared->threads, error) != 0 ||
-        check_bias(trainee->stage.model, error) != 0)
+        check_bias(trainee->stage.model, error) != 0 ||
+        clip_model_logit_scale(trainee->stage.model, &value, error) != 0)
         return -1;
     read_parameters(run);
     if (log_path && !(run->out = clip_log_open(log_path, trainee->steps, error)))

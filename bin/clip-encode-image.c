@@ -1,6 +1,7 @@
 /* clip-encode-image: the image tower, from pixels to features. */
 #include "base/cli.h"
 #include "stream/filter.h"
+#include "model/open.h"
 #include "tower/fields.h"
 #include "tower/stage.h"
 #include "tower/tower.h"
@@ -108,9 +109,10 @@ static void open_encoder(struct encoder *encoder, const struct clip_shared *shar
     size_t batch = (size_t)shared->batch;
     if (!shared->model)
         clip_usage("give a model (-m)");
-    if (clip_stage_open(&encoder->stage, shared->model, shared->arch, precisions[precision],
-                        (int)shared->threads, &error) != 0)
+    if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_PART_VISION, &error),
+                         precisions[precision], (int)shared->threads, &error) != 0)
         clip_die("%s", error.text);
+    clip_note_guess(encoder->stage.model, CLIP_PART_VISION);
     clip_verbose("%s", clip_engine_text(encoder->stage.engine));
     encoder->arch = clip_model_arch(encoder->stage.model);
     encoder->width = clip_image_tower_width(encoder->arch);

@@ -1,6 +1,7 @@
 /* clip-encode-text: the text tower, from tokens to features. */
 #include "base/cli.h"
 #include "stream/filter.h"
+#include "model/open.h"
 #include "tower/fields.h"
 #include "tower/stage.h"
 #include "tower/tower.h"
@@ -86,9 +87,10 @@ static void open_encoder(struct encoder *encoder, const struct clip_shared *shar
     size_t batch = (size_t)shared->batch;
     if (!shared->model)
         clip_usage("give a model (-m)");
-    if (clip_stage_open(&encoder->stage, shared->model, shared->arch, precisions[precision],
-                        (int)shared->threads, &error) != 0)
+    if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_PART_TEXT, &error),
+                         precisions[precision], (int)shared->threads, &error) != 0)
         clip_die("%s", error.text);
+    clip_note_guess(encoder->stage.model, CLIP_PART_TEXT);
     clip_verbose("%s", clip_engine_text(encoder->stage.engine));
     encoder->arch = clip_model_arch(encoder->stage.model);
     encoder->context = (size_t)encoder->arch->text.context;

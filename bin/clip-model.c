@@ -3,7 +3,7 @@
 #include "base/datadir.h"
 #include "base/file.h"
 #include "model/describe.h"
-#include "model/model.h"
+#include "model/open.h"
 #include "model/source.h"
 #include "model/write.h"
 #include "text/vocabulary.h"
@@ -20,6 +20,7 @@ enum form { TO_OPEN_CLIP, TO_HF, TO_SAFETENSORS };
 static const char *output, *vocabulary;
 static int as_json, shapes, form = NOT_GIVEN, dtype = NOT_GIVEN;
 static long seed = NOT_GIVEN, size = NOT_GIVEN;
+static size_t shard_size;
 static struct clip_shared shared;
 static struct clip_error error;
 
@@ -29,6 +30,8 @@ static const struct clip_option options[] = {
     {"to", 't', CLIP_CHOICE, &form, "open_clip|hf|safetensors",
      "convert: the form [safetensors where PATH ends so, else open_clip]", 0, 0},
     {"dtype", 'd', CLIP_CHOICE, &dtype, "f32|f16|bf16", "convert: type of the weights [as they are]", 0, 0},
+    {"shard-size", 0, CLIP_BYTES, &shard_size, "SIZE",
+     "convert: weights of a folder past SIZE are several files and an index [5G]", 1, 0},
     {"vocab", 0, CLIP_TEXT, &vocabulary, "FILE", "init, convert: the vocabulary of the model", 0, 0},
     {"size", 'n', CLIP_COUNT, &size, "N", "vocab: tokens in the vocabulary", 514, CLIP_MAX_TOKENS},
     {"json", 0, CLIP_FLAG, &as_json, NULL, "info: as one JSON object", 0, 0},
@@ -62,12 +65,14 @@ static int ends_in(const char *name, const char *ending)
 /* A model of that path or name, or else an architecture: *model is NULL then. */
 static void open_subject(const char *name, struct clip_model **model, struct clip_arch *arch)
 {
-    char *path = ends_in(name, ".json") ? NULL : clip_model_find(name, &error);
+    int is_arch = ends_in(name, ".json") && !ends_in(name, ".index.json");
+    char *path = is_arch ? NULL : clip_model_find(name, &error);
     *model = NULL;
     if (path) {
-        *model = clip_model_open(path, shared.arch, &error);
+        *model = clip_model_open_key(path, shared.arch, shared.weights, &error);
         if (!*model)
             die();
+        clip_note_guess(*model, CLIP_PART_BOTH);
         *arch = *clip_model_arch(*model);
     } else if (clip_arch_read(arch, name, &error) != 0) {
         if (!ends_in(name, ".json"))
@@ -140,27 +145,38 @@ static void add_shipped_vocabulary(struct clip_folder_output *folder, const stru
     free(path);
 }
 
+static void init_folder(const struct clip_arch *arch, const struct clip_layout *layout,
+                        const struct clip_tensor_source *tensors)
+{
+    struct clip_folder_output folder;
+    if (clip_folder_begin(&folder, output, &error) != 0)
+        die();
+    if (vocabulary)
+        add_vocabulary(&folder, arch, vocabulary);
+    else
+        add_shipped_vocabulary(&folder, arch);
+    if (clip_write_open_clip(&folder, arch, layout, tensors, &error) != 0)
+        abandon(&folder);
+    if (clip_folder_commit(&folder, &error) != 0)
+        die();
+}
+
 static int run_init(const char *name)
 {
     struct clip_arch arch;
     struct clip_layout layout;
-    struct clip_folder_output folder;
-    if (clip_arch_read(&arch, name, &error) != 0 || clip_layout_make(&layout, &arch, &error) != 0 ||
-        clip_folder_begin(&folder, output, &error) != 0)
+    int lone = ends_in(output, ".safetensors");
+    if (lone && vocabulary)
+        clip_usage("one safetensors file has no place for the vocabulary of --vocab");
+    if (clip_arch_read(&arch, name, &error) != 0 || clip_layout_make(&layout, &arch, &error) != 0)
         die();
     struct clip_seed_source source = {.seed = seed == NOT_GIVEN ? 0 : (uint64_t)seed,
                                       .pool = clip_pool_new((int)shared.threads, &error)};
     struct clip_tensor_source tensors = clip_source_of_seed(&source);
-    if (!source.pool)
-        abandon(&folder);
-    if (vocabulary)
-        add_vocabulary(&folder, &arch, vocabulary);
-    else
-        add_shipped_vocabulary(&folder, &arch);
-    if (clip_write_open_clip(&folder, &arch, &layout, &tensors, &error) != 0)
-        abandon(&folder);
-    if (clip_folder_commit(&folder, &error) != 0)
+    if (!source.pool || (lone && clip_write_lone(&arch, &layout, &tensors, output, &error) != 0))
         die();
+    if (!lone)
+        init_folder(&arch, &layout, &tensors);
     clip_pool_free(source.pool);
     clip_layout_free(&layout);
     return clip_finish(0);
@@ -184,10 +200,9 @@ static void convert_vocabulary(struct clip_folder_output *folder, const struct c
         add_vocabulary(folder, clip_model_arch(model), vocabulary);
         return;
     }
-    if (clip_model_folder(model) != CLIP_FOLDER_NONE &&
-        clip_copy_vocabulary(folder, clip_model_path(model), &count, &error) != 0)
+    if (clip_model_home(model) && clip_copy_vocabulary(folder, clip_model_home(model), &count, &error) != 0)
         abandon(folder);
-    if (count == 0)
+    if (count == 0 && !clip_model_arch(model)->text.absent)
         clip_note("%s: no vocabulary: %s has none; see --vocab", output, clip_model_path(model));
 }
 
@@ -197,6 +212,7 @@ static void convert_to_folder(const struct clip_model *model, const struct clip_
     struct clip_folder_output folder;
     if (clip_folder_begin(&folder, output, &error) != 0)
         die();
+    folder.shard_size = shard_size;
     convert_vocabulary(&folder, model);
     if ((target == TO_HF ? clip_write_hf : clip_write_open_clip)(
             &folder, clip_model_arch(model), clip_model_layout(model), tensors, &error) != 0)
@@ -209,16 +225,18 @@ static int run_convert(const char *name)
 {
     static const int types[] = {CLIP_WEIGHT_F32, CLIP_WEIGHT_F16, CLIP_WEIGHT_BF16};
     enum form target = form_of_output();
-    if (target == TO_SAFETENSORS && vocabulary)
-        clip_usage("one safetensors file has no place for the vocabulary of --vocab");
-    struct clip_model *model = clip_model_open(name, shared.arch, &error);
+    if (target == TO_SAFETENSORS && (vocabulary || shard_size))
+        clip_usage("one safetensors file has no place for %s",
+                   vocabulary ? "the vocabulary of --vocab" : "the shards of --shard-size");
+    struct clip_model *model = clip_model_open_key(name, shared.arch, shared.weights, &error);
     if (!model)
         die();
+    clip_note_guess(model, CLIP_PART_BOTH);
     struct clip_model_source source = {model, dtype == NOT_GIVEN ? -1 : types[dtype]};
     struct clip_tensor_source tensors = clip_source_of_model(&source);
     if (target != TO_SAFETENSORS)
         convert_to_folder(model, &tensors, target);
-    else if (clip_write_weights(clip_model_layout(model), &tensors, output, &error) != 0)
+    else if (clip_write_lone(clip_model_arch(model), clip_model_layout(model), &tensors, output, &error) != 0)
         die();
     clip_model_close(model);
     return clip_finish(0);
@@ -301,6 +319,20 @@ static const struct verb {
     {"vocab", "a file of text", TAKES_OUTPUT | TAKES_SIZE, TAKES_SIZE, run_vocab},
 };
 
+/* A folder, or a file that would not be of the form that its name says, is not written under such a name. */
+static void check_output(unsigned takes)
+{
+    static const char *const endings[] = {".bin", ".pt",   ".pth",     ".ckpt", ".pkl", ".onnx", ".h5",
+                                          ".npz", ".gguf", ".msgpack", ".json", ".gz",  ".txt"};
+    int words = takes & TAKES_SIZE;
+    for (size_t i = 0; output && i < sizeof endings / sizeof *endings; i++)
+        if (ends_in(output, endings[i]) && !(words && strcmp(endings[i], ".txt") == 0))
+            clip_usage("--output: '%s': no %s file is written, but a folder or a file that ends in %s",
+                       output, endings[i], words ? ".txt" : ".safetensors");
+    if (output && ends_in(output, ".safetensors") && (words || (form != NOT_GIVEN && form != TO_SAFETENSORS)))
+        clip_usage("--output: '%s' is the name of a safetensors file, not of a folder", output);
+}
+
 static void check_options(const struct verb *verb)
 {
     const struct {
@@ -313,9 +345,11 @@ static void check_options(const struct verb *verb)
                  {"seed", seed != NOT_GIVEN, TAKES_SEED},
                  {"to", form != NOT_GIVEN, TAKES_FORM},
                  {"dtype", dtype != NOT_GIVEN, TAKES_FORM},
+                 {"shard-size", shard_size != 0, TAKES_FORM},
                  {"vocab", vocabulary != NULL, TAKES_VOCABULARY},
                  {"size", size != NOT_GIVEN, TAKES_SIZE},
                  {"arch", shared.arch != NULL, TAKES_MODEL},
+                 {"weights", shared.weights != NULL, TAKES_MODEL},
                  {"model", shared.model != NULL, TAKES_MODEL}};
     for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
         if (given[i].given && !(verb->takes & given[i].takes))
@@ -327,6 +361,7 @@ static void check_options(const struct verb *verb)
         clip_usage("--json and --shapes are two answers");
     if (output && !*output)
         clip_usage("--output: an empty name");
+    check_output(verb->takes);
 }
 
 static const struct verb *find_verb(const char *name)

@@ -4,7 +4,7 @@
 #include "image/augment.h"
 #include "image/field.h"
 #include "image/preprocess.h"
-#include "model/model.h"
+#include "model/open.h"
 #include "stream/filter.h"
 
 #include <math.h>
@@ -198,7 +198,7 @@ static void configure(struct job *job, const struct clip_shared *shared)
     job->size = (int)size;
     job->preprocess = openai;
     if (shared->model) {
-        struct clip_model *model = clip_model_open(shared->model, shared->arch, &error);
+        struct clip_model *model = clip_open_model(shared, CLIP_PART_VISION, &error);
         if (!model)
             clip_die("%s", error.text);
         job->preprocess = clip_model_arch(model)->preprocess;

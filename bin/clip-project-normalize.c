@@ -3,7 +3,7 @@
 #include "base/threads.h"
 #include "math/product.h"
 #include "math/unit.h"
-#include "model/model.h"
+#include "model/open.h"
 #include "stream/filter.h"
 #include "stream/vector.h"
 #include "tower/project.h"
@@ -126,11 +126,23 @@ static int put_embedding(const struct side *side, struct clip_record *record, co
 
 /* --- with the model's projection --- */
 
+/* Features of a tower that the model does not have. */
+static void refuse(const struct side *side, struct clip_record **records, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!records[i]->bad && source_of(side, records[i]))
+            clip_record_fail(records[i], "field '%s': %s", side->features, side->error.text);
+}
+
 static void gather(struct side *side, struct clip_record **records, size_t n)
 {
-    size_t width = clip_projection_inputs(side->projection);
     const void *data;
     side->n = 0;
+    if (!side->projection) {
+        refuse(side, records, n);
+        return;
+    }
+    size_t width = clip_projection_inputs(side->projection);
     for (size_t i = 0; i < n; i++) {
         if (records[i]->bad || !source_of(side, records[i]) ||
             clip_record_vector(records[i], side->features, &width, &data) != 0)
@@ -144,7 +156,8 @@ static void project_side(void *context, size_t i, int thread)
 {
     (void)thread;
     struct side *side = &((struct job *)context)->sides[i];
-    side->failed = clip_projection_run(side->projection, side->in, side->n, side->out, &side->error);
+    if (side->n > 0)
+        side->failed = clip_projection_run(side->projection, side->in, side->n, side->out, &side->error);
 }
 
 static int project(struct job *job, struct clip_record **records, size_t n, struct clip_error *error)
@@ -154,7 +167,7 @@ static int project(struct job *job, struct clip_record **records, size_t n, stru
     clip_pool_run(job->pool, SIDES, project_side, job);
     for (int s = 0; s < SIDES; s++) {
         struct side *side = &job->sides[s];
-        size_t width = clip_projection_outputs(side->projection);
+        size_t width = side->projection ? clip_projection_outputs(side->projection) : 0;
         if (side->failed) {
             *error = side->error;
             return -1;
@@ -207,9 +220,22 @@ static int process(void *context, struct clip_record **records, size_t n, struct
     return 0;
 }
 
+/* A model of one tower may have no projection at all. */
+static void check_projections(const struct clip_model *model)
+{
+    const struct clip_arch *arch = clip_model_arch(model);
+    if ((arch->vision.absent || arch->vision.unprojected) && (arch->text.absent || arch->text.unprojected))
+        clip_die("%s: the model has no projection; --no-projection makes its features unit",
+                 clip_model_path(model));
+}
+
+/* A side that the model does not have stays closed. */
 static int open_side(struct side *side, enum clip_side which, const struct clip_model *model,
                      struct clip_engine *engine, size_t batch, struct clip_error *error)
 {
+    if (clip_model_need(model, which == CLIP_SIDE_IMAGE ? CLIP_PART_VISION : CLIP_PART_TEXT, &side->error) !=
+        0)
+        return 0;
     side->projection = clip_projection_open(model, engine, which, error);
     if (!side->projection)
         return -1;
@@ -263,7 +289,9 @@ int main(int argc, char **argv)
                                  : "no model (-m), and no --no-projection");
     if (!no_projection) {
         job.pool = clip_pool_new(shared.threads < SIDES ? (int)shared.threads : SIDES, &error);
-        model = job.pool ? clip_model_open(shared.model, shared.arch, &error) : NULL;
+        model = job.pool ? clip_model_open_key(shared.model, shared.arch, shared.weights, &error) : NULL;
+        if (model)
+            check_projections(model);
         engine = model ? clip_engine_open(NULL, CLIP_PRECISION_F32, SIDES, &error) : NULL;
         if (!engine || open_side(&job.sides[0], CLIP_SIDE_IMAGE, model, engine, batch, &error) != 0 ||
             open_side(&job.sides[1], CLIP_SIDE_TEXT, model, engine, batch, &error) != 0)

@@ -2,7 +2,7 @@
 #include "base/cli.h"
 #include "math/product.h"
 #include "math/unit.h"
-#include "model/model.h"
+#include "model/open.h"
 #include "stream/print.h"
 #include "stream/reader.h"
 #include "stream/writer.h"
@@ -319,8 +319,22 @@ static int write_record(struct matrix *m, const struct row *row, struct clip_err
     return status;
 }
 
+/* A scale may be so large that a score is beyond what a float holds. */
+static int check_finite(const struct matrix *m, const struct row *row, struct clip_error *error)
+{
+    char a[100], b[100];
+    for (size_t i = 0; i < row->n; i++)
+        if (!isfinite(row->scores[i]))
+            return clip_fail(error, "the score of %s and %s is not finite (the scale is %g)",
+                             clip_printable(a, sizeof a, row->label, strlen(row->label)),
+                             clip_printable(b, sizeof b, row->labels[i], strlen(row->labels[i])), m->scale);
+    return 0;
+}
+
 static int write_row(struct matrix *m, const struct row *row, struct clip_error *error)
 {
+    if (check_finite(m, row, error) != 0)
+        return -1;
     if (!is_text())
         return write_record(m, row, error);
     if (bars)
@@ -575,7 +589,7 @@ static double read_scale(const struct clip_shared *shared)
     }
     if (!shared->model)
         clip_usage("--scale model needs a model (-m)");
-    struct clip_model *model = clip_model_open(shared->model, shared->arch, &error);
+    struct clip_model *model = clip_open_model(shared, CLIP_PART_BOTH, &error);
     if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0)
         clip_die("%s", error.text);
     clip_model_close(model);

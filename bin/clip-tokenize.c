@@ -1,6 +1,7 @@
 /* clip-tokenize: captions to token ids, exactly as OpenAI's tokenizer. */
 #include "base/cli.h"
 #include "base/datadir.h"
+#include "model/open.h"
 #include "model/vocabulary.h"
 #include "stream/filter.h"
 #include "text/prompts.h"
@@ -45,6 +46,7 @@ struct job {
     struct clip_vocabulary *vocabulary;
     struct clip_tokenizer *tokenizer;
     struct clip_prompts *prompts; /* or NULL */
+    int most;                     /* ids that the model knows */
     int32_t *ids;                 /* [context] */
     uint64_t truncated;
 };
@@ -121,6 +123,14 @@ static int tokenize(struct job *job, struct clip_record *record, struct clip_err
         return clip_record_fail(record,
                                 "%zu tokens with start and end, but the context is %ld (--truncate cuts)",
                                 count + 2, context);
+    for (size_t i = 0; i < count && i < most; i++)
+        if (ids[i] >= job->most) {
+            char name[100];
+            const char *text = job->vocabulary->names[ids[i]];
+            return clip_record_fail(record, "token '%s' has the id %ld, but the model knows %d",
+                                    clip_printable(name, sizeof name, text, strlen(text)), (long)ids[i],
+                                    job->most);
+        }
     job->truncated += count > most;
     count = count < most ? count : most;
     memset(job->ids, 0, (size_t)context * sizeof *job->ids);
@@ -142,6 +152,17 @@ static int tokenize_batch(void *context_of_run, struct clip_record **records, si
     return 0;
 }
 
+/* Tokens that were added beyond the model's ids are an error once a caption has them. */
+static void check_size(const struct clip_vocabulary *vocabulary, const char *path, int most)
+{
+    size_t size = vocabulary->size;
+    for (size_t i = 0; i < vocabulary->added_count; i++)
+        if ((size_t)vocabulary->added[i].id < size && vocabulary->added[i].id >= most)
+            size = (size_t)vocabulary->added[i].id;
+    if (size > (size_t)most)
+        clip_die("%s: %zu tokens, but the model knows %d", path, size, most);
+}
+
 /* The vocabulary that the options name, and the context that goes with it. */
 static void open_vocabulary(struct job *job, const struct clip_shared *shared)
 {
@@ -150,7 +171,7 @@ static void open_vocabulary(struct job *job, const struct clip_shared *shared)
     char *path = NULL;
     int most = CLIP_MAX_TOKENS;
     if (shared->model) {
-        model = clip_model_open(shared->model, shared->arch, &error);
+        model = clip_open_model(shared, CLIP_PART_TEXT, &error);
         if (!model)
             clip_die("%s", error.text);
         most = clip_model_arch(model)->text.vocabulary;
@@ -168,8 +189,8 @@ static void open_vocabulary(struct job *job, const struct clip_shared *shared)
     job->vocabulary = clip_vocabulary_open(path, &error);
     if (!job->vocabulary)
         clip_die("%s", error.text);
-    if (job->vocabulary->size > (size_t)most)
-        clip_die("%s: %zu tokens, but the model knows %d", path, job->vocabulary->size, most);
+    check_size(job->vocabulary, path, most);
+    job->most = most;
     free(path);
     clip_model_close(model);
     if (!context)

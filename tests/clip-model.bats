@@ -178,15 +178,8 @@ END
 
 # same_tensors A B: two safetensors files hold the same bytes under the same names.
 same_tensors() {
-    need_python torch msgpack_numpy
-    PYTHONPATH=$SHARED/oracle python - "$1" "$2" <<'END'
-import sys, clipref as ref
-a, b = map(ref.load_safetensors, sys.argv[1:])
-assert a.keys() == b.keys(), a.keys() ^ b.keys()
-for name in a:
-    assert a[name].dtype == b[name].dtype and a[name].shape == b[name].shape, name
-    assert a[name].numpy().tobytes() == b[name].numpy().tobytes(), name
-END
+    need_python json
+    PYTHONPATH=$SRC/tests PYTHONDONTWRITEBYTECODE=1 python -c 'import sys, models; models.same(*sys.argv[1:])' "$1" "$2"
 }
 
 @test "convert: there and back is the same, tensor by tensor and file by file" {
@@ -197,7 +190,7 @@ END
         clip-model convert "$golden/$name/model.safetensors" --arch "$golden/$name/arch.json" -q -o $name/open_clip
         same_tensors "$golden/$name/model.safetensors" $name/open_clip/open_clip_model.safetensors
         clip-model convert $name/open_clip -o $name/again.safetensors
-        cmp $name/again.safetensors $name/open_clip/open_clip_model.safetensors
+        same_tensors $name/again.safetensors $name/open_clip/open_clip_model.safetensors
         diff <(clip-model info --json $name/open_clip | sed 's/"path.*//; s/"model":"[^"]*"//') \
             <(clip-model info --json $name/again.safetensors --arch "$golden/$name/arch.json" | sed 's/"path.*//; s/"model":"[^"]*"//')
     done
@@ -220,7 +213,7 @@ END
     clip-model convert "$golden/vit-a/model.safetensors" -o want.safetensors
     for form in open_clip hf hf/pytorch_model.bin state.pt legacy.pt checkpoint.pt; do
         clip-model convert "$golden/vit-a/$form" -o got.safetensors
-        cmp want.safetensors got.safetensors || complain "$form"
+        same_tensors want.safetensors got.safetensors || complain "$form"
     done
     for form in model.safetensors openai.pt; do
         clip-model convert "$golden/vit-a/$form" -d f16 -o "${form%.*}-f16.safetensors"
@@ -277,7 +270,7 @@ ref.save_safetensors("large.safetensors", t)'
     one_line
     echo old >file.safetensors
     clip-model convert model -o file.safetensors
-    cmp file.safetensors model/open_clip_model.safetensors
+    same_tensors file.safetensors model/open_clip_model.safetensors
     run -1 --separate-stderr clip-model convert model -o missing/file.safetensors
     one_line
     run -1 --separate-stderr clip-model convert model -q -o missing/folder
@@ -382,7 +375,7 @@ for name, wrong in ("size", dict(size={"shortest_edge": 40})), ("resample", dict
     [[ $output == *"the largest id"* && $output == *"mean [0.5, 0.25, 0.75], std [0.26862954, "*"made RGB before"* ]]
     clip-model convert old -o old.safetensors
     clip-model convert "$SHARED/golden/models/vit-a/model.safetensors" -o want.safetensors
-    cmp old.safetensors want.safetensors
+    same_tensors old.safetensors want.safetensors
     local folder
     for folder in wrong-*; do
         refuses "preprocessor_config.json: $(cut -d- -f2 <<<"$folder")" clip-model info "$folder"

@@ -1,6 +1,7 @@
 #include <config.h>
 
 #include "base/cli.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/threads.h"
 
@@ -120,6 +121,8 @@ static void gather_options(struct table *table, const struct clip_program *progr
                                         "weights file, model folder, or a name in $CLIP_MODEL_PATH", 0, 0});
         add(table, (struct clip_option){"arch", 0, CLIP_TEXT, &shared->arch, "NAME|JSON",
                                         "architecture of a lone weights file", 0, 0});
+        add(table, (struct clip_option){"weights", 0, CLIP_TEXT, &shared->weights, "KEY",
+                                        "which weights of a checkpoint that holds several", 0, 0});
     }
     if (program->shared & CLIP_TAKES_BATCH)
         add(table,
@@ -321,6 +324,7 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
     int no_progress = 0;
     program_name = program->name;
     fill_standard_descriptors();
+    clip_fault_catch(program_name);
     shared->threads = clip_processors();
     shared->batch = shared->batch ? shared->batch : 32;
     shared->progress = -1;

@@ -31,7 +31,7 @@ struct clip_option {
 
 /* Options that many programs share; a program names those it takes. -h, -V, -v, -q are always there. */
 enum clip_shared_options {
-    CLIP_TAKES_MODEL = 1,   /* -m MODEL, --arch NAME|JSON */
+    CLIP_TAKES_MODEL = 1,   /* -m MODEL, --arch NAME|JSON, --weights KEY */
     CLIP_TAKES_THREADS = 2, /* -j THREADS */
     CLIP_TAKES_BATCH = 4,   /* -b BATCH */
     CLIP_TAKES_STREAM = 8,  /* --max-record SIZE, --progress, --no-progress: it reads streams */
@@ -40,7 +40,7 @@ enum clip_shared_options {
 };
 
 struct clip_shared {
-    const char *model, *arch;
+    const char *model, *arch, *weights;
     long threads; /* default: the processors */
     long batch;   /* default: set it before clip_start, else 32 */
     size_t max_record;

@@ -1,4 +1,5 @@
 #include "base/file.h"
+#include "base/fault.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -102,6 +103,7 @@ int clip_map_file(struct clip_mapping *mapping, const char *path, struct clip_er
         if (data != MAP_FAILED) {
             close(fd);
             *mapping = (struct clip_mapping){data, (size_t)status.st_size};
+            clip_fault_add(data, (size_t)status.st_size, path);
             return 0;
         }
         clip_fail_errno(error, "%s", path);
@@ -112,8 +114,10 @@ int clip_map_file(struct clip_mapping *mapping, const char *path, struct clip_er
 
 void clip_unmap_file(struct clip_mapping *mapping)
 {
-    if (mapping->data)
+    if (mapping->data) {
+        clip_fault_remove(mapping->data);
         munmap((void *)mapping->data, mapping->size);
+    }
     *mapping = (struct clip_mapping){0};
 }
 

@@ -14,7 +14,8 @@ int clip_write_all(int fd, const void *data, size_t size, const char *name, stru
 /* Seconds of the monotonic clock. */
 double clip_seconds(void);
 
-/* A file mapped for reading. An empty file has data NULL and size 0. */
+/* A file mapped for reading. An empty file has data NULL and size 0. See base/fault.h for one that is made
+ * shorter meanwhile. */
 struct clip_mapping {
     const unsigned char *data;
     size_t size;

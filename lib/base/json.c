@@ -1,4 +1,5 @@
 #include "base/json.h"
+#include "base/stray.h"
 
 #include <errno.h>
 #include <math.h>
@@ -120,8 +121,11 @@ struct json_object *clip_json_read(const char *path, struct clip_error *error)
     char *text = read_text(path, &size, error);
     if (!text)
         return NULL;
-    struct json_object *object = clip_json_parse(text, size, error);
-    if (!object)
+    const char *stray = clip_stray_text(text, size);
+    struct json_object *object = stray ? NULL : clip_json_parse(text, size, error);
+    if (stray)
+        clip_fail(error, "%s: %s", path, stray);
+    else if (!object)
         clip_fail_prefix(error, "%s", path);
     free(text);
     return object;

@@ -75,19 +75,36 @@ static int same_name(const char *a, const char *b)
     return *a == *b;
 }
 
+static int same_vision(const struct clip_vision_arch *v, const struct clip_vision_arch *w)
+{
+    if (v->absent || w->absent)
+        return v->absent == w->absent;
+    return v->kind == w->kind && v->image_size == w->image_size && v->width == w->width &&
+           v->layers == w->layers && v->patch == w->patch && v->heads == w->heads && v->mlp == w->mlp &&
+           memcmp(v->blocks, w->blocks, sizeof v->blocks) == 0 && v->activation == w->activation &&
+           v->unprojected == w->unprojected;
+}
+
+static int same_text(const struct clip_text_arch *t, const struct clip_text_arch *u)
+{
+    if (t->absent || u->absent)
+        return t->absent == u->absent;
+    return t->context == u->context && t->vocabulary == u->vocabulary && t->width == u->width &&
+           t->heads == u->heads && t->layers == u->layers && t->mlp == u->mlp &&
+           t->activation == u->activation && t->unprojected == u->unprojected;
+}
+
+int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)
+{
+    return a->embed == b->embed && same_vision(&a->vision, &b->vision) && same_text(&a->text, &b->text);
+}
+
 void clip_arch_rename(struct clip_arch *arch, const char *otherwise)
 {
     for (size_t i = 0; i < COUNT(published); i++) {
         struct clip_arch other;
         set_published(&other, i);
-        const struct clip_vision_arch *v = &arch->vision, *w = &other.vision;
-        const struct clip_text_arch *t = &arch->text, *u = &other.text;
-        if (arch->embed == other.embed && v->kind == w->kind && v->image_size == w->image_size &&
-            v->width == w->width && v->layers == w->layers && v->patch == w->patch && v->heads == w->heads &&
-            v->mlp == w->mlp && memcmp(v->blocks, w->blocks, sizeof v->blocks) == 0 &&
-            t->context == u->context && t->vocabulary == u->vocabulary && t->width == u->width &&
-            t->heads == u->heads && t->layers == u->layers && t->mlp == u->mlp &&
-            v->activation == w->activation && t->activation == u->activation) {
+        if (clip_arch_same(arch, &other)) {
             set_name(arch, other.name);
             return;
         }
@@ -134,12 +151,9 @@ static int check_vision(const struct clip_vision_arch *vision, struct clip_error
     return check_heads("vision width", vision->width, vision->heads, error);
 }
 
-int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
+static int check_text(const struct clip_text_arch *text, struct clip_error *error)
 {
-    const struct clip_text_arch *text = &arch->text;
-    if (in_bounds("embedding width", arch->embed, CLIP_MAX_WIDTH, error) != 0 ||
-        check_vision(&arch->vision, error) != 0 ||
-        in_bounds("context length", text->context, CLIP_MAX_CONTEXT, error) != 0 ||
+    if (in_bounds("context length", text->context, CLIP_MAX_CONTEXT, error) != 0 ||
         in_bounds("vocabulary size", text->vocabulary, CLIP_MAX_VOCABULARY, error) != 0 ||
         in_bounds("text width", text->width, CLIP_MAX_WIDTH, error) != 0 ||
         in_bounds("text layers", text->layers, CLIP_MAX_LAYERS, error) != 0 ||
@@ -150,6 +164,19 @@ int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
         return clip_fail(error, "end token %d is outside the vocabulary of %d", text->end_token,
                          text->vocabulary);
     return 0;
+}
+
+int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
+{
+    int projected = (!arch->vision.absent && !arch->vision.unprojected) ||
+                    (!arch->text.absent && !arch->text.unprojected);
+    if (arch->vision.absent && arch->text.absent)
+        return clip_fail(error, "it has neither a vision tower nor a text tower");
+    if (projected && in_bounds("embedding width", arch->embed, CLIP_MAX_WIDTH, error) != 0)
+        return -1;
+    if (!arch->vision.absent && check_vision(&arch->vision, error) != 0)
+        return -1;
+    return arch->text.absent ? 0 : check_text(&arch->text, error);
 }
 
 int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip_error *error)

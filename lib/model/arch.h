@@ -22,6 +22,8 @@ enum clip_tower_kind { CLIP_VIT, CLIP_RESNET };
 enum clip_activation { CLIP_QUICK_GELU, CLIP_GELU }; /* x sigmoid(1.702 x); x Phi(x) by erf */
 
 struct clip_vision_arch {
+    int absent;      /* a model of the other tower alone; nothing else of this one means anything then */
+    int unprojected; /* of one tower: there is no projection into the shared space */
     enum clip_tower_kind kind;
     int image_size; /* S: pictures are [3, S, S] */
     int width;      /* transformer: width of a token; ResNet: channels after the stem */
@@ -34,8 +36,9 @@ struct clip_vision_arch {
 };
 
 struct clip_text_arch {
-    int context;    /* positions, 77 in OpenAI's models */
-    int vocabulary; /* token ids lie in [0, vocabulary) */
+    int absent, unprojected; /* as of the vision tower */
+    int context;             /* positions, 77 in OpenAI's models */
+    int vocabulary;          /* token ids lie in [0, vocabulary) */
     int width, heads, layers, mlp;
     int end_token; /* features stand at the first position of this id; -1: of the largest id */
     enum clip_activation activation;
@@ -49,10 +52,11 @@ struct clip_preprocess_arch {
 
 struct clip_arch {
     char name[64]; /* "ViT-B/32", a file's name, or "" */
-    int embed;     /* width of the shared space */
+    int embed;     /* width of the shared space; 0 where nothing is projected into it */
     struct clip_vision_arch vision;
     struct clip_text_arch text;
     struct clip_preprocess_arch preprocess;
+    int unscaled;           /* of one tower: there is no logit scale */
     float init_logit_scale; /* ln(1/0.07) in OpenAI's models */
     int logit_bias;         /* SigLIP: the logits have a bias */
     float init_logit_bias;
@@ -66,9 +70,18 @@ int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip
 /* As clip_arch_read, of an open_clip JSON file alone; its preprocess_cfg too, where there is one. */
 int clip_arch_read_open_clip(struct clip_arch *arch, const char *path, struct clip_error *error);
 
+/* The same of `text`, as a safetensors file's metadata has it: a tower may be absent, and
+ * preprocess_cfg.convert_first is known. */
+int clip_arch_parse(struct clip_arch *arch, const char *text, struct clip_error *error);
+
 /* As clip_arch_read, of a Hugging Face folder: its config.json and, where there is one,
- * preprocessor_config.json. */
+ * preprocessor_config.json. Models of one tower (CLIPVisionModel, CLIPTextModel) have the other one absent.
+ */
 int clip_arch_read_hf(struct clip_arch *arch, const char *folder, struct clip_error *error);
+
+/* 1 if folder/config.json is that of a CLIP model of Hugging Face, supported or not; 0 if it is something
+ * else's. */
+int clip_arch_is_hf(const char *folder);
 
 /* Writes an open_clip_config.json, or Hugging Face's config.json and preprocessor_config.json, to an open
  * file. -1 where the form cannot say what the architecture is (a ResNet in Hugging Face's, two activations in
@@ -77,6 +90,9 @@ int clip_arch_read_hf(struct clip_arch *arch, const char *folder, struct clip_er
 int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error);
+
+/* What clip_arch_parse reads, as the first; from malloc, NULL with error. */
+char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
 
 /* --- for the readers and writers of configurations --- */
 
@@ -88,6 +104,9 @@ int clip_arch_check(const struct clip_arch *arch, struct clip_error *error);
 
 /* Writes "[0.1, 0.2, 0.3]", which reads back as the same floats. */
 void clip_arch_put_channels(FILE *file, const float value[3]);
+
+/* 1 if both are of the same sizes, heads and activations; names, preprocessing and first values aside. */
+int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b);
 
 /* Sets the name to the OpenAI name of the same sizes, or to `otherwise` (cut to fit). */
 void clip_arch_rename(struct clip_arch *arch, const char *otherwise);

@@ -40,9 +40,9 @@ static int read_tower(struct json_object *object, const char *where, struct towe
     return 0;
 }
 
-static int read_text(struct json_object *object, struct clip_text_arch *text, struct clip_error *error)
+static int read_text(struct json_object *object, const char *where, struct clip_text_arch *text,
+                     struct clip_error *error)
 {
-    const char *where = "text_config";
     struct tower tower = {.width = 512, .mlp = 2048, .layers = 12, .heads = 8};
     text->context = 77;
     text->vocabulary = 49408;
@@ -63,9 +63,9 @@ static int read_text(struct json_object *object, struct clip_text_arch *text, st
     return 0;
 }
 
-static int read_vision(struct json_object *object, struct clip_vision_arch *vision, struct clip_error *error)
+static int read_vision(struct json_object *object, const char *where, struct clip_vision_arch *vision,
+                       struct clip_error *error)
 {
-    const char *where = "vision_config";
     struct tower tower = {.width = 768, .mlp = 3072, .layers = 12, .heads = 12};
     int channels = 3;
     vision->kind = CLIP_VIT;
@@ -98,27 +98,97 @@ static int find_tower(struct json_object *config, const char *key, const char *o
     return 0;
 }
 
+/* Model types, and the classes of models of one tower. */
+static const char vision_type[] = "clip_vision_model", text_type[] = "clip_text_model";
+
+/* 1 if one of the `architectures` begins so. */
+static int is_made_as(struct json_object *config, const char *start)
+{
+    struct json_object *list = clip_json_get(config, "architectures");
+    for (size_t i = 0; json_object_is_type(list, json_type_array) && i < json_object_array_length(list);
+         i++) {
+        const char *name = json_object_get_string(json_object_array_get_idx(list, i));
+        if (name && strncmp(name, start, strlen(start)) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* Which towers the model has, by its type or its class. */
+static int read_towers(struct json_object *config, const char **type, struct clip_arch *arch,
+                       struct clip_error *error)
+{
+    int nested = clip_json_get(config, "text_config") || clip_json_get(config, "vision_config") ||
+                 clip_json_get(config, "text_config_dict") || clip_json_get(config, "vision_config_dict");
+    *type = NULL;
+    if (clip_json_string(config, "config", "model_type", type, error) != 0)
+        return -1;
+    if (!*type && !nested)
+        return clip_fail(
+            error, "not the configuration of a CLIP model: it has neither a model_type nor a text_config "
+                   "and a vision_config");
+    if (!*type)
+        *type = "clip";
+    if (strcmp(*type, "clip") != 0 && strcmp(*type, vision_type) != 0 && strcmp(*type, text_type) != 0)
+        return clip_fail(error, "model_type: \"%.40s\" is not supported (only \"clip\", \"%s\" and \"%s\")",
+                         *type, vision_type, text_type);
+    arch->text.absent = strcmp(*type, vision_type) == 0 || is_made_as(config, "CLIPVisionModel");
+    arch->vision.absent = strcmp(*type, text_type) == 0 || is_made_as(config, "CLIPTextModel");
+    return 0;
+}
+
+/* The configuration of a tower: a part of the whole's, or the whole of a model of one tower. */
+static int read_tower_of(struct json_object *config, int text, int flat, struct json_object *empty,
+                         struct clip_arch *arch, struct clip_error *error)
+{
+    const char *key = text ? "text_config" : "vision_config";
+    struct json_object *tower = config;
+    if ((text ? arch->text.absent : arch->vision.absent))
+        return 0;
+    if ((!flat || clip_json_get(config, key)) &&
+        find_tower(config, key, text ? "text_config_dict" : "vision_config_dict", empty, &tower, error) != 0)
+        return -1;
+    if (flat && clip_json_int(tower, key, "projection_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0)
+        return -1;
+    if (tower == config)
+        key = "config";
+    return text ? read_text(tower, key, &arch->text, error) : read_vision(tower, key, &arch->vision, error);
+}
+
 static int read_config(struct json_object *config, struct json_object *empty, struct clip_arch *arch,
                        struct clip_error *error)
 {
-    const char *type = "clip";
-    struct json_object *text, *vision;
+    const char *type;
     double scale = arch->init_logit_scale;
     arch->embed = DEFAULT_EMBED;
-    if (clip_json_string(config, "config", "model_type", &type, error) != 0)
+    if (read_towers(config, &type, arch, error) != 0)
         return -1;
-    if (strcmp(type, "clip") != 0)
-        return clip_fail(error, "model_type: \"%.40s\" is not supported (only \"clip\")", type);
-    if (find_tower(config, "text_config", "text_config_dict", empty, &text, error) != 0 ||
-        find_tower(config, "vision_config", "vision_config_dict", empty, &vision, error) != 0 ||
-        clip_json_int(config, "config", "projection_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0 ||
+    int flat = strcmp(type, "clip") != 0;
+    if (clip_json_int(config, "config", "projection_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0 ||
         clip_json_real(config, "config", "logit_scale_init_value", -100, 100, &scale, error) != 0 ||
-        read_text(text, &arch->text, error) != 0 || read_vision(vision, &arch->vision, error) != 0)
+        read_tower_of(config, 1, flat, empty, arch, error) != 0 ||
+        read_tower_of(config, 0, flat, empty, arch, error) != 0)
         return -1;
     /* transformers writes ln(1/0.07) rounded to 2.6592. */
     if (fabs(scale - arch->init_logit_scale) > 1e-4)
         arch->init_logit_scale = (float)scale;
     return clip_arch_check(arch, error);
+}
+
+int clip_arch_is_hf(const char *folder)
+{
+    struct clip_error ignored;
+    char *path;
+    if (asprintf(&path, "%s/config.json", folder) < 0)
+        return 0;
+    struct json_object *config = clip_json_read(path, &ignored);
+    free(path);
+    const char *type = config ? json_object_get_string(clip_json_get(config, "model_type")) : NULL;
+    int is =
+        config && (type ? strncmp(type, "clip", 4) == 0
+                        : clip_json_get(config, "text_config") || clip_json_get(config, "vision_config"));
+    json_object_put(config);
+    return is;
 }
 
 /* --- preprocessor_config.json --- */
@@ -240,7 +310,7 @@ int clip_arch_read_hf(struct clip_arch *arch, const char *folder, struct clip_er
         asprintf(&preprocessor, "%s/preprocessor_config.json", folder) < 0)
         result = clip_fail_memory(error, "a file name");
     else if ((result = read_config_file(arch, config, error)) == 0)
-        result = read_preprocessor_file(arch, preprocessor, error);
+        result = arch->vision.absent ? 0 : read_preprocessor_file(arch, preprocessor, error);
     free(config);
     free(preprocessor);
     return result;
@@ -248,53 +318,71 @@ int clip_arch_read_hf(struct clip_arch *arch, const char *folder, struct clip_er
 
 /* --- writing them --- */
 
-static void put_tower(FILE *file, int width, int mlp, int layers, int heads, enum clip_activation activation,
-                      int embed)
+/* Each of these puts the members of a tower, `in` before each, a comma behind all. */
+static void put_tower(FILE *file, const char *in, int width, int mlp, int layers, int heads,
+                      enum clip_activation activation, int embed)
 {
-    fprintf(file, "    \"hidden_size\": %d,\n    \"intermediate_size\": %d,\n", width, mlp);
-    fprintf(file, "    \"num_hidden_layers\": %d,\n    \"num_attention_heads\": %d,\n", layers, heads);
-    fprintf(file, "    \"hidden_act\": \"%s\",\n    \"layer_norm_eps\": 1e-05,\n",
-            activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu");
-    fprintf(file, "    \"projection_dim\": %d,\n", embed);
+    fprintf(file, "%s\"hidden_size\": %d,\n%s\"intermediate_size\": %d,\n", in, width, in, mlp);
+    fprintf(file, "%s\"num_hidden_layers\": %d,\n%s\"num_attention_heads\": %d,\n", in, layers, in, heads);
+    fprintf(file, "%s\"hidden_act\": \"%s\",\n%s\"layer_norm_eps\": 1e-05,\n", in,
+            activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu", in);
+    if (embed)
+        fprintf(file, "%s\"projection_dim\": %d,\n", in, embed);
 }
 
 /* Where the end token is the largest id, OpenAI's folders say 2, and 0 and 1 for the others. */
-static void put_text(FILE *file, const struct clip_arch *arch)
+static void put_text(FILE *file, const char *in, const struct clip_arch *arch)
 {
     const struct clip_text_arch *text = &arch->text;
     int end = text->end_token;
-    fputs("  \"text_config\": {\n    \"model_type\": \"clip_text_model\",\n", file);
-    put_tower(file, text->width, text->mlp, text->layers, text->heads, text->activation, arch->embed);
-    fprintf(file, "    \"bos_token_id\": %d,\n    \"eos_token_id\": %d,\n    \"pad_token_id\": 1,\n",
-            end > 0 ? end - 1 : 0, end >= 0 ? end : 2);
-    fprintf(file, "    \"max_position_embeddings\": %d,\n    \"vocab_size\": %d\n  },\n", text->context,
+    fprintf(file, "%s\"model_type\": \"%s\",\n", in, text_type);
+    put_tower(file, in, text->width, text->mlp, text->layers, text->heads, text->activation, arch->embed);
+    fprintf(file, "%s\"bos_token_id\": %d,\n%s\"eos_token_id\": %d,\n%s\"pad_token_id\": 1,\n", in,
+            end > 0 ? end - 1 : 0, in, end >= 0 ? end : 2, in);
+    fprintf(file, "%s\"max_position_embeddings\": %d,\n%s\"vocab_size\": %d\n", in, text->context, in,
             text->vocabulary);
 }
 
-static void put_vision(FILE *file, const struct clip_arch *arch)
+static void put_vision(FILE *file, const char *in, const struct clip_arch *arch)
 {
     const struct clip_vision_arch *vision = &arch->vision;
-    fputs("  \"vision_config\": {\n    \"model_type\": \"clip_vision_model\",\n", file);
-    put_tower(file, vision->width, vision->mlp, vision->layers, vision->heads, vision->activation,
+    fprintf(file, "%s\"model_type\": \"%s\",\n", in, vision_type);
+    put_tower(file, in, vision->width, vision->mlp, vision->layers, vision->heads, vision->activation,
               arch->embed);
-    fprintf(file, "    \"image_size\": %d,\n    \"patch_size\": %d,\n    \"num_channels\": 3\n  }\n",
-            vision->image_size, vision->patch);
+    fprintf(file, "%s\"image_size\": %d,\n%s\"patch_size\": %d,\n%s\"num_channels\": 3\n", in,
+            vision->image_size, in, vision->patch, in);
+}
+
+/* A model of one tower: the tower's configuration alone. */
+static void put_one(FILE *file, const struct clip_arch *arch)
+{
+    int text = arch->vision.absent, projected = !(text ? arch->text.unprojected : arch->vision.unprojected);
+    fprintf(file, "{\n  \"architectures\": [\"%s%s\"],\n", text ? "CLIPTextModel" : "CLIPVisionModel",
+            projected ? "WithProjection" : "");
+    (text ? put_text : put_vision)(file, "  ", arch);
+    fputs("}\n", file);
 }
 
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error)
 {
-    if (arch->vision.kind == CLIP_RESNET)
+    if (!arch->vision.absent && arch->vision.kind == CLIP_RESNET)
         return clip_fail(error, "Hugging Face's form has no ResNets");
     if (arch->logit_bias)
         return clip_fail(error, "Hugging Face's form has no bias of the logits");
-    if (arch->text.end_token == 2)
+    if (!arch->text.absent && arch->text.end_token == 2)
         return clip_fail(error, "Hugging Face's form cannot have 2 as the end token");
+    if (arch->vision.absent || arch->text.absent) {
+        put_one(file, arch);
+        return 0;
+    }
     fputs("{\n  \"architectures\": [\"CLIPModel\"],\n  \"model_type\": \"clip\",\n", file);
     fprintf(file, "  \"projection_dim\": %d,\n  \"logit_scale_init_value\": %.9g,\n", arch->embed,
             (double)arch->init_logit_scale);
-    put_text(file, arch);
-    put_vision(file, arch);
-    fputs("}\n", file);
+    fputs("  \"text_config\": {\n", file);
+    put_text(file, "    ", arch);
+    fputs("  },\n  \"vision_config\": {\n", file);
+    put_vision(file, "    ", arch);
+    fputs("  }\n}\n", file);
     return 0;
 }
 

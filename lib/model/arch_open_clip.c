@@ -3,6 +3,7 @@
 #include "base/json.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -162,8 +163,13 @@ static int read_pooling(struct json_object *object, const char *where, int *end_
 static int read_text(struct json_object *object, struct clip_text_arch *text, struct clip_error *error)
 {
     const char *where = "text_cfg";
-    *text = (struct clip_text_arch){
-        .context = 77, .vocabulary = 49408, .width = 512, .heads = 8, .layers = 12, .end_token = -1};
+    *text = (struct clip_text_arch){.unprojected = text->unprojected,
+                                    .context = 77,
+                                    .vocabulary = 49408,
+                                    .width = 512,
+                                    .heads = 8,
+                                    .layers = 12,
+                                    .end_token = -1};
     if (clip_json_options(object, where, text_options, COUNT(text_options), error) != 0 ||
         clip_json_int(object, where, "context_length", 1, CLIP_MAX_CONTEXT, &text->context, error) != 0 ||
         clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &text->vocabulary, error) != 0 ||
@@ -176,10 +182,15 @@ static int read_text(struct json_object *object, struct clip_text_arch *text, st
     return read_mlp(object, where, text->width, &text->mlp, error);
 }
 
-static int read_preprocess(struct json_object *object, struct clip_preprocess_arch *preprocess,
+/* Of metadata (`own`) also the order of the steps, for which open_clip's form has no word. */
+static int read_preprocess(struct json_object *object, int own, struct clip_preprocess_arch *preprocess,
                            struct clip_error *error)
 {
     const char *where = "preprocess_cfg";
+    if (own && clip_json_flag(object, where, "convert_first", &preprocess->convert_first, error) != 0)
+        return -1;
+    if (own)
+        json_object_object_del(object, "convert_first");
     if (clip_json_options(object, where, preprocess_options, COUNT(preprocess_options), error) != 0 ||
         clip_json_channels(object, where, "mean", -1e6, 1e6, preprocess->mean, error) != 0)
         return -1;
@@ -198,8 +209,10 @@ static int read_logit_scale(struct json_object *model, struct clip_arch *arch, s
     return 0;
 }
 
-/* `config` is {model_cfg, preprocess_cfg}, or a model_cfg alone. */
-static int read_open_clip(struct json_object *config, struct clip_arch *arch, struct clip_error *error)
+/* `config` is {model_cfg, preprocess_cfg}, or a model_cfg alone; or a file's metadata of our own writing, in
+ * which a tower may be absent. */
+static int read_open_clip(struct json_object *config, int own, struct clip_arch *arch,
+                          struct clip_error *error)
 {
     struct json_object *model = config, *vision = NULL, *text = NULL, *preprocess = NULL;
     int quick = 0;
@@ -211,16 +224,19 @@ static int read_open_clip(struct json_object *config, struct clip_arch *arch, st
         clip_json_int(model, "model_cfg", "embed_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0 ||
         clip_json_flag(model, "model_cfg", "quick_gelu", &quick, error) != 0)
         return -1;
-    if (!vision || !text || !arch->embed)
+    if ((!own || (!vision && !text)) && (!vision || !text || !arch->embed))
         return clip_fail(error, "not a model's configuration: it lacks %s",
                          !vision ? "vision_cfg"
                          : !text ? "text_cfg"
                                  : "embed_dim");
-    if (read_vision(vision, &arch->vision, error) != 0 || read_text(text, &arch->text, error) != 0 ||
-        read_logit_scale(model, arch, error) != 0)
+    arch->vision.absent = !vision;
+    arch->text.absent = !text;
+    arch->vision.unprojected = arch->text.unprojected = !arch->embed;
+    if ((vision && read_vision(vision, &arch->vision, error) != 0) ||
+        (text && read_text(text, &arch->text, error) != 0) || read_logit_scale(model, arch, error) != 0)
         return -1;
     arch->vision.activation = arch->text.activation = quick ? CLIP_QUICK_GELU : CLIP_GELU;
-    if (preprocess && read_preprocess(preprocess, &arch->preprocess, error) != 0)
+    if (preprocess && read_preprocess(preprocess, own, &arch->preprocess, error) != 0)
         return -1;
     return clip_arch_check(arch, error);
 }
@@ -248,7 +264,7 @@ int clip_arch_read_open_clip(struct clip_arch *arch, const char *path, struct cl
     if (!config)
         return -1;
     clip_arch_clear(arch);
-    int result = read_open_clip(config, arch, error);
+    int result = read_open_clip(config, 0, arch, error);
     json_object_put(config);
     if (result != 0)
         return clip_fail_prefix(error, "%s", path);
@@ -256,6 +272,17 @@ int clip_arch_read_open_clip(struct clip_arch *arch, const char *path, struct cl
     config_name(path, name, sizeof name);
     clip_arch_rename(arch, name);
     return 0;
+}
+
+int clip_arch_parse(struct clip_arch *arch, const char *text, struct clip_error *error)
+{
+    struct json_object *config = clip_json_parse(text, strlen(text), error);
+    if (!config)
+        return -1;
+    clip_arch_clear(arch);
+    int result = read_open_clip(config, 1, arch, error);
+    json_object_put(config);
+    return result;
 }
 
 /* The ratio that int(width * ratio) turns into mlp. */
@@ -273,16 +300,16 @@ static void put_vision(FILE *file, const struct clip_vision_arch *vision)
         fprintf(file, "      \"layers\": [%d, %d, %d, %d],\n", n[0], n[1], n[2], n[3]);
         fprintf(file, "      \"width\": %d,\n", vision->width);
         fprintf(file, "      \"head_width\": %d,\n", vision->width * 32 / vision->heads);
-        fputs("      \"patch_size\": null\n    },\n", file);
+        fputs("      \"patch_size\": null\n    }", file);
         return;
     }
     fprintf(file, "      \"layers\": %d,\n      \"width\": %d,\n", vision->layers, vision->width);
     fprintf(file, "      \"head_width\": %d,\n", vision->width / vision->heads);
     fprintf(file, "      \"mlp_ratio\": %.17g,\n", mlp_ratio(vision->width, vision->mlp));
-    fprintf(file, "      \"patch_size\": %d\n    },\n", vision->patch);
+    fprintf(file, "      \"patch_size\": %d\n    }", vision->patch);
 }
 
-static void put_text(FILE *file, const struct clip_text_arch *text)
+static void put_text(FILE *file, int own, const struct clip_text_arch *text)
 {
     fprintf(file, "    \"text_cfg\": {\n      \"context_length\": %d,\n", text->context);
     fprintf(file, "      \"vocab_size\": %d,\n", text->vocabulary);
@@ -290,29 +317,61 @@ static void put_text(FILE *file, const struct clip_text_arch *text)
     fprintf(file, "      \"layers\": %d,\n", text->layers);
     /* The largest id and the end token are one where the end token is the last: the way every open_clip
      * knows. */
-    if (text->end_token >= 0 && text->end_token != text->vocabulary - 1)
+    if (text->end_token >= 0 && (own || text->end_token != text->vocabulary - 1))
         fprintf(file, "      \"pool_type\": \"eos\",\n      \"eos_id\": %d,\n", text->end_token);
-    fprintf(file, "      \"mlp_ratio\": %.17g\n    }\n", mlp_ratio(text->width, text->mlp));
+    fprintf(file, "      \"mlp_ratio\": %.17g\n    }", mlp_ratio(text->width, text->mlp));
 }
 
-int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct clip_error *error)
+/* The configuration; `own` with what a file's metadata says more. */
+static int put_config(const struct clip_arch *arch, int own, FILE *file, struct clip_error *error)
 {
-    int quick = arch->text.activation == CLIP_QUICK_GELU;
-    if (arch->vision.kind == CLIP_VIT && arch->vision.activation != arch->text.activation)
+    int quick = (arch->text.absent ? arch->vision.activation : arch->text.activation) == CLIP_QUICK_GELU;
+    if (!arch->vision.absent && !arch->text.absent && arch->vision.kind == CLIP_VIT &&
+        arch->vision.activation != arch->text.activation)
         return clip_fail(error, "the towers' activations differ, which open_clip's form cannot say");
-    fprintf(file, "{\n  \"model_cfg\": {\n    \"embed_dim\": %d,\n", arch->embed);
+    fputs("{\n  \"model_cfg\": {\n", file);
+    if (arch->embed)
+        fprintf(file, "    \"embed_dim\": %d,\n", arch->embed);
     fprintf(file, "    \"quick_gelu\": %s,\n", quick ? "true" : "false");
     if (arch->init_logit_scale != CLIP_INIT_LOGIT_SCALE)
         fprintf(file, "    \"init_logit_scale\": %.9g,\n", (double)arch->init_logit_scale);
     if (arch->logit_bias)
         fprintf(file, "    \"init_logit_bias\": %.9g,\n", (double)arch->init_logit_bias);
-    put_vision(file, &arch->vision);
-    put_text(file, &arch->text);
-    fputs("  },\n  \"preprocess_cfg\": {\n", file);
+    if (!arch->vision.absent)
+        put_vision(file, &arch->vision);
+    if (!arch->vision.absent && !arch->text.absent)
+        fputs(",\n", file);
+    if (!arch->text.absent)
+        put_text(file, own, &arch->text);
+    fputs("\n  },\n  \"preprocess_cfg\": {\n", file);
     fputs("    \"mean\": ", file);
     clip_arch_put_channels(file, arch->preprocess.mean);
     fputs(",\n    \"std\": ", file);
     clip_arch_put_channels(file, arch->preprocess.std);
+    if (own && arch->preprocess.convert_first)
+        fputs(",\n    \"convert_first\": true", file);
     fputs(",\n    \"interpolation\": \"bicubic\",\n    \"resize_mode\": \"shortest\"\n  }\n}\n", file);
     return 0;
+}
+
+int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct clip_error *error)
+{
+    if (arch->vision.absent || arch->text.absent)
+        return clip_fail(error, "open_clip's form has both towers, and the model has no %s tower",
+                         arch->vision.absent ? "vision" : "text");
+    return put_config(arch, 0, file, error);
+}
+
+char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *file = open_memstream(&text, &size);
+    int result = file ? put_config(arch, 1, file, error) : clip_fail_memory(error, "a configuration");
+    if (file && fclose(file) != 0 && result == 0)
+        result = clip_fail_memory(error, "a configuration");
+    if (result == 0)
+        return text;
+    free(text);
+    return NULL;
 }

@@ -10,7 +10,8 @@
 struct facts {
     uint64_t parameters, vision, text;
     size_t types[CLIP_WEIGHT_TYPES]; /* tensors of each type in the file */
-    float logit_scale;
+    int has_scale;
+    float logit_scale; /* as it is stored */
 };
 
 static int find_facts(struct facts *facts, const struct clip_arch *arch, const struct clip_model *model,
@@ -32,7 +33,9 @@ static int find_facts(struct facts *facts, const struct clip_arch *arch, const s
             facts->types[type]++;
     }
     clip_layout_free(&layout);
-    return model ? clip_model_logit_scale(model, &facts->logit_scale, error) : 0;
+    facts->has_scale = model && clip_model_has(model, "logit_scale");
+    return facts->has_scale ? clip_model_floats(model, "logit_scale", 0, NULL, &facts->logit_scale, error)
+                            : 0;
 }
 
 /* "f32" of safetensors' "F32". */
@@ -89,6 +92,10 @@ static const char *grouped(uint64_t n, char out[32])
 static void put_vision(FILE *out, const struct clip_vision_arch *vision)
 {
     const int *n = vision->blocks;
+    if (vision->absent) {
+        fprintf(out, "%-14snone\n", "vision");
+        return;
+    }
     fprintf(out, "%-14simage %d, ", "vision", vision->image_size);
     if (vision->kind == CLIP_RESNET)
         fprintf(out, "ResNet of %d %d %d %d bottlenecks, width %d, attention pool of %d heads\n", n[0], n[1],
@@ -101,6 +108,10 @@ static void put_vision(FILE *out, const struct clip_vision_arch *vision)
 
 static void put_text(FILE *out, const struct clip_text_arch *text)
 {
+    if (text->absent) {
+        fprintf(out, "%-14snone\n", "text");
+        return;
+    }
     fprintf(out, "%-14scontext %d, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s\n", "text",
             text->context, text->vocabulary, text->width, text->layers, text->heads, text->mlp,
             activation_name(text->activation));
@@ -119,6 +130,20 @@ static void put_preprocess(FILE *out, const struct clip_preprocess_arch *preproc
     fprintf(out, ", made RGB %s resizing\n", preprocess->convert_first ? "before" : "after");
 }
 
+/* The logit scale, and what is wrong with it where it cannot be used. */
+static void put_scale(FILE *out, const struct clip_model *model, const struct facts *facts)
+{
+    struct clip_error error;
+    float usable;
+    double scale = (double)facts->logit_scale;
+    if (!facts->has_scale)
+        fprintf(out, "%-14snone\n", "logit scale");
+    else if (clip_model_logit_scale(model, &usable, &error) == 0)
+        fprintf(out, "%-14s%.6g, a factor of %.6g\n", "logit scale", scale, exp(scale));
+    else
+        fprintf(out, "%-14s%.6g, which is no logarithm of a factor\n", "logit scale", scale);
+}
+
 static void put_file(FILE *out, const struct clip_model *model, const struct facts *facts)
 {
     static const char *const folders[] = {"", "open_clip folder, ", "Hugging Face folder, "};
@@ -135,8 +160,7 @@ static void put_file(FILE *out, const struct clip_model *model, const struct fac
         between = ", ";
     }
     fprintf(out, "\n%-14s%s\n", "vocabulary", vocabulary ? vocabulary : "none with it");
-    fprintf(out, "%-14s%.6g, a factor of %.6g\n", "logit scale", (double)facts->logit_scale,
-            exp((double)facts->logit_scale));
+    put_scale(out, model, facts);
 }
 
 int clip_describe(FILE *out, const struct clip_arch *arch, const struct clip_model *model,
@@ -149,10 +173,14 @@ int clip_describe(FILE *out, const struct clip_arch *arch, const struct clip_mod
     fprintf(out, "%-14s%s\n", "model", *arch->name ? arch->name : "?");
     fprintf(out, "%-14s%s (vision %s, text %s)\n", "parameters", grouped(facts.parameters, all),
             grouped(facts.vision, vision), grouped(facts.text, text));
-    fprintf(out, "%-14s%d\n", "embedding", arch->embed);
+    if (arch->embed)
+        fprintf(out, "%-14s%d\n", "embedding", arch->embed);
+    else
+        fprintf(out, "%-14snone: there is no projection\n", "embedding");
     put_vision(out, &arch->vision);
     put_text(out, &arch->text);
-    put_preprocess(out, &arch->preprocess);
+    if (!arch->vision.absent)
+        put_preprocess(out, &arch->preprocess);
     if (model)
         put_file(out, model, &facts);
     return 0;
@@ -247,7 +275,9 @@ static void add_file(struct json_object *object, const struct clip_model *model,
             add_int(types, type_name(type, name), facts->types[type]);
     }
     add_text(object, "vocabulary", clip_model_vocabulary(model));
-    json_object_object_add(object, "logit_scale", new_float(facts->logit_scale));
+    json_object_object_add(object, "logit_scale",
+                           facts->has_scale && isfinite(facts->logit_scale) ? new_float(facts->logit_scale)
+                                                                            : NULL);
 }
 
 int clip_describe_json(FILE *out, const struct clip_arch *arch, const struct clip_model *model,
@@ -261,10 +291,19 @@ int clip_describe_json(FILE *out, const struct clip_arch *arch, const struct cli
     add_int(object, "parameters", facts.parameters);
     add_int(object, "vision_parameters", facts.vision);
     add_int(object, "text_parameters", facts.text);
-    add_int(object, "embed_dim", (uint64_t)arch->embed);
+    if (arch->embed)
+        add_int(object, "embed_dim", (uint64_t)arch->embed);
+    else
+        add_text(object, "embed_dim", NULL);
     json_object_object_add(object, "logit_bias", json_object_new_boolean(arch->logit_bias));
-    add_vision(object, &arch->vision);
-    add_text_tower(object, &arch->text);
+    if (arch->vision.absent)
+        add_text(object, "vision", NULL);
+    else
+        add_vision(object, &arch->vision);
+    if (arch->text.absent)
+        add_text(object, "text", NULL);
+    else
+        add_text_tower(object, &arch->text);
     add_preprocess(object, &arch->preprocess);
     if (model)
         add_file(object, model, &facts);

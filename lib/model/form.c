@@ -1,5 +1,7 @@
 #include "model/forms.h"
+#include "base/stray.h"
 
+#include <stdint.h>
 #include <string.h>
 
 const char *clip_form_name(enum clip_form form)
@@ -17,6 +19,28 @@ const char *clip_form_name(enum clip_form form)
     return "?";
 }
 
+/* 1 if the file begins with the length of a header that it has room for, and the header. A file that is cut
+ * does not, but other files neither. */
+static int is_safetensors(const unsigned char *data, size_t size)
+{
+    uint64_t length;
+    if (size <= sizeof length || data[sizeof length] != '{')
+        return 0;
+    memcpy(&length, data, sizeof length);
+    return length <= size - sizeof length;
+}
+
+/* What is not of these forms is named by what it is. */
+static int fail_form(const unsigned char *data, size_t size, struct clip_error *error)
+{
+    const char *what = clip_stray_weights(data, size);
+    if (what)
+        return clip_fail(error, "%s", what);
+    if (size > 2 && data[0] == 0x80 && data[1] >= 2 && data[1] <= 5)
+        return clip_fail(error, "a bare pickle: save the state_dict() with torch.save or as safetensors");
+    return clip_fail(error, "neither safetensors nor a file of PyTorch");
+}
+
 int clip_form_read(struct clip_weights *weights, enum clip_form *form, const unsigned char *data, size_t size,
                    struct clip_error *error)
 {
@@ -28,8 +52,9 @@ int clip_form_read(struct clip_weights *weights, enum clip_form *form, const uns
     } else if (clip_torch_is_legacy(data, size)) {
         *form = CLIP_FORM_TORCH_LEGACY;
         result = clip_torch_legacy_read(weights, data, size, error);
-    } else if (size > 8 && data[8] != '{') {
-        return clip_fail(error, "neither safetensors nor a file of PyTorch");
+    } else if (!is_safetensors(data, size) &&
+               (clip_stray_weights(data, size) || (size > 8 && data[8] != '{'))) {
+        return fail_form(data, size, error);
     } else {
         *form = CLIP_FORM_SAFETENSORS;
         result = clip_safetensors_read(weights, data, size, error);

@@ -9,6 +9,9 @@
 
 #include <stddef.h>
 
+/* The key of a safetensors file's metadata that holds the architecture, as clip_arch_print writes it. */
+#define CLIP_METADATA_ARCH "open_clip_config"
+
 enum clip_form {
     CLIP_FORM_SAFETENSORS,
     CLIP_FORM_TORCHSCRIPT, /* a zip whose pickle is a tree of modules: OpenAI's files */
@@ -20,13 +23,16 @@ enum clip_form {
 const char *clip_form_name(enum clip_form form);
 
 /* Tells the form by the first bytes and reads it; `weights` comes zeroed and is sorted by name. Names are the
- * file's; those of a checkpoint's state_dict without that. */
+ * file's; in a pickle of dicts in dicts, all keys with dots between them. */
 int clip_form_read(struct clip_weights *weights, enum clip_form *form, const unsigned char *data, size_t size,
                    struct clip_error *error);
 
 /* One reader each. */
 int clip_safetensors_read(struct clip_weights *weights, const unsigned char *data, size_t size,
                           struct clip_error *error);
+/* The string of a safetensors file's metadata under `key`, from malloc; NULL where there is none. The file
+ * was read by clip_safetensors_read before. */
+char *clip_safetensors_metadata(const unsigned char *data, size_t size, const char *key);
 int clip_torch_zip_read(struct clip_weights *weights, enum clip_form *form, const unsigned char *data,
                         size_t size, struct clip_error *error);
 int clip_torch_legacy_read(struct clip_weights *weights, const unsigned char *data, size_t size,

@@ -90,7 +90,8 @@ static void add_transformer(struct clip_layout *layout, const struct clip_vision
     struct draw scaled = normal(1 / sqrt((double)width));
     add(layout, part, scaled, SHAPE(width), "visual.class_embedding");
     add(layout, part, scaled, SHAPE(grid * grid + 1, width), "visual.positional_embedding");
-    add(layout, part, scaled, SHAPE(width, embed), "visual.proj");
+    if (!vision->unprojected)
+        add(layout, part, scaled, SHAPE(width, embed), "visual.proj");
     add(layout, part, fan_in(3 * patch * patch), SHAPE(width, 3, patch, patch), "visual.conv1.weight");
     add_norm(layout, part, width, "visual.ln_pre");
     /* Xavier's bound for in_proj [3 width, width]; PyTorch's defaults for the rest. */
@@ -180,7 +181,8 @@ int clip_layout_make(struct clip_layout *layout, const struct clip_arch *arch, s
 {
     const struct clip_vision_arch *vision = &arch->vision;
     const struct clip_text_arch *text = &arch->text;
-    size_t blocks = (size_t)text->layers + (size_t)vision->layers, bottlenecks = 0;
+    size_t blocks = (size_t)text->layers + (size_t)vision->layers,
+           bottlenecks = 0; /* those of an absent tower are room that is left */
     for (int i = 0; i < 4; i++)
         bottlenecks += (size_t)vision->blocks[i];
     *layout = (struct clip_layout){0};
@@ -188,18 +190,21 @@ int clip_layout_make(struct clip_layout *layout, const struct clip_arch *arch, s
     if (!layout->slots)
         return clip_fail_memory(error, "the list of tensors");
     size_t width = (size_t)text->width, embed = (size_t)arch->embed;
-    add(layout, CLIP_PART_TEXT, normal(0.01), SHAPE((size_t)text->context, width), "positional_embedding");
-    add(layout, CLIP_PART_TEXT, normal(1 / sqrt((double)width)), SHAPE(width, embed), "text_projection");
+    if (!text->absent)
+        add(layout, CLIP_PART_TEXT, normal(0.01), SHAPE((size_t)text->context, width),
+            "positional_embedding");
+    if (!text->absent && !text->unprojected)
+        add(layout, CLIP_PART_TEXT, normal(1 / sqrt((double)width)), SHAPE(width, embed), "text_projection");
     struct draw scale = {CLIP_DRAW_CONSTANT, arch->init_logit_scale};
     struct draw bias = {CLIP_DRAW_CONSTANT, arch->init_logit_bias};
-    add(layout, CLIP_PART_BOTH, scale, SHAPE(0), "logit_scale");
+    if (!arch->unscaled)
+        add(layout, CLIP_PART_BOTH, scale, SHAPE(0), "logit_scale");
     if (arch->logit_bias)
         add(layout, CLIP_PART_BOTH, bias, SHAPE(0), "logit_bias");
-    if (vision->kind == CLIP_RESNET)
-        add_resnet(layout, vision, embed);
-    else
-        add_transformer(layout, vision, embed);
-    add_text(layout, text);
+    if (!vision->absent)
+        (vision->kind == CLIP_RESNET ? add_resnet : add_transformer)(layout, vision, embed);
+    if (!text->absent)
+        add_text(layout, text);
     return 0;
 }
 

@@ -1,12 +1,12 @@
 #include "model/model.h"
-#include "base/datadir.h"
-#include "base/file.h"
 #include "model/forms.h"
 #include "model/layout.h"
 #include "model/names.h"
+#include "model/place.h"
 #include "model/shapes.h"
+#include "model/shards.h"
 
-#include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,192 +23,220 @@ struct tensor {
 
 struct clip_model {
     char *path, *weights_path, *vocabulary;
+    char *home;   /* the folder that says what it is, or NULL */
+    char *source; /* what said the architecture of a lone file: a configuration; or NULL */
     enum clip_folder folder;
-    enum clip_form form;
     struct clip_arch arch;
-    struct clip_mapping mapping;
-    struct clip_weights weights;
+    int guessed; /* heads and activations were read off the shapes */
+    char guess[400];
+    struct clip_shards shards;
     struct clip_layout layout;
     struct tensor *tensors; /* of the layout's slots, sorted by name */
 };
-
-static char *join(const char *folder, const char *name)
-{
-    char *path;
-    return asprintf(&path, "%s/%s", folder, name) < 0 ? NULL : path;
-}
-
-/* folder/name if it exists, else NULL. */
-static char *existing(const char *folder, const char *name)
-{
-    char *path = join(folder, name);
-    if (path && access(path, F_OK) == 0)
-        return path;
-    free(path);
-    return NULL;
-}
-
-/* --- finding the files --- */
-
-/* `name` in a folder of models, as it stands or with a '-' for each '/'. */
-static char *find_in(const char *folder, const char *name)
-{
-    char plain[256];
-    if ((size_t)snprintf(plain, sizeof plain, "%s", name) >= sizeof plain || !*name || *name == '.' ||
-        *name == '/')
-        return NULL;
-    for (char *p = plain; (p = strchr(p, '/'));)
-        *p = '-';
-    return existing(folder, plain);
-}
-
-/* `name` in $CLIP_MODEL_PATH, then in share/models. */
-static char *find_by_name(const char *name)
-{
-    const char *folders = getenv("CLIP_MODEL_PATH");
-    while (folders && *folders) {
-        size_t length = strcspn(folders, ":");
-        char *folder = strndup(folders, length), *path = folder && length ? find_in(folder, name) : NULL;
-        free(folder);
-        if (path)
-            return path;
-        folders += length + (folders[length] == ':');
-    }
-    struct clip_error ignored;
-    char *models = clip_data_path("models", &ignored), *path = models ? find_in(models, name) : NULL;
-    free(models);
-    return path;
-}
-
-char *clip_model_find(const char *name, struct clip_error *error)
-{
-    char *path = access(name, F_OK) == 0 ? strdup(name) : find_by_name(name);
-    if (!path)
-        clip_fail(error,
-                  "%s: no such model: neither a file or folder, nor a name in $CLIP_MODEL_PATH or "
-                  "share/models",
-                  name);
-    return path;
-}
-
-static char *find_first(const char *folder, const char *const *names)
-{
-    char *path = NULL;
-    for (; *names && !path; names++)
-        path = existing(folder, *names);
-    return path;
-}
-
-/* By open_clip's preference. */
-static const char *const open_clip_weights[] = {"open_clip_model.safetensors",
-                                                "open_clip_pytorch_model.safetensors",
-                                                "open_clip_pytorch_model.bin",
-                                                "open_clip_pytorch_model.pth",
-                                                "model.safetensors",
-                                                "pytorch_model.bin",
-                                                "pytorch_model.pth",
-                                                "model.pth",
-                                                NULL};
-static const char *const hf_weights[] = {"model.safetensors", "pytorch_model.bin", NULL};
-
-/* merges.txt is read beside vocab.json. */
-static char *find_vocabulary(const char *folder)
-{
-    char *merges = existing(folder, "merges.txt");
-    char *path = merges ? existing(folder, "vocab.json") : NULL;
-    free(merges);
-    return path ? path
-                : find_first(folder,
-                             (const char *const[]){"tokenizer.json", "bpe_simple_vocab_16e6.txt.gz", NULL});
-}
-
-/* --- opening --- */
 
 static int fail_at(const char *path, struct clip_error *error)
 {
     return clip_fail_prefix(error, "%s", path);
 }
 
-/* Maps the weights and lists their tensors under OpenAI's names. */
-static int read_weights(struct clip_model *model, struct clip_error *error)
+/* --- what a folder says --- */
+
+/* A file's name without its folder and last extension, or a folder's. */
+static void base_name(const char *path, int is_file, char *name, size_t size)
 {
-    const char *path = model->weights_path;
-    if (clip_map_file(&model->mapping, path, error) != 0)
-        return -1;
-    if (clip_form_read(&model->weights, &model->form, model->mapping.data, model->mapping.size, error) != 0 ||
-        clip_names_openai(&model->weights, error) != 0)
-        return fail_at(path, error);
-    return 0;
+    size_t end = strlen(path);
+    while (!is_file && end > 1 && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    const char *dot = is_file ? strrchr(path + begin, '.') : NULL;
+    snprintf(name, size, "%.*s",
+             dot && dot > path + begin ? (int)(dot - path - (long)begin) : (int)(end - begin), path + begin);
 }
 
-/* A file's name without its folder and last extension. */
-static void file_name(const char *path, char *name, size_t size)
-{
-    const char *slash = strrchr(path, '/'), *base = slash ? slash + 1 : path, *dot = strrchr(base, '.');
-    snprintf(name, size, "%.*s", (int)(dot && dot > base ? dot - base : (int)strlen(base)), base);
-}
-
-static int open_file(struct clip_model *model, const char *arch, struct clip_error *error)
+/* The folder's configuration: open_clip's, or else Hugging Face's. 0 where there is neither. */
+static int read_folder_arch(struct clip_model *model, const char *folder, struct clip_error *error)
 {
     char name[sizeof model->arch.name];
-    model->folder = CLIP_FOLDER_NONE;
-    model->weights_path = strdup(model->path);
-    if (!model->weights_path)
-        return clip_fail_memory(error, "a file name");
-    if (read_weights(model, error) != 0)
+    model->source = clip_existing(folder, "open_clip_config.json");
+    if (model->source) {
+        model->folder = CLIP_FOLDER_OPEN_CLIP;
+        return clip_arch_read_open_clip(&model->arch, model->source, error) == 0 ? 1 : -1;
+    }
+    model->source = clip_existing(folder, "config.json");
+    if (!model->source)
+        return 0;
+    model->folder = CLIP_FOLDER_HF;
+    if (clip_arch_read_hf(&model->arch, folder, error) != 0)
         return -1;
-    if (arch)
-        return clip_arch_read(&model->arch, arch, error);
-    if (clip_arch_from_shapes(&model->arch, &model->weights, error) != 0)
-        return fail_at(model->path, error);
-    file_name(model->path, name, sizeof name);
+    base_name(folder, 0, name, sizeof name);
     clip_arch_rename(&model->arch, name);
+    return 1;
+}
+
+/* --arch overrides what a folder says, but for the preprocessing. */
+static int override_arch(struct clip_model *model, const char *arch, struct clip_error *error)
+{
+    struct clip_preprocess_arch preprocess = model->arch.preprocess;
+    if (clip_arch_read(&model->arch, arch, error) != 0)
+        return -1;
+    model->arch.preprocess = preprocess;
     return 0;
 }
 
-static int read_folder_arch(struct clip_model *model, struct clip_error *error)
+/* Maps the weights and lists their tensors under OpenAI's names. */
+static int read_weights(struct clip_model *model, const char *key, struct clip_error *error)
 {
-    char *config = existing(model->path, "open_clip_config.json");
-    if (config) {
-        model->folder = CLIP_FOLDER_OPEN_CLIP;
-        int result = clip_arch_read_open_clip(&model->arch, config, error);
-        free(config);
-        return result;
-    }
-    config = existing(model->path, "config.json");
-    if (!config)
+    if (clip_shards_open(&model->shards, model->weights_path, error) != 0)
+        return -1;
+    return clip_names_openai(&model->shards.weights, key, error) == 0 ? 0
+                                                                      : fail_at(model->weights_path, error);
+}
+
+static int open_folder(struct clip_model *model, const char *arch, const char *key, struct clip_error *error)
+{
+    int found = read_folder_arch(model, model->path, error);
+    if (found == 0)
         return clip_fail(error,
                          "%s: not a model folder: neither open_clip_config.json nor config.json is there",
                          model->path);
-    free(config);
-    model->folder = CLIP_FOLDER_HF;
-    if (clip_arch_read_hf(&model->arch, model->path, error) != 0)
+    if (found < 0 || (arch && override_arch(model, arch, error) != 0))
         return -1;
-    char *end = model->path + strlen(model->path);
-    while (end > model->path + 1 && end[-1] == '/')
-        *--end = 0;
-    const char *slash = strrchr(model->path, '/');
-    clip_arch_rename(&model->arch, slash ? slash + 1 : model->path);
+    model->weights_path = clip_find_weights(model->path, model->folder == CLIP_FOLDER_HF, error);
+    model->vocabulary = clip_vocabulary_in(model->path);
+    model->home = strdup(model->path);
+    if (!model->weights_path)
+        return -1;
+    if (!model->home)
+        return clip_fail_memory(error, "a file name");
+    if (read_weights(model, key, error) != 0)
+        return -1;
+    clip_arch_fit(&model->arch, &model->shards.weights, arch != NULL);
     return 0;
 }
 
-/* A folder says its architecture itself; --arch overrides it, but for the preprocessing. */
-static int open_folder(struct clip_model *model, const char *arch, struct clip_error *error)
+/* --- a file of weights named itself --- */
+
+/* The architecture that the file's metadata holds, as `convert` writes it. 0 where there is none. */
+static int read_metadata(struct clip_model *model, struct clip_arch *arch, struct clip_error *error)
 {
-    if (read_folder_arch(model, error) != 0)
-        return -1;
-    if (arch) {
-        struct clip_preprocess_arch preprocess = model->arch.preprocess;
-        if (clip_arch_read(&model->arch, arch, error) != 0)
-            return -1;
-        model->arch.preprocess = preprocess;
+    char name[sizeof arch->name];
+    const struct clip_mapping *file = &model->shards.files[0];
+    char *text = model->shards.form == CLIP_FORM_SAFETENSORS
+                     ? clip_safetensors_metadata(file->data, file->size, CLIP_METADATA_ARCH)
+                     : NULL;
+    if (!text)
+        return 0;
+    int result = clip_arch_parse(arch, text, error);
+    free(text);
+    if (result != 0)
+        return clip_fail_prefix(error, "%s: the architecture in its metadata", model->path);
+    base_name(model->path, 1, name, sizeof name);
+    clip_arch_rename(arch, name);
+    return 1;
+}
+
+static int read_shapes(struct clip_model *model, struct clip_error *error)
+{
+    char name[sizeof model->arch.name];
+    if (clip_arch_from_shapes(&model->arch, &model->shards.weights, error) != 0)
+        return fail_at(model->path, error);
+    base_name(model->path, 1, name, sizeof name);
+    clip_arch_rename(&model->arch, name);
+    model->guessed = !clip_arch_heads_known(&model->arch, 0) || !clip_arch_heads_known(&model->arch, 1);
+    return 0;
+}
+
+/* Reads the configuration beside the file. 1 if that is one of a CLIP model; 0 with *stray, from malloc,
+ * where it is something else's; -1 where it is CLIP's and cannot be read. */
+static int read_beside(struct clip_model *model, const char *folder, char **stray, struct clip_error *error)
+{
+    *stray = NULL;
+    int found = read_folder_arch(model, folder, error);
+    if (found > 0 || (found < 0 && (model->folder == CLIP_FOLDER_OPEN_CLIP || clip_arch_is_hf(folder))))
+        return found;
+    *stray = model->source;
+    model->source = NULL;
+    model->folder = CLIP_FOLDER_NONE;
+    return 0;
+}
+
+/* 1 if the file is the one that the folder's name means. */
+static int is_folders_own(const struct clip_model *model, const char *folder)
+{
+    struct clip_error ignored;
+    char *own = clip_find_weights(folder, model->folder == CLIP_FOLDER_HF, &ignored);
+    const char *slash = strrchr(model->path, '/');
+    int is = own && strcmp(strrchr(own, '/') + 1, slash ? slash + 1 : model->path) == 0;
+    free(own);
+    return is;
+}
+
+/* The architecture of a lone file: --arch; the configuration beside it; the file's own metadata, where that
+ * says something else of a file that is not the folder's; the shapes. What beside it is another library's
+ * must not be mistaken for the file's. */
+static int find_arch(struct clip_model *model, const char *folder, const char *arch, struct clip_error *error)
+{
+    struct clip_arch own;
+    struct clip_error ignored;
+    char *stray;
+    int beside = read_beside(model, folder, &stray, arch ? &ignored : error);
+    if (beside <= 0)
+        model->folder = CLIP_FOLDER_NONE;
+    int described = arch ? 0 : read_metadata(model, &own, beside < 0 ? &ignored : error), result = 0;
+    if (arch && beside > 0) {
+        result = override_arch(model, arch, error);
+    } else if (arch) {
+        result = clip_arch_read(&model->arch, arch, error);
+    } else if (described > 0 &&
+               (beside <= 0 || (!is_folders_own(model, folder) && !clip_arch_same(&own, &model->arch)))) {
+        model->arch = own;
+        model->folder = CLIP_FOLDER_NONE;
+    } else if (beside < 0 || (beside == 0 && described < 0)) {
+        result = -1;
+    } else if (beside == 0) {
+        result = read_shapes(model, error);
+        if (stray && result != 0)
+            clip_fail_prefix(error, "%s is not the configuration of a CLIP model, and", stray);
+        else if (stray && model->guessed)
+            result = clip_fail(
+                error,
+                "%s: %s is not the configuration of a CLIP model, and the shapes do not say how many "
+                "heads there are (--arch NAME|JSON does)",
+                model->path, stray);
     }
-    const char *const *names = model->folder == CLIP_FOLDER_HF ? hf_weights : open_clip_weights;
-    model->weights_path = find_first(model->path, names);
-    model->vocabulary = find_vocabulary(model->path);
-    if (!model->weights_path)
-        return clip_fail(error, "%s: no weights there: %s or %s", model->path, names[0], names[1]);
-    return read_weights(model, error);
+    free(stray);
+    return result;
+}
+
+static int open_file(struct clip_model *model, const char *arch, const char *key, struct clip_error *error)
+{
+    char *folder = clip_folder_of(model->path);
+    model->weights_path = strdup(model->path);
+    if (!model->weights_path || !folder) {
+        free(folder);
+        return clip_fail_memory(error, "a file name");
+    }
+    int result = -1;
+    if (clip_is_shard(model->path))
+        clip_fail(
+            error,
+            "%s: one of several files of a model: name the folder, or its file that ends in .index.json",
+            model->path);
+    else if (read_weights(model, key, error) == 0)
+        result = find_arch(model, folder, arch, error);
+    if (result == 0)
+        clip_arch_fit(&model->arch, &model->shards.weights, model->folder == CLIP_FOLDER_NONE || arch);
+    if (result == 0 && model->folder != CLIP_FOLDER_NONE) {
+        model->vocabulary = clip_vocabulary_in(folder);
+        model->home = folder;
+        return 0;
+    }
+    free(folder);
+    free(model->source);
+    model->source = NULL;
+    return result;
 }
 
 /* --- the tensors of the architecture in the file --- */
@@ -283,8 +311,8 @@ static const struct tensor *find_tensor(const struct clip_model *model, const ch
  * ignored. TorchScript's modules also carry tensors that are no weights. */
 static int check_unused(const struct clip_model *model, struct clip_error *error)
 {
-    for (size_t i = 0; i < model->weights.count && model->form != CLIP_FORM_TORCHSCRIPT; i++) {
-        const char *name = model->weights.items[i].name;
+    for (size_t i = 0; i < model->shards.weights.count && model->shards.form != CLIP_FORM_TORCHSCRIPT; i++) {
+        const char *name = model->shards.weights.items[i].name;
         char text[200];
         if (!find_tensor(model, name) && !clip_names_ignored(name))
             return clip_fail(error, "tensor %s is not one of the architecture's",
@@ -295,7 +323,7 @@ static int check_unused(const struct clip_model *model, struct clip_error *error
 
 static int bind_tensors(struct clip_model *model, struct clip_error *error)
 {
-    const struct clip_weight *end = model->weights.items + model->weights.count;
+    const struct clip_weight *end = model->shards.weights.items + model->shards.weights.count;
     if (clip_layout_make(&model->layout, &model->arch, error) != 0)
         return -1;
     model->tensors = calloc(model->layout.count, sizeof *model->tensors);
@@ -304,7 +332,8 @@ static int bind_tensors(struct clip_model *model, struct clip_error *error)
     for (size_t i = 0; i < model->layout.count; i++) {
         const struct clip_slot *slot = &model->layout.slots[i];
         struct tensor *tensor = &model->tensors[i];
-        *tensor = (struct tensor){.slot = slot, .parts = clip_weights_find(&model->weights, slot->name)};
+        *tensor =
+            (struct tensor){.slot = slot, .parts = clip_weights_find(&model->shards.weights, slot->name)};
         if (!tensor->parts && !slot->integer)
             return clip_fail(error, "tensor %s is missing", slot->name);
         if (tensor->parts && check_parts(tensor, end, error) != 0)
@@ -314,7 +343,20 @@ static int bind_tensors(struct clip_model *model, struct clip_error *error)
     return check_unused(model, error);
 }
 
-static int open_path(struct clip_model *model, const char *name, const char *arch, struct clip_error *error)
+/* A tensor that does not fit is not the file's fault alone where a configuration beside it says the shapes.
+ */
+static int fail_tensors(const struct clip_model *model, int is_file, struct clip_error *error)
+{
+    if (is_file && model->source)
+        clip_fail_prefix(error, "%s, by %s (--arch NAME|JSON overrides it)", model->weights_path,
+                         model->source);
+    else
+        fail_at(model->weights_path, error);
+    return -1;
+}
+
+static int open_path(struct clip_model *model, const char *name, const char *arch, const char *key,
+                     struct clip_error *error)
 {
     struct stat status;
     model->path = clip_model_find(name, error);
@@ -322,36 +364,44 @@ static int open_path(struct clip_model *model, const char *name, const char *arc
         return -1;
     if (stat(model->path, &status) != 0)
         return clip_fail_errno(error, "%s", model->path);
-    if ((S_ISDIR(status.st_mode) ? open_folder : open_file)(model, arch, error) != 0)
+    int is_file = !S_ISDIR(status.st_mode);
+    if ((is_file ? open_file : open_folder)(model, arch, key, error) != 0)
         return -1;
-    return bind_tensors(model, error) == 0 ? 0 : fail_at(model->weights_path, error);
+    return bind_tensors(model, error) == 0 ? 0 : fail_tensors(model, is_file, error);
 }
 
-struct clip_model *clip_model_open(const char *name, const char *arch, struct clip_error *error)
+struct clip_model *clip_model_open_key(const char *name, const char *arch, const char *key,
+                                       struct clip_error *error)
 {
     struct clip_model *model = calloc(1, sizeof *model);
     if (!model) {
         clip_fail_memory(error, "a model");
         return NULL;
     }
-    if (open_path(model, name, arch, error) != 0) {
+    if (open_path(model, name, arch, key, error) != 0) {
         clip_model_close(model);
         return NULL;
     }
     return model;
 }
 
+struct clip_model *clip_model_open(const char *name, const char *arch, struct clip_error *error)
+{
+    return clip_model_open_key(name, arch, NULL, error);
+}
+
 void clip_model_close(struct clip_model *model)
 {
     if (!model)
         return;
-    clip_unmap_file(&model->mapping);
-    clip_weights_free(&model->weights);
+    clip_shards_close(&model->shards);
     clip_layout_free(&model->layout);
     free(model->tensors);
     free(model->path);
     free(model->weights_path);
     free(model->vocabulary);
+    free(model->home);
+    free(model->source);
     free(model);
 }
 
@@ -367,6 +417,11 @@ const char *clip_model_vocabulary(const struct clip_model *model)
     return model->vocabulary;
 }
 
+const char *clip_model_home(const struct clip_model *model)
+{
+    return model->home;
+}
+
 const char *clip_model_path(const struct clip_model *model)
 {
     return model->path;
@@ -379,7 +434,7 @@ enum clip_folder clip_model_folder(const struct clip_model *model)
 
 enum clip_form clip_model_form(const struct clip_model *model)
 {
-    return model->form;
+    return model->shards.form;
 }
 
 const struct clip_layout *clip_model_layout(const struct clip_model *model)
@@ -517,7 +572,51 @@ void clip_model_forget(const struct clip_model *model, const char *name)
     }
 }
 
+/* --- what it lacks --- */
+
+int clip_model_need(const struct clip_model *model, enum clip_part part, struct clip_error *error)
+{
+    const struct clip_arch *arch = &model->arch;
+    if (part == CLIP_PART_VISION && arch->vision.absent)
+        return clip_fail(error, "%s: the model has no vision tower: it is a text tower alone", model->path);
+    if (part == CLIP_PART_TEXT && arch->text.absent)
+        return clip_fail(error, "%s: the model has no text tower: it is a vision tower alone", model->path);
+    if (part == CLIP_PART_BOTH && arch->unscaled)
+        return clip_fail(error, "%s: the model has no logit scale: it is a %s tower alone", model->path,
+                         arch->vision.absent ? "text" : "vision");
+    return 0;
+}
+
+const char *clip_model_guess(struct clip_model *model, enum clip_part part)
+{
+    const struct clip_arch *arch = &model->arch;
+    if (!model->guessed || (part == CLIP_PART_VISION && clip_arch_heads_known(arch, 0)) ||
+        (part == CLIP_PART_TEXT && clip_arch_heads_known(arch, 1)))
+        return NULL;
+    snprintf(
+        model->guess, sizeof model->guess,
+        "%s: nothing with it says how many heads it has, nor its activation: heads of 64 and quick GELU are "
+        "taken; --arch NAME|JSON says otherwise",
+        model->path);
+    return model->guess;
+}
+
+/* Above it exp(logit_scale) is no factor that anybody trains with: OpenAI's stay at or below ln 100. */
+static const float absurd_logit_scale = 9.5F;
+
 int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error)
 {
-    return clip_model_floats(model, "logit_scale", 0, NULL, logit_scale, error);
+    if (clip_model_need(model, CLIP_PART_BOTH, error) != 0 ||
+        clip_model_floats(model, "logit_scale", 0, NULL, logit_scale, error) != 0)
+        return -1;
+    if (!isfinite(*logit_scale))
+        return clip_fail(error, "%s: logit_scale is %g, not a finite number", model->path,
+                         (double)*logit_scale);
+    if (*logit_scale > absurd_logit_scale)
+        return clip_fail(
+            error,
+            "%s: logit_scale is %g, which would be a factor of exp(%g): the factor itself was stored "
+            "instead of its logarithm, %.6g",
+            model->path, (double)*logit_scale, (double)*logit_scale, log((double)*logit_scale));
+    return 0;
 }

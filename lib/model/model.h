@@ -20,8 +20,12 @@ struct clip_model;
 char *clip_model_find(const char *model, struct clip_error *error);
 
 /* Opens MODEL: a path to any readable form, or a name looked up in $CLIP_MODEL_PATH (folders separated by
- * ':'), then in the installed share/models. `arch`: name or JSON for a lone weights file, or NULL (OpenAI's
- * reading of shapes). NULL with error. */
+ * ':'), then in the installed share/models. `arch`: name or JSON for a lone weights file, or NULL (what the
+ * configuration beside the file or its metadata says, or else OpenAI's reading of shapes). `key`: which
+ * weights of a checkpoint that holds several (clip_names_openai), or NULL. NULL with error. */
+struct clip_model *clip_model_open_key(const char *model, const char *arch, const char *key,
+                                       struct clip_error *error);
+/* The same without a key. */
 struct clip_model *clip_model_open(const char *model, const char *arch, struct clip_error *error);
 void clip_model_close(struct clip_model *model);
 
@@ -55,8 +59,16 @@ int clip_model_rows(const struct clip_model *model, const char *name, size_t fir
  */
 void clip_model_forget(const struct clip_model *model, const char *name);
 
-/* exp of this is the factor of the cosines. */
+/* exp of this is the factor of the cosines. An error where there is none, or it is not finite, or so large
+ * that it must be the factor itself. */
 int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error);
+
+/* An error that names the model where it lacks a tower, or (CLIP_PART_BOTH) the logit scale. */
+int clip_model_need(const struct clip_model *model, enum clip_part part, struct clip_error *error);
+
+/* What the user should be told of a lone file: that the heads of a tower (CLIP_PART_BOTH: of any) were
+ * guessed. NULL where they are known. Owned by model. */
+const char *clip_model_guess(struct clip_model *model, enum clip_part part);
 
 /* --- for programs that look at the model itself --- */
 
@@ -64,6 +76,8 @@ enum clip_folder { CLIP_FOLDER_NONE, CLIP_FOLDER_OPEN_CLIP, CLIP_FOLDER_HF };
 
 /* Where it was found, and in which form. Owned by model. */
 const char *clip_model_path(const struct clip_model *model);
+/* The folder whose configuration counts, and whose vocabulary; NULL for a lone file. Owned by model. */
+const char *clip_model_home(const struct clip_model *model);
 enum clip_folder clip_model_folder(const struct clip_model *model);
 enum clip_form clip_model_form(const struct clip_model *model);
 

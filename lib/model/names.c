@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Beginnings of names in transformers' CLIPModel and in OpenAI's; what follows ("weight", "bias") is the
  * same. */
@@ -127,6 +128,252 @@ int clip_names_ignored(const char *name)
     return 0;
 }
 
+/* --- sets of weights among the tensors of a file --- */
+
+enum tower { NO_TOWER = 0, VISION = 1, TEXT = 2 };
+
+/* Names by which weights of CLIP are known; the first that fits counts. */
+static const struct anchor {
+    const char *name;
+    enum tower tower;
+    int hf;
+    const char *before; /* is lacking in the names of a tower that was saved by itself */
+    int custom;         /* the text tower's names begin with "text." */
+} anchors[] = {
+    {"vision_model.embeddings.patch_embedding.weight", VISION, 1, "", 0},
+    {"text_model.embeddings.token_embedding.weight", TEXT, 1, "", 0},
+    {"embeddings.patch_embedding.weight", VISION, 1, "vision_model.", 0},
+    {"embeddings.token_embedding.weight", TEXT, 1, "text_model.", 0},
+    {"visual.conv1.weight", VISION, 0, "", 0},
+    {"text.token_embedding.weight", TEXT, 0, "", 1},
+    {"token_embedding.weight", TEXT, 0, "", 0},
+    {"visual.class_embedding", NO_TOWER, 0, "", 0},
+    {"embeddings.class_embedding", NO_TOWER, 0, "", 0},
+    {"visual.attnpool.positional_embedding", NO_TOWER, 0, "", 0},
+    {"class_embedding", VISION, 0, "visual.", 0},
+    {"attnpool.positional_embedding", VISION, 0, "visual.", 0},
+};
+
+/* A set: names that begin alike. */
+struct set {
+    const char *name; /* one of them; the first `length` characters are the beginning, with its dot */
+    size_t length;
+    unsigned towers;
+    int hf, custom, average;
+    int flat; /* all in one dict, under keys that hold the whole of OpenAI's names */
+    const char *before;
+    const struct clip_weight *anchor;
+};
+
+enum { MAX_SETS = 64 };
+struct sets {
+    struct set items[MAX_SETS];
+    size_t count;
+};
+
+/* Parts of names that wrappers put anywhere in them. */
+static int is_wrapper(const char *part, size_t length)
+{
+    static const char *const wrappers[] = {"_orig_mod", "module", "_fsdp_wrapped_module",
+                                           "_checkpoint_wrapped_module"};
+    for (size_t i = 0; i < COUNT(wrappers); i++)
+        if (strlen(wrappers[i]) == length && memcmp(wrappers[i], part, length) == 0)
+            return 1;
+    return 0;
+}
+
+/* The begin of the last part of text[length]. */
+static size_t last_part(const char *text, size_t length)
+{
+    while (length > 0 && text[length - 1] != '.')
+        length--;
+    return length;
+}
+
+/* Where the parts of `ending`, wrappers between them aside, begin at the end of the name; -1 if it does not
+ * end so. */
+static long ends_in(const char *name, const char *ending)
+{
+    size_t n = strlen(name), e = strlen(ending);
+    for (;;) {
+        size_t begin = last_part(name, n), wanted = last_part(ending, e);
+        if (!is_wrapper(name + begin, n - begin)) {
+            if (n - begin != e - wanted || memcmp(name + begin, ending + wanted, e - wanted) != 0)
+                return -1;
+            if (wanted == 0)
+                return (long)begin;
+            e = wanted - 1;
+        }
+        if (begin == 0)
+            return -1;
+        n = begin - 1;
+    }
+}
+
+/* 1 if a part of the key says that these are averages of the weights. */
+static int is_average(const char *key, size_t length)
+{
+    static const char *const words[] = {"ema", "emas", "swa", "avg", "average", "averaged", "shadow"};
+    for (size_t i = 0, end; i < length; i = end + 1) {
+        for (end = i; end < length && !strchr("._-", key[end]); end++)
+            ;
+        for (size_t w = 0; w < COUNT(words); w++)
+            if (strlen(words[w]) == end - i && strncasecmp(words[w], key + i, end - i) == 0)
+                return 1;
+    }
+    return 0;
+}
+
+static void add_anchor(struct sets *sets, const struct clip_weight *weight, const struct anchor *anchor,
+                       size_t length)
+{
+    struct set *set = sets->items;
+    while (set < sets->items + sets->count &&
+           (set->length != length || strncmp(set->name, weight->name, length) != 0))
+        set++;
+    if (set == sets->items + sets->count) {
+        if (sets->count == MAX_SETS)
+            return;
+        *set = (struct set){.name = weight->name,
+                            .length = length,
+                            .before = anchor->before,
+                            .average = is_average(weight->name, length),
+                            .flat = 1,
+                            .anchor = weight};
+        sets->count++;
+    }
+    set->flat &= weight->key <= length && weight->holder == set->anchor->holder;
+    set->towers |= anchor->tower;
+    set->hf |= anchor->hf;
+    set->custom |= anchor->custom;
+    if (!*anchor->before)
+        set->before = "";
+}
+
+static void find_sets(struct sets *sets, const struct clip_weights *weights)
+{
+    sets->count = 0;
+    for (size_t i = 0; i < weights->count; i++)
+        for (size_t a = 0; a < COUNT(anchors); a++) {
+            long length = ends_in(weights->items[i].name, anchors[a].name);
+            if (length < 0)
+                continue;
+            if (anchors[a].tower != NO_TOWER)
+                add_anchor(sets, &weights->items[i], &anchors[a], (size_t)length);
+            break;
+        }
+}
+
+size_t clip_names_count(const struct clip_weights *weights)
+{
+    struct sets sets;
+    find_sets(&sets, weights);
+    return sets.count;
+}
+
+/* --- choosing one --- */
+
+/* Leaves the sets for which keep(set, context), if there are any. */
+static void prefer(struct sets *sets, int (*keep)(const struct set *set, const void *context),
+                   const void *context)
+{
+    size_t n = 0;
+    struct sets kept;
+    for (size_t i = 0; i < sets->count; i++)
+        if (keep(&sets->items[i], context))
+            kept.items[n++] = sets->items[i];
+    if (n > 0) {
+        memcpy(sets->items, kept.items, n * sizeof *kept.items);
+        sets->count = n;
+    }
+}
+
+static int is_plain(const struct set *set, const void *context)
+{
+    (void)context;
+    return !set->average;
+}
+
+static int is_whole(const struct set *set, const void *context)
+{
+    (void)context;
+    return set->towers == (VISION | TEXT);
+}
+
+/* Drops sets whose tensors are another's, under a second key. */
+static void drop_same(struct sets *sets)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < sets->count; i++) {
+        size_t j = 0;
+        while (j < n && sets->items[j].anchor->data != sets->items[i].anchor->data)
+            j++;
+        if (j == n)
+            sets->items[n++] = sets->items[i];
+    }
+    sets->count = n;
+}
+
+/* The key of a set: its beginning, without the dot. */
+static size_t key_length(const struct set *set)
+{
+    return set->length ? set->length - 1 : 0;
+}
+
+/* 1 if the key is the set's, or its first parts. */
+static int begins_in(const struct set *set, const void *key)
+{
+    size_t n = strlen(key), length = key_length(set);
+    return n <= length && strncmp(set->name, key, n) == 0 && (n == length || set->name[n] == '.');
+}
+
+/* 1 if the key is some of the set's parts. */
+static int has_parts(const struct set *set, const void *key)
+{
+    size_t n = strlen(key), length = key_length(set);
+    for (size_t i = 0; i + n <= length; i++)
+        if ((i == 0 || set->name[i - 1] == '.') && strncmp(set->name + i, key, n) == 0 &&
+            (i + n == length || set->name[i + n] == '.'))
+            return 1;
+    return 0;
+}
+
+static void list_keys(const struct sets *sets, char *out, size_t size)
+{
+    size_t used = 0;
+    *out = 0;
+    for (size_t i = 0; i < sets->count && used < size; i++) {
+        char text[120];
+        const struct set *set = &sets->items[i];
+        clip_printable(text, sizeof text, set->name, key_length(set));
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "", *text ? text : "(no key)");
+    }
+}
+
+/* Leaves one set, or fails. */
+static int choose_set(struct sets *sets, const char *key, struct clip_error *error)
+{
+    char keys[400];
+    list_keys(sets, keys, sizeof keys);
+    if (key) {
+        size_t before = sets->count;
+        prefer(sets, begins_in, key);
+        if (sets->count == before && !begins_in(sets->items, key))
+            prefer(sets, has_parts, key);
+        if (!has_parts(sets->items, key))
+            return clip_fail(error, "--weights: there are no weights under '%.100s', but under: %s", key,
+                             keys);
+    }
+    prefer(sets, is_plain, NULL);
+    prefer(sets, is_whole, NULL);
+    drop_same(sets);
+    if (sets->count > 1)
+        return clip_fail(error, "it holds weights under several keys (--weights KEY chooses one): %s", keys);
+    return 0;
+}
+
+/* --- names and orientation --- */
+
 static void turn(struct clip_weight *weight)
 {
     size_t shape = weight->shape[0], stride = weight->stride[0];
@@ -136,23 +383,39 @@ static void turn(struct clip_weight *weight)
     weight->stride[1] = stride;
 }
 
-/* Drops the first n characters of a name. */
-static void cut_front(char *name, size_t n)
+/* A name of the set without its beginning and wrappers, with what it lacks before it, into out[size]. */
+static int plain_name(const struct set *set, const char *name, char *out, size_t size)
 {
-    memmove(name, name + n, strlen(name + n) + 1);
+    size_t used = (size_t)snprintf(out, size, "%s", set->before);
+    for (const char *part = name + set->length; used < size; part++) {
+        size_t length = strcspn(part, ".");
+        if (!part[length] || !is_wrapper(part, length))
+            used += (size_t)snprintf(out + used, size - used, "%.*s%s", (int)length, part,
+                                     part[length] ? "." : "");
+        part += length;
+        if (!*part)
+            break;
+    }
+    return used < size ? 0 : -1;
 }
 
-static int rename_hf(struct clip_weight *weight, struct clip_error *error)
+static int rename_one(struct clip_weight *weight, const struct set *set, struct clip_error *error)
 {
     struct found found;
-    char name[600];
-    if (!look_up(1, 0, weight->name, &found) || translate(&found, 0, name, sizeof name) != 0)
-        return 0;
-    if (found.pair->transposed && weight->ndim == 2)
-        turn(weight);
-    weight->part = found.pair->part == WHOLE ? 0 : found.pair->part;
-    weight->parts = found.pair->part == WHOLE ? 1 : 3;
-    char *copy = strdup(name);
+    char plain[600], name[600];
+    const char *result = plain;
+    if (plain_name(set, weight->name, plain, sizeof plain) != 0)
+        return clip_fail(error, "a tensor's name that is too long");
+    if (set->hf && look_up(1, 0, plain, &found) && translate(&found, 0, name, sizeof name) == 0) {
+        result = name;
+        if (found.pair->transposed && weight->ndim == 2)
+            turn(weight);
+        weight->part = found.pair->part == WHOLE ? 0 : found.pair->part;
+        weight->parts = found.pair->part == WHOLE ? 1 : 3;
+    } else if (set->custom && after(plain, "text.")) {
+        result = after(plain, "text.");
+    }
+    char *copy = strdup(result);
     if (!copy)
         return clip_fail_memory(error, "a tensor's name");
     free(weight->name);
@@ -160,27 +423,53 @@ static int rename_hf(struct clip_weight *weight, struct clip_error *error)
     return 0;
 }
 
-/* 1 if all names begin so, or, with any set, one of them. */
-static int begin_with(const struct clip_weights *weights, const char *start, int any)
+/* Removes the tensors that are not of the set: those with other beginnings, and, where the set's dict is
+ * known, those of other dicts. */
+static int leave_set(struct clip_weights *weights, const struct set *set, struct clip_error *error)
 {
+    uint32_t holder = set->anchor->holder;
+    char *start = strndup(set->name, set->length);
     size_t n = 0;
-    for (size_t i = 0; i < weights->count; i++)
-        n += after(weights->items[i].name, start) != NULL;
-    return any ? n > 0 : n > 0 && n == weights->count;
-}
-
-int clip_names_openai(struct clip_weights *weights, struct clip_error *error)
-{
-    int module = begin_with(weights, "module.", 0);
-    for (size_t i = 0; i < weights->count && module; i++)
-        cut_front(weights->items[i].name, strlen("module."));
-    int hf = begin_with(weights, "text_model.", 1) || begin_with(weights, "vision_model.", 1);
+    if (!start)
+        return clip_fail_memory(error, "a tensor's name");
     for (size_t i = 0; i < weights->count; i++) {
         struct clip_weight *weight = &weights->items[i];
-        if (hf && rename_hf(weight, error) != 0)
-            return -1;
-        if (!hf && after(weight->name, "text."))
-            cut_front(weight->name, strlen("text."));
+        if (after(weight->name, start) && (!set->flat || weight->holder == holder))
+            weights->items[n++] = *weight;
+        else
+            free(weight->name);
     }
+    weights->count = n;
+    free(start);
+    return 0;
+}
+
+/* There is no model among the tensors. */
+static int fail_none(const struct clip_weights *weights, struct clip_error *error)
+{
+    char text[100] = "";
+    if (weights->count > 0)
+        clip_printable(text, sizeof text, weights->items[0].name, strlen(weights->items[0].name));
+    return clip_fail(
+        error,
+        "not a CLIP model: none of its %zu tensors (%s%s) is visual.conv1.weight, token_embedding.weight or "
+        "Hugging Face's of these",
+        weights->count, text, weights->count > 1 ? " ..." : "");
+}
+
+int clip_names_openai(struct clip_weights *weights, const char *key, struct clip_error *error)
+{
+    struct sets sets;
+    find_sets(&sets, weights);
+    if (sets.count == 0)
+        return fail_none(weights, error);
+    if (choose_set(&sets, key, error) != 0)
+        return -1;
+    struct set *set = &sets.items[0];
+    if (leave_set(weights, set, error) != 0)
+        return -1;
+    for (size_t i = 0; i < weights->count; i++)
+        if (rename_one(&weights->items[i], set, error) != 0)
+            return -1;
     return clip_weights_sort(weights, error);
 }

@@ -7,10 +7,18 @@
 
 #include <stddef.h>
 
-/* Gives every tensor OpenAI's name and orientation: "module." before all names and "text." before the text
- * tower's are taken off; of Hugging Face's, projections are turned and q, k, v become parts of in_proj. Names
- * that nobody knows stay. Sorts afterwards. */
-int clip_names_openai(struct clip_weights *weights, struct clip_error *error);
+/* How many sets of a CLIP model's weights there are among the tensors of a file: a model may stand under keys
+ * of a checkpoint ("state_dict", "model_ema"), and its names may have beginnings ("module.", "_orig_mod.").
+ */
+size_t clip_names_count(const struct clip_weights *weights);
+
+/* Leaves one set of weights, and gives every tensor OpenAI's name and orientation: what stands before the
+ * names is taken off, "text." before the text tower's too, and what torch.compile and data-parallel training
+ * put between; of Hugging Face's, projections are turned and q, k, v become parts of in_proj. Names that
+ * nobody knows stay. The set is the one under `key`, whole or in part ("state_dict", "state_dict.model");
+ * with key NULL, the one that is no moving average, and of those the one with both towers. An error that
+ * lists the keys where that leaves several or none. Sorts afterwards. */
+int clip_names_openai(struct clip_weights *weights, const char *key, struct clip_error *error);
 
 /* Hugging Face's name of OpenAI's tensor `name` into out[size]; `part` 0, 1, 2 for q, k, v where *parts is 3,
  * else 0. Sets *transposed. -1 if it has none there. */

@@ -1,11 +1,14 @@
 /* Opcodes as in Python's pickletools; globals as in torch/_utils.py and torch/jit/_pickle.py. */
 #include "model/pickle.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* More than any model's file holds; what a hostile one may make us keep is some 60 MB. */
 enum { MAX_VALUES = 1 << 19, MAX_TENSORS = 1 << 16 };
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 enum {
     OP_PROTO = 0x80,
@@ -25,6 +28,9 @@ enum {
     OP_TUPLE1 = 0x85,
     OP_TUPLE2 = 0x86,
     OP_TUPLE3 = 0x87,
+    OP_POP = '0',
+    OP_POP_MARK = '1',
+    OP_LONG4 = 0x8b,
     OP_EMPTY_LIST = ']',
     OP_APPEND = 'a',
     OP_APPENDS = 'e',
@@ -45,13 +51,15 @@ enum {
 enum global {
     GLOBAL_TENSOR,   /* _rebuild_tensor_v2(storage, offset, shape, stride, requires_grad, hooks, metadata?) */
     GLOBAL_TENSOR_3, /* _rebuild_tensor_v3: the same with the dtype before metadata */
-    GLOBAL_PARAMETER,  /* _rebuild_parameter(tensor, requires_grad, hooks) */
+    GLOBAL_PARAMETER,  /* _rebuild_parameter(tensor, requires_grad, hooks[, state]) */
+    GLOBAL_FROM_TYPE,  /* _rebuild_from_type_v2(function, type, arguments, state) */
     GLOBAL_DICT,       /* OrderedDict() */
     GLOBAL_TYPED_LIST, /* build_intlist(list) and its like */
     GLOBAL_TAG,        /* restore_type_tag(value, type) */
     GLOBAL_STORAGE,    /* a storage class: of an element type, or of bytes */
     GLOBAL_DTYPE,
-    GLOBAL_MODULE /* a class of the archive's own */
+    GLOBAL_MODULE, /* a class of the archive's own */
+    GLOBAL_OTHER   /* unknown: it makes objects */
 };
 
 static const struct {
@@ -62,6 +70,8 @@ static const struct {
     {"torch._utils", "_rebuild_tensor_v2", GLOBAL_TENSOR, 0},
     {"torch._utils", "_rebuild_tensor_v3", GLOBAL_TENSOR_3, 0},
     {"torch._utils", "_rebuild_parameter", GLOBAL_PARAMETER, 0},
+    {"torch._utils", "_rebuild_parameter_with_state", GLOBAL_PARAMETER, 0},
+    {"torch._tensor", "_rebuild_from_type_v2", GLOBAL_FROM_TYPE, 0},
     {"collections", "OrderedDict", GLOBAL_DICT, 0},
     {"torch.jit._pickle", "build_tensorlist", GLOBAL_TYPED_LIST, 0},
     {"torch.jit._pickle", "build_intlist", GLOBAL_TYPED_LIST, 0},
@@ -90,6 +100,17 @@ static const struct {
     {"torch", "uint8", GLOBAL_DTYPE, CLIP_WEIGHT_U8},
     {"torch", "bool", GLOBAL_DTYPE, CLIP_WEIGHT_BOOL},
 };
+
+/* Modules whose functions are in a pickle only to run code; of Python's own module, the types that are data.
+ */
+static const char *const refused_modules[] = {
+    "os",     "posix", "nt",        "subprocess", "sys",      "pty",     "socket",
+    "shutil", "runpy", "importlib", "ctypes",     "commands", "code",    "webbrowser",
+    "pdb",    "bdb",   "timeit",    "cProfile",   "pickle",   "_pickle", "marshal"};
+static const char *const builtin_types[] = {
+    "set",   "frozenset", "list",           "dict",   "tuple", "bytearray", "bytes", "complex", "slice",
+    "range", "xrange",    "object",         "int",    "long",  "float",     "bool",  "str",     "unicode",
+    "type",  "Ellipsis",  "NotImplemented", "getattr"};
 
 /* The machine: the pickle in the making, the stack with its marks, and the memo. */
 struct machine {
@@ -198,6 +219,18 @@ static int find_mark(struct machine *machine, size_t *first)
             return 0;
         }
     return bad(machine, "no mark on the stack");
+}
+
+/* Takes the value or mark on top away, or all down to the last mark, and that. */
+static int drop(struct machine *machine, int to_mark)
+{
+    size_t first;
+    if (to_mark && find_mark(machine, &first) != 0)
+        return -1;
+    if (machine->depth == 0)
+        return bad(machine, "nothing on the stack");
+    machine->depth = (to_mark ? first : machine->depth) - 1;
+    return 0;
 }
 
 /* Adds a cell to the items of value `container`. */
@@ -321,17 +354,40 @@ static int tuple_sizes(const struct machine *machine, uint32_t tuple, size_t *si
     return 0;
 }
 
-/* ('storage', class, key, device, elements[, view]) */
+/* An object that the global of `maker`, or what made that object, would make. */
+static int push_object(struct machine *machine, const struct clip_pickle_value *maker)
+{
+    return push(machine, (struct clip_pickle_value){.kind = CLIP_PICKLE_OBJECT,
+                                                    .first = CLIP_PICKLE_END,
+                                                    .last = CLIP_PICKLE_END,
+                                                    .text = maker ? maker->text : NULL});
+}
+
+static int is_object(const struct clip_pickle_value *value)
+{
+    return value->kind == CLIP_PICKLE_OBJECT ||
+           (value->kind == CLIP_PICKLE_GLOBAL && value->global == GLOBAL_OTHER);
+}
+
+/* ('storage', class, key, device, elements[, view]); before PyTorch 1.6 also ('module', class, file, text) in
+ * the place of a module's class. */
 static int push_storage(struct machine *machine)
 {
     struct clip_pickle *pickle = machine->pickle;
     uint32_t tuple, items[6];
     if (pop(machine, &tuple) != 0)
         return -1;
-    if (tuple_items(machine, tuple, 5, 6, items) != 0)
+    if (tuple_items(machine, tuple, 4, 6, items) != 0)
+        return bad(machine, "a persistent id that is no storage");
+    if (value_at(machine, tuple)->length == 4 && clip_pickle_is(value_at(machine, items[0]), "module") &&
+        is_object(value_at(machine, items[1])))
+        return push_index(machine, items[1]);
+    if (value_at(machine, tuple)->length == 4)
         return bad(machine, "a persistent id that is no storage");
     const struct clip_pickle_value *class = value_at(machine, items[1]), *key = value_at(machine, items[2]),
                                    *count = value_at(machine, items[4]);
+    if (clip_pickle_is(value_at(machine, items[0]), "storage") && is_object(class))
+        return push_object(machine, class); /* of a type that no model's weights have */
     if (!clip_pickle_is(value_at(machine, items[0]), "storage") || class->kind != CLIP_PICKLE_GLOBAL ||
         class->global != GLOBAL_STORAGE || key->kind != CLIP_PICKLE_STRING ||
         count->kind != CLIP_PICKLE_INTEGER || count->integer < 0)
@@ -360,6 +416,8 @@ static int push_tensor(struct machine *machine, enum global global, uint32_t arg
         return bad(machine, "a tensor with strange arguments");
     const struct clip_pickle_value *storage = value_at(machine, items[0]),
                                    *offset = value_at(machine, items[1]);
+    if (storage->kind == CLIP_PICKLE_OBJECT)
+        return push_object(machine, storage);
     if (storage->kind != CLIP_PICKLE_STORAGE || offset->kind != CLIP_PICKLE_INTEGER || offset->integer < 0 ||
         tuple_sizes(machine, items[2], tensor.shape, &tensor.ndim) != 0 ||
         tuple_sizes(machine, items[3], tensor.stride, &strides) != 0 || strides != tensor.ndim)
@@ -369,6 +427,8 @@ static int push_tensor(struct machine *machine, enum global global, uint32_t arg
     tensor.type = pickle->storages[tensor.storage].type;
     if (global == GLOBAL_TENSOR_3) {
         const struct clip_pickle_value *dtype = value_at(machine, items[6]);
+        if (is_object(dtype))
+            return push_object(machine, dtype);
         if (dtype->kind != CLIP_PICKLE_GLOBAL || dtype->global != GLOBAL_DTYPE)
             return bad(machine, "a tensor with strange arguments");
         tensor.type = (enum clip_weight_type)dtype->type;
@@ -383,11 +443,14 @@ static int push_tensor(struct machine *machine, enum global global, uint32_t arg
 }
 
 /* The first of the arguments stands for what the call would return. */
-static int push_first(struct machine *machine, uint32_t arguments, uint32_t count, enum clip_pickle_kind kind)
+static int push_first(struct machine *machine, uint32_t arguments, uint32_t least, uint32_t most,
+                      enum clip_pickle_kind kind)
 {
-    uint32_t items[3];
-    if (tuple_items(machine, arguments, count, count, items) != 0)
+    uint32_t items[4];
+    if (tuple_items(machine, arguments, least, most, items) != 0)
         return bad(machine, "a call with strange arguments");
+    if (kind == CLIP_PICKLE_TENSOR && value_at(machine, items[0])->kind == CLIP_PICKLE_OBJECT)
+        return push_index(machine, items[0]);
     if (kind != CLIP_PICKLE_NONE && value_at(machine, items[0])->kind != kind)
         return bad(machine, "a call with strange arguments");
     return push_index(machine, items[0]);
@@ -395,14 +458,26 @@ static int push_first(struct machine *machine, uint32_t arguments, uint32_t coun
 
 static int fail_call(struct machine *machine, const struct clip_pickle_value *callee, const char *verb)
 {
-    char module[150], name[150];
+    char text[300];
     if (callee->kind != CLIP_PICKLE_GLOBAL)
         return clip_fail(machine->error, "pickle: refuses to %s something that is no global", verb);
-    const char *newline = memchr(callee->text, '\n', callee->length);
-    size_t length = (size_t)(newline - callee->text);
-    return clip_fail(machine->error, "pickle: refuses to %s %s.%s", verb,
-                     clip_printable(module, sizeof module, callee->text, length),
-                     clip_printable(name, sizeof name, newline + 1, callee->length - length - 1));
+    return clip_fail(machine->error, "pickle: refuses to %s %s", verb,
+                     clip_pickle_maker(callee, text, sizeof text));
+}
+
+/* A tensor of another class, or with attributes: what its function makes of its arguments. */
+static int push_from_type(struct machine *machine, uint32_t arguments)
+{
+    uint32_t items[4];
+    if (tuple_items(machine, arguments, 4, 4, items) != 0)
+        return bad(machine, "a tensor with strange arguments");
+    const struct clip_pickle_value *function = value_at(machine, items[0]);
+    if (is_object(function))
+        return push_object(machine, function);
+    if (function->kind != CLIP_PICKLE_GLOBAL ||
+        (function->global != GLOBAL_TENSOR && function->global != GLOBAL_TENSOR_3))
+        return bad(machine, "a tensor with strange arguments");
+    return push_tensor(machine, (enum global)function->global, items[2]);
 }
 
 static int reduce(struct machine *machine)
@@ -411,6 +486,8 @@ static int reduce(struct machine *machine)
     if (pop(machine, &arguments) != 0 || pop(machine, &callee) != 0)
         return -1;
     const struct clip_pickle_value *value = value_at(machine, callee);
+    if (is_object(value))
+        return push_object(machine, value);
     if (value->kind != CLIP_PICKLE_GLOBAL)
         return fail_call(machine, value, "call");
     switch ((enum global)value->global) {
@@ -418,11 +495,13 @@ static int reduce(struct machine *machine)
     case GLOBAL_TENSOR_3:
         return push_tensor(machine, (enum global)value->global, arguments);
     case GLOBAL_PARAMETER:
-        return push_first(machine, arguments, 3, CLIP_PICKLE_TENSOR);
+        return push_first(machine, arguments, 3, 4, CLIP_PICKLE_TENSOR);
+    case GLOBAL_FROM_TYPE:
+        return push_from_type(machine, arguments);
     case GLOBAL_TYPED_LIST:
-        return push_first(machine, arguments, 1, CLIP_PICKLE_LIST);
+        return push_first(machine, arguments, 1, 1, CLIP_PICKLE_LIST);
     case GLOBAL_TAG:
-        return push_first(machine, arguments, 2, CLIP_PICKLE_NONE);
+        return push_first(machine, arguments, 2, 2, CLIP_PICKLE_NONE);
     case GLOBAL_DICT:
         if (tuple_items(machine, arguments, 0, 0, NULL) != 0)
             return bad(machine, "an OrderedDict with arguments");
@@ -430,6 +509,7 @@ static int reduce(struct machine *machine)
     case GLOBAL_STORAGE:
     case GLOBAL_DTYPE:
     case GLOBAL_MODULE:
+    case GLOBAL_OTHER:
         break;
     }
     return fail_call(machine, value, "call");
@@ -441,6 +521,8 @@ static int new_object(struct machine *machine)
     if (pop(machine, &arguments) != 0 || pop(machine, &class) != 0)
         return -1;
     const struct clip_pickle_value *value = value_at(machine, class);
+    if (is_object(value))
+        return push_object(machine, value);
     if (value->kind != CLIP_PICKLE_GLOBAL || value->global != GLOBAL_MODULE)
         return fail_call(machine, value, "make an object of");
     if (tuple_items(machine, arguments, 0, 0, NULL) != 0)
@@ -448,8 +530,17 @@ static int new_object(struct machine *machine)
     return push_items(machine, CLIP_PICKLE_MODULE);
 }
 
+static int has_key(const struct machine *machine, const struct clip_pickle_value *dict, const char *key)
+{
+    const struct clip_pickle_cell *cells = machine->pickle->cells;
+    for (uint32_t cell = dict->first; cell != CLIP_PICKLE_END; cell = cells[cells[cell].next].next)
+        if (clip_pickle_is(value_at(machine, cells[cell].value), key))
+            return 1;
+    return 0;
+}
+
 /* A module gets its attributes; an OrderedDict may be given some (PyTorch's _metadata), which say nothing to
- * us. */
+ * us, and objects what they will. */
 static int build(struct machine *machine)
 {
     uint32_t state, object;
@@ -457,6 +548,11 @@ static int build(struct machine *machine)
         return -1;
     const struct clip_pickle_value *attributes = value_at(machine, state);
     struct clip_pickle_value *value = value_at(machine, object);
+    if (is_object(value)) {
+        if (value->kind == CLIP_PICKLE_OBJECT && attributes->kind == CLIP_PICKLE_DICT)
+            value->global = (uint8_t)has_key(machine, attributes, "_modules");
+        return 0;
+    }
     if (attributes->kind != CLIP_PICKLE_DICT ||
         (value->kind != CLIP_PICKLE_DICT && value->kind != CLIP_PICKLE_MODULE))
         return bad(machine, "an object built of something strange");
@@ -468,6 +564,29 @@ static int build(struct machine *machine)
         value->length = attributes->length;
     }
     return 0;
+}
+
+static int is_listed(const char *text, size_t length, const char *const *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (same(text, length, list[i]))
+            return 1;
+    return 0;
+}
+
+/* 1 for globals that nobody needs to have in a file of weights, and whoever means ill does. */
+static int runs_code(const char *module, size_t module_length, const char *name, size_t name_length)
+{
+    if (same(module, module_length, "builtins") || same(module, module_length, "__builtin__"))
+        return !is_listed(name, name_length, builtin_types, COUNT(builtin_types));
+    return is_listed(module, module_length, refused_modules, COUNT(refused_modules));
+}
+
+static int refuse_global(struct machine *machine, const struct clip_pickle_value *global)
+{
+    char text[300];
+    return clip_fail(machine->error, "pickle: refuses the global %s",
+                     clip_pickle_maker(global, text, sizeof text));
 }
 
 static int push_global(struct machine *machine)
@@ -483,28 +602,27 @@ static int push_global(struct machine *machine)
         value.global = GLOBAL_MODULE;
         return push(machine, value);
     }
-    for (size_t i = 0; i < sizeof globals / sizeof *globals; i++)
+    for (size_t i = 0; i < COUNT(globals); i++)
         if (same(module, module_length, globals[i].module) && same(name, name_length, globals[i].name)) {
             value.global = (uint8_t)globals[i].global;
             value.type = (uint8_t)globals[i].type;
             return push(machine, value);
         }
-    char a[150], b[150];
-    return clip_fail(machine->error, "pickle: refuses the global %s.%s",
-                     clip_printable(a, sizeof a, module, module_length),
-                     clip_printable(b, sizeof b, name, name_length));
+    value.global = GLOBAL_OTHER;
+    return runs_code(module, module_length, name, name_length) ? refuse_global(machine, &value)
+                                                               : push(machine, value);
 }
 
 /* --- opcodes --- */
 
-/* LONG1: a signed number of up to eight bytes. */
-static int push_long(struct machine *machine)
+/* LONG1, LONG4: a signed number; one of more than eight bytes (a generator's state) is an object. */
+static int push_long(struct machine *machine, size_t size)
 {
     uint64_t n, bits;
-    if (take_number(machine, 1, &n) != 0)
+    if (take_number(machine, size, &n) != 0)
         return -1;
     if (n > 8)
-        return bad(machine, "a number of more than 64 bits");
+        return take(machine, (size_t)n) ? push_object(machine, NULL) : -1;
     if (take_number(machine, (size_t)n, &bits) != 0)
         return -1;
     if (n > 0 && n < 8 && bits >> (8 * n - 1))
@@ -579,14 +697,17 @@ static int add_items(struct machine *machine, enum clip_pickle_kind kind, size_t
     if (first < 1 + marks || machine->stack[first - marks - 1] == MARK)
         return bad(machine, "items without a container");
     uint32_t container = machine->stack[first - marks - 1];
-    if (value_at(machine, container)->kind != kind)
+    int object = is_object(value_at(machine, container));
+    if (value_at(machine, container)->kind != kind && !object)
         return bad(machine, "items for something that holds none");
     for (size_t i = first; i < machine->depth; i++)
         if (machine->stack[i] == MARK)
             return bad(machine, "nothing on the stack");
     if (kind == CLIP_PICKLE_DICT && (machine->depth - first) % 2)
         return bad(machine, "a key without a value");
-    if (append_from(machine, container, first) != 0)
+    if (object && (kind == CLIP_PICKLE_LIST || value_at(machine, container)->kind != CLIP_PICKLE_OBJECT))
+        machine->depth = first; /* a list of some kind: nobody looks into it */
+    else if (append_from(machine, container, first) != 0)
         return -1;
     machine->depth -= marks;
     return 0;
@@ -619,8 +740,7 @@ static int refuse(struct machine *machine, int op)
         const char *name;
     } names[] = {{'i', "INST"},       {'o', "OBJ"},           {'P', "PERSID"}, {0x82, "EXT1"},
                  {0x83, "EXT2"},      {0x84, "EXT4"},         {'S', "STRING"}, {'T', "BINSTRING"},
-                 {0x92, "NEWOBJ_EX"}, {0x93, "STACK_GLOBAL"}, {'0', "POP"},    {'1', "POP_MARK"},
-                 {'2', "DUP"},        {0x95, "FRAME"},        {0x8b, "LONG4"}};
+                 {0x92, "NEWOBJ_EX"}, {0x93, "STACK_GLOBAL"}, {'2', "DUP"},    {0x95, "FRAME"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (names[i].op == op)
             return clip_fail(machine->error, "pickle: refuses the opcode %s at byte %zu", names[i].name,
@@ -658,7 +778,11 @@ static int step(struct machine *machine, int op)
     case OP_BININT2:
         return push_number(machine, 2);
     case OP_LONG1:
-        return push_long(machine);
+    case OP_LONG4:
+        return push_long(machine, op == OP_LONG1 ? 1 : 4);
+    case OP_POP:
+    case OP_POP_MARK:
+        return drop(machine, op == OP_POP_MARK);
     case OP_BINFLOAT:
         return push_real(machine);
     case OP_BINUNICODE:
@@ -705,6 +829,16 @@ static int step(struct machine *machine, int op)
     return refuse(machine, op);
 }
 
+/* A pickle of nothing but a global, or a number that is too long, is no checkpoint's. */
+static int check_root(struct machine *machine)
+{
+    const struct clip_pickle_value *root = value_at(machine, machine->pickle->root);
+    if (root->kind == CLIP_PICKLE_GLOBAL && is_object(root))
+        return refuse_global(machine, root);
+    return root->kind == CLIP_PICKLE_OBJECT && !root->text ? bad(machine, "a number of more than 64 bits")
+                                                           : 0;
+}
+
 static int run(struct machine *machine)
 {
     while (machine->p < machine->end) {
@@ -713,7 +847,7 @@ static int run(struct machine *machine)
             if (pop(machine, &machine->pickle->root) != 0)
                 return -1;
             machine->pickle->used = (size_t)(machine->p - machine->start);
-            return machine->depth == 0 ? 0 : bad(machine, "more than one value");
+            return machine->depth == 0 ? check_root(machine) : bad(machine, "more than one value");
         }
         if (step(machine, op) != 0)
             return -1;
@@ -739,6 +873,18 @@ void clip_pickle_free(struct clip_pickle *pickle)
     free(pickle->storages);
     free(pickle->tensors);
     *pickle = (struct clip_pickle){0};
+}
+
+const char *clip_pickle_maker(const struct clip_pickle_value *object, char *out, size_t size)
+{
+    char module[150], name[150];
+    if (!object->text)
+        return strcpy(out, "a number");
+    const char *middle = rawmemchr(object->text, '\n'), *end = rawmemchr(middle + 1, '\n');
+    snprintf(out, size, "%s.%s",
+             clip_printable(module, sizeof module, object->text, (size_t)(middle - object->text)),
+             clip_printable(name, sizeof name, middle + 1, (size_t)(end - middle - 1)));
+    return out;
 }
 
 int clip_pickle_is(const struct clip_pickle_value *value, const char *text)

@@ -1,5 +1,7 @@
 /* A closed reader of pickles: the opcodes of protocol 2 that torch.save and TorchScript archives use, and the
- * few globals that tensors need. Nothing is ever called; whatever else a pickle asks for is refused by name.
+ * few globals that tensors need. Nothing is ever called. What a checkpoint holds beside its tensors (options,
+ * NumPy's scalars, paths) is carried as objects that nobody looks into; globals that only run code are
+ * refused by name.
  *
  * What is read is a graph of values in arrays of bounded size, strings pointing into the input. It may share
  * values, and a hostile one may hold itself: whoever walks it bounds depth and steps. */
@@ -24,19 +26,21 @@ enum clip_pickle_kind {
     CLIP_PICKLE_MODULE, /* an object of a __torch__ class; items as of a dict: its attributes */
     CLIP_PICKLE_GLOBAL,
     CLIP_PICKLE_STORAGE,
-    CLIP_PICKLE_TENSOR
+    CLIP_PICKLE_TENSOR,
+    CLIP_PICKLE_OBJECT /* what an unknown global would make; items: those set as in a dict. text: the global
+                        */
 };
 
 struct clip_pickle_value {
     uint8_t kind;         /* enum clip_pickle_kind */
-    uint8_t global;       /* which one; private to the reader */
+    uint8_t global;       /* which one; private to the reader. Of an object: 1 if it is a torch.nn.Module */
     uint8_t type;         /* of a storage class or dtype: enum clip_weight_type */
     uint32_t first, last; /* of items: cells, CLIP_PICKLE_END if there are none */
     uint32_t length;      /* of a string: bytes; of a tuple, list, dict or module: cells */
     union {
         int64_t integer; /* also: bool; a storage's or tensor's index */
         double real;
-        const char *text; /* not terminated */
+        const char *text; /* not terminated; of an object "module\nname\n", or NULL for a long number */
     };
 };
 
@@ -76,6 +80,9 @@ struct clip_pickle {
 int clip_pickle_read(struct clip_pickle *pickle, const unsigned char *data, size_t size,
                      struct clip_error *error);
 void clip_pickle_free(struct clip_pickle *pickle);
+
+/* "module.name" of what an object is made by, fit for a message, into out[size]; returns out. */
+const char *clip_pickle_maker(const struct clip_pickle_value *object, char *out, size_t size);
 
 /* 1 if the value is the string `text`. */
 int clip_pickle_is(const struct clip_pickle_value *value, const char *text);

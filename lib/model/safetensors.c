@@ -15,6 +15,9 @@ struct parser {
     struct clip_error *error;
     char string[MAX_STRING]; /* the last string read, decoded */
     size_t length;
+    int skipping;       /* strings are only checked, and may be of any length */
+    const char *wanted; /* key of the metadata that is to be kept, or NULL */
+    char *found;        /* its value */
 };
 
 static int bad(struct parser *parser, const char *what)
@@ -48,6 +51,8 @@ static int expect(struct parser *parser, int c)
 
 static int put(struct parser *parser, ucs4_t c)
 {
+    if (parser->skipping)
+        parser->length = 0;
     uint8_t *at = (uint8_t *)parser->string + parser->length;
     int n = u8_uctomb(at, c, (ptrdiff_t)(MAX_STRING - parser->length));
     if (n < 0)
@@ -211,16 +216,24 @@ static int read_entry(struct parser *parser, struct entry *entry)
     return expect(parser, '}');
 }
 
-/* "{string: string ...}", which says nothing that we use. */
-static int skip_metadata(struct parser *parser)
+/* "{string: string ...}", of which one may be wanted. Others put long texts there. */
+static int read_metadata(struct parser *parser)
 {
     if (expect(parser, '{') != 0)
         return -1;
     if (take(parser, '}'))
         return 0;
     do {
-        if (read_string(parser) != 0 || expect(parser, ':') != 0 || read_string(parser) != 0)
+        if (read_string(parser) != 0 || expect(parser, ':') != 0)
             return -1;
+        int wanted = parser->wanted && !parser->found && is_string(parser, parser->wanted);
+        parser->skipping = !wanted;
+        int result = read_string(parser);
+        parser->skipping = 0;
+        if (result != 0)
+            return -1;
+        if (wanted && !memchr(parser->string, 0, parser->length))
+            parser->found = strndup(parser->string, parser->length);
     } while (take(parser, ','));
     return expect(parser, '}');
 }
@@ -260,7 +273,7 @@ static int read_header(struct parser *parser, struct clip_weights *weights, cons
         if (is_string(parser, "__metadata__")) {
             if (metadata++)
                 return bad(parser, "__metadata__ comes twice");
-            if (skip_metadata(parser) != 0)
+            if (read_metadata(parser) != 0)
                 return -1;
             continue;
         }
@@ -313,23 +326,42 @@ static int check_places(const struct clip_weights *weights, const unsigned char 
     return result;
 }
 
-int clip_safetensors_read(struct clip_weights *weights, const unsigned char *data, size_t size,
-                          struct clip_error *error)
+/* The header, and the tensors it lists. */
+static int read_file(struct parser *parser, struct clip_weights *weights, const unsigned char *data,
+                     size_t size)
 {
     uint64_t length;
     if (size < sizeof length)
-        return clip_fail(error, "cut: %zu bytes are no safetensors file", size);
+        return clip_fail(parser->error, "cut: %zu bytes are no safetensors file", size);
     memcpy(&length, data, sizeof length);
     if (length > MAX_HEADER || length > size - sizeof length)
-        return clip_fail(error, "a safetensors header of %llu bytes in a file of %zu: it is cut, or lies",
+        return clip_fail(parser->error,
+                         "a safetensors header of %llu bytes in a file of %zu: it is cut, or lies",
                          (unsigned long long)length, size);
-    const unsigned char *start = data + sizeof length, *end = start + length;
-    struct parser parser = {.start = start, .p = start, .end = end, .error = error};
+    parser->start = parser->p = data + sizeof length;
+    parser->end = parser->start + length;
     size_t rest = size - sizeof length - (size_t)length;
-    if (read_header(&parser, weights, end, rest) != 0)
+    if (read_header(parser, weights, parser->end, rest) != 0)
         return -1;
-    skip_space(&parser);
-    if (parser.p != end)
-        return bad(&parser, "something behind its end");
-    return check_places(weights, end, rest, error);
+    skip_space(parser);
+    if (parser->p != parser->end)
+        return bad(parser, "something behind its end");
+    return check_places(weights, parser->end, rest, parser->error);
+}
+
+int clip_safetensors_read(struct clip_weights *weights, const unsigned char *data, size_t size,
+                          struct clip_error *error)
+{
+    struct parser parser = {.error = error};
+    return read_file(&parser, weights, data, size);
+}
+
+char *clip_safetensors_metadata(const unsigned char *data, size_t size, const char *key)
+{
+    struct clip_error ignored; /* the file was read already */
+    struct clip_weights weights = {0};
+    struct parser parser = {.error = &ignored, .wanted = key};
+    (void)read_file(&parser, &weights, data, size);
+    clip_weights_free(&weights);
+    return parser.found;
 }

@@ -108,18 +108,73 @@ static int read_text(struct clip_text_arch *text, const struct clip_weights *wei
     return 0;
 }
 
+/* The width of the shared space, from what projects into it. */
+static int read_embed(struct clip_arch *arch, const struct clip_weights *weights, struct clip_error *error)
+{
+    if (clip_weights_find(weights, "text_projection") || (!arch->vision.absent && !arch->text.absent))
+        return dimension(weights, "text_projection", 2, 1, CLIP_MAX_WIDTH, &arch->embed, error);
+    if (clip_weights_find(weights, "visual.proj"))
+        return dimension(weights, "visual.proj", 2, 1, CLIP_MAX_WIDTH, &arch->embed, error);
+    if (!arch->vision.absent && arch->vision.kind == CLIP_RESNET)
+        return dimension(weights, "visual.attnpool.c_proj.weight", 2, 0, CLIP_MAX_WIDTH, &arch->embed, error);
+    return 0;
+}
+
+void clip_arch_fit(struct clip_arch *arch, const struct clip_weights *weights, int lone)
+{
+    int vision = clip_weights_find(weights, "visual.conv1.weight") != NULL;
+    int text = clip_weights_find(weights, "token_embedding.weight") != NULL;
+    if (lone && !vision && text)
+        arch->vision.absent = 1;
+    if (lone && !text && vision)
+        arch->text.absent = 1;
+    if (arch->vision.absent == arch->text.absent)
+        return;
+    arch->vision.unprojected =
+        !arch->vision.absent && arch->vision.kind == CLIP_VIT && !clip_weights_find(weights, "visual.proj");
+    arch->text.unprojected = !arch->text.absent && !clip_weights_find(weights, "text_projection");
+    arch->unscaled = !clip_weights_find(weights, "logit_scale");
+    if (arch->vision.absent ? arch->text.unprojected : arch->vision.unprojected)
+        arch->embed = 0;
+}
+
 int clip_arch_from_shapes(struct clip_arch *arch, const struct clip_weights *weights,
                           struct clip_error *error)
 {
     clip_arch_clear(arch);
-    int transformer = clip_weights_find(weights, "visual.proj") != NULL;
-    if (dimension(weights, "text_projection", 2, 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0 ||
-        (transformer ? read_transformer : read_resnet)(&arch->vision, weights, error) != 0 ||
-        read_text(&arch->text, weights, error) != 0)
+    int transformer =
+        clip_weights_find(weights, "visual.proj") || clip_weights_find(weights, "visual.class_embedding");
+    clip_arch_fit(arch, weights, 1);
+    if ((!arch->vision.absent &&
+         (transformer ? read_transformer : read_resnet)(&arch->vision, weights, error) != 0) ||
+        (!arch->text.absent && read_text(&arch->text, weights, error) != 0))
+        return -1;
+    clip_arch_fit(arch, weights, 1);
+    if (read_embed(arch, weights, error) != 0)
         return -1;
     arch->vision.activation = arch->text.activation = CLIP_QUICK_GELU;
     arch->logit_bias = clip_weights_find(weights, "logit_bias") != NULL;
     if (clip_arch_check(arch, error) != 0)
         return clip_fail_prefix(error, "the shapes do not say the architecture (see --arch)");
     return 0;
+}
+
+/* Widths of OpenAI's nine models, whose heads are of 64. */
+static int is_one_of(int width, const int *widths, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (width == widths[i])
+            return 1;
+    return 0;
+}
+
+int clip_arch_heads_known(const struct clip_arch *arch, int text)
+{
+    static const int transformers[] = {768, 1024}, resnets[] = {64, 80, 96, 128},
+                     texts[] = {512, 640, 768, 1024};
+    if (text)
+        return arch->text.absent || is_one_of(arch->text.width, texts, 4);
+    return arch->vision.absent ||
+           (arch->vision.kind == CLIP_RESNET ? is_one_of(arch->vision.width, resnets, 4)
+                                             : is_one_of(arch->vision.width, transformers, 2));
 }

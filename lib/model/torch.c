@@ -1,9 +1,11 @@
 /* Files of PyTorch: a pickle whose tensors are views of storages, which stand beside it in a zip (torch.save
  * since 1.6, TorchScript), or behind it (torch.save before). */
 #include "model/forms.h"
+#include "model/names.h"
 #include "model/pickle.h"
 #include "model/zip.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zlib.h>
@@ -25,7 +27,7 @@ struct reader {
     struct place *places; /* sorted by key, each key once */
     size_t count;
     struct clip_weights *weights;
-    char name[MAX_NAME]; /* of the module that the walk is in, with its dot */
+    char name[MAX_NAME]; /* of what the walk is in, with its dot */
     size_t length;
     long steps;
     struct clip_error *error;
@@ -81,7 +83,8 @@ static struct place *find_place(const struct reader *reader, const char *key, si
 
 /* --- the tensors of the pickle --- */
 
-static int add_tensor(struct reader *reader, const struct clip_pickle_value *key, uint32_t value)
+static int add_tensor(struct reader *reader, const struct clip_pickle_value *container, const char *key,
+                      size_t length, uint32_t value)
 {
     const struct clip_pickle *pickle = reader->pickle;
     const struct clip_pickle_tensor *tensor = &pickle->tensors[pickle->values[value].integer];
@@ -89,74 +92,117 @@ static int add_tensor(struct reader *reader, const struct clip_pickle_value *key
     const struct place *place = find_place(reader, storage->key, storage->length);
     size_t size = clip_weight_size(tensor->type);
     uint64_t begin;
-    if (key->length > MAX_NAME - reader->length)
-        return clip_fail(reader->error, "a tensor's name of %zu bytes", reader->length + key->length);
-    memcpy(reader->name + reader->length, key->text, key->length);
+    if (length > MAX_NAME - reader->length)
+        return clip_fail(reader->error, "a tensor's name of %zu bytes", reader->length + length);
+    memcpy(reader->name + reader->length, key, length);
     if (__builtin_mul_overflow(tensor->offset, size, &begin) || begin > storage->bytes)
         return fail_storage(storage, "is smaller than a tensor in it", reader->error);
-    return clip_weights_add(reader->weights, reader->name, reader->length + key->length, tensor->type,
-                            tensor->ndim, tensor->shape, tensor->stride, place->data + begin,
-                            (size_t)(storage->bytes - begin), reader->error);
+    if (clip_weights_add(reader->weights, reader->name, reader->length + length, tensor->type, tensor->ndim,
+                         tensor->shape, tensor->stride, place->data + begin, (size_t)(storage->bytes - begin),
+                         reader->error) != 0)
+        return -1;
+    struct clip_weight *weight = &reader->weights->items[reader->weights->count - 1];
+    weight->holder = (uint32_t)(container - pickle->values);
+    weight->key = (uint32_t)reader->length;
+    return 0;
 }
 
-/* Adds the tensors among the attributes of `module`, and of the modules in it. */
-static int walk(struct reader *reader, const struct clip_pickle_value *module, int depth)
+static int walk(struct reader *reader, const struct clip_pickle_value *container, int depth);
+
+/* What stands in a container under a key, of which the name's end is `key` already: a tensor, or what may
+ * hold some. */
+static int walk_item(struct reader *reader, const struct clip_pickle_value *container, const char *key,
+                     size_t length, uint32_t value, int depth)
+{
+    const struct clip_pickle_value *item = &reader->pickle->values[value];
+    int tensor = item->kind == CLIP_PICKLE_TENSOR;
+    if (!tensor && item->kind != CLIP_PICKLE_MODULE && item->kind != CLIP_PICKLE_DICT &&
+        item->kind != CLIP_PICKLE_OBJECT && item->kind != CLIP_PICKLE_LIST && item->kind != CLIP_PICKLE_TUPLE)
+        return 0;
+    if (tensor)
+        return add_tensor(reader, container, key, length, value);
+    size_t before = reader->length;
+    if (length + 1 > MAX_NAME - before)
+        return clip_fail(reader->error, "a name of %zu bytes", before + length);
+    memcpy(reader->name + before, key, length);
+    reader->name[before + length] = '.';
+    reader->length += length + 1;
+    int result = walk(reader, item, depth + 1);
+    reader->length = before;
+    return result;
+}
+
+/* Adds the tensors in a dict, module or list, and in those that it holds: the name of each is its keys, with
+ * dots between them. */
+static int walk(struct reader *reader, const struct clip_pickle_value *container, int depth)
 {
     const struct clip_pickle *pickle = reader->pickle;
     const struct clip_pickle_cell *cells = pickle->cells;
+    int list = container->kind == CLIP_PICKLE_LIST || container->kind == CLIP_PICKLE_TUPLE;
+    long place = 0;
     if (depth > MAX_DEPTH)
         return clip_fail(reader->error, "modules nested deeper than %d", MAX_DEPTH);
-    for (uint32_t cell = module->first; cell != CLIP_PICKLE_END; cell = cells[cells[cell].next].next) {
+    for (uint32_t cell = container->first; cell != CLIP_PICKLE_END;) {
+        const struct clip_pickle_value *key = list ? NULL : &pickle->values[cells[cell].value];
+        uint32_t at = list ? cell : cells[cell].next, value = cells[at].value;
+        char number[24];
+        int length = 0;
+        cell = cells[at].next;
         if (++reader->steps > MAX_STEPS)
             return clip_fail(reader->error, "more modules than a model has");
-        const struct clip_pickle_value *key = &pickle->values[cells[cell].value];
-        uint32_t value = cells[cells[cell].next].value;
-        const struct clip_pickle_value *item = &pickle->values[value];
-        if (key->kind != CLIP_PICKLE_STRING)
+        if (list || key->kind == CLIP_PICKLE_INTEGER)
+            length =
+                snprintf(number, sizeof number, "%lld", list ? (long long)place++ : (long long)key->integer);
+        else if (key->kind != CLIP_PICKLE_STRING)
             continue;
-        if (item->kind == CLIP_PICKLE_TENSOR && add_tensor(reader, key, value) != 0)
+        if (walk_item(reader, container, length ? number : key->text, length ? (size_t)length : key->length,
+                      value, depth) != 0)
             return -1;
-        if (item->kind != CLIP_PICKLE_MODULE)
-            continue;
-        size_t length = reader->length;
-        if (key->length + 1 > MAX_NAME - length)
-            return clip_fail(reader->error, "a module's name of %zu bytes", length + key->length);
-        memcpy(reader->name + length, key->text, key->length);
-        reader->name[length + key->length] = '.';
-        reader->length += key->length + 1;
-        if (walk(reader, item, depth + 1) != 0)
-            return -1;
-        reader->length = length;
     }
     return 0;
 }
 
-/* A training checkpoint's state_dict, or the root itself. */
-static const struct clip_pickle_value *find_state(const struct clip_pickle *pickle)
+/* The first object that is a torch.nn.Module, or, with any set, that there is; NULL. */
+static const struct clip_pickle_value *find_object(const struct clip_pickle *pickle, int any)
 {
-    const struct clip_pickle_cell *cells = pickle->cells;
-    const struct clip_pickle_value *root = &pickle->values[pickle->root];
-    if (root->kind != CLIP_PICKLE_DICT)
-        return root;
-    for (uint32_t cell = root->first; cell != CLIP_PICKLE_END; cell = cells[cells[cell].next].next) {
-        const struct clip_pickle_value *value = &pickle->values[cells[cells[cell].next].value];
-        if (clip_pickle_is(&pickle->values[cells[cell].value], "state_dict") &&
-            value->kind == CLIP_PICKLE_DICT)
+    for (size_t i = 0; i < pickle->value_count; i++) {
+        const struct clip_pickle_value *value = &pickle->values[i];
+        if (value->kind == CLIP_PICKLE_OBJECT && value->text && (any || value->global))
             return value;
     }
-    return root;
+    return NULL;
+}
+
+/* Where no weights of CLIP were found. */
+static int fail_objects(const struct reader *reader)
+{
+    const struct clip_pickle *pickle = reader->pickle;
+    const struct clip_pickle_value *root = &pickle->values[pickle->root];
+    const struct clip_pickle_value *object = root->kind == CLIP_PICKLE_OBJECT ? root : find_object(pickle, 0);
+    char name[300];
+    if (!object && reader->weights->count == 0 && pickle->tensor_count > 0)
+        object = find_object(pickle, 1);
+    if (object)
+        return clip_fail(reader->error,
+                         "it holds a whole object of %s, as torch.save(model) writes it, which is code: "
+                         "save the model's state_dict() instead",
+                         clip_pickle_maker(object, name, sizeof name));
+    if (pickle->tensor_count == 0)
+        return clip_fail(reader->error, "the pickle holds no tensors");
+    return 0;
 }
 
 static int read_tensors(struct reader *reader)
 {
-    const struct clip_pickle_value *state = find_state(reader->pickle);
-    if (state->kind != CLIP_PICKLE_DICT && state->kind != CLIP_PICKLE_MODULE)
+    const struct clip_pickle_value *root = &reader->pickle->values[reader->pickle->root];
+    if (root->kind == CLIP_PICKLE_TENSOR)
+        return clip_fail(reader->error, "the pickle is one tensor without a name, not a state dict");
+    if (root->kind != CLIP_PICKLE_DICT && root->kind != CLIP_PICKLE_MODULE &&
+        root->kind != CLIP_PICKLE_OBJECT && root->kind != CLIP_PICKLE_LIST && root->kind != CLIP_PICKLE_TUPLE)
         return clip_fail(reader->error, "the pickle is neither a state dict nor a module");
-    if (walk(reader, state, 0) != 0)
+    if (walk(reader, root, 0) != 0)
         return -1;
-    if (reader->weights->count == 0)
-        return clip_fail(reader->error, "the pickle holds no tensors");
-    return 0;
+    return clip_names_count(reader->weights) > 0 ? 0 : fail_objects(reader);
 }
 
 /* --- the zip --- */

@@ -37,6 +37,7 @@ struct clip_weight {
     int ndim;
     size_t shape[CLIP_WEIGHT_DIMENSIONS], stride[CLIP_WEIGHT_DIMENSIONS]; /* in elements */
     const unsigned char *data;
+    uint32_t holder, key; /* in a pickle: the dict that holds it; where in the name its key there begins */
     int part, parts; /* which part of the tensor of that name this is, along its first dimension: 0 of 1 */
 };
 

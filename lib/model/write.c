@@ -1,5 +1,6 @@
 #include "model/write.h"
 #include "base/file.h"
+#include "model/forms.h"
 #include "model/names.h"
 
 #include <dirent.h>
@@ -38,10 +39,15 @@ static void put_json_string(FILE *file, const char *text)
 }
 
 /* The header's JSON; `begin` counts from the first byte behind it. */
-static void put_header(FILE *file, const struct clip_tensor_info *tensors, size_t count)
+static void put_header(FILE *file, const struct clip_tensor_info *tensors, size_t count, const char *arch)
 {
     uint64_t begin = 0;
-    fputs("{\"__metadata__\":{\"format\":\"pt\"}", file);
+    fputs("{\"__metadata__\":{\"format\":\"pt\"", file);
+    if (arch) {
+        fputs(",\"" CLIP_METADATA_ARCH "\":", file);
+        put_json_string(file, arch);
+    }
+    putc('}', file);
     for (size_t i = 0; i < count; i++) {
         putc(',', file);
         put_json_string(file, tensors[i].name);
@@ -57,6 +63,12 @@ static void put_header(FILE *file, const struct clip_tensor_info *tensors, size_
 int clip_safetensors_begin(FILE *file, struct clip_tensor_info *tensors, size_t count,
                            struct clip_error *error)
 {
+    return clip_safetensors_begin_as(file, tensors, count, NULL, error);
+}
+
+int clip_safetensors_begin_as(FILE *file, struct clip_tensor_info *tensors, size_t count, const char *arch,
+                              struct clip_error *error)
+{
     char *text = NULL;
     size_t length = 0;
     qsort(tensors, count, sizeof *tensors, compare_infos);
@@ -69,7 +81,7 @@ int clip_safetensors_begin(FILE *file, struct clip_tensor_info *tensors, size_t 
     }
     FILE *memory = open_memstream(&text, &length);
     if (memory)
-        put_header(memory, tensors, count);
+        put_header(memory, tensors, count, arch);
     if (!memory || fclose(memory) != 0) {
         free(text);
         return clip_fail_memory(error, "a header");
@@ -327,34 +339,40 @@ static int put_piece(FILE *file, const struct piece *piece, size_t size,
     return 0;
 }
 
-static int put_pieces(FILE *file, const struct pieces *pieces, const struct clip_tensor_source *source,
-                      struct clip_error *error)
+/* One file of pieces[first, last) of the list, in the list's order. */
+static int put_pieces(FILE *file, const struct pieces *pieces, size_t first, size_t last, const char *arch,
+                      const struct clip_tensor_source *source, struct clip_error *error)
 {
     unsigned char *chunk = malloc(CHUNK * sizeof(double));
     if (!chunk)
         return clip_fail_memory(error, "tensors");
-    int result = clip_safetensors_begin(file, pieces->infos, pieces->count, error);
-    for (size_t i = 0; i < pieces->count && result == 0; i++)
+    int result = clip_safetensors_begin_as(file, pieces->infos + first, last - first, arch, error);
+    for (size_t i = first; i < last && result == 0; i++)
         result = put_piece(file, &pieces->items[pieces->infos[i].index],
                            clip_weight_size(pieces->infos[i].type), source, chunk, error);
     free(chunk);
     return result;
 }
 
-static int write_weights(const struct clip_layout *layout, const struct clip_tensor_source *source,
-                         const char *path, int hf, struct clip_error *error)
+static int write_pieces(const struct pieces *pieces, size_t first, size_t last, const char *arch,
+                        const struct clip_tensor_source *source, const char *path, struct clip_error *error)
+{
+    struct clip_output output;
+    if (clip_output_open(&output, path, error) != 0)
+        return -1;
+    if (put_pieces(output.file, pieces, first, last, arch, source, error) == 0)
+        return clip_output_commit(&output, error);
+    clip_output_abandon(&output);
+    return -1;
+}
+
+static int write_whole(const struct clip_layout *layout, const char *arch,
+                       const struct clip_tensor_source *source, const char *path, struct clip_error *error)
 {
     struct pieces pieces;
-    struct clip_output output;
-    int result = list_pieces(&pieces, layout, source, hf, error);
+    int result = list_pieces(&pieces, layout, source, 0, error);
     if (result == 0)
-        result = clip_output_open(&output, path, error);
-    if (result == 0 && put_pieces(output.file, &pieces, source, error) != 0) {
-        clip_output_abandon(&output);
-        result = -1;
-    } else if (result == 0) {
-        result = clip_output_commit(&output, error);
-    }
+        result = write_pieces(&pieces, 0, pieces.count, arch, source, path, error);
     free_pieces(&pieces);
     return result;
 }
@@ -362,15 +380,139 @@ static int write_weights(const struct clip_layout *layout, const struct clip_ten
 int clip_write_weights(const struct clip_layout *layout, const struct clip_tensor_source *source,
                        const char *path, struct clip_error *error)
 {
-    return write_weights(layout, source, path, 0, error);
+    return write_whole(layout, NULL, source, path, error);
 }
 
+int clip_write_lone(const struct clip_arch *arch, const struct clip_layout *layout,
+                    const struct clip_tensor_source *source, const char *path, struct clip_error *error)
+{
+    char *text = clip_arch_print(arch, error);
+    int result = text ? write_whole(layout, text, source, path, error) : -1;
+    free(text);
+    return result;
+}
+
+/* --- weights of a folder: one file, or several and an index --- */
+
+#define SHARD_SIZE ((uint64_t)5 << 30)
+
+static uint64_t piece_bytes(const struct clip_tensor_info *info, const struct piece *piece)
+{
+    return piece->count * clip_weight_size(info->type);
+}
+
+/* The end of the shard that begins with piece `first`: one tensor at least, and no more than fit. */
+static size_t shard_end(const struct pieces *pieces, size_t first, uint64_t size)
+{
+    uint64_t sum = 0;
+    size_t last = first;
+    while (last < pieces->count) {
+        sum += piece_bytes(&pieces->infos[last], &pieces->items[last]);
+        if (sum > size && last > first)
+            break;
+        last++;
+    }
+    return last;
+}
+
+/* NAME-00001-of-00002.safetensors */
+static void shard_name(char out[80], const char *name, size_t number, size_t count)
+{
+    snprintf(out, 80, "%s-%05zu-of-%05zu.safetensors", name, number, count);
+}
+
+/* What the index says of a tensor. */
+struct place {
+    const char *name;
+    size_t shard;
+};
+
+static int compare_places(const void *a, const void *b)
+{
+    return strcmp(((const struct place *)a)->name, ((const struct place *)b)->name);
+}
+
+/* As transformers writes it: the bytes of all tensors, and each one's file, by name. */
+static void put_index(FILE *file, const struct place *places, size_t count, uint64_t total, const char *name,
+                      size_t shards)
+{
+    char shard[80];
+    fprintf(file, "{\n  \"metadata\": {\n    \"total_size\": %" PRIu64 "\n  },\n  \"weight_map\": {", total);
+    for (size_t i = 0; i < count; i++) {
+        shard_name(shard, name, places[i].shard, shards);
+        fputs(i ? ",\n    " : "\n    ", file);
+        put_json_string(file, places[i].name);
+        fprintf(file, ": \"%s\"", shard);
+    }
+    fputs("\n  }\n}\n", file);
+}
+
+static int write_index(const struct clip_folder_output *folder, const struct place *places, size_t count,
+                       uint64_t total, const char *name, size_t shards, struct clip_error *error)
+{
+    struct clip_output output;
+    char file[80];
+    snprintf(file, sizeof file, "%s.safetensors.index.json", name);
+    char *path = clip_folder_file(folder, file, error);
+    int result = path ? clip_output_open(&output, path, error) : -1;
+    if (result == 0) {
+        put_index(output.file, places, count, total, name, shards);
+        result = clip_output_commit(&output, error);
+    }
+    free(path);
+    return result;
+}
+
+/* Writes the shards, the index last: what is listed is there. */
+static int write_shards(const struct clip_folder_output *folder, const struct pieces *pieces,
+                        const struct clip_tensor_source *source, const char *name, uint64_t size,
+                        size_t shards, struct clip_error *error)
+{
+    struct place *places = calloc(pieces->count, sizeof *places);
+    uint64_t total = 0;
+    size_t first = 0, number = 0;
+    int result = places ? 0 : clip_fail_memory(error, "the index");
+    for (; result == 0 && first < pieces->count; number++) {
+        char file[80];
+        size_t last = shard_end(pieces, first, size);
+        for (size_t i = first; i < last; i++) {
+            places[i] = (struct place){pieces->items[i].name, number + 1};
+            total += piece_bytes(&pieces->infos[i], &pieces->items[i]);
+        }
+        shard_name(file, name, number + 1, shards);
+        char *path = clip_folder_file(folder, file, error);
+        result = path ? write_pieces(pieces, first, last, NULL, source, path, error) : -1;
+        free(path);
+        first = last;
+    }
+    if (result == 0) {
+        qsort(places, pieces->count, sizeof *places, compare_places);
+        result = write_index(folder, places, pieces->count, total, name, shards, error);
+    }
+    free(places);
+    return result;
+}
+
+/* NAME.safetensors, or, where that would be too large, shards of it. */
 static int write_weights_in(const struct clip_folder_output *folder, const char *name,
                             const struct clip_layout *layout, const struct clip_tensor_source *source, int hf,
                             struct clip_error *error)
 {
-    char *path = clip_folder_file(folder, name, error);
-    int result = path ? write_weights(layout, source, path, hf, error) : -1;
+    struct pieces pieces;
+    char file[80], *path = NULL;
+    uint64_t size = folder->shard_size ? folder->shard_size : SHARD_SIZE;
+    size_t shards = 0;
+    snprintf(file, sizeof file, "%s.safetensors", name);
+    int result = list_pieces(&pieces, layout, source, hf, error);
+    for (size_t first = 0; result == 0 && first < pieces.count; shards++)
+        first = shard_end(&pieces, first, size);
+    if (result == 0 && shards > 1) {
+        result = write_shards(folder, &pieces, source, name, size, shards, error);
+    } else if (result == 0) {
+        path = clip_folder_file(folder, file, error);
+        result = path ? write_pieces(&pieces, 0, pieces.count, NULL, source, path, error) : -1;
+    }
+    free_pieces(&pieces);
     free(path);
     return result;
 }
@@ -400,17 +542,19 @@ int clip_write_open_clip(const struct clip_folder_output *folder, const struct c
 {
     if (write_config(folder, "open_clip_config.json", arch, clip_arch_write_open_clip, error) != 0)
         return -1;
-    return write_weights_in(folder, "open_clip_model.safetensors", layout, source, 0, error);
+    return write_weights_in(folder, "open_clip_model", layout, source, 0, error);
 }
 
 int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arch *arch,
                   const struct clip_layout *layout, const struct clip_tensor_source *source,
                   struct clip_error *error)
 {
-    if (write_config(folder, "config.json", arch, clip_arch_write_hf, error) != 0 ||
+    if (write_config(folder, "config.json", arch, clip_arch_write_hf, error) != 0)
+        return -1;
+    if (!arch->vision.absent &&
         write_config(folder, "preprocessor_config.json", arch, clip_arch_write_hf_preprocessor, error) != 0)
         return -1;
-    return write_weights_in(folder, "model.safetensors", layout, source, 1, error);
+    return write_weights_in(folder, "model", layout, source, 1, error);
 }
 
 static int put_tokenizer(const struct clip_arch *arch, FILE *file, struct clip_error *error)
@@ -443,7 +587,11 @@ static int copy_existing(const char *from, const char *to, int *count, struct cl
 int clip_copy_vocabulary(const struct clip_folder_output *folder, const char *from, int *count,
                          struct clip_error *error)
 {
-    static const char *const names[] = {"vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
+    static const char *const names[] = {"vocab.json",
+                                        "merges.txt",
+                                        "tokenizer.json",
+                                        "added_tokens.json",
+                                        "tokenizer_config.json",
                                         "special_tokens_map.json"};
     int result = 0;
     *count = 0;

@@ -29,12 +29,16 @@ struct clip_tensor_info {
  * writes each tensor's data in that order, or anywhere at its offset. Names must differ. */
 int clip_safetensors_begin(FILE *file, struct clip_tensor_info *tensors, size_t count,
                            struct clip_error *error);
+/* The same with the architecture's JSON (clip_arch_print) in the metadata, or NULL. */
+int clip_safetensors_begin_as(FILE *file, struct clip_tensor_info *tensors, size_t count, const char *arch,
+                              struct clip_error *error);
 
 /* --- folders --- */
 
 /* A folder in the making: files are put into `temporary`, beside the place where it will appear. */
 struct clip_folder_output {
     char *path, *temporary;
+    uint64_t shard_size; /* weights past so many bytes are written as several files and an index; 0: 5 GiB */
 };
 
 /* Refuses a path that exists. */
@@ -56,11 +60,15 @@ struct clip_tensor_source {
                 struct clip_error *error);
 };
 
-/* One safetensors file with OpenAI's names, whole or not at all. */
+/* One safetensors file with OpenAI's names, whole or not at all: a part of a model. */
 int clip_write_weights(const struct clip_layout *layout, const struct clip_tensor_source *source,
                        const char *path, struct clip_error *error);
 
-/* open_clip's folder: open_clip_config.json, open_clip_model.safetensors. */
+/* The same of a model, with its architecture in the metadata: it can be read by itself. */
+int clip_write_lone(const struct clip_arch *arch, const struct clip_layout *layout,
+                    const struct clip_tensor_source *source, const char *path, struct clip_error *error);
+
+/* open_clip's folder: open_clip_config.json, open_clip_model.safetensors (or several and an index). */
 int clip_write_open_clip(const struct clip_folder_output *folder, const struct clip_arch *arch,
                          const struct clip_layout *layout, const struct clip_tensor_source *source,
                          struct clip_error *error);

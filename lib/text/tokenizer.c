@@ -1,4 +1,5 @@
 #include "text/tokenizer.h"
+#include "text/added.h"
 #include "text/clean.h"
 #include "text/hash.h"
 #include "text/pieces.h"
@@ -44,6 +45,7 @@ struct candidate {
 struct clip_tokenizer {
     const struct clip_vocabulary *vocabulary;
     struct clip_cleaner *cleaner;
+    struct clip_finder raw, clean; /* added tokens that are looked for before cleaning, and after it */
     struct cache *cache;
     int32_t *ids;
     size_t count, id_room;
@@ -65,7 +67,9 @@ struct clip_tokenizer *clip_tokenizer_new(const struct clip_vocabulary *vocabula
     tokenizer->cache = calloc(1, sizeof *tokenizer->cache);
     if (!tokenizer->cache)
         clip_fail_memory(error, "a tokenizer");
-    if (!tokenizer->cleaner || !tokenizer->cache) {
+    if (!tokenizer->cleaner || !tokenizer->cache ||
+        clip_finder_make(&tokenizer->raw, vocabulary, 0, error) != 0 ||
+        clip_finder_make(&tokenizer->clean, vocabulary, 1, error) != 0) {
         clip_tokenizer_free(tokenizer);
         return NULL;
     }
@@ -77,6 +81,8 @@ void clip_tokenizer_free(struct clip_tokenizer *tokenizer)
     if (!tokenizer)
         return;
     clip_cleaner_free(tokenizer->cleaner);
+    clip_finder_free(&tokenizer->raw);
+    clip_finder_free(&tokenizer->clean);
     free(tokenizer->cache);
     free(tokenizer->ids);
     free(tokenizer->symbols);
@@ -271,19 +277,18 @@ static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t
     return 0;
 }
 
-int clip_tokenize(struct clip_tokenizer *tokenizer, const char *text, size_t length, const int32_t **ids,
-                  size_t *count, struct clip_error *error)
+/* Appends the tokens of clean text, in which none was added. Behind it CLIP_CLEAN_PADDING bytes may be read.
+ */
+static int add_words(struct clip_tokenizer *tokenizer, const char *clean, size_t n, struct clip_error *error)
 {
-    const char *clean;
-    size_t n, step;
-    if (clip_clean(tokenizer->cleaner, text, length, &clean, &n, error) != 0 ||
-        reserve_ids(tokenizer, n + 1, error) != 0) /* no token is made of less than a byte */
+    size_t step;
+    if (reserve_ids(tokenizer, tokenizer->count + n + 1, error) !=
+        0) /* no token is made of less than a byte */
         return -1;
-    tokenizer->count = 0;
     for (size_t i = 0; i < n; i += step) {
         enum clip_piece piece;
-        if (clean[i] == ' ')
-            i++; /* another character is behind it: none ends the text */
+        if (clean[i] == ' ' && ++i == n)
+            break;
         step = clip_next_piece(clean + i, n - i, &piece);
         if (piece == CLIP_PIECE_START)
             tokenizer->ids[tokenizer->count++] = tokenizer->vocabulary->start;
@@ -292,6 +297,44 @@ int clip_tokenize(struct clip_tokenizer *tokenizer, const char *text, size_t len
         else if (piece == CLIP_PIECE_TEXT && add_piece(tokenizer, clean + i, step, error) != 0)
             return -1;
     }
+    return 0;
+}
+
+/* Appends the tokens of text: each that `finder` finds, and what `rest` makes of what is between them. */
+static int add_found(struct clip_tokenizer *tokenizer, const struct clip_finder *finder, const char *text,
+                     size_t length,
+                     int (*rest)(struct clip_tokenizer *, const char *, size_t, struct clip_error *),
+                     struct clip_error *error)
+{
+    size_t at = 0, begin, end;
+    int32_t id;
+    while (clip_finder_next(finder, text, length, at, &begin, &end, &id)) {
+        if (rest(tokenizer, text + at, begin - at, error) != 0 ||
+            reserve_ids(tokenizer, tokenizer->count + 1, error) != 0)
+            return -1;
+        tokenizer->ids[tokenizer->count++] = id;
+        at = end;
+    }
+    return rest(tokenizer, text + at, length - at, error);
+}
+
+static int add_text(struct clip_tokenizer *tokenizer, const char *text, size_t length,
+                    struct clip_error *error)
+{
+    const char *clean;
+    size_t n;
+    if (clip_clean(tokenizer->cleaner, text, length, &clean, &n, error) != 0)
+        return -1;
+    return add_found(tokenizer, &tokenizer->clean, clean, n, add_words, error);
+}
+
+int clip_tokenize(struct clip_tokenizer *tokenizer, const char *text, size_t length, const int32_t **ids,
+                  size_t *count, struct clip_error *error)
+{
+    tokenizer->count = 0;
+    if (add_found(tokenizer, &tokenizer->raw, text, length, add_text, error) != 0 ||
+        reserve_ids(tokenizer, 1, error) != 0)
+        return -1;
     *ids = tokenizer->ids;
     *count = tokenizer->count;
     return 0;

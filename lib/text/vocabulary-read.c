@@ -1,5 +1,5 @@
-#include "text/vocabulary.h"
-#include "base/json.h"
+#include "text/vocabulary-forms.h"
+#include "base/stray.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -88,8 +88,11 @@ static int read_lines(struct clip_vocabulary *vocabulary, gzFile file, const cha
         number++;
         if (number == 1 && strstr(line, "#version"))
             continue;
+        const char *stray = number == 1 ? clip_stray_text(line, length) : NULL;
+        if (stray)
+            return clip_fail(error, "%s: %s", path, stray);
         if (!gzeof(file) && (length == 0 || line[length - 1] != '\n'))
-            return clip_fail(error, "%s: line %zu is too long, or no text", path, number);
+            return clip_fail(error, "%s: line %zu is too long, or not text", path, number);
         if (line[strspn(line, " \t\r\n")] == 0 && gzeof(file))
             break;
         if (read_merge(vocabulary, line, is_new, error) != 0)
@@ -156,30 +159,6 @@ static int read_json_merge(struct clip_vocabulary *vocabulary, struct json_objec
                      json_object_get_string(right), (size_t)json_object_get_string_len(right), 0, error);
 }
 
-/* tokenizer.json's start and end tokens may stand beside its vocabulary. */
-static int read_added_tokens(struct clip_vocabulary *vocabulary, struct json_object *added, const char *path,
-                             struct clip_error *error)
-{
-    if (added && !json_object_is_type(added, json_type_array))
-        return clip_fail(error, "%s: added_tokens is not an array", path);
-    for (size_t i = 0; added && i < json_object_array_length(added); i++) {
-        struct json_object *token = json_object_array_get_idx(added, i);
-        const char *name = NULL;
-        int id = -1;
-        if (!json_object_is_type(token, json_type_object))
-            return clip_fail(error, "%s: added_tokens holds something else", path);
-        if (clip_json_string(token, "added_tokens", "content", &name, error) != 0 ||
-            clip_json_int(token, "added_tokens", "id", 0, CLIP_MAX_TOKENS - 1, &id, error) != 0)
-            return clip_fail_prefix(error, "%s", path);
-        if (!name || id < 0)
-            return clip_fail(error, "%s: an added token without content or id", path);
-        if (clip_vocabulary_id(vocabulary, name, strlen(name)) != id &&
-            clip_vocabulary_add_token(vocabulary, id, name, strlen(name), error) != 0)
-            return clip_fail_prefix(error, "%s", path);
-    }
-    return 0;
-}
-
 static int read_tokenizer(struct clip_vocabulary *vocabulary, struct json_object *json, const char *path,
                           struct clip_error *error)
 {
@@ -188,7 +167,10 @@ static int read_tokenizer(struct clip_vocabulary *vocabulary, struct json_object
         return clip_fail(error, "%s: model is not an object", path);
     if (clip_json_object(model, "model", "vocab", &tokens, error) != 0)
         return clip_fail_prefix(error, "%s", path);
-    struct json_object *merges = clip_json_get(model, "merges");
+    struct json_object *merges = clip_json_get(model, "merges"), *type = clip_json_get(model, "type");
+    if (type && strcmp(json_object_get_string(type), "BPE") != 0)
+        return clip_fail(error, "%s: model.type: %s is not supported (only \"BPE\")", path,
+                         json_object_to_json_string(type));
     if (!tokens || !json_object_is_type(merges, json_type_array))
         return clip_fail(error, "%s: model has no vocab or no merges; it is not byte-pair encoding", path);
     if (read_tokens(vocabulary, tokens, path, error) != 0)
@@ -196,7 +178,34 @@ static int read_tokenizer(struct clip_vocabulary *vocabulary, struct json_object
     for (size_t i = 0; i < json_object_array_length(merges); i++)
         if (read_json_merge(vocabulary, json_object_array_get_idx(merges, i), error) != 0)
             return clip_fail_prefix(error, "%s: merge %zu", path, i + 1);
-    return read_added_tokens(vocabulary, clip_json_get(json, "added_tokens"), path, error);
+    if (clip_read_added_tokens(vocabulary, json, error) != 0 || clip_check_tokenizer(json, error) != 0)
+        return clip_fail_prefix(error, "%s", path);
+    return 0;
+}
+
+/* What a JSON object is follows from its form: names and numbers are a vocabulary, whatever the names; a
+ * tokenizer has its `model` as an object. */
+static int is_vocabulary(struct json_object *json)
+{
+    int members = 0, numbers = 0;
+    json_object_object_foreach(json, name, value)
+    {
+        (void)name;
+        members++;
+        numbers += json_object_is_type(value, json_type_int);
+    }
+    return 2 * numbers > members;
+}
+
+/* The tokens added beside a vocab.json. */
+static int read_added(struct clip_vocabulary *vocabulary, const char *path, struct clip_error *error)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : strdup(".");
+    int status =
+        folder ? clip_read_added_beside(vocabulary, folder, error) : clip_fail_memory(error, "a file name");
+    free(folder);
+    return status;
 }
 
 /* vocab.json or tokenizer.json; `merges` is where the former's merges are. */
@@ -207,12 +216,17 @@ static int read_json(struct clip_vocabulary *vocabulary, const char *path, const
     if (!json)
         return -1;
     int status;
-    if (clip_json_get(json, "model")) {
-        status = read_tokenizer(vocabulary, json, path, error);
-    } else {
+    if (is_vocabulary(json)) {
         status = read_tokens(vocabulary, json, path, error);
         if (status == 0)
             status = read_merges(vocabulary, merges, SIZE_MAX, 0, error);
+        if (status == 0)
+            status = read_added(vocabulary, path, error);
+    } else if (clip_json_get(json, "model")) {
+        status = read_tokenizer(vocabulary, json, path, error);
+    } else {
+        status = clip_fail(
+            error, "%s: neither a vocabulary (tokens and their ids) nor a tokenizer (with a model)", path);
     }
     json_object_put(json);
     return status;
@@ -232,18 +246,24 @@ static int beside(char *out, const char *path, int is_folder, const char *name, 
 /* The first character tells most about a file. */
 static int first_character(const char *path, int *first, struct clip_error *error)
 {
+    char text[512];
     FILE *file = fopen(path, "re");
     if (!file)
         return clip_fail_errno(error, "%s", path);
-    while ((*first = getc(file)) == ' ' || (*first >= '\t' && *first <= '\r'))
-        ;
+    size_t size = fread(text, 1, sizeof text, file), at = 0;
     int failed = ferror(file);
     if (failed)
         clip_fail_errno(error, "%s", path);
     fclose(file);
     if (failed)
         return -1;
-    return *first == EOF ? clip_fail(error, "%s: empty", path) : 0;
+    const char *stray = clip_stray_text(text, size);
+    if (stray)
+        return clip_fail(error, "%s: %s", path, stray);
+    while (at < size && memchr(" \t\n\v\f\r", text[at], 6))
+        at++;
+    *first = at < size ? text[at] : ' ';
+    return size ? 0 : clip_fail(error, "%s: empty", path);
 }
 
 static int read_file(struct clip_vocabulary *vocabulary, const char *path, struct clip_error *error)

@@ -28,7 +28,7 @@ static void put_tokens(FILE *file, const struct clip_vocabulary *vocabulary)
     for (size_t id = 0; id < vocabulary->size; id++) {
         const char *name = vocabulary->names[id];
         if (!name || clip_vocabulary_id(vocabulary, name, strlen(name)) != (int32_t)id)
-            continue; /* unused, or a later id has the name */
+            continue; /* unused, added, or a later id has the name */
         fprintf(file, "%s\"", between);
         put_escaped(file, name);
         fprintf(file, "\": %zu", id);
@@ -51,12 +51,43 @@ static void write_merges(FILE *file, const struct clip_vocabulary *vocabulary)
                 vocabulary->names[vocabulary->merges[i].right]);
 }
 
-static void put_added_token(FILE *file, int32_t id, const char *name, const char *behind)
+static const char *flag(int value)
 {
-    fprintf(file,
-            "    {\"id\": %ld, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, "
-            "\"rstrip\": false, \"normalized\": false, \"special\": true}%s\n",
-            (long)id, name, behind);
+    return value ? "true" : "false";
+}
+
+static void put_added_token(FILE *file, const struct clip_added_token *token, const char *behind)
+{
+    fprintf(file, "    {\"id\": %ld, \"content\": \"", (long)token->id);
+    put_escaped(file, token->text);
+    fprintf(
+        file,
+        "\", \"single_word\": %s, \"lstrip\": %s, \"rstrip\": %s, \"normalized\": %s, \"special\": %s}%s\n",
+        flag(token->single_word), flag(token->lstrip), flag(token->rstrip), flag(token->normalized),
+        flag(token->special), behind);
+}
+
+/* The start and end tokens, then the others. */
+static void put_added_tokens(FILE *file, const struct clip_vocabulary *vocabulary)
+{
+    const struct clip_added_token start = {.text = CLIP_START_TOKEN, .id = vocabulary->start, .special = 1};
+    const struct clip_added_token end = {.text = CLIP_END_TOKEN, .id = vocabulary->end, .special = 1};
+    size_t count = vocabulary->added_count;
+    put_added_token(file, &start, ",");
+    put_added_token(file, &end, count ? "," : "");
+    for (size_t i = 0; i < count; i++)
+        put_added_token(file, &vocabulary->added[i], i + 1 < count ? "," : "");
+}
+
+/* What was added, for those that read vocab.json and merges.txt. */
+static void write_added(FILE *file, const struct clip_vocabulary *vocabulary)
+{
+    for (size_t i = 0; i < vocabulary->added_count; i++) {
+        fputs(i ? ", \"" : "{\"", file);
+        put_escaped(file, vocabulary->added[i].text);
+        fprintf(file, "\": %ld", (long)vocabulary->added[i].id);
+    }
+    fputs("}\n", file);
 }
 
 /* As transformers converts CLIP's tokenizer: NFC, white space and case; OpenAI's pattern; start and end. */
@@ -65,8 +96,7 @@ static void write_tokenizer(FILE *file, const struct clip_vocabulary *vocabulary
     fputs(
         "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n  \"added_tokens\": [\n",
         file);
-    put_added_token(file, vocabulary->start, CLIP_START_TOKEN, ",");
-    put_added_token(file, vocabulary->end, CLIP_END_TOKEN, "");
+    put_added_tokens(file, vocabulary);
     fputs("  ],\n"
           "  \"normalizer\": {\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFC\"},\n"
           "    {\"type\": \"Replace\", \"pattern\": {\"Regex\": \"\\\\s+\"}, \"content\": \" \"},\n"
@@ -121,5 +151,6 @@ int clip_vocabulary_write(const struct clip_vocabulary *vocabulary, const char *
         write_one(vocabulary, folder, "merges.txt", write_merges, error) != 0 ||
         write_one(vocabulary, folder, "tokenizer.json", write_tokenizer, error) != 0)
         return -1;
-    return 0;
+    return vocabulary->added_count ? write_one(vocabulary, folder, "added_tokens.json", write_added, error)
+                                   : 0;
 }

@@ -61,6 +61,9 @@ void clip_vocabulary_free(struct clip_vocabulary *vocabulary)
     for (size_t i = 0; i < vocabulary->size; i++)
         free(vocabulary->names[i]);
     free(vocabulary->names);
+    for (size_t i = 0; i < vocabulary->added_count; i++)
+        free(vocabulary->added[i].text);
+    free(vocabulary->added);
     clip_slots_free(&vocabulary->ids);
     free(vocabulary->merges);
     clip_slots_free(&vocabulary->ranks);
@@ -118,6 +121,29 @@ int clip_vocabulary_add_token(struct clip_vocabulary *vocabulary, int32_t id, co
         return clip_fail_memory(error, "a vocabulary");
     clip_slots_set(&vocabulary->ids, slot, (size_t)id);
     vocabulary->token_count++;
+    return 0;
+}
+
+int clip_vocabulary_add_added(struct clip_vocabulary *vocabulary, const struct clip_added_token *token,
+                              struct clip_error *error)
+{
+    if (token->id < 0 || (uint32_t)token->id >= CLIP_MAX_TOKENS)
+        return clip_fail(error, "token id %ld is out of range", (long)token->id);
+    if (reserve_names(vocabulary, (size_t)token->id + 1, error) != 0)
+        return -1;
+    char **name = &vocabulary->names[token->id];
+    if (*name && strcmp(*name, token->text) != 0)
+        return clip_fail(error, "two tokens have id %ld", (long)token->id);
+    struct clip_added_token *added =
+        reallocarray(vocabulary->added, vocabulary->added_count + 1, sizeof *added);
+    if (!added)
+        return clip_fail_memory(error, "a vocabulary");
+    vocabulary->added = added;
+    added[vocabulary->added_count] = *token;
+    added[vocabulary->added_count].text = strdup(token->text);
+    if (!added[vocabulary->added_count].text || (!*name && !(*name = strdup(token->text))))
+        return clip_fail_memory(error, "a vocabulary");
+    vocabulary->added_count++;
     return 0;
 }
 

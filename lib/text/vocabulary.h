@@ -18,6 +18,16 @@ struct clip_merge {
     int32_t left, right, result;
 };
 
+/* A token that is found in captions as it stands, before they are cut into words: "<sks>". The flags are
+ * those of Hugging Face's tokenizers: it is looked for in the text as it came or (normalized) once that is
+ * clean, and where it must stand by itself (single_word). lstrip, rstrip and special are kept for those who
+ * read what is written. */
+struct clip_added_token {
+    char *text;
+    int32_t id;
+    int normalized, single_word, lstrip, rstrip, special;
+};
+
 /* Read only once it is finished; any number of threads may then use it. */
 struct clip_vocabulary {
     size_t size;           /* ids are in [0, size) */
@@ -26,7 +36,9 @@ struct clip_vocabulary {
     int32_t bytes[2][256]; /* id of a byte within a piece, and of one that ends a piece */
     char **names;          /* of each id, as files spell it; NULL where an id is not used */
     size_t name_room;
-    struct clip_slots ids; /* by name */
+    struct clip_slots ids;          /* by name */
+    struct clip_added_token *added; /* without the start and end token; their names are not among `ids` */
+    size_t added_count;
 
     struct clip_merge *merges; /* by rank */
     size_t merge_count, merge_room;
@@ -34,8 +46,9 @@ struct clip_vocabulary {
 };
 
 /* Opens `path`: bpe_simple_vocab_16e6.txt.gz or a text like it (of which, as OpenAI does, at most 48,894
- * merges are taken), vocab.json or merges.txt beside the other, tokenizer.json, or a folder with one of
- * these. NULL with error. */
+ * merges are taken), vocab.json or merges.txt beside the other (and tokenizer.json, tokenizer_config.json or
+ * added_tokens.json for the tokens that were added), tokenizer.json, or a folder with one of these. What a
+ * tokenizer.json asks for that is not CLIP's is an error. NULL with error. */
 struct clip_vocabulary *clip_vocabulary_open(const char *path, struct clip_error *error);
 void clip_vocabulary_free(struct clip_vocabulary *vocabulary);
 
@@ -46,8 +59,8 @@ int32_t clip_vocabulary_id(const struct clip_vocabulary *vocabulary, const char 
 const struct clip_merge *clip_vocabulary_find(const struct clip_vocabulary *vocabulary, int32_t left,
                                               int32_t right);
 
-/* Writes vocab.json, merges.txt and tokenizer.json, as Hugging Face's and open_clip's code reads them, into
- * `folder`, which is made where it does not exist. */
+/* Writes vocab.json, merges.txt and tokenizer.json (and added_tokens.json, where there are some), as Hugging
+ * Face's and open_clip's code reads them, into `folder`, which is made where it does not exist. */
 int clip_vocabulary_write(const struct clip_vocabulary *vocabulary, const char *folder,
                           struct clip_error *error);
 
@@ -67,6 +80,10 @@ int clip_vocabulary_add_bytes(struct clip_vocabulary *vocabulary, struct clip_er
 
 /* Gives `id`, which has no name yet, this name. Of ids with one name the last is found. */
 int clip_vocabulary_add_token(struct clip_vocabulary *vocabulary, int32_t id, const char *name, size_t length,
+                              struct clip_error *error);
+
+/* Adds a token (its text is copied) that captions are searched for; `id` has no name yet, or this one. */
+int clip_vocabulary_add_added(struct clip_vocabulary *vocabulary, const struct clip_added_token *token,
                               struct clip_error *error);
 
 /* Adds the merge of the next rank, of tokens that it has. */

@@ -3,8 +3,13 @@
 int clip_stage_open(struct clip_stage *stage, const char *model, const char *arch,
                     enum clip_precision precision, int threads, struct clip_error *error)
 {
-    *stage = (struct clip_stage){0};
-    stage->model = clip_model_open(model, arch, error);
+    return clip_stage_begin(stage, clip_model_open(model, arch, error), precision, threads, error);
+}
+
+int clip_stage_begin(struct clip_stage *stage, struct clip_model *model, enum clip_precision precision,
+                     int threads, struct clip_error *error)
+{
+    *stage = (struct clip_stage){.model = model};
     if (stage->model)
         stage->engine = clip_engine_open(NULL, precision, threads, error);
     if (stage->engine)

@@ -17,6 +17,9 @@ struct clip_stage {
  * error; nothing is then open. */
 int clip_stage_open(struct clip_stage *stage, const char *model, const char *arch,
                     enum clip_precision precision, int threads, struct clip_error *error);
+/* The same with a model that is open, which the stage takes over; NULL: -1, with the error of its opening. */
+int clip_stage_begin(struct clip_stage *stage, struct clip_model *model, enum clip_precision precision,
+                     int threads, struct clip_error *error);
 void clip_stage_close(struct clip_stage *stage);
 
 #endif

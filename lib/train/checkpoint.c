@@ -226,7 +226,7 @@ static int remove_old(const struct clip_run *run, uint64_t newest, uint64_t keep
 static int make_whole(struct whole *whole, const struct clip_model *model, uint64_t keep,
                       struct clip_error *error)
 {
-    struct clip_folder_output folder = {strdup(whole->path), strdup(whole->unfinished)};
+    struct clip_folder_output folder = {.path = strdup(whole->path), .temporary = strdup(whole->unfinished)};
     if (!folder.path || !folder.temporary) {
         clip_fail_memory(error, "a file name");
     } else if (write_model(whole, &folder, model, error) == 0 && arrange_parts(whole, error) == 0) {

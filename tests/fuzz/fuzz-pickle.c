@@ -32,7 +32,7 @@ static void read_legacy(const uint8_t *data, size_t size)
     if (clip_form_read(&weights, &form, data, size, &error) == 0) {
         for (size_t i = 0; i < weights.count; i++)
             sum = sum + look_at(&weights.items[i]);
-        if (clip_names_openai(&weights, &error) == 0)
+        if (clip_names_openai(&weights, NULL, &error) == 0)
             clip_arch_from_shapes(&arch, &weights, &error);
     } else if (error.text[0] == '\0') {
         abort(); /* an error without a message */

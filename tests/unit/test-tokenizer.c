@@ -94,19 +94,39 @@ static void check_lines(struct clip_tokenizer *tokenizer, const char *path, size
         fclose(file);
 }
 
-static void check_openai(const char *shared)
+/* OpenAI's vocabulary in one form. */
+static void check_openai_form(const char *shared, const char *form)
 {
     char path[4200];
-    snprintf(path, sizeof path, "%s/golden/tokenizer/bpe_simple_vocab_16e6.txt.gz", shared);
-    struct clip_vocabulary *vocabulary = open_vocabulary(path);
+    struct clip_vocabulary *vocabulary = open_vocabulary(form);
     struct clip_tokenizer *tokenizer = tokenizer_of(vocabulary);
-    CHECK(vocabulary->size == 49408 && vocabulary->start == 49406 && vocabulary->end == 49407, "");
+    CHECK(vocabulary->size == 49408 && vocabulary->start == 49406 && vocabulary->end == 49407, "%s", form);
     snprintf(path, sizeof path, "%s/golden/tokenizer/lines.jsonl", shared);
     check_lines(tokenizer, path, 3000);
     snprintf(path, sizeof path, "%s/golden/published/tokens.jsonl", shared);
     check_lines(tokenizer, path, 130);
     clip_tokenizer_free(tokenizer);
     clip_vocabulary_free(vocabulary);
+}
+
+/* The text of the gz, and the forms that are written of it. The vocabulary has tokens named as what files of
+ * other forms hold ("model", "version"). */
+static void check_openai(const char *shared)
+{
+    static const char *const forms[] = {"openai.gz.txt", "openai", "openai/vocab.json", "openai/merges.txt",
+                                        "openai/tokenizer.json"};
+    char path[4200], command[9000];
+    struct clip_error error;
+    snprintf(path, sizeof path, "%s/golden/tokenizer/bpe_simple_vocab_16e6.txt.gz", shared);
+    check_openai_form(shared, path);
+    snprintf(command, sizeof command, "gzip -dc %s >%s", path, path_of("openai.gz.txt"));
+    CHECK(system(command) == 0, "%s", command);
+    struct clip_vocabulary *vocabulary = open_vocabulary(path);
+    CHECK(clip_vocabulary_id(vocabulary, "model", 5) == 4591, "");
+    CHECK(clip_vocabulary_write(vocabulary, path_of("openai"), &error) == 0, "%s", error.text);
+    clip_vocabulary_free(vocabulary);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        check_openai_form(shared, path_of(forms[i]));
 }
 
 static int same_vocabulary(const struct clip_vocabulary *a, const struct clip_vocabulary *b)
@@ -218,6 +238,18 @@ static void edit(const char *from, const char *to, const char *old, const char *
         return;
     snprintf(edited, sizeof edited, "%.*s%s%s", (int)(place - text), text, new, place + strlen(old));
     put(to, edited);
+}
+
+/* Tokens named as the parts of a tokenizer.json: a vocabulary for all that. */
+static void check_names_of_parts(void)
+{
+    struct clip_error error;
+    put("parts.txt", "#version: 0.2\nm o\nd e\nmo de\nmode l\nv o\nc a\nvo ca\nvoca b\n");
+    struct clip_vocabulary *vocabulary = open_vocabulary(path_of("parts.txt"));
+    CHECK(clip_vocabulary_write(vocabulary, path_of("parts"), &error) == 0, "%s", error.text);
+    CHECK(clip_vocabulary_id(vocabulary, "model", 5) == 515, "");
+    check_forms(path_of("parts"), 522);
+    clip_vocabulary_free(vocabulary);
 }
 
 /* Merges of rank 0 become possible while those of rank 1 are done: OpenAI's loop does the latter first. */
@@ -425,6 +457,7 @@ int main(void)
         abort();
     check_pieces();
     check_written_forms();
+    check_names_of_parts();
     check_order();
     check_long_word();
     check_learning();

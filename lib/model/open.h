@@ -1,0 +1,18 @@
+/* Opening the model that a program's options name. */
+#ifndef CLIP_MODEL_OPEN_H
+#define CLIP_MODEL_OPEN_H
+
+#include "base/cli.h"
+#include "base/error.h"
+#include "model/model.h"
+
+/* The model of -m, --arch and --weights, of which the program needs `part` (CLIP_PART_BOTH: the logit scale).
+ * NULL with error. */
+struct clip_model *clip_open_model(const struct clip_shared *shared, enum clip_part part,
+                                   struct clip_error *error);
+
+/* Says on stderr, but for -q, what had to be guessed about a lone file, for a program that computes with the
+ * tower. */
+void clip_note_guess(struct clip_model *model, enum clip_part part);
+
+#endif

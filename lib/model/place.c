@@ -1,0 +1,119 @@
+#include "model/place.h"
+#include "base/datadir.h"
+#include "model/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+char *clip_existing(const char *folder, const char *name)
+{
+    char *path;
+    if (asprintf(&path, "%s/%s", folder, name) < 0)
+        return NULL;
+    if (access(path, F_OK) == 0)
+        return path;
+    free(path);
+    return NULL;
+}
+
+char *clip_folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return strdup(".");
+    return slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+}
+
+/* --- by name --- */
+
+/* `name` in a folder of models, as it stands or with a '-' for each '/'. */
+static char *find_in(const char *folder, const char *name)
+{
+    char plain[256];
+    if ((size_t)snprintf(plain, sizeof plain, "%s", name) >= sizeof plain || !*name || *name == '.' ||
+        *name == '/')
+        return NULL;
+    for (char *p = plain; (p = strchr(p, '/'));)
+        *p = '-';
+    return clip_existing(folder, plain);
+}
+
+/* `name` in $CLIP_MODEL_PATH, then in share/models. */
+static char *find_by_name(const char *name)
+{
+    const char *folders = getenv("CLIP_MODEL_PATH");
+    while (folders && *folders) {
+        size_t length = strcspn(folders, ":");
+        char *folder = strndup(folders, length), *path = folder && length ? find_in(folder, name) : NULL;
+        free(folder);
+        if (path)
+            return path;
+        folders += length + (folders[length] == ':');
+    }
+    struct clip_error ignored;
+    char *models = clip_data_path("models", &ignored), *path = models ? find_in(models, name) : NULL;
+    free(models);
+    return path;
+}
+
+char *clip_model_find(const char *name, struct clip_error *error)
+{
+    char *path = access(name, F_OK) == 0 ? strdup(name) : find_by_name(name);
+    if (!path)
+        clip_fail(error,
+                  "%s: no such model: neither a file or folder, nor a name in $CLIP_MODEL_PATH or "
+                  "share/models",
+                  name);
+    return path;
+}
+
+/* --- in a folder --- */
+
+/* By open_clip's preference. */
+static const char *const open_clip_weights[] = {"open_clip_model.safetensors",
+                                                "open_clip_pytorch_model.safetensors",
+                                                "open_clip_pytorch_model.bin",
+                                                "open_clip_pytorch_model.pth",
+                                                "model.safetensors",
+                                                "pytorch_model.bin",
+                                                "pytorch_model.pth",
+                                                "model.pth",
+                                                NULL};
+static const char *const hf_weights[] = {"model.safetensors", "pytorch_model.bin", NULL};
+
+char *clip_find_weights(const char *folder, int hf, struct clip_error *error)
+{
+    const char *const *names = hf ? hf_weights : open_clip_weights;
+    char *path = NULL, index[64];
+    for (const char *const *name = names; *name && !path; name++) {
+        snprintf(index, sizeof index, "%s.index.json", *name);
+        path = clip_existing(folder, *name);
+        if (!path)
+            path = clip_existing(folder, index);
+    }
+    if (!path)
+        clip_fail(error, "%s: no weights there: %s or %s", folder, names[0], names[1]);
+    return path;
+}
+
+char *clip_vocabulary_in(const char *folder)
+{
+    static const char *const names[] = {"tokenizer.json", "bpe_simple_vocab_16e6.txt.gz"};
+    char *merges = clip_existing(folder, "merges.txt"); /* is read beside vocab.json */
+    char *path = merges ? clip_existing(folder, "vocab.json") : NULL;
+    free(merges);
+    for (size_t i = 0; i < sizeof names / sizeof *names && !path; i++)
+        path = clip_existing(folder, names[i]);
+    return path;
+}
+
+int clip_is_shard(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    int number, count, end = 0;
+    if (!dot || dot - path < 15)
+        return 0;
+    return sscanf(dot - 15, "-%5d-of-%5d%n", &number, &count, &end) == 2 && end == 15 && count > 1;
+}

@@ -1,0 +1,141 @@
+"""Weights as people save them, without PyTorch: safetensors, and torch.save's files, whose globals are stand-ins.
+
+    from models import load, save, torch_save, Tensor
+"""
+import collections
+import json
+import pickle
+import struct
+import sys
+import types
+import zipfile
+
+TYPES = {'F64': ('DoubleStorage', 8), 'F32': ('FloatStorage', 4), 'F16': ('HalfStorage', 2),
+         'BF16': ('BFloat16Storage', 2), 'I64': ('LongStorage', 8), 'I32': ('IntStorage', 4),
+         'U8': ('ByteStorage', 1)}
+
+
+class Tensor:
+    """dtype of safetensors, shape, and the bytes of the numbers, in C order."""
+
+    def __init__(self, dtype, shape, data):
+        self.dtype, self.shape, self.data = dtype, list(shape), bytes(data)
+
+    def __reduce__(self):
+        stride, n = [], 1
+        for size in reversed(self.shape):
+            stride.insert(0, n)
+            n *= size
+        return _module('torch._utils')._rebuild_tensor_v2, (
+            Storage(self), 0, tuple(self.shape), tuple(stride), False, collections.OrderedDict())
+
+
+class Storage:
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def floats(*values, shape=None):
+    return Tensor('F32', [len(values)] if shape is None else shape, struct.pack('<%df' % len(values), *values))
+
+
+def load(path):
+    """A safetensors file: {name: Tensor}."""
+    data = open(path, 'rb').read()
+    size, = struct.unpack('<Q', data[:8])
+    header = json.loads(data[8:8 + size])
+    header.pop('__metadata__', None)
+    return {name: Tensor(e['dtype'], e['shape'], data[8 + size:][e['data_offsets'][0]:e['data_offsets'][1]])
+            for name, e in header.items()}
+
+
+def metadata(path):
+    data = open(path, 'rb').read()
+    size, = struct.unpack('<Q', data[:8])
+    return json.loads(data[8:8 + size])['__metadata__']
+
+
+def save(path, tensors, **meta):
+    header, data = {'__metadata__': {'format': 'pt', **meta}}, b''
+    for name, t in tensors.items():
+        header[name] = {'dtype': t.dtype, 'shape': t.shape, 'data_offsets': [len(data), len(data) + len(t.data)]}
+        data += t.data
+    text = json.dumps(header).encode()
+    text += b' ' * (-len(text) % 8)
+    open(path, 'wb').write(struct.pack('<Q', len(text)) + text + data)
+
+
+def same(a, b):
+    """Two safetensors files hold the same tensors; says which do not."""
+    a, b = load(a), load(b)
+    wrong = [n for n in a.keys() | b.keys()
+             if n not in a or n not in b or vars(a[n]) != vars(b[n])]
+    assert not wrong, wrong
+
+
+# --- globals that pickles name ---
+
+def _module(name):
+    if name not in sys.modules:
+        sys.modules[name] = types.ModuleType(name)
+        outer, _, inner = name.rpartition('.')
+        if outer:
+            setattr(_module(outer), inner, sys.modules[name])
+    return sys.modules[name]
+
+
+def make(path):
+    """A class of that full name, whose objects are pickled by it."""
+    outer, _, name = path.rpartition('.')
+    module = _module(outer)
+    if not hasattr(module, name):
+        setattr(module, name, type(name, (), {'__module__': outer, '__qualname__': name}))
+    return getattr(module, name)
+
+
+def call(path, *arguments):
+    """What is pickled as a call of the function of that name."""
+    outer, _, name = path.rpartition('.')
+    module = _module(outer)
+    if not hasattr(module, name):
+        def function(*_):
+            pass
+        function.__module__, function.__qualname__, function.__name__ = outer, name, name
+        setattr(module, name, function)
+
+    class Call:
+        def __reduce__(self):
+            return getattr(module, name), arguments
+    return Call()
+
+
+call('torch._utils._rebuild_tensor_v2')
+for _storage, _ in TYPES.values():
+    make('torch.' + _storage)
+
+
+class _Pickler(pickle.Pickler):
+    def __init__(self, file):
+        super().__init__(file, protocol=2)
+        self.storages = []
+
+    def persistent_id(self, value):
+        if not isinstance(value, Storage):
+            return None
+        self.storages.append(value.tensor)
+        name, size = TYPES[value.tensor.dtype]
+        return ('storage', make('torch.' + name), str(len(self.storages) - 1), 'cpu', len(value.tensor.data) // size)
+
+
+def torch_save(path, value):
+    """torch.save(value, path): a zip of a pickle and the storages."""
+    with zipfile.ZipFile(path, 'w') as out:
+        with out.open('archive/data.pkl', 'w') as file:
+            pickler = _Pickler(file)
+            pickler.dump(value)
+        for i, tensor in enumerate(pickler.storages):
+            out.writestr('archive/data/%d' % i, tensor.data)
+
+
+def prefixed(prefix, tensors):
+    return collections.OrderedDict((prefix + name, t) for name, t in tensors.items())
