@@ -81,6 +81,7 @@ struct job {
     struct clip_pool *pool;
     int size;
     struct clip_preprocess_arch preprocess;
+    float levels[CLIP_PIXEL_LEVELS];
     uint8_t mean[3];              /* as bytes: what erased pixels become */
     struct clip_record **records; /* of this batch */
 };
@@ -132,7 +133,7 @@ static int put_image(const struct job *job, struct clip_record *record, const ui
     float *floats = reallocarray(NULL, 3 * side * side, sizeof *floats);
     if (!floats)
         return clip_fail_memory(error, "an image");
-    clip_pixels_normalize(pixels, side * side, job->preprocess.mean, job->preprocess.std, floats);
+    clip_pixels_normalize(pixels, side * side, job->levels, floats);
     image.dtype = CLIP_F32;
     image.data = floats;
     int status = clip_record_put_tensor(record, "image", &image, error);
@@ -209,6 +210,7 @@ static void configure(struct job *job, const struct clip_shared *shared)
         clip_usage("give a model (-m) or a size (--size)");
     }
     job->preprocess.convert_first |= convert_first;
+    clip_pixel_levels(job->preprocess.mean, job->preprocess.std, job->levels);
     for (int c = 0; c < 3; c++)
         job->mean[c] = (uint8_t)rintf(fminf(fmaxf(255 * job->preprocess.mean[c], 0), 255));
 }
