@@ -15,9 +15,9 @@ fail() {
     exit 1
 }
 
+# Both lines in one write, so that nothing of another program comes between them.
 wrong_usage() {
-    [ $# -eq 0 ] || message "$*"
-    echo "Try '$program --help'." >&2
+    printf '%s: %s\nTry '\''%s --help'\''.\n' "$program" "$*" "$program" >&2
     exit 2
 }
 
@@ -77,7 +77,9 @@ quote() {
 
 # read_options WORD...: sets `words` to options, "--" and operands, for `eval "set -- $words"`.
 read_options() {
-    words=$(getopt -n "$program" -o "hV$short" -l "help,version,dry-run,$long" -- "$@") || wrong_usage
+    words=$(getopt -q -o "hV$short" -l "help,version,dry-run,$long" -- "$@") && return
+    why=$(getopt -n "$program" -o "hV$short" -l "help,version,dry-run,$long" -- "$@" 2>&1 >/dev/null)
+    wrong_usage "${why#"$program: "}"
 }
 
 # whole_number OPTION LEAST VALUE: refuses what is no whole number of at least LEAST.

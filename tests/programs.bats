@@ -75,6 +75,27 @@ helps() {
     [ "$output" = "$("$program" -V)" ]
 }
 
+# What a program says at once is one write(2): of wrong usage both lines.
+writes_once() {
+    run -2 python "$SRC/tests/writes.py" "$program" --no-such-option
+    [ "${#lines[@]}" -eq 1 ] || complain "$program: wrong usage in ${#lines[@]} writes"
+    [[ ${lines[0]} == "\"$program: "*"\\nTry '$program --help'.\\n\"" ]] || complain "$program: ${lines[0]}"
+}
+
+@test "a message is one write(2), so that those of programs that fail together do not mix" {
+    need_python json
+    each writes_once
+    run -1 python "$SRC/tests/writes.py" clip-dump "$BATS_TEST_TMPDIR/nowhere"
+    [ "$output" = "\"clip-dump: $BATS_TEST_TMPDIR/nowhere: No such file or directory\\n\"" ]
+    run -1 python "$SRC/tests/writes.py" clip-eval -m "$SMALL/model" nowhere
+    [ "$output" = '"clip-eval: nowhere/test: there is no such folder\n"' ]
+    printf 'p1\np1\n' >pictures
+    run -1 python "$SRC/tests/writes.py" awk -f "$SRC/share/awk/retrieval.awk" pictures
+    [ "$output" = '"clip-eval: two pictures of the key p1\n"' ]
+    run -0 python "$SRC/tests/writes.py" clip-dump --progress "$SMALL/raw"
+    [ "${#lines[@]}" -le 4 ] || complain "$output"
+}
+
 @test "--help and --version" {
     each helps
 }
