@@ -26,6 +26,7 @@ struct clip_reader {
 
     uint8_t *buffer; /* buffer[begin..end) is read and not yet given out */
     size_t begin, end, room;
+    uint64_t offset;       /* of `begin` in the input */
     struct clip_skim skim; /* how far the object at `begin` is understood */
     int whole;             /* it is all there, skim.at bytes */
     int eof;               /* the input has no more bytes */
@@ -127,6 +128,13 @@ static int is_other_file(const uint8_t *p, size_t available)
            name.kind != CLIP_STR;
 }
 
+/* Puts in front of the message where it was read: byte `at` of the object at `begin`. */
+static int fail_at(const struct clip_reader *reader, size_t at, struct clip_error *error)
+{
+    return clip_fail_prefix(error, "at byte %llu, after %llu records",
+                            (unsigned long long)(reader->offset + at), (unsigned long long)reader->count);
+}
+
 /* Looks how far the object at `begin` reaches; sets whole, or failed. */
 static void understand(struct clip_reader *reader)
 {
@@ -146,6 +154,7 @@ static void understand(struct clip_reader *reader)
         head.length > CLIP_MAX_FIELDS) {
         clip_fail(&reader->error, "a map that claims %llu entries (at most %d)",
                   (unsigned long long)head.length, CLIP_MAX_FIELDS);
+        fail_at(reader, 0, &reader->error);
         reader->failed = 1;
         return;
     }
@@ -153,6 +162,8 @@ static void understand(struct clip_reader *reader)
         clip_skim_run(&reader->skim, p, available, reader->max_record, mark_nothing, NULL, &reader->error);
     reader->whole = state == 1;
     reader->failed = state < 0;
+    if (state < 0)
+        fail_at(reader, reader->skim.at, &reader->error);
 }
 
 static int make_room(struct clip_reader *reader)
@@ -217,6 +228,7 @@ static int open_next(struct clip_reader *reader, struct clip_error *error)
     reader->fd = fd;
     reader->owned = !standard;
     reader->eof = reader->begun = reader->ended = 0;
+    reader->offset = 0;
     return 1;
 }
 
@@ -225,7 +237,8 @@ static int close_input(struct clip_reader *reader, struct clip_error *error)
     if (reader->lines)
         reader->ended = 1;
     if (reader->begin < reader->end)
-        return clip_fail(error, "%s: cut short inside an object, after %llu records", reader->source,
+        return clip_fail(error, "%s: cut short inside an object that begins at byte %llu, after %llu records",
+                         reader->source, (unsigned long long)reader->offset,
                          (unsigned long long)reader->count);
     if (!reader->ended)
         return clip_fail(error, "%s: %s", reader->source,
@@ -258,6 +271,7 @@ static uint8_t *take_object(struct clip_reader *reader, size_t size)
         memcpy(bytes, reader->buffer + reader->begin, size);
         reader->begin += size;
     }
+    reader->offset += size;
     reader->skim = (struct clip_skim){0};
     reader->whole = 0;
     reader->begun = 1;
@@ -301,6 +315,7 @@ static int set_line(struct clip_reader *reader, struct clip_record *record, cons
 static int take_record(struct clip_reader *reader, struct clip_error *error)
 {
     size_t size = reader->skim.at;
+    uint64_t offset = reader->offset;
     struct clip_record *record = clip_record_new();
     uint8_t *bytes = record ? take_object(reader, size) : NULL;
     if (!bytes) {
@@ -312,7 +327,8 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
     if (reader->lines)
         free(bytes);
     if (status != 0)
-        clip_fail_prefix(error, "%s: after %llu records", reader->source, (unsigned long long)reader->count);
+        clip_fail_prefix(error, "%s: at byte %llu, after %llu records", reader->source,
+                         (unsigned long long)offset, (unsigned long long)reader->count);
     else if (!reader->lines)
         status = check_end(reader, record, error);
     reader->ended = status == 1;

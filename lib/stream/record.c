@@ -111,7 +111,8 @@ static int read_names(struct clip_record *record, struct clip_error *error)
         clip_head_read(&head, (const uint8_t *)field->name,
                        (size_t)(field->value - (const uint8_t *)field->name));
         if (head.kind != CLIP_STR)
-            return clip_fail(error, "a map with a key that is no string");
+            return clip_fail(error, "a map with a key that is no string, %td bytes into it",
+                             field->name - (const char *)record->bytes);
         const char *name = field->name + head.head;
         char shown[80];
         if (find_among(record->fields, i, name, head.length) != NULL)
