@@ -6,6 +6,15 @@ here=$(dirname "$(readlink -f "$0")")
 PATH=$here:$PATH
 export PATH
 
+# Numbers have a decimal point in every locale; letters are still the locale's. LC_ALL would say both.
+if [ -n "${LC_ALL:-}" ]; then
+    LC_CTYPE=$LC_ALL LC_COLLATE=$LC_ALL LC_MESSAGES=$LC_ALL
+    export LC_CTYPE LC_COLLATE LC_MESSAGES
+    unset LC_ALL
+fi
+LC_NUMERIC=C
+export LC_NUMERIC
+
 message() {
     printf '%s: %s\n' "$program" "$*" >&2
 }
@@ -80,6 +89,24 @@ read_options() {
     words=$(getopt -q -o "hV$short" -l "help,version,dry-run,$long" -- "$@") && return
     why=$(getopt -n "$program" -o "hV$short" -l "help,version,dry-run,$long" -- "$@" 2>&1 >/dev/null)
     wrong_usage "${why#"$program: "}"
+}
+
+# still_model MODEL: sets `model` to MODEL without links on the way to its folder: one such as run/latest moves while a
+# run goes on, and all of a page must be of one model. A file's own link stays, for what lies beside it.
+still_model() {
+    model=$1 path=$1
+    if [ ! -e "$path" ]; then # a name
+        IFS=:
+        for folder in ${CLIP_MODEL_PATH:-}; do
+            [ -z "$folder" ] || [ ! -e "$folder/$1" ] || { path=$folder/$1 && break; }
+        done
+        unset IFS
+        [ -e "$path" ] || return
+    fi
+    folder=$path file=
+    [ -d "$folder" ] || { folder=$(dirname -- "$path") && file=/${path##*/}; }
+    real=$(readlink -f -- "$folder")
+    [ "$real" = "$(realpath -s -- "$folder")" ] || model=$real$file
 }
 
 # whole_number OPTION LEAST VALUE: refuses what is no whole number of at least LEAST.

@@ -1,4 +1,5 @@
 #include "stream/reader.h"
+#include "base/encoding.h"
 #include "base/file.h"
 #include "stream/msgpack.h"
 
@@ -23,6 +24,10 @@ struct clip_reader {
     size_t max_record;
     struct clip_writer *tied;
     const char *lines; /* the inputs are text, whose lines become this field */
+    struct clip_decoder decoder;
+    uint8_t raw[READ_SIZE]; /* of text that may not be UTF-8: raw[raw_size] is not yet decoded */
+    size_t raw_size;
+    int damaged; /* the text behind the buffer cannot be decoded: see `error` */
 
     uint8_t *buffer; /* buffer[begin..end) is read and not yet given out */
     size_t begin, end, room;
@@ -186,24 +191,46 @@ static int make_room(struct clip_reader *reader)
     return 0;
 }
 
+/* Reads up to `size` bytes, waiting if there are none yet; sets eof, or failed. */
+static size_t read_some(struct clip_reader *reader, uint8_t *to, size_t size)
+{
+    double start = clip_seconds();
+    ssize_t n;
+    do
+        n = read(reader->fd, to, size);
+    while (n < 0 && errno == EINTR);
+    reader->waited += clip_seconds() - start;
+    reader->eof = n == 0;
+    if (n >= 0)
+        return (size_t)n;
+    clip_fail(&reader->error, "%s", strerror(errno));
+    reader->failed = 1;
+    return 0;
+}
+
+/* Reads text that may be in another encoding. */
+static size_t read_text(struct clip_reader *reader)
+{
+    size_t used, decoded, half = sizeof reader->raw / 2 - 8; /* decoded, it fits into READ_SIZE */
+    reader->raw_size += read_some(reader, reader->raw + reader->raw_size, half - reader->raw_size);
+    if (reader->failed)
+        return 0;
+    reader->damaged = clip_decoder_run(&reader->decoder, reader->raw, reader->raw_size, reader->eof, &used,
+                                       reader->buffer + reader->end, &decoded, &reader->error) != 0;
+    reader->raw_size -= used;
+    memmove(reader->raw, reader->raw + used, reader->raw_size);
+    return decoded;
+}
+
 /* Reads what the input has, waiting if it has nothing yet. */
 static void fill(struct clip_reader *reader)
 {
     if (make_room(reader) != 0)
         return;
-    double start = clip_seconds();
-    ssize_t n;
-    do
-        n = read(reader->fd, reader->buffer + reader->end, reader->room - reader->end);
-    while (n < 0 && errno == EINTR);
-    reader->waited += clip_seconds() - start;
-    if (n < 0) {
-        clip_fail(&reader->error, "%s", strerror(errno));
-        reader->failed = 1;
-        return;
-    }
-    reader->end += (size_t)n;
-    reader->eof = n == 0;
+    size_t n = reader->lines && reader->decoder.kind != CLIP_TEXT_BYTES
+                   ? read_text(reader)
+                   : read_some(reader, reader->buffer + reader->end, reader->room - reader->end);
+    reader->end += n;
     if (n > 0)
         understand(reader);
 }
@@ -228,7 +255,8 @@ static int open_next(struct clip_reader *reader, struct clip_error *error)
     reader->fd = fd;
     reader->owned = !standard;
     reader->eof = reader->begun = reader->ended = 0;
-    reader->offset = 0;
+    reader->offset = reader->raw_size = 0;
+    reader->decoder = (struct clip_decoder){0};
     return 1;
 }
 
@@ -361,6 +389,8 @@ static enum progress advance(struct clip_reader *reader, int wait, struct clip_e
         if (reader->whole) {
             if (take_record(reader, error) != 0)
                 return FAILED;
+        } else if (reader->damaged) {
+            reader->failed = 1;
         } else if (reader->eof && reader->lines && reader->begin < reader->end) {
             reader->whole = 1; /* a last line without a newline */
             reader->skim.at = reader->end - reader->begin;
