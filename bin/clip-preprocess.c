@@ -49,8 +49,8 @@ static const struct clip_option options[] = {
     {"convert-first", 0, CLIP_FLAG, &convert_first, NULL,
      "convert to RGB before resizing, as Hugging Face does", 0, 0},
     {"dtype", 0, CLIP_CHOICE, &dtype, "u8|f32", "bytes, or normalized floats [u8]", 0, 0},
-    {"field", 0, CLIP_TEXT, &field, "NAME",
-     "the field of the picture [the first that ends in jpg, jpeg, png, webp]", 0, 0},
+    {"field", 0, CLIP_TEXT, &field, "NAME,...",
+     "the field of the picture: the first of these that is there [" CLIP_PICTURE_NAMES "]", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the picture's field", 0, 0},
     {"augment", 0, CLIP_FLAG, &augmented, NULL, "change each picture at random, for training", 0, 0},
     {"crop-scale", 0, CLIP_CALLBACK, read_scale, "A,B",
@@ -88,7 +88,7 @@ struct job {
 
 static const struct clip_field *find_picture(const struct clip_record *record)
 {
-    return field ? clip_record_find(record, field) : clip_find_picture(record);
+    return field ? clip_find_picture_in(record, field) : clip_find_picture(record);
 }
 
 /* The picture, changed as its key and epoch have it, as pixels[3, size, size]. */
@@ -152,7 +152,7 @@ static void preprocess_record(const struct job *job, struct clip_record *record,
         if (field)
             clip_record_fail(record, "no field %s", field);
         else
-            clip_record_fail(record, "no picture: no field ends in jpg, jpeg, png or webp");
+            clip_record_fail(record, "no picture: no field is, or ends in, one of " CLIP_PICTURE_NAMES);
         return;
     }
     char name[200], *copy = strndup(found->name, found->name_size);
@@ -226,13 +226,22 @@ static void configure_augment(void)
     augment.seed = seed < 0 ? 0 : (uint64_t)seed;
 }
 
+/* Whether `image` is in the list of fields. */
+static int names_image(const char *list)
+{
+    for (const char *name = list; name; name = strchr(name, ',') ? strchr(name, ',') + 1 : NULL)
+        if (strcspn(name, ",") == 5 && memcmp(name, "image", 5) == 0)
+            return 1;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct clip_shared shared = {.batch = 32};
     struct clip_error error;
     struct job job = {.size = 0};
     int first = clip_start(&program, &shared, argc, argv);
-    if (keep && field && strcmp(field, "image") == 0)
+    if (keep && field && names_image(field))
         clip_usage("--keep: the picture is in the field that the image replaces");
     configure(&job, &shared);
     configure_augment();

@@ -22,7 +22,7 @@
 enum { FULL_COLUMNS = 256 };
 enum { BAR = 20 }; /* characters of a bar of --bars */
 
-static const char *scale_text = "1", *row_field, *column_field, *label_field = "caption";
+static const char *scale_text, *row_field, *column_field, *label_field = "caption";
 static int softmax, tsv, jsonl, bars;
 static long top;
 
@@ -567,6 +567,12 @@ static double read_scale(const struct clip_shared *shared)
     struct clip_error error;
     float logit_scale;
     char *end;
+    if (!scale_text) {
+        if (softmax)
+            clip_note("--softmax of cosines as they are, all much alike: did you mean --scale model%s?",
+                      shared->model ? "" : " -m MODEL");
+        return 1;
+    }
     double scale = strtod(scale_text, &end);
     if (strcmp(scale_text, "model") != 0) {
         if (end == scale_text || *end || !isfinite(scale))
