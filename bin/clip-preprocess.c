@@ -150,9 +150,10 @@ static void preprocess_record(const struct job *job, struct clip_record *record,
         return;
     if (!found) {
         if (field)
-            clip_record_fail(record, "no field %s", field);
+            clip_record_fail(record, "no field %s%s", field, clip_record_hint(record));
         else
-            clip_record_fail(record, "no picture: no field is, or ends in, one of " CLIP_PICTURE_NAMES);
+            clip_record_fail(record, "no picture: no field is, or ends in, one of " CLIP_PICTURE_NAMES "%s",
+                             clip_record_hint(record));
         return;
     }
     char name[200], *copy = strndup(found->name, found->name_size);

@@ -141,7 +141,7 @@ int clip_captions_read(struct clip_captions *captions, const struct clip_record 
     size_t size;
     *captions = (struct clip_captions){0};
     if (!field)
-        return clip_fail(error, "no field '%s'", name);
+        return clip_fail(error, "no field '%s'%s", name, clip_record_hint(record));
     if (clip_field_bytes(field, &text, &size) != 0)
         return clip_fail(error, "field '%s' is no text", name);
     int status;
