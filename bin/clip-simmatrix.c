@@ -5,6 +5,7 @@
 #include "model/model.h"
 #include "stream/print.h"
 #include "stream/reader.h"
+#include "stream/vector.h"
 #include "stream/writer.h"
 #include "tower/similarity.h"
 
@@ -114,7 +115,7 @@ static int read_unit(struct matrix *m, struct side *side, struct clip_record *re
 {
     struct clip_tensor tensor;
     struct clip_error error;
-    if (clip_record_tensor(record, name, CLIP_F32, &tensor) != 0)
+    if (clip_record_floats(record, name, &tensor) != 0)
         return -1;
     if (tensor.ndim != 1 || tensor.shape[0] < 1 || tensor.shape[0] > 1 << 20)
         return clip_record_fail(record, "field '%s' is no vector", name);

@@ -108,7 +108,7 @@ static int put_tokens(struct job *job, struct clip_record *record, const char *t
 
 /* The ids of a caption, or of the prompt that it is put into. Returns as tokenize. */
 static int put_caption(struct job *job, struct clip_record *record, uint32_t epoch,
-                       const struct clip_caption *caption, struct clip_error *error)
+                       const struct clip_caption_text *caption, struct clip_error *error)
 {
     if (!job->prompts)
         return put_tokens(job, record, caption->text, caption->size, error);
@@ -123,7 +123,7 @@ static int put_caption(struct job *job, struct clip_record *record, uint32_t epo
 
 /* A record of its own for a caption: the key, the caption, its ids. */
 static int add_each(struct job *job, struct clip_record *record, uint32_t epoch,
-                    const struct clip_caption *caption, struct clip_error *error)
+                    const struct clip_caption_text *caption, struct clip_error *error)
 {
     const char *key, *name = job->place.path ? "txt" : field;
     size_t key_size;

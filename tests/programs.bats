@@ -228,3 +228,37 @@ refuses_bad_streams() {
     { printf '\x81\xa7__key__\xa1k' && printf '\xc1'; } >"$SMALL/bad-byte"
     each refuses_bad_streams
 }
+
+# as_type TYPE FILE: the stream, its floats, and images, rounded to f2 and then of this type.
+as_type() {
+    python - "$@" <<'END'
+import sys, msgpack, numpy
+type, path = sys.argv[1:]
+for o in msgpack.Unpacker(open(path, "rb"), strict_map_key=False):
+    for name, value in o.items():
+        if isinstance(value, dict) and (value[b"type"] == "<f4" or name == "image"):
+            array = numpy.frombuffer(value[b"data"], value[b"type"]).astype("<f2").astype("<" + type)
+            value[b"type"], value[b"data"] = "<" + type, array.tobytes()
+    sys.stdout.buffer.write(msgpack.packb(o))
+END
+}
+
+@test "floats of two and of eight bytes are taken where those of four are, with the same result" {
+    need_python msgpack numpy
+    local program type
+    for program in clip-average clip-contrastive-step clip-encode-image clip-project-normalize clip-simmatrix; do
+        entry "$program"
+        for type in f4 f2 f8; do
+            as_type $type "$SMALL/$input" >in.$type
+            "$program" "${args[@]}" <in.$type >out.$type
+            cmp out.f4 out.$type || complain "$program $type"
+        done
+        run -1 cmp -s in.f4 in.f2
+    done
+    clip-project-normalize -m "$SMALL/model" <(as_type f8 "$SMALL/features") | cmp - <(
+        clip-project-normalize -m "$SMALL/model" <(as_type f4 "$SMALL/features"))
+    echo '{"__key__": "k", "text_embedding": {"f8": [1e300, 1]}}' | stream >in # too large for f4
+    run -1 --separate-stderr clip-average --by __key__ in
+    one_line
+    [[ $stderr == *"sample k: field 'text_embedding'"* ]] || complain "$stderr"
+}

@@ -43,13 +43,13 @@ static int add(struct clip_captions *captions, const char *text, size_t size, st
         return 0;
     if (captions->count == captions->room) {
         size_t room = captions->room ? 2 * captions->room : 8;
-        struct clip_caption *all = reallocarray(captions->all, room, sizeof *all);
+        struct clip_caption_text *all = reallocarray(captions->all, room, sizeof *all);
         if (!all)
             return clip_fail_memory(error, "captions");
         captions->all = all;
         captions->room = room;
     }
-    captions->all[captions->count++] = (struct clip_caption){text, size};
+    captions->all[captions->count++] = (struct clip_caption_text){text, size};
     return 0;
 }
 
@@ -112,7 +112,7 @@ static int join(struct clip_captions *captions, struct clip_error *error)
             *to++ = '\n';
         to = mempcpy(to, captions->all[i].text, captions->all[i].size);
     }
-    captions->whole = (struct clip_caption){captions->joined, (size_t)(to - captions->joined)};
+    captions->whole = (struct clip_caption_text){captions->joined, (size_t)(to - captions->joined)};
     return 0;
 }
 
@@ -150,7 +150,7 @@ int clip_captions_read(struct clip_captions *captions, const struct clip_record 
     } else if (clip_text_decode(&text, &size, &captions->owned, error) != 0) {
         status = clip_fail_prefix(error, "field '%s'", name);
     } else {
-        captions->whole = (struct clip_caption){text, size};
+        captions->whole = (struct clip_caption_text){text, size};
         status = add_lines(captions, error);
     }
     if (status != 0)
@@ -158,8 +158,8 @@ int clip_captions_read(struct clip_captions *captions, const struct clip_record 
     return status;
 }
 
-const struct clip_caption *clip_captions_draw(const struct clip_captions *captions, uint64_t seed,
-                                              uint32_t epoch, const char *key, size_t key_size)
+const struct clip_caption_text *clip_captions_draw(const struct clip_captions *captions, uint64_t seed,
+                                                   uint32_t epoch, const char *key, size_t key_size)
 {
     struct clip_random random;
     clip_random_begin(&random, seed, clip_fnv1a(key, key_size) ^ clip_fnv1a("caption", 7), epoch);

@@ -17,14 +17,14 @@ struct clip_caption_place {
 };
 int clip_caption_place_read(struct clip_caption_place *place, const char *text, struct clip_error *error);
 
-struct clip_caption {
+struct clip_caption_text {
     const char *text; /* UTF-8 without a byte order mark, or what was no text before; not terminated */
     size_t size;
 };
 
 struct clip_captions {
-    struct clip_caption whole; /* all of it; strings of JSON with newlines between them */
-    struct clip_caption *all;  /* [count]: lines, or strings of JSON, that are not blank */
+    struct clip_caption_text whole; /* all of it; strings of JSON with newlines between them */
+    struct clip_caption_text *all;  /* [count]: lines, or strings of JSON, that are not blank */
     size_t count, room;
     char *owned, *joined;
     struct json_object *object;
@@ -38,7 +38,7 @@ int clip_captions_read(struct clip_captions *captions, const struct clip_record 
 void clip_captions_free(struct clip_captions *captions);
 
 /* The one of all[count], count > 0, that belongs to seed, epoch and key. */
-const struct clip_caption *clip_captions_draw(const struct clip_captions *captions, uint64_t seed,
-                                              uint32_t epoch, const char *key, size_t key_size);
+const struct clip_caption_text *clip_captions_draw(const struct clip_captions *captions, uint64_t seed,
+                                                   uint32_t epoch, const char *key, size_t key_size);
 
 #endif
