@@ -276,7 +276,7 @@ END
     run -1 --separate-stderr clip-tokenize --field json:caption --vocab bpe.txt in
     [[ $stderr == "clip-tokenize: in: sample k: field 'json': not JSON: "* ]]
     run -1 --separate-stderr clip-tokenize --field txt:caption --vocab bpe.txt in
-    [ "$stderr" = "clip-tokenize: in: sample k: no field 'txt'" ]
+    [ "$stderr" = "clip-tokenize: in: sample k: no field 'txt' (but one 'json': a path in it can be taken, as json:caption is)" ]
     clip-tokenize --skip-bad --field json:caption --vocab bpe.txt in 2>err >out
     [ "$(tail -n 1 err)" = "clip-tokenize: 1 bad records skipped" ]
     run -2 clip-tokenize --field json: --vocab bpe.txt in

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Members that are kept lie one after another in a ring, name and bytes; its positions grow for ever. */
+/* A member that is kept: its name, then its bytes. */
 struct kept {
-    uint64_t begin; /* of the name in the ring; the bytes follow */
+    char *text; /* owned */
     size_t name_size, size;
 };
 
@@ -17,13 +17,11 @@ struct clip_links {
     struct clip_source *again; /* the archive, read a second time; with `tar` from the first link on */
     struct clip_tar *tar;
 
-    char *ring; /* [CLIP_LINKS_KEPT] */
-    uint64_t end;
-    struct kept *kept; /* [count], those in front of `first` being overwritten */
-    size_t first, count, room;
+    struct kept *kept; /* [count], in order, those in front of `first` being gone */
+    size_t first, count, room, bytes;
     int lost; /* not all members so far are kept */
 
-    const char *found; /* the rest of what was found last, in the ring; NULL: in `tar` */
+    const char *found; /* the rest of what was found last, among those kept; NULL: in `tar` */
 };
 
 void clip_member_table_free(struct clip_member_table *table)
@@ -57,7 +55,8 @@ void clip_links_free(struct clip_links *links)
     clip_tar_free(links->tar);
     clip_source_close(links->again);
     clip_member_table_free(&links->own);
-    free(links->ring);
+    for (size_t i = links->first; i < links->count; i++)
+        free(links->kept[i].text);
     free(links->kept);
     free(links);
 }
@@ -96,42 +95,53 @@ int clip_links_wants(struct clip_links *links, const struct clip_member *member)
     return 0;
 }
 
-static int add_kept(struct clip_links *links, struct kept kept, struct clip_error *error)
+/* Bytes that it counts for: also of members without name or bytes there is an end. */
+static size_t weight(const struct kept *kept)
 {
-    if (!links->ring && !(links->ring = malloc(CLIP_LINKS_KEPT)))
-        return clip_fail_memory(error, "links");
-    if (links->first > links->room / 2 && links->count == links->room) {
+    return kept->name_size + kept->size + sizeof *kept;
+}
+
+/* Room for one more. */
+static int make_room(struct clip_links *links, struct clip_error *error)
+{
+    if (links->count < links->room)
+        return 0;
+    if (links->first > links->room / 2) {
         links->count -= links->first;
         memmove(links->kept, links->kept + links->first, links->count * sizeof *links->kept);
         links->first = 0;
+        return 0;
     }
-    if (links->count == links->room) {
-        size_t room = links->room ? 2 * links->room : 64;
-        struct kept *more = reallocarray(links->kept, room, sizeof *more);
-        if (!more)
-            return clip_fail_memory(error, "links");
-        links->kept = more;
-        links->room = room;
-    }
-    links->kept[links->count++] = kept;
+    size_t room = links->room ? 2 * links->room : 64;
+    struct kept *more = reallocarray(links->kept, room, sizeof *more);
+    if (!more)
+        return clip_fail_memory(error, "links");
+    links->kept = more;
+    links->room = room;
     return 0;
 }
 
 int clip_links_keep(struct clip_links *links, const struct clip_member *member, const void *data,
                     struct clip_error *error)
 {
-    size_t size = member->name_size + (size_t)member->size, at = (size_t)(links->end % CLIP_LINKS_KEPT);
-    uint64_t begin = links->end + (CLIP_LINKS_KEPT - at < size ? CLIP_LINKS_KEPT - at : 0);
-    /* Also members without name or bytes take room, so that there is an end of them. */
-    links->end = begin + size + sizeof(struct kept);
-    if (add_kept(links, (struct kept){begin, member->name_size, (size_t)member->size}, error) != 0)
+    struct kept kept = {malloc(member->name_size + (size_t)member->size + 1), member->name_size,
+                        (size_t)member->size};
+    if (!kept.text)
+        return clip_fail_memory(error, "links");
+    if (make_room(links, error) != 0) {
+        free(kept.text);
         return -1;
-    for (; links->kept[links->first].begin + CLIP_LINKS_KEPT < links->end; links->first++)
+    }
+    memcpy(kept.text, member->name, kept.name_size);
+    if (kept.size)
+        memcpy(kept.text + kept.name_size, data, kept.size);
+    links->kept[links->count++] = kept;
+    links->bytes += weight(&kept);
+    for (; links->bytes > CLIP_LINKS_KEPT; links->first++) {
+        links->bytes -= weight(&links->kept[links->first]);
+        free(links->kept[links->first].text);
         links->lost = 1;
-    char *to = links->ring + begin % CLIP_LINKS_KEPT;
-    memcpy(to, member->name, member->name_size);
-    if (member->size)
-        memcpy(to + member->name_size, data, (size_t)member->size);
+    }
     return 0;
 }
 
@@ -141,9 +151,8 @@ static int find_kept(struct clip_links *links, const struct clip_member *member,
     char shown[200];
     for (size_t i = links->count; i > links->first; i--) {
         const struct kept *kept = &links->kept[i - 1];
-        const char *name = links->ring + kept->begin % CLIP_LINKS_KEPT;
-        if (same_name(name, kept->name_size, member->link, member->link_size)) {
-            links->found = name + kept->name_size;
+        if (same_name(kept->text, kept->name_size, member->link, member->link_size)) {
+            links->found = kept->text + kept->name_size;
             *size = kept->size;
             return 1;
         }

@@ -133,6 +133,13 @@ static int read_json(struct clip_captions *captions, const char *name, const cha
 
 /* --- a field --- */
 
+static const char *hint(const struct clip_record *record)
+{
+    return clip_record_find(record, "json")
+               ? " (but one 'json': a path in it can be taken, as json:caption is)"
+               : clip_record_hint(record);
+}
+
 int clip_captions_read(struct clip_captions *captions, const struct clip_record *record,
                        const struct clip_caption_place *place, struct clip_error *error)
 {
@@ -141,7 +148,7 @@ int clip_captions_read(struct clip_captions *captions, const struct clip_record 
     size_t size;
     *captions = (struct clip_captions){0};
     if (!field)
-        return clip_fail(error, "no field '%s'%s", name, clip_record_hint(record));
+        return clip_fail(error, "no field '%s'%s", name, hint(record));
     if (clip_field_bytes(field, &text, &size) != 0)
         return clip_fail(error, "field '%s' is no text", name);
     int status;
