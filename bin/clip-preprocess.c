@@ -49,8 +49,8 @@ static const struct clip_option options[] = {
     {"convert-first", 0, CLIP_FLAG, &convert_first, NULL,
      "convert to RGB before resizing, as Hugging Face does", 0, 0},
     {"dtype", 0, CLIP_CHOICE, &dtype, "u8|f32", "bytes, or normalized floats [u8]", 0, 0},
-    {"field", 0, CLIP_TEXT, &field, "NAME",
-     "the field of the picture [the first that ends in jpg, jpeg, png, webp]", 0, 0},
+    {"field", 0, CLIP_TEXT, &field, "NAME,...",
+     "the field of the picture: the first of these that is there [" CLIP_PICTURE_NAMES "]", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the picture's field", 0, 0},
     {"augment", 0, CLIP_FLAG, &augmented, NULL, "change each picture at random, for training", 0, 0},
     {"crop-scale", 0, CLIP_CALLBACK, read_scale, "A,B",
@@ -81,13 +81,14 @@ struct job {
     struct clip_pool *pool;
     int size;
     struct clip_preprocess_arch preprocess;
+    float levels[CLIP_PIXEL_LEVELS];
     uint8_t mean[3];              /* as bytes: what erased pixels become */
     struct clip_record **records; /* of this batch */
 };
 
 static const struct clip_field *find_picture(const struct clip_record *record)
 {
-    return field ? clip_record_find(record, field) : clip_find_picture(record);
+    return field ? clip_find_picture_in(record, field) : clip_find_picture(record);
 }
 
 /* The picture, changed as its key and epoch have it, as pixels[3, size, size]. */
@@ -132,7 +133,7 @@ static int put_image(const struct job *job, struct clip_record *record, const ui
     float *floats = reallocarray(NULL, 3 * side * side, sizeof *floats);
     if (!floats)
         return clip_fail_memory(error, "an image");
-    clip_pixels_normalize(pixels, side * side, job->preprocess.mean, job->preprocess.std, floats);
+    clip_pixels_normalize(pixels, side * side, job->levels, floats);
     image.dtype = CLIP_F32;
     image.data = floats;
     int status = clip_record_put_tensor(record, "image", &image, error);
@@ -149,9 +150,10 @@ static void preprocess_record(const struct job *job, struct clip_record *record,
         return;
     if (!found) {
         if (field)
-            clip_record_fail(record, "no field %s", field);
+            clip_record_fail(record, "no field %s%s", field, clip_record_hint(record));
         else
-            clip_record_fail(record, "no picture: no field ends in jpg, jpeg, png or webp");
+            clip_record_fail(record, "no picture: no field is, or ends in, one of " CLIP_PICTURE_NAMES "%s",
+                             clip_record_hint(record));
         return;
     }
     char name[200], *copy = strndup(found->name, found->name_size);
@@ -209,6 +211,7 @@ static void configure(struct job *job, const struct clip_shared *shared)
         clip_usage("give a model (-m) or a size (--size)");
     }
     job->preprocess.convert_first |= convert_first;
+    clip_pixel_levels(job->preprocess.mean, job->preprocess.std, job->levels);
     for (int c = 0; c < 3; c++)
         job->mean[c] = (uint8_t)rintf(fminf(fmaxf(255 * job->preprocess.mean[c], 0), 255));
 }
@@ -224,13 +227,22 @@ static void configure_augment(void)
     augment.seed = seed < 0 ? 0 : (uint64_t)seed;
 }
 
+/* Whether `image` is in the list of fields. */
+static int names_image(const char *list)
+{
+    for (const char *name = list; name; name = strchr(name, ',') ? strchr(name, ',') + 1 : NULL)
+        if (strcspn(name, ",") == 5 && memcmp(name, "image", 5) == 0)
+            return 1;
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct clip_shared shared = {.batch = 32};
     struct clip_error error;
     struct job job = {.size = 0};
     int first = clip_start(&program, &shared, argc, argv);
-    if (keep && field && strcmp(field, "image") == 0)
+    if (keep && field && names_image(field))
         clip_usage("--keep: the picture is in the field that the image replaces");
     configure(&job, &shared);
     configure_augment();

@@ -5,6 +5,7 @@
 #include "model/open.h"
 #include "stream/print.h"
 #include "stream/reader.h"
+#include "stream/vector.h"
 #include "stream/writer.h"
 #include "tower/similarity.h"
 
@@ -22,7 +23,7 @@
 enum { FULL_COLUMNS = 256 };
 enum { BAR = 20 }; /* characters of a bar of --bars */
 
-static const char *scale_text = "1", *row_field, *column_field, *label_field = "caption";
+static const char *scale_text, *row_field, *column_field, *label_field = "caption";
 static int softmax, tsv, jsonl, bars;
 static long top;
 
@@ -114,7 +115,7 @@ static int read_unit(struct matrix *m, struct side *side, struct clip_record *re
 {
     struct clip_tensor tensor;
     struct clip_error error;
-    if (clip_record_tensor(record, name, CLIP_F32, &tensor) != 0)
+    if (clip_record_floats(record, name, &tensor) != 0)
         return -1;
     if (tensor.ndim != 1 || tensor.shape[0] < 1 || tensor.shape[0] > 1 << 20)
         return clip_record_fail(record, "field '%s' is no vector", name);
@@ -581,6 +582,12 @@ static double read_scale(const struct clip_shared *shared)
     struct clip_error error;
     float logit_scale;
     char *end;
+    if (!scale_text) {
+        if (softmax)
+            clip_note("--softmax of cosines as they are, all much alike: did you mean --scale model%s?",
+                      shared->model ? "" : " -m MODEL");
+        return 1;
+    }
     double scale = strtod(scale_text, &end);
     if (strcmp(scale_text, "model") != 0) {
         if (end == scale_text || *end || !isfinite(scale))

@@ -4,6 +4,7 @@
 #include "model/open.h"
 #include "model/vocabulary.h"
 #include "stream/filter.h"
+#include "text/captions.h"
 #include "text/prompts.h"
 #include "text/tokenizer.h"
 
@@ -12,9 +13,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *vocab, *field = "txt", *tab, *prompts_path;
-static int lines, truncate_long, refuse_empty, drop;
+static const char *vocab, *field = "txt", *tab, *prompts_path, *classes_path;
+static int lines, truncate_long, drop, captions_of = -1;
 static long context, seed;
+
+/* --captions; where it is not given, ONE in training, WHOLE elsewhere. */
+enum { WHOLE, ONE, ALL };
 
 static const struct clip_option options[] = {
     {"vocab", 0, CLIP_TEXT, &vocab, "FILE", "vocabulary, in any form [the model's, or the shipped one]", 0,
@@ -22,15 +26,21 @@ static const struct clip_option options[] = {
     {"lines", 'l', CLIP_FLAG, &lines, NULL, "read plain text: a caption a line, its number the key", 0, 0},
     {"tab", 0, CLIP_TEXT, &tab, "FIELD", "with --lines: what is before a line's first tab goes to FIELD", 0,
      0},
-    {"field", 0, CLIP_TEXT, &field, "NAME", "the field of the caption [txt]", 0, 0},
+    {"field", 0, CLIP_TEXT, &field, "NAME",
+     "the field of the caption; NAME:PATH: what is there in its JSON, as json:caption [txt]", 0, 0},
+    {"captions", 0, CLIP_CHOICE, &captions_of, "whole|one|all",
+     "of several lines: all as one text, one an epoch, or a record of each [one where __epoch__ is, else "
+     "whole]",
+     0, 0},
     {"context", 0, CLIP_COUNT, &context, "N",
      "ids of a caption, start and end among them [the model's, or 77]", 2, 1 << 20},
     {"truncate", 't', CLIP_FLAG, &truncate_long, NULL, "cut captions that are too long, and count them", 0,
      0},
-    {"refuse-empty", 0, CLIP_FLAG, &refuse_empty, NULL, "take empty captions for bad records", 0, 0},
     {"prompts", 0, CLIP_TEXT, &prompts_path, "FILE",
-     "put each caption in the place of {c} of one of these prompts", 0, 0},
-    {"seed", 0, CLIP_COUNT, &seed, "N", "which prompt: of seed, epoch and key [0]", 0, 0},
+     "put each caption in the place of {c}, or {}, of one of these prompts", 0, 0},
+    {"seed", 0, CLIP_COUNT, &seed, "N", "which prompt and which line: of seed, epoch and key [0]", 0, 0},
+    {"classes", 0, CLIP_TEXT, &classes_path, "FILE",
+     "read names of classes, one a line: a record for each of them in each prompt", 0, 0},
     {"drop", 0, CLIP_FLAG, &drop, NULL, "drop the caption's field", 0, 0},
     {0}};
 
@@ -46,9 +56,12 @@ struct job {
     struct clip_vocabulary *vocabulary;
     struct clip_tokenizer *tokenizer;
     struct clip_prompts *prompts; /* or NULL */
-    int most;                     /* ids that the model knows */
-    int32_t *ids;                 /* [context] */
+    struct clip_caption_place place;
+    int most;     /* ids that the model knows */
+    int32_t *ids; /* [context] */
     uint64_t truncated;
+    struct clip_record **each; /* --captions all: those of the record that was just processed */
+    size_t each_count;
 };
 
 /* Parts a line at its first tab. Returns as tokenize. */
@@ -73,52 +86,14 @@ static int split_line(struct clip_record *record, struct clip_error *error)
     return status;
 }
 
-/* 1 where there is nothing but ASCII's white space. */
-static int is_blank(const char *text, size_t size)
-{
-    size_t i = 0;
-    while (i < size && memchr(" \t\n\v\f\r", text[i], 6))
-        i++;
-    return i == size;
-}
-
-/* The ids of the record's caption, or of the prompt that it is put into. Returns as tokenize. */
-static int find_ids(struct job *job, struct clip_record *record, const int32_t **ids, size_t *count,
-                    struct clip_error *error)
-{
-    const char *text, *key;
-    size_t size, key_size;
-    uint32_t epoch;
-    const struct clip_field *found = clip_record_find(record, field);
-    if (!found)
-        return clip_record_fail(record, "no field '%s'", field);
-    if (clip_field_bytes(found, &text, &size) != 0)
-        return clip_record_fail(record, "field '%s' is not text", field);
-    if (refuse_empty && is_blank(text, size))
-        return clip_record_fail(record, "field '%s': the caption is empty", field);
-    if (!job->prompts)
-        return clip_tokenize(job->tokenizer, text, size, ids, count, error);
-    if (clip_record_epoch(record, &epoch) != 0)
-        return -1;
-    key = clip_record_key(record, &key_size);
-    char *prompt = clip_prompts_fill(job->prompts, (uint64_t)seed, epoch, key, key_size, text, size, &size);
-    int status = prompt ? clip_tokenize(job->tokenizer, prompt, size, ids, count, error)
-                        : clip_fail_memory(error, "a prompt");
-    free(prompt);
-    return status;
-}
-
-/* Returns 0; -1 with the record marked as bad, or, where it is not, with error. */
-static int tokenize(struct job *job, struct clip_record *record, struct clip_error *error)
+/* The ids of a text: start, text, end, zeros. Returns as tokenize. */
+static int put_tokens(struct job *job, struct clip_record *record, const char *text, size_t size,
+                      struct clip_error *error)
 {
     size_t count, most = (size_t)context - 2;
     const int32_t *ids;
-    if (tab && split_line(record, error) != 0)
+    if (clip_tokenize(job->tokenizer, text, size, &ids, &count, error) != 0)
         return -1;
-    if (find_ids(job, record, &ids, &count, error) != 0)
-        return -1;
-    if (count == 0 && refuse_empty)
-        return clip_record_fail(record, "field '%s': the caption is empty", field);
     if (count > most && !truncate_long)
         return clip_record_fail(record,
                                 "%zu tokens with start and end, but the context is %ld (--truncate cuts)",
@@ -137,10 +112,94 @@ static int tokenize(struct job *job, struct clip_record *record, struct clip_err
     job->ids[0] = job->vocabulary->start;
     memcpy(job->ids + 1, ids, count * sizeof *ids);
     job->ids[count + 1] = job->vocabulary->end;
-    if (drop)
-        clip_record_drop(record, field);
     struct clip_tensor tensor = {CLIP_I32, 1, {(size_t)context}, job->ids};
     return clip_record_put_tensor(record, "tokens", &tensor, error);
+}
+
+/* The ids of a caption, or of the prompt that it is put into. Returns as tokenize. */
+static int put_caption(struct job *job, struct clip_record *record, uint32_t epoch,
+                       const struct clip_caption_text *caption, struct clip_error *error)
+{
+    if (!job->prompts)
+        return put_tokens(job, record, caption->text, caption->size, error);
+    size_t size, key_size;
+    const char *key = clip_record_key(record, &key_size);
+    size_t i = clip_prompts_draw(job->prompts, (uint64_t)seed, epoch, key, key_size);
+    char *prompt = clip_prompts_fill(job->prompts, i, caption->text, caption->size, &size);
+    int status = prompt ? put_tokens(job, record, prompt, size, error) : clip_fail_memory(error, "a prompt");
+    free(prompt);
+    return status;
+}
+
+/* A record of its own for a caption: the key, the caption, its ids. */
+static int add_each(struct job *job, struct clip_record *record, uint32_t epoch,
+                    const struct clip_caption_text *caption, struct clip_error *error)
+{
+    const char *key, *name = job->place.path ? "txt" : field;
+    size_t key_size;
+    struct clip_record *one = job->each[job->each_count] = clip_record_new();
+    if (!one)
+        return clip_fail_memory(error, "a record");
+    job->each_count++;
+    key = clip_record_key(record, &key_size);
+    if (clip_record_put_string(one, "__key__", key, key_size, error) != 0 ||
+        (!drop && clip_record_put_bytes(one, name, caption->text, caption->size, error) != 0))
+        return -1;
+    if (put_caption(job, one, epoch, caption, error) == 0)
+        return 0;
+    return one->bad ? clip_record_fail(record, "%s", one->error.text) : -1;
+}
+
+static void drop_each(struct job *job)
+{
+    for (size_t i = 0; i < job->each_count; i++)
+        clip_record_free(job->each[i]);
+    free(job->each);
+    job->each = NULL;
+    job->each_count = 0;
+}
+
+/* Uses the captions as --captions says. Returns as tokenize. */
+static int use_captions(struct job *job, struct clip_record *record, const struct clip_captions *captions,
+                        struct clip_error *error)
+{
+    size_t key_size;
+    uint32_t epoch;
+    const char *key = clip_record_key(record, &key_size);
+    int which = captions_of >= 0 ? captions_of : clip_record_find(record, "__epoch__") ? ONE : WHOLE;
+    if ((which == ONE || job->prompts) && clip_record_epoch(record, &epoch) != 0)
+        return -1;
+    if (which == WHOLE)
+        return put_caption(job, record, epoch, &captions->whole, error);
+    if (captions->count == 0)
+        return clip_record_fail(record, "the caption '%s' is empty", field);
+    if (which == ONE)
+        return put_caption(job, record, epoch,
+                           clip_captions_draw(captions, (uint64_t)seed, epoch, key, key_size), error);
+    job->each = calloc(captions->count, sizeof(struct clip_record *));
+    if (!job->each)
+        return clip_fail_memory(error, "captions");
+    for (size_t i = 0; i < captions->count; i++)
+        if (add_each(job, record, epoch, &captions->all[i], error) != 0)
+            return -1;
+    return 0;
+}
+
+/* Returns 0; -1 with the record marked as bad, or, where it is not, with error. */
+static int tokenize(struct job *job, struct clip_record *record, struct clip_error *error)
+{
+    struct clip_captions captions;
+    struct clip_error why;
+    drop_each(job);
+    if (tab && split_line(record, error) != 0)
+        return -1;
+    if (clip_captions_read(&captions, record, &job->place, &why) != 0)
+        return clip_record_fail(record, "%s", why.text);
+    int status = use_captions(job, record, &captions, error);
+    clip_captions_free(&captions);
+    if (status == 0 && drop)
+        clip_record_drop(record, job->place.name);
+    return status;
 }
 
 static int tokenize_batch(void *context_of_run, struct clip_record **records, size_t n,
@@ -161,6 +220,18 @@ static void check_size(const struct clip_vocabulary *vocabulary, const char *pat
             size = (size_t)vocabulary->added[i].id;
     if (size > (size_t)most)
         clip_die("%s: %zu tokens, but the model knows %d", path, size, most);
+}
+
+/* --captions all: the record's captions in its place. */
+static int write_each(void *context_of_run, struct clip_record *record, struct clip_writer *out,
+                      struct clip_error *error)
+{
+    struct job *job = context_of_run;
+    (void)record;
+    for (size_t i = 0; i < job->each_count; i++)
+        if (clip_writer_record(out, job->each[i], error) != 0)
+            return -1;
+    return 0;
 }
 
 /* The vocabulary that the options name, and the context that goes with it. */
@@ -197,33 +268,118 @@ static void open_vocabulary(struct job *job, const struct clip_shared *shared)
         context = 77;
 }
 
+/* --- classes --- */
+
+/* Class i in prompt k, as a record. */
+static int write_prompt(struct job *job, const struct clip_classes *classes, size_t i, size_t k,
+                        struct clip_writer *out, struct clip_error *error)
+{
+    char key[48];
+    const char *name = classes->names[i];
+    size_t size = strlen(name);
+    char *text = job->prompts ? clip_prompts_fill(job->prompts, k, name, size, &size) : strdup(name);
+    struct clip_record *record = clip_record_new();
+    int status = text && record ? 0 : clip_fail_memory(error, "a prompt");
+    int key_size = snprintf(key, sizeof key, "%zu/%zu", i, k);
+    if (status == 0)
+        status = clip_record_put_string(record, "__key__", key, (size_t)key_size, error);
+    if (status == 0)
+        status = clip_record_put_integer(record, "cls", (int64_t)i, error);
+    if (status == 0)
+        status = clip_record_put_string(record, "class", name, strlen(name), error);
+    if (status == 0 && !drop)
+        status = clip_record_put_bytes(record, "txt", text, size, error);
+    if (status == 0 && put_tokens(job, record, text, size, error) != 0)
+        status = record->bad ? clip_fail(error, "class '%.100s': %s", name, record->error.text) : -1;
+    if (status == 0)
+        status = clip_writer_record(out, record, error);
+    clip_record_free(record);
+    free(text);
+    return status;
+}
+
+static int write_classes(struct job *job, const struct clip_classes *classes, struct clip_writer *out,
+                         struct clip_error *error)
+{
+    size_t prompts = job->prompts ? clip_prompts_count(job->prompts) : 1;
+    for (size_t i = 0; i < classes->count; i++)
+        for (size_t k = 0; k < prompts; k++)
+            if (write_prompt(job, classes, i, k, out, error) != 0)
+                return -1;
+    return clip_writer_end(out, error);
+}
+
+static int run_classes(struct job *job)
+{
+    struct clip_error error;
+    struct clip_classes classes = {0};
+    struct clip_writer *out = NULL;
+    clip_refuse_terminal();
+    int status = clip_classes_read(&classes, classes_path, &error);
+    if (status == 0 && !(out = clip_writer_new(STDOUT_FILENO, "standard output", &error)))
+        status = -1;
+    if (status == 0)
+        status = write_classes(job, &classes, out, &error);
+    if (status == 0 && close(STDOUT_FILENO) != 0)
+        status = clip_fail_errno(&error, "standard output");
+    if (status != 0)
+        clip_message("%s", error.text);
+    clip_writer_free(out);
+    clip_classes_free(&classes);
+    return status != 0;
+}
+
+static int run_filter(struct job *job, const struct clip_shared *shared, char **operands, size_t n)
+{
+    struct clip_filter filter = {.process = tokenize_batch,
+                                 .write = captions_of == ALL ? write_each : NULL,
+                                 .context = job,
+                                 .batch = (size_t)shared->batch,
+                                 .lines = lines ? field : NULL};
+    int status = clip_filter_run(&filter, shared, operands, n);
+    drop_each(job);
+    return status;
+}
+
+static void check_usage(struct job *job, size_t operands)
+{
+    struct clip_error error;
+    if (tab && (!lines || strcmp(tab, field) == 0))
+        clip_usage("--tab goes with --lines, and names another field than the caption's");
+    if (lines && captions_of >= 0)
+        clip_usage("--captions goes without --lines, which is a caption a line");
+    if (classes_path && (operands || lines || captions_of >= 0))
+        clip_usage("--classes reads nothing else, and goes without --lines and --captions");
+    if (seed && !prompts_path && captions_of != ONE)
+        clip_usage("--seed goes with --prompts or --captions one");
+    if (clip_caption_place_read(&job->place, field, &error) != 0)
+        clip_usage("--field: %s", error.text);
+    if (lines && job->place.path)
+        clip_usage("--field: with --lines a field has a name, and no path");
+}
+
 int main(int argc, char **argv)
 {
     struct clip_shared shared = {.batch = 1}; /* nothing is gained by more at once */
     struct clip_error error;
     struct job job = {0};
     int first = clip_start(&program, &shared, argc, argv);
-    if (tab && (!lines || strcmp(tab, field) == 0))
-        clip_usage("--tab goes with --lines, and names another field than the caption's");
-    if (seed && !prompts_path)
-        clip_usage("--seed goes with --prompts");
-    open_vocabulary(&job, &shared);
+    check_usage(&job, (size_t)(argc - first));
     if (prompts_path && !(job.prompts = clip_prompts_read(prompts_path, &error)))
         clip_die("%s", error.text);
+    open_vocabulary(&job, &shared);
     job.tokenizer = clip_tokenizer_new(job.vocabulary, &error);
     job.ids = calloc((size_t)context, sizeof *job.ids);
     if (!job.tokenizer || !job.ids)
         clip_die("%s", job.tokenizer ? "out of memory" : error.text);
-    struct clip_filter filter = {.process = tokenize_batch,
-                                 .context = &job,
-                                 .batch = (size_t)shared.batch,
-                                 .lines = lines ? field : NULL};
-    int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
+    int status =
+        classes_path ? run_classes(&job) : run_filter(&job, &shared, argv + first, (size_t)(argc - first));
     if (job.truncated)
         clip_note("%" PRIu64 " captions truncated to %ld tokens", job.truncated, context);
     clip_tokenizer_free(job.tokenizer);
     clip_vocabulary_free(job.vocabulary);
     clip_prompts_free(job.prompts);
+    free(job.place.name);
     free(job.ids);
     return status;
 }

@@ -16,7 +16,7 @@
 
 static const char *slice, *only, *loose, *except;
 static long most = -1, seed = -1, epochs, buffer, expected = -1;
-static int list;
+static int ignore_zeros, list;
 static size_t max_member = (size_t)64 << 20;
 
 static const struct clip_option options[] = {
@@ -33,6 +33,8 @@ static const struct clip_option options[] = {
     {"shuffle-buffer", 0, CLIP_COUNT, &buffer, "N",
      "shuffle what comes in its order, compressed or through a pipe, within N samples", 1, 1 << 26},
     {"epochs", 0, CLIP_COUNT, &epochs, "E", "pass E times over the shards [1]", 1, UINT32_MAX},
+    {"ignore-zeros", 'i', CLIP_FLAG, &ignore_zeros, NULL,
+     "read on after the end of an archive, as of archives put one after another", 0, 0},
     {"max-member", 0, CLIP_BYTES, &max_member, "SIZE", "refuse members of more bytes [64M]", 1, 0},
     {0}};
 
@@ -54,7 +56,8 @@ struct run {
     uint32_t epoch;
     struct clip_progress progress;
     double waited; /* for shards that are done */
-    uint64_t samples, bad_samples, bad_shards, unmatched;
+    uint64_t samples, bad_samples, bad_shards;
+    struct clip_passed passed; /* in the first epoch */
 };
 
 /* --- options --- */
@@ -180,22 +183,40 @@ static int use_sample(struct run *run, struct clip_record *record, struct clip_e
 /* --- shards in their order --- */
 
 /* Returns 0; 1 with error where the shard is damaged; -1 with error where the run cannot go on. */
-static int read_samples(struct run *run, struct clip_samples *samples, const char *name,
-                        struct clip_error *error)
+static int read_samples(struct run *run, struct clip_samples *samples, struct clip_error *error)
 {
     struct clip_record *record;
     while (!is_done(run)) {
         int got = clip_samples_next(samples, &record, error);
-        if (got <= 0) {
-            if (got == 0 && clip_samples_trailing(samples) > 0)
-                clip_note("%s: what follows the end of the archive was not read", name);
+        if (got <= 0)
             return got < 0;
-        }
         if (use_sample(run, record, error) != 0)
             return -1;
         show_progress(run, clip_samples_waited(samples), 0);
     }
     return 0;
+}
+
+static const char *shown_name(const char *name)
+{
+    return strcmp(name, "-") == 0 ? "standard input" : name;
+}
+
+/* What a shard passed over is said at the end, of all of them. */
+static void add_passed(struct run *run, const char *name, const struct clip_passed *passed)
+{
+    struct clip_passed *sum = &run->passed;
+    sum->unmatched += passed->unmatched;
+    sum->symlinks += passed->symlinks;
+    sum->dangling += passed->dangling;
+    sum->others += passed->others;
+    if (passed->scattered[0] && !sum->scattered[0]) {
+        memcpy(sum->scattered, passed->scattered, sizeof sum->scattered);
+        clip_note(
+            "%s: sample %s comes in several places, each a sample of its own: the members of a sample must "
+            "be neighbours (tar --sort=name orders them)",
+            shown_name(name), passed->scattered);
+    }
 }
 
 static int read_shard(struct run *run, const char *name, struct clip_error *error)
@@ -204,9 +225,9 @@ static int read_shard(struct run *run, const char *name, struct clip_error *erro
     struct clip_samples *samples = source ? clip_samples_new(source, name, &run->options, error) : NULL;
     if (!samples)
         return 1;
-    int status = read_samples(run, samples, name, error);
+    int status = read_samples(run, samples, error);
     if (run->epoch == 1)
-        run->unmatched += clip_samples_unmatched(samples);
+        add_passed(run, name, clip_samples_passed(samples));
     run->waited += clip_samples_waited(samples);
     clip_samples_free(samples);
     return status;
@@ -251,7 +272,10 @@ static int index_shard(struct run *run, const char *name, uint32_t shard,
                        const struct clip_sample_options *options, struct clip_error *error)
 {
     struct clip_record *record;
-    struct clip_samples *samples = clip_index_open(name, options, error);
+    struct clip_member_table *table = clip_index_table(&run->index, shard, error);
+    if (!table)
+        return -1;
+    struct clip_samples *samples = clip_index_open(name, options, table, error);
     int got = -1, status = samples ? 0 : 1;
     while (status == 0 && (got = clip_samples_next(samples, &record, error)) > 0) {
         int left_out = clip_except_has(&run->except, record, error);
@@ -260,10 +284,8 @@ static int index_shard(struct run *run, const char *name, uint32_t shard,
                                : clip_index_add(&run->index, shard, clip_samples_offset(samples), error);
         clip_record_free(record);
     }
-    if (status == 0 && got == 0 && clip_samples_trailing(samples) > 0)
-        clip_note("%s: what follows the end of the archive was not read", name);
     if (samples)
-        run->unmatched += clip_samples_unmatched(samples);
+        add_passed(run, name, clip_samples_passed(samples));
     clip_samples_free(samples);
     return status == 0 ? got < 0 : status;
 }
@@ -319,14 +341,23 @@ static int read_epochs(struct run *run, const struct clip_shards *shards, struct
     return status;
 }
 
+static void note_passed(const struct run *run)
+{
+    const struct clip_passed *passed = &run->passed;
+    char text[200];
+    if (passed->unmatched > 0)
+        clip_note("%llu samples had none of '%s'", (unsigned long long)passed->unmatched, only);
+    if (clip_passed_describe(passed, text, sizeof text)[0])
+        clip_note("left out: %s", text);
+}
+
 static int read_all(struct run *run, const struct clip_shards *shards, struct clip_error *error)
 {
     if (read_epochs(run, shards, error) != 0)
         return -1;
-    if (run->unmatched > 0 && run->samples == 0)
+    if (run->passed.unmatched > 0 && run->samples == 0)
         return clip_fail(error, "--only: no sample has a member '%s'", only);
-    if (run->unmatched > 0)
-        clip_note("%llu samples had none of '%s'", (unsigned long long)run->unmatched, only);
+    note_passed(run);
     return list ? 0 : clip_writer_end(run->out, error);
 }
 
@@ -374,6 +405,7 @@ int main(int argc, char **argv)
     if (expected >= 0 && (seed < 0 || buffer))
         clip_usage("--samples goes with --shuffle, and without --shuffle-buffer");
     run.options.headers_only = list;
+    run.options.ignore_zeros = ignore_zeros;
     run.options.loose = loose;
     run.options.max_member = max_member;
     run.options.max_record = shared.max_record ? shared.max_record : CLIP_MAX_RECORD;

@@ -6,6 +6,15 @@ here=$(dirname "$(readlink -f "$0")")
 PATH=$here:$PATH
 export PATH
 
+# Numbers have a decimal point in every locale; letters are still the locale's. LC_ALL would say both.
+if [ -n "${LC_ALL:-}" ]; then
+    LC_CTYPE=$LC_ALL LC_COLLATE=$LC_ALL LC_MESSAGES=$LC_ALL
+    export LC_CTYPE LC_COLLATE LC_MESSAGES
+    unset LC_ALL
+fi
+LC_NUMERIC=C
+export LC_NUMERIC
+
 message() {
     printf '%s: %s\n' "$program" "$*" >&2
 }
@@ -15,9 +24,9 @@ fail() {
     exit 1
 }
 
+# Both lines in one write, so that nothing of another program comes between them.
 wrong_usage() {
-    [ $# -eq 0 ] || message "$*"
-    echo "Try '$program --help'." >&2
+    printf '%s: %s\nTry '\''%s --help'\''.\n' "$program" "$*" "$program" >&2
     exit 2
 }
 
@@ -26,6 +35,12 @@ wrong_usage() {
 # Standard input to standard output, which may be full.
 emit() {
     { why=$(LC_ALL=C cat 2>&1 >&3); } 3>&1 || fail "standard output: ${why##*: }"
+}
+
+# mktemp(1), whose own message has neither this program's name nor the folder in it.
+mktemp() {
+    why=$(LC_ALL=C command mktemp "$@" 2>&1) || fail "a temporary folder in ${TMPDIR:-/tmp}: ${why##*: }"
+    printf '%s\n' "$why"
 }
 
 # The folder of share/ with the file $1: $CLIP_DATADIR, beside the programs, or installed.
@@ -77,7 +92,27 @@ quote() {
 
 # read_options WORD...: sets `words` to options, "--" and operands, for `eval "set -- $words"`.
 read_options() {
-    words=$(getopt -n "$program" -o "hV$short" -l "help,version,dry-run,$long" -- "$@") || wrong_usage
+    words=$(getopt -q -o "hV$short" -l "help,version,dry-run,$long" -- "$@") && return
+    why=$(getopt -n "$program" -o "hV$short" -l "help,version,dry-run,$long" -- "$@" 2>&1 >/dev/null)
+    wrong_usage "${why#"$program: "}"
+}
+
+# still_model MODEL: sets `model` to MODEL without links on the way to its folder: one such as run/latest moves while a
+# run goes on, and all of a page must be of one model. A file's own link stays, for what lies beside it.
+still_model() {
+    model=$1 path=$1
+    if [ ! -e "$path" ]; then # a name
+        IFS=:
+        for folder in ${CLIP_MODEL_PATH:-}; do
+            [ -z "$folder" ] || [ ! -e "$folder/$1" ] || { path=$folder/$1 && break; }
+        done
+        unset IFS
+        [ -e "$path" ] || return
+    fi
+    folder=$path file=
+    [ -d "$folder" ] || { folder=$(dirname -- "$path") && file=/${path##*/}; }
+    real=$(readlink -f -- "$folder")
+    [ "$real" = "$(realpath -s -- "$folder")" ] || model=$real$file
 }
 
 # whole_number OPTION LEAST VALUE: refuses what is not a whole number of at least LEAST (and at most 18 digits).

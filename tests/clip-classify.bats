@@ -92,3 +92,27 @@ END
     [ "$(head -n 1 out)" = "my pictures/v1.2/a.png" ]
     grep -q 'bad.png' err
 }
+
+@test "prompts: {} is {c}; what has neither, and an empty file, are errors before anything is computed" {
+    printf 'a {c}\nthe {c}\n' >prompts
+    clip-classify -m "$SMALL/model" -p prompts --jsonl my*/v1.2/a.png -- boat cat >want
+    printf '\xef\xbb\xbfa {}\r\nthe {}\r\n\r\n' >braces
+    clip-classify -m "$SMALL/model" -p braces --jsonl my*/v1.2/a.png -- boat cat | cmp - want
+    echo 'a photo' >>prompts
+    run -1 --separate-stderr clip-classify -m "$SMALL/model" -p prompts my*/v1.2/a.png -- boat cat
+    [ "$stderr" = "clip-tokenize: prompts: line 3: the prompt has neither {c} nor {} for its caption: a photo" ]
+    : >prompts
+    run -1 --separate-stderr clip-classify -m "$SMALL/model" -p prompts my*/v1.2/a.png -- boat cat
+    [ "$stderr" = "clip-tokenize: prompts: there are no prompts" ]
+    run -1 --separate-stderr clip-classify -m "$SMALL/model" -p nowhere my*/v1.2/a.png -- boat cat
+    [ "$stderr" = "clip-tokenize: nowhere: No such file or directory" ]
+}
+
+@test "JSON is JSON where the locale has decimal commas, class names stay" {
+    comma_locale
+    clip-classify -m "$SMALL/model" --jsonl my*/v1.2/a.png -- boat Kätzchen >want
+    grep -q Kätzchen want
+    LC_ALL=de_DE.UTF-8 clip-classify -m "$SMALL/model" --jsonl my*/v1.2/a.png -- boat Kätzchen | cmp - want
+    clip-classify -m "$SMALL/model" my*/v1.2/a.png -- boat Kätzchen >want
+    LC_ALL=de_DE.UTF-8 clip-classify -m "$SMALL/model" my*/v1.2/a.png -- boat Kätzchen | cmp - want
+}

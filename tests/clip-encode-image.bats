@@ -48,6 +48,23 @@ END
     clip-cmp --fields image_features --tolerance 2e-6 out want
 }
 
+@test "bytes and floats of clip-preprocess give the same features, byte by byte" {
+    models
+    local model engine precision
+    for model in vit-a rn-a; do
+        tar -cf - -C "$SRC/share/samples/photos" cat.jpg owl.jpg horses.jpg | clip-untar >pictures
+        clip-preprocess -m "$GOLDEN/$model/model.safetensors" --arch "$GOLDEN/$model/arch.json" pictures >u8
+        clip-preprocess -m "$GOLDEN/$model/model.safetensors" --arch "$GOLDEN/$model/arch.json" --dtype f32 pictures >f32
+        while read -r engine precision; do
+            for form in u8 f32; do
+                CLIP_ENGINE=$engine clip-encode-image -m "$GOLDEN/$model/model.safetensors" \
+                    --arch "$GOLDEN/$model/arch.json" --precision "$precision" $form >$form.features
+            done
+            cmp u8.features f32.features || complain "$model, $engine $precision"
+        done < <(engines)
+    done
+}
+
 @test "bad images are refused by name, or skipped" {
     refused "no field 'image'" '{"__key__": "k"}'
     refused 'image: ' '{"__key__": "k", "image": 5}'

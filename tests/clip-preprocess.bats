@@ -86,12 +86,55 @@ for a, b in zip(u8, f32):
         "a txt,left.JPG,right.png,image u1 [3, 9, 9] $(want rgba8.png 9 openai)" ]
 }
 
+# field_order NAME...: which of the fields of these names is taken.
+field_order() {
+    local name fields=
+    for name; do
+        fields+=", \"$name\": {\"hex\": \"$(hex 420.jpg)\"}"
+    done
+    echo "{\"__key__\": \"a\"$fields}" | stream | clip-preprocess -s 9 | clip-dump | grep -oE '"[^"]*":\{"bin"' |
+        cut -d'"' -f2 | sort >left
+    printf '%s\n' "$@" | sort | comm -23 - left
+}
+
+@test "of several pictures an exact name comes before an ending, in the order jpg, jpeg, png, webp, jfif, jpe" {
+    [ "$(field_order canny.png jpg)" = jpg ]
+    [ "$(field_order canny.jpg mask.jpeg png)" = png ]
+    [ "$(field_order canny.jpg JPE)" = JPE ]
+    [ "$(field_order jpe jfif webp png jpeg jpg)" = jpg ]
+    [ "$(field_order jpe jfif webp png jpeg)" = jpeg ]
+    [ "$(field_order jpe jfif webp png)" = png ]
+    [ "$(field_order jpe jfif webp)" = webp ]
+    [ "$(field_order jpe jfif)" = jfif ]
+    [ "$(field_order mask.png left.jpe right.jpg)" = right.jpg ]
+    [ "$(field_order xjpg a.jfif)" = a.jfif ]
+}
+
+@test "--field takes a list, of which the first that is there is taken" {
+    echo '{"__key__": "a", "jpg": {"hex": "00"}, "x.png": {"hex": "'$(hex rgba8.png)'"}, "y": {"hex": "'$(hex 420.jpg)'"}}' |
+        stream >in
+    [ "$(clip-preprocess -s 9 --field z,y,x.png in | show)" = "a jpg,x.png,image u1 [3, 9, 9] $(want 420.jpg 9 openai)" ]
+    [ "$(clip-preprocess -s 9 --field x.png,y in | show)" = "a jpg,y,image u1 [3, 9, 9] $(want rgba8.png 9 openai)" ]
+    run -1 --separate-stderr clip-preprocess -s 9 --field z,zz in
+    [[ $stderr == *"sample a: no field z,zz" ]]
+    run -2 clip-preprocess -s 9 --keep --field jpg,image
+}
+
+@test "an empty member, and other pictures, are named as what they are" {
+    echo '{"__key__": "a", "jpg": ""}' | stream >in
+    run -1 --separate-stderr clip-preprocess -s 9 in
+    [ "$stderr" = "clip-preprocess: in: sample a: jpg: empty" ]
+    echo '{"__key__": "a", "jpg": "GIF89a"}' | stream >in
+    run -1 --separate-stderr clip-preprocess -s 9 in
+    [ "$stderr" = "clip-preprocess: in: sample a: jpg: a GIF picture: neither JPEG, PNG nor WebP" ]
+}
+
 @test "a record without a picture is named" {
     echo text >b.txt
     pictures 420.jpg b.txt >in
     run -1 --separate-stderr clip-preprocess -s 9 in
     one_line
-    [[ $stderr == *"sample b: no picture: no field ends in jpg, jpeg, png or webp" ]]
+    [[ $stderr == *"sample b: no picture: no field is, or ends in, one of jpg, jpeg, png, webp, jfif, jpe" ]]
     run -1 --separate-stderr clip-preprocess -s 9 --field jpeg in
     one_line
     [[ $stderr == *"sample 420: no field jpeg" ]]

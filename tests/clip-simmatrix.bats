@@ -37,6 +37,18 @@ numbered() {
     diff <(clip-simmatrix --tsv --scale 10 - b <a) <(clip-simmatrix --tsv --scale 10 a - <b)
 }
 
+@test "--softmax without --scale: a hint, once, not with -q" {
+    pictures >a && captions >b
+    run -0 --separate-stderr clip-simmatrix --tsv --softmax a b
+    [ "$stderr" = "clip-simmatrix: --softmax of cosines as they are, all much alike: did you mean --scale model -m MODEL?" ]
+    run -0 --separate-stderr clip-simmatrix --tsv --softmax -m MODEL a b
+    [ "$stderr" = "clip-simmatrix: --softmax of cosines as they are, all much alike: did you mean --scale model?" ]
+    for words in "-q --softmax" "--softmax --scale 1" "--scale 2" ""; do
+        run -0 --separate-stderr clip-simmatrix --tsv $words a b
+        [ -z "$stderr" ] || complain "$words: $stderr"
+    done
+}
+
 @test "softmax is over all columns, also with --top" {
     pictures >a && captions >b
     run -0 clip-simmatrix --tsv --label key --scale 2 --softmax a b

@@ -96,6 +96,37 @@ PY
     done
 }
 
+@test "a damaged byte is reported where it is, wherever that is in a stream" {
+    need_python
+    cd "$BATS_TEST_TMPDIR"
+    printf '%s\n' '{"__key__": "a", "x": [1, 2]}' '{"__key__": "b", "x": {"y": 3}}' '{"__key__": "c", "x": "text"}' |
+        stream >good
+    python - <<'END'
+import re, subprocess
+good = open("good", "rb").read()
+begins = [good.index(b"\xa7__key__\xa1" + c) - 1 for c in (b"a", b"b", b"c")] + [good.index(b"\xa7__end__") - 1, len(good)]
+exact = 0
+for i in range(begins[1], begins[3]):  # of the second and the third record
+    begin = max(b for b in begins if b <= i)
+    for bad in (b"\xc1", b"\x01"):
+        open("bad", "wb").write(good[:i] + bad + good[i + 1:])
+        says = subprocess.run(["clip-dump", "bad"], capture_output=True, text=True).stderr
+        at = re.search(r"at byte (\d+)", says)
+        if not at:
+            continue  # a number or a letter that may be another, or a length that leads past the end
+        at = int(at[1])
+        if "0xc1" in says:
+            assert at == i, (i, says)
+            exact += 1
+        else:
+            assert begin <= at, (i, says)
+assert exact >= 10, exact
+END
+    head -c -3 good >cut
+    run -1 --separate-stderr clip-dump good cut
+    [ "$stderr" = "clip-dump: cut: cut short inside an object that begins at byte $(($(stat -c %s good) - 10)), after 6 records" ]
+}
+
 @test "what is no stream at all is told from one that is damaged, and where it may go is said" {
     local hint="not a stream (clip-untar reads tar archives, clip-tokenize --lines text)"
     cd "$BATS_TEST_TMPDIR"

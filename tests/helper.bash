@@ -59,3 +59,13 @@ one_line() {
 stream() {
     "$BUILD/tests/tools/make-stream" "$@"
 }
+
+# comma_locale: makes the locale de_DE.UTF-8, of decimal commas, in the test's folder; skips where it cannot.
+comma_locale() {
+    need localedef
+    mkdir -p locale
+    localedef -i de_DE -f UTF-8 "$PWD/locale/de_DE.UTF-8" 2>/dev/null || [ -d locale/de_DE.UTF-8 ] ||
+        skip "no sources of locales"
+    export LOCPATH=$PWD/locale
+    [ "$(LC_ALL=de_DE.UTF-8 /usr/bin/printf %.1f 0,5 2>/dev/null)" = 0,5 ] || skip "no locale de_DE.UTF-8"
+}

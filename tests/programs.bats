@@ -75,6 +75,27 @@ helps() {
     [ "$output" = "$("$program" -V)" ]
 }
 
+# What a program says at once is one write(2): of wrong usage both lines.
+writes_once() {
+    run -2 python "$SRC/tests/writes.py" "$program" --no-such-option
+    [ "${#lines[@]}" -eq 1 ] || complain "$program: wrong usage in ${#lines[@]} writes"
+    [[ ${lines[0]} == "\"$program: "*"\\nTry '$program --help'.\\n\"" ]] || complain "$program: ${lines[0]}"
+}
+
+@test "a message is one write(2), so that those of programs that fail together do not mix" {
+    need_python json
+    each writes_once
+    run -1 python "$SRC/tests/writes.py" clip-dump "$BATS_TEST_TMPDIR/nowhere"
+    [ "$output" = "\"clip-dump: $BATS_TEST_TMPDIR/nowhere: No such file or directory\\n\"" ]
+    run -1 python "$SRC/tests/writes.py" clip-eval -m "$SMALL/model" nowhere
+    [ "$output" = '"clip-eval: nowhere/test: there is no such folder\n"' ]
+    printf 'p1\np1\n' >pictures
+    run -1 python "$SRC/tests/writes.py" awk -f "$SRC/share/awk/retrieval.awk" pictures
+    [ "$output" = '"clip-eval: two pictures of the key p1\n"' ]
+    run -0 python "$SRC/tests/writes.py" clip-dump --progress "$SMALL/raw"
+    [ "${#lines[@]}" -le 4 ] || complain "$output"
+}
+
 @test "--help and --version" {
     each helps
 }
@@ -224,4 +245,36 @@ under_limits() {
 @test "a memory limit ends a program with a message" {
     sanitized && skip "sanitizers reserve terabytes"
     each under_limits
+# as_type TYPE FILE: the stream, its floats, and images, rounded to f2 and then of this type.
+as_type() {
+    python - "$@" <<'END'
+import sys, msgpack, numpy
+type, path = sys.argv[1:]
+for o in msgpack.Unpacker(open(path, "rb"), strict_map_key=False):
+    for name, value in o.items():
+        if isinstance(value, dict) and (value[b"type"] == "<f4" or name == "image"):
+            array = numpy.frombuffer(value[b"data"], value[b"type"]).astype("<f2").astype("<" + type)
+            value[b"type"], value[b"data"] = "<" + type, array.tobytes()
+    sys.stdout.buffer.write(msgpack.packb(o))
+END
+}
+
+@test "floats of two and of eight bytes are taken where those of four are, with the same result" {
+    need_python msgpack numpy
+    local program type
+    for program in clip-average clip-contrastive-step clip-encode-image clip-project-normalize clip-simmatrix; do
+        entry "$program"
+        for type in f4 f2 f8; do
+            as_type $type "$SMALL/$input" >in.$type
+            "$program" "${args[@]}" <in.$type >out.$type
+            cmp out.f4 out.$type || complain "$program $type"
+        done
+        run -1 cmp -s in.f4 in.f2
+    done
+    clip-project-normalize -m "$SMALL/model" <(as_type f8 "$SMALL/features") | cmp - <(
+        clip-project-normalize -m "$SMALL/model" <(as_type f4 "$SMALL/features"))
+    echo '{"__key__": "k", "text_embedding": {"f8": [1e300, 1]}}' | stream >in # too large for f4
+    run -1 --separate-stderr clip-average --by __key__ in
+    one_line
+    [[ $stderr == *"sample k: field 'text_embedding'"* ]] || complain "$stderr"
 }

@@ -65,6 +65,19 @@ golden() {
     grep -q "clip-encode-image: batch norm's statistics are those of 5 records, not of a batch of 12" err
 }
 
+@test "bytes and floats of the same pictures train to the same bytes" {
+    local model
+    for model in vit-a rn-a; do
+        begin "$model.bytes" "$model"
+        begin "$model.floats" "$model"
+        edit saved "$GOLDEN/steps.msgpack" 2 >all
+        edit floats all "$model.floats/init" >floats
+        stages "$model.bytes" <all >log
+        stages "$model.floats" <floats >log
+        diff -r "$model.bytes/step-00000002" "$model.floats/step-00000002"
+    done
+}
+
 @test "a run goes on from its checkpoint to the same bytes; only the newest are kept" {
     begin run vit-a
     batches 6 >all && stages run <all >log

@@ -26,6 +26,20 @@ def saved(path, *steps):
     write(every)
 
 
+def floats(path, model):
+    """The stream, its pictures normalised as torchvision does, in f32."""
+    import numpy
+    arch = json.load(open(model + "/open_clip_config.json"))["preprocess_cfg"]
+    mean, std = (numpy.float32(arch[name])[:, None, None] for name in ("mean", "std"))
+    every = objects(path)
+    for o in every:
+        image = o.get("image")
+        if image:
+            pixels = numpy.frombuffer(image[b"data"], "u1").reshape(image[b"shape"]).astype("f4")
+            image[b"type"], image[b"data"] = "<f4", ((pixels / numpy.float32(255) - mean) / std).tobytes()
+    write(every)
+
+
 def hot(path):
     """The stream, its steps with a rate that nothing stands."""
     every = objects(path)

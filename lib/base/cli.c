@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -22,49 +23,85 @@
 static const char *program_name = "clip";
 static int quiet, verbose;
 
-static void print_message(const char *format, va_list args)
+/* What goes to stderr at once: a pipe takes up to PIPE_BUF bytes whole, so that the lines of programs that
+ * fail together do not run into each other. What has no room is cut. */
+struct line {
+    char text[PIPE_BUF];
+    size_t size;
+};
+
+/* Adds to the line, of which `end` bytes stay free for what must follow. */
+static void add_args(struct line *line, size_t end, const char *format, va_list args)
 {
-    fflush(stdout);
-    fprintf(stderr, "%s: ", program_name);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
+    size_t room = sizeof line->text - end - line->size;
+    int n = vsnprintf(line->text + line->size, room, format, args);
+    if (n > 0)
+        line->size += (size_t)n < room ? (size_t)n : room - 1;
 }
 
-#define PRINT_MESSAGE(format)                                                                                \
+static void add_words(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void add_words(struct line *line, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    add_args(line, 0, format, args);
+    va_end(args);
+}
+
+static void write_line(const struct line *line)
+{
+    struct clip_error error;
+    clip_write_all(STDERR_FILENO, line->text, line->size, "standard error",
+                   &error); /* where to say it else? */
+}
+
+/* "clip-x: message", then, with a hint, where to read on. */
+static void print_message(int hint, const char *format, va_list args)
+{
+    struct line line = {.size = 0};
+    fflush(stdout);
+    add_words(&line, "%s: ", program_name);
+    add_args(&line, 100, format, args);
+    add_words(&line, "\n");
+    if (hint)
+        add_words(&line, "Try '%s --help'.\n", program_name);
+    write_line(&line);
+}
+
+#define PRINT_MESSAGE(hint, format)                                                                          \
     do {                                                                                                     \
         va_list args;                                                                                        \
         va_start(args, format);                                                                              \
-        print_message(format, args);                                                                         \
+        print_message(hint, format, args);                                                                   \
         va_end(args);                                                                                        \
     } while (0)
 
 void clip_message(const char *format, ...)
 {
-    PRINT_MESSAGE(format);
+    PRINT_MESSAGE(0, format);
 }
 
 void clip_note(const char *format, ...)
 {
     if (!quiet)
-        PRINT_MESSAGE(format);
+        PRINT_MESSAGE(0, format);
 }
 
 void clip_verbose(const char *format, ...)
 {
     if (verbose)
-        PRINT_MESSAGE(format);
+        PRINT_MESSAGE(0, format);
 }
 
 void clip_die(const char *format, ...)
 {
-    PRINT_MESSAGE(format);
+    PRINT_MESSAGE(0, format);
     exit(1);
 }
 
 void clip_usage(const char *format, ...)
 {
-    PRINT_MESSAGE(format);
-    fprintf(stderr, "Try '%s --help'.\n", program_name);
+    PRINT_MESSAGE(1, format);
     exit(2);
 }
 
@@ -351,8 +388,11 @@ void clip_progress_start(struct clip_progress *progress, const struct clip_share
                          const char *awaited)
 {
     *progress = (struct clip_progress){.on = shared->progress, .start = clip_seconds()};
-    if (progress->on)
-        fprintf(stderr, "\r%s: waiting for %s\033[K", program_name, awaited);
+    if (progress->on) {
+        struct line line = {.size = 0};
+        add_words(&line, "\r%s: waiting for %.1000s\033[K", program_name, awaited);
+        write_line(&line);
+    }
 }
 
 void clip_progress_show(struct clip_progress *progress, uint64_t records, uint64_t total, double waited_input,
@@ -363,12 +403,14 @@ void clip_progress_show(struct clip_progress *progress, uint64_t records, uint64
         return;
     progress->shown = now;
     double rate = elapsed > 0 ? (double)records / elapsed : 0;
-    fprintf(stderr, "\r%s: %llu", program_name, (unsigned long long)records);
+    struct line line = {.size = 0};
+    add_words(&line, "\r%s: %llu", program_name, (unsigned long long)records);
     if (total)
-        fprintf(stderr, " of %llu", (unsigned long long)total);
-    fprintf(stderr, " records, %.*f/s", rate < 10 ? 2 : rate < 100 ? 1 : 0, rate);
+        add_words(&line, " of %llu", (unsigned long long)total);
+    add_words(&line, " records, %.*f/s", rate < 10 ? 2 : rate < 100 ? 1 : 0, rate);
     if (elapsed > 0)
-        fprintf(stderr, ", waited %.0f %% for input, %.0f %% for output", 100 * waited_input / elapsed,
-                100 * waited_output / elapsed);
-    fprintf(stderr, last ? "\033[K\n" : "\033[K");
+        add_words(&line, ", waited %.0f %% for input, %.0f %% for output", 100 * waited_input / elapsed,
+                  100 * waited_output / elapsed);
+    add_words(&line, last ? "\033[K\n" : "\033[K");
+    write_line(&line);
 }

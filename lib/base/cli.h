@@ -63,7 +63,8 @@ struct clip_program {
  * sets. */
 int clip_start(const struct clip_program *program, struct clip_shared *shared, int argc, char **argv);
 
-/* A line on stderr, "clip-tokenize: ...". clip_note is silent with -q, clip_verbose without -v. */
+/* A line on stderr, "clip-tokenize: ...", in one write(2). clip_note is silent with -q, clip_verbose without
+ * -v. */
 void clip_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void clip_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void clip_verbose(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -1,4 +1,5 @@
 #include "base/json.h"
+#include "base/encoding.h"
 #include "base/stray.h"
 
 #include <errno.h>
@@ -72,12 +73,9 @@ static char *escape(const char *text, size_t size)
     return out;
 }
 
-struct json_object *clip_json_parse(const char *text, size_t size, struct clip_error *error)
+/* clip_json_parse of text that is UTF-8 without a mark. */
+static struct json_object *parse(const char *text, size_t size, struct clip_error *error)
 {
-    if (size > MAX_FILE) {
-        clip_fail(error, "too large for a JSON object");
-        return NULL;
-    }
     const char *zero = memchr(text, 0, size); /* would end the text for json-c */
     if (zero) {
         clip_fail(error, "not JSON: a zero at byte %td", zero - text);
@@ -113,6 +111,22 @@ struct json_object *clip_json_parse(const char *text, size_t size, struct clip_e
         return object;
     json_object_put(object);
     return NULL;
+}
+
+struct json_object *clip_json_parse(const char *text, size_t size, struct clip_error *error)
+{
+    char *owned;
+    if (size > MAX_FILE) {
+        clip_fail(error, "too large for a JSON object");
+        return NULL;
+    }
+    if (clip_text_decode(&text, &size, &owned, error) != 0) {
+        clip_fail_prefix(error, "not JSON");
+        return NULL;
+    }
+    struct json_object *object = parse(text, size, error);
+    free(owned);
+    return object;
 }
 
 struct json_object *clip_json_read(const char *path, struct clip_error *error)

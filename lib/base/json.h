@@ -9,7 +9,7 @@
 /* A whole file, at most 64 MiB, holding one JSON object. NULL with error; json_object_put gives it back. */
 struct json_object *clip_json_read(const char *path, struct clip_error *error);
 
-/* One JSON object of text[size], which text[size] = 0 ends; the rest as clip_json_read. */
+/* One JSON object of text[size], UTF-8 or UTF-16 (base/encoding.h); the rest as clip_json_read. */
 struct json_object *clip_json_parse(const char *text, size_t size, struct clip_error *error);
 
 /* The member `key`; NULL if it is absent or null. Borrowed. */

@@ -1,6 +1,7 @@
 #include "image/curves.h"
 
 #include "base/json.h"
+#include "base/lines.h"
 
 #include <float.h>
 #include <math.h>
@@ -115,16 +116,16 @@ static int check(const struct clip_curves *curves, struct clip_error *error)
 
 int clip_curves_read(struct clip_curves *curves, FILE *file, const char *name, struct clip_error *error)
 {
-    char *line = NULL;
-    size_t room = 0, number = 0;
-    ssize_t size;
-    int status = 0;
-    while (status == 0 && (size = getline(&line, &room, file)) >= 0)
-        if (read_point(curves, line, (size_t)size, ++number, error) != 0)
-            status = clip_fail_prefix(error, "%s: line %zu", name, number);
-    free(line);
-    if (status == 0 && ferror(file))
-        status = clip_fail_errno(error, "%s", name);
+    struct clip_lines lines = {.file = file};
+    char *line;
+    size_t size;
+    int got = 0, status = 0;
+    while (status == 0 && (got = clip_lines_next(&lines, &line, &size, error)) > 0)
+        if (read_point(curves, line, size, lines.number, error) != 0)
+            status = clip_fail_prefix(error, "%s: line %llu", name, (unsigned long long)lines.number);
+    clip_lines_free(&lines);
+    if (got < 0)
+        status = clip_fail_prefix(error, "%s", name);
     if (status == 0 && check(curves, error) != 0)
         status = clip_fail_prefix(error, "%s", name);
     return status;

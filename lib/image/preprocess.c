@@ -251,16 +251,19 @@ int clip_picture_stretch(const struct clip_picture *picture, int size, int conve
     return check_size(size, error) != 0 ? -1 : make_tensor(picture, &geometry, convert_first, out, error);
 }
 
-void clip_pixels_normalize(const uint8_t *pixels, size_t plane, const float mean[3], const float std[3],
-                           float *out)
+void clip_pixel_levels(const float mean[3], const float std[3], float levels[CLIP_PIXEL_LEVELS])
 {
-    for (int c = 0; c < 3; c++) {
-        float table[256];
+    for (int c = 0; c < 3; c++)
         for (int i = 0; i < 256; i++) {
             float share = (float)i / 255.0f, centred = share - mean[c];
-            table[i] = centred / std[c];
+            *levels++ = centred / std[c];
         }
+}
+
+void clip_pixels_normalize(const uint8_t *pixels, size_t plane, const float levels[CLIP_PIXEL_LEVELS],
+                           float *out)
+{
+    for (int c = 0; c < 3; c++, levels += 256)
         for (size_t i = 0; i < plane; i++)
-            *out++ = table[*pixels++];
-    }
+            *out++ = levels[*pixels++];
 }

@@ -25,9 +25,14 @@ int clip_picture_to_tensor(const struct clip_picture *picture, int size, int con
 int clip_picture_stretch(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
                          struct clip_error *error);
 
-/* out[3, plane] = (pixels[3, plane] / 255 - mean) / std in f32, each step rounded: torchvision's ToTensor and
- * Normalize. Must not alias. */
-void clip_pixels_normalize(const uint8_t *pixels, size_t plane, const float mean[3], const float std[3],
+/* levels[3, 256]: what a byte of each channel is after normalisation, (byte / 255 - mean) / std in f32, each
+ * step rounded: torchvision's ToTensor and Normalize. All that normalises takes its numbers from here, so
+ * that bytes and floats of a picture give the same features. */
+#define CLIP_PIXEL_LEVELS (3 * 256)
+void clip_pixel_levels(const float mean[3], const float std[3], float levels[CLIP_PIXEL_LEVELS]);
+
+/* out[3, plane]: the levels of pixels[3, plane]. Must not alias. */
+void clip_pixels_normalize(const uint8_t *pixels, size_t plane, const float levels[CLIP_PIXEL_LEVELS],
                            float *out);
 
 #endif

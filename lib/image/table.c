@@ -1,4 +1,5 @@
 #include "image/table.h"
+#include "base/lines.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -81,26 +82,24 @@ static int read_row(struct clip_table *table, char *line, struct clip_error *err
 
 int clip_table_read(struct clip_table *table, FILE *file, const char *name, struct clip_error *error)
 {
-    char *line = NULL;
-    size_t room = 0, number = 0;
-    int status = 0;
+    struct clip_lines lines = {.file = file};
+    char *line;
+    size_t n;
+    int got = 0, status = 0;
     *table = (struct clip_table){0};
-    for (ssize_t n; status == 0 && (n = getline(&line, &room, file)) >= 0;) {
-        if (n > 0 && line[n - 1] == '\n')
-            line[--n] = 0;
-        number++;
-        if (u8_check((const uint8_t *)line, (size_t)n) || memchr(line, 0, (size_t)n))
+    while (status == 0 && (got = clip_lines_next(&lines, &line, &n, error)) > 0) {
+        if (u8_check((const uint8_t *)line, n) || memchr(line, 0, n))
             status = clip_fail(error, "no text in UTF-8");
         else
-            status = number == 1 ? read_header(table, line, error) : read_row(table, line, error);
+            status = lines.number == 1 ? read_header(table, line, error) : read_row(table, line, error);
     }
-    free(line);
     if (status != 0)
-        clip_fail_prefix(error, "%s: line %zu", name, number);
-    else if (ferror(file))
-        status = clip_fail_errno(error, "%s", name);
+        clip_fail_prefix(error, "%s: line %llu", name, (unsigned long long)lines.number);
+    else if (got < 0)
+        status = clip_fail_prefix(error, "%s", name);
     else if (table->rows == 0)
         status = clip_fail(error, "%s: no rows", name);
+    clip_lines_free(&lines);
     if (status != 0)
         clip_table_free(table);
     return status;

@@ -2,6 +2,7 @@
 #include "base/random.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { OPEN_SHARDS = 64 };
 
@@ -22,9 +23,28 @@ int clip_index_add(struct clip_index *index, uint32_t shard, uint64_t offset, st
     return 0;
 }
 
+struct clip_member_table *clip_index_table(struct clip_index *index, uint32_t shard, struct clip_error *error)
+{
+    if (shard >= index->table_count) {
+        size_t count = (size_t)shard + 1 + shard / 2;
+        struct clip_member_table *tables = reallocarray(index->tables, count, sizeof *tables);
+        if (!tables) {
+            clip_fail_memory(error, "an index of samples");
+            return NULL;
+        }
+        memset(tables + index->table_count, 0, (count - index->table_count) * sizeof *tables);
+        index->tables = tables;
+        index->table_count = count;
+    }
+    return &index->tables[shard];
+}
+
 void clip_index_free(struct clip_index *index)
 {
     free(index->entries);
+    for (size_t i = 0; i < index->table_count; i++)
+        clip_member_table_free(&index->tables[i]);
+    free(index->tables);
     *index = (struct clip_index){0};
 }
 
@@ -46,10 +66,13 @@ void clip_index_shuffle(struct clip_index *index, uint64_t seed, uint32_t epoch)
 /* --- reading --- */
 
 struct clip_samples *clip_index_open(const char *name, const struct clip_sample_options *options,
-                                     struct clip_error *error)
+                                     struct clip_member_table *table, struct clip_error *error)
 {
     struct clip_source *source = clip_source_open_file(name, error);
-    return source ? clip_samples_new(source, name, options, error) : NULL;
+    struct clip_samples *samples = source ? clip_samples_new(source, name, options, error) : NULL;
+    if (samples)
+        clip_samples_share(samples, table);
+    return samples;
 }
 
 struct clip_index_reader {
@@ -94,7 +117,8 @@ static struct clip_samples *open_shard(struct clip_index_reader *reader, uint32_
         return reader->open[place].samples;
     clip_samples_free(reader->open[place].samples);
     reader->open[place].shard = shard;
-    reader->open[place].samples = clip_index_open(reader->names[shard], reader->options, error);
+    reader->open[place].samples =
+        clip_index_open(reader->names[shard], reader->options, &reader->index->tables[shard], error);
     return reader->open[place].samples;
 }
 

@@ -1,6 +1,7 @@
 /* The samples of many shards in an order of their own: where each begins, and reading one from there.
  *
- * Shards are files that are not compressed. Each sample takes 16 bytes. */
+ * Shards are files that are not compressed. Each sample takes 16 bytes; in shards with hard links each member
+ * takes 16 more. */
 #ifndef CLIP_SHARD_INDEX_H
 #define CLIP_SHARD_INDEX_H
 
@@ -19,7 +20,13 @@ struct clip_index {
         uint32_t turn; /* the number of the sample whose turn comes i-th */
     } * entries;
     size_t count, room;
+    struct clip_member_table *tables; /* [table_count]: of shards, for their links */
+    size_t table_count;
 };
+
+/* The table of a shard, for clip_index_open, valid until the next call; NULL with error. */
+struct clip_member_table *clip_index_table(struct clip_index *index, uint32_t shard,
+                                           struct clip_error *error);
 
 /* Adds a sample, see clip_samples_offset; turns are in this order at first. -1 with error: out of memory, or
  * 2^32 samples. */
@@ -32,10 +39,10 @@ void clip_index_shuffle(struct clip_index *index, uint64_t seed, uint32_t epoch)
 
 /* --- reading --- */
 
-/* Opens a shard to be read in any order; with options->headers_only, to be indexed. `name` and the options
- * must stay. NULL with error, which names what to do where the shard is compressed or no file. */
+/* Opens a shard to be read in any order; with options->headers_only, to be indexed. `name`, the options and
+ * the table must stay. NULL with error, which names what to do where the shard is compressed or no file. */
 struct clip_samples *clip_index_open(const char *name, const struct clip_sample_options *options,
-                                     struct clip_error *error);
+                                     struct clip_member_table *table, struct clip_error *error);
 
 struct clip_index_reader;
 

@@ -1,6 +1,8 @@
 #include "shard/npy.h"
 
+#include <ctype.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ALIGNMENT 64
@@ -85,4 +87,201 @@ int clip_npy_end(struct clip_npy *npy, struct clip_error *error)
     if (fflush(npy->file) != 0 || fseeko(npy->file, 0, SEEK_SET) != 0)
         return clip_fail_errno(error, "writing an array");
     return write_header(npy, error);
+}
+
+/* --- reading --- */
+
+/* The header is a dictionary as Python writes it: {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }
+ */
+struct text {
+    const char *at, *end;
+};
+
+static void skip_blanks(struct text *text)
+{
+    while (text->at < text->end && isspace((unsigned char)*text->at))
+        text->at++;
+}
+
+/* Takes the word, where it stands there. */
+static int take(struct text *text, const char *word)
+{
+    size_t size = strlen(word);
+    skip_blanks(text);
+    if ((size_t)(text->end - text->at) < size || memcmp(text->at, word, size) != 0)
+        return 0;
+    text->at += size;
+    return 1;
+}
+
+/* A string in quotes without escapes. -1 where there is none. */
+static int take_string(struct text *text, const char **begin, size_t *size)
+{
+    skip_blanks(text);
+    if (text->at == text->end || (*text->at != '\'' && *text->at != '"'))
+        return -1;
+    const char *end = memchr(text->at + 1, *text->at, (size_t)(text->end - text->at - 1));
+    if (!end)
+        return -1;
+    *begin = text->at + 1;
+    *size = (size_t)(end - *begin);
+    text->at = end + 1;
+    return 0;
+}
+
+static int take_shape(struct text *text, struct clip_npy_array *array, struct clip_error *error)
+{
+    if (!take(text, "("))
+        return clip_fail(error, "a malformed .npy header: no shape");
+    for (array->ndim = 0; !take(text, ")"); array->ndim++) {
+        size_t value = 0;
+        const char *begin = (skip_blanks(text), text->at);
+        if (array->ndim == CLIP_MAX_DIMENSIONS)
+            return clip_fail(error, "an array of more than %d dimensions", CLIP_MAX_DIMENSIONS);
+        for (; text->at < text->end && isdigit((unsigned char)*text->at); text->at++)
+            if (__builtin_mul_overflow(value, 10, &value) ||
+                __builtin_add_overflow(value, (size_t)(*text->at - '0'), &value))
+                return clip_fail(error, "an array that is too large");
+        if (text->at == begin)
+            return clip_fail(error, "a malformed .npy header: no shape");
+        take(text, "L"); /* a long number of Python 2 */
+        array->shape[array->ndim] = value;
+        if (!take(text, ",") && !(skip_blanks(text), text->at < text->end && *text->at == ')'))
+            return clip_fail(error, "a malformed .npy header: no shape");
+    }
+    return 0;
+}
+
+static int take_type(struct text *text, struct clip_npy_array *array, struct clip_error *error)
+{
+    const char *type;
+    size_t size;
+    char name[4] = "", shown[60];
+    if (take(text, "["))
+        return clip_fail(error, "an array of structures, which is not read");
+    if (take_string(text, &type, &size) != 0)
+        return clip_fail(error, "a malformed .npy header: no descr");
+    if (size == 3)
+        memcpy(name, type, 3);
+    array->swapped = name[0] == '>';
+    if (array->swapped)
+        name[0] = name[2] == '1' ? '|' : '<';
+    if (clip_dtype_parse(name, strlen(name), &array->dtype) == 0)
+        return 0;
+    return clip_fail(error, "an array of type '%s', which is not read",
+                     clip_printable(shown, sizeof shown, type, size));
+}
+
+static int read_header(struct clip_npy_array *array, struct text *text, struct clip_error *error)
+{
+    const char *key;
+    size_t size;
+    int seen = 0;
+    if (!take(text, "{"))
+        return clip_fail(error, "a malformed .npy header");
+    while (!take(text, "}")) {
+        if (take_string(text, &key, &size) != 0 || !take(text, ":"))
+            return clip_fail(error, "a malformed .npy header");
+        if (size == 5 && memcmp(key, "descr", 5) == 0) {
+            seen |= 1;
+            if (take_type(text, array, error) != 0)
+                return -1;
+        } else if (size == 5 && memcmp(key, "shape", 5) == 0) {
+            seen |= 2;
+            if (take_shape(text, array, error) != 0)
+                return -1;
+        } else if (size == 13 && memcmp(key, "fortran_order", 13) == 0) {
+            seen |= 4;
+            array->fortran = take(text, "True");
+            if (!array->fortran && !take(text, "False"))
+                return clip_fail(error, "a malformed .npy header: no fortran_order");
+        } else {
+            return clip_fail(error, "a malformed .npy header: a key that is not known");
+        }
+        if (!take(text, ",") && !(skip_blanks(text), text->at < text->end && *text->at == '}'))
+            return clip_fail(error, "a malformed .npy header");
+    }
+    return seen == 7 ? 0
+                     : clip_fail(error, "a malformed .npy header: descr, fortran_order or shape is missing");
+}
+
+/* Bytes of the elements; -1 where they are too many to be told. */
+static int count_bytes(const struct clip_npy_array *array, size_t *bytes)
+{
+    int none = 0;
+    *bytes = clip_dtype_size(array->dtype);
+    for (int i = 0; i < array->ndim; i++) {
+        if (array->shape[i] == 0)
+            none = 1;
+        else if (__builtin_mul_overflow(*bytes, array->shape[i], bytes))
+            return -1;
+    }
+    if (none)
+        *bytes = 0;
+    return 0;
+}
+
+int clip_npy_read(struct clip_npy_array *array, const uint8_t *bytes, size_t size, uint64_t total,
+                  struct clip_error *error)
+{
+    size_t begin, length, want;
+    *array = (struct clip_npy_array){0};
+    if (size == 0)
+        return clip_fail(error, "an empty .npy file");
+    if (size < 6 || memcmp(bytes, "\x93NUMPY", 6) != 0)
+        return 0;
+    if (size < 12)
+        return clip_fail(error, "a .npy file that is cut in its header");
+    if (bytes[6] < 1 || bytes[6] > 3)
+        return clip_fail(error, "a .npy file of version %d, which is not read", bytes[6]);
+    begin = bytes[6] == 1 ? 10 : 12;
+    length = (size_t)bytes[8] | (size_t)bytes[9] << 8;
+    if (begin == 12)
+        length |= (size_t)bytes[10] << 16 | (size_t)bytes[11] << 24;
+    if (length > CLIP_NPY_MOST - 12)
+        return clip_fail(error, "a .npy file with a header of %zu bytes", length);
+    if (length > size - begin)
+        return clip_fail(error, "a .npy file that is cut in its header");
+    struct text text = {(const char *)bytes + begin, (const char *)bytes + begin + length};
+    if (read_header(array, &text, error) != 0)
+        return -1;
+    array->data = bytes + begin + length;
+    if (count_bytes(array, &want) != 0 || want != total - begin - length)
+        return clip_fail(error, "a .npy file that is cut, or too long: its array does not take %llu bytes",
+                         (unsigned long long)(total - begin - length));
+    return 1;
+}
+
+static void copy_element(uint8_t *to, const uint8_t *from, size_t size, int swapped)
+{
+    for (size_t i = 0; i < size; i++)
+        to[i] = from[swapped ? size - 1 - i : i];
+}
+
+int clip_npy_tensor(const struct clip_npy_array *array, struct clip_tensor *tensor, uint8_t **owned,
+                    struct clip_error *error)
+{
+    size_t size = clip_dtype_size(array->dtype), index[CLIP_MAX_DIMENSIONS] = {0};
+    *owned = NULL;
+    *tensor = (struct clip_tensor){.dtype = array->dtype, .ndim = array->ndim, .data = array->data};
+    memcpy(tensor->shape, array->shape, sizeof tensor->shape);
+    if (!array->fortran && !array->swapped)
+        return 0;
+    size_t count = clip_tensor_count(tensor);
+    uint8_t *out = *owned = malloc(count * size + 1);
+    if (!out)
+        return clip_fail_memory(error, "an array");
+    for (size_t i = 0; i < count; i++) {
+        size_t from = i;
+        if (array->fortran) {
+            from = 0;
+            for (int d = array->ndim; d-- > 0;)
+                from = from * array->shape[d] + index[d];
+            for (int d = array->ndim; d-- > 0 && ++index[d] == array->shape[d];)
+                index[d] = 0;
+        }
+        copy_element(out + i * size, array->data + from * size, size, array->swapped);
+    }
+    tensor->data = out;
+    return 0;
 }

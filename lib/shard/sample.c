@@ -1,13 +1,19 @@
 #include "shard/sample.h"
+#include "base/random.h"
+#include "shard/links.h"
+#include "shard/npy.h"
 #include "shard/tar.h"
 
 #include <msgpack.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unicase.h>
 #include <unictype.h>
 #include <unistr.h>
 
+#define KEYS_MOST 4096 /* keys of a shard that are remembered */
+#define KEYS_ROOM (2 * KEYS_MOST)
 #define READ_SIZE ((size_t)1 << 20) /* memory for a member's data grows with what has come of it */
 
 /* A record being put together: msgpack of a map whose count is filled in at the end. */
@@ -22,10 +28,14 @@ struct sketch {
 struct clip_samples {
     struct clip_source *source;
     struct clip_tar *tar;
+    struct clip_links *links;
     const char *url;
     const struct clip_sample_options *options;
     struct clip_member member;
     int pending; /* `member` is not yet looked at */
+    int wanted;  /* its bytes, for links to it, which nobody has read yet */
+    int lost;    /* what it is a link to cannot be read */
+    struct clip_error lost_error;
     int ended;
     int open; /* a sample is in `sketch` */
     int bad;
@@ -34,9 +44,13 @@ struct clip_samples {
     size_t head_size; /* of the sketch with key and url alone */
     char *key;
     size_t key_size;
-    uint64_t begin, offset; /* of the open sample, of the one last given */
-    uint64_t unread;        /* headers_only: bytes of the open sample that were not read */
-    uint64_t unmatched, trailing;
+    uint64_t begin, offset;  /* of the open sample, of the one last given */
+    uint64_t unread;         /* headers_only: bytes of the open sample that were not read */
+    uint64_t members, begun; /* but folders; samples */
+    uint64_t *keys;          /* [KEYS_ROOM]: hashes of the first keys, 0 where there is none */
+    size_t key_count, repeated;
+    int anywhere; /* it was gone to some sample: their order says nothing */
+    struct clip_passed passed;
 };
 
 /* --- names --- */
@@ -203,6 +217,28 @@ static int sketch_has(const struct sketch *sketch, const char *name, size_t size
 
 static const uint8_t map32[5] = {0xdf};
 
+/* A key that comes a second time is that of a sample whose members lie apart. Where that is how a shard is
+ * made, such as all pictures and then all captions, its first keys are enough to see it. */
+static int note_key(struct clip_samples *samples, struct clip_error *error)
+{
+    struct clip_passed *passed = &samples->passed;
+    if (samples->anywhere || samples->options->loose || passed->scattered[0])
+        return 0;
+    if (!samples->keys && !(samples->keys = calloc(KEYS_ROOM, sizeof *samples->keys)))
+        return clip_fail_memory(error, "keys");
+    uint64_t hash = clip_fnv1a(samples->key, samples->key_size) | 1;
+    size_t at = hash / 2 % KEYS_ROOM;
+    while (samples->keys[at] && samples->keys[at] != hash)
+        at = (at + 1) % KEYS_ROOM;
+    if (samples->keys[at] && ++samples->repeated > 1) /* one alone may be a slip, or meant */
+        clip_printable(passed->scattered, sizeof passed->scattered, samples->key, samples->key_size);
+    if (!samples->keys[at] && samples->key_count < KEYS_MOST) {
+        samples->keys[at] = hash;
+        samples->key_count++;
+    }
+    return 0;
+}
+
 static int begin_sample(struct clip_samples *samples, size_t key_size, struct clip_error *error)
 {
     struct sketch *sketch = &samples->sketch;
@@ -217,6 +253,9 @@ static int begin_sample(struct clip_samples *samples, size_t key_size, struct cl
     samples->begin = samples->member.offset;
     samples->open = 1;
     samples->bad = 0;
+    samples->begun++;
+    if (note_key(samples, error) != 0)
+        return -1;
     samples->unread = 0;
     sketch->size = sketch->count = 0;
     if (sketch_write(sketch, (const char *)map32, sizeof map32) != 0 ||
@@ -254,7 +293,7 @@ static int end_sample(struct clip_samples *samples, struct clip_record **record,
     *record = NULL;
     samples->open = 0;
     if (!samples->bad && samples->options->only_count > 0 && sketch->count == 2) {
-        samples->unmatched++;
+        samples->passed.unmatched++;
         return 0;
     }
     for (int i = 1; i <= 4; i++)
@@ -277,13 +316,34 @@ static int end_sample(struct clip_samples *samples, struct clip_record **record,
 
 /* --- members --- */
 
+/* The size of the name of the tensor in a member NAME.npy, as shard/tarball.h writes it; a bare npy is one of
+ * that name. 0 for other members; names that begin with "_" are ours. */
+static size_t tensor_name(const char *extension, size_t size)
+{
+    if (size == 3 && memcmp(extension, "npy", 3) == 0)
+        return size;
+    if (size > 0 && extension[0] == '_')
+        return 0;
+    return size > 4 && memcmp(extension + size - 4, ".npy", 4) == 0 ? size - 4 : 0;
+}
+
 static int is_kept(const struct clip_samples *samples, const char *extension, size_t size)
 {
     const struct clip_sample_options *options = samples->options;
-    for (size_t i = 0; i < options->only_count; i++)
-        if (strlen(options->only[i]) == size && memcmp(options->only[i], extension, size) == 0)
+    size_t stem = tensor_name(extension, size);
+    for (size_t i = 0; i < options->only_count; i++) {
+        size_t length = strlen(options->only[i]);
+        if ((length == size || (stem && length == stem)) && memcmp(options->only[i], extension, length) == 0)
             return 1;
+    }
     return options->only_count == 0;
+}
+
+/* Reads the next bytes of the member, or of what it is a link to. */
+static int read_data(struct clip_samples *samples, void *out, uint64_t size, struct clip_error *error)
+{
+    return samples->member.kind == CLIP_MEMBER_LINK ? clip_links_read(samples->links, out, size, error)
+                                                    : clip_tar_read(samples->tar, out, size, error);
 }
 
 /* Reads the member's data behind the sketch, memory growing with what comes. */
@@ -294,12 +354,16 @@ static int add_data(struct clip_samples *samples, struct clip_error *error)
         size_t n = left < READ_SIZE ? (size_t)left : READ_SIZE;
         if (reserve(sketch, n) != 0)
             return clip_fail_memory(error, "a sample");
-        if (clip_tar_read(samples->tar, sketch->bytes + sketch->size, n, error) != 0)
+        if (read_data(samples, sketch->bytes + sketch->size, n, error) != 0)
             return -1;
         sketch->size += n;
         left -= n;
     }
-    return 0;
+    if (!samples->wanted)
+        return 0;
+    samples->wanted = 0;
+    return clip_links_keep(samples->links, &samples->member,
+                           sketch->bytes + sketch->size - samples->member.size, error);
 }
 
 /* Why the member cannot be a field of the open sample: -1 with the reason. */
@@ -325,39 +389,118 @@ static int check_member(const struct clip_samples *samples, const char *extensio
     return clip_member_fail(member, why);
 }
 
+/* Writes the tensor over the field that begins in the sketch at `begin`, in which it was read as bytes. */
+static int put_tensor(struct clip_samples *samples, size_t begin, const char *name, size_t size,
+                      const struct clip_tensor *tensor, struct clip_error *error)
+{
+    struct sketch *sketch = &samples->sketch;
+    char head[CLIP_TENSOR_HEAD];
+    size_t head_size = clip_tensor_head(tensor, head), bytes = clip_tensor_bytes(tensor);
+    uint8_t *copy = malloc(bytes + 1); /* what it points at is overwritten */
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, sketch, sketch_write);
+    if (copy)
+        memcpy(copy, tensor->data, bytes);
+    sketch->size = begin;
+    sketch->count--;
+    int failed = !copy || sketch_name(sketch, &packer, name, size) != 0 ||
+                 sketch_write(sketch, head, head_size) != 0 ||
+                 sketch_write(sketch, (const char *)copy, bytes) != 0;
+    free(copy);
+    return failed ? clip_fail_memory(error, "a sample") : 0;
+}
+
+/* The field that begins in the sketch at `begin` gets another name, and is empty. */
+static int rename_field(struct clip_samples *samples, size_t begin, const char *name, size_t size,
+                        struct clip_error *error)
+{
+    struct sketch *sketch = &samples->sketch;
+    msgpack_packer packer;
+    msgpack_packer_init(&packer, sketch, sketch_write);
+    sketch->size = begin;
+    sketch->count--;
+    if (sketch_name(sketch, &packer, name, size) != 0 || msgpack_pack_bin(&packer, 0) != 0)
+        return clip_fail_memory(error, "a sample");
+    return 0;
+}
+
+/* The field that was read last, from `begin` on, its bytes from `data`, is a tensor if these are NumPy's. */
+static int use_array(struct clip_samples *samples, size_t begin, size_t data, uint64_t total,
+                     const char *extension, size_t size, struct clip_error *error)
+{
+    struct sketch *sketch = &samples->sketch;
+    struct clip_npy_array array;
+    struct clip_tensor tensor;
+    struct clip_error why;
+    uint8_t *owned;
+    char shown[100];
+    size_t stem = tensor_name(extension, size);
+    size_t read = sketch->size - data;
+    int got = clip_npy_read(&array, sketch->bytes + data, read, total, &why);
+    if (got > 0 && stem != size && sketch_has(sketch, extension, stem))
+        got = clip_fail(&why, "extension '%s' comes twice",
+                        clip_printable(shown, sizeof shown, extension, stem));
+    if (got < 0) {
+        clip_member_fail(&samples->member, &why);
+        spoil(samples, &why);
+    }
+    if (got <= 0)
+        return 0;
+    if (read < total) { /* headers_only: the name is all there is to be known */
+        samples->unread += read;
+        return rename_field(samples, begin, extension, stem, error);
+    }
+    if (clip_npy_tensor(&array, &tensor, &owned, error) != 0)
+        return -1;
+    int status = put_tensor(samples, begin, extension, stem, &tensor, error);
+    free(owned);
+    return status;
+}
+
 static int add_member(struct clip_samples *samples, const char *extension, size_t size,
                       struct clip_error *error)
 {
     struct sketch *sketch = &samples->sketch;
+    size_t begin = sketch->size;
     struct clip_error why;
     msgpack_packer packer;
     if (samples->bad || !is_kept(samples, extension, size))
         return 0;
+    if (samples->lost) {
+        why = samples->lost_error;
+        clip_member_fail(&samples->member, &why);
+        spoil(samples, &why);
+        return 0;
+    }
     if (check_member(samples, extension, size, &why) != 0) {
         spoil(samples, &why);
         return 0;
     }
     /* Whether a sample says that it is bad is asked in its data. */
-    if (samples->options->headers_only && !(size == 7 && memcmp(extension, "__bad__", 7) == 0)) {
-        samples->unread += samples->member.size;
-        samples->member.size = 0;
+    uint64_t total = samples->member.size;
+    size_t stem = tensor_name(extension, size);
+    if (samples->options->headers_only && !samples->wanted &&
+        !(size == 7 && memcmp(extension, "__bad__", 7) == 0)) {
+        samples->member.size = stem == 0 ? 0 : total < CLIP_NPY_MOST ? total : CLIP_NPY_MOST;
+        samples->unread += total - samples->member.size;
     }
     msgpack_packer_init(&packer, sketch, sketch_write);
     if (sketch_name(sketch, &packer, extension, size) != 0 ||
         msgpack_pack_bin(&packer, (size_t)samples->member.size) != 0)
         return clip_fail_memory(error, "a sample");
-    return add_data(samples, error);
+    size_t data = sketch->size;
+    if (add_data(samples, error) != 0)
+        return -1;
+    return stem ? use_array(samples, begin, data, total, extension, size, error) : 0;
 }
 
 /* The pending member is a sample of its own. Where another one is open, it stays pending: returns 1. */
 static int place_loose(struct clip_samples *samples, struct clip_error *error)
 {
     const char *extension = samples->options->loose;
-    samples->pending = samples->member.regular && samples->open;
+    samples->pending = samples->open;
     if (samples->pending)
         return 1;
-    if (!samples->member.regular)
-        return 0;
     if (begin_sample(samples, samples->member.name_size, error) != 0)
         return -1;
     return add_member(samples, extension, strlen(extension), error);
@@ -381,7 +524,7 @@ static int place_member(struct clip_samples *samples, struct clip_error *error)
     if (samples->options->loose)
         return place_loose(samples, error);
     samples->pending = 0;
-    if (!member->regular || clip_is_meta_name(member->name, member->name_size) ||
+    if (clip_is_meta_name(member->name, member->name_size) ||
         clip_split_name(member->name, member->name_size, &key_size) != 0)
         return 0;
     if (samples->open &&
@@ -414,41 +557,134 @@ struct clip_samples *clip_samples_new(struct clip_source *source, const char *ur
     if (!samples)
         clip_fail_memory(error, "a shard");
     struct clip_tar *tar = samples ? clip_tar_new(source, error) : NULL;
-    if (!tar) {
+    struct clip_links *links = tar ? clip_links_new(source, options->ignore_zeros, error) : NULL;
+    if (!links) {
+        clip_tar_free(tar);
         free(samples);
         clip_source_close(source);
         return NULL;
     }
+    clip_tar_ignore_zeros(tar, options->ignore_zeros);
     samples->source = source;
     samples->tar = tar;
+    samples->links = links;
     samples->url = url;
     samples->options = options;
     return samples;
+}
+
+void clip_samples_share(struct clip_samples *samples, struct clip_member_table *table)
+{
+    clip_links_share(samples->links, table);
 }
 
 void clip_samples_free(struct clip_samples *samples)
 {
     if (!samples)
         return;
+    clip_links_free(samples->links);
     clip_tar_free(samples->tar);
     clip_source_close(samples->source);
+    free(samples->keys);
     free(samples->sketch.bytes);
     free(samples->key);
     free(samples);
 }
 
 /* Reads what is behind the archive: a compressed file may prove damaged there, and who writes into a pipe
- * need not be cut off. */
+ * need not be cut off. Only zeros, which pad archives, may be there. */
 static int drain(struct clip_samples *samples, struct clip_error *error)
 {
     uint8_t block[8192];
-    uint64_t got;
+    uint64_t got, offset, more = 0, at = 0;
     do {
+        offset = clip_source_offset(samples->source);
         if (clip_source_read(samples->source, block, sizeof block, &got, error) != 0)
             return clip_fail_prefix(error, "behind the end of the archive");
         for (uint64_t i = 0; i < got; i++)
-            samples->trailing += block[i] != 0;
+            if (block[i] != 0 && more++ == 0)
+                at = offset + i;
     } while (got == sizeof block);
+    if (more == 0)
+        return 0;
+    return clip_fail(error,
+                     "more follows the end of the archive, at offset %llu (if it is another archive, "
+                     "--ignore-zeros reads on)",
+                     (unsigned long long)at);
+}
+
+const char *clip_passed_describe(const struct clip_passed *passed, char *out, size_t size)
+{
+    const struct {
+        uint64_t count;
+        const char *what;
+    } kinds[] = {{passed->symlinks, "symbolic links"},
+                 {passed->dangling, "hard links to no earlier member"},
+                 {passed->others, "devices and other special members"}};
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (kinds[i].count && used < size)
+            used += (size_t)snprintf(out + used, size - used, "%s%s: %llu", used ? ", " : "", kinds[i].what,
+                                     (unsigned long long)kinds[i].count);
+    return out;
+}
+
+/* The archive is read: that it has members, but none of them makes a sample, is not what anybody wants. */
+static int check_all(const struct clip_samples *samples, struct clip_error *error)
+{
+    const struct clip_passed *passed = &samples->passed;
+    uint64_t named = samples->members - passed->symlinks - passed->dangling - passed->others;
+    char text[200];
+    if (samples->members == 0 || samples->begun > 0)
+        return 0;
+    clip_passed_describe(passed, text, sizeof text);
+    if (named == 0)
+        return clip_fail(error, "members, but no sample (%s)", text);
+    return clip_fail(error, "members, but no sample (names that are not KEY.EXTENSION: %llu%s%s)",
+                     (unsigned long long)named, text[0] ? ", " : "", text);
+}
+
+/* The last member's bytes, where links may want them and nobody read them. */
+static int keep_unread(struct clip_samples *samples, struct clip_error *error)
+{
+    if (!samples->wanted)
+        return 0;
+    samples->wanted = 0;
+    char *bytes = malloc((size_t)samples->member.size + 1);
+    int status = bytes ? clip_tar_read(samples->tar, bytes, samples->member.size, error)
+                       : clip_fail_memory(error, "links");
+    if (status == 0)
+        status = clip_links_keep(samples->links, &samples->member, bytes, error);
+    free(bytes);
+    return status;
+}
+
+/* Goes to the next member: `pending` if it may be one of a sample, else it is counted. */
+static int next_member(struct clip_samples *samples, struct clip_error *error)
+{
+    struct clip_member *member = &samples->member;
+    if (keep_unread(samples, error) != 0)
+        return -1;
+    int got = clip_tar_next(samples->tar, member, error);
+    if (got < 0)
+        return -1;
+    samples->ended = !got;
+    samples->lost = 0;
+    if (!got || member->kind == CLIP_MEMBER_FOLDER)
+        return 0;
+    samples->members++;
+    samples->passed.symlinks += member->kind == CLIP_MEMBER_SYMLINK;
+    samples->passed.others += member->kind == CLIP_MEMBER_OTHER;
+    samples->pending = member->kind == CLIP_MEMBER_FILE;
+    if (member->kind == CLIP_MEMBER_LINK) {
+        got = clip_links_find(samples->links, member, &member->size, &samples->lost_error);
+        samples->passed.dangling += got == 0;
+        samples->lost = got < 0;
+        samples->pending = got != 0;
+    }
+    /* What a link means is kept already. */
+    samples->wanted = member->kind == CLIP_MEMBER_FILE && clip_links_wants(samples->links, member);
     return 0;
 }
 
@@ -457,11 +693,8 @@ static int next_sample(struct clip_samples *samples, struct clip_record **record
     *record = NULL;
     while (!*record) {
         if (!samples->pending && !samples->ended) {
-            int got = clip_tar_next(samples->tar, &samples->member, error);
-            if (got < 0)
+            if (next_member(samples, error) != 0)
                 return -1;
-            samples->pending = got;
-            samples->ended = !got;
             if (samples->options->headers_only && clip_tar_renames(samples->tar))
                 return clip_fail(error, "a global PAX header that names members, which needs their order");
         }
@@ -471,7 +704,7 @@ static int next_sample(struct clip_samples *samples, struct clip_record **record
         if (other && samples->open && end_sample(samples, record, error) != 0)
             return -1;
         if (samples->ended && !*record)
-            return drain(samples, error);
+            return drain(samples, error) == 0 ? check_all(samples, error) : -1;
     }
     return 1;
 }
@@ -487,17 +720,13 @@ int clip_samples_next(struct clip_samples *samples, struct clip_record **record,
 void clip_samples_seek(struct clip_samples *samples, uint64_t offset)
 {
     clip_tar_seek(samples->tar, offset);
-    samples->pending = samples->ended = samples->open = 0;
+    samples->pending = samples->wanted = samples->ended = samples->open = 0;
+    samples->anywhere = 1;
 }
 
-uint64_t clip_samples_unmatched(const struct clip_samples *samples)
+const struct clip_passed *clip_samples_passed(const struct clip_samples *samples)
 {
-    return samples->unmatched;
-}
-
-uint64_t clip_samples_trailing(const struct clip_samples *samples)
-{
-    return samples->trailing;
+    return &samples->passed;
 }
 
 double clip_samples_waited(const struct clip_samples *samples)

@@ -19,6 +19,8 @@ struct clip_source {
     int fd; /* -1: data[size] */
     const void *data;
     size_t size;
+    int regular;        /* a file */
+    uint64_t start;     /* where in it the archive begins: standard input may have been read before */
     int seekable;       /* a file without libarchive, of which `buffer` holds what `block` says */
     uint64_t file_size; /* then */
     int begun, ended;
@@ -97,6 +99,10 @@ struct clip_source *clip_source_open(const char *path, struct clip_writer *tied,
         clip_source_close(source);
         return NULL;
     }
+    struct stat status;
+    off_t start = lseek(source->fd, 0, SEEK_CUR);
+    source->regular = start >= 0 && fstat(source->fd, &status) == 0 && S_ISREG(status.st_mode);
+    source->start = source->regular ? (uint64_t)start : 0;
     return source;
 }
 
@@ -150,13 +156,47 @@ static int next_block(struct clip_source *source, struct clip_error *error)
 
 /* --- files that are read from any place --- */
 
-struct clip_source *clip_source_open_file(const char *path, struct clip_error *error)
+/* From now on it is read by read_file. */
+static int make_seekable(struct clip_source *source, struct clip_error *error)
 {
     struct stat status;
+    if (fstat(source->fd, &status) != 0)
+        return clip_fail_errno(error, "a shard");
+    archive_read_free(source->archive);
+    source->archive = NULL;
+    source->seekable = 1;
+    source->file_size = (uint64_t)status.st_size - source->start;
+    return 0;
+}
+
+int clip_source_is_plain_file(const struct clip_source *source)
+{
+    return source->seekable || (source->regular && source->begun &&
+                                archive_filter_code(source->archive, 0) == ARCHIVE_FILTER_NONE);
+}
+
+struct clip_source *clip_source_again(const struct clip_source *source, struct clip_error *error)
+{
+    struct clip_source *again = new_source(error);
+    if (!again)
+        return NULL;
+    again->regular = 1;
+    again->start = source->start;
+    again->fd = fcntl(source->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    if (again->fd >= 0 && make_seekable(again, error) == 0)
+        return again;
+    if (again->fd < 0)
+        clip_fail_errno(error, "a shard");
+    clip_source_close(again);
+    return NULL;
+}
+
+struct clip_source *clip_source_open_file(const char *path, struct clip_error *error)
+{
     struct clip_source *source = clip_source_open(path, NULL, error);
     if (!source)
         return NULL;
-    if (fstat(source->fd, &status) != 0 || !S_ISREG(status.st_mode)) {
+    if (!source->regular) {
         clip_fail(error, "%s: no file, so that it cannot be read in another order (see --shuffle-buffer)",
                   path);
     } else if (begin(source, error) != 0) {
@@ -166,11 +206,11 @@ struct clip_source *clip_source_open_file(const char *path, struct clip_error *e
                   "%s: compressed, so that it cannot be read in another order "
                   "(decompress it, as by zstd -d, or see --shuffle-buffer)",
                   path);
+    } else if (lseek(source->fd, (off_t)source->start, SEEK_SET) < 0) {
+        clip_fail_errno(error, "%s", path); /* standard input may be opened again, and begins where it did */
+    } else if (make_seekable(source, error) != 0) {
+        clip_fail_prefix(error, "%s", path);
     } else {
-        archive_read_free(source->archive);
-        source->archive = NULL;
-        source->seekable = 1;
-        source->file_size = (uint64_t)status.st_size;
         return source;
     }
     clip_source_close(source);
@@ -189,7 +229,7 @@ static int read_at(struct clip_source *source, void *out, size_t size, size_t *g
     ssize_t n;
     double start = clip_seconds();
     do
-        n = pread(source->fd, out, size, (off_t)source->offset);
+        n = pread(source->fd, out, size, (off_t)(source->start + source->offset));
     while (n < 0 && errno == EINTR);
     source->waited += clip_seconds() - start;
     *got = n < 0 ? 0 : (size_t)n;

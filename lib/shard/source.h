@@ -19,6 +19,13 @@ struct clip_source *clip_source_open(const char *path, struct clip_writer *tied,
  * or compressed, which the message says what to do about. */
 struct clip_source *clip_source_open_file(const char *path, struct clip_error *error);
 
+/* 1 if what was read of it so far is a regular file's, and not compressed: clip_source_again can read it. */
+int clip_source_is_plain_file(const struct clip_source *source);
+
+/* A second reader of such a source, from any place, as clip_source_open_file; offsets are those of the first.
+ * Both must be closed. NULL with error. */
+struct clip_source *clip_source_again(const struct clip_source *source, struct clip_error *error);
+
 /* Goes to an offset of such a file. */
 void clip_source_seek(struct clip_source *source, uint64_t offset);
 

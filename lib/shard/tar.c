@@ -20,8 +20,8 @@ struct map {
 
 /* What extension headers say of the member behind them. */
 struct extension {
-    char *name; /* NULL: nothing */
-    size_t name_size;
+    char *name, *link; /* NULL: nothing */
+    size_t name_size, link_size;
     int has_size, has_real_size; /* bytes in the archive; as extracted */
     uint64_t size, real_size;
     int major, minor; /* of GNU's sparse form in PAX headers: 0.x has `map`, 1.0 has it before the data */
@@ -32,7 +32,7 @@ struct extension {
 struct clip_tar {
     struct clip_source *source;
     struct clip_member member;
-    int ended;
+    int ended, ignore_zeros;
     char last[200]; /* the last member's name, for messages */
     uint64_t last_offset;
     struct extension said; /* of the current member; its name is the member's */
@@ -51,6 +51,7 @@ static const struct field NAME = {0, 100}, MODE = {100, 8}, UID = {108, 8}, GID 
                           MTIME = {136, 12}, CHECKSUM = {148, 8}, MAJOR = {329, 8}, MINOR = {337, 8},
                           PREFIX = {345, 155}, REAL_SIZE = {483, 12};
 #define TYPE 156
+#define LINK 157 /* as long as NAME */
 /* Old GNU's sparse map: pairs of numbers, and whether a block of more follows. */
 #define SPARSE_MAP 386
 #define SPARSE_PAIRS 4
@@ -71,6 +72,7 @@ struct clip_tar *clip_tar_new(struct clip_source *source, struct clip_error *err
 static void clear(struct extension *extension)
 {
     free(extension->name);
+    free(extension->link);
     free(extension->map.extents);
     *extension = (struct extension){0};
 }
@@ -90,6 +92,11 @@ void clip_tar_seek(struct clip_tar *tar, uint64_t offset)
     tar->stored = tar->padding = 0;
     tar->ended = 0;
     tar->last[0] = '\0';
+}
+
+void clip_tar_ignore_zeros(struct clip_tar *tar, int ignore)
+{
+    tar->ignore_zeros = ignore;
 }
 
 int clip_tar_renames(const struct clip_tar *tar)
@@ -271,17 +278,27 @@ static char *read_body(struct clip_tar *tar, uint64_t size, struct clip_error *e
     return NULL;
 }
 
-static int set_name(struct extension *extension, const char *name, size_t size, struct clip_error *error)
+static int set_text(char **text, size_t *text_size, const char *name, size_t size, struct clip_error *error)
 {
     char *copy = malloc(size + 1);
     if (!copy)
         return clip_fail_memory(error, "a name");
     memcpy(copy, name, size);
     copy[size] = '\0';
-    free(extension->name);
-    extension->name = copy;
-    extension->name_size = size;
+    free(*text);
+    *text = copy;
+    *text_size = size;
     return 0;
+}
+
+static int set_name(struct extension *extension, const char *name, size_t size, struct clip_error *error)
+{
+    return set_text(&extension->name, &extension->name_size, name, size, error);
+}
+
+static int set_link(struct extension *extension, const char *name, size_t size, struct clip_error *error)
+{
+    return set_text(&extension->link, &extension->link_size, name, size, error);
 }
 
 /* One "keyword=value" of a PAX header. */
@@ -295,6 +312,8 @@ static int use_record(struct extension *extension, const char *keyword, const ch
             size--;
         return set_name(extension, value, size, error);
     }
+    if (strcmp(keyword, "linkpath") == 0)
+        return set_link(extension, value, size, error);
     if (strcmp(keyword, "size") == 0) {
         extension->has_size = 1;
         extension->size = number;
@@ -349,6 +368,11 @@ static void merge(struct extension *into, struct extension *from)
         into->name_size = from->name_size;
         from->name = NULL;
     }
+    if (!into->link) {
+        into->link = from->link;
+        into->link_size = from->link_size;
+        from->link = NULL;
+    }
     if (!into->has_size && from->has_size) {
         into->has_size = 1;
         into->size = from->size;
@@ -380,6 +404,8 @@ static int read_extension(struct clip_tar *tar, char type, uint64_t size, struct
     int status = 0;
     if (type == 'L')
         status = set_name(&extension, body, strlen(body), error);
+    else if (type == 'K')
+        status = set_link(&extension, body, strlen(body), error);
     else if (type == 'g' || type == 'x' || type == 'X')
         status = parse_pax(type == 'g' ? &tar->global : &extension, body, size, error);
     if (status == 0 && type == 'g' && (tar->global.has_size || tar->global.sparse))
@@ -421,14 +447,29 @@ static int numbers_hold(const uint8_t *block)
     return 1;
 }
 
-/* Reads a header block. Returns 1; 0 for the block of zeros that ends an archive; -1 with error. */
-static int read_header(struct clip_tar *tar, uint8_t *block, struct clip_error *error)
+/* Whether the bytes at `offset` that are no whole block, or none, may end the archives that ignore_zeros
+ * joins: after the two blocks of zeros of the last. */
+static int may_end(const struct clip_tar *tar, const uint8_t *block, uint64_t got, uint64_t zeros)
+{
+    for (uint64_t i = 0; i < got; i++)
+        if (block[i] != 0)
+            return 0;
+    return tar->ignore_zeros && zeros >= 2;
+}
+
+/* Reads a header block, after `zeros` of zeros. Returns 1; 0 for one more of zeros, or at the end of all; -1
+ * with error. */
+static int read_header(struct clip_tar *tar, uint8_t *block, uint64_t zeros, struct clip_error *error)
 {
     uint64_t got, offset = clip_source_offset(tar->source);
     if (clip_source_read(tar->source, block, BLOCK, &got, error) != 0)
         return clip_fail_prefix(error, "at offset %llu", (unsigned long long)offset);
     if (got == 0 && offset == 0)
         return clip_fail(error, "not a tar archive: empty");
+    if (got < BLOCK && may_end(tar, block, got, zeros)) {
+        tar->ended = 1;
+        return 0;
+    }
     if (got == 0)
         return fail_between(tar, offset, error, "cut short: no end-of-archive blocks");
     if (got < BLOCK)
@@ -566,6 +607,16 @@ static int set_sizes(struct clip_tar *tar, const uint8_t *block, char type, stru
     return check_map(&said->map, tar->member.size, tar->stored, error);
 }
 
+static int kind_of(char type)
+{
+    if (type == '0' || type == '\0' || type == '7' || type == 'S')
+        return CLIP_MEMBER_FILE;
+    return type == '1'   ? CLIP_MEMBER_LINK
+           : type == '2' ? CLIP_MEMBER_SYMLINK
+           : type == '5' ? CLIP_MEMBER_FOLDER
+                         : CLIP_MEMBER_OTHER;
+}
+
 /* The header of a member itself, all extensions being read. */
 static int use_header(struct clip_tar *tar, const uint8_t *block, struct clip_error *error)
 {
@@ -582,7 +633,12 @@ static int use_header(struct clip_tar *tar, const uint8_t *block, struct clip_er
     }
     tar->member.name = said->name;
     tar->member.name_size = said->name_size;
-    tar->member.regular = type == '0' || type == '\0' || type == '7' || type == 'S';
+    tar->member.kind = kind_of(type);
+    if (!said->link && set_link(said, (const char *)block + LINK,
+                                strnlen((const char *)block + LINK, NAME.size), error) != 0)
+        return -1;
+    tar->member.link = said->link;
+    tar->member.link_size = said->link_size;
     tar->position = tar->extent = 0;
     clip_printable(tar->last, sizeof tar->last, said->name, said->name_size);
     tar->last_offset = tar->member.offset;
@@ -610,6 +666,20 @@ static int skip_rest(struct clip_tar *tar, struct clip_error *error)
     return 0;
 }
 
+/* Reads the next header block. Returns 1; 0 at the end; -1 with error. */
+static int next_header(struct clip_tar *tar, uint8_t *block, int extended, struct clip_error *error)
+{
+    int got = read_header(tar, block, 0, error);
+    if (got == 0 && extended)
+        return clip_fail(error, "an extension header at offset %llu without its member",
+                         (unsigned long long)tar->member.offset);
+    for (uint64_t zeros = 1; got == 0 && !tar->ended && tar->ignore_zeros; zeros++) {
+        tar->member.offset = clip_source_offset(tar->source);
+        got = read_header(tar, block, zeros, error);
+    }
+    return got != 0 || tar->ended ? got : read_end(tar, error);
+}
+
 int clip_tar_next(struct clip_tar *tar, struct clip_member *member, struct clip_error *error)
 {
     uint8_t block[BLOCK];
@@ -621,12 +691,9 @@ int clip_tar_next(struct clip_tar *tar, struct clip_member *member, struct clip_
     clear(&tar->said);
     tar->member.offset = clip_source_offset(tar->source);
     for (int extended = 0;; extended = 1) {
-        int got = read_header(tar, block, error);
-        if (got == 0 && extended)
-            return clip_fail(error, "an extension header at offset %llu without its member",
-                             (unsigned long long)tar->member.offset);
+        int got = next_header(tar, block, extended, error);
         if (got <= 0)
-            return got < 0 ? -1 : read_end(tar, error);
+            return got;
         if (!is_extension((char)block[TYPE]))
             break;
         field_number(block, SIZE, &size);

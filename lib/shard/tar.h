@@ -21,7 +21,16 @@ struct clip_member {
     size_t name_size;
     uint64_t size;   /* as extracted, holes and all */
     uint64_t offset; /* of its first header in the archive */
-    int regular;     /* a file: no link, folder, device, and no type that is not known */
+    /* A link is a hard one; others are devices, FIFOs and types that are not known. */
+    enum {
+        CLIP_MEMBER_FILE,
+        CLIP_MEMBER_LINK,
+        CLIP_MEMBER_SYMLINK,
+        CLIP_MEMBER_FOLDER,
+        CLIP_MEMBER_OTHER
+    } kind;
+    const char *link; /* what a link is to, as `name` */
+    size_t link_size;
 };
 
 struct clip_tar;
@@ -30,6 +39,10 @@ struct clip_tar;
 struct clip_tar *clip_tar_new(struct clip_source *source, struct clip_error *error);
 void clip_tar_free(struct clip_tar *tar);
 
+/* Whether blocks of zeros do not end the archive: those behind them are read too, to the end of the source.
+ */
+void clip_tar_ignore_zeros(struct clip_tar *tar, int ignore);
+
 /* Goes to `offset` of a source that can (clip_source_open_file): that of a member's first header. */
 void clip_tar_seek(struct clip_tar *tar, uint64_t offset);
 
@@ -37,7 +50,7 @@ void clip_tar_seek(struct clip_tar *tar, uint64_t offset);
 int clip_tar_renames(const struct clip_tar *tar);
 
 /* Goes to the next member, past what was not read of the last one. Returns 1, with *member valid until the
- * next call; 0 at the end of the archive, behind whose two blocks nothing was read; -1 with error. */
+ * next call; 0 at the end of the archive, after whose two blocks nothing was read; -1 with error. */
 int clip_tar_next(struct clip_tar *tar, struct clip_member *member, struct clip_error *error);
 
 /* Reads the next `size` bytes of the member, which must have that many left. */

@@ -47,6 +47,9 @@ static int write_batch(struct run *run, struct clip_error *error)
                 return clip_fail(error, "%s: %s", name, record->error.text);
             clip_message("%s: %s (skipped)", name, record->error.text);
             run->skipped++;
+        } else if (run->filter->write) {
+            if (run->filter->write(run->filter->context, record, run->out, error) != 0)
+                return -1;
         } else if (!run->filter->no_output && clip_writer_record(run->out, record, error) != 0) {
             return -1;
         }

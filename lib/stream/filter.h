@@ -14,6 +14,9 @@
  * to the program's stderr by the loop. */
 struct clip_filter {
     int (*process)(void *context, struct clip_record **records, size_t n, struct clip_error *error);
+    /* Optional: writes what has become of a record in the place of the record itself. */
+    int (*write)(void *context, struct clip_record *record, struct clip_writer *out,
+                 struct clip_error *error);
     /* Optional: each control object, after everything before it was written and after it was passed on
      * itself. */
     int (*control)(void *context, const struct clip_record *object, struct clip_error *error);

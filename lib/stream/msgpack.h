@@ -44,8 +44,8 @@ struct clip_skim {
 
 /* Goes on with p[0..available), the object's bytes from its first. Calls mark(context, offset) at each object
  * that begins directly in the outermost container, and at its end. Returns 1 when the object is whole
- * (skim->at bytes long), 0 if more bytes are needed, -1 with error. `limit` bounds the bytes, and the entries
- * of a container. */
+ * (skim->at bytes long), 0 if more bytes are needed, -1 with error, about the byte at skim->at. `limit`
+ * bounds the bytes, and the entries of a container. */
 int clip_skim_run(struct clip_skim *skim, const uint8_t *p, size_t available, size_t limit,
                   int (*mark)(void *context, size_t offset), void *context, struct clip_error *error);
 

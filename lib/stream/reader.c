@@ -1,4 +1,5 @@
 #include "stream/reader.h"
+#include "base/encoding.h"
 #include "base/file.h"
 #include "stream/msgpack.h"
 
@@ -23,9 +24,14 @@ struct clip_reader {
     size_t max_record;
     struct clip_writer *tied;
     const char *lines; /* the inputs are text, whose lines become this field */
+    struct clip_decoder decoder;
+    uint8_t raw[READ_SIZE]; /* of text that may not be UTF-8: raw[raw_size] is not yet decoded */
+    size_t raw_size;
+    int damaged; /* the text behind the buffer cannot be decoded: see `error` */
 
     uint8_t *buffer; /* buffer[begin..end) is read and not yet given out */
     size_t begin, end, room;
+    uint64_t offset;       /* of `begin` in the input */
     struct clip_skim skim; /* how far the object at `begin` is understood */
     int whole;             /* it is all there, skim.at bytes */
     int eof;               /* the input has no more bytes */
@@ -127,6 +133,13 @@ static int is_other_file(const uint8_t *p, size_t available)
            name.kind != CLIP_STR;
 }
 
+/* Puts in front of the message where it was read: byte `at` of the object at `begin`. */
+static int fail_at(const struct clip_reader *reader, size_t at, struct clip_error *error)
+{
+    return clip_fail_prefix(error, "at byte %llu, after %llu records",
+                            (unsigned long long)(reader->offset + at), (unsigned long long)reader->count);
+}
+
 /* Looks how far the object at `begin` reaches; sets whole, or failed. */
 static void understand(struct clip_reader *reader)
 {
@@ -146,6 +159,7 @@ static void understand(struct clip_reader *reader)
         head.length > CLIP_MAX_FIELDS) {
         clip_fail(&reader->error, "a map that claims %llu entries (at most %d)",
                   (unsigned long long)head.length, CLIP_MAX_FIELDS);
+        fail_at(reader, 0, &reader->error);
         reader->failed = 1;
         return;
     }
@@ -153,6 +167,8 @@ static void understand(struct clip_reader *reader)
         clip_skim_run(&reader->skim, p, available, reader->max_record, mark_nothing, NULL, &reader->error);
     reader->whole = state == 1;
     reader->failed = state < 0;
+    if (state < 0)
+        fail_at(reader, reader->skim.at, &reader->error);
 }
 
 static int make_room(struct clip_reader *reader)
@@ -175,24 +191,46 @@ static int make_room(struct clip_reader *reader)
     return 0;
 }
 
+/* Reads up to `size` bytes, waiting if there are none yet; sets eof, or failed. */
+static size_t read_some(struct clip_reader *reader, uint8_t *to, size_t size)
+{
+    double start = clip_seconds();
+    ssize_t n;
+    do
+        n = read(reader->fd, to, size);
+    while (n < 0 && errno == EINTR);
+    reader->waited += clip_seconds() - start;
+    reader->eof = n == 0;
+    if (n >= 0)
+        return (size_t)n;
+    clip_fail(&reader->error, "%s", strerror(errno));
+    reader->failed = 1;
+    return 0;
+}
+
+/* Reads text that may be in another encoding. */
+static size_t read_text(struct clip_reader *reader)
+{
+    size_t used, decoded, half = sizeof reader->raw / 2 - 8; /* decoded, it fits into READ_SIZE */
+    reader->raw_size += read_some(reader, reader->raw + reader->raw_size, half - reader->raw_size);
+    if (reader->failed)
+        return 0;
+    reader->damaged = clip_decoder_run(&reader->decoder, reader->raw, reader->raw_size, reader->eof, &used,
+                                       reader->buffer + reader->end, &decoded, &reader->error) != 0;
+    reader->raw_size -= used;
+    memmove(reader->raw, reader->raw + used, reader->raw_size);
+    return decoded;
+}
+
 /* Reads what the input has, waiting if it has nothing yet. */
 static void fill(struct clip_reader *reader)
 {
     if (make_room(reader) != 0)
         return;
-    double start = clip_seconds();
-    ssize_t n;
-    do
-        n = read(reader->fd, reader->buffer + reader->end, reader->room - reader->end);
-    while (n < 0 && errno == EINTR);
-    reader->waited += clip_seconds() - start;
-    if (n < 0) {
-        clip_fail(&reader->error, "%s", strerror(errno));
-        reader->failed = 1;
-        return;
-    }
-    reader->end += (size_t)n;
-    reader->eof = n == 0;
+    size_t n = reader->lines && reader->decoder.kind != CLIP_TEXT_BYTES
+                   ? read_text(reader)
+                   : read_some(reader, reader->buffer + reader->end, reader->room - reader->end);
+    reader->end += n;
     if (n > 0)
         understand(reader);
 }
@@ -217,6 +255,8 @@ static int open_next(struct clip_reader *reader, struct clip_error *error)
     reader->fd = fd;
     reader->owned = !standard;
     reader->eof = reader->begun = reader->ended = 0;
+    reader->offset = reader->raw_size = 0;
+    reader->decoder = (struct clip_decoder){0};
     return 1;
 }
 
@@ -225,7 +265,8 @@ static int close_input(struct clip_reader *reader, struct clip_error *error)
     if (reader->lines)
         reader->ended = 1;
     if (reader->begin < reader->end)
-        return clip_fail(error, "%s: cut short inside an object, after %llu records", reader->source,
+        return clip_fail(error, "%s: cut short inside an object that begins at byte %llu, after %llu records",
+                         reader->source, (unsigned long long)reader->offset,
                          (unsigned long long)reader->count);
     if (!reader->ended)
         return clip_fail(error, "%s: %s", reader->source,
@@ -258,6 +299,7 @@ static uint8_t *take_object(struct clip_reader *reader, size_t size)
         memcpy(bytes, reader->buffer + reader->begin, size);
         reader->begin += size;
     }
+    reader->offset += size;
     reader->skim = (struct clip_skim){0};
     reader->whole = 0;
     reader->begun = 1;
@@ -301,6 +343,7 @@ static int set_line(struct clip_reader *reader, struct clip_record *record, cons
 static int take_record(struct clip_reader *reader, struct clip_error *error)
 {
     size_t size = reader->skim.at;
+    uint64_t offset = reader->offset;
     struct clip_record *record = clip_record_new();
     uint8_t *bytes = record ? take_object(reader, size) : NULL;
     if (!bytes) {
@@ -312,7 +355,8 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
     if (reader->lines)
         free(bytes);
     if (status != 0)
-        clip_fail_prefix(error, "%s: after %llu records", reader->source, (unsigned long long)reader->count);
+        clip_fail_prefix(error, "%s: at byte %llu, after %llu records", reader->source,
+                         (unsigned long long)offset, (unsigned long long)reader->count);
     else if (!reader->lines)
         status = check_end(reader, record, error);
     reader->ended = status == 1;
@@ -345,6 +389,8 @@ static enum progress advance(struct clip_reader *reader, int wait, struct clip_e
         if (reader->whole) {
             if (take_record(reader, error) != 0)
                 return FAILED;
+        } else if (reader->damaged) {
+            reader->failed = 1;
         } else if (reader->eof && reader->lines && reader->begin < reader->end) {
             reader->whole = 1; /* a last line without a newline */
             reader->skim.at = reader->end - reader->begin;

@@ -26,7 +26,8 @@ void clip_reader_free(struct clip_reader *reader);
 
 /* The inputs are plain text: each line is a record, its number over all inputs the key, its bytes, without
  * "\n" or
- * "\r\n", the field `field`, which must stay. There are no end objects; an empty input has no lines. */
+ * "\r\n", the field `field`, which must stay. UTF-16 and byte order marks: see base/encoding.h. There are no
+ * end objects; an empty input has no lines. */
 void clip_reader_lines(struct clip_reader *reader, const char *field);
 
 /* From now on `writer` is flushed whenever the reader is about to wait. */

@@ -111,7 +111,8 @@ static int read_names(struct clip_record *record, struct clip_error *error)
         clip_head_read(&head, (const uint8_t *)field->name,
                        (size_t)(field->value - (const uint8_t *)field->name));
         if (head.kind != CLIP_STR)
-            return clip_fail(error, "a map with a key that is no string");
+            return clip_fail(error, "a map with a key that is no string, %td bytes into it",
+                             field->name - (const char *)record->bytes);
         const char *name = field->name + head.head;
         char shown[80];
         if (find_among(record->fields, i, name, head.length) != NULL)
@@ -185,6 +186,16 @@ const char *clip_record_name(const struct clip_record *record, char *out, size_t
     else
         snprintf(out, size, "%s: control object", source);
     return out;
+}
+
+const char *clip_record_hint(const struct clip_record *record)
+{
+    size_t members = 0;
+    for (size_t i = 0; i < record->count; i++)
+        members += record->fields[i].name_size < 2 || memcmp(record->fields[i].name, "__", 2) != 0;
+    return members == 1 && clip_record_find(record, "__url__")
+               ? " (the members of a sample must be neighbours in a shard: tar --sort=name orders them)"
+               : "";
 }
 
 int clip_record_fail(struct clip_record *record, const char *format, ...)
@@ -397,7 +408,7 @@ static int put(struct clip_record *record, const char *name, const void *head, s
 
 /* What msgpack-c packs before a value's body: a scalar, or the heads of a tensor. */
 struct packed_head {
-    char bytes[256];
+    char bytes[CLIP_TENSOR_HEAD];
     size_t size;
 };
 
@@ -495,8 +506,21 @@ static int pack_tensor_head(msgpack_packer *packer, const struct clip_tensor *te
            msgpack_pack_bin(packer, clip_tensor_bytes(tensor));
 }
 
+size_t clip_tensor_head(const struct clip_tensor *tensor, char *out)
+{
+    struct packed_head head;
+    msgpack_packer packer;
+    head.size = 0;
+    msgpack_packer_init(&packer, &head, head_write);
+    pack_tensor_head(&packer, tensor); /* CLIP_MAX_DIMENSIONS numbers have room */
+    memcpy(out, head.bytes, head.size);
+    return head.size;
+}
+
 int clip_record_put_tensor(struct clip_record *record, const char *name, const struct clip_tensor *tensor,
                            struct clip_error *error)
 {
-    PUT(pack_tensor_head(&packer, tensor), tensor->data, clip_tensor_bytes(tensor));
+    char head[CLIP_TENSOR_HEAD];
+    size_t size = clip_tensor_head(tensor, head);
+    return put(record, name, head, size, tensor->data, clip_tensor_bytes(tensor), error);
 }

@@ -49,6 +49,10 @@ const char *clip_record_key(const struct clip_record *record, size_t *size);
  */
 const char *clip_record_name(const struct clip_record *record, char *out, size_t size);
 
+/* For the message that a field is missing: where the record is of a shard and has one member alone, what may
+ * be the cause, in brackets; else "". */
+const char *clip_record_hint(const struct clip_record *record);
+
 /* Marks the record as bad, with the reason; always returns -1. */
 int clip_record_fail(struct clip_record *record, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -92,6 +96,10 @@ int clip_record_put_boolean(struct clip_record *record, const char *name, int va
                             struct clip_error *error);
 int clip_record_put_tensor(struct clip_record *record, const char *name, const struct clip_tensor *tensor,
                            struct clip_error *error);
+/* What stands before a tensor's elements in a stream, to out[CLIP_TENSOR_HEAD]; returns its size. */
+#define CLIP_TENSOR_HEAD 256
+size_t clip_tensor_head(const struct clip_tensor *tensor, char *out);
+
 /* An array of strings, each terminated. */
 int clip_record_put_strings(struct clip_record *record, const char *name, const char *const *strings,
                             size_t n, struct clip_error *error);

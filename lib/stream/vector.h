@@ -1,10 +1,14 @@
-/* Features and embeddings of records: f4 [width], every element finite. */
+/* Floats of records; features and embeddings: f4 [width], every element finite. */
 #ifndef CLIP_STREAM_VECTOR_H
 #define CLIP_STREAM_VECTOR_H
 
 #include "stream/record.h"
 
 #include <stddef.h>
+
+/* The tensor `name` of floats as f4: where it is f2 or f8, as other programs write it, the record holds f4
+ * afterwards. -1, the record marked as bad, where it is missing or another. */
+int clip_record_floats(struct clip_record *record, const char *name, struct clip_tensor *tensor);
 
 /* The record's vector `name`, of *width elements (at least 1; where *width is 0 any number will do, and
  * *width is set). *data is not aligned to more than a byte, and valid until the record changes. -1, the

@@ -1,5 +1,6 @@
-/* Prompts that captions are put into, as "a photo of a {c}" (CLIP's paper, section 3.1.4): in training,
- * another one each time that a caption comes. */
+/* Prompts that captions or the names of classes are put into, as "a photo of a {c}" (CLIP's paper, section
+ * 3.1.4). {} is the same as {c}: OpenAI, open_clip and transformers write it so. In a prompt that has both,
+ * each is a place. */
 #ifndef CLIP_TEXT_PROMPTS_H
 #define CLIP_TEXT_PROMPTS_H
 
@@ -10,14 +11,31 @@
 
 struct clip_prompts;
 
-/* Reads a prompt a line; empty lines do not count. NULL with error where there is none, or one has no {c} for
- * its caption. clip_prompts_free takes NULL. */
+/* Reads a prompt a line; blank lines do not count. NULL with error, which names the line, where there is
+ * none, or one has no place for its caption, or is a line of Python or JSON. clip_prompts_free takes NULL. */
 struct clip_prompts *clip_prompts_read(const char *path, struct clip_error *error);
 void clip_prompts_free(struct clip_prompts *prompts);
+size_t clip_prompts_count(const struct clip_prompts *prompts);
 
-/* The caption in the place of each {c} of the prompt that belongs to seed, epoch and key: from malloc, not
- * terminated, its bytes in *filled; NULL when out of memory. */
-char *clip_prompts_fill(const struct clip_prompts *prompts, uint64_t seed, uint32_t epoch, const char *key,
-                        size_t key_size, const char *caption, size_t size, size_t *filled);
+/* The caption in each place of prompt i: from malloc, not terminated, its bytes in *filled; NULL when out of
+ * memory. */
+char *clip_prompts_fill(const struct clip_prompts *prompts, size_t i, const char *caption, size_t size,
+                        size_t *filled);
+
+/* The number of the prompt that belongs to seed, epoch and key. */
+size_t clip_prompts_draw(const struct clip_prompts *prompts, uint64_t seed, uint32_t epoch, const char *key,
+                         size_t key_size);
+
+/* --- the names of classes --- */
+
+struct clip_classes {
+    char **names;
+    size_t count;
+};
+
+/* Reads a name a line, "-" being standard input; blank lines at the end do not count. Zeroed before. -1 with
+ * error, which names the line: a name after a blank one; or there is no class. */
+int clip_classes_read(struct clip_classes *classes, const char *path, struct clip_error *error);
+void clip_classes_free(struct clip_classes *classes);
 
 #endif

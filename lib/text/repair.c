@@ -190,7 +190,8 @@ int clip_repair(struct clip_repair *repair, const struct clip_points *text, stru
         if (fix_segment(repair, unescape, error) != 0 ||
             clip_points_reserve(out, out->n + segment->n, error) != 0)
             return -1;
-        memcpy(out->at + out->n, segment->at, segment->n * sizeof *segment->at);
+        if (segment->n > 0) /* else there may be nothing to copy to */
+            memcpy(out->at + out->n, segment->at, segment->n * sizeof *segment->at);
         out->n += segment->n;
         i += n;
     }

@@ -1,3 +1,4 @@
+#include "base/lines.h"
 #include "text/clean.h"
 #include "text/pieces.h"
 #include "text/vocabulary.h"
@@ -149,17 +150,15 @@ static int count_words(struct trainer *trainer, FILE *in, struct clip_error *err
     struct clip_cleaner *cleaner = clip_cleaner_new(error);
     if (!cleaner)
         return -1;
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t length;
-    int status = 0;
-    while (status == 0 && (length = getline(&line, &room, in)) >= 0)
-        status = count_caption(trainer, cleaner, line, (size_t)length, error);
-    if (status == 0 && !feof(in))
-        status = clip_fail_errno(error, "the text");
-    free(line);
+    struct clip_lines lines = {.file = in};
+    char *line;
+    size_t length;
+    int got = 0, status = 0;
+    while (status == 0 && (got = clip_lines_next(&lines, &line, &length, error)) > 0)
+        status = count_caption(trainer, cleaner, line, length, error);
+    clip_lines_free(&lines);
     clip_cleaner_free(cleaner);
-    return status;
+    return got < 0 ? -1 : status;
 }
 
 /* --- pairs --- */

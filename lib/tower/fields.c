@@ -1,5 +1,6 @@
 #include "tower/fields.h"
 
+#include "stream/vector.h"
 #include "tower/tower.h"
 
 #include <string.h>
@@ -14,6 +15,9 @@ int clip_record_image(struct clip_record *record, const struct clip_arch *arch, 
         return clip_record_fail(record, "no field 'image'");
     if (clip_field_tensor(field, image, &error) != 0)
         return clip_record_fail(record, "image: %s", error.text);
+    if ((image->dtype == CLIP_F16 || image->dtype == CLIP_F64) &&
+        clip_record_floats(record, "image", image) != 0)
+        return -1;
     if (image->ndim != 3 || image->shape[0] != 3 || image->shape[1] != size || image->shape[2] != size ||
         (image->dtype != CLIP_U8 && image->dtype != CLIP_F32))
         return clip_record_fail(record, "image: %s, but the model takes u1 or f4 [3, %zu, %zu]",

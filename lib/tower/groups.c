@@ -1,5 +1,6 @@
 #include "tower/groups.h"
 #include "math/unit.h"
+#include "stream/vector.h"
 
 #include <inttypes.h>
 #include <search.h>
@@ -139,7 +140,7 @@ static int read_unit(struct clip_record *record, const char *field, float **unit
 {
     struct clip_tensor tensor;
     struct clip_error reason;
-    if (clip_record_tensor(record, field, CLIP_F32, &tensor) != 0)
+    if (clip_record_floats(record, field, &tensor) != 0)
         return -1;
     *width = clip_tensor_count(&tensor);
     if (tensor.ndim != 1 || *width == 0)

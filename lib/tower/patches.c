@@ -7,7 +7,7 @@ void clip_patches_init(struct clip_patches *patches, const struct clip_arch *arc
     patches->size = (size_t)arch->vision.image_size;
     patches->patch = (size_t)arch->vision.patch;
     patches->grid = patches->size / patches->patch;
-    clip_image_levels(&arch->preprocess, patches->levels);
+    clip_pixel_levels(arch->preprocess.mean, arch->preprocess.std, patches->levels);
 }
 
 size_t clip_patch_floats(const struct clip_patches *patches)

@@ -2,6 +2,7 @@
 #ifndef CLIP_TOWER_PATCHES_H
 #define CLIP_TOWER_PATCHES_H
 
+#include "image/preprocess.h"
 #include "model/arch.h"
 #include "tower/tower.h"
 
@@ -9,7 +10,7 @@
 
 struct clip_patches {
     size_t size, patch, grid; /* of a picture, of a patch; patches along a side */
-    float levels[3 * 256];    /* clip_image_levels */
+    float levels[CLIP_PIXEL_LEVELS];
 };
 
 void clip_patches_init(struct clip_patches *patches, const struct clip_arch *arch);

@@ -5,6 +5,7 @@
  * comes out are taken while it is at hand. Backward the same unit makes its input again and the gradient of
  * its output, adds to the gradient of the weights, and gives the gradient of its input with the sums that the
  * norm before needs. */
+#include "image/preprocess.h"
 #include "tower/resnet-learner.h"
 
 #include <math.h>
@@ -67,22 +68,13 @@ static float *input_of(const net_t *net, size_t index, size_t first)
 
 /* --- the input of a layer --- */
 
-/* Bytes of a picture as floats, normalised. */
-static void widen(const net_t *net, const uint8_t *bytes, float *x)
-{
-    size_t n = net->size * net->size;
-    for (size_t c = 0; c < CLIP_RESNET_COLORS; c++)
-        for (size_t i = 0; i < n; i++)
-            *x++ = net->levels[256 * c + *bytes++];
-}
-
 static void make_patches(const net_t *net, const desk_t *desk, const struct unit *unit, float *x)
 {
     const layer_t *layer = net->layers;
     for (size_t i = 0; i < unit->count; i++, x += layer->height * layer->width * layer->in) {
         const struct clip_image *picture = &net->tape->items[unit->first + i].image;
         if (picture->bytes)
-            widen(net, picture->bytes, desk->a);
+            clip_pixels_normalize(picture->bytes, net->size * net->size, net->levels, desk->a);
         clip_conv_color_patches(picture->bytes ? desk->a : picture->floats, net->size, x);
     }
 }

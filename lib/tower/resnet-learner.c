@@ -1,4 +1,5 @@
 /* The ResNet that learns: its layers, its memory, its tapes. */
+#include "image/preprocess.h"
 #include "tower/resnet-learner.h"
 
 #include "tower/tower.h"
@@ -220,7 +221,7 @@ static void place(struct clip_resnet_learner *net)
     place_layers(net);
     net->packed = arena->used;
     place_gradients(net, &needs);
-    net->levels = clip_arena_take(arena, CLIP_RESNET_COLORS * 256, sizeof *net->levels);
+    net->levels = clip_arena_take(arena, CLIP_PIXEL_LEVELS, sizeof *net->levels);
     net->moments = clip_arena_take(arena, chunk, 2 * net->channels * sizeof *net->moments);
     net->sums = clip_arena_take(arena, chunk, 3 * net->channels * sizeof *net->sums);
     for (int i = 0; i < CLIP_RESNET_GROUPS; i++)
@@ -350,14 +351,6 @@ static const struct clip_learner_type type = {
     clip_resnet_learner_backward,
 };
 
-/* What a byte of each channel is after normalisation. */
-static void fill_levels(struct clip_resnet_learner *net, const struct clip_preprocess_arch *preprocess)
-{
-    for (size_t c = 0; c < CLIP_RESNET_COLORS; c++)
-        for (size_t i = 0; i < 256; i++)
-            net->levels[c * 256 + i] = (float)(((double)i / 255 - preprocess->mean[c]) / preprocess->std[c]);
-}
-
 static int open_parts(struct clip_resnet_learner *net, const struct clip_arch *arch, struct clip_error *error)
 {
     if (add_layers(net, &arch->vision, error) != 0)
@@ -366,7 +359,7 @@ static int open_parts(struct clip_resnet_learner *net, const struct clip_arch *a
     if (clip_arena_allocate(&net->arena, "the image tower", error) != 0)
         return -1;
     place(net);
-    fill_levels(net, &arch->preprocess);
+    clip_pixel_levels(arch->preprocess.mean, arch->preprocess.std, net->levels);
     net->attn = clip_attnpool_learner_open(arch, net->parameters, net->pool, net->out_height * net->out_width,
                                            net->base.chunk, error);
     return net->attn ? 0 : -1;

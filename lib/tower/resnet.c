@@ -4,6 +4,7 @@
  * A picture is one piece of work and goes from stem to last stage in one thread, in buffers that stay in the
  * cache as far as they fit. Batch norm in evaluation mode is part of the convolutions' weights. */
 #include "base/arena.h"
+#include "image/preprocess.h"
 #include "math/conv-kernels.h"
 #include "math/conv.h"
 #include "math/kernels.h"
@@ -242,7 +243,7 @@ static void place(struct resnet *net)
     for (size_t i = 0; i < net->layer_count; i++)
         if (clip_conv_scratch(net->layers[i].conv) > scratch)
             scratch = clip_conv_scratch(net->layers[i].conv);
-    net->levels = clip_arena_take(arena, COLORS * 256, sizeof *net->levels);
+    net->levels = clip_arena_take(arena, CLIP_PIXEL_LEVELS, sizeof *net->levels);
     net->desks = clip_arena_take(arena, threads, sizeof *net->desks);
     for (size_t i = 0; i < threads; i++) {
         struct desk desk = {
@@ -267,7 +268,7 @@ static int load(struct resnet *net, size_t batch, struct clip_error *error)
     if (clip_arena_allocate(&net->arena, "the image tower", error) != 0)
         return -1;
     place(net);
-    clip_image_levels(&arch->preprocess, net->levels);
+    clip_pixel_levels(arch->preprocess.mean, arch->preprocess.std, net->levels);
     net->attnpool =
         clip_attnpool_open(net->model, net->engine, net->pool, net->side * net->side, batch, error);
     return net->attnpool ? 0 : -1;

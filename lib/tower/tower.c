@@ -28,10 +28,3 @@ size_t clip_image_tower_width(const struct clip_arch *arch)
     /* A ResNet's last stage has 8 planes of the stem's width in bottlenecks of 4. */
     return (size_t)arch->vision.width * (arch->vision.kind == CLIP_VIT ? 1 : 32);
 }
-
-void clip_image_levels(const struct clip_preprocess_arch *preprocess, float *levels)
-{
-    for (size_t c = 0; c < 3; c++)
-        for (size_t i = 0; i < 256; i++)
-            levels[c * 256 + i] = (float)(((double)i / 255 - preprocess->mean[c]) / preprocess->std[c]);
-}

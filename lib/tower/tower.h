@@ -39,9 +39,6 @@ int clip_image_tower_run(struct clip_image_tower *tower, const struct clip_image
 /* Width of the features that a model's image tower gives. */
 size_t clip_image_tower_width(const struct clip_arch *arch);
 
-/* levels[3][256]: what a byte of each channel is after normalisation. */
-void clip_image_levels(const struct clip_preprocess_arch *preprocess, float *levels);
-
 struct clip_text_tower;
 
 /* The text tower of the model. Model, engine and pool must outlive it. `batch` at least 1. */

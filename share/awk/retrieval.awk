@@ -2,7 +2,7 @@
 # clip-simmatrix --top 10 --label key --tsv: captions against pictures, pictures against captions. A query counts at k
 # where any of its first k is right, that is, of the same key.
 function complain(text) {
-    print "clip-eval: " text >"/dev/stderr"
+    printf "%s", "clip-eval: " text "\n" >"/dev/stderr" # in one write
     failed = 1
     exit 1
 }

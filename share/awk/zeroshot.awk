@@ -2,7 +2,7 @@
 # in which a picture has a line for each of its best classes: its own class, that one, the score. Pictures without a
 # class do not count. Mean per-class recall is over the classes that occur.
 function complain(text) {
-    print "clip-eval: " text >"/dev/stderr"
+    printf "%s", "clip-eval: " text "\n" >"/dev/stderr" # in one write
     failed = 1
     exit 1
 }

@@ -31,10 +31,10 @@ all: curves.png model $(TASKS:%=%.txt)
 
 # The captions, and the classes' prompts where there are classes, a line each.
 captions.txt: | $(SHARDS)
-	clip-untar -q --only txt $(SHARDS) | clip-dump -q --tsv __key__,txt >$@.tsv
-	awk -f $(awk)/captions.awk $@.tsv | cut -f 2- >$@.new
-	if [ -f $(DATA)/classnames.txt ]; then awk -f $(awk)/prompts.awk \
-	    $(DATA)/zeroshot_classification_templates.txt $(DATA)/classnames.txt | cut -f 2-; fi >>$@.new
+	clip-untar -q --only txt $(SHARDS) | clip-tokenize -q --captions all --truncate | clip-dump -q --tsv txt >$@.tsv
+	if [ -f $(DATA)/classnames.txt ]; then clip-tokenize -q --truncate --classes $(DATA)/classnames.txt \
+	    --prompts $(DATA)/zeroshot_classification_templates.txt | clip-dump -q --tsv txt; fi >>$@.tsv
+	awk -f $(awk)/captions.awk $@.tsv >$@.new
 	rm $@.tsv
 	mv $@.new $@
 

@@ -22,7 +22,8 @@ static void check_filled(const struct clip_prompts *prompts, uint64_t seed)
     size_t sizes[2], places = 0;
     char *texts[2];
     for (int i = 0; i < 2; i++)
-        CHECK(texts[i] = clip_prompts_fill(prompts, seed, 1, "key", 3, captions[i], 3, &sizes[i]));
+        CHECK(texts[i] = clip_prompts_fill(prompts, clip_prompts_draw(prompts, seed, 1, "key", 3),
+                                           captions[i], 3, &sizes[i]));
     CHECK(sizes[0] == sizes[1]);
     for (size_t i = 0; i < sizes[0]; i++)
         places += texts[0][i] != texts[1][i];

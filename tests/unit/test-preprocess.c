@@ -112,8 +112,10 @@ static void check_published(const char *shared)
     enum { SIDE = 224, PLANE = SIDE * SIDE };
     static uint8_t pixels[3 * PLANE];
     static float floats[3 * PLANE];
+    float levels[CLIP_PIXEL_LEVELS];
     char path[4300], hash[65];
     struct clip_error error;
+    clip_pixel_levels(mean, std, levels);
     snprintf(path, sizeof path, "%s/golden/published/pixels.json", shared);
     struct json_object *root = clip_json_read(path, &error),
                        *tensors = root ? clip_json_get(root, "tensors") : NULL;
@@ -129,7 +131,7 @@ static void check_published(const char *shared)
         CHECK(clip_picture_decode(&picture, file.data, file.size, CLIP_MAX_PIXELS, &error) == 0, "%s",
               error.text);
         CHECK(clip_picture_to_tensor(&picture, SIDE, 0, pixels, &error) == 0, "%s", error.text);
-        clip_pixels_normalize(pixels, PLANE, mean, std, floats);
+        clip_pixels_normalize(pixels, PLANE, levels, floats);
         CHECK(strcmp(sha256(floats, sizeof floats, hash), json_object_get_string(want)) == 0, "%s", name);
         clip_picture_free(&picture);
         clip_unmap_file(&file);
@@ -157,7 +159,65 @@ static void check_limits(void)
     clip_picture_free(&picture); /* harmless */
     clip_unmap_file(&file);
     CHECK(clip_picture_decode(&picture, "GIF89a", 6, CLIP_MAX_PIXELS, &error) == -1, "");
-    CHECK(strcmp(error.text, "neither JPEG, PNG nor WebP") == 0, "%s", error.text);
+    CHECK(strcmp(error.text, "a GIF picture: neither JPEG, PNG nor WebP") == 0, "%s", error.text);
+}
+
+/* What is no picture that we read is named as what it is, from as many bytes as that takes, and no more. */
+static void check_kinds(void)
+{
+#define KIND(bytes, name)                                                                                    \
+    {                                                                                                        \
+        bytes, sizeof bytes - 1, name ": neither JPEG, PNG nor WebP"                                         \
+    }
+    static const struct {
+        const char *bytes;
+        size_t size;
+        const char *want;
+    } kinds[] = {
+        {"", 0, "empty"},
+        {"text", 4, "neither JPEG, PNG nor WebP"},
+        {"\0\0\0\x20"
+         "ftyp",
+         8, "neither JPEG, PNG nor WebP"},
+        KIND("GIF89a", "a GIF picture"),
+        KIND("GIF87a", "a GIF picture"),
+        KIND("BM\x36", "a BMP picture"),
+        KIND("II*\0", "a TIFF picture"),
+        KIND("MM\0*", "a TIFF picture"),
+        KIND("II+\0\x08", "a TIFF picture"),
+        KIND("\0\0\0\x1c"
+             "ftypavif\0\0\0\0avifmif1",
+             "an AVIF picture"),
+        KIND("\0\0\0\x1c"
+             "ftypmif1\0\0\0\0mif1avif",
+             "an AVIF picture"),
+        KIND("\0\0\0\x18"
+             "ftypheic\0\0\0\0mif1heic",
+             "a HEIC picture"),
+        KIND("\0\0\0\x18"
+             "ftypmif1\0\0\0\0mif1heic",
+             "a HEIC picture"),
+        KIND("\0\0\0\x18"
+             "ftypisom\0\0\0\0isommp41",
+             "an MP4 or QuickTime file"),
+        KIND("\xff\x0a\0", "a JPEG XL picture"),
+        KIND("\0\0\0\x0cJXL \r\n", "a JPEG XL picture"),
+        KIND("8BPS\0\1", "a Photoshop document"),
+        KIND("%PDF-1.7", "a PDF document"),
+        KIND("\n <SVG xmlns", "an SVG drawing"),
+        KIND("\xef\xbb\xbf<!doctype HTML>", "an HTML page"),
+        KIND("version https://git-lfs.github.com/spec/v1",
+             "a Git LFS pointer, not the file itself (git lfs pull fetches it)"),
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        struct clip_picture picture;
+        struct clip_error error = {""};
+        char *bytes = malloc(kinds[i].size); /* so that sanitizers see what is read past the end */
+        memcpy(bytes, kinds[i].bytes, kinds[i].size);
+        CHECK(clip_picture_decode(&picture, bytes, kinds[i].size, CLIP_MAX_PIXELS, &error) == -1, "");
+        CHECK(strcmp(error.text, kinds[i].want) == 0, "%zu: %s", i, error.text);
+        free(bytes);
+    }
 }
 
 /* Of a long picture only the square is computed: Pillow would need 20 GB for the whole of this one. */
@@ -182,6 +242,7 @@ int main(void)
     const char *shared = check_shared();
     check_own();
     check_limits();
+    check_kinds();
     check_long();
     if (shared) {
         check_golden(shared);

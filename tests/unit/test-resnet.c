@@ -169,8 +169,8 @@ static void test_floats(void)
     size_t n = (size_t)arch->vision.image_size * (size_t)arch->vision.image_size;
     float *x = malloc(3 * n * sizeof *x);
     for (size_t i = 0; i < 3 * n; i++)
-        x[i] = (float)((golden.pictures[0].bytes[i] / 255.0 - arch->preprocess.mean[i / n]) /
-                       arch->preprocess.std[i / n]);
+        x[i] = (golden.pictures[0].bytes[i] / 255.0f - arch->preprocess.mean[i / n]) /
+               arch->preprocess.std[i / n];
     struct clip_image pictures[2] = {golden.pictures[0], {.floats = x}};
     float *out = features(model, &golden_settings[0], 1, pictures, 2, 2);
     size_t width = 32 * (size_t)arch->vision.width;

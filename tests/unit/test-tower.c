@@ -230,8 +230,8 @@ static void check_floats(void)
     size_t n = (size_t)arch->vision.image_size * (size_t)arch->vision.image_size, width = 64;
     float *x = malloc(3 * n * sizeof *x), *bad = malloc(3 * n * sizeof *x), out[3 * 64];
     for (size_t i = 0; i < 3 * n; i++)
-        x[i] = (float)((golden.images[0].bytes[i] / 255.0 - arch->preprocess.mean[i / n]) /
-                       arch->preprocess.std[i / n]);
+        x[i] =
+            (golden.images[0].bytes[i] / 255.0f - arch->preprocess.mean[i / n]) / arch->preprocess.std[i / n];
     memcpy(bad, x, 3 * n * sizeof *x);
     bad[n + 17] = NAN;
     struct clip_image images[] = {golden.images[0], {.floats = bad}, {.floats = x}};
