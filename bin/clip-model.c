@@ -5,6 +5,7 @@
 #include "model/describe.h"
 #include "model/open.h"
 #include "model/source.h"
+#include "model/vocabulary.h"
 #include "model/write.h"
 #include "text/vocabulary.h"
 
@@ -192,9 +193,11 @@ static enum form form_of_output(void)
     return ends_in(output, ".safetensors") ? TO_SAFETENSORS : TO_OPEN_CLIP;
 }
 
-/* The vocabulary of --vocab, or the files of the model's own folder. */
-static void convert_vocabulary(struct clip_folder_output *folder, const struct clip_model *model)
+/* The vocabulary of --vocab, the files of the model's own folder, or what clip-tokenize -m would find. */
+static void convert_vocabulary(struct clip_folder_output *folder, const struct clip_model *model,
+                               const char *name)
 {
+    struct clip_error reason;
     int count = 0;
     if (vocabulary) {
         add_vocabulary(folder, clip_model_arch(model), vocabulary);
@@ -202,18 +205,24 @@ static void convert_vocabulary(struct clip_folder_output *folder, const struct c
     }
     if (clip_model_home(model) && clip_copy_vocabulary(folder, clip_model_home(model), &count, &error) != 0)
         abandon(folder);
-    if (count == 0 && !clip_model_arch(model)->text.absent)
-        clip_note("%s: no vocabulary: %s has none; see --vocab", output, clip_model_path(model));
+    if (count > 0 || clip_model_arch(model)->text.absent)
+        return;
+    char *found = clip_find_vocabulary(model, name, &reason);
+    if (found)
+        add_vocabulary(folder, clip_model_arch(model), found);
+    else
+        clip_note("%s: no vocabulary in it: %s", output, reason.text);
+    free(found);
 }
 
-static void convert_to_folder(const struct clip_model *model, const struct clip_tensor_source *tensors,
-                              enum form target)
+static void convert_to_folder(const struct clip_model *model, const char *name,
+                              const struct clip_tensor_source *tensors, enum form target)
 {
     struct clip_folder_output folder;
     if (clip_folder_begin(&folder, output, &error) != 0)
         die();
     folder.shard_size = shard_size;
-    convert_vocabulary(&folder, model);
+    convert_vocabulary(&folder, model, name);
     if ((target == TO_HF ? clip_write_hf : clip_write_open_clip)(
             &folder, clip_model_arch(model), clip_model_layout(model), tensors, &error) != 0)
         abandon(&folder);
@@ -235,7 +244,7 @@ static int run_convert(const char *name)
     struct clip_model_source source = {model, dtype == NOT_GIVEN ? -1 : types[dtype]};
     struct clip_tensor_source tensors = clip_source_of_model(&source);
     if (target != TO_SAFETENSORS)
-        convert_to_folder(model, &tensors, target);
+        convert_to_folder(model, name, &tensors, target);
     else if (clip_write_lone(clip_model_arch(model), clip_model_layout(model), &tensors, output, &error) != 0)
         die();
     clip_model_close(model);

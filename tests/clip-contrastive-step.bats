@@ -265,7 +265,7 @@ values() {
 @test "bad records are named" {
     refused "bad: sample x: no field 'image_embedding'" <<<'{"__key__": "x"}'
     refused "bad: sample x: no field 'text_embedding'" <<<'{"__key__": "x", "image_embedding": {"f4": [1]}}'
-    refused "bad: sample x: field 'image_embedding' is f8 [1], not f4" <<<'{"__key__": "x", "image_embedding": {"f8": [1]}}'
+    refused "bad: sample x: field 'image_embedding' is i4 [1], not f4" <<<'{"__key__": "x", "image_embedding": {"i4": [1]}}'
     refused "bad: sample x: field 'image_embedding' is f4 [1, 1], no vector" <<<'{"__key__": "x", "image_embedding": {"f4": [[1]]}}'
     refused "bad: sample x: field 'image_embedding' is f4 [0], no vector" <<<'{"__key__": "x", "image_embedding": {"f4": []}}'
     refused "bad: sample x: field 'image_embedding' has an element that is not finite" \

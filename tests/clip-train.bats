@@ -331,6 +331,40 @@ bad_shard() {
     diff -r run/latest/ whole/latest/
 }
 
+@test "of a caption of several lines each epoch takes one, the same after each start; captions in JSON" {
+    mkdir several && cp "$SRC"/share/samples/*.* several
+    for caption in several/*.txt; do
+        printf '%s\n' 'a boat' 'a red boat' 'the third line' >"$caption"
+        jq -n '{a: {caption: ["a boat", "a red boat", "the third line"]}, n: 1}' >"${caption%.txt}.json"
+    done
+    tar --sort=name -C several -cf pairs.tar -- .
+    (cd several && tar --sort=name -cf ../pairs.tar -- *.*)
+    train run -q
+    train again -q --caption json:a.caption
+    diff -r run/latest/ again/latest/
+    train page -q --dry-run >page
+    clip-untar --shuffle 0 --epochs 3 pairs.tar | clip-tokenize -m run/init --truncate --captions one --seed 0 |
+        clip-dump --tsv __key__,tokens >tokens
+    [ "$(cut -f 2 tokens | sort -u | wc -l)" -eq 3 ]
+    grep -q 'clip-tokenize --no-progress -m page/init --truncate --captions one --seed 0 |' page
+}
+
+@test "--init finds the vocabulary as clip-tokenize -m does" {
+    need_shared golden/tokenizer/bpe_simple_vocab_16e6.txt.gz
+    cat >large.json <<'END'
+{"embed_dim": 8, "quick_gelu": true,
+ "vision_cfg": {"image_size": 4, "layers": 1, "width": 64, "patch_size": 4},
+ "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}}
+END
+    clip-model init -q large.json -o made
+    mkdir lone && clip-model convert made -o lone/model.safetensors
+    cp "$SHARED/golden/tokenizer/bpe_simple_vocab_16e6.txt.gz" lone
+    run -0 clip-train -q --data pairs.tar --init lone/model.safetensors -n 4 -e 1 -o run -j 1
+    clip-tokenize --lines -m lone/model.safetensors <<<'a model boat' | clip-dump --values >want
+    clip-tokenize --lines -m run/latest <<<'a model boat' | clip-dump --values | diff - want
+    grep -q '"model"' run/latest/vocab.json
+}
+
 @test "a stage that fails ends the run with status 1" {
     mkdir -p run/init
     run -1 --separate-stderr train run -q
