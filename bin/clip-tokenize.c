@@ -161,12 +161,11 @@ static void drop_each(struct job *job)
 
 /* Uses the captions as --captions says. Returns as tokenize. */
 static int use_captions(struct job *job, struct clip_record *record, const struct clip_captions *captions,
-                        struct clip_error *error)
+                        int which, struct clip_error *error)
 {
     size_t key_size;
     uint32_t epoch;
     const char *key = clip_record_key(record, &key_size);
-    int which = captions_of >= 0 ? captions_of : clip_record_find(record, "__epoch__") ? ONE : WHOLE;
     if ((which == ONE || job->prompts) && clip_record_epoch(record, &epoch) != 0)
         return -1;
     if (which == WHOLE)
@@ -193,9 +192,10 @@ static int tokenize(struct job *job, struct clip_record *record, struct clip_err
     drop_each(job);
     if (tab && split_line(record, error) != 0)
         return -1;
-    if (clip_captions_read(&captions, record, &job->place, &why) != 0)
+    int which = captions_of >= 0 ? captions_of : clip_record_find(record, "__epoch__") ? ONE : WHOLE;
+    if (clip_captions_read(&captions, record, &job->place, which != WHOLE, &why) != 0)
         return clip_record_fail(record, "%s", why.text);
-    int status = use_captions(job, record, &captions, error);
+    int status = use_captions(job, record, &captions, which, error);
     clip_captions_free(&captions);
     if (status == 0 && drop)
         clip_record_drop(record, job->place.name);

@@ -141,7 +141,7 @@ static const char *hint(const struct clip_record *record)
 }
 
 int clip_captions_read(struct clip_captions *captions, const struct clip_record *record,
-                       const struct clip_caption_place *place, struct clip_error *error)
+                       const struct clip_caption_place *place, int split, struct clip_error *error)
 {
     const struct clip_field *field = clip_record_find(record, place->name);
     const char *text, *name = place->name;
@@ -158,7 +158,7 @@ int clip_captions_read(struct clip_captions *captions, const struct clip_record 
         status = clip_fail_prefix(error, "field '%s'", name);
     } else {
         captions->whole = (struct clip_caption_text){text, size};
-        status = add_lines(captions, error);
+        status = split ? add_lines(captions, error) : 0;
     }
     if (status != 0)
         clip_captions_free(captions);

@@ -30,11 +30,11 @@ struct clip_captions {
     struct json_object *object;
 };
 
-/* Reads the captions; all that they point at is theirs or the record's, which must stay as it is. A path goes
- * through arrays, into each of their elements; a key that has a dot in it is found as it is. -1 with error
- * where the field or the member is missing, or no text. */
+/* Reads the captions, of a text only the whole unless `split`; all that they point at is theirs or the
+ * record's, which must stay as it is. A path goes through arrays, into each of their elements; a key that has
+ * a dot in it is found as it is. -1 with error where the field or the member is missing, or no text. */
 int clip_captions_read(struct clip_captions *captions, const struct clip_record *record,
-                       const struct clip_caption_place *place, struct clip_error *error);
+                       const struct clip_caption_place *place, int split, struct clip_error *error);
 void clip_captions_free(struct clip_captions *captions);
 
 /* The one of all[count], count > 0, that belongs to seed, epoch and key. */
