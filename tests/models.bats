@@ -191,8 +191,11 @@ assert c["model_cfg"]["text_cfg"]["heads"] == 2 and len(c["preprocess_cfg"]["mea
     # Metadata of others is nobody's trouble, however long.
     models 'save("theirs.safetensors", t, ss_tag_frequency="x" * 100000, open_clip_config=metadata("elsewhere/x.safetensors")["open_clip_config"])'
     images theirs.safetensors | cmp - <(images model)
-    models 'save("wrong.safetensors", t, open_clip_config="[]")'
+    models 'save("wrong.safetensors", t, open_clip_config="{}")'
     refuses "the architecture in its metadata" clip-model info wrong.safetensors
+    models 'save("named.safetensors", t, open_clip_config="ViT-B-32")'
+    clip-model info --arch arch.json named.safetensors >info
+    clip-model info named.safetensors >info 2>&1
 }
 
 @test "a config.json that is not a CLIP model's is not taken for the file's" {
@@ -243,6 +246,7 @@ w("twice", {"model": t, "state_dict": t})
 w("ema", {"state_dict": t, "state_dict_ema": {k: floats(*[0] * (len(x.data) // 4), shape=x.shape) for k, x in t.items()}})
 w("nested", {"model": {"visual": {k[7:]: x for k, x in t.items() if k.startswith("visual.")}, **{k: x for k, x in t.items() if not k.startswith("visual.")}}})
 w("flat", {**t, "optimizer": state, "step": 3})
+w("lightning-self", {"state_dict": {**t, "loss.weight": floats(1), "metrics.top1.total": floats(1)}, "hyper_parameters": {}})
 d = collections.defaultdict(list)
 d.update(t)
 w("defaultdict", {"weights": d})
@@ -450,6 +454,11 @@ for side, cls in ("vision", "CLIPVisionModel"), ("text", "CLIPTextModel"):
 c = json.load(open("hf/config.json"))
 json.dump({**c, "architectures": ["CLIPVisionModelWithProjection"]}, open("vision/config.json", "w"))'
     images vision | cmp - want-images
+    # And the weights of the whole.
+    cp hf/model.safetensors vision
+    images vision | cmp - want-images
+    cp hf/model.safetensors text
+    texts text | cmp - want-texts
 }
 
 @test "the program of the missing tower says which is missing" {

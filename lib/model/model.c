@@ -126,8 +126,10 @@ static int read_metadata(struct clip_model *model, struct clip_arch *arch, struc
     char *text = model->shards.form == CLIP_FORM_SAFETENSORS
                      ? clip_safetensors_metadata(file->data, file->size, CLIP_METADATA_ARCH)
                      : NULL;
-    if (!text)
+    if (!text || *text != '{') { /* another's */
+        free(text);
         return 0;
+    }
     int result = clip_arch_parse(arch, text, error);
     free(text);
     if (result != 0)
@@ -307,6 +309,19 @@ static const struct tensor *find_tensor(const struct clip_model *model, const ch
     return NULL;
 }
 
+/* Of a model that is used as one tower's, the file may hold the other, too. */
+static int is_of_absent(const struct clip_arch *arch, const char *name)
+{
+    static const char *const text[] = {"transformer.", "token_embedding.", "positional_embedding",
+                                       "ln_final.", "text_projection"};
+    if (arch->vision.absent)
+        return strncmp(name, "visual.", strlen("visual.")) == 0;
+    for (size_t i = 0; arch->text.absent && i < sizeof text / sizeof *text; i++)
+        if (strncmp(name, text[i], strlen(text[i])) == 0)
+            return 1;
+    return 0;
+}
+
 /* A tensor that the architecture does not have would change the result if it were used: it is refused, not
  * ignored. TorchScript's modules also carry tensors that are no weights. */
 static int check_unused(const struct clip_model *model, struct clip_error *error)
@@ -314,7 +329,7 @@ static int check_unused(const struct clip_model *model, struct clip_error *error
     for (size_t i = 0; i < model->shards.weights.count && model->shards.form != CLIP_FORM_TORCHSCRIPT; i++) {
         const char *name = model->shards.weights.items[i].name;
         char text[200];
-        if (!find_tensor(model, name) && !clip_names_ignored(name))
+        if (!find_tensor(model, name) && !clip_names_ignored(name) && !is_of_absent(&model->arch, name))
             return clip_fail(error, "tensor %s is not one of the architecture's",
                              clip_printable(text, sizeof text, name, strlen(name)));
     }

@@ -121,9 +121,13 @@ int clip_names_ignored(const char *name)
 {
     static const char *const ignored[] = {"input_resolution", "context_length", "vocab_size",
                                           "attn_mask",        "mask",           "position_ids"};
+    static const char *const beside[] = {"loss.", "loss_fn.", "criterion.", "metric.", "metrics."};
     const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
     for (size_t i = 0; i < COUNT(ignored); i++)
         if (strcmp(last, ignored[i]) == 0)
+            return 1;
+    for (size_t i = 0; i < COUNT(beside); i++)
+        if (after(name, beside[i]))
             return 1;
     return 0;
 }

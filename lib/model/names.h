@@ -25,7 +25,7 @@ int clip_names_openai(struct clip_weights *weights, const char *key, struct clip
 int clip_names_hf(const char *name, int part, char *out, size_t size, int *parts, int *transposed);
 
 /* 1 for what a file may hold beside the tensors of the model: sizes in OpenAI's archives, masks, position
- * ids. */
+ * ids, what a loss or metrics keep. */
 int clip_names_ignored(const char *name);
 
 #endif
