@@ -144,7 +144,7 @@ check_fields() {
 # the rest goes on.
 refused() {
     models
-    local model=$GOLDEN/vit-a/model.safetensors
+    local model=$GOLDEN/vit-a/open_clip # says its heads
     echo "$2" | stream >bad
     run -1 --separate-stderr "$program" -m "$model" bad
     one_line
