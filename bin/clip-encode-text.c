@@ -43,6 +43,7 @@ static const struct clip_program program = {
 
 struct encoder {
     struct clip_stage stage;
+    int told; /* what was guessed about the model */
     const struct clip_arch *arch;
     struct clip_text_tower *tower;
     size_t context, width;
@@ -73,6 +74,10 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
         encoder->captions[good] = (struct clip_caption){tokens, encoder->context};
         encoder->records[good++] = records[i];
     }
+    if (good > 0 && !encoder->told) { /* once, where the guess counts */
+        encoder->told = 1;
+        clip_note_guess(encoder->stage.model, CLIP_PART_TEXT);
+    }
     if (clip_text_tower_run(encoder->tower, encoder->captions, good, encoder->features, error) != 0)
         return -1;
     for (size_t i = 0; i < good; i++)
@@ -90,7 +95,6 @@ static void open_encoder(struct encoder *encoder, const struct clip_shared *shar
     if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_PART_TEXT, &error),
                          precisions[precision], (int)shared->threads, &error) != 0)
         clip_die("%s", error.text);
-    clip_note_guess(encoder->stage.model, CLIP_PART_TEXT);
     clip_verbose("%s", clip_engine_text(encoder->stage.engine));
     encoder->arch = clip_model_arch(encoder->stage.model);
     encoder->context = (size_t)encoder->arch->text.context;
