@@ -44,7 +44,6 @@ static const struct clip_program program = {
 
 struct encoder {
     struct clip_stage stage;
-    int told; /* what was guessed about the model */
     struct clip_image_tower *tower;
     const struct clip_arch *arch;
     size_t width;
@@ -94,10 +93,8 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
     for (size_t i = 0; i < n; i++)
         if (find_image(encoder, records[i], &encoder->images[good], &encoder->copies[good]) == 0)
             encoder->records[good++] = records[i];
-    if (good > 0 && !encoder->told) { /* once, where the guess counts */
-        encoder->told = 1;
+    if (good > 0)
         clip_note_guess(encoder->stage.model, CLIP_PART_VISION);
-    }
     int status = clip_image_tower_run(encoder->tower, encoder->images, good, encoder->features, error);
     for (size_t i = 0; i < good; i++) {
         free(encoder->copies[i]);

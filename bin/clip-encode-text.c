@@ -43,7 +43,6 @@ static const struct clip_program program = {
 
 struct encoder {
     struct clip_stage stage;
-    int told; /* what was guessed about the model */
     const struct clip_arch *arch;
     struct clip_text_tower *tower;
     size_t context, width;
@@ -74,10 +73,8 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
         encoder->captions[good] = (struct clip_caption){tokens, encoder->context};
         encoder->records[good++] = records[i];
     }
-    if (good > 0 && !encoder->told) { /* once, where the guess counts */
-        encoder->told = 1;
+    if (good > 0)
         clip_note_guess(encoder->stage.model, CLIP_PART_TEXT);
-    }
     if (clip_text_tower_run(encoder->tower, encoder->captions, good, encoder->features, error) != 0)
         return -1;
     for (size_t i = 0; i < good; i++)

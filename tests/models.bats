@@ -41,15 +41,6 @@ as_model() {
     done
 }
 
-# refuses WORDS COMMAND...: exit 1 and one line that has the words.
-refuses() {
-    local words=$1
-    shift
-    run -1 --separate-stderr "$@"
-    one_line
-    [[ $stderr == *"$words"* ]] || complain "not '$words': $stderr"
-}
-
 # models CODE: Python with what tests/models.py has, and `t`, the tensors of the folder `model`.
 models() {
     need_python json
