@@ -240,7 +240,9 @@ gradients() {
     run -2 --separate-stderr clip-encode-image --train run
     [ "${stderr_lines[0]}" = "clip-encode-image: with --train, where are the gradients from? (--grad-in)" ]
     run -2 --separate-stderr clip-encode-text --train run --grad-in x -m y
-    [ "${stderr_lines[0]}" = "clip-encode-text: with --train the model is that of the run (no -m, no --arch)" ]
+    [ "${stderr_lines[0]}" = "clip-encode-text: with --train the model is that of the run (no -m, --arch, --weights)" ]
+    run -2 --separate-stderr clip-encode-image --train run --grad-in x --weights ema
+    [ "${stderr_lines[0]}" = "clip-encode-image: with --train the model is that of the run (no -m, --arch, --weights)" ]
     run -2 --separate-stderr clip-project-normalize --train run --grad-in x --skip-bad
     [ "${stderr_lines[0]}" = "clip-project-normalize: with --train no record can be left out (no --skip-bad)" ]
     run -2 --separate-stderr clip-encode-image -m x --freeze

@@ -21,8 +21,8 @@ int clip_train_check(const struct clip_train_options *o, const struct clip_share
                 o->freeze || o->frozen;
     if (!o->dir)
         return given ? clip_fail(error, "the optimizer's options and --freeze go with --train") : 0;
-    if (shared->model || shared->arch)
-        return clip_fail(error, "with --train the model is that of the run (no -m, no --arch)");
+    if (shared->model || shared->arch || shared->weights)
+        return clip_fail(error, "with --train the model is that of the run (no -m, --arch, --weights)");
     if (shared->skip_bad)
         return clip_fail(error, "with --train no record can be left out (no --skip-bad)");
     if (!grad_in)
