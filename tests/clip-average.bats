@@ -65,7 +65,7 @@ END
 
 @test "the group must be named" {
     run -2 --separate-stderr clip-average
-    [ "${stderr_lines[0]}" = "clip-average: say which field names the group: --by FIELD" ]
+    [ "${stderr_lines[0]}" = "clip-average: give the field of the group (--by FIELD)" ]
 }
 
 @test "nothing of a bad record counts, and it makes no group" {

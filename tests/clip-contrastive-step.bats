@@ -248,11 +248,11 @@ values() {
 }
 
 @test "batches that are none" {
-    refused "a batch of 0: there is nothing to contrast" </dev/null
-    refused "a batch of 1: there is nothing to contrast" < <(head -n 1 steps.jsonl)
-    refused "step 7: a batch of 1: there is nothing to contrast" < <(sed -n '2p; s/"count":2/"count":1/; 3p' steps.jsonl)
+    refused "a batch of 0: nothing to contrast" </dev/null
+    refused "a batch of 1: nothing to contrast" < <(head -n 1 steps.jsonl)
+    refused "step 7: a batch of 1: nothing to contrast" < <(sed -n '2p; s/"count":2/"count":1/; 3p' steps.jsonl)
     refused "step 7: its object counts other records than the 1 that came" < <(sed -n 2,3p steps.jsonl)
-    refused "a step object whose '__step__' is no whole number from 1" <<<'{"__step__": "x"}'
+    refused "a step object whose '__step__' is not a whole number from 1" <<<'{"__step__": "x"}'
 }
 
 @test "records after the last step are an error" {

@@ -408,7 +408,7 @@ ref.save_safetensors("both.safetensors", {whole: torch.zeros(192, 64), **{k: x f
 t[q] = torch.zeros(64, 63)
 ref.save_safetensors("unlike.safetensors", t)'
     refuses "lacks a part" clip-model info no-q.safetensors
-    refuses "comes twice" clip-model info twice.safetensors
+    refuses "occurs twice" clip-model info twice.safetensors
     refuses "comes whole and in parts" clip-model info both.safetensors
     refuses "its parts are not alike" clip-model info unlike.safetensors
     refuses "tensor ln_final.bias is missing" clip-model info missing.safetensors
@@ -503,7 +503,7 @@ safetensors() {
     safetensors '{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}' 12 >x
     refuses "follows a gap" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}' 12 >x
-    refuses "4 bytes behind the last tensor" clip-model info ./x
+    refuses "4 bytes after the last tensor" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}' 4 >x
     refuses "is cut, or lies" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}' 8 >x
@@ -515,9 +515,9 @@ safetensors() {
     safetensors '{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,0]}}' 0 >x
     refuses "a number that overflows" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[],"data_offsets":[4,8]}}' 8 >x
-    refuses "tensor a comes twice" clip-model info ./x
+    refuses "tensor a occurs twice" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}}' 4 >x
-    refuses "a key that comes twice" clip-model info ./x
+    refuses "a key that occurs twice" clip-model info ./x
     safetensors '{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}' 4 >x
     refuses "dtype F8_E4M3 is not supported" clip-model info ./x
     safetensors '{"a":[[[[[[' >x

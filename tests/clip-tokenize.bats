@@ -36,7 +36,7 @@ END
     run -1 --separate-stderr clip-tokenize --field x --vocab bpe.txt in
     [ "$stderr" = "clip-tokenize: in: sample k: no field 'x'" ]
     run -1 --separate-stderr clip-tokenize --field cls --vocab bpe.txt in
-    [ "$stderr" = "clip-tokenize: in: sample k: field 'cls' is no text" ]
+    [ "$stderr" = "clip-tokenize: in: sample k: field 'cls' is not text" ]
 }
 
 @test "too long is an error that names the caption and the count; --truncate cuts and counts" {
@@ -166,7 +166,7 @@ epochs() {
     for line in "    'a photo of a {}.'," '    lambda c: f"a photo of a {c}.",' '["a {c}", "the {c}"]'; do
         echo "$line" >prompts
         run -1 --separate-stderr clip-tokenize --lines --prompts prompts --vocab bpe.txt </dev/null
-        [ "$stderr" = "clip-tokenize: prompts: line 1: a line of code, not a prompt: $line" ]
+        [ "$stderr" = "clip-tokenize: prompts: line 1: a line of code instead of a prompt: $line" ]
     done
 }
 
@@ -276,7 +276,7 @@ END
     run -1 --separate-stderr clip-tokenize --field json:caption --vocab bpe.txt in
     [[ $stderr == "clip-tokenize: in: sample k: field 'json': not JSON: "* ]]
     run -1 --separate-stderr clip-tokenize --field txt:caption --vocab bpe.txt in
-    [ "$stderr" = "clip-tokenize: in: sample k: no field 'txt' (but one 'json': a path in it can be taken, as json:caption is)" ]
+    [ "$stderr" = "clip-tokenize: in: sample k: no field 'txt' (but there is a field 'json': give a path into it, such as json:caption)" ]
     clip-tokenize --skip-bad --field json:caption --vocab bpe.txt in 2>err >out
     [ "$(tail -n 1 err)" = "clip-tokenize: 1 bad records skipped" ]
     run -2 clip-tokenize --field json: --vocab bpe.txt in

@@ -400,7 +400,7 @@ for n in "missing absent other leaves root number empty both".split(): os.rename
     cmp want.safetensors got.safetensors
     refuses "bin/pytorch_model-00003-of-00002.bin: No such file" clip-model info bin/missing.index.json
     refuses "pytorch_model-00001-of-00002.bin: tensor x is not there" clip-model info bin/absent.index.json
-    refuses "is not there, where the index has it" clip-model info bin/other.index.json
+    refuses "is missing from the file that the index names" clip-model info bin/other.index.json
     refuses "'../hf/model.safetensors' is not a file of this folder" clip-model info bin/leaves.index.json
     refuses "'/etc/passwd' is not a file of this folder" clip-model info bin/root.index.json
     refuses "tensor x has no file" clip-model info bin/number.index.json
@@ -656,7 +656,7 @@ for name, x in ("factor", 100), ("small", 14.2857), ("nan", float("nan")), ("inf
         refuses "inf: logit_scale is inf" $program -m inf embeddings
     done
     clip-simmatrix --tsv --scale model -m most embeddings >scores
-    [[ $(clip-model info factor) == *"logit scale   100, which is no logarithm of a factor"* ]]
+    [[ $(clip-model info factor) == *"logit scale   100, which is not the logarithm of a factor"* ]]
     clip-model info --json nan | grep -q '"logit_scale":null'
     run -2 clip-simmatrix --scale nan embeddings
     run -2 clip-simmatrix --scale 1e999 embeddings
@@ -683,7 +683,7 @@ for name, x in ("factor", 100), ("small", 14.2857), ("nan", float("nan")), ("inf
     local status=0
     wait $! || status=$?
     [ "$status" -eq 1 ] || complain "$status"
-    [ "$(cat words)" = "clip-encode-text: cut/open_clip_model.safetensors: the file was made shorter while it was read" ]
+    [ "$(cat words)" = "clip-encode-text: cut/open_clip_model.safetensors: the file was truncated while it was read" ]
     # Renamed over is fine.
     cp -r model kept
     clip-encode-text -m kept pipe >out 2>words &

@@ -393,7 +393,7 @@ static int push_storage(struct machine *machine)
         count->kind != CLIP_PICKLE_INTEGER || count->integer < 0)
         return bad(machine, "a persistent id that is no storage");
     if (value_at(machine, tuple)->length == 6 && value_at(machine, items[5])->kind != CLIP_PICKLE_NONE)
-        return bad(machine, "a view of a storage, which no PyTorch of the last years writes,");
+        return bad(machine, "a view of a storage, which recent versions of PyTorch do not write,");
     struct clip_pickle_storage storage = {
         .key = key->text, .length = key->length, .type = (enum clip_weight_type) class->type};
     size_t size = storage.type == CLIP_WEIGHT_TYPES ? 1 : clip_weight_size(storage.type);
@@ -460,7 +460,7 @@ static int fail_call(struct machine *machine, const struct clip_pickle_value *ca
 {
     char text[300];
     if (callee->kind != CLIP_PICKLE_GLOBAL)
-        return clip_fail(machine->error, "pickle: refuses to %s something that is no global", verb);
+        return clip_fail(machine->error, "pickle: refuses to %s something that is not a global", verb);
     return clip_fail(machine->error, "pickle: refuses to %s %s", verb,
                      clip_pickle_maker(callee, text, sizeof text));
 }

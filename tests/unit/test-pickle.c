@@ -74,7 +74,7 @@ static void test_code(void)
     REFUSES("\x80\x02"
             "ccollections\nOrderedDict\n)\x81.",
             "refuses to make an object of collections.OrderedDict");
-    REFUSES("\x80\x02K\x01)R.", "refuses to call something that is no global");
+    REFUSES("\x80\x02K\x01)R.", "refuses to call something that is not a global");
     REFUSES("\x80\x02"
             "ccollections\nOrderedDict\nK\x01\x85R.",
             "an OrderedDict with arguments");
@@ -315,7 +315,7 @@ static void test_views(void)
         CHECK(read_file(&cut) != 0 && *error.text, "cut to %zu", size);
     }
     PUT(&file, "x");
-    CHECK(read_file(&file) != 0 && strstr(error.text, "behind the last storage"), "%s", error.text);
+    CHECK(read_file(&file) != 0 && strstr(error.text, "after the last storage"), "%s", error.text);
 }
 
 /* What newer files hold: a storage of bytes, the type beside the tensor, a parameter around it. */
