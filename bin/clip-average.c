@@ -1,7 +1,7 @@
 /* clip-average: the mean direction of the embeddings that share a group, such as the prompts of a class. */
 #include "base/cli.h"
 #include "stream/filter.h"
-#include "tower/groups.h"
+#include "score/groups.h"
 
 #include <stdlib.h>
 

@@ -7,7 +7,7 @@
 #include "stream/print.h"
 #include "stream/reader.h"
 #include "stream/writer.h"
-#include "tower/pairs.h"
+#include "score/pairs.h"
 #include "train/fifo.h"
 #include "train/log.h"
 #include "train/trainee.h"

@@ -74,6 +74,8 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
         encoder->captions[good] = (struct clip_caption){tokens, encoder->context};
         encoder->records[good++] = records[i];
     }
+    if (good > 0)
+        clip_note_guess(encoder->stage.model, CLIP_PART_TEXT);
     if (clip_text_tower_run(encoder->tower, encoder->captions, good, encoder->features, error) != 0)
         return -1;
     for (size_t i = 0; i < good; i++)
@@ -91,7 +93,6 @@ static void open_encoder(struct encoder *encoder, const struct clip_shared *shar
     if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_PART_TEXT, &error),
                          precisions[precision], (int)shared->threads, &error) != 0)
         clip_die("%s", error.text);
-    clip_note_guess(encoder->stage.model, CLIP_PART_TEXT);
     clip_verbose("%s", clip_engine_text(encoder->stage.engine));
     encoder->arch = clip_model_arch(encoder->stage.model);
     encoder->context = (size_t)encoder->arch->text.context;

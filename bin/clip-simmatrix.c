@@ -7,7 +7,7 @@
 #include "stream/reader.h"
 #include "stream/vector.h"
 #include "stream/writer.h"
-#include "tower/similarity.h"
+#include "score/similarity.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -154,11 +154,12 @@ static int write_sample(struct run *run, struct clip_record *record, struct clip
     if (list) {
         clip_sample_print(stdout, record);
         putchar('\n');
-    } else if (seed >= 0 || epochs) {
-        status = clip_record_put_integer(record, "__epoch__", run->epoch, error);
+    } else {
+        if (seed >= 0 || epochs)
+            status = clip_record_put_integer(record, "__epoch__", run->epoch, error);
+        if (status == 0)
+            status = clip_writer_record(run->out, record, error);
     }
-    if (status == 0 && !list)
-        status = clip_writer_record(run->out, record, error);
     run->samples++;
     clip_record_free(record);
     return status;
@@ -167,11 +168,6 @@ static int write_sample(struct run *run, struct clip_record *record, struct clip
 /* Writes a sample, or the one whose turn it is instead. */
 static int use_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
-    int left_out = clip_except_has(&run->except, record, error);
-    if (left_out) {
-        clip_record_free(record);
-        return left_out < 0 ? -1 : 0;
-    }
     if (record->bad) {
         int status = leave_out(run, record, error);
         clip_record_free(record);
@@ -192,7 +188,10 @@ static int read_samples(struct run *run, struct clip_samples *samples, struct cl
         int got = clip_samples_next(samples, &record, error);
         if (got <= 0)
             return got < 0;
-        if (use_sample(run, record, error) != 0)
+        int left_out = clip_except_has(&run->except, record, error);
+        if (left_out)
+            clip_record_free(record);
+        if (left_out < 0 || (!left_out && use_sample(run, record, error) != 0))
             return -1;
         show_progress(run, clip_samples_waited(samples), 0);
     }

@@ -26,15 +26,6 @@ small_vocabulary() {
     printf '%s\n' '#version: 0.2' 'a b' 'ab c</w>' >vocab.txt
 }
 
-# refuses WORDS COMMAND...: exit 1 and one line that has the words.
-refuses() {
-    local words=$1
-    shift
-    run -1 --separate-stderr "$@"
-    one_line
-    [[ $stderr == *"$words"* ]] || complain "not '$words': $stderr"
-}
-
 # --- info ---
 
 @test "the nine architectures: parameters" {

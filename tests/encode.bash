@@ -144,7 +144,7 @@ check_fields() {
 # the rest goes on.
 refused() {
     models
-    local model=$GOLDEN/vit-a/open_clip
+    local model=$GOLDEN/vit-a/open_clip # says its heads
     echo "$2" | stream >bad
     run -1 --separate-stderr "$program" -m "$model" bad
     one_line
@@ -175,7 +175,7 @@ check_usage() {
 
 check_engine_choice() {
     models
-    local model=$GOLDEN/vit-a/open_clip input=$GOLDEN/vit-a/batch.msgpack
+    local model=$GOLDEN/vit-a/model.safetensors input=$GOLDEN/vit-a/batch.msgpack
     CLIP_ENGINE=openblas run -0 --separate-stderr bash -c '"$@" >/dev/null' - "$program" -v -m "$model" "$input"
     [[ $stderr == *"OpenBLAS"*"f32"* ]] || complain "$stderr"
     CLIP_ENGINE=openblas run -1 --separate-stderr "$program" --precision bf16 -m "$model" "$input"

@@ -55,6 +55,15 @@ one_line() {
     [[ $stderr == clip-*:\ * ]] || complain "stderr is not in a program's name: $stderr"
 }
 
+# refuses WORDS COMMAND...: exit 1 and one line that has the words.
+refuses() {
+    local words=$1
+    shift
+    run -1 --separate-stderr "$@"
+    one_line
+    [[ $stderr == *"$words"* ]] || complain "not '$words': $stderr"
+}
+
 # stream [-n]: lines of JSON on stdin to a stream on stdout; see tests/tools/make-stream.c.
 stream() {
     "$BUILD/tests/tools/make-stream" "$@"

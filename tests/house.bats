@@ -4,7 +4,7 @@ load helper
 # --- the floors ---
 
 @test "a floor includes only from itself and those below; a program from the library" {
-    local floors=(base stream shard text image math model tower train) below= floor bad=
+    local floors=(base stream shard text image math model tower score train) below= floor bad=
     for floor in "${floors[@]}"; do
         below=${below:+$below|}$floor
         [ -d "$SRC/lib/$floor" ] || continue
@@ -17,7 +17,7 @@ load helper
 @test "a folder of lib is a floor of this test" {
     run -0 ls "$SRC/lib"
     for floor in $output; do
-        [[ " base stream shard text image math model tower train " == *" $floor "* ]]
+        [[ " base stream shard text image math model tower score train " == *" $floor "* ]]
     done
 }
 

@@ -45,7 +45,8 @@ def load(path):
     size, = struct.unpack('<Q', data[:8])
     header = json.loads(data[8:8 + size])
     header.pop('__metadata__', None)
-    return {name: Tensor(e['dtype'], e['shape'], data[8 + size:][e['data_offsets'][0]:e['data_offsets'][1]])
+    begin = 8 + size
+    return {name: Tensor(e['dtype'], e['shape'], data[begin + e['data_offsets'][0]:begin + e['data_offsets'][1]])
             for name, e in header.items()}
 
 
@@ -56,13 +57,16 @@ def metadata(path):
 
 
 def save(path, tensors, **meta):
-    header, data = {'__metadata__': {'format': 'pt', **meta}}, b''
+    header, end = {'__metadata__': {'format': 'pt', **meta}}, 0
     for name, t in tensors.items():
-        header[name] = {'dtype': t.dtype, 'shape': t.shape, 'data_offsets': [len(data), len(data) + len(t.data)]}
-        data += t.data
+        header[name] = {'dtype': t.dtype, 'shape': t.shape, 'data_offsets': [end, end + len(t.data)]}
+        end += len(t.data)
     text = json.dumps(header).encode()
     text += b' ' * (-len(text) % 8)
-    open(path, 'wb').write(struct.pack('<Q', len(text)) + text + data)
+    with open(path, 'wb') as file:
+        file.write(struct.pack('<Q', len(text)) + text)
+        for t in tensors.values():
+            file.write(t.data)
 
 
 def same(a, b):

@@ -245,6 +245,8 @@ under_limits() {
 @test "a memory limit ends a program with a message" {
     sanitized && skip "sanitizers reserve terabytes"
     each under_limits
+}
+
 # as_type TYPE FILE: the stream, its floats, and images, rounded to f2 and then of this type.
 as_type() {
     python - "$@" <<'END'

@@ -240,7 +240,9 @@ gradients() {
     run -2 --separate-stderr clip-encode-image --train run
     [ "${stderr_lines[0]}" = "clip-encode-image: --train needs --grad-in" ]
     run -2 --separate-stderr clip-encode-text --train run --grad-in x -m y
-    [ "${stderr_lines[0]}" = "clip-encode-text: --train uses the model of the run: -m and --arch are not allowed" ]
+    [ "${stderr_lines[0]}" = "clip-encode-text: --train uses the model of the run: -m, --arch and --weights are not allowed" ]
+    run -2 --separate-stderr clip-encode-image --train run --grad-in x --weights ema
+    [ "${stderr_lines[0]}" = "clip-encode-image: --train uses the model of the run: -m, --arch and --weights are not allowed" ]
     run -2 --separate-stderr clip-project-normalize --train run --grad-in x --skip-bad
     [ "${stderr_lines[0]}" = "clip-project-normalize: --train and --skip-bad are mutually exclusive" ]
     run -2 --separate-stderr clip-encode-image -m x --freeze

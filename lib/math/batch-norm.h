@@ -5,7 +5,7 @@
 #ifndef CLIP_MATH_BATCH_NORM_H
 #define CLIP_MATH_BATCH_NORM_H
 
-#include "math/level.h"
+#include "base/level.h"
 
 #include <stddef.h>
 

@@ -8,7 +8,7 @@
 #ifndef CLIP_MATH_CONV_KERNELS_H
 #define CLIP_MATH_CONV_KERNELS_H
 
-#include "math/level.h"
+#include "base/level.h"
 
 #include <stddef.h>
 #include <stdint.h>

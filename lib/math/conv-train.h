@@ -10,7 +10,7 @@
 #ifndef CLIP_MATH_CONV_TRAIN_H
 #define CLIP_MATH_CONV_TRAIN_H
 
-#include "math/level.h"
+#include "base/level.h"
 
 #include <stddef.h>
 

@@ -6,7 +6,7 @@
 #ifndef CLIP_MATH_KERNELS_H
 #define CLIP_MATH_KERNELS_H
 
-#include "math/level.h"
+#include "base/level.h"
 #include "math/product.h"
 
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* A vector of the level that a file of kernels is compiled for (math/level.h), and the block of channels that
+/* A vector of the level that a file of kernels is compiled for (base/level.h), and the block of channels that
  * pictures in training are made of. Only files of kernels include this. */
 #ifndef CLIP_MATH_LANES_H
 #define CLIP_MATH_LANES_H

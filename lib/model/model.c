@@ -605,7 +605,7 @@ int clip_model_need(const struct clip_model *model, enum clip_part part, struct 
 const char *clip_model_guess(struct clip_model *model, enum clip_part part)
 {
     const struct clip_arch *arch = &model->arch;
-    if (!model->guessed || (part == CLIP_PART_VISION && clip_arch_heads_known(arch, 0)) ||
+    if (!model->guessed || model->guess[0] || (part == CLIP_PART_VISION && clip_arch_heads_known(arch, 0)) ||
         (part == CLIP_PART_TEXT && clip_arch_heads_known(arch, 1)))
         return NULL;
     snprintf(

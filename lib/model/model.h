@@ -67,7 +67,7 @@ int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, s
 int clip_model_need(const struct clip_model *model, enum clip_part part, struct clip_error *error);
 
 /* What the user should be told of a lone file: that the heads of a tower (CLIP_PART_BOTH: of any) were
- * guessed. NULL where they are known. Owned by model. */
+ * guessed. NULL where they are known, and where it was given before. Owned by model. */
 const char *clip_model_guess(struct clip_model *model, enum clip_part part);
 
 /* --- for programs that look at the model itself --- */

@@ -11,8 +11,8 @@
 struct clip_model *clip_open_model(const struct clip_shared *shared, enum clip_part part,
                                    struct clip_error *error);
 
-/* Says on stderr, but for -q, what had to be guessed about a lone file, for a program that computes with the
- * tower. */
+/* Says on stderr, once and but for -q, what had to be guessed about a lone file, for a program that computes
+ * with the tower: when the guess counts. */
 void clip_note_guess(struct clip_model *model, enum clip_part part);
 
 #endif

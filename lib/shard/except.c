@@ -1,7 +1,9 @@
 #include "shard/except.h"
 
+#include "base/lines.h"
 #include "stream/print.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,27 +42,27 @@ static int compare(const void *a, const void *b)
 
 int clip_except_read(struct clip_except *except, const char *path, struct clip_error *error)
 {
-    FILE *file = fopen(path, "re");
-    char *line = NULL;
-    size_t room = 0, number = 1;
-    ssize_t size;
-    int status = 0;
-    if (!file)
+    struct clip_lines lines = {.file = fopen(path, "re")};
+    char *line;
+    size_t size;
+    int got;
+    if (!lines.file)
         return clip_fail_errno(error, "%s", path);
-    for (; status == 0 && (size = getline(&line, &room, file)) > 0; number++) {
-        if (line[size - 1] == '\n')
-            line[size - 1] = 0;
-        status = strchr(line, '\t')
-                     ? add(except, line, error)
-                     : clip_fail(error, "%s: line %zu is not a shard, a tab and a key", path, number);
+    while ((got = clip_lines_next(&lines, &line, &size, error)) > 0) {
+        if (!strchr(line, '\t'))
+            got = clip_fail(error, "line %" PRIu64 " is not a shard, a tab and a key", lines.number);
+        else
+            got = add(except, line, error);
+        if (got != 0)
+            break;
     }
-    if (status == 0 && ferror(file))
-        status = clip_fail_errno(error, "%s", path);
-    free(line);
-    fclose(file);
-    if (status == 0 && except->count)
+    clip_lines_free(&lines);
+    fclose(lines.file);
+    if (got != 0)
+        return clip_fail_prefix(error, "%s", path);
+    if (except->count)
         qsort(except->lines, except->count, sizeof *except->lines, compare);
-    return status;
+    return 0;
 }
 
 void clip_except_free(struct clip_except *except)

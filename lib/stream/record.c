@@ -137,7 +137,7 @@ int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, str
     struct clip_skim skim = {0};
     struct field_marks marks = {record, 0, error};
     if (clip_head_read(&head, bytes, size) != 1 || head.kind != CLIP_MAP) {
-        clip_fail(error, "an object that is no map");
+        clip_fail(error, "an object that is not a map");
         goto bad;
     }
     if (head.length > CLIP_MAX_FIELDS) {

@@ -12,7 +12,7 @@
 #include "base/arena.h"
 #include "math/conv-kernels.h"
 #include "math/kernels.h"
-#include "tower/crew.h"
+#include "base/crew.h"
 #include "tower/prepared.h"
 #include "tower/tower.h"
 

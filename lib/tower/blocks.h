@@ -12,7 +12,7 @@
 #include "math/kernels.h"
 #include "math/product.h"
 #include "model/arch.h"
-#include "tower/crew.h"
+#include "base/crew.h"
 
 #include <stddef.h>
 

@@ -2,7 +2,7 @@
 
 #include "base/arena.h"
 #include "math/unit.h"
-#include "tower/crew.h"
+#include "base/crew.h"
 #include "tower/tower.h"
 
 #include <stdlib.h>

@@ -9,7 +9,7 @@
 #include "math/conv.h"
 #include "math/kernels.h"
 #include "tower/attnpool.h"
-#include "tower/crew.h"
+#include "base/crew.h"
 #include "tower/tower.h"
 
 #include <stdio.h>

@@ -2,7 +2,7 @@
  * token. */
 #include "base/arena.h"
 #include "math/kernels.h"
-#include "tower/crew.h"
+#include "base/crew.h"
 #include "tower/patches.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"

@@ -21,8 +21,9 @@ int clip_train_check(const struct clip_train_options *o, const struct clip_share
                 o->freeze || o->frozen;
     if (!o->dir)
         return given ? clip_fail(error, "the options of the optimizer and --freeze need --train") : 0;
-    if (shared->model || shared->arch)
-        return clip_fail(error, "--train uses the model of the run: -m and --arch are not allowed");
+    if (shared->model || shared->arch || shared->weights)
+        return clip_fail(error,
+                         "--train uses the model of the run: -m, --arch and --weights are not allowed");
     if (shared->skip_bad)
         return clip_fail(error, "--train and --skip-bad are mutually exclusive");
     if (!grad_in)

@@ -4,8 +4,8 @@
 #include "stream/reader.h"
 #include "stream/writer.h"
 #include "tower/fields.h"
-#include "tower/groups.h"
-#include "tower/pairs.h"
+#include "score/groups.h"
+#include "score/pairs.h"
 #include "train/step.h"
 
 #include <math.h>

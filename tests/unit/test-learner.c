@@ -2,7 +2,7 @@
  * recomputed. (tests/unit/test-resnet-learner.c does the other image tower.) */
 #include "golden.h"
 
-#include "math/level.h"
+#include "base/level.h"
 #include "tower/learner.h"
 
 #include <math.h>

@@ -2,7 +2,7 @@
  */
 #include "check.h"
 #include "math/product.h"
-#include "tower/loss.h"
+#include "score/loss.h"
 
 #include <math.h>
 #include <stdint.h>

@@ -115,8 +115,8 @@ static void test_malformed(void)
     REFUSES("\x80\x02\x8a\x09"
             "123456789.",
             "more than 64 bits");
-    REFUSES("\x80\x02NQ.", "no storage");
-    REFUSES("\x80\x02)Q.", "no storage");
+    REFUSES("\x80\x02NQ.", "not a storage");
+    REFUSES("\x80\x02)Q.", "not a storage");
     REFUSES("\x80\x02NNb.", "built of something strange");
 }
 
@@ -161,6 +161,48 @@ static void test_values(void)
               "a.")
                   .length == 1,
           "a list may hold itself");
+}
+
+/* What a checkpoint holds beside its tensors is carried, and never made: objects of any class, with what is
+ * set in them, numbers of any length, and what a pickle of a tuple that holds itself takes back. */
+static void test_objects(void)
+{
+    CHECK(ONE("\x80\x02}X\x01\x00\x00\x00"
+              "acargparse\nNamespace\n)\x81}X\x02\x00\x00\x00lrK\x01sbs.")
+                  .length == 2,
+          "");
+    CHECK(ONE("\x80\x02}X\x01\x00\x00\x00"
+              "acnumpy.core.multiarray\nscalar\nK\x01\x85Rs.")
+                  .length == 2,
+          "");
+    CHECK(ONE("\x80\x02"
+              "ccollections\ndefaultdict\nc__builtin__\nlist\n\x85R(K\x01K\x02K\x03K\x04u.")
+                  .length == 4,
+          "");
+    CHECK(ONE("\x80\x02"
+              "ccollections\ndeque\n)R(K\x01K\x02"
+              "e.")
+                  .kind == CLIP_PICKLE_OBJECT,
+          "");
+    CHECK(ONE("\x80\x02}K\x01\x8a\x09"
+              "123456789s.")
+                  .length == 2,
+          "");
+    CHECK(ONE("\x80\x02}K\x01\x8b\x09\x00\x00\x00"
+              "123456789s.")
+                  .length == 2,
+          "");
+    CHECK(ONE("\x80\x02K\x01(K\x02K\x03\x31.").integer == 1, "");
+    CHECK(ONE("\x80\x02K\x01K\x02\x30.").integer == 1, "");
+    /* But what is there only to run code is refused wherever it stands. */
+    REFUSES("\x80\x02}K\x01"
+            "cposix\nsystem\nX\x02\x00\x00\x00id\x85Rs.",
+            "refuses the global posix.system");
+    REFUSES("\x80\x02}K\x01"
+            "c__builtin__\nexec\nX\x01\x00\x00\x00x\x85Rs.",
+            "refuses the global __builtin__.exec");
+    REFUSES("\x80\x02\x30.", "nothing on the stack");
+    REFUSES("\x80\x02N\x31.", "no mark");
 }
 
 /* A memo of 2^32 entries, values without end: what is kept stays within bounds. */
@@ -350,6 +392,7 @@ int main(void)
     test_code();
     test_malformed();
     test_values();
+    test_objects();
     test_bounds();
     test_walk();
     test_views();

@@ -316,7 +316,7 @@ static void check_learning(void)
     }
     FILE *in = fmemopen((void *)text, strlen(text), "r");
     CHECK(clip_vocabulary_train(in, 1000, &error) == NULL &&
-              strstr(error.text, "words for 531 tokens, not for 1000"),
+              strstr(error.text, "words for 531 tokens only, not for 1000"),
           "%s", error.text);
     fclose(in);
     CHECK(clip_vocabulary_train(stdin, 513, &error) == NULL && strstr(error.text, "from 514"), "%s",

@@ -2,7 +2,7 @@
  * and the order. (tests/unit/test-resnet.c does the other image tower.) */
 #include "golden.h"
 
-#include "tower/crew.h"
+#include "base/crew.h"
 #include "tower/project.h"
 #include "tower/tower.h"
 

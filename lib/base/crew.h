@@ -1,6 +1,6 @@
 /* Tasks that threads share out, some of which wait for others and any of which may fail. */
-#ifndef CLIP_TOWER_CREW_H
-#define CLIP_TOWER_CREW_H
+#ifndef CLIP_BASE_CREW_H
+#define CLIP_BASE_CREW_H
 
 #include "base/error.h"
 #include "base/threads.h"

@@ -1,6 +1,6 @@
 /* The contrastive losses of a batch and their gradients (FACTS: training). */
-#ifndef CLIP_TOWER_LOSS_H
-#define CLIP_TOWER_LOSS_H
+#ifndef CLIP_SCORE_LOSS_H
+#define CLIP_SCORE_LOSS_H
 
 #include "base/error.h"
 #include "base/threads.h"

@@ -1,8 +1,8 @@
 /* Levels of x86-64 that kernels are compiled for: one source, compiled once for each with CLIP_LEVEL defined
  * (Makefile.am, `kernels`), each giving a table of functions; which one is used is decided when the program
  * runs. Elsewhere there is the plain one alone. */
-#ifndef CLIP_MATH_LEVEL_H
-#define CLIP_MATH_LEVEL_H
+#ifndef CLIP_BASE_LEVEL_H
+#define CLIP_BASE_LEVEL_H
 
 #include "base/error.h"
 

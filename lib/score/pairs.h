@@ -1,12 +1,12 @@
 /* A batch of pairs as a stream brings them: embeddings, and which samples are positives of each other. */
-#ifndef CLIP_TOWER_PAIRS_H
-#define CLIP_TOWER_PAIRS_H
+#ifndef CLIP_SCORE_PAIRS_H
+#define CLIP_SCORE_PAIRS_H
 
 #include "base/error.h"
 #include "stream/record.h"
 #include "stream/writer.h"
 #include "text/hash.h"
-#include "tower/loss.h"
+#include "score/loss.h"
 
 #include <stddef.h>
 #include <stdint.h>

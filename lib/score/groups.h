@@ -1,6 +1,6 @@
 /* Embeddings averaged by group: prompt ensembles (CLIP's paper, section 3.1.4). */
-#ifndef CLIP_TOWER_GROUPS_H
-#define CLIP_TOWER_GROUPS_H
+#ifndef CLIP_SCORE_GROUPS_H
+#define CLIP_SCORE_GROUPS_H
 
 #include "base/error.h"
 #include "stream/record.h"

@@ -1,4 +1,4 @@
-#include "tower/similarity.h"
+#include "score/similarity.h"
 #include "math/product.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* Cosine similarities of many vectors with many, in tiles of a fixed shape. */
-#ifndef CLIP_TOWER_SIMILARITY_H
-#define CLIP_TOWER_SIMILARITY_H
+#ifndef CLIP_SCORE_SIMILARITY_H
+#define CLIP_SCORE_SIMILARITY_H
 
 #include "base/error.h"
 #include "base/threads.h"

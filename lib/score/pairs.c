@@ -1,4 +1,4 @@
-#include "tower/pairs.h"
+#include "score/pairs.h"
 #include "stream/vector.h"
 
 #include <stdlib.h>

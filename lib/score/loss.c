@@ -1,6 +1,6 @@
 /* The batch is worked through in bands of BAND rows (pictures); a band's logits in tiles of TILE columns
  * (captions), one thread each. Every sum runs in an order that these two alone fix. */
-#include "tower/loss.h"
+#include "score/loss.h"
 #include "base/arena.h"
 #include "math/product.h"
 

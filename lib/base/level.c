@@ -1,4 +1,4 @@
-#include "math/level.h"
+#include "base/level.h"
 
 #include <stdlib.h>
 #include <string.h>

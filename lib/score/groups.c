@@ -1,4 +1,4 @@
-#include "tower/groups.h"
+#include "score/groups.h"
 #include "math/unit.h"
 #include "stream/vector.h"
 

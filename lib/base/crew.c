@@ -1,4 +1,4 @@
-#include "tower/crew.h"
+#include "base/crew.h"
 
 void clip_crew_init(struct clip_crew *crew)
 {
