@@ -29,7 +29,7 @@ print(*struct.unpack(">II", data[16:24]))'
     clip-plot -o x.dat -f svg table
     grep -q '<svg' x.dat
     run -2 --separate-stderr clip-plot -o x.gif table
-    [[ $stderr == *"x.gif: the name ends in none of .png, .svg and .pdf"* ]]
+    [[ $stderr == *"x.gif: the name does not end in .png, .svg or .pdf"* ]]
     [ ! -e x.gif ]
 }
 

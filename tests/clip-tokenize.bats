@@ -42,7 +42,7 @@ END
 @test "too long is an error that names the caption and the count; --truncate cuts and counts" {
     printf 'the\nthe the the\nthe the\n' >in
     run -1 --separate-stderr clip-tokenize --lines --vocab bpe.txt --context 4 in
-    [ "$stderr" = "clip-tokenize: in: sample 2: 5 tokens with start and end, but the context is 4 (--truncate cuts)" ]
+    [ "$stderr" = "clip-tokenize: in: sample 2: 5 tokens with start and end, but the context is 4 (see --truncate)" ]
     clip-tokenize --lines --vocab bpe.txt --context 4 --truncate in >out 2>err
     [ "$(tokens out | sed -n 2p)" = "514,513,513,515" ]
     [ "$(cat err)" = "clip-tokenize: 1 captions truncated to 4 tokens" ]
@@ -246,7 +246,7 @@ END
     # Nothing of a record of which one line is too long.
     echo '{"__key__": "k", "txt": "a\nthe the"}' | stream >in
     run -1 --separate-stderr bash -c 'clip-tokenize --captions all --vocab bpe.txt --context 3 in >out'
-    [ "$stderr" = "clip-tokenize: in: sample k: 4 tokens with start and end, but the context is 3 (--truncate cuts)" ]
+    [ "$stderr" = "clip-tokenize: in: sample k: 4 tokens with start and end, but the context is 3 (see --truncate)" ]
     [ ! -s out ]
 }
 
@@ -301,7 +301,7 @@ END
     [ "$stderr" = "clip-tokenize: classes: there are no classes" ]
     echo 'the the the' >classes
     run -1 --separate-stderr clip-tokenize --classes classes --context 4 --vocab bpe.txt
-    [ "$stderr" = "clip-tokenize: class 'the the the': 5 tokens with start and end, but the context is 4 (--truncate cuts)" ]
+    [ "$stderr" = "clip-tokenize: class 'the the the': 5 tokens with start and end, but the context is 4 (see --truncate)" ]
     run -2 clip-tokenize --classes classes --vocab bpe.txt in
     run -2 clip-tokenize --classes classes --lines --vocab bpe.txt
 }

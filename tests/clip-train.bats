@@ -246,7 +246,7 @@ same_run() {
         [ ! -e run ] || complain "$option: a folder is left"
     done
     run -1 --separate-stderr train run -n 9
-    [ "$stderr" = "clip-train: --batch 9: the shards hold 8 samples, and a pair must not occur twice in a batch: at most --batch 8" ]
+    [ "$stderr" = "clip-train: --batch 9: the shards hold 8 samples, and a pair must not occur twice in a batch: use at most --batch 8" ]
     run -1 --separate-stderr train run --dry-run --samples 7
     [ "$stderr" = "clip-train: --samples 7: the shards hold 8 samples" ]
 }

@@ -62,7 +62,7 @@ golden() {
         diff -r "$model.kept/step-00000005" "$model.some/step-00000005"
     done
     grep -q '"image.batch_norm_chunk":5[,}]' log
-    grep -q "clip-encode-image: batch norm's statistics are those of 5 records, not of a batch of 12" err
+    grep -q "clip-encode-image: batch norm statistics are per chunk of 5 records, not per batch of 12" err
 }
 
 @test "bytes and floats of the same pictures train to the same bytes" {
