@@ -8,19 +8,19 @@
 static const char *by, *field;
 
 static const struct clip_option options[] = {
-    {"by", 0, CLIP_TEXT, &by, "FIELD", "the field, a string or a whole number, that names a record's group",
+    {"by", 0, CLIP_TEXT, &by, "FIELD",
+     "the field that identifies the group of a record, text or a whole number", 0, 0},
+    {"field", 0, CLIP_TEXT, &field, "NAME", "the field of the embedding [image_embedding and text_embedding]",
      0, 0},
-    {"field", 0, CLIP_TEXT, &field, "NAME", "the embedding [all of image_embedding, text_embedding]", 0, 0},
     {0}};
 
-static const struct clip_program program = {
-    .name = "clip-average",
-    .operands = "--by FIELD [STREAM...]",
-    .purpose =
-        "Averages the unit embeddings of the records that share FIELD, and makes the means unit again:\n"
-        "a record a group, in the order in which the groups first come.",
-    .options = options,
-    .shared = CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
+static const struct clip_program program = {.name = "clip-average",
+                                            .operands = "--by FIELD [STREAM...]",
+                                            .purpose = "Averages the unit embeddings of the records with the "
+                                                       "same FIELD, and scales the means to unit length:\n"
+                                                       "one record per group, in order of first appearance.",
+                                            .options = options,
+                                            .shared = CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
 
 static int add(void *context, struct clip_record **records, size_t n, struct clip_error *error)
 {
@@ -43,7 +43,7 @@ int main(int argc, char **argv)
     struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv);
     if (!by)
-        clip_usage("say which field names the group: --by FIELD");
+        clip_usage("give the field of the group (--by FIELD)");
     struct clip_groups *groups = clip_groups_new(&error);
     if (!groups)
         clip_die("%s", error.text);

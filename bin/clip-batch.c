@@ -19,29 +19,31 @@ static int kind = CLIP_COSINE;
 static const char *run_dir;
 
 static const struct clip_option options[] = {
-    {"number", 'n', CLIP_COUNT, &batch_size, "N", "records of a batch [256]", 2, 1 << 24},
-    {"steps", 's', CLIP_COUNT, &steps, "N", "end after step N [at the end of the input]", 1, 1e15},
+    {"number", 'n', CLIP_COUNT, &batch_size, "N", "records in a batch [256]", 2, 1 << 24},
+    {"steps", 's', CLIP_COUNT, &steps, "N", "stop after step N [at the end of the input]", 1, 1e15},
     {"lr", 0, CLIP_NUMBER, &lr, "X", "learning rate [5e-4]", 0, 1e3},
     {"schedule", 0, CLIP_CHOICE, &kind, "constant|cosine|cooldown",
-     "how it goes on after the warm-up [cosine]", 0, 0},
-    {"warmup", 0, CLIP_COUNT, &warmup, "N", "steps in which the rate rises [0]", 0, 0},
-    {"cooldown", 0, CLIP_COUNT, &cooldown, "N", "cooldown: the last N steps, in which it falls [0]", 0, 0},
-    {"power", 0, CLIP_NUMBER, &power, "X", "cooldown: it falls with this power [1]", 0, 100},
-    {"end-lr", 0, CLIP_NUMBER, &end_lr, "X", "cooldown: to this rate [0]", 0, 1e3},
-    {"save-steps", 0, CLIP_COUNT, &save_steps, "N", "a checkpoint every N steps [only the last]", 1, 1e15},
-    {"save-minutes", 0, CLIP_NUMBER, &save_minutes, "X", "a checkpoint every X minutes [only the last]", 1e-3,
-     1e6},
+     "learning rate after the warm-up [cosine]", 0, 0},
+    {"warmup", 0, CLIP_COUNT, &warmup, "N", "steps in which the learning rate rises [0]", 0, 0},
+    {"cooldown", 0, CLIP_COUNT, &cooldown, "N", "cooldown: number of steps at the end, in which it falls [0]",
+     0, 0},
+    {"power", 0, CLIP_NUMBER, &power, "X", "cooldown: exponent [1]", 0, 100},
+    {"end-lr", 0, CLIP_NUMBER, &end_lr, "X", "cooldown: learning rate at the end [0]", 0, 1e3},
+    {"save-steps", 0, CLIP_COUNT, &save_steps, "N", "save a checkpoint every N steps [only the last]", 1,
+     1e15},
+    {"save-minutes", 0, CLIP_NUMBER, &save_minutes, "X", "save a checkpoint every X minutes [only the last]",
+     1e-3, 1e6},
     {"keep", 0, CLIP_COUNT, &keep, "N", "keep only the newest N checkpoints [all]", 1, 1e15},
-    {"skipped", 0, CLIP_COUNT, &skipped, "N", "for the log: samples of the data that were left out [0]", 0,
-     0},
+    {"skipped", 0, CLIP_COUNT, &skipped, "N", "for the log: number of samples that were left out [0]", 0, 0},
     {"train", 0, CLIP_TEXT, &run_dir, "DIR",
-     "go on after the last checkpoint of the run DIR; the file DIR/stop ends it after the next step", 0, 0},
+     "continue after the last checkpoint of the run DIR; creating DIR/stop ends it after the next step", 0,
+     0},
     {0}};
 
 static const struct clip_program program = {
     .name = "clip-batch",
     .operands = "[STREAM...]",
-    .purpose = "Groups records into batches of N, each ended by a step object with its learning rate.",
+    .purpose = "Groups records into batches of N, each followed by a step object with its learning rate.",
     .options = options,
     .shared = CLIP_TAKES_STREAM};
 
@@ -180,13 +182,13 @@ static int run(struct batcher *b, struct clip_progress *progress, struct clip_er
     if (got == 0 && !b->stopped && steps && b->step < (uint64_t)steps)
         return clip_fail(error, "the input ended in step %" PRIu64 " of %ld", b->step + 1, steps);
     if (b->step == 0)
-        return clip_fail(error, "%zu records, not one batch of %ld", b->records, batch_size);
+        return clip_fail(error, "%zu records, less than one batch of %ld", b->records, batch_size);
     if (b->step_open && write_step(b, 1, error) != 0)
         return -1;
     if (b->stopped)
-        clip_verbose("%s/stop was there: ended after step %" PRIu64, run_dir, b->step);
+        clip_verbose("found %s/stop: ended after step %" PRIu64, run_dir, b->step);
     else if (got == 0 && b->records)
-        clip_note("%zu records after the last whole batch dropped", b->records);
+        clip_note("dropped %zu records after the last full batch", b->records);
     return clip_writer_end(b->out, error);
 }
 

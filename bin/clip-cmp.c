@@ -15,9 +15,10 @@ static int by_key;
 static struct clip_progress progress;
 
 static const struct clip_option options[] = {
-    {"tolerance", 't', CLIP_NUMBER, &comparison.tolerance, "X", "let numbers differ by X [0]", 0, 1e300},
+    {"tolerance", 't', CLIP_NUMBER, &comparison.tolerance, "X", "allow an absolute difference of X [0]", 0,
+     1e300},
     {"relative", 'r', CLIP_NUMBER, &comparison.relative_tolerance, "X",
-     "let values differ by X times their length as vectors [0]", 0, 1e300},
+     "allow a difference of X relative to the norm of the values [0]", 0, 1e300},
     {"fields", 'f', CLIP_TEXT, &comparison.only, "NAME,...", "compare only these fields and the keys", 0, 0},
     {"by-key", 'k', CLIP_FLAG, &by_key, NULL, "match records by key, not by order; B is held in memory", 0,
      0},
@@ -26,7 +27,8 @@ static const struct clip_option options[] = {
 static const struct clip_program program = {
     .name = "clip-cmp",
     .operands = "A B",
-    .purpose = "Compares two streams field by field: the largest absolute and relative differences.",
+    .purpose =
+        "Compares two streams field by field and prints the largest absolute and relative differences.",
     .options = options,
     .shared = CLIP_TAKES_STREAM};
 
@@ -84,7 +86,7 @@ static int hold(struct clip_reader *in, void **held, struct clip_error *error)
         void *node = tsearch(record, held, compare_keys);
         if (!node || *(struct clip_record **)node != record) {
             if (node)
-                clip_fail(error, "%s: comes twice", clip_record_name(record, name, sizeof name));
+                clip_fail(error, "%s: occurs twice", clip_record_name(record, name, sizeof name));
             else
                 clip_fail_memory(error, "a record");
             clip_record_free(record);
@@ -162,7 +164,7 @@ int main(int argc, char **argv)
     struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv), status = -1;
     if (argc - first != 2)
-        clip_usage("two streams are compared, %d were given", argc - first);
+        clip_usage("two streams are needed, but %d were given", argc - first);
     if (strcmp(argv[first], "-") == 0 && strcmp(argv[first + 1], "-") == 0)
         clip_usage("standard input cannot be both streams");
     struct clip_reader *a = clip_reader_new(argv + first, 1, shared.max_record, &error);

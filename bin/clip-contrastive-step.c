@@ -25,16 +25,16 @@ static int loss;
 static struct clip_train_options train = CLIP_TRAIN_DEFAULTS;
 
 static const struct clip_option options[] = {
-    {"scale", 's', CLIP_NUMBER, &scale, "X", "factor of the cosines, instead of the model's exp(logit_scale)",
+    {"scale", 's', CLIP_NUMBER, &scale, "X", "scale of the cosines, instead of the model's exp(logit_scale)",
      1e-6, 1e6},
-    {"bias", 0, CLIP_NUMBER, &bias, "X", "sigmoid with --scale: what is added to the logits [0]", -1e6, 1e6},
+    {"bias", 0, CLIP_NUMBER, &bias, "X", "with --loss sigmoid and --scale: bias added to the logits [0]",
+     -1e6, 1e6},
     {"loss", 0, CLIP_CHOICE, &loss, "softmax|sigmoid", "CLIP's loss or SigLIP's [softmax]", 0, 0},
     {"positives", 0, CLIP_TEXT, &positives, "key|FIELD",
-     "samples with the same key, or the same FIELD, match each other", 0, 0},
+     "samples with the same key, or the same FIELD, are positives of each other", 0, 0},
     {"grad-out", 0, CLIP_TEXT, &gradients_path, "FILE",
      "write the gradients of the embeddings to FILE, as a stream", 0, 0},
-    {"log", 0, CLIP_TEXT, &log_path, "FILE", "train: append the lines to FILE, in which each step has one", 0,
-     0},
+    {"log", 0, CLIP_TEXT, &log_path, "FILE", "with --train: append one line per step to FILE", 0, 0},
     CLIP_TRAIN_OPTIONS(train),
     CLIP_FREEZE_OPTION(train),
     {0}};
@@ -45,14 +45,14 @@ static const char *engines(void)
     return clip_engines(text, sizeof text);
 }
 
-static const struct clip_program program = {.name = "clip-contrastive-step",
-                                            .operands = "[STREAM...]",
-                                            .purpose = "Takes each step of a stream, or the whole, as one "
-                                                       "batch of pairs: loss and accuracies as a JSON line.",
-                                            .options = options,
-                                            .shared =
-                                                CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_STREAM,
-                                            .engines = engines};
+static const struct clip_program program = {
+    .name = "clip-contrastive-step",
+    .operands = "[STREAM...]",
+    .purpose = "Takes each step of a stream, or all of it, as one "
+               "batch of pairs, and prints loss and accuracies as a line of JSON.",
+    .options = options,
+    .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_STREAM,
+    .engines = engines};
 
 struct run {
     struct clip_reader *in;
@@ -221,7 +221,7 @@ static int do_control(struct run *run, const struct clip_record *object, struct 
     if (run->trainee && clip_trainee_expect(run->trainee, &step, run->pairs.n, error) != 0)
         return -1;
     if (step.count >= 0 && (uint64_t)step.count != run->pairs.n)
-        return clip_fail(error, "step %lld: its object counts other records than the %zu that came",
+        return clip_fail(error, "step %lld: its object does not count the %zu records that came",
                          (long long)step.number, run->pairs.n);
     run->steps++;
     if (do_step(run, &step, object, error) != 0)
@@ -311,15 +311,15 @@ static void check_options(const struct clip_shared *shared)
 {
     int sources = (shared->model != NULL) + (scale != 0) + (train.dir != NULL);
     if (sources == 0)
-        clip_usage("where is the scale from? (-m, --scale, or --train)");
+        clip_usage("give the scale (-m, --scale or --train)");
     if (sources > 1)
-        clip_usage("the scale is either -m's, --scale's, or --train's");
+        clip_usage("-m, --scale and --train are mutually exclusive");
     if (bias != 0 && (loss != CLIP_LOSS_SIGMOID || scale == 0))
-        clip_usage("--bias is for --loss sigmoid with --scale");
+        clip_usage("--bias needs --loss sigmoid and --scale");
     if (log_path && !train.dir)
-        clip_usage("--log goes with --train");
+        clip_usage("--log needs --train");
     if (train.dir && !gradients_path)
-        clip_usage("--train: give the FIFO of the stage before (--grad-out)");
+        clip_usage("--train needs --grad-out");
 }
 
 static int run_all(struct run *run, const struct clip_shared *shared, char **operands, size_t n,

@@ -11,18 +11,17 @@ static const char *columns;
 
 static const struct clip_option options[] = {
     {"values", 0, CLIP_FLAG, &whole, NULL, "print all elements of tensors and all bytes of members", 0, 0},
-    {"keys", 0, CLIP_FLAG, &only_keys, NULL, "print only the records' keys, one a line", 0, 0},
-    {"tsv", 0, CLIP_TEXT, &columns, "FIELD,...",
-     "print a table: these fields of each record, text or numbers", 0, 0},
+    {"keys", 0, CLIP_FLAG, &only_keys, NULL, "print only the keys of the records, one per line", 0, 0},
+    {"tsv", 0, CLIP_TEXT, &columns, "FIELD,...", "print a table of these fields, one line per record", 0, 0},
     {0}};
 
-static const struct clip_program program = {.name = "clip-dump",
-                                            .operands = "[STREAM...]",
-                                            .purpose =
-                                                "Prints streams as JSON, a line for each record: shapes and "
-                                                "first values of tensors, sizes of members.",
-                                            .options = options,
-                                            .shared = CLIP_TAKES_STREAM};
+static const struct clip_program program = {
+    .name = "clip-dump",
+    .operands = "[STREAM...]",
+    .purpose = "Prints streams as JSON, one line per record, with shapes and "
+               "first values of tensors and sizes of members.",
+    .options = options,
+    .shared = CLIP_TAKES_STREAM};
 
 /* The record's fields `columns`, tabs between them; one that is missing leaves its cell empty. */
 static void print_cells(const struct clip_record *record)
@@ -67,7 +66,7 @@ int main(int argc, char **argv)
     struct clip_record *record;
     int first = clip_start(&program, &shared, argc, argv), got;
     if (only_keys && columns)
-        clip_usage("--keys or --tsv, not both");
+        clip_usage("--keys and --tsv are mutually exclusive");
     if (only_keys)
         columns = "__key__";
     struct clip_reader *in = clip_reader_new(argv + first, (size_t)(argc - first), shared.max_record, &error);

@@ -18,12 +18,14 @@ static struct clip_stage_options training = CLIP_STAGE_DEFAULTS;
 static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_F32};
 
 static const struct clip_option options[] = {
-    {"precision", 0, CLIP_CHOICE, &precision, "f32|bf16|auto", "of the products' operands [f32]", 0, 0},
+    {"precision", 0, CLIP_CHOICE, &precision, "f32|bf16|auto",
+     "precision of the operands of matrix products [f32]", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the image", 0, 0},
     CLIP_TRAIN_OPTIONS(train),
     CLIP_FREEZE_OPTION(train),
     CLIP_STAGE_OPTIONS(training),
-    {"chunk", 0, CLIP_COUNT, &chunk, "N", "train on N pictures at once [16; ResNet: the batch]", 1, 1 << 20},
+    {"chunk", 0, CLIP_COUNT, &chunk, "N", "with --train: compute N pictures at once [16; ResNet: the batch]",
+     1, 1 << 20},
     {0}};
 
 static const char *engines(void)
@@ -36,8 +38,8 @@ static const struct clip_program program = {
     .name = "clip-encode-image",
     .operands = "[STREAM...]",
     .purpose =
-        "Puts the features that the model's image tower gives of each record's image in the place of the\n"
-        "image, as image_features.",
+        "Replaces the image of each record by the features that the model's image tower computes from it,\n"
+        "image_features.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_BATCH | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
     .engines = engines};

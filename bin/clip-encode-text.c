@@ -17,12 +17,13 @@ static struct clip_stage_options training = CLIP_STAGE_DEFAULTS;
 static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_F32};
 
 static const struct clip_option options[] = {
-    {"precision", 0, CLIP_CHOICE, &precision, "f32|bf16|auto", "of the products' operands [f32]", 0, 0},
+    {"precision", 0, CLIP_CHOICE, &precision, "f32|bf16|auto",
+     "precision of the operands of matrix products [f32]", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the tokens", 0, 0},
     CLIP_TRAIN_OPTIONS(train),
     CLIP_FREEZE_OPTION(train),
     CLIP_STAGE_OPTIONS(training),
-    {"chunk", 0, CLIP_COUNT, &chunk, "N", "train on N captions at once [16]", 1, 1 << 20},
+    {"chunk", 0, CLIP_COUNT, &chunk, "N", "with --train: compute N captions at once [16]", 1, 1 << 20},
     {0}};
 
 static const char *engines(void)
@@ -35,8 +36,8 @@ static const struct clip_program program = {
     .name = "clip-encode-text",
     .operands = "[STREAM...]",
     .purpose =
-        "Puts the features that the model's text tower gives of each record's tokens in the place of the\n"
-        "tokens, as text_features.",
+        "Replaces the tokens of each record by the features that the model's text tower computes from them,\n"
+        "text_features.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_BATCH | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
     .engines = engines};

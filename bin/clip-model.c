@@ -26,17 +26,17 @@ static struct clip_shared shared;
 static struct clip_error error;
 
 static const struct clip_option options[] = {
-    {"output", 'o', CLIP_TEXT, &output, "PATH", "what is written; vocab may do without", 0, 0},
+    {"output", 'o', CLIP_TEXT, &output, "PATH", "folder or file to write; optional for vocab", 0, 0},
     {"seed", 's', CLIP_COUNT, &seed, "N", "init: seed of the weights [0]", 0, 0},
     {"to", 't', CLIP_CHOICE, &form, "open_clip|hf|safetensors",
-     "convert: the form [safetensors where PATH ends so, else open_clip]", 0, 0},
-    {"dtype", 'd', CLIP_CHOICE, &dtype, "f32|f16|bf16", "convert: type of the weights [as they are]", 0, 0},
+     "convert: the form to write [safetensors if PATH ends in .safetensors, else open_clip]", 0, 0},
+    {"dtype", 'd', CLIP_CHOICE, &dtype, "f32|f16|bf16", "convert: type of the weights [unchanged]", 0, 0},
     {"shard-size", 0, CLIP_BYTES, &shard_size, "SIZE",
-     "convert: weights of a folder past SIZE are several files and an index [5G]", 1, 0},
-    {"vocab", 0, CLIP_TEXT, &vocabulary, "FILE", "init, convert: the vocabulary of the model", 0, 0},
-    {"size", 'n', CLIP_COUNT, &size, "N", "vocab: tokens in the vocabulary", 514, CLIP_MAX_TOKENS},
-    {"json", 0, CLIP_FLAG, &as_json, NULL, "info: as one JSON object", 0, 0},
-    {"shapes", 0, CLIP_FLAG, &shapes, NULL, "info: every parameter's name and shape", 0, 0},
+     "convert: write weights larger than SIZE as several files with an index [5G]", 1, 0},
+    {"vocab", 0, CLIP_TEXT, &vocabulary, "FILE", "init, convert: vocabulary to put into the folder", 0, 0},
+    {"size", 'n', CLIP_COUNT, &size, "N", "vocab: number of tokens in the vocabulary", 514, CLIP_MAX_TOKENS},
+    {"json", 0, CLIP_FLAG, &as_json, NULL, "info: print one JSON object", 0, 0},
+    {"shapes", 0, CLIP_FLAG, &shapes, NULL, "info: print the name and shape of each parameter", 0, 0},
     {0}};
 
 static const struct clip_program program = {
@@ -45,7 +45,7 @@ static const struct clip_program program = {
                 "       clip-model [OPTION]... init ARCH -o FOLDER\n"
                 "       clip-model [OPTION]... convert MODEL -o PATH\n"
                 "       clip-model [OPTION]... vocab --size N [TEXT]",
-    .purpose = "Says what a model is; makes one with random weights; turns one form into another; learns a\n"
+    .purpose = "Describes a model; creates one with random weights; converts one to another form; learns a\n"
                "vocabulary from text.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS};
@@ -141,7 +141,7 @@ static void add_shipped_vocabulary(struct clip_folder_output *folder, const stru
     if (fits)
         add_vocabulary(folder, arch, path);
     else
-        clip_note("%s: no vocabulary: the shipped one %s; see --vocab", output,
+        clip_note("%s: no vocabulary: the installed one %s; see --vocab", output,
                   path ? "is larger than the model's" : "is not installed");
     free(path);
 }
@@ -168,7 +168,7 @@ static int run_init(const char *name)
     struct clip_layout layout;
     int lone = ends_in(output, ".safetensors");
     if (lone && vocabulary)
-        clip_usage("one safetensors file has no place for the vocabulary of --vocab");
+        clip_usage("a safetensors file cannot hold the vocabulary of --vocab");
     if (clip_arch_read(&arch, name, &error) != 0 || clip_layout_make(&layout, &arch, &error) != 0)
         die();
     struct clip_seed_source source = {.seed = seed == NOT_GIVEN ? 0 : (uint64_t)seed,
@@ -235,7 +235,7 @@ static int run_convert(const char *name)
     static const int types[] = {CLIP_WEIGHT_F32, CLIP_WEIGHT_F16, CLIP_WEIGHT_BF16};
     enum form target = form_of_output();
     if (target == TO_SAFETENSORS && (vocabulary || shard_size))
-        clip_usage("one safetensors file has no place for %s",
+        clip_usage("a safetensors file cannot hold %s",
                    vocabulary ? "the vocabulary of --vocab" : "the shards of --shard-size");
     struct clip_model *model = clip_model_open_key(name, shared.arch, shared.weights, &error);
     if (!model)
@@ -336,7 +336,7 @@ static void check_output(unsigned takes)
     int words = takes & TAKES_SIZE;
     for (size_t i = 0; output && i < sizeof endings / sizeof *endings; i++)
         if (ends_in(output, endings[i]) && !(words && strcmp(endings[i], ".txt") == 0))
-            clip_usage("--output: '%s': no %s file is written, but a folder or a file that ends in %s",
+            clip_usage("--output: '%s': %s files are not written; name a folder or a file that ends in %s",
                        output, endings[i], words ? ".txt" : ".safetensors");
     if (output && ends_in(output, ".safetensors") && (words || (form != NOT_GIVEN && form != TO_SAFETENSORS)))
         clip_usage("--output: '%s' is the name of a safetensors file, not of a folder", output);
@@ -367,7 +367,7 @@ static void check_options(const struct verb *verb)
             clip_usage("'%s' needs --%s", verb->name, given[i].option);
     }
     if (as_json && shapes)
-        clip_usage("--json and --shapes are two answers");
+        clip_usage("--json and --shapes are mutually exclusive");
     if (output && !*output)
         clip_usage("--output: an empty name");
     check_output(verb->takes);
@@ -379,7 +379,7 @@ static const struct verb *find_verb(const char *name)
         if (name && strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     if (name)
-        clip_usage("'%s' is none of info, init, convert, vocab", name);
+        clip_usage("'%s' is not one of info, init, convert, vocab", name);
     clip_usage("info, init, convert or vocab expected");
 }
 

@@ -21,23 +21,23 @@ static int format = -1, edge = EDGE_AUTO, no_values;
 static long digits = 2;
 
 static const struct clip_option options[] = {
-    {"output", 'o', CLIP_TEXT, &output, "FILE", "write FILE, of the format that its ending names [-]", 0, 0},
+    {"output", 'o', CLIP_TEXT, &output, "FILE", "write FILE, in the format of its ending [-]", 0, 0},
     {"format", 'f', CLIP_CHOICE, &format, "png|svg|pdf", "format of the figure [png]", 0, 0},
     {"curve", 'c', CLIP_TEXT, &curve_fields, "FIELD,...",
-     "draw curves of these numbers of a log: A,B in two panels, A+B in one", 0, 0},
+     "draw curves of these fields of a log: A,B in two panels, A+B in one", 0, 0},
     {"images", 'i', CLIP_TEXT, &images, "STREAM", "draw the pictures of STREAM along an edge", 0, 0},
-    {"edge", 0, CLIP_CHOICE, &edge, "auto|left|top", "which edge [auto: the one with as many labels]", 0, 0},
+    {"edge", 0, CLIP_CHOICE, &edge, "auto|left|top",
+     "edge for the pictures [auto: the one with as many labels]", 0, 0},
     {"title", 't', CLIP_TEXT, &title, "TEXT", "a line above the figure", 0, 0},
     {"digits", 0, CLIP_COUNT, &digits, "N", "decimals of the values [2]", 0, 9},
-    {"no-values", 0, CLIP_FLAG, &no_values, NULL, "no values in the cells", 0, 0},
+    {"no-values", 0, CLIP_FLAG, &no_values, NULL, "do not draw values in the cells", 0, 0},
     {0}};
 
 static const struct clip_program program = {
     .name = "clip-plot",
     .operands = "[TABLE|LOG]",
-    .purpose =
-        "Draws the table that clip-simmatrix --tsv writes as a figure: coloured cells, labels, pictures;\n"
-        "or curves of the numbers that clip-contrastive-step logs.",
+    .purpose = "Draws the table that clip-simmatrix --tsv writes, with coloured cells, labels and pictures;\n"
+               "or curves of the numbers in the log of clip-contrastive-step.",
     .options = options,
     .shared = CLIP_TAKES_RECORDS};
 
@@ -86,7 +86,7 @@ static uint8_t *decode_picture(struct clip_record *record, const struct clip_fie
     uint8_t *pixels = malloc(3 * THUMBNAIL * THUMBNAIL);
     int status = pixels ? 0 : clip_fail_memory(&why, "a picture");
     if (status == 0 && clip_field_bytes(found, &data, &size) != 0)
-        status = clip_fail(&why, "holds no file");
+        status = clip_fail(&why, "does not hold a file");
     if (status == 0)
         status = clip_picture_decode(&picture, data, size, CLIP_MAX_PIXELS, &why);
     if (status == 0)
@@ -216,7 +216,7 @@ static int plot_matrix(FILE *file, const char *name, const struct clip_shared *s
 static void choose_format(void)
 {
     if (format < 0 && strcmp(output, "-") != 0 && (format = format_of(output)) < 0)
-        clip_usage("%s: the name ends in none of .png, .svg and .pdf; say --format", output);
+        clip_usage("%s: the name does not end in .png, .svg or .pdf; use --format", output);
     if (format < 0)
         format = CLIP_FIGURE_PNG;
     if (strcmp(output, "-") == 0 && isatty(STDOUT_FILENO))
@@ -229,9 +229,9 @@ int main(int argc, char **argv)
     struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv);
     if (argc - first > 1)
-        clip_usage("one table at a time");
+        clip_usage("at most one table");
     if (curve_fields && images)
-        clip_usage("pictures go with a table, not with curves");
+        clip_usage("--images and --curve are mutually exclusive");
     choose_format();
     const char *path = first < argc && strcmp(argv[first], "-") != 0 ? argv[first] : NULL;
     const char *name = path ? path : "standard input";

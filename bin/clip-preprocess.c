@@ -30,7 +30,7 @@ static int read_range(const char *text, double most, double *range, struct clip_
     given_range = 1;
     if (sscanf(text, "%20lf,%20lf%n", &range[0], &range[1], &end) != 2 || text[end] || !(range[0] > 0) ||
         !(range[1] >= range[0]) || !(range[1] <= most))
-        return clip_fail(error, "'%s' is no range A,B with 0 < A <= B <= %g", text, most);
+        return clip_fail(error, "'%s' is not a range A,B with 0 < A <= B <= %g", text, most);
     return 0;
 }
 
@@ -46,25 +46,26 @@ static int read_ratio(const char *text, struct clip_error *error)
 
 static const struct clip_option options[] = {
     {"size", 's', CLIP_COUNT, &size, "S", "side of the image [the model's]", 1, CLIP_MAX_IMAGE_SIZE},
-    {"convert-first", 0, CLIP_FLAG, &convert_first, NULL,
-     "convert to RGB before resizing, as Hugging Face does", 0, 0},
-    {"dtype", 0, CLIP_CHOICE, &dtype, "u8|f32", "bytes, or normalized floats [u8]", 0, 0},
+    {"convert-first", 0, CLIP_FLAG, &convert_first, NULL, "convert to RGB before resizing, like Hugging Face",
+     0, 0},
+    {"dtype", 0, CLIP_CHOICE, &dtype, "u8|f32", "write bytes or normalized floats [u8]", 0, 0},
     {"field", 0, CLIP_TEXT, &field, "NAME,...",
-     "the field of the picture: the first of these that is there [" CLIP_PICTURE_NAMES "]", 0, 0},
-    {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the picture's field", 0, 0},
+     "field of the picture: the first of these that exists [" CLIP_PICTURE_NAMES "]", 0, 0},
+    {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the field of the picture", 0, 0},
     {"augment", 0, CLIP_FLAG, &augmented, NULL, "change each picture at random, for training", 0, 0},
     {"crop-scale", 0, CLIP_CALLBACK, read_scale, "A,B",
-     "augment: take a crop of such a share of the area; 1,1: none [0.9,1]", 0, 0},
-    {"crop-ratio", 0, CLIP_CALLBACK, read_ratio, "A,B", "augment: width / height of the crop [0.75,1.3333]",
-     0, 0},
-    {"pad", 0, CLIP_COUNT, &pad, "N", "augment: before, shift the picture by up to N of its pixels [0]", 0,
+     "augment: range of the area of a random crop; 1,1: no crop [0.9,1]", 0, 0},
+    {"crop-ratio", 0, CLIP_CALLBACK, read_ratio, "A,B",
+     "augment: range of width / height of the crop [0.75,1.3333]", 0, 0},
+    {"pad", 0, CLIP_COUNT, &pad, "N", "augment: first shift the picture by up to N of its pixels [0]", 0,
      4096},
-    {"pad-mode", 0, CLIP_CHOICE, &pad_mode, "black|reflect", "augment: what comes in from outside [black]", 0,
+    {"pad-mode", 0, CLIP_CHOICE, &pad_mode, "black|reflect", "augment: padding of a shifted picture [black]",
+     0, 0},
+    {"flip", 0, CLIP_FLAG, &augment.flip, NULL, "augment: mirror a picture with a probability of one half", 0,
      0},
-    {"flip", 0, CLIP_FLAG, &augment.flip, NULL, "augment: mirror every other picture", 0, 0},
-    {"erase", 0, CLIP_NUMBER, &augment.erase, "X", "augment: erase a square of this share of the side [0]", 0,
-     1},
-    {"seed", 0, CLIP_COUNT, &seed, "N", "augment: of the random numbers [0]", 0, 0},
+    {"erase", 0, CLIP_NUMBER, &augment.erase, "X",
+     "augment: erase a square with X times the side of the image [0]", 0, 1},
+    {"seed", 0, CLIP_COUNT, &seed, "N", "augment: seed of the random numbers [0]", 0, 0},
     {"max-pixels", 0, CLIP_COUNT, &max_pixels, "N", "refuse larger pictures [178956970]", 1, 1e15},
     {0}};
 
@@ -221,7 +222,7 @@ static void configure_augment(void)
 {
     if (!augmented && (pad || pad_mode || augment.flip || augment.erase > 0 || seed >= 0 || given_range))
         clip_usage(
-            "--crop-scale, --crop-ratio, --pad, --pad-mode, --flip, --erase and --seed are for --augment");
+            "--crop-scale, --crop-ratio, --pad, --pad-mode, --flip, --erase and --seed need --augment");
     augment.pad = (int)pad;
     augment.reflect = pad_mode;
     augment.seed = seed < 0 ? 0 : (uint64_t)seed;

@@ -57,13 +57,14 @@ static int set_freeze(const char *argument, struct clip_error *error)
 }
 
 static const struct clip_option options[] = {
-    {"no-projection", 0, CLIP_FLAG, &no_projection, NULL, "only make features and embeddings unit", 0, 0},
+    {"no-projection", 0, CLIP_FLAG, &no_projection, NULL, "only scale features or embeddings to unit length",
+     0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the features", 0, 0},
     CLIP_TRAIN_OPTIONS(train),
-    {"freeze", 0, CLIP_CALLBACK, set_freeze, "image|text|both", "leave these projections as they are", 0, 0},
+    {"freeze", 0, CLIP_CALLBACK, set_freeze, "image|text|both", "do not change these projections", 0, 0},
     CLIP_STAGE_OPTIONS(stage),
     {"grad-out", 0, CLIP_CALLBACK, set_grad_out, "SIDE:FIFO",
-     "write the gradients of features there; SIDE image or text, once each", 0, 0},
+     "write the gradients of SIDE's features to FIFO; SIDE is image or text", 0, 0},
     {0}};
 
 static const char *engines(void)
@@ -75,7 +76,7 @@ static const char *engines(void)
 static const struct clip_program program = {
     .name = "clip-project-normalize",
     .operands = "[STREAM...]",
-    .purpose = "Makes unit embeddings of each record's image_features and text_features. Give -m or "
+    .purpose = "Projects image_features and text_features of each record to unit embeddings. Give -m or "
                "--no-projection.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_BATCH | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
@@ -114,7 +115,7 @@ static int put_embedding(const struct side *side, struct clip_record *record, co
     for (size_t i = 0; i < width; i++)
         sum += (double)embedding[i] * (double)embedding[i];
     if (!(fabs(sum - 1) < 1e-3)) { /* zero, or beyond f32 */
-        clip_record_fail(record, "no unit vector comes of field '%s'", source);
+        clip_record_fail(record, "cannot normalise field '%s'", source);
         return 0;
     }
     if (clip_record_put_vector(record, side->embedding, embedding, width, error) != 0)
@@ -225,7 +226,7 @@ static void check_projections(const struct clip_model *model)
 {
     const struct clip_arch *arch = clip_model_arch(model);
     if ((arch->vision.absent || arch->vision.unprojected) && (arch->text.absent || arch->text.unprojected))
-        clip_die("%s: the model has no projection; --no-projection makes its features unit",
+        clip_die("%s: the model has no projection; --no-projection scales its features to unit length",
                  clip_model_path(model));
 }
 
@@ -285,8 +286,7 @@ int main(int argc, char **argv)
     if (train.dir)
         return run_training(&shared, argv + first, (size_t)(argc - first));
     if (!shared.model == !no_projection)
-        clip_usage(no_projection ? "--no-projection takes no model"
-                                 : "no model (-m), and no --no-projection");
+        clip_usage(no_projection ? "--no-projection takes no model" : "give a model (-m) or --no-projection");
     if (!no_projection) {
         job.pool = clip_pool_new(shared.threads < SIDES ? (int)shared.threads : SIDES, &error);
         model = job.pool ? clip_model_open_key(shared.model, shared.arch, shared.weights, &error) : NULL;

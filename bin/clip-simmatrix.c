@@ -29,18 +29,18 @@ static long top;
 
 static const struct clip_option options[] = {
     {"scale", 0, CLIP_TEXT, &scale_text, "X|model", "multiply by X, or by the logit scale of -m [1]", 0, 0},
-    {"softmax", 0, CLIP_FLAG, &softmax, NULL, "probabilities: the softmax of each row over all columns", 0,
-     0},
-    {"top", 0, CLIP_COUNT, &top, "K", "only the K best columns of each row, the best first", 1, 1e9},
-    {"tsv", 0, CLIP_FLAG, &tsv, NULL, "write a table for people, and for clip-plot", 0, 0},
-    {"jsonl", 0, CLIP_FLAG, &jsonl, NULL, "write a line of JSON for each row", 0, 0},
-    {"bars", 0, CLIP_FLAG, &bars, NULL, "with --softmax and --top: draw the probabilities, for people", 0, 0},
-    {"label", 0, CLIP_TEXT, &label_field, "caption|key|FIELD",
-     "what names rows and columns [caption, else key]", 0, 0},
-    {"rows", 0, CLIP_TEXT, &row_field, "FIELD",
-     "embedding of the rows [image_embedding, else text_embedding]", 0, 0},
-    {"columns", 0, CLIP_TEXT, &column_field, "FIELD", "of the columns [text_embedding, else image_embedding]",
+    {"softmax", 0, CLIP_FLAG, &softmax, NULL, "write probabilities: the softmax of each row over all columns",
      0, 0},
+    {"top", 0, CLIP_COUNT, &top, "K", "write only the K best columns of each row, best first", 1, 1e9},
+    {"tsv", 0, CLIP_FLAG, &tsv, NULL, "write a table, for people and for clip-plot", 0, 0},
+    {"jsonl", 0, CLIP_FLAG, &jsonl, NULL, "write one line of JSON per row", 0, 0},
+    {"bars", 0, CLIP_FLAG, &bars, NULL, "with --softmax and --top: print probabilities as bars", 0, 0},
+    {"label", 0, CLIP_TEXT, &label_field, "caption|key|FIELD",
+     "labels of rows and columns [caption, else key]", 0, 0},
+    {"rows", 0, CLIP_TEXT, &row_field, "FIELD",
+     "field of the rows' embeddings [image_embedding, else text_embedding]", 0, 0},
+    {"columns", 0, CLIP_TEXT, &column_field, "FIELD",
+     "field of the columns' embeddings [text_embedding, else image_embedding]", 0, 0},
     {0}};
 
 static const char *engines(void)
@@ -54,7 +54,7 @@ static const struct clip_program program = {
     .operands = "[A [B]]",
     .purpose =
         "Writes the cosine similarity of each embedding of stream A (rows) with each of stream B (columns),\n"
-        "or of the pictures with the captions of one stream.",
+        "or of the pictures of one stream with its captions.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
     .engines = engines};
@@ -118,12 +118,12 @@ static int read_unit(struct matrix *m, struct side *side, struct clip_record *re
     if (clip_record_floats(record, name, &tensor) != 0)
         return -1;
     if (tensor.ndim != 1 || tensor.shape[0] < 1 || tensor.shape[0] > 1 << 20)
-        return clip_record_fail(record, "field '%s' is no vector", name);
+        return clip_record_fail(record, "field '%s' is not a vector", name);
     if (!m->similarity && set_width(m, tensor.shape[0], &error) != 0)
         clip_die("%s", error.text);
     if (tensor.shape[0] != m->width)
-        return clip_record_fail(record, "field '%s' is of width %zu, the embeddings before it of %zu", name,
-                                tensor.shape[0], m->width);
+        return clip_record_fail(record, "field '%s' has width %zu, but the embeddings before it have %zu",
+                                name, tensor.shape[0], m->width);
     memcpy(side->unit, tensor.data, m->width * sizeof(float));
     if (clip_unit_vector(m->width, side->unit, side->unit, &error) != 0)
         return clip_record_fail(record, "field '%s': %s", name, error.text);
@@ -584,7 +584,7 @@ static double read_scale(const struct clip_shared *shared)
     char *end;
     if (!scale_text) {
         if (softmax)
-            clip_note("--softmax of cosines as they are, all much alike: did you mean --scale model%s?",
+            clip_note("the softmax of unscaled cosines is nearly uniform: did you mean --scale model%s?",
                       shared->model ? "" : " -m MODEL");
         return 1;
     }
@@ -647,11 +647,11 @@ int main(int argc, char **argv)
     struct clip_error error, flush_error;
     int first = clip_start(&program, &m.shared, argc, argv), n = argc - first;
     if (n > 2)
-        clip_usage("one stream or two");
+        clip_usage("at most two streams");
     if (tsv + jsonl + bars > 1)
-        clip_usage("one of --tsv, --jsonl and --bars");
+        clip_usage("--tsv, --jsonl and --bars are mutually exclusive");
     if (bars && (!softmax || !top))
-        clip_usage("--bars draws the best probabilities: it needs --softmax and --top");
+        clip_usage("--bars needs --softmax and --top");
     setlocale(LC_CTYPE, "");
     if (n == 2 && strcmp(argv[first], argv[first + 1]) == 0 && strcmp(argv[first], "-") == 0)
         clip_usage("standard input can be only one of the streams");

@@ -13,10 +13,11 @@
 static const char *output = "-", *npy_field, *keys;
 
 static const struct clip_option options[] = {
-    {"output", 'o', CLIP_TEXT, &output, "FILE", "write FILE, which appears when it is whole [-]", 0, 0},
+    {"output", 'o', CLIP_TEXT, &output, "FILE", "write FILE, which appears only when it is complete [-]", 0,
+     0},
     {"npy", 0, CLIP_TEXT, &npy_field, "FIELD", "write one .npy file: FIELD of all records, [records, ...]", 0,
      0},
-    {"keys", 0, CLIP_TEXT, &keys, "FILE", "with --npy: write the keys to FILE, one a line", 0, 0},
+    {"keys", 0, CLIP_TEXT, &keys, "FILE", "with --npy: write the keys to FILE, one per line", 0, 0},
     {0}};
 
 static const struct clip_program program = {
@@ -80,7 +81,7 @@ static int write_record(struct run *run, struct clip_record *record, struct clip
     if (!npy_field)
         return clip_tarball_add(&run->tarball, record, error);
     if (keys && memchr(key, '\n', size)) {
-        clip_record_fail(record, "a key with a newline is no line of --keys");
+        clip_record_fail(record, "a key with a newline cannot be a line of --keys");
         return 0;
     }
     if (clip_npy_add(&run->npy, record, npy_field, error) != 0)
@@ -179,7 +180,7 @@ int main(int argc, char **argv)
     int first = clip_start(&program, &shared, argc, argv);
     struct run run = {.shared = &shared};
     if (keys && !npy_field)
-        clip_usage("--keys goes with --npy");
+        clip_usage("--keys needs --npy");
     if (strcmp(output, "-") == 0 && isatty(STDOUT_FILENO))
         clip_usage("standard output is a terminal; redirect it, or name a file with -o");
     run.in = clip_reader_new(argv + first, (size_t)(argc - first), shared.max_record, &error);

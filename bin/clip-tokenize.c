@@ -21,33 +21,35 @@ static long context, seed;
 enum { WHOLE, ONE, ALL };
 
 static const struct clip_option options[] = {
-    {"vocab", 0, CLIP_TEXT, &vocab, "FILE", "vocabulary, in any form [the model's, or the shipped one]", 0,
+    {"vocab", 0, CLIP_TEXT, &vocab, "FILE", "vocabulary, in any form [the model's, or the installed one]", 0,
      0},
-    {"lines", 'l', CLIP_FLAG, &lines, NULL, "read plain text: a caption a line, its number the key", 0, 0},
-    {"tab", 0, CLIP_TEXT, &tab, "FIELD", "with --lines: what is before a line's first tab goes to FIELD", 0,
+    {"lines", 'l', CLIP_FLAG, &lines, NULL, "read plain text: each line is a caption, its number the key", 0,
      0},
+    {"tab", 0, CLIP_TEXT, &tab, "FIELD",
+     "with --lines: put the text before the first tab of a line into FIELD", 0, 0},
     {"field", 0, CLIP_TEXT, &field, "NAME",
-     "the field of the caption; NAME:PATH: what is there in its JSON, as json:caption [txt]", 0, 0},
+     "field of the caption; NAME:PATH: a member of its JSON, such as json:caption [txt]", 0, 0},
     {"captions", 0, CLIP_CHOICE, &captions_of, "whole|one|all",
-     "of several lines: all as one text, one an epoch, or a record of each [one where __epoch__ is, else "
+     "of several lines: use all as one text, one per epoch, or write a record for each [one with __epoch__, "
+     "else "
      "whole]",
      0, 0},
-    {"context", 0, CLIP_COUNT, &context, "N",
-     "ids of a caption, start and end among them [the model's, or 77]", 2, 1 << 20},
-    {"truncate", 't', CLIP_FLAG, &truncate_long, NULL, "cut captions that are too long, and count them", 0,
-     0},
+    {"context", 0, CLIP_COUNT, &context, "N", "number of ids, including start and end [the model's, or 77]",
+     2, 1 << 20},
+    {"truncate", 't', CLIP_FLAG, &truncate_long, NULL,
+     "truncate captions that are too long, and report their number", 0, 0},
     {"prompts", 0, CLIP_TEXT, &prompts_path, "FILE",
-     "put each caption in the place of {c}, or {}, of one of these prompts", 0, 0},
-    {"seed", 0, CLIP_COUNT, &seed, "N", "which prompt and which line: of seed, epoch and key [0]", 0, 0},
+     "insert each caption into one of these prompts, in place of {c} or {}", 0, 0},
+    {"seed", 0, CLIP_COUNT, &seed, "N", "seed for the choice of prompts and lines [0]", 0, 0},
     {"classes", 0, CLIP_TEXT, &classes_path, "FILE",
-     "read names of classes, one a line: a record for each of them in each prompt", 0, 0},
-    {"drop", 0, CLIP_FLAG, &drop, NULL, "drop the caption's field", 0, 0},
+     "read class names, one per line; write a record for each of them in each prompt", 0, 0},
+    {"drop", 0, CLIP_FLAG, &drop, NULL, "drop the field of the caption", 0, 0},
     {0}};
 
 static const struct clip_program program = {
     .name = "clip-tokenize",
     .operands = "[FILE...]",
-    .purpose = "Puts the token ids of each record's caption in the field tokens, i4 [context]:\n"
+    .purpose = "Puts the token ids of each record's caption into the field tokens, i4 [context]:\n"
                "start, caption, end, zeros.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
@@ -70,7 +72,7 @@ static int split_line(struct clip_record *record, struct clip_error *error)
     const char *text = NULL;
     size_t size = 0;
     if (clip_field_bytes(clip_record_find(record, field), &text, &size) != 0)
-        return clip_record_fail(record, "field '%s' is no text", field);
+        return clip_record_fail(record, "field '%s' is not text", field);
     const char *found = memchr(text, '\t', size);
     if (!found)
         return clip_record_fail(record, "no tab (--tab %s)", tab);
@@ -93,7 +95,7 @@ static int check_known(const struct job *job, struct clip_record *record, const 
     for (size_t i = 0; i < count; i++)
         if (ids[i] >= job->most) {
             const char *name = job->vocabulary->names[ids[i]];
-            return clip_record_fail(record, "token '%s' has the id %ld, but the model knows %d",
+            return clip_record_fail(record, "token '%s' has the id %ld, but the model has %d tokens",
                                     clip_printable(shown, sizeof shown, name, strlen(name)), (long)ids[i],
                                     job->most);
         }
@@ -110,7 +112,7 @@ static int put_tokens(struct job *job, struct clip_record *record, const char *t
         return -1;
     if (count > most && !truncate_long)
         return clip_record_fail(record,
-                                "%zu tokens with start and end, but the context is %ld (--truncate cuts)",
+                                "%zu tokens with start and end, but the context is %ld (see --truncate)",
                                 count + 2, context);
     job->truncated += count > most;
     count = count < most ? count : most;
@@ -227,7 +229,7 @@ static void check_size(const struct clip_vocabulary *vocabulary, const char *pat
         if ((size_t)vocabulary->added[i].id < size && vocabulary->added[i].id >= most)
             size = (size_t)vocabulary->added[i].id;
     if (size > (size_t)most)
-        clip_die("%s: %zu tokens, but the model knows %d", path, size, most);
+        clip_die("%s: %zu tokens, but the model has %d", path, size, most);
 }
 
 /* --captions all: the record's captions in its place. */
@@ -353,17 +355,17 @@ static void check_usage(struct job *job, size_t operands)
 {
     struct clip_error error;
     if (tab && (!lines || strcmp(tab, field) == 0))
-        clip_usage("--tab goes with --lines, and names another field than the caption's");
+        clip_usage("--tab needs --lines, and a field other than the caption's");
     if (lines && captions_of >= 0)
-        clip_usage("--captions goes without --lines, which is a caption a line");
+        clip_usage("--captions and --lines are mutually exclusive");
     if (classes_path && (operands || lines || captions_of >= 0))
-        clip_usage("--classes reads nothing else, and goes without --lines and --captions");
+        clip_usage("--classes takes no other input, and no --lines or --captions");
     if (seed && !prompts_path && captions_of != ONE)
-        clip_usage("--seed goes with --prompts or --captions one");
+        clip_usage("--seed needs --prompts or --captions one");
     if (clip_caption_place_read(&job->place, field, &error) != 0)
         clip_usage("--field: %s", error.text);
     if (lines && job->place.path)
-        clip_usage("--field: with --lines a field has a name, and no path");
+        clip_usage("--field: a path is not allowed with --lines");
 }
 
 int main(int argc, char **argv)

@@ -11,16 +11,17 @@ static long side = 32, labels = 1;
 
 static const struct clip_option options[] = {
     {"size", 's', CLIP_COUNT, &side, "S", "side of the pictures [32]", 1, CLIP_BINARY_MAX_SIDE},
-    {"labels", 0, CLIP_COUNT, &labels, "N", "bytes in front of a picture, the last its class [1]", 0,
+    {"labels", 0, CLIP_COUNT, &labels, "N", "bytes before a picture, the last of which is its class [1]", 0,
      CLIP_BINARY_MAX_LABELS},
-    {"key", 0, CLIP_TEXT, &prefix, "PREFIX", "what keys begin with, before the number", 0, 0},
+    {"key", 0, CLIP_TEXT, &prefix, "PREFIX", "prefix of the number in each key", 0, 0},
     {0}};
 
 static const struct clip_program program = {
     .name = "clip-unbin",
     .operands = "[FILE...]",
-    .purpose = "Reads pictures in records of fixed size, class and then planes of red, green and blue, and\n"
-               "writes them as samples: png and cls.",
+    .purpose =
+        "Reads pictures in records of fixed size, a class followed by red, green and blue planes, and\n"
+        "writes them as samples: png and cls.",
     .options = options};
 
 static int write_file(struct clip_binary *binary, struct clip_writer *out, FILE *file, const char *name,

@@ -23,26 +23,28 @@ static const struct clip_option options[] = {
     {"count", 'n', CLIP_COUNT, &most, "COUNT", "stop after COUNT samples", 0, 0},
     {"only", 0, CLIP_TEXT, &only, "EXT,...", "keep only members with these extensions", 0, 0},
     {"loose", 0, CLIP_TEXT, &loose, "EXT",
-     "each member is a sample: its whole name the key, its data the field EXT", 0, 0},
-    {"list", 't', CLIP_FLAG, &list, NULL, "print each sample's shard, a tab and its key instead", 0, 0},
-    {"except", 0, CLIP_TEXT, &except, "FILE", "leave out the samples that FILE lists, as --list prints them",
-     0, 0},
+     "treat each member as a sample, with its name as key and its data in the field EXT", 0, 0},
+    {"list", 't', CLIP_FLAG, &list, NULL, "print shard, tab and key of each sample instead", 0, 0},
+    {"except", 0, CLIP_TEXT, &except, "FILE", "leave out the samples listed in FILE, as printed by --list", 0,
+     0},
     {"samples", 0, CLIP_COUNT, &expected, "N", "with --shuffle: fail unless the shards hold N samples", 0, 0},
-    {"slice", 0, CLIP_TEXT, &slice, "I/N", "read every N-th shard, from the I-th on (1 to N)", 0, 0},
-    {"shuffle", 0, CLIP_COUNT, &seed, "SEED", "samples in a random order, another one each epoch", 0, 0},
-    {"shuffle-buffer", 0, CLIP_COUNT, &buffer, "N",
-     "shuffle what comes in its order, compressed or through a pipe, within N samples", 1, 1 << 26},
-    {"epochs", 0, CLIP_COUNT, &epochs, "E", "pass E times over the shards [1]", 1, UINT32_MAX},
+    {"slice", 0, CLIP_TEXT, &slice, "I/N", "read every N-th shard, starting with the I-th (1 to N)", 0, 0},
+    {"shuffle", 0, CLIP_COUNT, &seed, "SEED", "write the samples in random order, a different one per epoch",
+     0, 0},
+    {"shuffle-buffer", 0, CLIP_COUNT, &buffer, "N", "shuffle compressed shards and pipes, within N samples",
+     1, 1 << 26},
+    {"epochs", 0, CLIP_COUNT, &epochs, "E", "read the shards E times [1]", 1, UINT32_MAX},
     {"ignore-zeros", 'i', CLIP_FLAG, &ignore_zeros, NULL,
-     "read on after the end of an archive, as of archives put one after another", 0, 0},
-    {"max-member", 0, CLIP_BYTES, &max_member, "SIZE", "refuse members of more bytes [64M]", 1, 0},
+     "continue after the end of an archive, to read concatenated archives", 0, 0},
+    {"max-member", 0, CLIP_BYTES, &max_member, "SIZE", "refuse members larger than SIZE [64M]", 1, 0},
     {0}};
 
 static const struct clip_program program = {
     .name = "clip-untar",
     .operands = "[SHARD...]",
-    .purpose = "Reads tar shards, also compressed ones, and writes their samples as a stream, as WebDataset\n"
-               "groups them. Lists a::b and braces {000..123} are understood. Without SHARD: standard input.",
+    .purpose = "Reads tar shards, possibly compressed, and writes their samples as a stream, grouped as by\n"
+               "WebDataset. SHARD may be a list a::b and contain braces {000..123}. Without SHARD, reads "
+               "standard input.",
     .options = options,
     .shared = CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
 
@@ -212,8 +214,8 @@ static void add_passed(struct run *run, const char *name, const struct clip_pass
     if (passed->scattered[0] && !sum->scattered[0]) {
         memcpy(sum->scattered, passed->scattered, sizeof sum->scattered);
         clip_note(
-            "%s: sample %s comes in several places, each a sample of its own: the members of a sample must "
-            "be neighbours (tar --sort=name orders them)",
+            "%s: sample %s occurs in several places, each a sample of its own: the members of a sample must "
+            "be adjacent (tar --sort=name orders them)",
             shown_name(name), passed->scattered);
     }
 }
@@ -394,15 +396,15 @@ int main(int argc, char **argv)
     int first = clip_start(&program, &shared, argc, argv);
     struct run run = {.shared = &shared};
     if (buffer && seed < 0)
-        clip_usage("--shuffle-buffer: give the seed too (--shuffle SEED)");
+        clip_usage("--shuffle-buffer needs --shuffle SEED");
     read_shards(&shards, argv + first, (size_t)(argc - first));
     read_only(&run.options);
     if (loose && (only || !*loose))
-        clip_usage("--loose takes a field's name, and goes without --only");
+        clip_usage("--loose needs the name of a field, and cannot be combined with --only");
     if (list && (seed >= 0 || epochs))
-        clip_usage("--list goes without --shuffle and --epochs");
+        clip_usage("--list cannot be combined with --shuffle or --epochs");
     if (expected >= 0 && (seed < 0 || buffer))
-        clip_usage("--samples goes with --shuffle, and without --shuffle-buffer");
+        clip_usage("--samples needs --shuffle, without --shuffle-buffer");
     run.options.headers_only = list;
     run.options.ignore_zeros = ignore_zeros;
     run.options.loose = loose;

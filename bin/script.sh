@@ -58,7 +58,7 @@ $purpose
 
 Options:
 $options
-      --dry-run                 print the pipeline instead: a page that can be pasted into a shell
+      --dry-run                 print the pipeline instead, to be pasted into a shell
   -h, --help                    print this help
   -V, --version                 print the version
 

@@ -49,7 +49,7 @@ END
     run -0 --separate-stderr bash -c 'clip-average --skip-bad --by g in | clip-dump'
     [ "${#lines[@]}" -eq 1 ]
     [ "${stderr_lines[1]}" = "clip-average: in: sample novector: no field 'image_embedding' or 'text_embedding' (skipped)" ]
-    [ "${stderr_lines[2]}" = "clip-average: in: sample wide: field 'text_embedding' is of width 3, its group's of 2 (skipped)" ]
+    [ "${stderr_lines[2]}" = "clip-average: in: sample wide: field 'text_embedding' has width 3, but its group has 2 (skipped)" ]
     [[ ${stderr_lines[3]} == *"sample zero: field 'text_embedding': a vector of length 0"* ]]
     [[ ${stderr_lines[4]} == *"sample list: field 'g' is neither text nor a whole number"* ]]
 }
@@ -60,12 +60,12 @@ END
 {"__key__": "2", "g": "a", "text_embedding": {"f4": [-1, 0]}}
 END
     run -1 --separate-stderr clip-average --by g in
-    [ "$stderr" = "clip-average: group a: a vector of length 0 has no direction" ]
+    [ "$stderr" = "clip-average: group a: a vector of length 0 cannot be normalised" ]
 }
 
 @test "the group must be named" {
     run -2 --separate-stderr clip-average
-    [ "${stderr_lines[0]}" = "clip-average: say which field names the group: --by FIELD" ]
+    [ "${stderr_lines[0]}" = "clip-average: give the field of the group (--by FIELD)" ]
 }
 
 @test "nothing of a bad record counts, and it makes no group" {
@@ -76,6 +76,6 @@ END
 END
     run -0 --separate-stderr bash -c 'clip-average --skip-bad --by g in | clip-dump --values'
     [ "$output" = '{"__key__":"a","g":"a","image_embedding":{"tensor":"f4","shape":[2],"values":[1,0]},"text_embedding":{"tensor":"f4","shape":[2],"values":[0,1]}}' ]
-    [[ $stderr == *"sample 2: field 'text_embedding' is of width 3, its group's of 2"* ]]
+    [[ $stderr == *"sample 2: field 'text_embedding' has width 3, but its group has 2"* ]]
     [[ $stderr == *"sample 3: field 'text_embedding': "* ]]
 }

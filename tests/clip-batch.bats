@@ -42,7 +42,7 @@ step 1 of 3 at 0.5
 step 2 of 3 at 0.5 saved
 6
 END
-    [ "$(cat err)" = "clip-batch: 1 records after the last whole batch dropped" ]
+    [ "$(cat err)" = "clip-batch: dropped 1 records after the last full batch" ]
 }
 
 @test "the last step is saved, also where it was asked for by number" {
@@ -87,7 +87,7 @@ step 3 of 2 at 0.0005 saved" ]
 @test "too few records, steps that do not come, schedules that cannot be" {
     records 3 >in
     run -1 --separate-stderr clip-batch -n 4 --schedule constant in
-    [ "$stderr" = "clip-batch: 3 records, not one batch of 4" ]
+    [ "$stderr" = "clip-batch: 3 records, less than one batch of 4" ]
     run -1 --separate-stderr clip-batch -n 2 -s 2 in
     [ "$stderr" = "clip-batch: the input ended in step 2 of 2" ]
     run -2 --separate-stderr clip-batch in

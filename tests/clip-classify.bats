@@ -73,18 +73,18 @@ END
 
 @test "wrong usage, pictures that are missing or none" {
     run -2 --separate-stderr clip-classify a.png -- cat
-    [ "${stderr_lines[0]}" = "clip-classify: which model? (-m MODEL)" ]
+    [ "${stderr_lines[0]}" = "clip-classify: give a model (-m MODEL)" ]
     run -2 --separate-stderr clip-classify -m "$SMALL/model" a.png
-    [ "${stderr_lines[0]}" = "clip-classify: which classes? (PICTURE... -- CLASS...)" ]
+    [ "${stderr_lines[0]}" = "clip-classify: give classes (PICTURE... -- CLASS...)" ]
     run -2 --separate-stderr clip-classify -m "$SMALL/model" -- cat
-    [ "${stderr_lines[0]}" = "clip-classify: which pictures?" ]
+    [ "${stderr_lines[0]}" = "clip-classify: give pictures (PICTURE... -- CLASS...)" ]
     run -2 --separate-stderr clip-classify -m "$SMALL/model" a -- cat cat
-    [ "${stderr_lines[0]}" = "clip-classify: class 'cat' comes twice" ]
+    [ "${stderr_lines[0]}" = "clip-classify: class 'cat' occurs twice" ]
     run -2 clip-classify -m "$SMALL/model" -k 0 a -- cat
     run -1 --separate-stderr clip-classify -m "$SMALL/model" nowhere.png -- cat
     [ "$stderr" = "clip-classify: nowhere.png: there is no such file" ]
     run -1 --separate-stderr clip-classify -m "$SMALL/model" my* -- cat
-    [ "$stderr" = "clip-classify: my pictures: it is no file that can be read" ]
+    [ "$stderr" = "clip-classify: my pictures: not a readable file" ]
     echo GIF >bad.png
     run -1 --separate-stderr clip-classify -m "$SMALL/model" my*/v1.2/a.png bad.png -- cat
     [[ $stderr == "clip-preprocess: "*"sample bad.png: "* ]]

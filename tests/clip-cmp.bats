@@ -120,7 +120,7 @@ JSON
     [ "${lines[1]}" = "__key__	0	2	1	0	-	-	x" ]
     cat d d >dd
     run -1 --separate-stderr clip-cmp --by-key a dd
-    [ "$stderr" = "clip-cmp: dd: sample z: comes twice" ]
+    [ "$stderr" = "clip-cmp: dd: sample z: occurs twice" ]
 }
 
 @test "a cut stream is an error after what was compared" {

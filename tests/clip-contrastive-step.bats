@@ -248,11 +248,11 @@ values() {
 }
 
 @test "batches that are none" {
-    refused "a batch of 0: there is nothing to contrast" </dev/null
-    refused "a batch of 1: there is nothing to contrast" < <(head -n 1 steps.jsonl)
-    refused "step 7: a batch of 1: there is nothing to contrast" < <(sed -n '2p; s/"count":2/"count":1/; 3p' steps.jsonl)
-    refused "step 7: its object counts other records than the 1 that came" < <(sed -n 2,3p steps.jsonl)
-    refused "a step object whose '__step__' is no whole number from 1" <<<'{"__step__": "x"}'
+    refused "a batch of 0: nothing to contrast" </dev/null
+    refused "a batch of 1: nothing to contrast" < <(head -n 1 steps.jsonl)
+    refused "step 7: a batch of 1: nothing to contrast" < <(sed -n '2p; s/"count":2/"count":1/; 3p' steps.jsonl)
+    refused "step 7: its object does not count the 1 records that came" < <(sed -n 2,3p steps.jsonl)
+    refused "a step object whose '__step__' is not a whole number from 1" <<<'{"__step__": "x"}'
 }
 
 @test "records after the last step are an error" {
@@ -266,7 +266,7 @@ values() {
     refused "bad: sample x: no field 'image_embedding'" <<<'{"__key__": "x"}'
     refused "bad: sample x: no field 'text_embedding'" <<<'{"__key__": "x", "image_embedding": {"f4": [1]}}'
     refused "bad: sample x: field 'image_embedding' is i4 [1], not f4" <<<'{"__key__": "x", "image_embedding": {"i4": [1]}}'
-    refused "bad: sample x: field 'image_embedding' is f4 [1, 1], no vector" <<<'{"__key__": "x", "image_embedding": {"f4": [[1]]}}'
+    refused "bad: sample x: field 'image_embedding' is f4 [1, 1], not a vector" <<<'{"__key__": "x", "image_embedding": {"f4": [[1]]}}'
     refused "bad: sample x: field 'image_embedding' is f4 [0], no vector" <<<'{"__key__": "x", "image_embedding": {"f4": []}}'
     refused "bad: sample x: field 'image_embedding' has an element that is not finite" \
         <<<'{"__key__": "x", "image_embedding": {"f4": [1, "NaN"]}}'

@@ -118,7 +118,7 @@ x' ]
     [ "$stderr" = "clip-eval: data/train: there is no such folder" ]
     echo multilabel >data/dataset_type.txt
     run -1 --separate-stderr clip-eval -m "$SMALL/model" data
-    [ "$stderr" = "clip-eval: data: multilabel data are not measured, only classes and captions" ]
+    [ "$stderr" = "clip-eval: data: multilabel data is not supported" ]
     rm data/dataset_type.txt
     echo 3 >data/test/nshards.txt
     run -1 --separate-stderr clip-eval -m "$SMALL/model" data

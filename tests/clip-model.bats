@@ -66,7 +66,7 @@ embedding     24
 vision        image 32, transformer, patch 16, width 32, 2 layers, 2 heads, mlp 80, quick_gelu
 text          context 12, vocabulary 516, width 24, 1 layers, 3 heads, mlp 96, quick_gelu
 end token     the largest id
-pictures      mean [0.48145466, 0.4578275, 0.40821073], std [0.26862954, 0.26130258, 0.27577711], made RGB after resizing
+pictures      mean [0.48145466, 0.4578275, 0.40821073], std [0.26862954, 0.26130258, 0.27577711], converted to RGB after resizing
 path          model
 form          open_clip folder, safetensors
 dtype         f32 (50 tensors)
@@ -301,7 +301,7 @@ END
     grep -v version folder/merges.txt | diff - <(grep -v version vocab.txt)
     refuses "standard input" clip-model vocab -n 600 <text
     refuses "No such file" clip-model vocab -n 600 missing
-    refuses "there already" clip-model vocab -n 519 text -o folder
+    refuses "it already exists" clip-model vocab -n 519 text -o folder
 }
 
 # rewrite CODE: changes the tensors `t` of the golden model vit-a in Hugging Face's form and saves them here.
@@ -340,7 +340,7 @@ json.dump({"model_cfg": c}, open("a/open_clip_config.json", "w"))'
     diff <(clip-model info --json a | sed 's/"path.*//; s/"model":"a"//') \
         <(clip-model info --json c | sed 's/"path.*//; s/"model":"c"//')
     grep -q '"init_logit_bias": -10' c/open_clip_config.json
-    refuses "no bias of the logits" clip-model convert -q a --to hf -o d
+    refuses "has no logit bias" clip-model convert -q a --to hf -o d
 }
 
 @test "Hugging Face folders: old configurations, position ids, the end token, preprocessing" {
@@ -363,7 +363,7 @@ for name, wrong in ("size", dict(size={"shortest_edge": 40})), ("resample", dict
     p = json.load(open("old/preprocessor_config.json"))
     json.dump({**p, **wrong}, open(f"wrong-{name}-{i}/preprocessor_config.json", "w"))'
     run -0 clip-model info old
-    [[ $output == *"the largest id"* && $output == *"mean [0.5, 0.25, 0.75], std [0.26862954, "*"made RGB before"* ]]
+    [[ $output == *"the largest id"* && $output == *"mean [0.5, 0.25, 0.75], std [0.26862954, "*"converted to RGB before"* ]]
     clip-model convert old -o old.safetensors
     clip-model convert "$SHARED/golden/models/vit-a/model.safetensors" -o want.safetensors
     same_tensors old.safetensors want.safetensors
@@ -399,8 +399,8 @@ ref.save_safetensors("both.safetensors", {whole: torch.zeros(192, 64), **{k: x f
 t[q] = torch.zeros(64, 63)
 ref.save_safetensors("unlike.safetensors", t)'
     refuses "lacks a part" clip-model info no-q.safetensors
-    refuses "comes twice" clip-model info twice.safetensors
-    refuses "comes whole and in parts" clip-model info both.safetensors
+    refuses "occurs twice" clip-model info twice.safetensors
+    refuses "occurs both whole and in parts" clip-model info both.safetensors
     refuses "its parts are not alike" clip-model info unlike.safetensors
     refuses "tensor ln_final.bias is missing" clip-model info missing.safetensors
     refuses "tensor ln_final.bias is [65], and should be [64]" clip-model info shape.safetensors
@@ -494,11 +494,11 @@ safetensors() {
     safetensors '{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}' 12 >x
     refuses "follows a gap" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}' 12 >x
-    refuses "4 bytes behind the last tensor" clip-model info ./x
+    refuses "4 bytes after the last tensor" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}' 4 >x
-    refuses "is cut, or lies" clip-model info ./x
+    refuses "is truncated, or its header is wrong" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}}' 8 >x
-    refuses "is cut, or lies" clip-model info ./x
+    refuses "is truncated, or its header is wrong" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}' 8 >x
     refuses "its shape needs 12 bytes" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,0]}}' 0 >x
@@ -506,9 +506,9 @@ safetensors() {
     safetensors '{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,0]}}' 0 >x
     refuses "a number that overflows" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[],"data_offsets":[4,8]}}' 8 >x
-    refuses "tensor a comes twice" clip-model info ./x
+    refuses "tensor a occurs twice" clip-model info ./x
     safetensors '{"a":{"dtype":"F32","dtype":"F32","shape":[],"data_offsets":[0,4]}}' 4 >x
-    refuses "a key that comes twice" clip-model info ./x
+    refuses "a key that occurs twice" clip-model info ./x
     safetensors '{"a":{"dtype":"F8_E4M3","shape":[4],"data_offsets":[0,4]}}' 4 >x
     refuses "dtype F8_E4M3 is not supported" clip-model info ./x
     safetensors '{"a":[[[[[[' >x
@@ -617,13 +617,13 @@ write('other.pt', (local(first) + 30, 'B', ord('X')))
 pickle = whole.find(b'positional_embedding')
 write('crc.pt', (pickle, 'B', ord('P')))
 END
-    refuses "local header that is another's" clip-model info overlap.pt
+    refuses "the local header of another entry" clip-model info overlap.pt
     refuses "larger than the file" clip-model info large.pt
     refuses "sizes that disagree" clip-model info sizes.pt
     refuses "outside of the file" clip-model info outside.pt
     refuses "end records disagree" clip-model info count.pt
     refuses "end records disagree" clip-model info directory.pt
-    refuses "local header that is another's" clip-model info other.pt
+    refuses "the local header of another entry" clip-model info other.pt
     refuses "checksum" clip-model info crc.pt
 }
 

@@ -29,7 +29,7 @@ print(*struct.unpack(">II", data[16:24]))'
     clip-plot -o x.dat -f svg table
     grep -q '<svg' x.dat
     run -2 --separate-stderr clip-plot -o x.gif table
-    [[ $stderr == *"x.gif: the name ends in none of .png, .svg and .pdf"* ]]
+    [[ $stderr == *"x.gif: the name does not end in .png, .svg or .pdf"* ]]
     [ ! -e x.gif ]
 }
 
@@ -73,9 +73,9 @@ print(*struct.unpack(">II", data[16:24]))'
     printf '\ta\nr\t1\t2\n' >t && run -1 --separate-stderr clip-plot -o x.png t
     [ "$stderr" = "clip-plot: t: line 2: more cells than the first line has columns (1)" ]
     printf '\ta\nr\tone\n' >t && run -1 --separate-stderr clip-plot -o x.png t
-    [ "$stderr" = "clip-plot: t: line 2: 'one' is no number" ]
+    [ "$stderr" = "clip-plot: t: line 2: 'one' is not a number" ]
     printf '\ta\nr\t1\nr\xff\t2\n' >t && run -1 --separate-stderr clip-plot -o x.png t
-    [ "$stderr" = "clip-plot: t: line 3: no text in UTF-8" ]
+    [ "$stderr" = "clip-plot: t: line 3: not UTF-8 text" ]
     printf 'cat\n' >t && run -1 --separate-stderr clip-plot -o x.png t
     [[ $stderr == "clip-plot: t: line 1: no columns"* ]]
     [ ! -e x.png ]

@@ -232,7 +232,7 @@ END
     for epoch in '"x"' -1 4294967296; do
         echo "{\"__key__\": \"a\", \"__epoch__\": $epoch, \"jpg\": {\"hex\": \"$(hex 420.jpg)\"}}" | stream >bad
         run -1 --separate-stderr clip-preprocess "${options[@]}" bad
-        [ "$stderr" = "clip-preprocess: bad: sample a: field '__epoch__' is no whole number from 0 to 4294967295" ]
+        [ "$stderr" = "clip-preprocess: bad: sample a: field '__epoch__' is not a whole number from 0 to 4294967295" ]
     done
 }
 

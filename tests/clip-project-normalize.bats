@@ -39,7 +39,7 @@ JSON
         [ "$(clip-project-normalize -q --no-projection --skip-bad in 2>/dev/null | clip-dump --keys)" = y ]
     done <<'END'
 |neither image_features nor text_features, and no embedding
-, "image_features": {"f4": [0, 0]}|field 'image_features': a vector of length 0 has no direction
+, "image_features": {"f4": [0, 0]}|field 'image_features': a vector of length 0 cannot be normalised
 , "text_embedding": {"f4": [1, "Infinity"]}|field 'text_embedding' has an element that is not finite
 , "text_embedding": {"i4": [1]}|field 'text_embedding' is i4 [1], not f4
 , "text_embedding": 1|field 'text_embedding' is no tensor

@@ -153,7 +153,7 @@ END
 {"__key__": "none", "txt": "x"}
 END
     run -1 --separate-stderr clip-simmatrix --tsv bad b
-    [ "$stderr" = "clip-simmatrix: bad: sample zero: field 'image_embedding': a vector of length 0 has no direction" ]
+    [ "$stderr" = "clip-simmatrix: bad: sample zero: field 'image_embedding': a vector of length 0 cannot be normalised" ]
     [ "${lines[1]}" = "good	1	0.6" ]
     run -0 --separate-stderr clip-simmatrix --tsv --skip-bad bad b
     [ "${#lines[@]}" -eq 2 ]

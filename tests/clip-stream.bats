@@ -141,5 +141,5 @@ END
         [ "${#lines[@]}" -eq 1 ]
     done
     run -1 --separate-stderr clip-dump <(cat good text)
-    [[ $stderr == *"after 1 records: an object that is no map" ]]
+    [[ $stderr == *"after 1 records: an object that is not a map" ]]
 }

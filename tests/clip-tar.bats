@@ -203,7 +203,7 @@ JSON
     run -0 --separate-stderr clip-tar --skip-bad --npy e -o e.npy --keys k in
     [ "${stderr_lines[1]}" = "clip-tar: in: sample c: field 'e' is f8 [2], unlike the first record's (skipped)" ]
     [ "${stderr_lines[2]}" = "clip-tar: in: sample d: no field 'e' (skipped)" ]
-    [ "${stderr_lines[3]}" = "clip-tar: in: sample e: field 'e' is no tensor (skipped)" ]
+    [ "${stderr_lines[3]}" = "clip-tar: in: sample e: field 'e' is not a tensor (skipped)" ]
     [ "${stderr_lines[5]}" = "clip-tar: 5 bad records skipped" ]
     [ "$(cat k)" = a ]
     [ "$(stat -c %s e.npy)" -eq 136 ]

@@ -36,13 +36,13 @@ END
     run -1 --separate-stderr clip-tokenize --field x --vocab bpe.txt in
     [ "$stderr" = "clip-tokenize: in: sample k: no field 'x'" ]
     run -1 --separate-stderr clip-tokenize --field cls --vocab bpe.txt in
-    [ "$stderr" = "clip-tokenize: in: sample k: field 'cls' is no text" ]
+    [ "$stderr" = "clip-tokenize: in: sample k: field 'cls' is not text" ]
 }
 
 @test "too long is an error that names the caption and the count; --truncate cuts and counts" {
     printf 'the\nthe the the\nthe the\n' >in
     run -1 --separate-stderr clip-tokenize --lines --vocab bpe.txt --context 4 in
-    [ "$stderr" = "clip-tokenize: in: sample 2: 5 tokens with start and end, but the context is 4 (--truncate cuts)" ]
+    [ "$stderr" = "clip-tokenize: in: sample 2: 5 tokens with start and end, but the context is 4 (see --truncate)" ]
     clip-tokenize --lines --vocab bpe.txt --context 4 --truncate in >out 2>err
     [ "$(tokens out | sed -n 2p)" = "514,513,513,515" ]
     [ "$(cat err)" = "clip-tokenize: 1 captions truncated to 4 tokens" ]
@@ -166,7 +166,7 @@ epochs() {
     for line in "    'a photo of a {}.'," '    lambda c: f"a photo of a {c}.",' '["a {c}", "the {c}"]'; do
         echo "$line" >prompts
         run -1 --separate-stderr clip-tokenize --lines --prompts prompts --vocab bpe.txt </dev/null
-        [ "$stderr" = "clip-tokenize: prompts: line 1: a line of code, not a prompt: $line" ]
+        [ "$stderr" = "clip-tokenize: prompts: line 1: a line of code instead of a prompt: $line" ]
     done
 }
 
@@ -246,7 +246,7 @@ END
     # Nothing of a record of which one line is too long.
     echo '{"__key__": "k", "txt": "a\nthe the"}' | stream >in
     run -1 --separate-stderr bash -c 'clip-tokenize --captions all --vocab bpe.txt --context 3 in >out'
-    [ "$stderr" = "clip-tokenize: in: sample k: 4 tokens with start and end, but the context is 3 (--truncate cuts)" ]
+    [ "$stderr" = "clip-tokenize: in: sample k: 4 tokens with start and end, but the context is 3 (see --truncate)" ]
     [ ! -s out ]
 }
 
@@ -276,7 +276,7 @@ END
     run -1 --separate-stderr clip-tokenize --field json:caption --vocab bpe.txt in
     [[ $stderr == "clip-tokenize: in: sample k: field 'json': not JSON: "* ]]
     run -1 --separate-stderr clip-tokenize --field txt:caption --vocab bpe.txt in
-    [ "$stderr" = "clip-tokenize: in: sample k: no field 'txt' (but one 'json': a path in it can be taken, as json:caption is)" ]
+    [ "$stderr" = "clip-tokenize: in: sample k: no field 'txt' (but there is a field 'json': give a path into it, such as json:caption)" ]
     clip-tokenize --skip-bad --field json:caption --vocab bpe.txt in 2>err >out
     [ "$(tail -n 1 err)" = "clip-tokenize: 1 bad records skipped" ]
     run -2 clip-tokenize --field json: --vocab bpe.txt in
@@ -301,7 +301,7 @@ END
     [ "$stderr" = "clip-tokenize: classes: there are no classes" ]
     echo 'the the the' >classes
     run -1 --separate-stderr clip-tokenize --classes classes --context 4 --vocab bpe.txt
-    [ "$stderr" = "clip-tokenize: class 'the the the': 5 tokens with start and end, but the context is 4 (--truncate cuts)" ]
+    [ "$stderr" = "clip-tokenize: class 'the the the': 5 tokens with start and end, but the context is 4 (see --truncate)" ]
     run -2 clip-tokenize --classes classes --vocab bpe.txt in
     run -2 clip-tokenize --classes classes --lines --vocab bpe.txt
 }

@@ -126,7 +126,7 @@ same_run() {
         case $how in
         TERM | INT | HUP)
             [ $status -eq $((128 + $(kill -l $how))) ]
-            grep -q '^clip-train: finishing the step under way and saving; again to end at once$' err
+            grep -q '^clip-train: finishing and saving the current step; a second signal ends at once$' err
             grep -Eq '^clip-train: run: stopped at step [0-9]+ of 200, which is saved; to go on: clip-train --data' err
             [ "$(readlink run/latest)" = "step-$(printf '%08d' "$(tail -n 1 run/log.jsonl | jq .step)")" ]
             ;;
@@ -209,10 +209,10 @@ same_run() {
 @test "a run goes on only with what it was begun with; --epochs may change" {
     train run -q
     run -1 --separate-stderr train run -q -n 2 --seed 7 --lr 1e-3
-    [ "$stderr" = "clip-train: run: it was begun with other options: --batch 4, now 2; --seed 0, now 7; --lr 5e-4, now 1e-3" ]
+    [ "$stderr" = "clip-train: run: it was started with other options: --batch 4, now 2; --seed 0, now 7; --lr 5e-4, now 1e-3" ]
     cp "$SMALL/arch.json" other.json
     run -1 --separate-stderr clip-train --data pairs.tar --arch other.json --vocab "$SMALL/vocab" -o run -n 4 -e 5 --augment --flip
-    [ "$stderr" = "clip-train: run: it was begun with other options: model --arch $SMALL/arch.json, now --arch other.json" ]
+    [ "$stderr" = "clip-train: run: it was started with other options: model --arch $SMALL/arch.json, now --arch other.json" ]
     run -0 clip-train --data pairs.tar -o run -n 4 -e 5 --augment --flip # the model need not be named again
     run -1 --separate-stderr train run -q -e 1
     [ "$stderr" = "clip-train: run: the run is already past --epochs 1: 10 steps are done, not 2" ]
@@ -220,7 +220,7 @@ same_run() {
     [ "$(readlink run/latest)" = step-00000012 ]
     (cd "$SRC/share/samples" && ls -- *.* | head -n 12 | tar -cf "$BATS_TEST_TMPDIR/pairs.tar" -T -)
     run -1 --separate-stderr train run -q -e 7
-    [ "$stderr" = "clip-train: run: it was begun with other options: --samples 8, now 6" ]
+    [ "$stderr" = "clip-train: run: it was started with other options: --samples 8, now 6" ]
 }
 
 @test "before the first checkpoint other options are no difference, but for the model's" {
@@ -249,7 +249,7 @@ same_run() {
         [ ! -e run ] || complain "$option: a folder is left"
     done
     run -1 --separate-stderr train run -n 9
-    [ "$stderr" = "clip-train: --batch 9: the shards hold 8 samples, and a pair must not come twice in a batch: at most --batch 8" ]
+    [ "$stderr" = "clip-train: --batch 9: the shards hold 8 samples, and a pair must not occur twice in a batch: use at most --batch 8" ]
     run -1 --separate-stderr train run --dry-run --samples 7
     [ "$stderr" = "clip-train: --samples 7: the shards hold 8 samples" ]
 }

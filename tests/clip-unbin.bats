@@ -21,7 +21,7 @@ b-00001	200' ]
     [ "$(tail -c 12 in | clip-unbin --size 2 --labels 0 | clip-dump --tsv __key__,cls)" = '00000	' ]
     head -c 25 in >cut
     run -1 --separate-stderr bash -c 'clip-unbin --size 2 cut >out'
-    [ "$stderr" = "clip-unbin: cut: cut short: records are of 13 bytes, and 12 are left" ]
+    [ "$stderr" = "clip-unbin: cut: cut short: records have 13 bytes, but 12 are left" ]
     [ "$(grep -c __end__ out)" -eq 0 ]
     run -1 --separate-stderr bash -c 'clip-unbin --size 2 nowhere >out'
     [ "$stderr" = "clip-unbin: nowhere: No such file or directory" ]

@@ -147,7 +147,7 @@ for o in msgpack.Unpacker(open("out", "rb"), raw=False):
             head -c -$cut packed/0.tar >cut.tar
             run -1 --separate-stderr clip-untar cut.tar
             one_line
-            [[ $stderr == "clip-untar: cut.tar: "*offset* || $stderr == *"behind the end"* ]] || complain "$program: $stderr"
+            [[ $stderr == "clip-untar: cut.tar: "*offset* || $stderr == *"after the end"* ]] || complain "$program: $stderr"
         done
         tried=$((tried + 1))
     done
@@ -241,14 +241,14 @@ for o in msgpack.Unpacker(open("out", "rb"), raw=False):
     [ -z "$output" ]
     head -c 3072 t.tar >cut.tar
     run -1 --separate-stderr clip-untar cut.tar
-    [ "$stderr" = "clip-untar: cut.tar: at offset 3072, behind member b.jpg at offset 2048: cut short: no end-of-archive blocks" ]
+    [ "$stderr" = "clip-untar: cut.tar: at offset 3072, after member b.jpg at offset 2048: cut short: no end-of-archive blocks" ]
 }
 
 @test "a damaged header ends the shard" {
     shards
     printf x | dd of=0.tar bs=1 seek=1050 conv=notrunc status=none
     run -1 --separate-stderr clip-untar 0.tar
-    [ "$stderr" = "clip-untar: 0.tar: at offset 1024, behind member a.jpg at offset 0: no header of a member, or a damaged one" ]
+    [ "$stderr" = "clip-untar: 0.tar: at offset 1024, after member a.jpg at offset 0: no header of a member, or a damaged one" ]
 }
 
 @test "--skip-bad goes on with the next sample, and the next shard" {
@@ -256,10 +256,10 @@ for o in msgpack.Unpacker(open("out", "rb"), raw=False):
     tar cf dup.tar -C files a.jpg b.jpg --transform s/c.jpg/b.JPG/ c.jpg a.txt
     head -c 2000 1.tar >cut.tar
     run -1 --separate-stderr clip-untar dup.tar
-    [ "$stderr" = "clip-untar: dup.tar: sample b: member b.JPG at offset 2048: extension 'jpg' comes twice" ]
+    [ "$stderr" = "clip-untar: dup.tar: sample b: member b.JPG at offset 2048: extension 'jpg' occurs twice" ]
     run -0 --separate-stderr bash -c 'clip-untar --skip-bad dup.tar nosuch.tar cut.tar 1.tar | clip-dump --keys'
     [ "$output" = $'a\na\nc\nc\nd/e' ]
-    [ "${stderr_lines[0]}" = "clip-untar: dup.tar: sample b: member b.JPG at offset 2048: extension 'jpg' comes twice (skipped)" ]
+    [ "${stderr_lines[0]}" = "clip-untar: dup.tar: sample b: member b.JPG at offset 2048: extension 'jpg' occurs twice (skipped)" ]
     [ "${stderr_lines[1]}" = "clip-untar: nosuch.tar: No such file or directory (the rest of the shard is skipped)" ]
     [ "${stderr_lines[2]}" = "clip-untar: cut.tar: member d/e.cls at offset 1024: cut short (48 bytes are missing) (the rest of the shard is skipped)" ]
     [ "${stderr_lines[3]}" = "clip-untar: 1 bad samples and 2 bad shards skipped" ]
@@ -330,7 +330,7 @@ t.close()'
     for form in 'clip-untar two.tar' 'clip-untar <two.tar' 'cat two.tar | clip-untar' 'gzip -c two.tar | clip-untar' \
         'cat <(gzip -c 0.tar) <(gzip -c 1.tar) | clip-untar' 'cat 0.tar <(echo text) | clip-untar'; do
         run -1 --separate-stderr bash -c "set -o pipefail; $form >out"
-        [[ $stderr == "clip-untar: "*": more follows the end of the archive, at offset $at (if it is another archive, --ignore-zeros reads on)" ]] ||
+        [[ $stderr == "clip-untar: "*": data follows the end of the archive, at offset $at (if it is another archive, --ignore-zeros reads it)" ]] ||
             complain "$form: $stderr"
         one_line
         run -1 --separate-stderr clip-dump --keys out # without an end object
@@ -339,7 +339,7 @@ t.close()'
         [ "$(bash -c "${form//clip-untar/clip-untar --ignore-zeros}" | clip-dump --keys | paste -sd ' ')" = "a b c d/e" ]
     done
     run -1 --separate-stderr clip-untar --shuffle 1 two.tar
-    [[ $stderr == "clip-untar: two.tar: more follows the end of the archive, at offset 10240 "* ]]
+    [[ $stderr == "clip-untar: two.tar: data follows the end of the archive, at offset 10240 "* ]]
     [ "$(clip-untar -i --shuffle 1 two.tar | clip-dump --keys | sort | paste -sd ' ')" = "a b c d/e" ]
     run -0 --separate-stderr bash -c 'clip-untar --skip-bad two.tar 1.tar | clip-dump --keys'
     [ "$output" = $'a\nb\nc\nd/e' ]
@@ -353,7 +353,7 @@ t.close()'
     run -1 clip-untar -i both.tar
     head -c $((10240 + 2048)) two.tar >cut.tar
     run -1 --separate-stderr clip-untar -i cut.tar
-    [ "$stderr" = "clip-untar: cut.tar: at offset 12288, behind member d/e.cls at offset 11264: cut short: no end-of-archive blocks" ]
+    [ "$stderr" = "clip-untar: cut.tar: at offset 12288, after member d/e.cls at offset 11264: cut short: no end-of-archive blocks" ]
     head -c 1500 two.tar >cut.tar
     run -1 clip-untar -i cut.tar
     tar cf none.tar -T /dev/null
@@ -463,15 +463,15 @@ for o in msgpack.Unpacker(sys.stdin.buffer, raw=False):
     mkdir f
     for i in 1 2 3; do echo $i >f/$i.jpg && echo $i >f/$i.txt; done
     tar cf apart.tar -C f 1.jpg 2.jpg 3.jpg 1.txt 2.txt 3.txt
-    local note="apart.tar: sample 2 comes in several places, each a sample of its own: the members of a sample must be neighbours (tar --sort=name orders them)"
+    local note="apart.tar: sample 2 occurs in several places, each a sample of its own: the members of a sample must be adjacent (tar --sort=name orders them)"
     for i in "" "--shuffle 1 --epochs 2" "--shuffle 1 --shuffle-buffer 2"; do
         run -0 --separate-stderr bash -c "clip-untar $i apart.tar >out"
         [ "$stderr" = "clip-untar: $note" ] || complain "$stderr"
     done
     run -1 --separate-stderr bash -c 'clip-untar -q apart.tar | clip-tokenize >out'
-    [ "$stderr" = "clip-tokenize: apart.tar: sample 1: no field 'txt' (the members of a sample must be neighbours in a shard: tar --sort=name orders them)" ]
+    [ "$stderr" = "clip-tokenize: apart.tar: sample 1: no field 'txt' (the members of a sample must be adjacent in a shard: tar --sort=name orders them)" ]
     run -1 --separate-stderr bash -c 'clip-untar -q --only txt apart.tar | clip-preprocess -s 9 >out'
-    [[ $stderr == *": no picture: "*" (the members of a sample must be neighbours in a shard: tar --sort=name orders them)" ]]
+    [[ $stderr == *": no picture: "*" (the members of a sample must be adjacent in a shard: tar --sort=name orders them)" ]]
     tar --sort=name -cf t.tar -C f .
     run -0 --separate-stderr bash -c 'clip-untar t.tar t.tar >out' # the same keys in two shards
     [ -z "$stderr" ]
@@ -540,7 +540,7 @@ epoch() {
         epoch $e shuffled >keys.$e
         [ "$(sort -u keys.$e | wc -l)" -eq 100 ]
     done
-    [ "$(cat keys.? | paste - - - - | sort -u | wc -l)" -eq 75 ] # no run of four comes twice
+    [ "$(cat keys.? | paste - - - - | sort -u | wc -l)" -eq 75 ] # no run of four occurs twice
     clip-untar --shuffle 7 --epochs 3 {0..3}.tar | cmp - shuffled
     clip-untar --shuffle 7 {0..3}.tar >first
     cmp <(epoch 1 first) keys.1
@@ -583,10 +583,10 @@ epoch() {
     shards
     gzip -k 0.tar
     run -1 --separate-stderr clip-untar --shuffle 1 1.tar 0.tar.gz
-    [ "$stderr" = "clip-untar: 0.tar.gz: compressed, so that it cannot be read in another order (decompress it, as by zstd -d, or see --shuffle-buffer)" ] ||
+    [ "$stderr" = "clip-untar: 0.tar.gz: compressed, so it cannot be read in another order (decompress it, as by zstd -d, or see --shuffle-buffer)" ] ||
         complain "$stderr"
     run -1 --separate-stderr bash -c 'cat 0.tar | clip-untar --shuffle 1'
-    [ "$stderr" = "clip-untar: -: no file, so that it cannot be read in another order (see --shuffle-buffer)" ] || complain "$stderr"
+    [ "$stderr" = "clip-untar: -: not a file, so it cannot be read in another order (see --shuffle-buffer)" ] || complain "$stderr"
     clip-untar --shuffle 1 <0.tar >out # a file after all
     cmp <(clip-untar <0.tar | sorted -) <(sorted out)
     run -2 clip-untar --shuffle-buffer 2 0.tar
@@ -596,13 +596,13 @@ epoch() {
     shards
     head -c 1300 1.tar >cut.tar
     run -1 --separate-stderr clip-untar --shuffle 1 0.tar cut.tar
-    [ "$stderr" = "clip-untar: cut.tar: at offset 1024, behind member c.jpg at offset 0: cut short inside a header" ] ||
+    [ "$stderr" = "clip-untar: cut.tar: at offset 1024, after member c.jpg at offset 0: cut short inside a header" ] ||
         complain "$stderr"
     [ -z "$output" ]
     cp files/a.jpg files/A.JPG
     tar rf 0.tar -C files --transform 's/A.JPG/b.JPG/' A.JPG
     run -1 --separate-stderr clip-untar --shuffle 1 0.tar
-    [[ $stderr == "clip-untar: 0.tar: sample b: member b.JPG at offset "*": extension 'jpg' comes twice" ]] || complain "$stderr"
+    [[ $stderr == "clip-untar: 0.tar: sample b: member b.JPG at offset "*": extension 'jpg' occurs twice" ]] || complain "$stderr"
     run -0 --separate-stderr bash -c 'clip-untar --shuffle 1 --epochs 2 --skip-bad 0.tar cut.tar none.tar | clip-dump --keys | sort | paste -sd " "'
     [ "$output" = "a a" ] || complain "$output"
     [ "${stderr_lines[-1]}" = "clip-untar: 1 bad samples and 2 bad shards skipped" ] || complain "$stderr"
@@ -680,10 +680,10 @@ END
         run -1 --separate-stderr clip-untar t.tar
         [ "$stderr" = "clip-untar: t.tar: sample k: member k.x.npy at offset 0: $why" ] || complain "$stderr"
     done <<'END'
-numpy.zeros(2, 'c8')|an array of type '<c8', which is not read
-numpy.array(['text'])|an array of type '<U4', which is not read
-numpy.array([1, 'x', None], object)|an array of type '|O', which is not read
-numpy.zeros(2, [('a', 'f4')])|an array of structures, which is not read
+numpy.zeros(2, 'c8')|an array of type '<c8', which is not supported
+numpy.array(['text'])|an array of type '<U4', which is not supported
+numpy.array([1, 'x', None], object)|an array of type '|O', which is not supported
+numpy.zeros(2, [('a', 'f4')])|an array of structures, which is not supported
 numpy.zeros((1,) * 9, 'u1')|an array of more than 8 dimensions
 END
     npy whole 'a.astype("f4")'
@@ -705,7 +705,7 @@ END
     cp whole k.x && cp whole k.x.npy
     tar cf t.tar k.x k.x.npy
     run -1 --separate-stderr clip-untar t.tar
-    [[ $stderr == *"member k.x.npy at offset 1024: extension 'x' comes twice" ]]
+    [[ $stderr == *"member k.x.npy at offset 1024: extension 'x' occurs twice" ]]
 }
 
 @test "clip-tar and back: tensors are what they were, and feed the programs behind" {

@@ -102,6 +102,18 @@ options_of_page() {
     [ -z "$output" ]
 }
 
+@test "every man page has examples, and README, NEWS, HACKING and clip-tools(7) name every program" {
+    local page program
+    for page in "$SRC"/man/*.[1-8]; do
+        sed -n '/^\.Sh EXAMPLES/,/^\.Sh SEE/p' "$page" | grep -q '^\.Bd -literal' || complain "${page##*/}: no examples"
+    done
+    for program in $(programs); do
+        for page in README.md NEWS.md HACKING.md man/clip-tools.7; do
+            grep -qE -- "$program($|[^-a-z])" "$SRC/$page" || complain "$page does not name $program"
+        done
+    done
+}
+
 @test "every man page is installed" {
     local page
     for page in "$SRC"/man/*.[1-8]; do

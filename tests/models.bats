@@ -111,7 +111,7 @@ END
     texts hf/model.safetensors | cmp - hf-texts
     # The pictures' order of steps and values come along.
     sed -i 's/0.48145466/0.25/' hf/preprocessor_config.json
-    [[ $(clip-model info hf/model.safetensors) == *"mean [0.25, "*"made RGB before"* ]]
+    [[ $(clip-model info hf/model.safetensors) == *"mean [0.25, "*"converted to RGB before"* ]]
     # Unless --arch says otherwise.
     sed 's/"head_width": 16/"head_width": 32/' arch.json >other.json
     [[ $(clip-model info --arch other.json model/open_clip_model.safetensors) == *", 2 heads, mlp 80"* ]]
@@ -177,7 +177,7 @@ assert c["model_cfg"]["text_cfg"]["heads"] == 2 and len(c["preprocess_cfg"]["mea
     # Preprocessing goes along, in Hugging Face's order too.
     sed -i 's/0.48145466/0.25/' hf/preprocessor_config.json
     clip-model convert hf -o hf.safetensors
-    [[ $(clip-model info hf.safetensors) == *"mean [0.25, "*"made RGB before"* ]]
+    [[ $(clip-model info hf.safetensors) == *"mean [0.25, "*"converted to RGB before"* ]]
     clip-model init arch.json -s 3 -o init.safetensors
     models 'same("init.safetensors", "model/open_clip_model.safetensors")'
     images init.safetensors | cmp - <(images model)
@@ -299,7 +299,7 @@ END
     refuses "(--weights KEY chooses one): student, teacher" clip-model info two.pt
     clip-model convert two.pt --weights student --arch arch.json -o got.safetensors
     cmp want.safetensors got.safetensors
-    refuses "under 'nothing', but under: student, teacher" clip-model info two.pt --weights nothing
+    refuses "under 'nothing'; there are under: student, teacher" clip-model info two.pt --weights nothing
     refuses "under 'stud', but under" clip-model info two.pt --weights stud
     # Every program takes it.
     local program
@@ -392,8 +392,8 @@ for n in "missing absent other leaves root number empty both".split(): os.rename
     clip-model convert bin -o got.safetensors
     cmp want.safetensors got.safetensors
     refuses "bin/pytorch_model-00003-of-00002.bin: No such file" clip-model info bin/missing.index.json
-    refuses "pytorch_model-00001-of-00002.bin: tensor x is not there" clip-model info bin/absent.index.json
-    refuses "is not there, where the index has it" clip-model info bin/other.index.json
+    refuses "pytorch_model-00001-of-00002.bin: tensor x is missing from the file that the index names" clip-model info bin/absent.index.json
+    refuses "is missing from the file that the index names" clip-model info bin/other.index.json
     refuses "'../hf/model.safetensors' is not a file of this folder" clip-model info bin/leaves.index.json
     refuses "'/etc/passwd' is not a file of this folder" clip-model info bin/root.index.json
     refuses "tensor x has no file" clip-model info bin/number.index.json
@@ -531,7 +531,7 @@ json.dump({"<sks>": 518, "<New>": 519}, open("names/added_tokens.json", "w"))'
     sed 's/524/518/' arch.json >small.json
     clip-model init small.json --vocab vocab.txt -o small
     [ "$(ids 'abc dog' -m small --vocab names)" = 513,515 ]
-    refuses "token '<sks>' has the id 518, but the model knows 518" clip-tokenize --lines -m small --vocab names <(echo 'abc <sks>')
+    refuses "token '<sks>' has the id 518, but the model has 518 tokens" clip-tokenize --lines -m small --vocab names <(echo 'abc <sks>')
 }
 
 @test "what a tokenizer.json asks for that is not CLIP's is refused by name" {
@@ -613,7 +613,7 @@ END
         refuses "$file: $words" clip-encode-image -m $file </dev/null
     done <<'END'
 lfs.pt a Git LFS pointer
-page.safetensors a page of HTML
+page.safetensors an HTML or XML page
 empty.bin an empty file
 some.index.json JSON, not weights
 keras.h5 HDF5
@@ -649,7 +649,7 @@ for name, x in ("factor", 100), ("small", 14.2857), ("nan", float("nan")), ("inf
         refuses "inf: logit_scale is inf" $program -m inf embeddings
     done
     clip-simmatrix --tsv --scale model -m most embeddings >scores
-    [[ $(clip-model info factor) == *"logit scale   100, which is no logarithm of a factor"* ]]
+    [[ $(clip-model info factor) == *"logit scale   100, which is not the logarithm of a factor"* ]]
     clip-model info --json nan | grep -q '"logit_scale":null'
     run -2 clip-simmatrix --scale nan embeddings
     run -2 clip-simmatrix --scale 1e999 embeddings
@@ -676,7 +676,7 @@ for name, x in ("factor", 100), ("small", 14.2857), ("nan", float("nan")), ("inf
     local status=0
     wait $! || status=$?
     [ "$status" -eq 1 ] || complain "$status"
-    [ "$(cat words)" = "clip-encode-text: cut/open_clip_model.safetensors: the file was made shorter while it was read" ]
+    [ "$(cat words)" = "clip-encode-text: cut/open_clip_model.safetensors: the file was truncated while it was read" ]
     # Renamed over is fine.
     cp -r model kept
     clip-encode-text -m kept pipe >out 2>words &

@@ -62,7 +62,7 @@ golden() {
         diff -r "$model.kept/step-00000005" "$model.some/step-00000005"
     done
     grep -q '"image.batch_norm_chunk":5[,}]' log
-    grep -q "clip-encode-image: batch norm's statistics are those of 5 records, not of a batch of 12" err
+    grep -q "clip-encode-image: batch norm statistics are per chunk of 5 records, not per batch of 12" err
 }
 
 @test "bytes and floats of the same pictures train to the same bytes" {
@@ -238,16 +238,16 @@ gradients() {
 
 @test "usage of --train" {
     run -2 --separate-stderr clip-encode-image --train run
-    [ "${stderr_lines[0]}" = "clip-encode-image: with --train, where are the gradients from? (--grad-in)" ]
+    [ "${stderr_lines[0]}" = "clip-encode-image: --train needs --grad-in" ]
     run -2 --separate-stderr clip-encode-text --train run --grad-in x -m y
-    [ "${stderr_lines[0]}" = "clip-encode-text: with --train the model is that of the run (no -m, --arch, --weights)" ]
+    [ "${stderr_lines[0]}" = "clip-encode-text: --train uses the model of the run: -m, --arch and --weights are not allowed" ]
     run -2 --separate-stderr clip-encode-image --train run --grad-in x --weights ema
-    [ "${stderr_lines[0]}" = "clip-encode-image: with --train the model is that of the run (no -m, --arch, --weights)" ]
+    [ "${stderr_lines[0]}" = "clip-encode-image: --train uses the model of the run: -m, --arch and --weights are not allowed" ]
     run -2 --separate-stderr clip-project-normalize --train run --grad-in x --skip-bad
-    [ "${stderr_lines[0]}" = "clip-project-normalize: with --train no record can be left out (no --skip-bad)" ]
+    [ "${stderr_lines[0]}" = "clip-project-normalize: --train and --skip-bad are mutually exclusive" ]
     run -2 --separate-stderr clip-encode-image -m x --freeze
-    [ "${stderr_lines[0]}" = "clip-encode-image: the optimizer's options and --freeze go with --train" ]
+    [ "${stderr_lines[0]}" = "clip-encode-image: the options of the optimizer and --freeze need --train" ]
     mkdir run
     run -1 --separate-stderr clip-encode-image --train run --grad-in x </dev/null
-    [ "$stderr" = "clip-encode-image: run: neither 'latest', a checkpoint, nor 'init', a model folder, is there" ]
+    [ "$stderr" = "clip-encode-image: run: it has neither 'latest', a checkpoint, nor 'init', a model folder" ]
 }

@@ -157,36 +157,38 @@ static void gather_options(struct table *table, const struct clip_program *progr
         add(table, (struct clip_option){"model", 'm', CLIP_TEXT, &shared->model, "MODEL",
                                         "weights file, model folder, or a name in $CLIP_MODEL_PATH", 0, 0});
         add(table, (struct clip_option){"arch", 0, CLIP_TEXT, &shared->arch, "NAME|JSON",
-                                        "architecture of a lone weights file", 0, 0});
+                                        "architecture of a weights file without a configuration", 0, 0});
         add(table, (struct clip_option){"weights", 0, CLIP_TEXT, &shared->weights, "KEY",
-                                        "which weights of a checkpoint that holds several", 0, 0});
+                                        "which weights to use of a checkpoint that holds several", 0, 0});
     }
     if (program->shared & CLIP_TAKES_BATCH)
-        add(table,
-            (struct clip_option){"batch", 'b', CLIP_COUNT, &shared->batch, "N",
-                                 "records computed together at most; results do not depend on it", 1, 65536});
+        add(table, (struct clip_option){
+                       "batch", 'b', CLIP_COUNT, &shared->batch, "N",
+                       "maximum number of records computed together; does not change results", 1, 65536});
     if (program->shared & CLIP_TAKES_THREADS)
-        add(table, (struct clip_option){"threads", 'j', CLIP_COUNT, &shared->threads, "N",
-                                        "threads; results do not depend on it [all processors]", 1, 1024});
+        add(table,
+            (struct clip_option){"threads", 'j', CLIP_COUNT, &shared->threads, "N",
+                                 "number of threads; does not change results [all processors]", 1, 1024});
     if (program->shared & CLIP_TAKES_SKIP)
         add(table, (struct clip_option){"skip-bad", 0, CLIP_FLAG, &shared->skip_bad, NULL,
-                                        "drop bad records, naming each on stderr", 0, 0});
+                                        "drop bad records and name each on stderr", 0, 0});
     if (program->shared & (CLIP_TAKES_STREAM | CLIP_TAKES_RECORDS))
         add(table, (struct clip_option){"max-record", 0, CLIP_BYTES, &shared->max_record, "SIZE",
-                                        "refuse records of more bytes [80M]", 1, 0});
+                                        "refuse records larger than SIZE [80M]", 1, 0});
     if (program->shared & CLIP_TAKES_STREAM) {
         add(table, (struct clip_option){"progress", 0, CLIP_FLAG, &shared->progress, NULL,
-                                        "show progress on stderr [if it is a terminal]", 0, 0});
-        add(table, (struct clip_option){"no-progress", 0, CLIP_FLAG, no_progress, NULL, "do not", 0, 0});
+                                        "show progress on stderr [if stderr is a terminal]", 0, 0});
+        add(table, (struct clip_option){"no-progress", 0, CLIP_FLAG, no_progress, NULL,
+                                        "do not show progress", 0, 0});
     }
-    add(table,
-        (struct clip_option){"quiet", 'q', CLIP_FLAG, &shared->quiet, NULL, "only errors on stderr", 0, 0});
-    add(table,
-        (struct clip_option){"verbose", 'v', CLIP_FLAG, &shared->verbose, NULL, "say more on stderr", 0, 0});
+    add(table, (struct clip_option){"quiet", 'q', CLIP_FLAG, &shared->quiet, NULL,
+                                    "print only errors on stderr", 0, 0});
+    add(table, (struct clip_option){"verbose", 'v', CLIP_FLAG, &shared->verbose, NULL,
+                                    "print more messages on stderr", 0, 0});
     add(table,
         (struct clip_option){"help", 'h', CLIP_FLAG, &asked_for[ASKED_HELP], NULL, "print this help", 0, 0});
     add(table, (struct clip_option){"version", 'V', CLIP_FLAG, &asked_for[ASKED_VERSION], NULL,
-                                    "print the version, its libraries and engines", 0, 0});
+                                    "print the version, the libraries and the engines", 0, 0});
 }
 
 static int print_help(const struct clip_program *program, const struct table *table)
@@ -346,7 +348,7 @@ static int parse_options(const struct table *table, int argc, char **argv)
         if (c == '?' && optopt > 0 && optopt < 256)
             clip_usage("unknown option '-%c'", optopt);
         if (c == '?')
-            clip_usage("%s option '%s'", optopt ? "no argument is taken by" : "unknown", word);
+            clip_usage(optopt ? "option '%s' takes no argument" : "unknown option '%s'", word);
         int i = c >= 256 ? c - 256 : 0;
         while (c < 256 && table->options[i].letter != c)
             i++;

@@ -66,7 +66,7 @@ static void tell(const char *path)
     size_t used = append(line, 0, name);
     used = append(line, used, ": ");
     used = append(line, used, path);
-    used = append(line, used, ": the file was made shorter while it was read");
+    used = append(line, used, ": the file was truncated while it was read");
     line[used++] = '\n';
     ssize_t ignored = write(STDERR_FILENO, line, used);
     (void)ignored;

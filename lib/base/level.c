@@ -30,10 +30,10 @@ int clip_level_choose(enum clip_level *level, struct clip_error *error)
         wanted++;
     char shown[64];
     if (wanted > CLIP_AVX512)
-        return clip_fail(error, "CLIP_CPU: no such level as '%s' (x86-64, x86-64-v3 or x86-64-v4)",
+        return clip_fail(error, "CLIP_CPU: unknown level '%s' (x86-64, x86-64-v3 or x86-64-v4)",
                          clip_printable(shown, sizeof shown, name, strlen(name)));
     if (wanted > highest)
-        return clip_fail(error, "CLIP_CPU: this processor is not %s", name);
+        return clip_fail(error, "CLIP_CPU: this processor does not support %s", name);
     *level = wanted;
     return 0;
 }

@@ -31,7 +31,8 @@ const char *clip_stray_text(const void *data, size_t size)
         return "a Git LFS pointer, not the file itself: fetch it with 'git lfs pull', or download it again";
     if (begins(text, size, "<!doctype html") || begins(text, size, "<html") || begins(text, size, "<head") ||
         begins(text, size, "<?xml"))
-        return "a page of HTML or XML, not the file itself: what the server said instead; download it again";
+        return "an HTML or XML page, such as a server's error message, not the file itself; download it "
+               "again";
     return NULL;
 }
 
@@ -50,21 +51,22 @@ static const struct {
     size_t size;
     const char *what;
 } magics[] = {
-    {"\x89HDF\r\n", 6, "HDF5, as Keras writes it: weights of PyTorch or safetensors are read"},
-    {"GGUF", 4, "GGUF: weights of PyTorch or safetensors are read"},
-    {"\x1f\x8b", 2, "compressed by gzip: unpack it first"},
-    {"\x28\xb5\x2f\xfd", 4, "compressed by zstd: unpack it first"},
+    {"\x89HDF\r\n", 6,
+     "an HDF5 file, as written by Keras: only weights of PyTorch or safetensors are supported"},
+    {"GGUF", 4, "a GGUF file: only weights of PyTorch or safetensors are supported"},
+    {"\x1f\x8b", 2, "compressed with gzip: decompress it first"},
+    {"\x28\xb5\x2f\xfd", 4, "compressed with zstd: decompress it first"},
     {"\xfd"
      "7zXZ",
-     5, "compressed by xz: unpack it first"},
-    {"\x93NUMPY", 6, "an array of NumPy, not the weights of a model"},
+     5, "compressed with xz: decompress it first"},
+    {"\x93NUMPY", 6, "a NumPy array, not the weights of a model"},
     {"\x89PNG", 4, "a picture, not weights"},
     {"\xff\xd8\xff", 3, "a picture, not weights"},
-    {"IxF", 3, "an index of FAISS, not weights"},
-    {"IxM", 3, "an index of FAISS, not weights"},
-    {"IHN", 3, "an index of FAISS, not weights"},
-    {"IwF", 3, "an index of FAISS, not weights"},
-    {"IwP", 3, "an index of FAISS, not weights"},
+    {"IxF", 3, "a FAISS index, not weights"},
+    {"IxM", 3, "a FAISS index, not weights"},
+    {"IHN", 3, "a FAISS index, not weights"},
+    {"IwF", 3, "a FAISS index, not weights"},
+    {"IwP", 3, "a FAISS index, not weights"},
 };
 
 const char *clip_stray_weights(const void *data, size_t size)
@@ -78,7 +80,7 @@ const char *clip_stray_weights(const void *data, size_t size)
         if (size >= magics[i].size && memcmp(data, magics[i].bytes, magics[i].size) == 0)
             return magics[i].what;
     if (size >= 48 && memcmp(bytes + size - 8, table_end, 8) == 0)
-        return "the index of a TensorFlow checkpoint: weights of PyTorch or safetensors are read";
+        return "the index of a TensorFlow checkpoint: only weights of PyTorch or safetensors are supported";
     if (size > 262 && memcmp(bytes + 257, "ustar", 5) == 0)
         return "a tar archive: unpack it first";
     if (is_text(data, size)) {

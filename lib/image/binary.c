@@ -101,8 +101,8 @@ int clip_binary_next(struct clip_binary *binary, struct clip_record **record, st
     if (got == 0 && binary->begun)
         return 0;
     if (got < size)
-        return clip_fail(error, "%s: cut short: records are of %zu bytes, and %zu are left", binary->name,
-                         size, got);
+        return clip_fail(error, "%s: cut short: records have %zu bytes, but %zu are left", binary->name, size,
+                         got);
     binary->begun = 1;
     if (!(*record = clip_record_new()))
         return clip_fail_memory(error, "a sample");

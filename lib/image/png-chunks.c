@@ -103,7 +103,7 @@ static int read_profile(struct clip_png *png, const uint8_t *data, uint32_t leng
         return clip_png_broken(png, "iCCP");
     size_t at = (size_t)(end - data) + 2;
     return at < length && inflate_text(data + at, length - at) == -1
-               ? clip_png_broken(png, "too long a profile")
+               ? clip_png_broken(png, "the profile is too long")
                : 0;
 }
 
@@ -121,7 +121,7 @@ static int read_compressed_text(struct clip_png *png, const uint8_t *data, uint3
         return clip_png_broken(png, "zTXt");
     long text = at + 1 < length ? inflate_text(data + at + 1, length - at - 1) : 0;
     if (text == -1)
-        return clip_png_broken(png, "too long a text");
+        return clip_png_broken(png, "a text is too long");
     return text > 0 && end > data ? count_text(png, (size_t)text) : 0;
 }
 
@@ -138,7 +138,7 @@ static int read_international(struct clip_png *png, const uint8_t *data, uint32_
     size_t rest = (size_t)(stop - title - 1);
     long text = compressed ? inflate_text(title + 1, rest) : (long)rest;
     if (text == -1)
-        return clip_png_broken(png, "too long a text");
+        return clip_png_broken(png, "a text is too long");
     return text > 0 ? count_text(png, (size_t)text) : 0;
 }
 
@@ -249,7 +249,7 @@ static int check_chunk(struct clip_png *png, const struct chunk *chunk)
 {
     const uint8_t *sum, *data = png->in.data + png->in.at - chunk->length;
     if (clip_bytes_take(&png->in, 4, &sum) < 0)
-        return clip_png_broken(png, "cut behind a chunk");
+        return clip_png_broken(png, "cut after a chunk");
     uLong crc = crc32(crc32(0, (const Bytef *)chunk->name, 4), data, chunk->length);
     return crc == clip_be32(sum) ? 0 : clip_png_broken(png, "checksum of a chunk");
 }
@@ -272,7 +272,7 @@ int clip_png_open(struct clip_png *png, const uint8_t *data, size_t size, struct
     if (strcmp(chunk.name, "IEND") == 0)
         return clip_png_broken(png, "no picture in it");
     if (!png->known)
-        return clip_png_broken(png, "no known depth and colour type");
+        return clip_png_broken(png, "unknown depth or colour type");
     if (png->palette_size / 3 > 256)
         return clip_png_broken(png, "PLTE");
     png->start = png->in.at;

@@ -74,7 +74,7 @@ static int read_row(struct clip_table *table, char *line, struct clip_error *err
             return clip_fail(error, "%zu cells where the first line has %zu columns", c, table->columns);
         values[c] = strtod(cell, &end);
         if (end == cell || *end)
-            return clip_fail(error, "'%s' is no number",
+            return clip_fail(error, "'%s' is not a number",
                              clip_printable(shown, sizeof shown, cell, strlen(cell)));
     }
     return line ? clip_fail(error, "more cells than the first line has columns (%zu)", table->columns) : 0;
@@ -89,7 +89,7 @@ int clip_table_read(struct clip_table *table, FILE *file, const char *name, stru
     *table = (struct clip_table){0};
     while (status == 0 && (got = clip_lines_next(&lines, &line, &n, error)) > 0) {
         if (u8_check((const uint8_t *)line, n) || memchr(line, 0, n))
-            status = clip_fail(error, "no text in UTF-8");
+            status = clip_fail(error, "not UTF-8 text");
         else
             status = lines.number == 1 ? read_header(table, line, error) : read_row(table, line, error);
     }

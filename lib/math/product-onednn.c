@@ -71,7 +71,7 @@ static int can(enum clip_precision precision, struct clip_error *error)
     /* Below AVX-512 its f32 kernels are no faster than OpenBLAS, need a second copy of the weights, and sum
      * up in an order that depends on the row. */
     if (!have(dnnl_cpu_isa_avx512_core))
-        return clip_fail(error, "oneDNN is of use from AVX-512 on; this processor has %s", isa_name());
+        return clip_fail(error, "oneDNN is only useful with AVX-512; this processor has %s", isa_name());
     return 0;
 }
 
@@ -241,7 +241,7 @@ static int try_shape(struct matrix *matrix, struct clip_error *error)
             memcpy(first, y, n * sizeof *first);
         int alike = rows_like(first, y, tall, n) == tall;
         if (status == 0 && height == ALL && !alike)
-            status = clip_fail(error, "oneDNN's kernels here do not treat all rows alike");
+            status = clip_fail(error, "oneDNN's kernels on this processor do not compute all rows alike");
         atomic_store(&matrix->shape->alike[height], alike);
     }
     if (status == 0 && all_zero(first, n))

@@ -164,7 +164,7 @@ static int try_kernels(struct engine *engine, struct clip_error *error)
         if (small && large)
             return 0;
     }
-    return clip_fail(error, "OpenBLAS's kernels for %s do not treat all rows alike",
+    return clip_fail(error, "OpenBLAS's kernels for %s do not compute all rows alike",
                      clip_blas.get_corename());
 }
 

@@ -23,7 +23,7 @@ int clip_precision_parse(enum clip_precision *precision, const char *text, struc
     else if (strcmp(text, "bf16") == 0)
         *precision = CLIP_PRECISION_BF16;
     else
-        return clip_fail(error, "no such precision as '%s' (f32, bf16 or auto)", text);
+        return clip_fail(error, "unknown precision '%s' (f32, bf16 or auto)", text);
     return 0;
 }
 
@@ -50,7 +50,7 @@ static struct clip_engine *open_named(const char *name, enum clip_precision prec
         if (strcmp(engines[i]->name, name) == 0)
             return engines[i]->can(precision, error) != 0 ? NULL : engines[i]->open(precision, error);
     char shown[64], list[128];
-    clip_fail(error, "no such engine as '%s' in this build (there are %s)",
+    clip_fail(error, "unknown engine '%s' (this build has %s)",
               clip_printable(shown, sizeof shown, name, strlen(name)), clip_engines(list, sizeof list));
     return NULL;
 }

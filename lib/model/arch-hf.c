@@ -368,7 +368,7 @@ int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_err
     if (!arch->vision.absent && arch->vision.kind == CLIP_RESNET)
         return clip_fail(error, "Hugging Face's form has no ResNets");
     if (arch->logit_bias)
-        return clip_fail(error, "Hugging Face's form has no bias of the logits");
+        return clip_fail(error, "Hugging Face's form has no logit bias");
     if (!arch->text.absent && arch->text.end_token == 2)
         return clip_fail(error, "Hugging Face's form cannot have 2 as the end token");
     if (arch->vision.absent || arch->text.absent) {

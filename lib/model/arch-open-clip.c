@@ -114,7 +114,7 @@ static int read_vision_layers(struct json_object *object, const char *where, str
         return clip_json_int(object, where, "layers", 1, CLIP_MAX_LAYERS, &vision->layers, error);
     }
     if (json_object_array_length(layers) != 4)
-        return clip_fail(error, "%s.layers does not hold the four numbers of a ResNet", where);
+        return clip_fail(error, "%s.layers is not the four numbers of a ResNet", where);
     for (size_t i = 0; i < 4; i++) {
         int64_t n = json_object_get_int64(json_object_array_get_idx(layers, i));
         vision->blocks[i] = n < 1 || n > CLIP_MAX_LAYERS ? 0 : (int)n;
@@ -328,7 +328,7 @@ static int put_config(const struct clip_arch *arch, int own, FILE *file, struct 
     int quick = (arch->text.absent ? arch->vision.activation : arch->text.activation) == CLIP_QUICK_GELU;
     if (!arch->vision.absent && !arch->text.absent && arch->vision.kind == CLIP_VIT &&
         arch->vision.activation != arch->text.activation)
-        return clip_fail(error, "the towers' activations differ, which open_clip's form cannot say");
+        return clip_fail(error, "the towers' activations differ, which open_clip's form cannot express");
     fputs("{\n  \"model_cfg\": {\n", file);
     if (arch->embed)
         fprintf(file, "    \"embed_dim\": %d,\n", arch->embed);

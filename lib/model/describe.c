@@ -127,7 +127,7 @@ static void put_preprocess(FILE *out, const struct clip_preprocess_arch *preproc
     clip_arch_put_channels(out, preprocess->mean);
     fprintf(out, ", std ");
     clip_arch_put_channels(out, preprocess->std);
-    fprintf(out, ", made RGB %s resizing\n", preprocess->convert_first ? "before" : "after");
+    fprintf(out, ", converted to RGB %s resizing\n", preprocess->convert_first ? "before" : "after");
 }
 
 /* The logit scale, and what is wrong with it where it cannot be used. */
@@ -141,7 +141,7 @@ static void put_scale(FILE *out, const struct clip_model *model, const struct fa
     else if (clip_model_logit_scale(model, &usable, &error) == 0)
         fprintf(out, "%-14s%.6g, a factor of %.6g\n", "logit scale", scale, exp(scale));
     else
-        fprintf(out, "%-14s%.6g, which is no logarithm of a factor\n", "logit scale", scale);
+        fprintf(out, "%-14s%.6g, which is not the logarithm of a factor\n", "logit scale", scale);
 }
 
 static void put_file(FILE *out, const struct clip_model *model, const struct facts *facts)

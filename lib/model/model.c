@@ -204,8 +204,8 @@ static int find_arch(struct clip_model *model, const char *folder, const char *a
         else if (stray && model->guessed)
             result = clip_fail(
                 error,
-                "%s: %s is not the configuration of a CLIP model, and the shapes do not say how many "
-                "heads there are (--arch NAME|JSON does)",
+                "%s: %s is not the configuration of a CLIP model, and the shapes do not determine how many "
+                "heads there are (give --arch NAME|JSON)",
                 model->path, stray);
     }
     free(stray);
@@ -247,7 +247,7 @@ static int fail_shape(const char *name, int ndim, const size_t *shape, int wante
                       struct clip_error *error)
 {
     char a[120], b[120];
-    return clip_fail(error, "tensor %s is %s, and should be %s", name,
+    return clip_fail(error, "tensor %s is %s, but should be %s", name,
                      clip_shape_describe(ndim, shape, a, sizeof a),
                      clip_shape_describe(wanted_ndim, wanted, b, sizeof b));
 }
@@ -273,17 +273,17 @@ static int check_parts(struct tensor *tensor, const struct clip_weight *end, str
         if (strcmp(part->name, slot->name) != 0 || part->part != i || part->type != first->type ||
             part->ndim != first->ndim || first->ndim == 0 ||
             memcmp(part->shape, first->shape, (size_t)first->ndim * sizeof *shape) != 0)
-            return clip_fail(error, "tensor %s: its parts are not alike, or one is missing", slot->name);
+            return clip_fail(error, "tensor %s: its parts differ, or one is missing", slot->name);
         shape[0] += part->shape[0];
     }
     if (first + tensor->count < end && strcmp(first[tensor->count].name, slot->name) == 0)
-        return clip_fail(error, "tensor %s comes whole and in parts", slot->name);
+        return clip_fail(error, "tensor %s occurs both whole and in parts", slot->name);
     /* The logit scale may stand in an array of one. */
     int ndim = slot->ndim == 0 && first->ndim == 1 && shape[0] == 1 ? 0 : first->ndim;
     if (!same_shape(ndim, shape, slot->ndim, slot->shape))
         return fail_shape(slot->name, first->ndim, shape, slot->ndim, slot->shape, error);
     if (!slot->integer && !clip_weight_is_float(first->type))
-        return clip_fail(error, "tensor %s holds %s, no floating-point numbers", slot->name,
+        return clip_fail(error, "tensor %s holds %s, not floating-point numbers", slot->name,
                          clip_weight_type_name(first->type));
     return 0;
 }
@@ -516,7 +516,7 @@ static const struct tensor *find_checked(const struct clip_model *model, const c
         return NULL;
     }
     if (!clip_weight_is_float(tensor->parts->type)) {
-        clip_fail(error, "%s: tensor %s holds no floating-point numbers", model->weights_path, name);
+        clip_fail(error, "%s: tensor %s does not hold floating-point numbers", model->weights_path, name);
         return NULL;
     }
     return tensor;
@@ -593,11 +593,11 @@ int clip_model_need(const struct clip_model *model, enum clip_part part, struct 
 {
     const struct clip_arch *arch = &model->arch;
     if (part == CLIP_PART_VISION && arch->vision.absent)
-        return clip_fail(error, "%s: the model has no vision tower: it is a text tower alone", model->path);
+        return clip_fail(error, "%s: the model has no vision tower: it has only a text tower", model->path);
     if (part == CLIP_PART_TEXT && arch->text.absent)
-        return clip_fail(error, "%s: the model has no text tower: it is a vision tower alone", model->path);
+        return clip_fail(error, "%s: the model has no text tower: it has only a vision tower", model->path);
     if (part == CLIP_PART_BOTH && arch->unscaled)
-        return clip_fail(error, "%s: the model has no logit scale: it is a %s tower alone", model->path,
+        return clip_fail(error, "%s: the model has no logit scale: it has only a %s tower", model->path,
                          arch->vision.absent ? "text" : "vision");
     return 0;
 }
@@ -610,8 +610,8 @@ const char *clip_model_guess(struct clip_model *model, enum clip_part part)
         return NULL;
     snprintf(
         model->guess, sizeof model->guess,
-        "%s: nothing with it says how many heads it has, nor its activation: heads of 64 and quick GELU are "
-        "taken; --arch NAME|JSON says otherwise",
+        "%s: neither the number of heads nor the activation is specified: heads of 64 and quick GELU are "
+        "assumed; --arch NAME|JSON overrides this",
         model->path);
     return model->guess;
 }

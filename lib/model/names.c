@@ -365,8 +365,8 @@ static int choose_set(struct sets *sets, const char *key, struct clip_error *err
         if (sets->count == before && !begins_in(sets->items, key))
             prefer(sets, has_parts, key);
         if (!has_parts(sets->items, key))
-            return clip_fail(error, "--weights: there are no weights under '%.100s', but under: %s", key,
-                             keys);
+            return clip_fail(error, "--weights: there are no weights under '%.100s'; there are under: %s",
+                             key, keys);
     }
     prefer(sets, is_plain, NULL);
     prefer(sets, is_whole, NULL);

@@ -378,12 +378,12 @@ static int push_storage(struct machine *machine)
     if (pop(machine, &tuple) != 0)
         return -1;
     if (tuple_items(machine, tuple, 4, 6, items) != 0)
-        return bad(machine, "a persistent id that is no storage");
+        return bad(machine, "a persistent id that is not a storage");
     if (value_at(machine, tuple)->length == 4 && clip_pickle_is(value_at(machine, items[0]), "module") &&
         is_object(value_at(machine, items[1])))
         return push_index(machine, items[1]);
     if (value_at(machine, tuple)->length == 4)
-        return bad(machine, "a persistent id that is no storage");
+        return bad(machine, "a persistent id that is not a storage");
     const struct clip_pickle_value *class = value_at(machine, items[1]), *key = value_at(machine, items[2]),
                                    *count = value_at(machine, items[4]);
     if (clip_pickle_is(value_at(machine, items[0]), "storage") && is_object(class))
@@ -391,9 +391,9 @@ static int push_storage(struct machine *machine)
     if (!clip_pickle_is(value_at(machine, items[0]), "storage") || class->kind != CLIP_PICKLE_GLOBAL ||
         class->global != GLOBAL_STORAGE || key->kind != CLIP_PICKLE_STRING ||
         count->kind != CLIP_PICKLE_INTEGER || count->integer < 0)
-        return bad(machine, "a persistent id that is no storage");
+        return bad(machine, "a persistent id that is not a storage");
     if (value_at(machine, tuple)->length == 6 && value_at(machine, items[5])->kind != CLIP_PICKLE_NONE)
-        return bad(machine, "a view of a storage, which no PyTorch of the last years writes,");
+        return bad(machine, "a view of a storage, which recent versions of PyTorch do not write,");
     struct clip_pickle_storage storage = {
         .key = key->text, .length = key->length, .type = (enum clip_weight_type) class->type};
     size_t size = storage.type == CLIP_WEIGHT_TYPES ? 1 : clip_weight_size(storage.type);
@@ -460,7 +460,7 @@ static int fail_call(struct machine *machine, const struct clip_pickle_value *ca
 {
     char text[300];
     if (callee->kind != CLIP_PICKLE_GLOBAL)
-        return clip_fail(machine->error, "pickle: refuses to %s something that is no global", verb);
+        return clip_fail(machine->error, "pickle: refuses to %s something that is not a global", verb);
     return clip_fail(machine->error, "pickle: refuses to %s %s", verb,
                      clip_pickle_maker(callee, text, sizeof text));
 }

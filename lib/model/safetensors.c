@@ -198,7 +198,7 @@ static int read_entry(struct parser *parser, struct entry *entry)
                                                            : 0;
         int count = 2, result;
         if (!key || seen & key)
-            return bad(parser, key ? "a key that comes twice" : "an unknown key");
+            return bad(parser, key ? "a key that occurs twice" : "an unknown key");
         seen |= key;
         if (key == DTYPE)
             result = read_type(parser, &entry->type);
@@ -246,8 +246,9 @@ static int add_entry(struct parser *parser, struct clip_weights *weights, const 
     char text[200];
     clip_printable(text, sizeof text, name, length);
     if (begin > end || end > size)
-        return clip_fail(parser->error, "tensor %s: bytes %zu to %zu of %zu: the file is cut, or lies", text,
-                         begin, end, size);
+        return clip_fail(parser->error,
+                         "tensor %s: bytes %zu to %zu of %zu: the file is truncated, or its header is wrong",
+                         text, begin, end, size);
     for (int i = 0; i < entry->ndim; i++)
         if (__builtin_mul_overflow(bytes, entry->shape[i], &bytes))
             return clip_fail(parser->error, "tensor %s: its shape overflows", text);
@@ -272,7 +273,7 @@ static int read_header(struct parser *parser, struct clip_weights *weights, cons
             return -1;
         if (is_string(parser, "__metadata__")) {
             if (metadata++)
-                return bad(parser, "__metadata__ comes twice");
+                return bad(parser, "__metadata__ occurs twice");
             if (read_metadata(parser) != 0)
                 return -1;
             continue;
@@ -321,7 +322,7 @@ static int check_places(const struct clip_weights *weights, const unsigned char 
         end = weight->data + clip_weight_count(weight) * clip_weight_size(weight->type);
     }
     if (result == 0 && end != data + size)
-        result = clip_fail(error, "%zu bytes behind the last tensor", (size_t)(data + size - end));
+        result = clip_fail(error, "%zu bytes after the last tensor", (size_t)(data + size - end));
     free(order);
     return result;
 }
@@ -332,11 +333,12 @@ static int read_file(struct parser *parser, struct clip_weights *weights, const 
 {
     uint64_t length;
     if (size < sizeof length)
-        return clip_fail(parser->error, "cut: %zu bytes are no safetensors file", size);
+        return clip_fail(parser->error, "cut: %zu bytes are not a safetensors file", size);
     memcpy(&length, data, sizeof length);
     if (length > MAX_HEADER || length > size - sizeof length)
         return clip_fail(parser->error,
-                         "a safetensors header of %llu bytes in a file of %zu: it is cut, or lies",
+                         "a safetensors header of %llu bytes in a file of %zu: the file is truncated, or its "
+                         "header is wrong",
                          (unsigned long long)length, size);
     parser->start = parser->p = data + sizeof length;
     parser->end = parser->start + length;
@@ -345,7 +347,7 @@ static int read_file(struct parser *parser, struct clip_weights *weights, const 
         return -1;
     skip_space(parser);
     if (parser->p != parser->end)
-        return bad(parser, "something behind its end");
+        return bad(parser, "something after its end");
     return check_places(weights, parser->end, rest, parser->error);
 }
 

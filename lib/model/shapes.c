@@ -53,7 +53,7 @@ static int grid_side(const struct clip_weights *weights, const char *name, int *
         return -1;
     *side = (int)lround(sqrt(places - 1.0));
     if (*side * *side + 1 != places)
-        return clip_fail(error, "tensor %s: %d places are not a square and one", name, places);
+        return clip_fail(error, "tensor %s: %d positions are not a square number plus one", name, places);
     return 0;
 }
 
@@ -155,7 +155,7 @@ int clip_arch_from_shapes(struct clip_arch *arch, const struct clip_weights *wei
     arch->vision.activation = arch->text.activation = CLIP_QUICK_GELU;
     arch->logit_bias = clip_weights_find(weights, "logit_bias") != NULL;
     if (clip_arch_check(arch, error) != 0)
-        return clip_fail_prefix(error, "the shapes do not say the architecture (see --arch)");
+        return clip_fail_prefix(error, "the shapes do not determine the architecture (see --arch)");
     return 0;
 }
 

@@ -116,7 +116,8 @@ static int check_there(const struct clip_weights *weights, struct json_object *m
         value) if (strcmp(json_object_get_string(value), name) == 0 &&
                    !clip_weights_find(
                        weights,
-                       tensor)) return clip_fail(error, "tensor %s is not there, where the index has it",
+                       tensor)) return clip_fail(error,
+                                                 "tensor %s is missing from the file that the index names",
                                                  clip_printable(text, sizeof text, tensor, strlen(tensor)));
     return 0;
 }

@@ -67,7 +67,7 @@ static int list_places(struct reader *reader)
             reader->count++;
         } else if (place->storage->type != last[-1].storage->type ||
                    place->storage->bytes != last[-1].storage->bytes) {
-            return fail_storage(place->storage, "comes twice, with different sizes", reader->error);
+            return fail_storage(place->storage, "occurs twice, with different sizes", reader->error);
         }
     }
     return 0;
@@ -227,16 +227,16 @@ static const struct clip_zip_entry *find_pickle(const struct clip_zip *zip, size
         *prefix = before + 1;
     }
     if (!found)
-        clip_fail(error, "a zip, but none of PyTorch's: there is no data.pkl");
+        clip_fail(error, "a zip, but not PyTorch's: it has no data.pkl");
     return found;
 }
 
 static int check_pickle(const struct clip_zip_entry *entry, struct clip_error *error)
 {
     if (entry->method != 0)
-        return clip_fail(error, "data.pkl is compressed, as PyTorch never writes it");
+        return clip_fail(error, "data.pkl is compressed, which PyTorch never does");
     if (crc32_z(0, entry->data, entry->stored) != entry->crc)
-        return clip_fail(error, "data.pkl is damaged: its checksum is another");
+        return clip_fail(error, "data.pkl is damaged: its checksum differs");
     return 0;
 }
 
@@ -269,7 +269,7 @@ static int place_in_zip(struct reader *reader, const struct clip_zip *zip, const
         if (!entry)
             return fail_storage(storage, "is not in the zip", reader->error);
         if (entry->method != 0)
-            return fail_storage(storage, "is compressed, as PyTorch never writes it", reader->error);
+            return fail_storage(storage, "is compressed, which PyTorch never does", reader->error);
         if (entry->stored != storage->bytes)
             return fail_storage(storage, "has another size in the zip than in the pickle", reader->error);
         place->data = entry->data;
@@ -288,7 +288,7 @@ static int read_zip(struct reader *reader, struct clip_zip *zip, struct clip_pic
         clip_pickle_read(pickle, entry->data, entry->stored, reader->error) != 0)
         return -1;
     if (pickle->used != entry->stored)
-        return clip_fail(reader->error, "something behind the end of the pickle");
+        return clip_fail(reader->error, "something after the end of the pickle");
     if (list_places(reader) != 0 || place_in_zip(reader, zip, entry->name, prefix) != 0)
         return -1;
     return read_tensors(reader);
@@ -373,7 +373,7 @@ static int place_behind(struct reader *reader, const struct clip_pickle *keys, c
             key->kind == CLIP_PICKLE_STRING ? find_place(reader, key->text, key->length) : NULL;
         uint64_t count;
         if (!place || place->data)
-            return clip_fail(reader->error, "the list of storages is not the pickle's");
+            return clip_fail(reader->error, "the list of storages does not match the pickle");
         const struct clip_pickle_storage *storage = place->storage;
         if (size - at < sizeof count || storage->bytes > size - at - sizeof count)
             return fail_storage(storage, "is cut", reader->error);
@@ -387,7 +387,7 @@ static int place_behind(struct reader *reader, const struct clip_pickle *keys, c
     for (size_t i = 0; i < reader->count; i++)
         if (!reader->places[i].data)
             return fail_storage(reader->places[i].storage, "is missing", reader->error);
-    return at == size ? 0 : clip_fail(reader->error, "%zu bytes behind the last storage", size - at);
+    return at == size ? 0 : clip_fail(reader->error, "%zu bytes after the last storage", size - at);
 }
 
 static int read_legacy(struct reader *reader, struct clip_pickle *pickle, struct clip_pickle *keys,

@@ -58,10 +58,10 @@ char *clip_find_vocabulary(const struct clip_model *model, const char *path, str
             found = clip_data_path("vocab/" OPENAI_FILE, &ignored);
         if (!found)
             clip_fail(error,
-                      "%s: no vocabulary with it; put " OPENAI_FILE " beside it, or name one with --vocab",
+                      "%s: it has no vocabulary; put " OPENAI_FILE " beside it, or name one with --vocab",
                       path);
     } else {
-        clip_fail(error, "%s: no vocabulary with it; name one with --vocab", path);
+        clip_fail(error, "%s: it has no vocabulary; name one with --vocab", path);
     }
     return found;
 }

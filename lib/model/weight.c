@@ -128,7 +128,7 @@ int clip_weights_sort(struct clip_weights *weights, struct clip_error *error)
         const struct clip_weight *weight = &weights->items[i];
         char text[200];
         if (compare_names(weight - 1, weight) == 0)
-            return clip_fail(error, "tensor %s comes twice",
+            return clip_fail(error, "tensor %s occurs twice",
                              clip_printable(text, sizeof text, weight->name, strlen(weight->name)));
     }
     return 0;

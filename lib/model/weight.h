@@ -54,7 +54,7 @@ int clip_weights_add(struct clip_weights *weights, const char *name, size_t leng
                      enum clip_weight_type type, int ndim, const size_t *shape, const size_t *stride,
                      const unsigned char *data, size_t available, struct clip_error *error);
 
-/* Sorts by name, then part; -1 if one comes twice. */
+/* Sorts by name, then part; -1 if one occurs twice. */
 int clip_weights_sort(struct clip_weights *weights, struct clip_error *error);
 void clip_weights_free(struct clip_weights *weights);
 

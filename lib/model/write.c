@@ -102,7 +102,7 @@ int clip_safetensors_begin_as(FILE *file, struct clip_tensor_info *tensors, size
 
 static int fail_exists(const char *path, struct clip_error *error)
 {
-    return clip_fail(error, "%s: it is there already; a folder is not written over", path);
+    return clip_fail(error, "%s: it already exists; folders are not overwritten", path);
 }
 
 /* Makes a folder of the name `temporary`, whose last six characters are X, with the rights that others have.
@@ -270,7 +270,7 @@ static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int t
         if (!hf)
             snprintf(piece->name, sizeof piece->name, "%s", slot->name);
         else if (clip_names_hf(slot->name, part, piece->name, sizeof piece->name, &parts, &turned) != 0)
-            return clip_fail(error, "tensor %s has no place in Hugging Face's form", slot->name);
+            return clip_fail(error, "tensor %s cannot be represented in Hugging Face's form", slot->name);
         *info = (struct clip_tensor_info){.name = piece->name,
                                           .type = (enum clip_weight_type)type,
                                           .ndim = slot->ndim,

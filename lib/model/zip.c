@@ -146,7 +146,7 @@ static int read_local(struct clip_zip_entry *entry, const unsigned char *data, u
     if (u32(p) != LOCAL || length + extra > room || length != entry->length ||
         memcmp(p + LOCAL_SIZE, entry->name, length) != 0 || u16(p + 6) != flags ||
         u16(p + 8) != entry->method)
-        return fail_entry(entry, "has a local header that is another's", error);
+        return fail_entry(entry, "has the local header of another entry", error);
     uint64_t size = u32(p + 22), stored = u32(p + 18);
     uint32_t crc = u32(p + 14);
     if (read_zip64(p + LOCAL_SIZE + length, extra, (uint64_t *const[]){&size, &stored}, 2) != 0)
@@ -213,7 +213,7 @@ static int check_entries(struct clip_zip *zip, const unsigned char *data, struct
     qsort(entries, zip->count, sizeof *entries, compare_names);
     for (size_t i = 1; i < zip->count; i++)
         if (compare_names(&entries[i - 1], &entries[i]) == 0)
-            return fail_entry(&entries[i], "comes twice", error);
+            return fail_entry(&entries[i], "occurs twice", error);
     return 0;
 }
 

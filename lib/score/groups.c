@@ -144,7 +144,7 @@ static int read_unit(struct clip_record *record, const char *field, float **unit
         return -1;
     *width = clip_tensor_count(&tensor);
     if (tensor.ndim != 1 || *width == 0)
-        return clip_record_fail(record, "field '%s' is no vector", field);
+        return clip_record_fail(record, "field '%s' is not a vector", field);
     if (!(*unit = malloc(*width * sizeof **unit)))
         return clip_fail_memory(error, "a mean");
     memcpy(*unit, tensor.data, *width * sizeof **unit);
@@ -175,7 +175,7 @@ static int add_units(struct clip_groups *groups, struct clip_record *record, con
     for (size_t i = 0; i < n && status == 0; i++) {
         const struct mean *mean = &group->means[i];
         if (units[i] && mean->sum && mean->width != widths[i])
-            status = clip_record_fail(record, "field '%s' is of width %zu, its group's of %zu", fields[i],
+            status = clip_record_fail(record, "field '%s' has width %zu, but its group has %zu", fields[i],
                                       widths[i], mean->width);
     }
     for (size_t i = 0; i < n && status == 0; i++)

@@ -125,7 +125,7 @@ int clip_pairs_loss(struct clip_pairs *pairs, const struct clip_contrast_batch *
                     struct clip_pool *pool, struct clip_contrast *contrast, struct clip_error *error)
 {
     if (pairs->n < 2)
-        return clip_fail(error, "a batch of %zu: there is nothing to contrast", pairs->n);
+        return clip_fail(error, "a batch of %zu: nothing to contrast", pairs->n);
     for (int side = 0; gradients && side < 2; side++)
         if (resize(&pairs->gradients[side], pairs->n, pairs->width * sizeof(float)) != 0)
             return clip_fail_memory(error, "gradients");

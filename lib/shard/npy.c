@@ -158,7 +158,7 @@ static int take_type(struct text *text, struct clip_npy_array *array, struct cli
     size_t size;
     char name[4] = "", shown[60];
     if (take(text, "["))
-        return clip_fail(error, "an array of structures, which is not read");
+        return clip_fail(error, "an array of structures, which is not supported");
     if (take_string(text, &type, &size) != 0)
         return clip_fail(error, "a malformed .npy header: no descr");
     if (size == 3)
@@ -168,7 +168,7 @@ static int take_type(struct text *text, struct clip_npy_array *array, struct cli
         name[0] = name[2] == '1' ? '|' : '<';
     if (clip_dtype_parse(name, strlen(name), &array->dtype) == 0)
         return 0;
-    return clip_fail(error, "an array of type '%s', which is not read",
+    return clip_fail(error, "an array of type '%s', which is not supported",
                      clip_printable(shown, sizeof shown, type, size));
 }
 
@@ -233,7 +233,7 @@ int clip_npy_read(struct clip_npy_array *array, const uint8_t *bytes, size_t siz
     if (size < 12)
         return clip_fail(error, "a .npy file that is cut in its header");
     if (bytes[6] < 1 || bytes[6] > 3)
-        return clip_fail(error, "a .npy file of version %d, which is not read", bytes[6]);
+        return clip_fail(error, "a .npy file of version %d, which is not supported", bytes[6]);
     begin = bytes[6] == 1 ? 10 : 12;
     length = (size_t)bytes[8] | (size_t)bytes[9] << 8;
     if (begin == 12)

@@ -374,7 +374,7 @@ static int check_member(const struct clip_samples *samples, const char *extensio
     const struct clip_member *member = &samples->member;
     char shown[100];
     if (sketch_has(&samples->sketch, extension, size))
-        clip_fail(why, "extension '%s' comes twice", clip_printable(shown, sizeof shown, extension, size));
+        clip_fail(why, "extension '%s' occurs twice", clip_printable(shown, sizeof shown, extension, size));
     else if (size == 7 && memcmp(extension, "__end__", 7) == 0)
         clip_fail(why, "extension '__end__' would end a stream");
     else if (samples->sketch.count == CLIP_MAX_FIELDS)
@@ -438,7 +438,7 @@ static int use_array(struct clip_samples *samples, size_t begin, size_t data, ui
     size_t read = sketch->size - data;
     int got = clip_npy_read(&array, sketch->bytes + data, read, total, &why);
     if (got > 0 && stem != size && sketch_has(sketch, extension, stem))
-        got = clip_fail(&why, "extension '%s' comes twice",
+        got = clip_fail(&why, "extension '%s' occurs twice",
                         clip_printable(shown, sizeof shown, extension, stem));
     if (got < 0) {
         clip_member_fail(&samples->member, &why);
@@ -600,7 +600,7 @@ static int drain(struct clip_samples *samples, struct clip_error *error)
     do {
         offset = clip_source_offset(samples->source);
         if (clip_source_read(samples->source, block, sizeof block, &got, error) != 0)
-            return clip_fail_prefix(error, "behind the end of the archive");
+            return clip_fail_prefix(error, "after the end of the archive");
         for (uint64_t i = 0; i < got; i++)
             if (block[i] != 0 && more++ == 0)
                 at = offset + i;
@@ -608,8 +608,8 @@ static int drain(struct clip_samples *samples, struct clip_error *error)
     if (more == 0)
         return 0;
     return clip_fail(error,
-                     "more follows the end of the archive, at offset %llu (if it is another archive, "
-                     "--ignore-zeros reads on)",
+                     "data follows the end of the archive, at offset %llu (if it is another archive, "
+                     "--ignore-zeros reads it)",
                      (unsigned long long)at);
 }
 

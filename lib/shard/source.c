@@ -197,13 +197,13 @@ struct clip_source *clip_source_open_file(const char *path, struct clip_error *e
     if (!source)
         return NULL;
     if (!source->regular) {
-        clip_fail(error, "%s: no file, so that it cannot be read in another order (see --shuffle-buffer)",
+        clip_fail(error, "%s: not a file, so it cannot be read in another order (see --shuffle-buffer)",
                   path);
     } else if (begin(source, error) != 0) {
         clip_fail_prefix(error, "%s", path);
     } else if (archive_filter_code(source->archive, 0) != ARCHIVE_FILTER_NONE) {
         clip_fail(error,
-                  "%s: compressed, so that it cannot be read in another order "
+                  "%s: compressed, so it cannot be read in another order "
                   "(decompress it, as by zstd -d, or see --shuffle-buffer)",
                   path);
     } else if (lseek(source->fd, (off_t)source->start, SEEK_SET) < 0) {

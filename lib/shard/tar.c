@@ -215,7 +215,7 @@ static int check_map(const struct map *map, uint64_t size, uint64_t stored, stru
     return sum > stored ? clip_fail(error, "malformed sparse map") : 0;
 }
 
-/* Pairs of old GNU's header; a pair that is no number ends them. */
+/* Pairs of old GNU's header; a pair that is not a number ends them. */
 static int add_pairs(struct map *map, const uint8_t *pairs, int count, struct clip_error *error)
 {
     for (int i = 0; i < count; i++) {
@@ -255,7 +255,7 @@ static int fail_between(const struct clip_tar *tar, uint64_t offset, struct clip
 {
     if (!tar->last[0])
         return clip_fail(error, "at offset %llu: %s", (unsigned long long)offset, message);
-    return clip_fail(error, "at offset %llu, behind member %s at offset %llu: %s", (unsigned long long)offset,
+    return clip_fail(error, "at offset %llu, after member %s at offset %llu: %s", (unsigned long long)offset,
                      tar->last, (unsigned long long)tar->last_offset, message);
 }
 
@@ -338,7 +338,7 @@ static int use_record(struct extension *extension, const char *keyword, const ch
     } else {
         return 0;
     }
-    return numeric ? 0 : clip_fail(error, "a PAX header whose '%s' is no number", keyword);
+    return numeric ? 0 : clip_fail(error, "a PAX header whose '%s' is not a number", keyword);
 }
 
 /* Records of "LENGTH keyword=value\n", LENGTH counting all of it. */

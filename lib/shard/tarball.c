@@ -232,7 +232,7 @@ static int check_part(const struct part *parts, size_t i, const char *key, size_
     if (parts[i].head_size + (uint64_t)parts[i].size > MAX_SIZE)
         return clip_fail(why, "a member of more than 8 GB");
     if (i > 0 && by_extension(&parts[i - 1], &parts[i]) == 0)
-        return clip_fail(why, "extension '%s' comes twice",
+        return clip_fail(why, "extension '%s' occurs twice",
                          clip_printable(shown, sizeof shown, parts[i].extension, parts[i].extension_size));
     char *name = join_name(key, key_size, &parts[i], &size);
     int status = name ? check_name(name, size, key_size, why) : clip_fail_memory(why, "a name");

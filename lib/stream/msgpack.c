@@ -111,7 +111,7 @@ int clip_skim_run(struct clip_skim *skim, const uint8_t *p, size_t available, si
         struct clip_head head;
         int known = clip_head_read(&head, p + skim->at, available - skim->at);
         if (known < 0)
-            return clip_fail(error, "0x%02x begins no msgpack object", p[skim->at]);
+            return clip_fail(error, "0x%02x does not begin a msgpack object", p[skim->at]);
         if (known == 0)
             return 0;
         int container = head.kind == CLIP_ARRAY || head.kind == CLIP_MAP;

@@ -111,12 +111,12 @@ static int read_names(struct clip_record *record, struct clip_error *error)
         clip_head_read(&head, (const uint8_t *)field->name,
                        (size_t)(field->value - (const uint8_t *)field->name));
         if (head.kind != CLIP_STR)
-            return clip_fail(error, "a map with a key that is no string, %td bytes into it",
+            return clip_fail(error, "a map with a key that is not a string, %td bytes into it",
                              field->name - (const char *)record->bytes);
         const char *name = field->name + head.head;
         char shown[80];
         if (find_among(record->fields, i, name, head.length) != NULL)
-            return clip_fail(error, "field '%s' comes twice",
+            return clip_fail(error, "field '%s' occurs twice",
                              clip_printable(shown, sizeof shown, name, head.length));
         field->name = name;
         field->name_size = head.length;
@@ -125,7 +125,7 @@ static int read_names(struct clip_record *record, struct clip_error *error)
     const char *data;
     size_t size;
     if (key && clip_field_string(key, &data, &size) != 0)
-        return clip_fail(error, "a __key__ that is no string");
+        return clip_fail(error, "a __key__ that is not a string");
     return 0;
 }
 
@@ -137,7 +137,7 @@ int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, str
     struct clip_skim skim = {0};
     struct field_marks marks = {record, 0, error};
     if (clip_head_read(&head, bytes, size) != 1 || head.kind != CLIP_MAP) {
-        clip_fail(error, "an object that is no map");
+        clip_fail(error, "an object that is not a map");
         goto bad;
     }
     if (head.length > CLIP_MAX_FIELDS) {
@@ -194,7 +194,7 @@ const char *clip_record_hint(const struct clip_record *record)
     for (size_t i = 0; i < record->count; i++)
         members += record->fields[i].name_size < 2 || memcmp(record->fields[i].name, "__", 2) != 0;
     return members == 1 && clip_record_find(record, "__url__")
-               ? " (the members of a sample must be neighbours in a shard: tar --sort=name orders them)"
+               ? " (the members of a sample must be adjacent in a shard: tar --sort=name orders them)"
                : "";
 }
 
@@ -311,13 +311,13 @@ int clip_field_tensor(const struct clip_field *field, struct clip_tensor *tensor
     size_t bytes;
     char shown[80];
     if (!clip_field_is_tensor(field))
-        return clip_fail(error, "field '%s' is no tensor",
+        return clip_fail(error, "field '%s' is not a tensor",
                          clip_printable(shown, sizeof shown, field->name, field->name_size));
     p = entry(p + sizeof tensor_head, end, "type", &head);
     if (!p || head.kind != CLIP_STR)
         goto malformed;
     if (clip_dtype_parse((const char *)p, head.length, &tensor->dtype) != 0)
-        return clip_fail(error, "a tensor of type '%s', which is not read",
+        return clip_fail(error, "a tensor of type '%s', which is not supported",
                          clip_printable(shown, sizeof shown, (const char *)p, head.length));
     p = entry(p + head.length, end, "kind", &head);
     if (!p || (head.kind != CLIP_BIN && head.kind != CLIP_STR) || head.length != 0)
@@ -365,7 +365,7 @@ int clip_record_epoch(struct clip_record *record, uint32_t *epoch)
     const struct clip_field *found = clip_record_find(record, "__epoch__");
     int64_t number = 1;
     if (found && (clip_field_integer(found, &number) != 0 || number < 0 || number > UINT32_MAX))
-        return clip_record_fail(record, "field '__epoch__' is no whole number from 0 to %u", UINT32_MAX);
+        return clip_record_fail(record, "field '__epoch__' is not a whole number from 0 to %u", UINT32_MAX);
     *epoch = (uint32_t)number;
     return 0;
 }

@@ -39,7 +39,7 @@ int clip_record_vector(struct clip_record *record, const char *name, size_t *wid
     if (clip_record_floats(record, name, &tensor) != 0)
         return -1;
     if (tensor.ndim != 1 || tensor.shape[0] == 0)
-        return clip_record_fail(record, "field '%s' is %s, no vector", name,
+        return clip_record_fail(record, "field '%s' is %s, not a vector", name,
                                 clip_tensor_describe(&tensor, text, sizeof text));
     if (*width && tensor.shape[0] != *width)
         return clip_record_fail(record, "field '%s' has %zu elements where %zu are expected", name,

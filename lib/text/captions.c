@@ -136,7 +136,7 @@ static int read_json(struct clip_captions *captions, const char *name, const cha
 static const char *hint(const struct clip_record *record)
 {
     return clip_record_find(record, "json")
-               ? " (but one 'json': a path in it can be taken, as json:caption is)"
+               ? " (but there is a field 'json': give a path into it, such as json:caption)"
                : clip_record_hint(record);
 }
 
@@ -150,7 +150,7 @@ int clip_captions_read(struct clip_captions *captions, const struct clip_record 
     if (!field)
         return clip_fail(error, "no field '%s'%s", name, hint(record));
     if (clip_field_bytes(field, &text, &size) != 0)
-        return clip_fail(error, "field '%s' is no text", name);
+        return clip_fail(error, "field '%s' is not text", name);
     int status;
     if (place->path) {
         status = read_json(captions, name, place->path, text, size, error);

@@ -99,7 +99,7 @@ static int add_prompt(void *context, const char *line, uint64_t number, struct c
     if (!line[strspn(line, " \t\r")])
         return 0;
     if (is_code(line))
-        return clip_fail(error, "a line of code, not a prompt: %s",
+        return clip_fail(error, "a line of code instead of a prompt: %s",
                          clip_printable(shown, sizeof shown, line, strlen(line)));
     if (!find_place(line, &size))
         return clip_fail(error, "the prompt has neither {c} nor {} for its caption: %s",

@@ -99,7 +99,7 @@ static int read_names(struct clip_vocabulary *vocabulary, struct json_object *na
         int64_t id = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
         char shown[80];
         if (id < 0 || id >= CLIP_MAX_TOKENS)
-            return clip_fail(error, "token '%s' has no fitting id",
+            return clip_fail(error, "token '%s' has no valid id",
                              clip_printable(shown, sizeof shown, text, strlen(text)));
         struct clip_added_token token = {.text = text, .id = (int32_t)id, .normalized = 1};
         if (add_token(vocabulary, &token, error) != 0)

@@ -135,7 +135,7 @@ static int read_tokens(struct clip_vocabulary *vocabulary, struct json_object *t
         char shown[80];
         int64_t id = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
         if (id < 0 || id >= CLIP_MAX_TOKENS)
-            return clip_fail(error, "%s: token '%s' has no fitting id", path,
+            return clip_fail(error, "%s: token '%s' has no valid id", path,
                              clip_printable(shown, sizeof shown, name, strlen(name)));
         if (clip_vocabulary_add_token(vocabulary, (int32_t)id, name, strlen(name), error) != 0)
             return clip_fail_prefix(error, "%s", path);

@@ -382,8 +382,8 @@ static int merge_all(struct trainer *trainer, size_t size, struct clip_error *er
         uint32_t pair;
         int32_t token = 0;
         if (!pop(trainer, &pair))
-            return clip_fail(error, "the text has words for %zu tokens, not for %zu", vocabulary->size + 2,
-                             size);
+            return clip_fail(error, "the text has enough words for %zu tokens only, not for %zu",
+                             vocabulary->size + 2, size);
         int added = add_merge(vocabulary, &trainer->pairs[pair], &token, error);
         if (added < 0 || (added > 0 && merge_in_words(trainer, pair, token, error) != 0))
             return -1;

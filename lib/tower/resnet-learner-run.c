@@ -225,7 +225,7 @@ int clip_resnet_learner_forward(struct clip_learner *learner, const union clip_i
 {
     net_t *net = (net_t *)learner;
     if (n * net->out_height * net->out_width < 2)
-        return clip_fail(error, "batch norm needs more than one value a channel: a chunk of more pictures");
+        return clip_fail(error, "batch norm needs more than one value per channel: use a larger chunk");
     net->tape = (struct clip_resnet_tape *)tape;
     net->count = net->tape->count = n;
     net->convolve =

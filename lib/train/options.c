@@ -20,12 +20,13 @@ int clip_train_check(const struct clip_train_options *o, const struct clip_share
     int given = o->beta1 >= 0 || o->beta2 >= 0 || o->eps >= 0 || o->weight_decay >= 0 || o->clip_norm > 0 ||
                 o->freeze || o->frozen;
     if (!o->dir)
-        return given ? clip_fail(error, "the optimizer's options and --freeze go with --train") : 0;
+        return given ? clip_fail(error, "the options of the optimizer and --freeze need --train") : 0;
     if (shared->model || shared->arch || shared->weights)
-        return clip_fail(error, "with --train the model is that of the run (no -m, --arch, --weights)");
+        return clip_fail(error,
+                         "--train uses the model of the run: -m, --arch and --weights are not allowed");
     if (shared->skip_bad)
-        return clip_fail(error, "with --train no record can be left out (no --skip-bad)");
+        return clip_fail(error, "--train and --skip-bad are mutually exclusive");
     if (!grad_in)
-        return clip_fail(error, "with --train, where are the gradients from? (--grad-in)");
+        return clip_fail(error, "--train needs --grad-in");
     return 0;
 }

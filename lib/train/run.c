@@ -119,7 +119,7 @@ static int find_start(struct clip_run *run, struct clip_error *error)
     if (status != 0)
         return -1;
     if (access(path, F_OK) != 0)
-        return clip_fail(error, "%s: neither 'latest', a checkpoint, nor 'init', a model folder, is there",
+        return clip_fail(error, "%s: it has neither 'latest', a checkpoint, nor 'init', a model folder",
                          run->dir);
     run->model = strdup(path);
     return run->model ? 0 : clip_fail_memory(error, "a file name");

@@ -12,7 +12,7 @@ int clip_schedule_check(const struct clip_schedule *schedule, struct clip_error 
     if (schedule->steps == 0)
         return clip_fail(error, "the schedule needs the number of steps");
     if (needed > schedule->steps || (schedule->kind == CLIP_COSINE && needed == schedule->steps))
-        return clip_fail(error, "%llu steps do not hold a warm-up of %llu%s",
+        return clip_fail(error, "%llu steps are too few for a warm-up of %llu%s",
                          (unsigned long long)schedule->steps, (unsigned long long)schedule->warmup,
                          schedule->kind == CLIP_COOLDOWN ? " and the cool-down" : "");
     return 0;

@@ -187,7 +187,7 @@ static int report_chunk(struct run *run, struct clip_record *object, struct clip
     if (!run->work->mixes || !chunk || chunk >= run->keys.count)
         return 0;
     if (!run->noted)
-        clip_note("batch norm's statistics are those of %zu records, not of a batch of %zu", chunk,
+        clip_note("batch norm statistics are per chunk of %zu records, not per batch of %zu", chunk,
                   run->keys.count);
     run->noted = 1;
     return clip_step_report(object, run->trainee->run.part, "batch_norm_chunk", (double)chunk, error);

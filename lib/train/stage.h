@@ -62,9 +62,9 @@ struct clip_stage_options {
  */
 /* clang-format off */
 #define CLIP_STAGE_OPTIONS(s)                                                                                \
-    {"grad-in", 0, CLIP_TEXT, &(s).grad_in, "FIFO", "read the gradients from here", 0, 0},                   \
+    {"grad-in", 0, CLIP_TEXT, &(s).grad_in, "FIFO", "read the gradients from FIFO", 0, 0},                   \
     {"memory", 0, CLIP_BYTES, &(s).memory, "SIZE",                                                           \
-     "keep up to this for the backward, compute the rest again [64M]", 0, 0}
+     "memory for activations; the rest is recomputed [64M]", 0, 0}
 #define CLIP_STAGE_DEFAULTS {.memory = (size_t)64 << 20}
 /* clang-format on */
 

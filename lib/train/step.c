@@ -10,7 +10,7 @@ static int read_integer(const struct clip_record *object, const char *name, int6
 {
     const struct clip_field *field = clip_record_find(object, name);
     if (field && (clip_field_integer(field, value) != 0 || *value < least))
-        return clip_fail(error, "a step object whose '%s' is no whole number from %" PRId64, name, least);
+        return clip_fail(error, "a step object whose '%s' is not a whole number from %" PRId64, name, least);
     return 0;
 }
 
@@ -25,7 +25,7 @@ int clip_step_read(struct clip_step *step, const struct clip_record *object, str
         read_integer(object, "keep", 0, &step->keep, error) != 0)
         return -1;
     if (lr && (clip_field_real(lr, &step->lr) != 0 || !(step->lr >= 0)))
-        return clip_fail(error, "a step object whose 'lr' is no rate");
+        return clip_fail(error, "a step object whose 'lr' is not a learning rate");
     if (save && clip_field_boolean(save, &step->save) != 0)
         return clip_fail(error, "a step object whose 'save' is neither true nor false");
     return 1;

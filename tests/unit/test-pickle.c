@@ -74,7 +74,7 @@ static void test_code(void)
     REFUSES("\x80\x02"
             "ccollections\nOrderedDict\n)\x81.",
             "refuses to make an object of collections.OrderedDict");
-    REFUSES("\x80\x02K\x01)R.", "refuses to call something that is no global");
+    REFUSES("\x80\x02K\x01)R.", "refuses to call something that is not a global");
     REFUSES("\x80\x02"
             "ccollections\nOrderedDict\nK\x01\x85R.",
             "an OrderedDict with arguments");
@@ -115,8 +115,8 @@ static void test_malformed(void)
     REFUSES("\x80\x02\x8a\x09"
             "123456789.",
             "more than 64 bits");
-    REFUSES("\x80\x02NQ.", "no storage");
-    REFUSES("\x80\x02)Q.", "no storage");
+    REFUSES("\x80\x02NQ.", "not a storage");
+    REFUSES("\x80\x02)Q.", "not a storage");
     REFUSES("\x80\x02NNb.", "built of something strange");
 }
 
@@ -357,7 +357,7 @@ static void test_views(void)
         CHECK(read_file(&cut) != 0 && *error.text, "cut to %zu", size);
     }
     PUT(&file, "x");
-    CHECK(read_file(&file) != 0 && strstr(error.text, "behind the last storage"), "%s", error.text);
+    CHECK(read_file(&file) != 0 && strstr(error.text, "after the last storage"), "%s", error.text);
 }
 
 /* What newer files hold: a storage of bytes, the type beside the tensor, a parameter around it. */

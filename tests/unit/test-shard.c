@@ -366,8 +366,8 @@ static void test_bad_samples(void)
     add_file(&a, "g.jpg", '0', "1");
     add_end(&a);
     expect(&a, "bad",
-           "a: jpg=1; b: bad member b.JPG at offset 2048: extension 'jpg' comes twice; "
-           "c: bad member c.__url__ at offset 4096: extension '__url__' comes twice; "
+           "a: jpg=1; b: bad member b.JPG at offset 2048: extension 'jpg' occurs twice; "
+           "c: bad member c.__url__ at offset 4096: extension '__url__' occurs twice; "
            "d: bad member d.__end__ at offset 5120: extension '__end__' would end a stream; "
            "f: __bad__=; g: jpg=1; end");
 }
@@ -441,7 +441,7 @@ static void test_prefix_and_numbers(void)
     block[100] = '9';
     sign(block);
     expect(&a, "mode 9",
-           "long/prefix/a: jpg=1; t.tar: at offset 2048, behind member b.jpg at offset 1024: no header of a "
+           "long/prefix/a: jpg=1; t.tar: at offset 2048, after member b.jpg at offset 1024: no header of a "
            "member, or a "
            "damaged one");
 }
@@ -465,7 +465,7 @@ static void test_python_numbers(void)
         strncpy((char *)block + 108, bad[i], 8);
         sign(block);
         expect(&a, bad[i],
-               "t.tar: at offset 1024, behind member a.jpg at offset 0: no header of a member, or a damaged "
+               "t.tar: at offset 1024, after member a.jpg at offset 0: no header of a member, or a damaged "
                "one");
     }
 }
@@ -555,9 +555,9 @@ static void test_lies(void)
         {'x', "12 path=a.b", "malformed PAX"},
         {'x', "99999999999999999999 a=b\n", "malformed PAX"},
         {'x', "x", "malformed PAX"},
-        {'x', "11 size=-1\n", "'size' is no number"},
+        {'x', "11 size=-1\n", "'size' is not a number"},
         {'x', "27 size=999999999999999999\n", "without its member"},
-        {'x', "31 size=9999999999999999999999\n", "'size' is no number"},
+        {'x', "31 size=9999999999999999999999\n", "'size' is not a number"},
         {'x', "22 GNU.sparse.map=1,2\n\n", "malformed PAX"},
         {'x', "22 GNU.sparse.map=1,x\n", "sparse map"},
         {'g', "10 size=1\n", "global"},

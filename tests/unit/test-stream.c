@@ -147,13 +147,13 @@ static void test_hostile(void)
     refuse("an array of 2^32-1", "\x81\xa1k\xdd\xff\xff\xff\xff", 8, "limit");
     refuse("bin of 4 GB", "\x81\xa1k\xc6\xff\xff\xff\xff", 8, "limit");
     refuse("no map", "\x01", 1, "not a stream");
-    refuse("no map behind one", "\x80\x01", 2, "no map");
+    refuse("no map after one", "\x80\x01", 2, "not a map");
     refuse("like a map, as PNG is", "\x81\x01\x01", 3, "not a stream");
-    refuse("key is no string", "\x80\x81\x01\x01", 4, "no string");
+    refuse("key is no string", "\x80\x81\x01\x01", 4, "not a string");
     refuse("an empty key twice", "\x82\xa0\x01\xa0\x02", 5, "twice");
     refuse("an empty key, once", "\x82\xa0\x01\xa1k\x02", 6, "no end object");
     refuse("key twice", "\x82\xa1k\x01\xa1k\x02", 7, "twice");
-    refuse("__key__ is no string", "\x81\xa7__key__\x01", 10, "no string");
+    refuse("__key__ is no string", "\x81\xa7__key__\x01", 10, "not a string");
     refuse("0xc1", "\x81\xa1k\xc1", 4, "0xc1");
     refuse("wrong count", "\x81\xa7__end__\x01", 10, "counts 1 records, but 0 came");
     refuse("malformed end", "\x81\xa7__end__\xff", 10, "counts -1");

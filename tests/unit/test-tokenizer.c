@@ -316,7 +316,7 @@ static void check_learning(void)
     }
     FILE *in = fmemopen((void *)text, strlen(text), "r");
     CHECK(clip_vocabulary_train(in, 1000, &error) == NULL &&
-              strstr(error.text, "words for 531 tokens, not for 1000"),
+              strstr(error.text, "words for 531 tokens only, not for 1000"),
           "%s", error.text);
     fclose(in);
     CHECK(clip_vocabulary_train(stdin, 513, &error) == NULL && strstr(error.text, "from 514"), "%s",
@@ -411,10 +411,10 @@ static void check_bad_json(void)
     static const struct {
         const char *file, *old, *new, *expected;
     } cases[] = {
-        {"vocab.json", "\"!\": 0", "\"!\": \"0\"", "token '!' has no fitting id"},
-        {"vocab.json", "\"!\": 0", "\"!\": -1", "token '!' has no fitting id"},
-        {"vocab.json", "\"!\": 0", "\"!\": 4194304", "token '!' has no fitting id"},
-        {"vocab.json", "\"!\": 0", "\"!\": 1e9", "token '!' has no fitting id"},
+        {"vocab.json", "\"!\": 0", "\"!\": \"0\"", "token '!' has no valid id"},
+        {"vocab.json", "\"!\": 0", "\"!\": -1", "token '!' has no valid id"},
+        {"vocab.json", "\"!\": 0", "\"!\": 4194304", "token '!' has no valid id"},
+        {"vocab.json", "\"!\": 0", "\"!\": 1e9", "token '!' has no valid id"},
         {"vocab.json", "\"!\": 0", "\"!\": 1", "two tokens have id 1"},
         {"vocab.json", "\"!\": 0, ", "", "it has no token '!'"},
         {"vocab.json", "\"<|endoftext|>\": 517", "\"x\": 517", "it has no token '<|endoftext|>'"},
