@@ -242,11 +242,14 @@ int main(int argc, char **argv)
     struct clip_shared shared = {.batch = 32};
     struct clip_error error;
     struct job job = {.size = 0};
+    enum clip_level level;
     int first = clip_start(&program, &shared, argc, argv);
     if (keep && field && names_image(field))
         clip_usage("--keep: the picture is in the field that the image replaces");
     configure(&job, &shared);
     configure_augment();
+    if (clip_level_choose(&level, &error) != 0) /* once, not of each picture */
+        clip_die("%s", error.text);
     job.pool = clip_pool_new((int)shared.threads, &error);
     if (!job.pool)
         clip_die("%s", error.text);

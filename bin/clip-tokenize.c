@@ -88,6 +88,20 @@ static int split_line(struct clip_record *record, struct clip_error *error)
     return status;
 }
 
+/* Refuses a token that the model has no row for. Returns as tokenize. */
+static int check_known(const struct job *job, struct clip_record *record, const int32_t *ids, size_t count)
+{
+    char shown[100];
+    for (size_t i = 0; i < count; i++)
+        if (ids[i] >= job->most) {
+            const char *name = job->vocabulary->names[ids[i]];
+            return clip_record_fail(record, "token '%s' has the id %ld, but the model has %d tokens",
+                                    clip_printable(shown, sizeof shown, name, strlen(name)), (long)ids[i],
+                                    job->most);
+        }
+    return 0;
+}
+
 /* The ids of a text: start, text, end, zeros. Returns as tokenize. */
 static int put_tokens(struct job *job, struct clip_record *record, const char *text, size_t size,
                       struct clip_error *error)
@@ -100,16 +114,10 @@ static int put_tokens(struct job *job, struct clip_record *record, const char *t
         return clip_record_fail(record,
                                 "%zu tokens with start and end, but the context is %ld (see --truncate)",
                                 count + 2, context);
-    for (size_t i = 0; i < count && i < most; i++)
-        if (ids[i] >= job->most) {
-            char name[100];
-            const char *text = job->vocabulary->names[ids[i]];
-            return clip_record_fail(record, "token '%s' has the id %ld, but the model has %d tokens",
-                                    clip_printable(name, sizeof name, text, strlen(text)), (long)ids[i],
-                                    job->most);
-        }
     job->truncated += count > most;
     count = count < most ? count : most;
+    if (job->vocabulary->size > (size_t)job->most && check_known(job, record, ids, count) != 0)
+        return -1;
     memset(job->ids, 0, (size_t)context * sizeof *job->ids);
     job->ids[0] = job->vocabulary->start;
     memcpy(job->ids + 1, ids, count * sizeof *ids);

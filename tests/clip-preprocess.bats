@@ -247,3 +247,16 @@ END
         run -2 clip-preprocess --size 9 $bad in
     done
 }
+
+@test "each level of the processor gives the same bytes; one that is not there is refused" {
+    local level
+    pictures 420.jpg rgba8.png lossy.webp >in
+    CLIP_CPU=x86-64 clip-preprocess --size 33 in >plain
+    clip-preprocess --size 33 in | cmp - plain
+    for level in x86-64-v3 x86-64-v4; do
+        run --separate-stderr clip-cmp plain <(CLIP_CPU=$level clip-preprocess --size 33 in 2>why)
+        [ "$status" -eq 0 ] || grep -qx "clip-preprocess: CLIP_CPU: this processor is not $level" why
+    done
+    CLIP_CPU=i386 run -1 --separate-stderr clip-preprocess --size 33 in
+    [ "$stderr" = "clip-preprocess: CLIP_CPU: no such level as 'i386' (x86-64, x86-64-v3 or x86-64-v4)" ]
+}

@@ -45,6 +45,9 @@ steps_logged() {
     run -0 --separate-stderr train run
     [ "$stderr" = "clip-train: run is complete: 10 steps" ]
     ls -l run | diff - before
+    cp -r run/step-00000008 run/.step-00000008.old # as if it had been killed while it removed them
+    run -0 --separate-stderr train run --keep 1
+    [ "$(cd run && echo step-* .step-*)" = "step-00000010 .step-*" ]
     rm -r run
     run -0 --separate-stderr train run
     [ "${stderr_lines[-1]}" = "clip-train: run/latest is the model, after 10 steps" ]

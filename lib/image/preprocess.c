@@ -157,7 +157,10 @@ static int bicubic(const struct clip_picture *picture, const struct geometry *pl
                    struct clip_error *error)
 {
     struct clip_rows rows = {picture->width, picture->height, channels, row, picture};
-    return clip_resample(&rows, plan->width, plan->height, &plan->box, square, clip_simd_best(), error);
+    enum clip_level level;
+    if (clip_level_choose(&level, error) != 0)
+        return -1;
+    return clip_resample(&rows, plan->width, plan->height, &plan->box, square, level, error);
 }
 
 /* [size, size, channels] to [3, size, size]: the first three channels, the one thrice, or its colour. */

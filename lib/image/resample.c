@@ -302,22 +302,14 @@ __attribute__((target("avx2"))) static void vertical_avx2(uint8_t *out, const ui
 static const struct kernels avx2 = {horizontal_avx2, vertical_avx2};
 #endif
 
-enum clip_simd clip_simd_best(void)
+/* There are none of AVX-512: rows are too short to gain by it. */
+static const struct kernels *choose_kernels(enum clip_level level)
 {
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2"))
-        return CLIP_SIMD_AVX2;
-#endif
-    return CLIP_SIMD_PLAIN;
-}
-
-static const struct kernels *choose_kernels(enum clip_simd simd)
-{
-#ifdef __x86_64__
-    if (simd == CLIP_SIMD_AVX2)
+    if (level >= CLIP_AVX2)
         return &avx2;
 #endif
-    (void)simd;
+    (void)level;
     return &plain;
 }
 
@@ -365,7 +357,7 @@ static int resample(const struct clip_rows *in, const struct taps *across, struc
 }
 
 int clip_resample(const struct clip_rows *in, int new_width, int new_height, const struct clip_box *box,
-                  uint8_t *out, enum clip_simd simd, struct clip_error *error)
+                  uint8_t *out, enum clip_level level, struct clip_error *error)
 {
     struct taps across, down;
     if (make_taps(&across, in->width, new_width, box->x, box->width, error) < 0)
@@ -374,7 +366,7 @@ int clip_resample(const struct clip_rows *in, int new_width, int new_height, con
         free_taps(&across);
         return -1;
     }
-    int status = resample(in, &across, &down, choose_kernels(simd), out, error);
+    int status = resample(in, &across, &down, choose_kernels(level), out, error);
     free_taps(&across);
     free_taps(&down);
     return status;

@@ -7,14 +7,9 @@
 #define CLIP_IMAGE_RESAMPLE_H
 
 #include "base/error.h"
+#include "base/level.h"
 
 #include <stdint.h>
-
-/* Which kernels compute; the bytes are the same. */
-enum clip_simd { CLIP_SIMD_PLAIN, CLIP_SIMD_AVX2 };
-
-/* The best that this processor has. */
-enum clip_simd clip_simd_best(void);
 
 /* A picture to read, row by row, so that it may be converted on the way. */
 struct clip_rows {
@@ -31,8 +26,9 @@ struct clip_box {
 };
 
 /* Resizes `in` to new_width x new_height and writes `box` of that: out[box.height, box.width, channels]. The
- * box must lie inside. Time and memory are those of the box, not of the whole. */
+ * box must lie inside. Time and memory are those of the box, not of the whole. The bytes are the same at each
+ * level. */
 int clip_resample(const struct clip_rows *in, int new_width, int new_height, const struct clip_box *box,
-                  uint8_t *out, enum clip_simd simd, struct clip_error *error);
+                  uint8_t *out, enum clip_level level, struct clip_error *error);
 
 #endif

@@ -1,4 +1,4 @@
-/* Resampling: known answers of Pillow 9.4, both kernels, and parts of a picture against the whole. */
+/* Resampling: known answers of Pillow 9.4, at each level, and parts of a picture against the whole. */
 #include "image/resample.h"
 #include "check.h"
 
@@ -32,16 +32,16 @@ static const uint8_t *pattern_row(const void *context, int y, uint8_t *scratch)
 
 /* The part `box` of the picture resized; the caller's to free. */
 static uint8_t *resize(const struct pattern *p, int width, int height, struct clip_box box,
-                       enum clip_simd simd)
+                       enum clip_level level)
 {
     struct clip_rows rows = {p->width, p->height, p->channels, pattern_row, p};
     struct clip_error error;
     uint8_t *out = malloc((size_t)box.width * (size_t)box.height * (size_t)p->channels);
-    CHECK(clip_resample(&rows, width, height, &box, out, simd, &error) == 0, "%s", error.text);
+    CHECK(clip_resample(&rows, width, height, &box, out, level, &error) == 0, "%s", error.text);
     return out;
 }
 
-static void check_known(enum clip_simd simd)
+static void check_known(enum clip_level level)
 {
     static const struct {
         int width, height, channels, new_width, new_height;
@@ -58,7 +58,7 @@ static void check_known(enum clip_simd simd)
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         struct pattern p = make_pattern(known[i].width, known[i].height, known[i].channels);
         struct clip_box all = {0, 0, known[i].new_width, known[i].new_height};
-        uint8_t *out = resize(&p, all.width, all.height, all, simd);
+        uint8_t *out = resize(&p, all.width, all.height, all, level);
         size_t bytes = (size_t)all.width * (size_t)all.height * (size_t)p.channels;
         CHECK(crc32(0, out, (uInt)bytes) == known[i].crc, "%d x %d to %d x %d", p.width, p.height, all.width,
               all.height);
@@ -69,11 +69,10 @@ static void check_known(enum clip_simd simd)
 
 /* The part of the whole, cut out afterwards, is the part. */
 static void check_box(const struct pattern *p, int width, int height, struct clip_box box,
-                      enum clip_simd simd)
+                      enum clip_level level)
 {
     struct clip_box all = {0, 0, width, height};
-    uint8_t *whole = resize(p, width, height, all, CLIP_SIMD_PLAIN),
-            *part = resize(p, width, height, box, simd);
+    uint8_t *whole = resize(p, width, height, all, CLIP_PLAIN), *part = resize(p, width, height, box, level);
     size_t pixel = (size_t)p->channels;
     for (int y = 0; y < box.height; y++) {
         const uint8_t *want = whole + ((size_t)(box.y + y) * (size_t)width + (size_t)box.x) * pixel;
@@ -86,7 +85,7 @@ static void check_box(const struct pattern *p, int width, int height, struct cli
     free(part);
 }
 
-static void check_boxes(enum clip_simd simd)
+static void check_boxes(enum clip_level level)
 {
     srand(7);
     for (int i = 0; i < 200; i++) {
@@ -96,19 +95,19 @@ static void check_boxes(enum clip_simd simd)
         struct clip_box box = {rand() % new_width, rand() % new_height, 0, 0};
         box.width = 1 + rand() % (new_width - box.x);
         box.height = 1 + rand() % (new_height - box.y);
-        check_box(&p, new_width, new_height, box, simd);
+        check_box(&p, new_width, new_height, box, level);
         free(p.pixels);
     }
 }
 
 /* Black and white beside each other overshoot on both sides: sums are clipped, not wrapped. */
-static void check_clipping(enum clip_simd simd)
+static void check_clipping(enum clip_level level)
 {
     uint8_t stripes[8 * 4 * 4];
     for (size_t i = 0; i < sizeof stripes; i++)
         stripes[i] = i / 8 % 2 ? 255 : 0;
     struct pattern p = {8, 4, 4, stripes};
-    uint8_t *out = resize(&p, 61, 32, (struct clip_box){0, 0, 61, 32}, simd);
+    uint8_t *out = resize(&p, 61, 32, (struct clip_box){0, 0, 61, 32}, level);
     int black = 0, white = 0;
     for (int i = 0; i < 61 * 32 * 4; i++) {
         black += out[i] == 0;
@@ -120,15 +119,10 @@ static void check_clipping(enum clip_simd simd)
 
 int main(void)
 {
-    check_known(CLIP_SIMD_PLAIN);
-    check_boxes(CLIP_SIMD_PLAIN);
-    check_clipping(CLIP_SIMD_PLAIN);
-    if (clip_simd_best() == CLIP_SIMD_AVX2) {
-        check_known(CLIP_SIMD_AVX2);
-        check_boxes(CLIP_SIMD_AVX2);
-        check_clipping(CLIP_SIMD_AVX2);
-    } else {
-        printf("AVX2 skipped: this processor has none\n");
+    for (enum clip_level level = CLIP_PLAIN; level <= clip_level(); level++) {
+        check_known(level);
+        check_boxes(level);
+        check_clipping(level);
     }
     return check_end();
 }
