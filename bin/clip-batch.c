@@ -165,12 +165,12 @@ static int take(struct batcher *b, const struct clip_record *record, struct clip
 
 static int run(struct batcher *b, struct clip_progress *progress, struct clip_error *error)
 {
-    uint64_t behind = b->step * (uint64_t)batch_size; /* records that the checkpoint has seen */
+    uint64_t seen = b->step * (uint64_t)batch_size; /* records before the checkpoint */
     struct clip_record *record;
     int got = 1;
     while (!b->stopped && (!steps || b->step < (uint64_t)steps) &&
            (got = clip_reader_next(b->in, &record, error)) > 0) {
-        int status = clip_reader_count(b->in) > behind ? take(b, record, error) : 0;
+        int status = clip_reader_count(b->in) > seen ? take(b, record, error) : 0;
         clip_record_free(record);
         if (status != 0)
             return -1;

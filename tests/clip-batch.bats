@@ -95,7 +95,7 @@ step 3 of 2 at 0.0005 saved" ]
     run -2 --separate-stderr clip-batch -n 1 in
     [ "${stderr_lines[0]}" = "clip-batch: --number: '1' is out of range" ]
     run -2 --separate-stderr clip-batch -s 5 --warmup 5 in
-    [ "${stderr_lines[0]}" = "clip-batch: 5 steps do not hold a warm-up of 5" ]
+    [ "${stderr_lines[0]}" = "clip-batch: 5 steps are too few for a warm-up of 5" ]
 }
 
 @test "a run goes on behind its last checkpoint" {

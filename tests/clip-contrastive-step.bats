@@ -267,7 +267,7 @@ values() {
     refused "bad: sample x: no field 'text_embedding'" <<<'{"__key__": "x", "image_embedding": {"f4": [1]}}'
     refused "bad: sample x: field 'image_embedding' is i4 [1], not f4" <<<'{"__key__": "x", "image_embedding": {"i4": [1]}}'
     refused "bad: sample x: field 'image_embedding' is f4 [1, 1], not a vector" <<<'{"__key__": "x", "image_embedding": {"f4": [[1]]}}'
-    refused "bad: sample x: field 'image_embedding' is f4 [0], no vector" <<<'{"__key__": "x", "image_embedding": {"f4": []}}'
+    refused "bad: sample x: field 'image_embedding' is f4 [0], not a vector" <<<'{"__key__": "x", "image_embedding": {"f4": []}}'
     refused "bad: sample x: field 'image_embedding' has an element that is not finite" \
         <<<'{"__key__": "x", "image_embedding": {"f4": [1, "NaN"]}}'
     refused "bad: sample x: field 'text_embedding' has 1 elements where 2 are expected" \

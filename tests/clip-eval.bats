@@ -39,7 +39,7 @@ awk_zeroshot() {
     [ "$(awk_zeroshot -v json=1)" = '{"task":"zeroshot","pictures":4,"without_class":1,"classes":3,"acc1":0.500000,"acc5":1.000000,"mean_per_class_recall":0.333333}' ]
     printf '3\t0\t0\n' >best
     run -1 awk_zeroshot
-    [ "$output" = "clip-eval: class '3' is none of the 3" ]
+    [ "$output" = "clip-eval: class '3' is not one of the 3" ]
 }
 
 @test "zero-shot numbers: the fifth counts, the sixth class is not among five" {

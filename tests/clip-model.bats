@@ -401,15 +401,15 @@ ref.save_safetensors("unlike.safetensors", t)'
     refuses "lacks a part" clip-model info no-q.safetensors
     refuses "occurs twice" clip-model info twice.safetensors
     refuses "occurs both whole and in parts" clip-model info both.safetensors
-    refuses "its parts are not alike" clip-model info unlike.safetensors
+    refuses "its parts differ" clip-model info unlike.safetensors
     refuses "tensor ln_final.bias is missing" clip-model info missing.safetensors
-    refuses "tensor ln_final.bias is [65], and should be [64]" clip-model info shape.safetensors
+    refuses "tensor ln_final.bias is [65], but should be [64]" clip-model info shape.safetensors
     refuses "tensor visual.ln_pre.gamma is not one of the architecture's" clip-model info extra.safetensors
     refuses "tensor ln_final.bias holds I32" clip-model info integer.safetensors
-    refuses "are not a square and one" clip-model info square.safetensors
+    refuses "are not a square number plus one" clip-model info square.safetensors
     clip-model info ignored.safetensors
     [[ $(clip-model info array.safetensors) == *"logit scale   2.5"* ]]
-    refuses "and should be" clip-model info --arch ViT-B/32 "$SHARED/golden/models/vit-a/model.safetensors"
+    refuses "but should be" clip-model info --arch ViT-B/32 "$SHARED/golden/models/vit-a/model.safetensors"
 }
 
 @test "what a hostile file claims costs no memory" {

@@ -42,8 +42,8 @@ JSON
 , "image_features": {"f4": [0, 0]}|field 'image_features': a vector of length 0 cannot be normalised
 , "text_embedding": {"f4": [1, "Infinity"]}|field 'text_embedding' has an element that is not finite
 , "text_embedding": {"i4": [1]}|field 'text_embedding' is i4 [1], not f4
-, "text_embedding": 1|field 'text_embedding' is no tensor
-, "text_embedding": {"f4": []}|field 'text_embedding' is f4 [0], no vector
+, "text_embedding": 1|field 'text_embedding' is not a tensor
+, "text_embedding": {"f4": []}|field 'text_embedding' is f4 [0], not a vector
 END
 }
 

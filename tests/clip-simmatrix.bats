@@ -34,15 +34,15 @@ numbered() {
     pictures >a && captions >b
     diff <(clip-simmatrix --tsv a b) <(printf '\ta\\tcat\ta dog\np1\t1\t0.6\np2\t0\t0.8\np3\t-0.6\t0.28\n')
     diff <(clip-simmatrix --tsv --label key b a) <(printf '\tp1\tp2\tp3\nc1\t1\t0\t-0.6\nc2\t0.6\t0.8\t0.28\n')
-    diff <(clip-simmatrix --tsv --scale 10 - b <a) <(clip-simmatrix --tsv --scale 10 a - <b)
+    equal <(clip-simmatrix --tsv --scale 10 - b <a) <(clip-simmatrix --tsv --scale 10 a - <b)
 }
 
 @test "--softmax without --scale: a hint, once, not with -q" {
     pictures >a && captions >b
     run -0 --separate-stderr clip-simmatrix --tsv --softmax a b
-    [ "$stderr" = "clip-simmatrix: --softmax of cosines as they are, all much alike: did you mean --scale model -m MODEL?" ]
+    [ "$stderr" = "clip-simmatrix: the softmax of unscaled cosines is nearly uniform: did you mean --scale model -m MODEL?" ]
     run -0 --separate-stderr clip-simmatrix --tsv --softmax -m MODEL a b
-    [ "$stderr" = "clip-simmatrix: --softmax of cosines as they are, all much alike: did you mean --scale model?" ]
+    [ "$stderr" = "clip-simmatrix: the softmax of unscaled cosines is nearly uniform: did you mean --scale model?" ]
     for words in "-q --softmax" "--softmax --scale 1" "--scale 2" ""; do
         run -0 --separate-stderr clip-simmatrix --tsv $words a b
         [ -z "$stderr" ] || complain "$words: $stderr"
@@ -157,7 +157,7 @@ END
     [ "${lines[1]}" = "good	1	0.6" ]
     run -0 --separate-stderr clip-simmatrix --tsv --skip-bad bad b
     [ "${#lines[@]}" -eq 2 ]
-    [ "${stderr_lines[2]}" = "clip-simmatrix: bad: sample wide: field 'image_embedding' is of width 3, the embeddings before it of 2 (skipped)" ]
+    [ "${stderr_lines[2]}" = "clip-simmatrix: bad: sample wide: field 'image_embedding' has width 3, but the embeddings before it have 2 (skipped)" ]
     [ "${stderr_lines[3]}" = "clip-simmatrix: bad: sample none: no field 'image_embedding' or 'text_embedding' (skipped)" ]
     [ "${stderr_lines[4]}" = "clip-simmatrix: 4 bad records skipped" ]
 }

@@ -44,7 +44,7 @@ JSON
     clip-untar 1.tar >out
     clip-tar out >2.tar
     cmp 1.tar 2.tar
-    diff <(clip-dump --values in) <(clip-dump --values out | sed 's/"__url__":"1.tar",//')
+    equal <(clip-dump --values in) <(clip-dump --values out | sed 's/"__url__":"1.tar",//')
     diff <(tar tf 1.tar --quoting-style=literal) <(tar tf 2.tar --quoting-style=literal)
     [ "$(tar xPOf 1.tar "$long/$long/$long.jpg")" = long ]
     [ "$(tar xPOf 1.tar "$long/$long.jpg")" = prefix ]
@@ -227,5 +227,5 @@ JSON
     clip-untar -n 1000 "$SHARED/data/cifar10/test/0.tar.zst" >in
     clip-tar in >t.tar
     clip-untar t.tar | clip-tar | cmp - t.tar
-    [ "$(clip-untar t.tar | clip-dump --keys | md5sum)" = "$(clip-dump --keys in | md5sum)" ]
+    equal <(clip-untar t.tar | clip-dump --keys) <(clip-dump --keys in)
 }

@@ -127,8 +127,8 @@ END
     # Each is one of the two; both come.
     [ -z "$(grep -vxE '514,(322,513,320|513,320,513),515,0' <<<"$output")" ] || complain "$output"
     [ "$(sort -u <<<"$output" | wc -l)" -eq 2 ]
-    cmp <(clip-tokenize --prompts prompts --vocab bpe.txt in) <(clip-tokenize --prompts prompts --vocab bpe.txt in)
-    ! cmp -s <(clip-tokenize --prompts prompts --vocab bpe.txt in) <(clip-tokenize --prompts prompts --seed 1 --vocab bpe.txt in)
+    equal <(clip-tokenize --prompts prompts --vocab bpe.txt in) <(clip-tokenize --prompts prompts --vocab bpe.txt in)
+    run -1 cmp -s <(clip-tokenize --prompts prompts --vocab bpe.txt in) <(clip-tokenize --prompts prompts --seed 1 --vocab bpe.txt in)
     [ "$(clip-tokenize --prompts prompts --vocab bpe.txt in | clip-dump | grep -c '"txt":"the"')" -eq 8 ]
     echo 'a photo' >bad
     run -1 --separate-stderr clip-tokenize --prompts bad --vocab bpe.txt in
@@ -178,14 +178,14 @@ epochs() {
         mark=${form#*:}
         marked() { printf "$mark" && iconv -f UTF-8 -t "${form%%:*}"; }
         marked <plain >text
-        cmp <(clip-tokenize --lines --vocab bpe.txt text) <(clip-tokenize --lines --vocab bpe.txt plain | sed 's/plain/text/g')
+        equal <(clip-tokenize --lines --vocab bpe.txt text) <(clip-tokenize --lines --vocab bpe.txt plain | sed 's/plain/text/g')
         # As it comes through a pipe byte by byte.
         for i in $(seq "$(stat -c %s text)"); do tail -c +$i text | head -c 1; done | clip-tokenize --lines --vocab bpe.txt >got
         cmp got <(clip-tokenize --lines --vocab bpe.txt <plain)
         [ "$(clip-tokenize --lines --vocab bpe.txt text text | clip-dump --tsv txt | head -n 4 | tail -n 1)" = "a the" ]
         echo "{\"__key__\": \"k\", \"txt\": {\"hex\": \"$(od -An -v -tx1 text | tr -d ' \n')\"}}" | stream >in
         echo "{\"__key__\": \"k\", \"txt\": {\"hex\": \"$(od -An -v -tx1 plain | tr -d ' \n')\"}}" | stream >want
-        [ "$(tokens <(clip-tokenize --vocab bpe.txt in))" = "$(tokens <(clip-tokenize --vocab bpe.txt want))" ]
+        equal <(tokens <(clip-tokenize --vocab bpe.txt in)) <(tokens <(clip-tokenize --vocab bpe.txt want))
         printf 'a {}\r\nc {c}\r\n' | marked >prompts
         printf 'the\r\né\r\n\r\n' | marked >classes
         run -0 bash -c 'clip-tokenize --classes classes --prompts prompts --vocab bpe.txt | clip-dump --tsv cls,class,txt'
@@ -214,7 +214,7 @@ epochs() {
     epochs txt 'a\r\n \t\nthe\nc\n' 40 >in
     tokens <(clip-tokenize --vocab bpe.txt --context 3 in) >got
     [ "$(sort -u got | paste -sd ' ')" = "514,320,515 514,322,515 514,513,515" ]
-    cmp <(clip-tokenize --vocab bpe.txt --context 3 in) <(clip-tokenize --captions one --vocab bpe.txt --context 3 in)
+    equal <(clip-tokenize --vocab bpe.txt --context 3 in) <(clip-tokenize --captions one --vocab bpe.txt --context 3 in)
     run -1 cmp -s <(clip-tokenize --captions one --vocab bpe.txt in) <(clip-tokenize --captions one --seed 1 --vocab bpe.txt in)
     run -1 cmp -s <(tokens <(clip-tokenize --vocab bpe.txt in)) <(clip-dump in | sed 's/"k"/"l"/; s/{"bin":[0-9]*,"text":\("[^}]*"\)}/\1/' |
         stream | clip-tokenize --vocab bpe.txt | tokens)

@@ -49,6 +49,14 @@ complain() {
     return 1
 }
 
+# equal A B: two files, or <(COMMAND), are equal and not empty, as they would be where both commands crash.
+equal() {
+    cat "$1" >"$BATS_TEST_TMPDIR/.same-a"
+    cat "$2" >"$BATS_TEST_TMPDIR/.same-b"
+    [ -s "$BATS_TEST_TMPDIR/.same-a" ] || complain "nothing to compare"
+    diff -a "$BATS_TEST_TMPDIR/.same-a" "$BATS_TEST_TMPDIR/.same-b"
+}
+
 # one_line: `run --separate-stderr` left exactly one line on stderr, in the program's name.
 one_line() {
     [ "${#stderr_lines[@]}" -eq 1 ] || complain "stderr has ${#stderr_lines[@]} lines: $stderr"

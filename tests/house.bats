@@ -148,6 +148,59 @@ complete_line() {
     [ "$(complete_line clip-plot --ti)" = --title ]
 }
 
+# --- prose ---
+
+# Quoted text of the sources, with file and line; pages and messages in whole.
+prose() {
+    grep -noE '"([^"\\]|\\.)*"' "$SRC"/bin/*.c "$SRC"/lib/*/*.[ch]
+    grep -n '' "$SRC"/bin/*.in "$SRC"/bin/script.sh "$SRC"/man/*.[1-8] "$SRC"/{README,NEWS,DEVIATIONS}.md \
+        "$SRC"/quickstart "$SRC"/share/*.sh "$SRC"/share/*/*.awk "$SRC"/share/*/*/*.awk "$SRC"/share/recipes/*/Makefile
+}
+
+@test "messages and pages say \"is not text\" and \"after\", never \"is no text\" and \"behind\"" {
+    local slips
+    prose >"$BATS_TEST_TMPDIR/prose"
+    [ "$(wc -l <"$BATS_TEST_TMPDIR/prose")" -gt 5000 ] || complain "where is the prose?"
+    slips=$(grep -E "\<(is|are|was|were) (no|none)\>|\<behind\>|comes twice" \
+        "$BATS_TEST_TMPDIR/prose" | grep -vE "[Tt]here (is|are|was|were) no|(is|are) no (longer|more|less)") || true
+    [ -z "$slips" ] || complain "$slips"
+}
+
+# --- tests ---
+
+# bats runs a case with set -e, which a command after ! never ends: only as the last of its case, or with || after it,
+# can it fail. Two empty outputs are equal, so a comparison of two commands passes where both crash: see equal().
+cannot_fail() {
+    awk '
+        FNR == 1 { held = "" }
+        held != "" && $0 != "}" { print held }
+        { held = "" }
+        /^    *! / && !/\|\| *(complain|skip|return|fail)/ && !/\|\| *$/ { held = FILENAME ":" FNR ": " $0 }
+        /(cmp|diff)( -[a-z]+)* <\(clip-.*<\(clip-/ && !/run -1 cmp/ || /md5sum\)" = "\$\(.*md5sum/ {
+            print FILENAME ":" FNR ": both may crash: " $0
+        }
+        / -ge 0 \]|-eq "?\$\((grep -c|wc)|grep -c.* -eq "?\$\(/ { print FILENAME ":" FNR ": counts that may be 0: " $0 }
+    ' "$@"
+}
+
+@test "no assertion that cannot fail" {
+    cd "$BATS_TEST_TMPDIR"
+    cat >slips <<'END'
+slips() {
+    ! grep -q word file
+    cmp <(clip-dump a) <(clip-dump b)
+    [ "$(clip-dump a | md5sum)" = "$(clip-dump b | md5sum)" ]
+    [ "$(grep -c word a)" -eq "$(grep -c word b)" ]
+    ! grep -q word file || complain "that can fail"
+    ! grep -q word file
+}
+END
+    [ "$(cannot_fail slips | cut -d: -f2 | paste -sd ' ')" = "2 3 4 5" ]
+    rm slips
+    run -0 cannot_fail "$SRC"/tests/{[a-gi-z],he,hos}*.ba[st]*
+    [ -z "$output" ] || complain "$output"
+}
+
 # --- the tree ---
 
 @test "sources are formatted" {

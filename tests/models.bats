@@ -300,7 +300,7 @@ END
     clip-model convert two.pt --weights student --arch arch.json -o got.safetensors
     cmp want.safetensors got.safetensors
     refuses "under 'nothing'; there are under: student, teacher" clip-model info two.pt --weights nothing
-    refuses "under 'stud', but under" clip-model info two.pt --weights stud
+    refuses "under 'stud'; there are under" clip-model info two.pt --weights stud
     # Every program takes it.
     local program
     for program in clip-tokenize clip-preprocess clip-encode-image clip-encode-text clip-project-normalize; do
@@ -616,11 +616,11 @@ lfs.pt a Git LFS pointer
 page.safetensors an HTML or XML page
 empty.bin an empty file
 some.index.json JSON, not weights
-keras.h5 HDF5
-image.index an index of FAISS
+keras.h5 an HDF5 file
+image.index a FAISS index
 variables.index the index of a TensorFlow checkpoint
 note.pt text, not weights
-packed.safetensors.gz compressed by gzip
+packed.safetensors.gz compressed with gzip
 bare.pkl a bare pickle
 END
     for file in open_clip_model.safetensors open_clip_config.json vocab.json merges.txt; do

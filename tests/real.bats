@@ -66,5 +66,5 @@ embeddings() {
 @test "the same in batches of 7, on one thread" {
     clip-untar "$SHARED/data/cifar10/test/3.tar.zst" | clip-preprocess -m model -j 1 |
         clip-encode-image -m model -b 7 -j 1 | clip-project-normalize -m model -b 1 >small
-    cmp <(clip-dump --values small) <(clip-dump --values all | tail -n 2500)
+    equal <(clip-dump --values small) <(clip-dump --values all | tail -n 2500)
 }

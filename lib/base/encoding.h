@@ -18,7 +18,7 @@ struct clip_decoder {
 #define CLIP_DECODED_ROOM(size) (2 * (size) + 8)
 
 /* Decodes in[size], to which the text has come, or in which it ends if `last`, to out[*out_size]. *used is
- * how many bytes of it; the others, three at most, are to come again, in front of those behind them. -1 with
+ * how many bytes of it; the others, three at most, are to come again, before those after them. -1 with
  * error, which names the line, counted from 1: a lone surrogate, or half a character at the end; `out` then
  * has what came before. */
 int clip_decoder_run(struct clip_decoder *decoder, const uint8_t *in, size_t size, int last, size_t *used,

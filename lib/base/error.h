@@ -16,7 +16,7 @@ struct clip_error {
 /* Sets the message; always returns -1. */
 int clip_fail(struct clip_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* As clip_fail, with ": " and errno's text behind. */
+/* As clip_fail, with ": " and errno's text after it. */
 int clip_fail_errno(struct clip_error *error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts "prefix: " in front of the message that is there; always returns -1. */

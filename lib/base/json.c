@@ -56,7 +56,7 @@ static char *escape(const char *text, size_t size)
 {
     const uint8_t *from = (const uint8_t *)text, *end = from + size;
     char *out = malloc(3 * size + 1), *to = out; /* six for two bytes, twelve for four */
-    int escaped = 0;                             /* behind a backslash */
+    int escaped = 0;                             /* after a backslash */
     while (out && from < end) {
         ucs4_t c;
         from += u8_mbtouc(&c, from, (size_t)(end - from));

@@ -63,7 +63,7 @@ int clip_lines_next(struct clip_lines *lines, char **line, size_t *size, struct 
     lines->number++;
     if (newline && *size > 0 && (*line)[*size - 1] == '\r')
         (*size)--;
-    (*line)[*size] = '\0'; /* there is room behind the last line too */
+    (*line)[*size] = '\0'; /* there is room after the last line too */
     return 1;
 }
 

@@ -13,7 +13,7 @@ enum { CLIP_BINARY_MAX_SIDE = 4096, CLIP_BINARY_MAX_LABELS = 16, CLIP_BINARY_MAX
 
 struct clip_binary;
 
-/* A reader of pictures [3, side, side] behind `labels` bytes, within the bounds above; keys are `prefix`,
+/* A reader of pictures [3, side, side] after `labels` bytes, within the bounds above; keys are `prefix`,
  * which must stay, and the number from 0. NULL with error. clip_binary_free takes NULL. */
 struct clip_binary *clip_binary_new(int side, int labels, const char *prefix, struct clip_error *error);
 void clip_binary_free(struct clip_binary *binary);

@@ -1,4 +1,4 @@
-/* Inside the image floor: the three decoders behind clip_picture_decode, and what they share. */
+/* Inside the image floor: the three decoders of clip_picture_decode, and what they share. */
 #ifndef CLIP_IMAGE_CODEC_H
 #define CLIP_IMAGE_CODEC_H
 

@@ -28,7 +28,7 @@ struct clip_curves {
 int clip_curves_name(struct clip_curves *curves, const char *list, struct clip_error *error);
 void clip_curves_free(struct clip_curves *curves);
 
-/* Reads the whole of `file`, named `name` in messages: a JSON object a line. -1 with error: a line is none, a
+/* Reads the whole of `file`, named `name` in messages: a JSON object a line. -1 with error: a line is not one, a
  * curve has no number at all, or there are no lines. */
 int clip_curves_read(struct clip_curves *curves, FILE *file, const char *name, struct clip_error *error);
 

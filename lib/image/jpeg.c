@@ -52,7 +52,7 @@ static int check_exif(struct walk *walk)
     return 0;
 }
 
-/* Photoshop's resource blocks: one that ends behind its code is an error, other cuts are not. */
+/* Photoshop's resource blocks: one that ends after its code is an error, other cuts are not. */
 static int check_photoshop(struct walk *walk, const uint8_t *data, size_t size)
 {
     enum { RESOLUTION = 0x03ed };
@@ -159,7 +159,7 @@ static int read_marker(struct walk *walk, int marker)
     return frame ? read_frame(walk, data, size) : 0;
 }
 
-/* From behind the first 0xff 0xd8 0xff to the first scan. */
+/* From after the first 0xff 0xd8 0xff to the first scan. */
 static int walk_markers(struct walk *walk)
 {
     const uint8_t *next;
@@ -187,7 +187,7 @@ static int walk_markers(struct walk *walk)
 /* --- the picture --- */
 
 /* Pillow shows libjpeg so many bytes more at a time, and no more once it has the last row. It matters:
- * arithmetic decoding cannot suspend, so that longer files of that kind are refused; and errors behind the
+ * arithmetic decoding cannot suspend, so that longer files of that kind are refused; and errors after the
  * picture are not seen. */
 #define BLOCK 65536
 
@@ -199,7 +199,7 @@ struct decoder {
     char message[JMSG_LENGTH_MAX];
     const struct clip_bytes *file;
     size_t read; /* bytes of the file that libjpeg may see so far */
-    size_t skip; /* bytes behind those that it wants to skip */
+    size_t skip; /* bytes after those that it wants to skip */
 };
 
 static void on_error(j_common_ptr codec)

@@ -88,7 +88,7 @@ static const struct {
 static int has_brand(const uint8_t *data, size_t size, const char *brands)
 {
     size_t end = clip_be32(data) < size ? clip_be32(data) : size;
-    for (size_t at = 8; at + 4 <= end; at += at == 8 ? 8 : 4) /* a version stands behind the first */
+    for (size_t at = 8; at + 4 <= end; at += at == 8 ? 8 : 4) /* a version follows the first */
         for (const char *brand = brands; *brand; brand += 4)
             if (memcmp(data + at, brand, 4) == 0)
                 return 1;
@@ -104,7 +104,7 @@ static const char *name_media(const uint8_t *data, size_t size)
     return "an MP4 or QuickTime file";
 }
 
-/* Markup, behind white space and a byte order mark. */
+/* Markup, after white space and a byte order mark. */
 static const char *name_markup(const char *data, size_t size)
 {
     static const struct {

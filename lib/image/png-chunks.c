@@ -244,7 +244,7 @@ static int read_chunk(struct clip_png *png, struct chunk *chunk)
     return read_data(png, chunk, data);
 }
 
-/* The checksum behind the chunk that was read last. */
+/* The checksum of the chunk that was read last. */
 static int check_chunk(struct clip_png *png, const struct chunk *chunk)
 {
     const uint8_t *sum, *data = png->in.data + png->in.at - chunk->length;
@@ -311,7 +311,7 @@ int clip_png_block(struct clip_png *png, const uint8_t **block)
     return (int)clip_bytes_skip(&png->in, want);
 }
 
-/* Chunks behind the data are read, their checksums are not. */
+/* Chunks after the data are read, their checksums are not. */
 int clip_png_finish(struct clip_png *png)
 {
     struct chunk chunk;

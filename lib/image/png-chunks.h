@@ -3,7 +3,7 @@
  * Pillow has its own PNG reader, which takes and refuses other files than libpng: it checks the checksums of
  * chunks in front of the picture's data only, lets the data end early at the end of a row, takes the first
  * frame of an animation for the picture where there is no other, and minds malformed text, times and
- * profiles, in front of the data and behind. */
+ * profiles, before the data and after it. */
 #ifndef CLIP_IMAGE_PNG_CHUNKS_H
 #define CLIP_IMAGE_PNG_CHUNKS_H
 

@@ -339,7 +339,7 @@ static inline __attribute__((always_inline)) void turn(vec square[LANES])
     }
 }
 
-/* turned[dim][padded(rows)] = the transpose of x[rows][dim] with its bias; zeros behind the last row. */
+/* turned[dim][padded(rows)] = the transpose of x[rows][dim] with its bias; zeros after the last row. */
 static void turn_rows(size_t rows, size_t dim, const float *x, size_t stride, const float *bias,
                       float *turned)
 {
@@ -358,7 +358,7 @@ static void turn_rows(size_t rows, size_t dim, const float *x, size_t stride, co
         }
 }
 
-/* out[rows][padded(dim)] = (x[rows][dim] + bias[dim]) * scale, zeros behind; without a bias where NULL. */
+/* out[rows][padded(dim)] = (x[rows][dim] + bias[dim]) * scale, then zeros; without a bias where NULL. */
 static void copy_rows(size_t rows, size_t dim, const float *x, size_t stride, const float *bias, float scale,
                       float *out)
 {

@@ -11,7 +11,7 @@
  * finds no omp.h on a machine that has only GCC's.) */
 void omp_set_num_threads(int threads);
 
-/* Sets the message of a status that is no success; -1. */
+/* Sets the message of a status that is not success; -1. */
 int onednn_fail(struct clip_error *error, const char *what, dnnl_status_t status);
 
 /* Bits of what a product does after multiplying. */

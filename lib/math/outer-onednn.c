@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Rows that are summed over by one product; the rest of a sum by the smaller ones, and what is left after the
- * smallest by that one, with zeros behind. */
+ * smallest by that one, then zeros. */
 static const size_t heights[] = {256, 128, 64, 32};
 enum { HEIGHTS = sizeof heights / sizeof *heights, LEAST = HEIGHTS - 1 };
 
@@ -22,7 +22,7 @@ struct outer {
     struct clip_outer base;
     dnnl_engine_t engine;
     struct product products[PANELS][HEIGHTS]; /* of REST only where it is not empty */
-    size_t a_bytes, b_bytes;                  /* of scratch: a panel of a; the rows behind the last height */
+    size_t a_bytes, b_bytes;                  /* of scratch: a panel of a; the rows after the last height */
 };
 
 void onednn_outer_free(struct clip_outer *base)
@@ -138,7 +138,7 @@ static dnnl_status_t add(const struct outer *outer, const struct product *produc
     return status;
 }
 
-/* out[height][count] = columns [first, first + count) of a[rows][m], zeros behind. */
+/* out[height][count] = columns [first, first + count) of a[rows][m], then zeros. */
 static void copy_panel(const struct outer *outer, size_t first, size_t count, size_t rows, size_t height,
                        const char *a, char *out)
 {
@@ -153,7 +153,7 @@ static dnnl_status_t add_rows(const struct outer *outer, size_t first, size_t co
 {
     size_t element = clip_engine_element(outer->base.engine), m = outer->base.m, n = outer->base.n;
     const struct product *products = outer->products[count == outer->base.panel ? WHOLE : REST];
-    char *panel = scratch, *behind = panel + outer->a_bytes, *work = behind + outer->b_bytes;
+    char *panel = scratch, *tail = panel + outer->a_bytes, *work = tail + outer->b_bytes;
     dnnl_status_t status = dnnl_success;
     for (int h = 0; rows > 0 && status == dnnl_success;) {
         size_t height = heights[h], part = rows < height ? rows : height;
@@ -163,9 +163,9 @@ static dnnl_status_t add_rows(const struct outer *outer, size_t first, size_t co
         }
         copy_panel(outer, first, count, part, height, a, panel);
         if (part < height) {
-            memcpy(behind, b, part * n * element);
-            memset(behind + part * n * element, 0, (height - part) * n * element);
-            b = behind;
+            memcpy(tail, b, part * n * element);
+            memset(tail + part * n * element, 0, (height - part) * n * element);
+            b = tail;
         }
         status = add(outer, &products[h], panel, b, c + first * n, work, stream);
         a += part * m * element;

@@ -68,7 +68,7 @@ static int can(enum clip_precision precision, struct clip_error *error)
     if (precision == CLIP_PRECISION_BF16 && !have(dnnl_cpu_isa_avx512_core_bf16))
         return clip_fail(error, "bf16 needs a processor with AVX-512 BF16 or AMX; this one has %s",
                          isa_name());
-    /* Below AVX-512 its f32 kernels are no faster than OpenBLAS, need a second copy of the weights, and sum
+    /* Below AVX-512 its f32 kernels are not faster than OpenBLAS, need a second copy of the weights, and sum
      * up in an order that depends on the row. */
     if (!have(dnnl_cpu_isa_avx512_core))
         return clip_fail(error, "oneDNN is only useful with AVX-512; this processor has %s", isa_name());

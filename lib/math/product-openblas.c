@@ -11,7 +11,7 @@ enum { ROWS = 96 };
 
 /* The kernels for AVX2 without AVX-512 ("Haswell", "Zen") sum up in one of two orders, and which one depends
  * on the row. With the rows along the other side of BLAS's product only the MARGIN first and last ones are
- * different; such a product has margins for nothing, and is turned round behind. */
+ * different; such a product has margins for nothing, and is transposed afterwards. */
 enum { MARGIN = 8 };
 
 struct engine {

@@ -1,4 +1,4 @@
-/* Matrix products with prepared weights: one interface, two engines behind it (OpenBLAS always, oneDNN where
+/* Matrix products with prepared weights: one interface, two engines (OpenBLAS always, oneDNN where
  * configure found it).
  *
  * A matrix's products are always of the same number of rows (clip_matrix_rows): longer inputs are cut into

@@ -323,7 +323,7 @@ static int is_of_absent(const struct clip_arch *arch, const char *name)
 }
 
 /* A tensor that the architecture does not have would change the result if it were used: it is refused, not
- * ignored. TorchScript's modules also carry tensors that are no weights. */
+ * ignored. TorchScript's modules also carry tensors that are not weights. */
 static int check_unused(const struct clip_model *model, struct clip_error *error)
 {
     for (size_t i = 0; i < model->shards.weights.count && model->shards.form != CLIP_FORM_TORCHSCRIPT; i++) {
@@ -616,7 +616,7 @@ const char *clip_model_guess(struct clip_model *model, enum clip_part part)
     return model->guess;
 }
 
-/* Above it exp(logit_scale) is no factor that anybody trains with: OpenAI's stay at or below ln 100. */
+/* Above it exp(logit_scale) is not a factor that anybody trains with: OpenAI's stay at or below ln 100. */
 static const float absurd_logit_scale = 9.5F;
 
 int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error)

@@ -210,7 +210,7 @@ static int peek(struct machine *machine, uint32_t *index)
     return 0;
 }
 
-/* Where on the stack the values behind the last mark begin. */
+/* Where on the stack the values after the last mark begin. */
 static int find_mark(struct machine *machine, size_t *first)
 {
     for (size_t i = machine->depth; i > 0; i--)
@@ -325,7 +325,7 @@ static int take_line(struct machine *machine, const char **line, size_t *length)
 
 /* --- calls: what the globals mean --- */
 
-/* The items of a tuple, at most `room`; -1 if it is no tuple of [least, room]. */
+/* The items of a tuple, at most `room`; -1 if it is not a tuple of [least, room]. */
 static int tuple_items(const struct machine *machine, uint32_t tuple, uint32_t least, uint32_t room,
                        uint32_t *items)
 {
@@ -678,7 +678,7 @@ static int make_tuple(struct machine *machine, size_t count)
     return 0;
 }
 
-/* Everything behind the mark into a tuple. */
+/* Everything after the mark into a tuple. */
 static int make_marked_tuple(struct machine *machine)
 {
     size_t first;
@@ -829,7 +829,7 @@ static int step(struct machine *machine, int op)
     return refuse(machine, op);
 }
 
-/* A pickle of nothing but a global, or a number that is too long, is no checkpoint's. */
+/* A pickle of nothing but a global, or a number that is too long, is not a checkpoint. */
 static int check_root(struct machine *machine)
 {
     const struct clip_pickle_value *root = value_at(machine, machine->pickle->root);

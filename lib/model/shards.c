@@ -79,7 +79,7 @@ static int list_files(struct files *files, struct json_object *map, struct clip_
 
 /* --- the files --- */
 
-/* Moves the tensors of a file, each of which the index has in that file, behind the others. */
+/* Moves the tensors of a file, each of which the index has in that file, after the others. */
 static int take_weights(struct clip_shards *shards, struct clip_weights *weights, struct json_object *map,
                         const char *name, struct clip_error *error)
 {

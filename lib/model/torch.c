@@ -1,5 +1,5 @@
 /* Files of PyTorch: a pickle whose tensors are views of storages, which stand beside it in a zip (torch.save
- * since 1.6, TorchScript), or behind it (torch.save before). */
+ * since 1.6, TorchScript), or after it (torch.save before). */
 #include "model/forms.h"
 #include "model/names.h"
 #include "model/pickle.h"
@@ -322,7 +322,7 @@ int clip_torch_is_legacy(const unsigned char *data, size_t size)
     return size >= sizeof magic && memcmp(data, magic, sizeof magic) == 0;
 }
 
-/* Reads the pickle at *at and goes on behind it. */
+/* Reads the pickle at *at and goes on after it. */
 static int next_pickle(struct clip_pickle *pickle, const unsigned char *data, size_t size, size_t *at,
                        struct clip_error *error)
 {
@@ -360,7 +360,7 @@ static int check_system(const unsigned char *data, size_t size, size_t *at, stru
     return result;
 }
 
-/* The storages stand behind the list of their keys, in its order: a count of elements, then these. */
+/* The storages stand after the list of their keys, in its order: a count of elements, then these. */
 static int place_behind(struct reader *reader, const struct clip_pickle *keys, const unsigned char *data,
                         size_t size, size_t at)
 {

@@ -39,7 +39,7 @@ int clip_weight_is_float(enum clip_weight_type type)
     return type <= CLIP_WEIGHT_BF16;
 }
 
-/* Bytes from element 0 to behind the last one, and those of all elements by themselves; -1 if that does not
+/* Bytes from element 0 to after the last one, and those of all elements by themselves; -1 if that does not
  * fit in a size_t. */
 static int span(const struct clip_weight *weight, size_t *bytes, size_t *apart)
 {

@@ -38,7 +38,7 @@ static void put_json_string(FILE *file, const char *text)
     putc('"', file);
 }
 
-/* The header's JSON; `begin` counts from the first byte behind it. */
+/* The header's JSON; `begin` counts from the first byte after it. */
 static void put_header(FILE *file, const struct clip_tensor_info *tensors, size_t count, const char *arch)
 {
     uint64_t begin = 0;

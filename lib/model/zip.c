@@ -160,7 +160,7 @@ static int read_local(struct clip_zip_entry *entry, const unsigned char *data, u
     return 0;
 }
 
-/* Reads the directory's entry at *at, before `end`, and goes on behind it. */
+/* Reads the directory's entry at *at, before `end`, and goes on after it. */
 static int read_central(struct clip_zip_entry *entry, const unsigned char *data, uint64_t directory,
                         uint64_t *at, uint64_t end, struct clip_error *error)
 {

@@ -31,7 +31,7 @@ struct clip_contrast_batch {
 struct clip_contrast {
     double loss;
     double top1_image; /* share of pictures whose nearest positive caption is nearer than every other; a tie
-                          with another is none, a tie among positives does not matter */
+                          with another is not one, a tie among positives does not matter */
     double top1_text;  /* the same of captions */
     double logit_scale_gradient; /* of the loss, with respect to ln scale; 0 without gradients */
     double logit_bias_gradient;  /* and to the bias; 0 also for CLIP_LOSS_SOFTMAX, which it does not change */

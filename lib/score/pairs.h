@@ -33,7 +33,7 @@ struct clip_pairs {
 
 void clip_pairs_free(struct clip_pairs *pairs);
 
-/* Puts a record's embeddings behind those of the batch, copied; the record stays the caller's. -1 with error,
+/* Puts a record's embeddings after those of the batch, copied; the record stays the caller's. -1 with error,
  * which names the record where it is bad: an embedding is missing, or of another width, or `by` is. */
 int clip_pairs_take(struct clip_pairs *pairs, struct clip_record *record, struct clip_error *error);
 

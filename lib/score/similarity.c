@@ -14,7 +14,7 @@ enum { BLOCK = 256 }; /* vectors of a block: the columns of a tile */
 /* --- vectors that are kept --- */
 
 struct block {
-    float *floats; /* [BLOCK][width], zeros behind the last; NULL: in the file */
+    float *floats; /* [BLOCK][width], zeros after the last; NULL: in the file */
 };
 
 struct name {
@@ -189,7 +189,7 @@ static const float *get_block(const struct clip_vectors *vectors, size_t b, floa
 /* What each thread has of its own. */
 struct bench {
     struct clip_matrix *matrix; /* a block of columns */
-    float *rows;                /* [most rows][width], zeros behind the last */
+    float *rows;                /* [most rows][width], zeros after the last */
     float *cosines;             /* [most rows][BLOCK] */
     float *row_block, *column_block;
     void *scratch;

@@ -68,7 +68,7 @@ int clip_split_name(const char *name, size_t size, size_t *key_size)
     if (!dot || dot == name)
         return -1;
     size_t end = (size_t)(dot - name);
-    /* The key's last part begins behind the last slash that leaves it something, and a "." of a pattern is no
+    /* The key's last part begins after the last slash that leaves it something, and a "." of a pattern is no
      * newline. It holds no dot itself. */
     for (size_t i = 0; i + 1 < end && name[i] != '\n'; i++)
         if (name[i] == '/')
@@ -118,7 +118,7 @@ static size_t read_points(ucs4_t *points, const char *text, size_t size)
     return n;
 }
 
-/* Whether the capital sigma points[i] ends a word: a letter with case before it and none behind it, past
+/* Whether the capital sigma points[i] ends a word: a letter with case before it and none after it, past
  * those that case ignores (Unicode's Final_Sigma; libunistring's own u8_tolower asks less). */
 static int is_final_sigma(const ucs4_t *points, size_t n, size_t i)
 {
@@ -346,7 +346,7 @@ static int read_data(struct clip_samples *samples, void *out, uint64_t size, str
                                                     : clip_tar_read(samples->tar, out, size, error);
 }
 
-/* Reads the member's data behind the sketch, memory growing with what comes. */
+/* Reads the member's data after the sketch, memory growing with what comes. */
 static int add_data(struct clip_samples *samples, struct clip_error *error)
 {
     struct sketch *sketch = &samples->sketch;
@@ -591,7 +591,7 @@ void clip_samples_free(struct clip_samples *samples)
     free(samples);
 }
 
-/* Reads what is behind the archive: a compressed file may prove damaged there, and who writes into a pipe
+/* Reads what is after the archive: a compressed file may prove damaged there, and who writes into a pipe
  * need not be cut off. Only zeros, which pad archives, may be there. */
 static int drain(struct clip_samples *samples, struct clip_error *error)
 {

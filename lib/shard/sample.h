@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 /* Splits a member's name by ^((?:.*[/]|)[^.]+)[.]([^/]*)$ (Python's re) into the key name[0..*key_size) and
- * the extension, which begins one behind it. -1 where it does not match. */
+ * the extension, which begins one after it. -1 where it does not match. */
 int clip_split_name(const char *name, size_t size, size_t *key_size);
 
 /* 1 for the names that WebDataset takes for notes about the shard: "__", anything, "__", then "/" or the end.

@@ -13,7 +13,7 @@ struct text {
     size_t size;
 };
 
-/* What `pattern` expands to is put behind `out`; on error `out` is left as it is, to be freed. */
+/* What `pattern` expands to is put after `out`; on error `out` is left as it is, to be freed. */
 static int expand(struct clip_shards *out, struct text pattern, int depth, struct clip_error *error);
 
 /* Takes over `name`, NULL being out of memory. */
@@ -139,7 +139,7 @@ static int is_padded(struct text digits)
     return digits.size > sign + 1 && digits.at[sign] == '0';
 }
 
-/* Both ends and a step; -1 where the expression is no range of integers. */
+/* Both ends and a step; -1 where the expression is not a range of integers. */
 static int parse_integers(struct text expression, long *first, long *last, long *step, int *width)
 {
     struct text left, right;
@@ -168,7 +168,7 @@ static int integer_range(struct clip_shards *out, long first, long last, long st
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/* Ends as places in the alphabet; -1 where the expression is no range of letters. */
+/* Ends as places in the alphabet; -1 where the expression is not a range of letters. */
 static int parse_letters(struct text expression, long *first, long *last, long *step)
 {
     if (expression.size < 4 || memcmp(expression.at + 1, "..", 2) != 0 || !expression.at[0] ||

@@ -18,7 +18,7 @@ struct map {
     size_t count, room;
 };
 
-/* What extension headers say of the member behind them. */
+/* What extension headers say of the member after them. */
 struct extension {
     char *name, *link; /* NULL: nothing */
     size_t name_size, link_size;
@@ -38,9 +38,9 @@ struct clip_tar {
     struct extension said; /* of the current member; its name is the member's */
     struct extension global;
     uint64_t stored;  /* the member's bytes still in the archive */
-    uint64_t padding; /* and those behind them, up to a whole block */
+    uint64_t padding; /* and those after them, up to a whole block */
     uint64_t position;
-    size_t extent; /* the one at or behind `position` */
+    size_t extent; /* the one at or after `position` */
 };
 
 /* A header block's fields, where ustar and its forerunners have them. */
@@ -142,7 +142,7 @@ static int parse_octal(const uint8_t *text, size_t size, int64_t *value)
 }
 
 /* A number field as tarfile's nti() reads it: in octal digits among white space, up to a NUL, nothing being
- * 0; or in base 256 behind a byte 0x80, behind 0xff a negative one (here always -1). Too large ones are
+ * 0; or in base 256 after a byte 0x80, after 0xff a negative one (here always -1). Too large ones are
  * INT64_MAX. */
 static int parse_number(const uint8_t *p, size_t size, int64_t *value)
 {
@@ -447,7 +447,7 @@ static int numbers_hold(const uint8_t *block)
     return 1;
 }
 
-/* Whether the bytes at `offset` that are no whole block, or none, may end the archives that ignore_zeros
+/* Whether the bytes at `offset` that are not a whole block, or are missing, may end the archives that ignore_zeros
  * joins: after the two blocks of zeros of the last. */
 static int may_end(const struct clip_tar *tar, const uint8_t *block, uint64_t got, uint64_t zeros)
 {

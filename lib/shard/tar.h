@@ -39,14 +39,14 @@ struct clip_tar;
 struct clip_tar *clip_tar_new(struct clip_source *source, struct clip_error *error);
 void clip_tar_free(struct clip_tar *tar);
 
-/* Whether blocks of zeros do not end the archive: those behind them are read too, to the end of the source.
+/* Whether blocks of zeros do not end the archive: those after them are read too, to the end of the source.
  */
 void clip_tar_ignore_zeros(struct clip_tar *tar, int ignore);
 
 /* Goes to `offset` of a source that can (clip_source_open_file): that of a member's first header. */
 void clip_tar_seek(struct clip_tar *tar, uint64_t offset);
 
-/* 1 if a global header was read that names the members behind it: they cannot be read without it. */
+/* 1 if a global header was read that names the members after it: they cannot be read without it. */
 int clip_tar_renames(const struct clip_tar *tar);
 
 /* Goes to the next member, past what was not read of the last one. Returns 1, with *member valid until the

@@ -85,7 +85,7 @@ static int write_header(struct clip_tarball *tarball, const char *name, size_t n
     return write_bytes(tarball, block, BLOCK, error);
 }
 
-/* A PAX header for the member behind it: "LENGTH path=NAME\n", LENGTH counting itself too. */
+/* A PAX header for the member after it: "LENGTH path=NAME\n", LENGTH counting itself too. */
 static int write_pax_name(struct clip_tarball *tarball, const char *name, size_t size,
                           struct clip_error *error)
 {

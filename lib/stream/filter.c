@@ -11,7 +11,7 @@ struct run {
     struct clip_writer *out;
     struct clip_record **batch;
     size_t n;
-    struct clip_record *control; /* came behind the batch */
+    struct clip_record *control; /* came after the batch */
     uint64_t skipped;
     struct clip_progress progress;
 };

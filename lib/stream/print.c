@@ -11,7 +11,7 @@ enum { FIRST_ELEMENTS = 8, FIRST_BYTES = 16, FIRST_TEXT = 100 };
 
 /* --- text --- */
 
-/* The character at text[0..size), 0xFFFD where it is none; returns its bytes. */
+/* The character at text[0..size), 0xFFFD where there is none; returns its bytes. */
 static size_t next_character(const char *text, size_t size, ucs4_t *c)
 {
     int n = u8_mbtoucr(c, (const uint8_t *)text, size);

@@ -7,14 +7,14 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* A JSON string, quotes included. Bytes that are no UTF-8 come out as U+FFFD. */
+/* A JSON string, quotes included. Bytes that are not UTF-8 come out as U+FFFD. */
 void clip_print_string(FILE *out, const char *text, size_t size);
 
 /* A cell of a table whose cells are separated by tabs: tab, newline, return and backslash as \t, \n, \r and
- * \\; NUL and bytes that are no UTF-8 as U+FFFD. */
+ * \\; NUL and bytes that are not UTF-8 as U+FFFD. */
 void clip_print_cell(FILE *out, const char *text, size_t size);
 
-/* A part of a line for a terminal: text as it is, but control characters and what is no UTF-8 as U+FFFD. */
+/* A part of a line for a terminal: text as it is, but control characters and what is not UTF-8 as U+FFFD. */
 void clip_print_line(FILE *out, const char *text, size_t size);
 
 /* The shortest decimal that reads back as the same number; "NaN", "Infinity" and "-Infinity" in quotes, as
@@ -24,7 +24,7 @@ void clip_print_real(FILE *out, double value);
 
 /* One whole msgpack object value[size] as JSON. A tensor is {"tensor": "f4", "shape": [...], "first": [...]},
  * bytes are {"bin": SIZE, "text": "..."} or {"bin": SIZE, "type": "jpeg", "hex": "..."}; with `whole` all
- * elements ("values", nested as the shape says) and all bytes are printed. A map with keys that are no
+ * elements ("values", nested as the shape says) and all bytes are printed. A map with keys that are not
  * strings is
  * {"map": [[key, value], ...]}, an extension {"ext": TYPE, "hex": "..."}. */
 void clip_print_value(FILE *out, const uint8_t *value, size_t size, int whole);

@@ -27,7 +27,7 @@ struct clip_reader {
     struct clip_decoder decoder;
     uint8_t raw[READ_SIZE]; /* of text that may not be UTF-8: raw[raw_size] is not yet decoded */
     size_t raw_size;
-    int damaged; /* the text behind the buffer cannot be decoded: see `error` */
+    int damaged; /* the text after the buffer cannot be decoded: see `error` */
 
     uint8_t *buffer; /* buffer[begin..end) is read and not yet given out */
     size_t begin, end, room;
@@ -35,7 +35,7 @@ struct clip_reader {
     struct clip_skim skim; /* how far the object at `begin` is understood */
     int whole;             /* it is all there, skim.at bytes */
     int eof;               /* the input has no more bytes */
-    int failed;            /* the bytes at `begin` are no object, or cannot be read: see `error` */
+    int failed;            /* the bytes at `begin` are not an object, or cannot be read: see `error` */
     struct clip_error error;
 
     struct clip_record *pending; /* read ahead by clip_reader_ready */

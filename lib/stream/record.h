@@ -37,7 +37,7 @@ struct clip_record *clip_record_new(void);
 void clip_record_free(struct clip_record *record);
 
 /* Makes the record that of message bytes[size], one whole map, which it then owns (from malloc). On error it
- * is empty, and bytes are freed. Refuses keys that are no strings, and a key that occurs twice. */
+ * is empty, and bytes are freed. Refuses keys that are not strings, and a key that occurs twice. */
 int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, struct clip_error *error);
 
 /* The record's key, not terminated, or NULL: a control object (or a `__key__` that is not a string, which

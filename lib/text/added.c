@@ -106,15 +106,15 @@ int clip_finder_next(const struct clip_finder *finder, const char *text, size_t 
             at++;
             continue;
         }
-        size_t behind = at + token->length;
+        size_t after = at + token->length;
         if (!token->single_word ||
-            (!ends_with_word(text, at) && !starts_with_word(text + behind, length - behind))) {
+            (!ends_with_word(text, at) && !starts_with_word(text + after, length - after))) {
             *begin = at;
-            *end = behind;
+            *end = after;
             *id = token->id;
             return 1;
         }
-        at = behind;
+        at = after;
     }
     return 0;
 }

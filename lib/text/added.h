@@ -26,7 +26,7 @@ int clip_finder_make(struct clip_finder *finder, const struct clip_vocabulary *v
                      struct clip_error *error);
 void clip_finder_free(struct clip_finder *finder);
 
-/* The next token at or behind `at`: the leftmost, of these the longest. Sets the part of the text that it
+/* The next token at or after `at`: the leftmost, of these the longest. Sets the part of the text that it
  * takes and its id; 0 where there is none. One that must stand by itself and does not is passed over. */
 int clip_finder_next(const struct clip_finder *finder, const char *text, size_t length, size_t at,
                      size_t *begin, size_t *end, int32_t *id);

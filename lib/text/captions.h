@@ -18,7 +18,7 @@ struct clip_caption_place {
 int clip_caption_place_read(struct clip_caption_place *place, const char *text, struct clip_error *error);
 
 struct clip_caption_text {
-    const char *text; /* UTF-8 without a byte order mark, or what was no text before; not terminated */
+    const char *text; /* UTF-8 without a byte order mark, or what was not text before; not terminated */
     size_t size;
 };
 

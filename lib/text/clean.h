@@ -7,7 +7,7 @@
 
 #include <stddef.h>
 
-#define CLIP_CLEAN_PADDING 16 /* zeros behind a cleaned text */
+#define CLIP_CLEAN_PADDING 16 /* zeros after a cleaned text */
 
 struct clip_cleaner;
 
@@ -16,7 +16,7 @@ struct clip_cleaner *clip_cleaner_new(struct clip_error *error);
 void clip_cleaner_free(struct clip_cleaner *cleaner);
 
 /* Cleans text[length]: bytes that are not UTF-8 are read as Python's errors="replace" reads them. Sets
- * *clean[*clean_length], UTF-8, with CLIP_CLEAN_PADDING zeros behind it; it is the cleaner's until its next
+ * *clean[*clean_length], UTF-8, with CLIP_CLEAN_PADDING zeros after it; it is the cleaner's until its next
  * use. Fails only when out of memory. */
 int clip_clean(struct clip_cleaner *cleaner, const char *text, size_t length, const char **clean,
                size_t *clean_length, struct clip_error *error);

@@ -66,7 +66,7 @@ static void append_number(struct clip_points *out, uint32_t number)
         out->at[out->n++] = number;
 }
 
-/* Reads "#123", "#x1f" at at[n], behind an ampersand. Returns the length of it, without a semicolon; 0 where
+/* Reads "#123", "#x1f" at at[n], after an ampersand. Returns the length of it, without a semicolon; 0 where
  * there is none. A number past Unicode's is read as one that is just past it. */
 static size_t read_number(const uint32_t *at, size_t n, uint32_t *number)
 {
@@ -91,7 +91,7 @@ static size_t read_name(const uint32_t *at, size_t n, char *name)
     return i;
 }
 
-/* Resolves the reference behind an ampersand, at[n], appending what it means. Returns its length, or 0. */
+/* Resolves the reference after an ampersand, at[n], appending what it means. Returns its length, or 0. */
 static size_t resolve(const uint32_t *at, size_t n, struct clip_points *out)
 {
     uint32_t number;

@@ -6,7 +6,7 @@
 #include "text/unicode.h"
 
 /* Python's html.unescape(text), in place: HTML 5's rules, also for references without their semicolon and
- * numbers that are no characters. `work` is overwritten. */
+ * numbers that are not characters. `work` is overwritten. */
 int clip_unescape(struct clip_points *text, struct clip_points *work, struct clip_error *error);
 
 /* ftfy's unescape_html(text), in place: only references that end with a semicolon, some also in capitals. */

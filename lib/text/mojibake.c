@@ -13,7 +13,7 @@ enum clip_mojibake_class {
     BAD = 1 << 2,    /* hardly ever meant */
     LAW = 1 << 3,
     CURRENCY = 1 << 4,
-    OPENING = 1 << 5, /* punctuation before a word, and behind one */
+    OPENING = 1 << 5, /* punctuation before a word, and after one */
     CLOSING = 1 << 6,
     NUMERIC = 1 << 7,
     KAOMOJI = 1 << 8, /* letters that faces are drawn with */
@@ -73,7 +73,7 @@ static const struct place rules[][LONGEST_RULE] = {
     {{ACCENTED, NULL}, {QUOTES, NULL}, {WORD, NULL}},
     /* the ligature, but before a plain Latin letter */
     {{0, U"Œœ"}, {NEITHER, NULL}},
-    /* degrees behind a capital */
+    /* degrees after a capital */
     {{UPPER_ACCENTED, NULL}, {0, U"°"}},
     /* Windows-1252: pairs that the rules above let through */
     {{0, U"ÂÃÎÐ"}, {QUOTES, U"€œŠš¢£Ÿž\u00a0\u00ad®©°·»–—´"}},
@@ -98,7 +98,7 @@ static const struct place rules[][LONGEST_RULE] = {
     {{0, U"Ã"}, {0, U"\u00a0¡"}},
     {{LOWER, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
     {{LOWER, NULL}, {SPACE, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
-    /* a character behind "Â" that stands for itself */
+    /* a character after "Â" that stands for itself */
     {{LOWER | STOP | CLOSING, NULL}, {0, U"Â"}, {BLANK | QUOTES, NULL}},
     /* Windows-1253: U+2000 and on; Latin-1 and Greek */
     {{0, U"β"}, {0, U"€"}, {0, U"™\u00a0Ά\u00ad®°"}},
@@ -249,7 +249,7 @@ static size_t altered_sequence(const uint8_t *p, size_t n)
     return spaces == 1 && others == 2 ? 4 : 0;
 }
 
-/* Whether "Ã " at p[n] is the word "à" rather than a letter of the word behind it: not before a space, nor in
+/* Whether "Ã " at p[n] is the word "à" rather than a letter of the word after it: not before a space, nor in
  * the Portuguese "às", "àquele", "àquela", "àquilo". */
 static int is_word_a(const uint8_t *p, size_t n)
 {

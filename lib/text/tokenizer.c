@@ -13,10 +13,10 @@
 #define CACHED_BYTES 1024
 #define SHORT_BYTES CLIP_CLEAN_PADDING /* a piece of up to as many is its own key */
 
-/* A piece and its tokens: count ids at cache->room + at; behind them, if it is long, the piece. length 0:
+/* A piece and its tokens: count ids at cache->room + at; after them, if it is long, the piece. length 0:
  * none yet. */
 struct cached {
-    uint64_t key[2]; /* the bytes of a short piece, zeros behind; of a long one its hash */
+    uint64_t key[2]; /* the bytes of a short piece, then zeros; of a long one its hash */
     uint32_t at;
     uint16_t length, count;
 };
@@ -229,7 +229,7 @@ static uint64_t load(const char *bytes, size_t n)
     return le64toh(word) & UINT64_MAX >> (64 - 8 * n);
 }
 
-/* The key of a piece behind which CLIP_CLEAN_PADDING bytes may be read. Returns the number of its slot. */
+/* The key of a piece after which CLIP_CLEAN_PADDING bytes may be read. Returns the number of its slot. */
 static size_t make_key(const char *piece, size_t n, uint64_t key[2])
 {
     key[0] = n > SHORT_BYTES ? clip_hash(piece, n) : load(piece, n < 8 ? n : 8);

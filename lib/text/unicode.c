@@ -144,7 +144,7 @@ int clip_nfc(struct clip_points *text, struct clip_points *work, struct clip_err
     return 0;
 }
 
-/* Whether the capital sigma at[i] ends a word: a cased letter is before it and none behind it, skipping what
+/* Whether the capital sigma at[i] ends a word: a cased letter is before it and none after it, skipping what
  * case ignores (Unicode's Final_Sigma). */
 static int is_final_sigma(const struct clip_points *text, size_t i)
 {

@@ -51,7 +51,7 @@ enum clip_point_class {
     CLIP_ASSIGNED = 16,       /* in Unicode 14.0 */
     CLIP_CASED = 32,          /* Cased, where it is not Case_Ignorable */
     CLIP_CASE_IGNORABLE = 64, /* Case_Ignorable */
-    CLIP_STAYS_IN_NFC = 128   /* unless what is behind it composes with it */
+    CLIP_STAYS_IN_NFC = 128   /* unless what is after it composes with it */
 };
 unsigned clip_point_classes(uint32_t point);
 

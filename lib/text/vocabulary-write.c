@@ -56,7 +56,7 @@ static const char *flag(int value)
     return value ? "true" : "false";
 }
 
-static void put_added_token(FILE *file, const struct clip_added_token *token, const char *behind)
+static void put_added_token(FILE *file, const struct clip_added_token *token, const char *tail)
 {
     fprintf(file, "    {\"id\": %ld, \"content\": \"", (long)token->id);
     put_escaped(file, token->text);
@@ -64,7 +64,7 @@ static void put_added_token(FILE *file, const struct clip_added_token *token, co
         file,
         "\", \"single_word\": %s, \"lstrip\": %s, \"rstrip\": %s, \"normalized\": %s, \"special\": %s}%s\n",
         flag(token->single_word), flag(token->lstrip), flag(token->rstrip), flag(token->normalized),
-        flag(token->special), behind);
+        flag(token->special), tail);
 }
 
 /* The start and end tokens, then the others. */

@@ -90,7 +90,7 @@ int clip_vocabulary_add_added(struct clip_vocabulary *vocabulary, const struct c
 int clip_vocabulary_add_merge(struct clip_vocabulary *vocabulary, struct clip_merge merge,
                               struct clip_error *error);
 
-/* Adds the start and end tokens, as OpenAI does behind all merges. */
+/* Adds the start and end tokens, as OpenAI does after all merges. */
 int clip_vocabulary_add_ends(struct clip_vocabulary *vocabulary, struct clip_error *error);
 
 /* Finds the byte, start and end tokens, and makes it ready for use. */

@@ -18,7 +18,7 @@ struct slot {
 struct clip_chunks {
     const struct clip_stage_work *work;
     size_t room; /* items of a chunk that the work is ready for */
-    /* Chunk i is kept in slot i; all behind the last slot share that one. */
+    /* Chunk i is kept in slot i; all after the last slot share that one. */
     struct slot *slots;
     size_t slots_count;
     size_t count;      /* chunks of the batch */

@@ -18,8 +18,8 @@ int clip_fifo_await(int fd, int out, struct clip_error *error);
 int clip_fifo_writer(const char *path, struct clip_error *error);
 
 /* Writes the end object of a stream of gradients to the FIFO `fd`. The stage that reads it does not wait for
- * the end: behind the last step it has all it needs, and what it waited for might wait for its own end. So it
- * is no error where it has gone. */
+ * the end: after the last step it has all it needs, and what it waited for might wait for its own end. So it
+ * is not an error where it has gone. */
 int clip_fifo_end(struct clip_writer *writer, int fd, struct clip_error *error);
 
 #endif

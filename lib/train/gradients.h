@@ -43,7 +43,7 @@ void clip_gradients_out_free(struct clip_gradients_out *out);
 int clip_gradients_out_put(struct clip_gradients_out *out, const void *key, size_t size, const char *name,
                            const float *value, size_t width, struct clip_error *error);
 
-/* The step object behind a batch, which goes out now. */
+/* The step object after a batch, which goes out now. */
 int clip_gradients_out_step(struct clip_gradients_out *out, const struct clip_record *object,
                             struct clip_error *error);
 

@@ -29,7 +29,7 @@ void *clip_items_add(struct clip_items *items, size_t size, struct clip_error *e
 /* Item i, aligned to 64. */
 const void *clip_items_get(const struct clip_items *items, size_t i, size_t *size);
 
-/* Writes the list to a file at *offset, which is moved behind it; reads it back from `offset`. */
+/* Writes the list to a file at *offset, which is moved after it; reads it back from `offset`. */
 int clip_items_write(const struct clip_items *items, int fd, uint64_t *offset, struct clip_error *error);
 int clip_items_read(struct clip_items *items, int fd, uint64_t offset, struct clip_error *error);
 

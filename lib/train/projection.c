@@ -11,7 +11,7 @@ enum { CHUNK = 256 };
 struct clip_projector {
     struct clip_projection_learner *learner;
     struct clip_vector_field features[CLIP_STAGE_FIELDS];
-    const float *rows[CHUNK]; /* of a chunk: the features of both sides, one behind the other */
+    const float *rows[CHUNK]; /* of a chunk: the features of both sides, one after the other */
 };
 
 static int take(void *context, struct clip_record *record, struct clip_items *items, struct clip_error *error)

@@ -42,7 +42,7 @@ int clip_run_steps(const char *dir, uint64_t *steps, struct clip_error *error)
     return 0;
 }
 
-/* --- locks: byte i of DIR/.lock is part i's, the one behind them that of who makes a whole --- */
+/* --- locks: byte i of DIR/.lock is part i's, the one after them is held by whoever makes a whole --- */
 
 static int set_lock(int fd, int command, short type, int byte)
 {

@@ -29,7 +29,7 @@ FNR == 1 {
         next
     }
     if (class !~ /^[0-9]+$/ || class + 0 >= classes)
-        complain("class '" class "' is none of the " classes)
+        complain("class '" class "' is not one of the " classes)
     of[class + 0] += place == 1
     pictures += place == 1
     right = class + 0 == $2 + 0

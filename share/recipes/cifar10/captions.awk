@@ -34,7 +34,7 @@ file == 2 {
 sub(/\.cls$/, "") {
     key = $0
     if ((getline number <(key ".cls")) <= 0 || !((number + 0) in class)) {
-        printf "%s", "captions.awk: " key ".cls is no class\n" >"/dev/stderr"
+        printf "%s", "captions.awk: " key ".cls is not a class\n" >"/dev/stderr"
         exit 1
     }
     close(key ".cls")
