@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void place(struct clip_parameters *parameters)
+static void place(void *context)
 {
+    struct clip_parameters *parameters = context;
     for (size_t i = 0; i < parameters->count; i++) {
         struct clip_parameter *p = &parameters->items[i];
         if (p->slot.integer)
@@ -40,10 +41,8 @@ int clip_parameters_load(struct clip_parameters *parameters, const struct clip_m
         if (wanted(&layout->slots[i]))
             parameters->items[parameters->count++] = (struct clip_parameter){
                 .slot = layout->slots[i], .count = (size_t)clip_slot_count(&layout->slots[i])};
-    place(parameters);
-    if (clip_arena_allocate(&parameters->memory, "parameters", error) != 0)
+    if (clip_arena_build(&parameters->memory, "parameters", place, parameters, error) != 0)
         return -1;
-    place(parameters);
     for (size_t i = 0; i < parameters->count; i++)
         if (read_values(&parameters->items[i], model, error) != 0)
             return -1;

@@ -75,8 +75,9 @@ static void place_desk(struct clip_blocks *b, struct clip_block_desk *out)
         *out = desk;
 }
 
-static void place(struct clip_blocks *b)
+static void place_run(void *context)
 {
+    struct clip_blocks *b = context;
     b->steps = clip_arena_take(&b->arena, b->pieces, sizeof *b->steps);
     b->first_sequence = clip_arena_take(&b->arena, b->pieces, sizeof *b->first_sequence);
     b->heard = clip_arena_take(&b->arena, b->shape.sequences, sizeof *b->heard);
@@ -106,11 +107,7 @@ int clip_blocks_allocate(struct clip_blocks *b, struct clip_error *error)
     if (__builtin_mul_overflow(b->shape.sequences, b->shape.longest, &rows) ||
         (b->pieces = clip_blocks_rows(b->engine, rows) / b->piece) == 0)
         return clip_fail_memory(error, "a batch");
-    place(b);
-    if (clip_arena_allocate(&b->arena, "a batch", error) != 0)
-        return -1;
-    place(b);
-    return 0;
+    return clip_arena_build(&b->arena, "a batch", place_run, b, error);
 }
 
 void clip_blocks_destroy(struct clip_blocks *b)

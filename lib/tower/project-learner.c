@@ -59,8 +59,9 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-static void place(struct clip_projection_learner *l)
+static void place(void *context)
 {
+    struct clip_projection_learner *l = context;
     size_t rows = l->pieces * l->piece;
     for (int s = 0; s < SIDES; s++) {
         struct side *side = &l->sides[s];
@@ -116,11 +117,8 @@ struct clip_projection_learner *clip_projection_learner_open(const struct clip_a
     l->inputs = l->sides[0].inputs + l->sides[1].inputs;
     if (open_side(l, &l->sides[0], engine, error) == 0 && open_side(l, &l->sides[1], engine, error) == 0) {
         l->scratch_size = (l->scratch_size + 63) / 64 * 64;
-        place(l);
-        if (clip_arena_allocate(&l->arena, "the projection", error) == 0) {
-            place(l);
+        if (clip_arena_build(&l->arena, "the projection", place, l, error) == 0)
             return l;
-        }
     }
     clip_projection_learner_free(l);
     return NULL;

@@ -39,8 +39,9 @@ size_t clip_projection_outputs(const struct clip_projection *projection)
     return clip_matrix_outputs(projection->weights.matrix);
 }
 
-static void place(struct clip_projection *p)
+static void place(void *context)
 {
+    struct clip_projection *p = context;
     size_t rows = clip_engine_rows(p->engine);
     p->bias = clip_arena_take(&p->arena, clip_projection_outputs(p), sizeof(float));
     p->in = clip_arena_take(&p->arena, rows * clip_projection_inputs(p), clip_engine_element(p->engine));
@@ -61,10 +62,8 @@ static int load(struct clip_projection *p, const struct clip_model *model, enum 
         part = (struct clip_prepared_part){"visual.attnpool.c_proj.weight", 2, {embed, width}, 0, embed, 0};
     if (clip_prepared_load(&p->weights, model, p->engine, 0, &part, error) != 0)
         return -1;
-    place(p);
-    if (clip_arena_allocate(&p->arena, "the projection", error) != 0)
+    if (clip_arena_build(&p->arena, "the projection", place, p, error) != 0)
         return -1;
-    place(p);
     return resnet ? clip_model_floats(model, "visual.attnpool.c_proj.bias", 1, &embed, p->bias, error) : 0;
 }
 

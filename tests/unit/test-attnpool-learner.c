@@ -97,6 +97,18 @@ static double loss(double *const *t, size_t moved, double step, const double *di
 
 /* --- */
 
+struct tape {
+    const struct clip_attnpool_learner *attn;
+    struct clip_arena arena;
+    struct clip_attnpool_tape tape;
+};
+
+static void place_tape(void *context)
+{
+    struct tape *tape = context;
+    clip_attnpool_tape_place(tape->attn, PICTURES, &tape->arena, &tape->tape);
+}
+
 /* Runs the pool of the parameters on x: features, and their gradients. */
 static void run(const struct clip_parameters *parameters, const float *x, const float *weights,
                 float *features, float *dx)
@@ -108,14 +120,11 @@ static void run(const struct clip_parameters *parameters, const float *x, const 
     struct clip_attnpool_learner *attn =
         clip_attnpool_learner_open(&arch, parameters, pool, PIXELS, PICTURES + 1, &error);
     CHECK(attn, "%s", error.text);
-    struct clip_arena arena = {0};
-    struct clip_attnpool_tape tape;
-    clip_attnpool_tape_place(attn, PICTURES, &arena, &tape);
-    CHECK(clip_arena_allocate(&arena, "a tape", &error) == 0, "%s", error.text);
-    clip_attnpool_tape_place(attn, PICTURES, &arena, &tape);
-    clip_attnpool_learner_forward(attn, PICTURES, x, &tape, features);
-    clip_attnpool_learner_backward(attn, PICTURES, &tape, weights, dx);
-    clip_arena_free(&arena);
+    struct tape tape = {.attn = attn};
+    CHECK(clip_arena_build(&tape.arena, "a tape", place_tape, &tape, &error) == 0, "%s", error.text);
+    clip_attnpool_learner_forward(attn, PICTURES, x, &tape.tape, features);
+    clip_attnpool_learner_backward(attn, PICTURES, &tape.tape, weights, dx);
+    clip_arena_free(&tape.arena);
     clip_attnpool_learner_free(attn);
     clip_pool_free(pool);
     clip_engine_free(engine);
