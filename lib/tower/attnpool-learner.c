@@ -80,7 +80,7 @@ struct clip_attnpool_learner *clip_attnpool_learner_open(const struct clip_arch 
         clip_fail_memory(error, "the attention pool");
         return NULL;
     }
-    size_t width = clip_image_tower_width(arch), heads = (size_t)arch->vision.heads;
+    size_t width = clip_feature_width(arch, CLIP_SIDE_IMAGE), heads = (size_t)arch->vision.heads;
     *attn = (struct clip_attnpool_learner){
         .pool = pool,
         .kernels = clip_kernels(level),

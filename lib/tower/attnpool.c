@@ -146,7 +146,7 @@ struct clip_attnpool *clip_attnpool_open(const struct clip_model *model, struct 
 {
     const struct clip_arch *arch = clip_model_arch(model);
     enum clip_level level;
-    size_t width = clip_image_tower_width(arch), heads = (size_t)arch->vision.heads;
+    size_t width = clip_feature_width(arch, CLIP_SIDE_IMAGE), heads = (size_t)arch->vision.heads;
     if (clip_level_choose(&level, error) != 0)
         return NULL;
     struct clip_attnpool *attn = calloc(1, sizeof *attn);

@@ -5,7 +5,7 @@
 
 struct clip_transformer_shape clip_image_transformer_shape(const struct clip_arch *arch, size_t sequences)
 {
-    const struct clip_vision_arch *vision = &arch->vision;
+    const struct clip_tower_arch *vision = &arch->vision;
     size_t grid = (size_t)(vision->image_size / vision->patch);
     return (struct clip_transformer_shape){
         .blocks = "visual.transformer.resblocks.",
@@ -22,7 +22,7 @@ struct clip_transformer_shape clip_image_transformer_shape(const struct clip_arc
 
 struct clip_transformer_shape clip_text_transformer_shape(const struct clip_arch *arch, size_t sequences)
 {
-    const struct clip_text_arch *text = &arch->text;
+    const struct clip_tower_arch *text = &arch->text;
     return (struct clip_transformer_shape){
         .blocks = "transformer.resblocks.",
         .norm = "ln_final",

@@ -119,7 +119,7 @@ static void add_bottleneck(struct clip_resnet_learner *net, int stage, int numbe
     }
 }
 
-static int add_layers(struct clip_resnet_learner *net, const struct clip_vision_arch *arch,
+static int add_layers(struct clip_resnet_learner *net, const struct clip_tower_arch *arch,
                       struct clip_error *error)
 {
     size_t count = 0, width = (size_t)arch->width, side = net->size / 4, channels = width;
@@ -388,7 +388,7 @@ struct clip_learner *clip_resnet_learner_open(const struct clip_arch *arch,
         return NULL;
     }
     *net = (struct clip_resnet_learner){
-        .base = {&type, clip_image_tower_width(arch), chunk, 1},
+        .base = {&type, clip_feature_width(arch, CLIP_SIDE_IMAGE), chunk, 1},
         .parameters = parameters,
         .pool = pool,
         .kernels = clip_kernels(level),

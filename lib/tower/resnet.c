@@ -289,7 +289,7 @@ static void free_resnet(struct clip_image_tower *base)
 static struct clip_image_tower *open_resnet(const struct clip_model *model, struct clip_engine *engine,
                                             struct clip_pool *pool, size_t batch, struct clip_error *error)
 {
-    const struct clip_vision_arch *arch = &clip_model_arch(model)->vision;
+    const struct clip_tower_arch *arch = &clip_model_arch(model)->vision;
     enum clip_level level;
     if (clip_level_choose(&level, error) != 0)
         return NULL;

@@ -39,7 +39,7 @@ long clip_caption_end(const struct clip_arch *arch, const struct clip_caption *c
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
                        struct clip_error *error)
 {
-    const struct clip_text_arch *text = &arch->text;
+    const struct clip_tower_arch *text = &arch->text;
     if (caption->count != (size_t)text->context)
         return clip_fail(error, "%zu tokens, but the model's context is %d", caption->count, text->context);
     for (size_t i = 0; i < caption->count; i++)
@@ -73,7 +73,7 @@ static void place(void *context)
 
 static int load(struct clip_text_tower *tower, struct clip_error *error)
 {
-    const struct clip_text_arch *text = &tower->arch->text;
+    const struct clip_tower_arch *text = &tower->arch->text;
     size_t shape[] = {(size_t)text->vocabulary, tower->width};
     if (clip_arena_build(&tower->arena, "the text tower", place, tower, error) != 0)
         return -1;
@@ -86,7 +86,7 @@ static int load(struct clip_text_tower *tower, struct clip_error *error)
 struct clip_text_tower *clip_text_tower_open(const struct clip_model *model, struct clip_engine *engine,
                                              struct clip_pool *pool, size_t batch, struct clip_error *error)
 {
-    const struct clip_text_arch *text = &clip_model_arch(model)->text;
+    const struct clip_tower_arch *text = &clip_model_arch(model)->text;
     enum clip_level level;
     struct clip_text_tower *tower = calloc(1, sizeof *tower);
     if (!tower) {

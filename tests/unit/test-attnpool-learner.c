@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "math/product.h"
+#include "model/kind.h"
 #include "tower/attnpool-learner.h"
 
 #include <math.h>
@@ -114,7 +115,7 @@ static void run(const struct clip_parameters *parameters, const float *x, const 
                 float *features, float *dx)
 {
     struct clip_error error;
-    struct clip_arch arch = {.vision = {.kind = CLIP_RESNET, .width = WIDTH / 32, .heads = HEADS}};
+    struct clip_arch arch = {.vision = {.kind = &clip_kind_resnet, .width = WIDTH / 32, .heads = HEADS}};
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     struct clip_attnpool_learner *attn =
