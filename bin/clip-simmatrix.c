@@ -451,7 +451,7 @@ static double read_scale(const struct clip_shared *shared)
     }
     if (!shared->model)
         clip_usage("--scale model needs a model (-m)");
-    struct clip_model *model = clip_open_model(shared, CLIP_PART_BOTH, &error);
+    struct clip_model *model = clip_open_model(shared, CLIP_SIDE_BOTH, &error);
     if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0)
         clip_die("%s", error.text);
     clip_model_close(model);
