@@ -28,8 +28,8 @@ struct clip_curves {
 int clip_curves_name(struct clip_curves *curves, const char *list, struct clip_error *error);
 void clip_curves_free(struct clip_curves *curves);
 
-/* Reads the whole of `file`, named `name` in messages: a JSON object a line. -1 with error: a line is not one, a
- * curve has no number at all, or there are no lines. */
+/* Reads the whole of `file`, named `name` in messages: a JSON object a line. -1 with error: a line is not
+ * one, a curve has no number at all, or there are no lines. */
 int clip_curves_read(struct clip_curves *curves, FILE *file, const char *name, struct clip_error *error);
 
 /* Draws to `file`, which stays open: each curve pale as it is and, of more than 100 points, strong as the

@@ -27,8 +27,8 @@ struct clip_npy_array {
 };
 
 /* Reads the header of a file of `total` bytes, of which bytes[size] are there: all, or CLIP_NPY_MOST at
- * least. Versions are 1.0 to 3.0. Returns 1; 0 where the bytes are not a .npy file; -1 with error where they are
- * cut or more than their array takes, or it is of a type that tensors do not have. */
+ * least. Versions are 1.0 to 3.0. Returns 1; 0 where the bytes are not a .npy file; -1 with error where they
+ * are cut or more than their array takes, or it is of a type that tensors do not have. */
 #define CLIP_NPY_MOST 65547
 int clip_npy_read(struct clip_npy_array *array, const uint8_t *bytes, size_t size, uint64_t total,
                   struct clip_error *error);

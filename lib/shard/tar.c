@@ -447,8 +447,8 @@ static int numbers_hold(const uint8_t *block)
     return 1;
 }
 
-/* Whether the bytes at `offset` that are not a whole block, or are missing, may end the archives that ignore_zeros
- * joins: after the two blocks of zeros of the last. */
+/* Whether the bytes at `offset` that are not a whole block, or are missing, may end the archives that
+ * ignore_zeros joins: after the two blocks of zeros of the last. */
 static int may_end(const struct clip_tar *tar, const uint8_t *block, uint64_t got, uint64_t zeros)
 {
     for (uint64_t i = 0; i < got; i++)
