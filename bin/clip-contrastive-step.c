@@ -274,7 +274,7 @@ static int check_bias(const struct clip_model *model, struct clip_error *error)
 static int read_model(struct run *run, const struct clip_shared *shared, struct clip_error *error)
 {
     float value = 0, value_bias = 0;
-    struct clip_model *model = clip_open_model(shared, CLIP_PART_BOTH, error);
+    struct clip_model *model = clip_open_model(shared, CLIP_SIDE_BOTH, error);
     int status = model && check_bias(model, error) == 0 ? clip_model_logit_scale(model, &value, error) : -1;
     if (status == 0 && loss == CLIP_LOSS_SIGMOID)
         status = clip_model_floats(model, "logit_bias", 0, NULL, &value_bias, error);
@@ -296,8 +296,8 @@ static int find_scale(struct run *run, const struct clip_shared *shared, struct 
     if (!train.dir)
         return 0;
     run->trainee = trainee;
-    if (clip_trainee_open(trainee, &train, "loss", clip_owned_by_loss, CLIP_PRECISION_F32,
-                          (int)shared->threads, error) != 0 ||
+    if (clip_trainee_open(trainee, &train, CLIP_PART_LOSS, CLIP_PRECISION_F32, (int)shared->threads, error) !=
+            0 ||
         check_bias(trainee->stage.model, error) != 0 ||
         clip_model_logit_scale(trainee->stage.model, &value, error) != 0)
         return -1;

@@ -96,7 +96,7 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
         if (find_image(encoder, records[i], &encoder->images[good], &encoder->copies[good]) == 0)
             encoder->records[good++] = records[i];
     if (good > 0)
-        clip_note_guess(encoder->stage.model, CLIP_PART_VISION);
+        clip_note_guess(encoder->stage.model, CLIP_SIDE_IMAGE);
     int status = clip_image_tower_run(encoder->tower, encoder->images, good, encoder->features, error);
     for (size_t i = 0; i < good; i++) {
         free(encoder->copies[i]);
@@ -113,12 +113,12 @@ static void open_encoder(struct encoder *encoder, const struct clip_shared *shar
     size_t batch = (size_t)shared->batch;
     if (!shared->model)
         clip_usage("give a model (-m)");
-    if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_PART_VISION, &error),
+    if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_SIDE_IMAGE, &error),
                          precisions[precision], (int)shared->threads, &error) != 0)
         clip_die("%s", error.text);
     clip_verbose("%s", clip_engine_text(encoder->stage.engine));
     encoder->arch = clip_model_arch(encoder->stage.model);
-    encoder->width = clip_image_tower_width(encoder->arch);
+    encoder->width = clip_feature_width(encoder->arch, CLIP_SIDE_IMAGE);
     encoder->tower = clip_image_tower_open(encoder->stage.model, encoder->stage.engine, encoder->stage.pool,
                                            batch, &error);
     if (!encoder->tower)

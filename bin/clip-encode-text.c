@@ -75,7 +75,7 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
         encoder->records[good++] = records[i];
     }
     if (good > 0)
-        clip_note_guess(encoder->stage.model, CLIP_PART_TEXT);
+        clip_note_guess(encoder->stage.model, CLIP_SIDE_TEXT);
     if (clip_text_tower_run(encoder->tower, encoder->captions, good, encoder->features, error) != 0)
         return -1;
     for (size_t i = 0; i < good; i++)
@@ -90,7 +90,7 @@ static void open_encoder(struct encoder *encoder, const struct clip_shared *shar
     size_t batch = (size_t)shared->batch;
     if (!shared->model)
         clip_usage("give a model (-m)");
-    if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_PART_TEXT, &error),
+    if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_SIDE_TEXT, &error),
                          precisions[precision], (int)shared->threads, &error) != 0)
         clip_die("%s", error.text);
     clip_verbose("%s", clip_engine_text(encoder->stage.engine));

@@ -73,7 +73,7 @@ static void open_subject(const char *name, struct clip_model **model, struct cli
         *model = clip_model_open_key(path, shared.arch, shared.weights, &error);
         if (!*model)
             die();
-        clip_note_guess(*model, CLIP_PART_BOTH);
+        clip_note_guess(*model, CLIP_SIDE_BOTH);
         *arch = *clip_model_arch(*model);
     } else if (clip_arch_read(arch, name, &error) != 0) {
         if (!ends_in(name, ".json"))
@@ -240,7 +240,7 @@ static int run_convert(const char *name)
     struct clip_model *model = clip_model_open_key(name, shared.arch, shared.weights, &error);
     if (!model)
         die();
-    clip_note_guess(model, CLIP_PART_BOTH);
+    clip_note_guess(model, CLIP_SIDE_BOTH);
     struct clip_model_source source = {model, dtype == NOT_GIVEN ? -1 : types[dtype]};
     struct clip_tensor_source tensors = clip_source_of_model(&source);
     if (target != TO_SAFETENSORS)

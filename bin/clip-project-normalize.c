@@ -35,12 +35,12 @@ static int set_grad_out(const char *argument, struct clip_error *error)
 
 static int is_image(const struct clip_slot *slot)
 {
-    return slot->part == CLIP_PART_VISION;
+    return slot->side == CLIP_SIDE_IMAGE;
 }
 
 static int is_text(const struct clip_slot *slot)
 {
-    return slot->part == CLIP_PART_TEXT;
+    return slot->side == CLIP_SIDE_TEXT;
 }
 
 static int set_freeze(const char *argument, struct clip_error *error)
@@ -234,8 +234,7 @@ static void check_projections(const struct clip_model *model)
 static int open_side(struct side *side, enum clip_side which, const struct clip_model *model,
                      struct clip_engine *engine, size_t batch, struct clip_error *error)
 {
-    if (clip_model_need(model, which == CLIP_SIDE_IMAGE ? CLIP_PART_VISION : CLIP_PART_TEXT, &side->error) !=
-        0)
+    if (clip_model_need(model, which, &side->error) != 0)
         return 0;
     side->projection = clip_projection_open(model, engine, which, error);
     if (!side->projection)
@@ -260,8 +259,8 @@ static int run_training(const struct clip_shared *shared, char *const *operands,
     struct clip_trainee trainee;
     struct clip_stage_work work;
     struct clip_projector *projector = NULL;
-    if (clip_trainee_open(&trainee, &train, "projection", clip_owned_by_projection, CLIP_PRECISION_F32,
-                          (int)shared->threads, &error) == 0)
+    if (clip_trainee_open(&trainee, &train, CLIP_PART_PROJECTION, CLIP_PRECISION_F32, (int)shared->threads,
+                          &error) == 0)
         projector = clip_projector_open(&trainee, keep, &work, &error);
     if (!projector)
         clip_die("%s", error.text);

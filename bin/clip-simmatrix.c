@@ -3,15 +3,14 @@
 #include "math/product.h"
 #include "math/unit.h"
 #include "model/open.h"
-#include "stream/print.h"
+#include "score/rows.h"
+#include "score/similarity.h"
 #include "stream/reader.h"
 #include "stream/vector.h"
 #include "stream/writer.h"
-#include "score/similarity.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <langinfo.h>
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
@@ -21,7 +20,6 @@
 #define MEMORY ((size_t)64 << 20) /* of embeddings; more of them go to a temporary file */
 
 enum { FULL_COLUMNS = 256 };
-enum { BAR = 20 }; /* characters of a bar of --bars */
 
 static const char *scale_text, *row_field, *column_field, *label_field = "caption";
 static int softmax, tsv, jsonl, bars;
@@ -74,8 +72,7 @@ struct matrix {
     struct clip_similarity *similarity; /* made when the first embedding tells the width */
     size_t width;
     struct side rows, columns;
-    double scale;
-    struct clip_writer *out;     /* of records; otherwise stdout */
+    struct clip_rows_output out;
     const char **keys, **labels; /* of the columns */
     int cut; /* the rows ended too early, as `cut_error` says: what came is answered first */
     struct clip_error cut_error;
@@ -199,14 +196,15 @@ static void show_progress(struct matrix *m, int last)
         count += clip_reader_count(m->columns.reader);
         waited += clip_reader_waited(m->columns.reader);
     }
-    clip_progress_show(&m->progress, count, 0, waited, m->out ? clip_writer_waited(m->out) : 0, last);
+    clip_progress_show(&m->progress, count, 0, waited, m->out.writer ? clip_writer_waited(m->out.writer) : 0,
+                       last);
 }
 
 /* Keeps the next embedding of a side, waiting for it. Returns 0, or -1 with error; sets `ended`. */
 static int read_one(struct matrix *m, struct side *side, struct clip_error *error)
 {
     struct clip_record *record;
-    if (!m->out && !clip_reader_ready(side->reader) && fflush(stdout) != 0)
+    if (!m->out.writer && !clip_reader_ready(side->reader) && fflush(stdout) != 0)
         return clip_fail_errno(error, "standard output");
     int got = clip_reader_next(side->reader, &record, error);
     side->ended = got == 0;
@@ -220,135 +218,8 @@ static int read_one(struct matrix *m, struct side *side, struct clip_error *erro
 
 /* --- writing --- */
 
-static int is_text(void)
-{
-    return tsv || jsonl || bars;
-}
-
-/* A row as it is written: all columns, or the best. */
-struct row {
-    const char *key, *label;
-    size_t n;
-    const char *const *keys, *const *labels; /* of its columns */
-    const float *scores;
-};
-
-static void print_json_names(const char *key, const char *label)
-{
-    printf("{\"key\": ");
-    clip_print_string(stdout, key, strlen(key));
-    printf(", \"label\": ");
-    clip_print_string(stdout, label, strlen(label));
-}
-
-static void print_json(const struct row *row)
-{
-    print_json_names(row->key, row->label);
-    printf(", \"matches\": [");
-    for (size_t i = 0; i < row->n; i++) {
-        fputs(i ? ", " : "", stdout);
-        print_json_names(row->keys[i], row->labels[i]);
-        printf(", \"score\": ");
-        clip_print_float(stdout, row->scores[i]);
-        putchar('}');
-    }
-    puts("]}");
-}
-
-/* A line of the table; with --top a line each match. */
-static void print_table(const struct row *row)
-{
-    if (!top)
-        clip_print_cell(stdout, row->label, strlen(row->label));
-    for (size_t i = 0; i < row->n; i++) {
-        if (top) {
-            clip_print_cell(stdout, row->label, strlen(row->label));
-            putchar('\t');
-            clip_print_cell(stdout, row->labels[i], strlen(row->labels[i]));
-        }
-        putchar('\t');
-        clip_print_float(stdout, row->scores[i]);
-        if (top)
-            putchar('\n');
-    }
-    if (!top)
-        putchar('\n');
-}
-
-/* A bar of `share` of BAR characters: in eighths of one where the terminal can show them. */
-static void print_bar(double share)
-{
-    static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
-    int blocks = strcmp(nl_langinfo(CODESET), "UTF-8") == 0, steps = blocks ? 8 : 1;
-    int left = (int)lround(fmin(share, 1) * BAR * steps);
-    for (int i = 0; i < BAR; i++) {
-        int part = left < steps ? left : steps;
-        fputs(part == 0 ? " " : blocks ? eighths[part] : "#", stdout);
-        left -= part;
-    }
-}
-
-/* The row's label, then a line each match. */
-static void print_bars(const struct row *row)
-{
-    clip_print_line(stdout, row->label, strlen(row->label));
-    putchar('\n');
-    for (size_t i = 0; i < row->n; i++) {
-        printf("  %6.2f %% ", 100 * row->scores[i]);
-        print_bar(row->scores[i]);
-        putchar(' ');
-        clip_print_line(stdout, row->labels[i], strlen(row->labels[i]));
-        putchar('\n');
-    }
-}
-
-static int write_record(struct matrix *m, const struct row *row, struct clip_error *error)
-{
-    struct clip_tensor tensor = {CLIP_F32, 1, {row->n}, row->scores};
-    struct clip_record *record = clip_record_new();
-    int status = record ? clip_record_put_string(record, "__key__", row->key, strlen(row->key), error)
-                        : clip_fail_memory(error, "a record");
-    if (status == 0 && row->label != row->key)
-        status = clip_record_put_string(record, "label", row->label, strlen(row->label), error);
-    if (status == 0 && top)
-        status = clip_record_put_strings(record, "keys", row->keys, row->n, error);
-    if (status == 0)
-        status = clip_record_put_tensor(record, "scores", &tensor, error);
-    if (status == 0)
-        status = clip_writer_record(m->out, record, error);
-    clip_record_free(record);
-    return status;
-}
-
-/* A scale may be so large that a score is beyond what a float holds. */
-static int check_finite(const struct matrix *m, const struct row *row, struct clip_error *error)
-{
-    char a[100], b[100];
-    for (size_t i = 0; i < row->n; i++)
-        if (!isfinite(row->scores[i]))
-            return clip_fail(error, "the score of %s and %s is not finite (the scale is %g)",
-                             clip_printable(a, sizeof a, row->label, strlen(row->label)),
-                             clip_printable(b, sizeof b, row->labels[i], strlen(row->labels[i])), m->scale);
-    return 0;
-}
-
-static int write_row(struct matrix *m, const struct row *row, struct clip_error *error)
-{
-    if (check_finite(m, row, error) != 0)
-        return -1;
-    if (!is_text())
-        return write_record(m, row, error);
-    if (bars)
-        print_bars(row);
-    else if (tsv)
-        print_table(row);
-    else
-        print_json(row);
-    return ferror(stdout) ? clip_fail_errno(error, "standard output") : 0;
-}
-
-/* What names the columns: a table's first line, or an object in front of the records. */
-static int write_columns(struct matrix *m, struct clip_error *error)
+/* What names the columns. */
+static int begin_rows(struct matrix *m, struct clip_error *error)
 {
     const struct clip_vectors *columns = m->columns.vectors;
     size_t n = clip_vectors_count(columns);
@@ -360,23 +231,7 @@ static int write_columns(struct matrix *m, struct clip_error *error)
         m->keys[c] = clip_vectors_key(columns, c);
         m->labels[c] = clip_vectors_label(columns, c);
     }
-    if (top || jsonl)
-        return 0;
-    if (tsv) {
-        for (size_t c = 0; c < n; c++) {
-            putchar('\t');
-            clip_print_cell(stdout, m->labels[c], strlen(m->labels[c]));
-        }
-        putchar('\n');
-        return 0;
-    }
-    struct clip_record *object = clip_record_new();
-    int status = object ? clip_record_put_strings(object, "__columns__", m->keys, n, error)
-                        : clip_fail_memory(error, "keys");
-    if (status == 0)
-        status = clip_writer_record(m->out, object, error);
-    clip_record_free(object);
-    return status;
+    return clip_rows_begin(&m->out, m->keys, m->labels, n, error);
 }
 
 /* The best of row `r`, as probabilities where these were asked for. */
@@ -393,14 +248,14 @@ static int write_best(struct matrix *m, size_t r, struct clip_ranking *ranking, 
         labels[i] = match->label;
         scores[i] = softmax ? clip_ranking_softmax(ranking, match->score) : match->score;
     }
-    struct row row = {clip_vectors_key(m->rows.vectors, r),
-                      clip_vectors_label(m->rows.vectors, r),
-                      n,
-                      keys,
-                      labels,
-                      scores};
+    struct clip_row row = {clip_vectors_key(m->rows.vectors, r),
+                           clip_vectors_label(m->rows.vectors, r),
+                           n,
+                           keys,
+                           labels,
+                           scores};
     if (status == 0)
-        status = write_row(m, &row, error);
+        status = clip_rows_write(&m->out, &row, error);
     free(keys);
     free(labels);
     free(scores);
@@ -418,20 +273,20 @@ static int finish_row(struct matrix *m, size_t r, float *scores, struct clip_err
     if (!top)
         ranking.most = 0; /* only what the softmax needs */
     for (size_t c = 0; c < n && status == 0; c++) {
-        scores[c] = (float)(m->scale * scores[c]);
+        scores[c] = (float)(m->out.scale * scores[c]);
         if (softmax || top)
             status = clip_ranking_add(&ranking, scores[c], c, m->keys[c], m->labels[c], error);
     }
     for (size_t c = 0; c < n && softmax && !top; c++)
         scores[c] = clip_ranking_softmax(&ranking, scores[c]);
-    struct row row = {clip_vectors_key(m->rows.vectors, r),
-                      clip_vectors_label(m->rows.vectors, r),
-                      n,
-                      m->keys,
-                      m->labels,
-                      scores};
+    struct clip_row row = {clip_vectors_key(m->rows.vectors, r),
+                           clip_vectors_label(m->rows.vectors, r),
+                           n,
+                           m->keys,
+                           m->labels,
+                           scores};
     if (status == 0)
-        status = top ? write_best(m, r, &ranking, error) : write_row(m, &row, error);
+        status = top ? write_best(m, r, &ranking, error) : clip_rows_write(&m->out, &row, error);
     clip_ranking_free(&ranking);
     return status;
 }
@@ -505,8 +360,8 @@ static int stream_columns(struct matrix *m, struct clip_error *error)
         while (status == 0 && !m->columns.ended && !whole_tiles(m->columns.vectors))
             status = read_one(m, &m->columns, error);
         if (status == 0)
-            status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->scale, seen,
-                                          rankings, error);
+            status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->out.scale,
+                                          seen, rankings, error);
         seen += clip_vectors_count(m->columns.vectors);
         clip_vectors_clear(m->columns.vectors);
     } while (status == 0 && !m->columns.ended);
@@ -536,7 +391,7 @@ static int two_streams(struct matrix *m, struct clip_error *error)
         if (status == 0 && (!m->columns.vectors || clip_vectors_count(m->columns.vectors) == 0))
             status = clip_fail(error, "%s: no embeddings", clip_reader_source(m->columns.reader));
         if (status == 0)
-            status = write_columns(m, error);
+            status = begin_rows(m, error);
         if (status == 0)
             status = stream_rows(m, error);
     }
@@ -572,7 +427,7 @@ static int one_stream(struct matrix *m, struct clip_error *error)
     if (clip_vectors_count(m->columns.vectors) == 0)
         return clip_fail(error, "%s: no record with field '%s'", clip_reader_source(m->rows.reader),
                          m->columns.fields[0]);
-    return write_columns(m, error) == 0 ? write_rows(m, error) : -1;
+    return begin_rows(m, error) == 0 ? write_rows(m, error) : -1;
 }
 
 /* --- the program --- */
@@ -596,7 +451,7 @@ static double read_scale(const struct clip_shared *shared)
     }
     if (!shared->model)
         clip_usage("--scale model needs a model (-m)");
-    struct clip_model *model = clip_open_model(shared, CLIP_PART_BOTH, &error);
+    struct clip_model *model = clip_open_model(shared, CLIP_SIDE_BOTH, &error);
     if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0)
         clip_die("%s", error.text);
     clip_model_close(model);
@@ -623,27 +478,27 @@ static void open_all(struct matrix *m, char **operands, int n)
         clip_die("%s", error.text);
     if (n > 1 && !(m->columns.reader = clip_reader_new(operands + 1, 1, m->shared.max_record, &error)))
         clip_die("%s", error.text);
-    if (is_text())
+    if (m->out.form != CLIP_ROWS_RECORDS)
         return;
     clip_refuse_terminal();
-    m->out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
-    if (!m->out)
+    m->out.writer = clip_writer_new(STDOUT_FILENO, "standard output", &error);
+    if (!m->out.writer)
         clip_die("%s", error.text);
-    clip_reader_tie(m->rows.reader, m->out);
+    clip_reader_tie(m->rows.reader, m->out.writer);
 }
 
 static int close_output(struct matrix *m, struct clip_error *error)
 {
-    if (!m->out)
+    if (!m->out.writer)
         return 0; /* stdout: clip_finish */
-    if (clip_writer_end(m->out, error) != 0)
+    if (clip_writer_end(m->out.writer, error) != 0)
         return -1;
     return close(STDOUT_FILENO) == 0 ? 0 : clip_fail_errno(error, "standard output");
 }
 
 int main(int argc, char **argv)
 {
-    struct matrix m = {.scale = 1};
+    struct matrix m = {.out = {.text = stdout}};
     struct clip_error error, flush_error;
     int first = clip_start(&program, &m.shared, argc, argv), n = argc - first;
     if (n > 2)
@@ -655,7 +510,9 @@ int main(int argc, char **argv)
     setlocale(LC_CTYPE, "");
     if (n == 2 && strcmp(argv[first], argv[first + 1]) == 0 && strcmp(argv[first], "-") == 0)
         clip_usage("standard input can be only one of the streams");
-    m.scale = read_scale(&m.shared);
+    m.out.form = tsv ? CLIP_ROWS_TABLE : jsonl ? CLIP_ROWS_JSON : bars ? CLIP_ROWS_BARS : CLIP_ROWS_RECORDS;
+    m.out.best = top > 0;
+    m.out.scale = read_scale(&m.shared);
     set_fields(&m, n == 2);
     open_all(&m, argv + first, n);
     clip_progress_start(&m.progress, &m.shared, n > 0 ? argv[first] : "standard input");
@@ -665,8 +522,8 @@ int main(int argc, char **argv)
         clip_message("%llu bad records skipped", (unsigned long long)m.skipped);
     if (status == 0)
         status = close_output(&m, &error);
-    else if (m.out)
-        clip_writer_flush(m.out, &flush_error); /* the run has failed already; `error` says how */
+    else if (m.out.writer)
+        clip_writer_flush(m.out.writer, &flush_error); /* the run has failed already; `error` says how */
     if (status != 0)
         clip_message("%s", error.text);
     clip_vectors_free(m.rows.vectors);
@@ -678,7 +535,7 @@ int main(int argc, char **argv)
     clip_similarity_free(m.similarity);
     clip_reader_free(m.rows.reader);
     clip_reader_free(m.columns.reader);
-    clip_writer_free(m.out);
+    clip_writer_free(m.out.writer);
     clip_pool_free(m.pool);
-    return is_text() ? clip_finish(status != 0) : status != 0;
+    return m.out.form != CLIP_ROWS_RECORDS ? clip_finish(status != 0) : status != 0;
 }

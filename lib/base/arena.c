@@ -19,12 +19,15 @@ void *clip_arena_take(struct clip_arena *arena, size_t count, size_t size)
     return arena->memory ? arena->memory + at : NULL;
 }
 
-int clip_arena_allocate(struct clip_arena *arena, const char *what, struct clip_error *error)
+int clip_arena_build(struct clip_arena *arena, const char *what, void (*place)(void *context), void *context,
+                     struct clip_error *error)
 {
+    place(context);
     if (arena->overflow || !(arena->memory = clip_pages_new(arena->used)))
         return clip_fail_memory(error, what);
     arena->size = arena->used;
     arena->used = 0;
+    place(context);
     return 0;
 }
 

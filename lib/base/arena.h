@@ -1,7 +1,7 @@
 /* Memory for many buffers that live as long as each other: counted first, then allocated at once.
  *
- *     static void place(struct x *x) { x->a = clip_arena_take(&x->arena, n, sizeof *x->a); ... }
- *     place(x); clip_arena_allocate(&x->arena, "x", error); place(x); ... clip_arena_free(&x->arena); */
+ *     static void place(void *context) { struct x *x = context; x->a = clip_arena_take(&x->arena, ...); }
+ *     clip_arena_build(&x->arena, "x", place, x, error); ... clip_arena_free(&x->arena); */
 #ifndef CLIP_BASE_ARENA_H
 #define CLIP_BASE_ARENA_H
 
@@ -20,9 +20,11 @@ struct clip_arena {
  */
 void *clip_arena_take(struct clip_arena *arena, size_t count, size_t size);
 
-/* Allocates what was counted; the same calls of clip_arena_take then give the memory out. Pages that are not
- * touched take no memory. -1 with error, which says for `what`. */
-int clip_arena_allocate(struct clip_arena *arena, const char *what, struct clip_error *error);
+/* Allocates all that place(context) takes from the arena. `place` runs twice and takes the same each time: to
+ * count, then to be given the memory. Pages that are not touched take no memory. -1 with error, which says
+ * for `what`. */
+int clip_arena_build(struct clip_arena *arena, const char *what, void (*place)(void *context), void *context,
+                     struct clip_error *error);
 
 void clip_arena_free(struct clip_arena *arena);
 

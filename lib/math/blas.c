@@ -38,7 +38,7 @@ static int load(struct clip_error *error)
     void (*set_num_threads)(int);
     if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0)
         return clip_fail_memory(error, "OpenBLAS");
-    library = dlopen(CLIP_OPENBLAS, RTLD_NOW | RTLD_LOCAL);
+    library = dlopen(CLIP_OPENBLAS, RTLD_LAZY | RTLD_LOCAL);
     if (!library)
         return clip_fail(error, "OpenBLAS cannot be loaded: %s", dlerror());
     if (find("cblas_sgemm", &clip_blas.sgemm, error) != 0 ||

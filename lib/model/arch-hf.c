@@ -1,105 +1,30 @@
 /* An architecture as Hugging Face's folder says it: config.json and preprocessor_config.json (transformers'
  * CLIPConfig and CLIPImageProcessor). */
-#include "model/arch.h"
 #include "base/json.h"
+#include "model/arch.h"
+#include "model/kind.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* transformers' defaults, where a configuration is silent. */
-enum { DEFAULT_EMBED = 512, DEFAULT_END_TOKEN = 49407 };
-
-/* What both towers' configurations have in common. */
-struct tower {
-    int width, mlp, layers, heads;
-    enum clip_activation activation;
-};
-
-static int read_tower(struct json_object *object, const char *where, struct tower *tower,
-                      struct clip_error *error)
-{
-    const char *activation = "quick_gelu";
-    double epsilon = 1e-5;
-    if (clip_json_int(object, where, "hidden_size", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
-        clip_json_int(object, where, "intermediate_size", 1, CLIP_MAX_MLP, &tower->mlp, error) != 0 ||
-        clip_json_int(object, where, "num_hidden_layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
-        clip_json_int(object, where, "num_attention_heads", 1, CLIP_MAX_WIDTH, &tower->heads, error) != 0 ||
-        clip_json_real(object, where, "layer_norm_eps", 0, 1, &epsilon, error) != 0 ||
-        clip_json_string(object, where, "hidden_act", &activation, error) != 0)
-        return -1;
-    if (fabs(epsilon - 1e-5) > 1e-9)
-        return clip_fail(error, "%s.layer_norm_eps: %g is not supported (only 1e-05)", where, epsilon);
-    if (strcmp(activation, "quick_gelu") == 0)
-        tower->activation = CLIP_QUICK_GELU;
-    else if (strcmp(activation, "gelu") == 0)
-        tower->activation = CLIP_GELU;
-    else
-        return clip_fail(error, "%s.hidden_act: \"%.40s\" is not supported", where, activation);
-    return 0;
-}
-
-static int read_text(struct json_object *object, const char *where, struct clip_text_arch *text,
-                     struct clip_error *error)
-{
-    struct tower tower = {.width = 512, .mlp = 2048, .layers = 12, .heads = 8};
-    text->context = 77;
-    text->vocabulary = 49408;
-    int end = DEFAULT_END_TOKEN;
-    if (read_tower(object, where, &tower, error) != 0 ||
-        clip_json_int(object, where, "max_position_embeddings", 1, CLIP_MAX_CONTEXT, &text->context, error) !=
-            0 ||
-        clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &text->vocabulary, error) != 0 ||
-        clip_json_int(object, where, "eos_token_id", 0, CLIP_MAX_VOCABULARY, &end, error) != 0)
-        return -1;
-    /* 2 was once written by mistake everywhere; transformers takes it as "the largest id". */
-    text->end_token = end == 2 || (end == DEFAULT_END_TOKEN && end >= text->vocabulary) ? -1 : end;
-    text->width = tower.width;
-    text->mlp = tower.mlp;
-    text->layers = tower.layers;
-    text->heads = tower.heads;
-    text->activation = tower.activation;
-    return 0;
-}
-
-static int read_vision(struct json_object *object, const char *where, struct clip_vision_arch *vision,
-                       struct clip_error *error)
-{
-    struct tower tower = {.width = 768, .mlp = 3072, .layers = 12, .heads = 12};
-    int channels = 3;
-    vision->kind = CLIP_VIT;
-    vision->image_size = 224;
-    vision->patch = 32;
-    if (read_tower(object, where, &tower, error) != 0 ||
-        clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, &vision->image_size, error) != 0 ||
-        clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &vision->patch, error) != 0 ||
-        clip_json_int(object, where, "num_channels", 3, 3, &channels, error) != 0)
-        return -1;
-    vision->width = tower.width;
-    vision->mlp = tower.mlp;
-    vision->layers = tower.layers;
-    vision->heads = tower.heads;
-    vision->activation = tower.activation;
-    return 0;
-}
+/* transformers' default, where a configuration is silent. */
+enum { DEFAULT_EMBED = 512 };
 
 /* One tower's configuration. An old file's *_config_dict, completed by the defaults, overrides it whole. */
-static int find_tower(struct json_object *config, const char *key, const char *old_key,
-                      struct json_object *empty, struct json_object **tower, struct clip_error *error)
+static int find_tower(struct json_object *config, const struct clip_hf_form *form, struct json_object *empty,
+                      struct json_object **tower, struct clip_error *error)
 {
     struct json_object *old = NULL;
     *tower = empty;
-    if (clip_json_object(config, "config", key, tower, error) != 0 ||
-        clip_json_object(config, "config", old_key, &old, error) != 0)
+    if (clip_json_object(config, "config", form->key, tower, error) != 0 ||
+        clip_json_object(config, "config", form->old_key, &old, error) != 0)
         return -1;
     if (old)
         *tower = old;
     return 0;
 }
-
-/* Model types, and the classes of models of one tower. */
-static const char vision_type[] = "clip_vision_model", text_type[] = "clip_text_model";
 
 /* 1 if one of the `architectures` begins so. */
 static int is_made_as(struct json_object *config, const char *start)
@@ -114,60 +39,76 @@ static int is_made_as(struct json_object *config, const char *start)
     return 0;
 }
 
-/* Which towers the model has, by its type or its class. */
-static int read_towers(struct json_object *config, const char **type, struct clip_arch *arch,
+/* The kinds of the two towers that the form knows. */
+static const struct clip_hf_form *form_of(enum clip_side side)
+{
+    return &clip_kind_of_hf(side)->hf;
+}
+
+/* 1 if the configurations of towers stand in one of the whole. */
+static int is_nested(struct json_object *config)
+{
+    int nested = 0;
+    for (int side = 0; side < CLIP_SIDES; side++)
+        nested |= clip_json_get(config, form_of(side)->key) || clip_json_get(config, form_of(side)->old_key);
+    return nested;
+}
+
+/* Which towers the model has, by its type or its class; `flat`: it is a tower's configuration. */
+static int read_towers(struct json_object *config, int *flat, struct clip_arch *arch,
                        struct clip_error *error)
 {
-    int nested = clip_json_get(config, "text_config") || clip_json_get(config, "vision_config") ||
-                 clip_json_get(config, "text_config_dict") || clip_json_get(config, "vision_config_dict");
-    *type = NULL;
-    if (clip_json_string(config, "config", "model_type", type, error) != 0)
+    const struct clip_hf_form *vision = form_of(CLIP_SIDE_IMAGE), *text = form_of(CLIP_SIDE_TEXT);
+    const char *type = NULL;
+    if (clip_json_string(config, "config", "model_type", &type, error) != 0)
         return -1;
-    if (!*type && !nested)
+    if (!type && !is_nested(config))
         return clip_fail(
             error, "not the configuration of a CLIP model: it has neither a model_type nor a text_config "
                    "and a vision_config");
-    if (!*type)
-        *type = "clip";
-    if (strcmp(*type, "clip") != 0 && strcmp(*type, vision_type) != 0 && strcmp(*type, text_type) != 0)
+    if (!type)
+        type = "clip";
+    *flat = strcmp(type, "clip") != 0;
+    if (*flat && strcmp(type, vision->type) != 0 && strcmp(type, text->type) != 0)
         return clip_fail(error, "model_type: \"%.40s\" is not supported (only \"clip\", \"%s\" and \"%s\")",
-                         *type, vision_type, text_type);
-    arch->text.absent = strcmp(*type, vision_type) == 0 || is_made_as(config, "CLIPVisionModel");
-    arch->vision.absent = strcmp(*type, text_type) == 0 || is_made_as(config, "CLIPTextModel");
+                         type, vision->type, text->type);
+    arch->text.absent = strcmp(type, vision->type) == 0 || is_made_as(config, vision->class);
+    arch->vision.absent = strcmp(type, text->type) == 0 || is_made_as(config, text->class);
     return 0;
 }
 
 /* The configuration of a tower: a part of the whole's, or the whole of a model of one tower. */
-static int read_tower_of(struct json_object *config, int text, int flat, struct json_object *empty,
-                         struct clip_arch *arch, struct clip_error *error)
+static int read_tower(struct json_object *config, enum clip_side side, int flat, struct json_object *empty,
+                      struct clip_arch *arch, struct clip_error *error)
 {
-    const char *key = text ? "text_config" : "vision_config";
-    struct json_object *tower = config;
-    if ((text ? arch->text.absent : arch->vision.absent))
+    struct clip_tower_arch *tower = &arch->towers[side];
+    struct json_object *object = config;
+    if (tower->absent)
         return 0;
-    if ((!flat || clip_json_get(config, key)) &&
-        find_tower(config, key, text ? "text_config_dict" : "vision_config_dict", empty, &tower, error) != 0)
+    tower->kind = clip_kind_of_hf(side);
+    const struct clip_hf_form *form = &tower->kind->hf;
+    const char *where = form->key;
+    if ((!flat || clip_json_get(config, where)) && find_tower(config, form, empty, &object, error) != 0)
         return -1;
-    if (flat && clip_json_int(tower, key, "projection_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0)
+    if (flat && clip_json_int(object, where, "projection_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0)
         return -1;
-    if (tower == config)
-        key = "config";
-    return text ? read_text(tower, key, &arch->text, error) : read_vision(tower, key, &arch->vision, error);
+    if (object == config)
+        where = "config";
+    return form->read(object, where, tower, error);
 }
 
 static int read_config(struct json_object *config, struct json_object *empty, struct clip_arch *arch,
                        struct clip_error *error)
 {
-    const char *type;
+    int flat;
     double scale = arch->init_logit_scale;
     arch->embed = DEFAULT_EMBED;
-    if (read_towers(config, &type, arch, error) != 0)
+    if (read_towers(config, &flat, arch, error) != 0)
         return -1;
-    int flat = strcmp(type, "clip") != 0;
     if (clip_json_int(config, "config", "projection_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0 ||
         clip_json_real(config, "config", "logit_scale_init_value", -100, 100, &scale, error) != 0 ||
-        read_tower_of(config, 1, flat, empty, arch, error) != 0 ||
-        read_tower_of(config, 0, flat, empty, arch, error) != 0)
+        read_tower(config, CLIP_SIDE_TEXT, flat, empty, arch, error) != 0 ||
+        read_tower(config, CLIP_SIDE_IMAGE, flat, empty, arch, error) != 0)
         return -1;
     /* transformers writes ln(1/0.07) rounded to 2.6592. */
     if (fabs(scale - arch->init_logit_scale) > 1e-4)
@@ -318,59 +259,46 @@ int clip_arch_read_hf(struct clip_arch *arch, const char *folder, struct clip_er
 
 /* --- writing them --- */
 
-/* Each of these puts the members of a tower, `in` before each, a comma behind all. */
-static void put_tower(FILE *file, const char *in, int width, int mlp, int layers, int heads,
-                      enum clip_activation activation, int embed)
+static void put_tower(FILE *file, const char *in, const struct clip_arch *arch, enum clip_side side)
 {
-    fprintf(file, "%s\"hidden_size\": %d,\n%s\"intermediate_size\": %d,\n", in, width, in, mlp);
-    fprintf(file, "%s\"num_hidden_layers\": %d,\n%s\"num_attention_heads\": %d,\n", in, layers, in, heads);
-    fprintf(file, "%s\"hidden_act\": \"%s\",\n%s\"layer_norm_eps\": 1e-05,\n", in,
-            activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu", in);
-    if (embed)
-        fprintf(file, "%s\"projection_dim\": %d,\n", in, embed);
-}
-
-/* Where the end token is the largest id, OpenAI's folders say 2, and 0 and 1 for the others. */
-static void put_text(FILE *file, const char *in, const struct clip_arch *arch)
-{
-    const struct clip_text_arch *text = &arch->text;
-    int end = text->end_token;
-    fprintf(file, "%s\"model_type\": \"%s\",\n", in, text_type);
-    put_tower(file, in, text->width, text->mlp, text->layers, text->heads, text->activation, arch->embed);
-    fprintf(file, "%s\"bos_token_id\": %d,\n%s\"eos_token_id\": %d,\n%s\"pad_token_id\": 1,\n", in,
-            end > 0 ? end - 1 : 0, in, end >= 0 ? end : 2, in);
-    fprintf(file, "%s\"max_position_embeddings\": %d,\n%s\"vocab_size\": %d\n", in, text->context, in,
-            text->vocabulary);
-}
-
-static void put_vision(FILE *file, const char *in, const struct clip_arch *arch)
-{
-    const struct clip_vision_arch *vision = &arch->vision;
-    fprintf(file, "%s\"model_type\": \"%s\",\n", in, vision_type);
-    put_tower(file, in, vision->width, vision->mlp, vision->layers, vision->heads, vision->activation,
-              arch->embed);
-    fprintf(file, "%s\"image_size\": %d,\n%s\"patch_size\": %d,\n%s\"num_channels\": 3\n", in,
-            vision->image_size, in, vision->patch, in);
+    const struct clip_tower_arch *tower = &arch->towers[side];
+    fprintf(file, "%s\"model_type\": \"%s\",\n", in, tower->kind->hf.type);
+    tower->kind->hf.put(file, in, tower, arch->embed);
 }
 
 /* A model of one tower: the tower's configuration alone. */
 static void put_one(FILE *file, const struct clip_arch *arch)
 {
-    int text = arch->vision.absent, projected = !(text ? arch->text.unprojected : arch->vision.unprojected);
-    fprintf(file, "{\n  \"architectures\": [\"%s%s\"],\n", text ? "CLIPTextModel" : "CLIPVisionModel",
-            projected ? "WithProjection" : "");
-    (text ? put_text : put_vision)(file, "  ", arch);
+    enum clip_side side = arch->vision.absent ? CLIP_SIDE_TEXT : CLIP_SIDE_IMAGE;
+    const struct clip_tower_arch *tower = &arch->towers[side];
+    fprintf(file, "{\n  \"architectures\": [\"%s%s\"],\n", tower->kind->hf.class,
+            tower->unprojected ? "" : "WithProjection");
+    put_tower(file, "  ", arch, side);
     fputs("}\n", file);
+}
+
+/* Fails where the form cannot say what the model is. */
+static int refuse(const struct clip_arch *arch, struct clip_error *error)
+{
+    for (int side = 0; side < CLIP_SIDES; side++) {
+        const struct clip_tower_arch *tower = &arch->towers[side];
+        if (!tower->absent && !tower->kind->hf.put)
+            return clip_fail(error, "Hugging Face's form has no %ss", tower->kind->title);
+    }
+    if (arch->logit_bias)
+        return clip_fail(error, "Hugging Face's form has no logit bias");
+    for (int side = 0; side < CLIP_SIDES; side++) {
+        const struct clip_tower_arch *tower = &arch->towers[side];
+        if (!tower->absent && tower->kind->hf.refuse && tower->kind->hf.refuse(tower, error) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error)
 {
-    if (!arch->vision.absent && arch->vision.kind == CLIP_RESNET)
-        return clip_fail(error, "Hugging Face's form has no ResNets");
-    if (arch->logit_bias)
-        return clip_fail(error, "Hugging Face's form has no logit bias");
-    if (!arch->text.absent && arch->text.end_token == 2)
-        return clip_fail(error, "Hugging Face's form cannot have 2 as the end token");
+    if (refuse(arch, error) != 0)
+        return -1;
     if (arch->vision.absent || arch->text.absent) {
         put_one(file, arch);
         return 0;
@@ -378,11 +306,12 @@ int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_err
     fputs("{\n  \"architectures\": [\"CLIPModel\"],\n  \"model_type\": \"clip\",\n", file);
     fprintf(file, "  \"projection_dim\": %d,\n  \"logit_scale_init_value\": %.9g,\n", arch->embed,
             (double)arch->init_logit_scale);
-    fputs("  \"text_config\": {\n", file);
-    put_text(file, "    ", arch);
-    fputs("  },\n  \"vision_config\": {\n", file);
-    put_vision(file, "    ", arch);
-    fputs("  }\n}\n", file);
+    for (int side = CLIP_SIDES; side-- > 0;) {
+        fprintf(file, "  \"%s\": {\n", arch->towers[side].kind->hf.key);
+        put_tower(file, "    ", arch, side);
+        fputs(side ? "  },\n" : "  }\n", file);
+    }
+    fputs("}\n", file);
     return 0;
 }
 

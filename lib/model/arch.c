@@ -1,24 +1,39 @@
 #include "model/arch.h"
 
+#include "model/kind-parts.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
+const char *const clip_side_names[CLIP_SIDES] = {"vision", "text"};
 
-/* OpenAI's published models (FACTS: the models). A ResNet's patch is 0, its layers those of four stages. */
+/* clang-format off */
+#define VIT(size, side, depth, w)                                                                            \
+    {.kind = &clip_kind_vit, .image_size = (size), .patch = (side), .layers = (depth), .width = (w),         \
+     .heads = (w) / 64, .mlp = 4 * (w), .activation = CLIP_QUICK_GELU}
+#define RESNET(size, w, ...)                                                                                 \
+    {.kind = &clip_kind_resnet, .image_size = (size), .width = (w), .heads = (w) / 2,                        \
+     .blocks = {__VA_ARGS__}, .activation = CLIP_QUICK_GELU}
+#define TEXT(w, n)                                                                                           \
+    {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (n), .layers = 12,  \
+     .mlp = 4 * (w), .end_token = -1, .activation = CLIP_QUICK_GELU}
+/* clang-format on */
+
+/* OpenAI's published models (FACTS: the models). */
 static const struct {
     const char *name;
-    int embed, image, layers[4], width, patch, text_width, text_heads, text_layers;
+    int embed;
+    struct clip_tower_arch vision, text;
 } published[] = {
-    {"RN50", 1024, 224, {3, 4, 6, 3}, 64, 0, 512, 8, 12},
-    {"RN101", 512, 224, {3, 4, 23, 3}, 64, 0, 512, 8, 12},
-    {"RN50x4", 640, 288, {4, 6, 10, 6}, 80, 0, 640, 10, 12},
-    {"RN50x16", 768, 384, {6, 8, 18, 8}, 96, 0, 768, 12, 12},
-    {"RN50x64", 1024, 448, {3, 15, 36, 10}, 128, 0, 1024, 16, 12},
-    {"ViT-B/32", 512, 224, {12}, 768, 32, 512, 8, 12},
-    {"ViT-B/16", 512, 224, {12}, 768, 16, 512, 8, 12},
-    {"ViT-L/14", 768, 224, {24}, 1024, 14, 768, 12, 12},
-    {"ViT-L/14@336px", 768, 336, {24}, 1024, 14, 768, 12, 12},
+    {"RN50", 1024, RESNET(224, 64, 3, 4, 6, 3), TEXT(512, 8)},
+    {"RN101", 512, RESNET(224, 64, 3, 4, 23, 3), TEXT(512, 8)},
+    {"RN50x4", 640, RESNET(288, 80, 4, 6, 10, 6), TEXT(640, 10)},
+    {"RN50x16", 768, RESNET(384, 96, 6, 8, 18, 8), TEXT(768, 12)},
+    {"RN50x64", 1024, RESNET(448, 128, 3, 15, 36, 10), TEXT(1024, 16)},
+    {"ViT-B/32", 512, VIT(224, 32, 12, 768), TEXT(512, 8)},
+    {"ViT-B/16", 512, VIT(224, 16, 12, 768), TEXT(512, 8)},
+    {"ViT-L/14", 768, VIT(224, 14, 24, 1024), TEXT(768, 12)},
+    {"ViT-L/14@336px", 768, VIT(336, 14, 24, 1024), TEXT(768, 12)},
 };
 
 void clip_arch_clear(struct clip_arch *arch)
@@ -41,29 +56,8 @@ static void set_published(struct clip_arch *arch, size_t i)
     clip_arch_clear(arch);
     set_name(arch, published[i].name);
     arch->embed = published[i].embed;
-    struct clip_vision_arch *vision = &arch->vision;
-    vision->image_size = published[i].image;
-    vision->width = published[i].width;
-    if (published[i].patch) {
-        vision->kind = CLIP_VIT;
-        vision->layers = published[i].layers[0];
-        vision->patch = published[i].patch;
-        vision->heads = vision->width / 64;
-        vision->mlp = 4 * vision->width;
-    } else {
-        vision->kind = CLIP_RESNET;
-        memcpy(vision->blocks, published[i].layers, sizeof vision->blocks);
-        vision->heads = vision->width * 32 / 64;
-    }
-    vision->activation = CLIP_QUICK_GELU;
-    arch->text = (struct clip_text_arch){.context = 77,
-                                         .vocabulary = 49408,
-                                         .width = published[i].text_width,
-                                         .heads = published[i].text_heads,
-                                         .layers = published[i].text_layers,
-                                         .mlp = 4 * published[i].text_width,
-                                         .end_token = -1,
-                                         .activation = CLIP_QUICK_GELU};
+    arch->vision = published[i].vision;
+    arch->text = published[i].text;
 }
 
 /* Names are the same where they differ only in '-' for '/'. */
@@ -75,33 +69,41 @@ static int same_name(const char *a, const char *b)
     return *a == *b;
 }
 
-static int same_vision(const struct clip_vision_arch *v, const struct clip_vision_arch *w)
+int clip_arch_published(struct clip_arch *arch, const char *name)
 {
-    if (v->absent || w->absent)
-        return v->absent == w->absent;
-    return v->kind == w->kind && v->image_size == w->image_size && v->width == w->width &&
-           v->layers == w->layers && v->patch == w->patch && v->heads == w->heads && v->mlp == w->mlp &&
-           memcmp(v->blocks, w->blocks, sizeof v->blocks) == 0 && v->activation == w->activation &&
-           v->unprojected == w->unprojected;
+    for (size_t i = 0; i < CLIP_COUNT_OF(published); i++)
+        if (same_name(name, published[i].name)) {
+            set_published(arch, i);
+            return 1;
+        }
+    return 0;
 }
 
-static int same_text(const struct clip_text_arch *t, const struct clip_text_arch *u)
+size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side)
+{
+    return arch->towers[side].kind->width(&arch->towers[side]);
+}
+
+/* But for the end token, which not every form can say. */
+static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_arch *u)
 {
     if (t->absent || u->absent)
         return t->absent == u->absent;
-    return t->context == u->context && t->vocabulary == u->vocabulary && t->width == u->width &&
-           t->heads == u->heads && t->layers == u->layers && t->mlp == u->mlp &&
-           t->activation == u->activation && t->unprojected == u->unprojected;
+    return t->kind == u->kind && t->image_size == u->image_size && t->width == u->width &&
+           t->layers == u->layers && t->patch == u->patch && t->heads == u->heads && t->mlp == u->mlp &&
+           memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 && t->context == u->context &&
+           t->vocabulary == u->vocabulary && t->activation == u->activation &&
+           t->unprojected == u->unprojected;
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)
 {
-    return a->embed == b->embed && same_vision(&a->vision, &b->vision) && same_text(&a->text, &b->text);
+    return a->embed == b->embed && same_tower(&a->vision, &b->vision) && same_tower(&a->text, &b->text);
 }
 
 void clip_arch_rename(struct clip_arch *arch, const char *otherwise)
 {
-    for (size_t i = 0; i < COUNT(published); i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(published); i++) {
         struct clip_arch other;
         set_published(&other, i);
         if (clip_arch_same(arch, &other)) {
@@ -112,86 +114,19 @@ void clip_arch_rename(struct clip_arch *arch, const char *otherwise)
     set_name(arch, otherwise);
 }
 
-static int in_bounds(const char *what, int value, int high, struct clip_error *error)
-{
-    if (value < 1 || value > high)
-        return clip_fail(error, "%s is %d; it must lie between 1 and %d", what, value, high);
-    return 0;
-}
-
-static int check_heads(const char *what, int width, int heads, struct clip_error *error)
-{
-    if (heads < 1 || width % heads)
-        return clip_fail(error, "%s of %d cannot be split into %d heads", what, width, heads);
-    return 0;
-}
-
-static int check_vision(const struct clip_vision_arch *vision, struct clip_error *error)
-{
-    if (in_bounds("image size", vision->image_size, CLIP_MAX_IMAGE, error) != 0 ||
-        in_bounds("vision width", vision->width, CLIP_MAX_WIDTH, error) != 0)
-        return -1;
-    if (vision->kind == CLIP_RESNET) {
-        for (int i = 0; i < 4; i++)
-            if (in_bounds("vision layers", vision->blocks[i], CLIP_MAX_LAYERS, error) != 0)
-                return -1;
-        if (vision->width > CLIP_MAX_WIDTH / 32 || vision->width % 2)
-            return clip_fail(error, "a ResNet's width of %d is odd or too large", vision->width);
-        if (vision->image_size % 32)
-            return clip_fail(error, "a ResNet's image size of %d is not a multiple of 32",
-                             vision->image_size);
-        return check_heads("attention pool", vision->width * 32, vision->heads, error);
-    }
-    if (in_bounds("vision layers", vision->layers, CLIP_MAX_LAYERS, error) != 0 ||
-        in_bounds("vision mlp", vision->mlp, CLIP_MAX_MLP, error) != 0)
-        return -1;
-    if (vision->patch < 1 || vision->image_size % vision->patch)
-        return clip_fail(error, "image size %d is not a multiple of the patch size %d", vision->image_size,
-                         vision->patch);
-    return check_heads("vision width", vision->width, vision->heads, error);
-}
-
-static int check_text(const struct clip_text_arch *text, struct clip_error *error)
-{
-    if (in_bounds("context length", text->context, CLIP_MAX_CONTEXT, error) != 0 ||
-        in_bounds("vocabulary size", text->vocabulary, CLIP_MAX_VOCABULARY, error) != 0 ||
-        in_bounds("text width", text->width, CLIP_MAX_WIDTH, error) != 0 ||
-        in_bounds("text layers", text->layers, CLIP_MAX_LAYERS, error) != 0 ||
-        in_bounds("text mlp", text->mlp, CLIP_MAX_MLP, error) != 0 ||
-        check_heads("text width", text->width, text->heads, error) != 0)
-        return -1;
-    if (text->end_token < -1 || text->end_token >= text->vocabulary)
-        return clip_fail(error, "end token %d is outside the vocabulary of %d", text->end_token,
-                         text->vocabulary);
-    return 0;
-}
-
 int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
 {
-    int projected = (!arch->vision.absent && !arch->vision.unprojected) ||
-                    (!arch->text.absent && !arch->text.unprojected);
+    int projected = 0;
     if (arch->vision.absent && arch->text.absent)
         return clip_fail(error, "it has neither a vision tower nor a text tower");
-    if (projected && in_bounds("embedding width", arch->embed, CLIP_MAX_WIDTH, error) != 0)
+    for (int side = 0; side < CLIP_SIDES; side++)
+        projected |= !arch->towers[side].absent && !arch->towers[side].unprojected;
+    if (projected && clip_check_bounds("embedding width", arch->embed, CLIP_MAX_WIDTH, error) != 0)
         return -1;
-    if (!arch->vision.absent && check_vision(&arch->vision, error) != 0)
-        return -1;
-    return arch->text.absent ? 0 : check_text(&arch->text, error);
-}
-
-int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip_error *error)
-{
-    for (size_t i = 0; i < COUNT(published); i++)
-        if (same_name(name_or_path, published[i].name)) {
-            set_published(arch, i);
-            return 0;
-        }
-    if (clip_arch_read_open_clip(arch, name_or_path, error) == 0)
-        return 0;
-    if (!strchr(name_or_path, '/') && !strchr(name_or_path, '.'))
-        return clip_fail(error, "%s: no such architecture (one of OpenAI's nine, or an open_clip JSON file)",
-                         name_or_path);
-    return -1;
+    for (int side = 0; side < CLIP_SIDES; side++)
+        if (!arch->towers[side].absent && arch->towers[side].kind->check(&arch->towers[side], error) != 0)
+            return -1;
+    return 0;
 }
 
 /* OpenAI's numbers as everybody writes them; else the shortest decimal that reads back as the same float. */
@@ -200,7 +135,7 @@ static void put_float(FILE *file, float x)
     static const char *const known[] = {"0.48145466", "0.4578275",  "0.40821073",
                                         "0.26862954", "0.26130258", "0.27577711"};
     char text[32];
-    for (size_t i = 0; i < COUNT(known); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(known); i++)
         if (strtof(known[i], NULL) == x) {
             fputs(known[i], file);
             return;

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 
+#include <stddef.h>
 #include <stdio.h>
 
 /* What no model exceeds; keeps products of two sizes within an int64_t, and four within reach of one. */
@@ -18,30 +19,35 @@ enum {
 };
 #define CLIP_INIT_LOGIT_SCALE 2.6592600369f /* ln(1/0.07) */
 
-enum clip_tower_kind { CLIP_VIT, CLIP_RESNET };
+struct clip_kind;
+
+/* The two towers, in this order wherever there are two; BOTH: what is neither's alone. */
+enum clip_side { CLIP_SIDE_IMAGE, CLIP_SIDE_TEXT, CLIP_SIDE_BOTH };
+enum { CLIP_SIDES = 2 };
+
+/* "vision" and "text", as their towers are called. */
+extern const char *const clip_side_names[CLIP_SIDES];
+
 enum clip_activation { CLIP_QUICK_GELU, CLIP_GELU }; /* x sigmoid(1.702 x); x Phi(x) by erf */
 
-struct clip_vision_arch {
+/* The numbers of a tower; those that its kind does not have are 0. */
+struct clip_tower_arch {
     int absent;      /* a model of the other tower alone; nothing else of this one means anything then */
     int unprojected; /* of one tower: there is no projection into the shared space */
-    enum clip_tower_kind kind;
+    const struct clip_kind *kind; /* model/kind.h */
+    int width;                    /* transformer: width of a token; ResNet: channels after the stem */
+    int heads;                    /* transformer's, or attention pool's */
+    int layers;                   /* transformer: blocks */
+    int mlp;                      /* transformer: width of the hidden layer */
+    enum clip_activation activation;
+    /* of pictures */
     int image_size; /* S: pictures are [3, S, S] */
-    int width;      /* transformer: width of a token; ResNet: channels after the stem */
-    int layers;     /* transformer: blocks */
     int patch;      /* transformer: side of a patch, S / patch a side of the grid */
-    int heads;      /* transformer's, or attention pool's */
-    int mlp;        /* transformer: width of the hidden layer */
     int blocks[4];  /* ResNet: bottlenecks of each stage */
-    enum clip_activation activation;
-};
-
-struct clip_text_arch {
-    int absent, unprojected; /* as of the vision tower */
-    int context;             /* positions, 77 in OpenAI's models */
-    int vocabulary;          /* token ids lie in [0, vocabulary) */
-    int width, heads, layers, mlp;
-    int end_token; /* features stand at the first position of this id; -1: of the largest id */
-    enum clip_activation activation;
+    /* of captions */
+    int context;    /* positions, 77 in OpenAI's models */
+    int vocabulary; /* token ids lie in [0, vocabulary) */
+    int end_token;  /* features stand at the first position of this id; -1: of the largest id */
 };
 
 /* How pictures become the tower's input; OpenAI's values unless the model's folder says otherwise. */
@@ -53,8 +59,12 @@ struct clip_preprocess_arch {
 struct clip_arch {
     char name[64]; /* "ViT-B/32", a file's name, or "" */
     int embed;     /* width of the shared space; 0 where nothing is projected into it */
-    struct clip_vision_arch vision;
-    struct clip_text_arch text;
+    union {
+        struct {
+            struct clip_tower_arch vision, text;
+        };
+        struct clip_tower_arch towers[CLIP_SIDES]; /* the same by side */
+    };
     struct clip_preprocess_arch preprocess;
     int unscaled;           /* of one tower: there is no logit scale */
     float init_logit_scale; /* ln(1/0.07) in OpenAI's models */
@@ -99,11 +109,17 @@ char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
 /* What they start from: OpenAI's preprocessing and logit scale, the rest 0. */
 void clip_arch_clear(struct clip_arch *arch);
 
+/* Sets the architecture to the published one of this name, or returns 0. */
+int clip_arch_published(struct clip_arch *arch, const char *name);
+
 /* Checks what clip_arch_read promises. */
 int clip_arch_check(const struct clip_arch *arch, struct clip_error *error);
 
 /* Writes "[0.1, 0.2, 0.3]", which reads back as the same floats. */
 void clip_arch_put_channels(FILE *file, const float value[3]);
+
+/* Width of the features of a side's tower. */
+size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side);
 
 /* 1 if both are of the same sizes, heads and activations; names, preprocessing and first values aside. */
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b);

@@ -1,5 +1,7 @@
 #include "model/describe.h"
 
+#include "model/kind-parts.h"
+
 #include <inttypes.h>
 #include <json-c/json.h>
 #include <math.h>
@@ -25,9 +27,9 @@ static int find_facts(struct facts *facts, const struct clip_arch *arch, const s
     for (size_t i = 0; i < layout.count; i++) {
         const struct clip_slot *slot = &layout.slots[i];
         enum clip_weight_type type;
-        if (!slot->buffer && slot->part == CLIP_PART_VISION)
+        if (!slot->buffer && slot->side == CLIP_SIDE_IMAGE)
             facts->vision += clip_slot_count(slot);
-        if (!slot->buffer && slot->part == CLIP_PART_TEXT)
+        if (!slot->buffer && slot->side == CLIP_SIDE_TEXT)
             facts->text += clip_slot_count(slot);
         if (model && clip_model_type(model, slot->name, &type) == 0)
             facts->types[type]++;
@@ -47,11 +49,6 @@ static const char *type_name(int type, char out[8])
         out[i] = (char)(name[i] >= 'A' && name[i] <= 'Z' ? name[i] - 'A' + 'a' : name[i]);
     out[i] = 0;
     return out;
-}
-
-static const char *activation_name(enum clip_activation activation)
-{
-    return activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu";
 }
 
 int clip_describe_shapes(FILE *out, const struct clip_arch *arch, const struct clip_model *model,
@@ -89,36 +86,14 @@ static const char *grouped(uint64_t n, char out[32])
     return out;
 }
 
-static void put_vision(FILE *out, const struct clip_vision_arch *vision)
+static void put_tower(FILE *out, const struct clip_arch *arch, enum clip_side side)
 {
-    const int *n = vision->blocks;
-    if (vision->absent) {
-        fprintf(out, "%-14snone\n", "vision");
-        return;
-    }
-    fprintf(out, "%-14simage %d, ", "vision", vision->image_size);
-    if (vision->kind == CLIP_RESNET)
-        fprintf(out, "ResNet of %d %d %d %d bottlenecks, width %d, attention pool of %d heads\n", n[0], n[1],
-                n[2], n[3], vision->width, vision->heads);
+    const struct clip_tower_arch *tower = &arch->towers[side];
+    fprintf(out, "%-14s", clip_side_names[side]);
+    if (tower->absent)
+        fprintf(out, "none\n");
     else
-        fprintf(out, "transformer, patch %d, width %d, %d layers, %d heads, mlp %d, %s\n", vision->patch,
-                vision->width, vision->layers, vision->heads, vision->mlp,
-                activation_name(vision->activation));
-}
-
-static void put_text(FILE *out, const struct clip_text_arch *text)
-{
-    if (text->absent) {
-        fprintf(out, "%-14snone\n", "text");
-        return;
-    }
-    fprintf(out, "%-14scontext %d, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s\n", "text",
-            text->context, text->vocabulary, text->width, text->layers, text->heads, text->mlp,
-            activation_name(text->activation));
-    if (text->end_token >= 0)
-        fprintf(out, "%-14s%d\n", "end token", text->end_token);
-    else
-        fprintf(out, "%-14sthe largest id\n", "end token");
+        tower->kind->describe(out, tower);
 }
 
 static void put_preprocess(FILE *out, const struct clip_preprocess_arch *preprocess)
@@ -177,8 +152,8 @@ int clip_describe(FILE *out, const struct clip_arch *arch, const struct clip_mod
         fprintf(out, "%-14s%d\n", "embedding", arch->embed);
     else
         fprintf(out, "%-14snone: there is no projection\n", "embedding");
-    put_vision(out, &arch->vision);
-    put_text(out, &arch->text);
+    for (int side = 0; side < CLIP_SIDES; side++)
+        put_tower(out, arch, side);
     if (!arch->vision.absent)
         put_preprocess(out, &arch->preprocess);
     if (model)
@@ -187,16 +162,6 @@ int clip_describe(FILE *out, const struct clip_arch *arch, const struct clip_mod
 }
 
 /* --- for programs --- */
-
-static void add_int(struct json_object *object, const char *key, uint64_t value)
-{
-    json_object_object_add(object, key, json_object_new_int64((int64_t)value));
-}
-
-static void add_text(struct json_object *object, const char *key, const char *value)
-{
-    json_object_object_add(object, key, value ? json_object_new_string(value) : NULL);
-}
 
 /* With as many digits as a float needs. */
 static struct json_object *new_float(float value)
@@ -214,42 +179,13 @@ static void add_channels(struct json_object *object, const char *key, const floa
     json_object_object_add(object, key, array);
 }
 
-static void add_vision(struct json_object *parent, const struct clip_vision_arch *vision)
+static void add_tower(struct json_object *parent, const struct clip_arch *arch, enum clip_side side)
 {
-    struct json_object *object = json_object_new_object(), *blocks;
-    json_object_object_add(parent, "vision", object);
-    add_text(object, "kind", vision->kind == CLIP_RESNET ? "resnet" : "vit");
-    add_int(object, "image_size", (uint64_t)vision->image_size);
-    add_int(object, "width", (uint64_t)vision->width);
-    add_int(object, "heads", (uint64_t)vision->heads);
-    if (vision->kind == CLIP_RESNET) {
-        blocks = json_object_new_array();
-        for (int i = 0; i < 4; i++)
-            json_object_array_add(blocks, json_object_new_int(vision->blocks[i]));
-        json_object_object_add(object, "layers", blocks);
-        return;
-    }
-    add_int(object, "layers", (uint64_t)vision->layers);
-    add_int(object, "patch_size", (uint64_t)vision->patch);
-    add_int(object, "mlp", (uint64_t)vision->mlp);
-    add_text(object, "activation", activation_name(vision->activation));
-}
-
-static void add_text_tower(struct json_object *parent, const struct clip_text_arch *text)
-{
-    struct json_object *object = json_object_new_object();
-    json_object_object_add(parent, "text", object);
-    add_int(object, "context_length", (uint64_t)text->context);
-    add_int(object, "vocab_size", (uint64_t)text->vocabulary);
-    add_int(object, "width", (uint64_t)text->width);
-    add_int(object, "heads", (uint64_t)text->heads);
-    add_int(object, "layers", (uint64_t)text->layers);
-    add_int(object, "mlp", (uint64_t)text->mlp);
-    add_text(object, "activation", activation_name(text->activation));
-    if (text->end_token >= 0)
-        add_int(object, "end_token", (uint64_t)text->end_token);
-    else
-        add_text(object, "end_token", NULL);
+    const struct clip_tower_arch *tower = &arch->towers[side];
+    struct json_object *object = tower->absent ? NULL : json_object_new_object();
+    json_object_object_add(parent, clip_side_names[side], object);
+    if (object)
+        tower->kind->describe_json(object, tower);
 }
 
 static void add_preprocess(struct json_object *parent, const struct clip_preprocess_arch *preprocess)
@@ -265,16 +201,16 @@ static void add_file(struct json_object *object, const struct clip_model *model,
 {
     static const char *const folders[] = {NULL, "open_clip", "hf"};
     struct json_object *types = json_object_new_object();
-    add_text(object, "path", clip_model_path(model));
-    add_text(object, "folder", folders[clip_model_folder(model)]);
-    add_text(object, "form", clip_form_name(clip_model_form(model)));
+    clip_add_text(object, "path", clip_model_path(model));
+    clip_add_text(object, "folder", folders[clip_model_folder(model)]);
+    clip_add_text(object, "form", clip_form_name(clip_model_form(model)));
     json_object_object_add(object, "dtypes", types);
     for (int type = 0; type < CLIP_WEIGHT_TYPES; type++) {
         char name[8];
         if (facts->types[type])
-            add_int(types, type_name(type, name), facts->types[type]);
+            clip_add_int(types, type_name(type, name), facts->types[type]);
     }
-    add_text(object, "vocabulary", clip_model_vocabulary(model));
+    clip_add_text(object, "vocabulary", clip_model_vocabulary(model));
     json_object_object_add(object, "logit_scale",
                            facts->has_scale && isfinite(facts->logit_scale) ? new_float(facts->logit_scale)
                                                                             : NULL);
@@ -287,23 +223,17 @@ int clip_describe_json(FILE *out, const struct clip_arch *arch, const struct cli
     if (find_facts(&facts, arch, model, error) != 0)
         return -1;
     struct json_object *object = json_object_new_object();
-    add_text(object, "model", arch->name);
-    add_int(object, "parameters", facts.parameters);
-    add_int(object, "vision_parameters", facts.vision);
-    add_int(object, "text_parameters", facts.text);
+    clip_add_text(object, "model", arch->name);
+    clip_add_int(object, "parameters", facts.parameters);
+    clip_add_int(object, "vision_parameters", facts.vision);
+    clip_add_int(object, "text_parameters", facts.text);
     if (arch->embed)
-        add_int(object, "embed_dim", (uint64_t)arch->embed);
+        clip_add_int(object, "embed_dim", (uint64_t)arch->embed);
     else
-        add_text(object, "embed_dim", NULL);
+        clip_add_text(object, "embed_dim", NULL);
     json_object_object_add(object, "logit_bias", json_object_new_boolean(arch->logit_bias));
-    if (arch->vision.absent)
-        add_text(object, "vision", NULL);
-    else
-        add_vision(object, &arch->vision);
-    if (arch->text.absent)
-        add_text(object, "text", NULL);
-    else
-        add_text_tower(object, &arch->text);
+    for (int side = 0; side < CLIP_SIDES; side++)
+        add_tower(object, arch, side);
     add_preprocess(object, &arch->preprocess);
     if (model)
         add_file(object, model, &facts);

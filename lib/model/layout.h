@@ -15,15 +15,18 @@ enum clip_draw {
     CLIP_DRAW_UNIFORM   /* U(-scale, scale) */
 };
 
-enum clip_part { CLIP_PART_VISION, CLIP_PART_TEXT, CLIP_PART_BOTH };
+/* Whose a tensor is in training: a tower's without its projection, the projections', the loss's (logit scale
+ * and bias). In the order of clip_train_parts. */
+enum clip_part { CLIP_PART_IMAGE, CLIP_PART_TEXT, CLIP_PART_PROJECTION, CLIP_PART_LOSS };
 
 struct clip_slot {
     char name[72]; /* the longest is visual.transformer.resblocks.1023.attn.in_proj_weight */
     int ndim;
     size_t shape[4];
-    enum clip_part part; /* the tower it belongs to; the logit scale to both */
-    int buffer;          /* not a parameter: batch norm's running statistics */
-    int integer;         /* num_batches_tracked: int64, and absent from old files */
+    enum clip_side side; /* the tower it belongs to; the logit scale to both */
+    enum clip_part part;
+    int buffer;  /* not a parameter: batch norm's running statistics */
+    int integer; /* num_batches_tracked: int64, and absent from old files */
     enum clip_draw draw;
     double scale;
 };
@@ -42,5 +45,33 @@ uint64_t clip_slot_count(const struct clip_slot *slot);
 
 /* Elements of all parameters, the logit scale among them, running statistics not. */
 uint64_t clip_layout_parameters(const struct clip_layout *layout);
+
+/* --- for the kinds of towers, which list their tensors --- */
+
+struct clip_initial {
+    enum clip_draw draw;
+    double scale;
+};
+extern const struct clip_initial clip_initial_ones, clip_initial_zeros;
+struct clip_initial clip_initial_normal(double deviation);
+struct clip_initial clip_initial_uniform(double bound);
+/* PyTorch's default of linear and convolution layers of n inputs. */
+struct clip_initial clip_initial_fan_in(size_t n);
+
+#define CLIP_SHAPE(...) ((const size_t[4]){__VA_ARGS__})
+
+/* A layout that is made. It is listed twice: to count, and then into slots. */
+struct clip_listing {
+    struct clip_slot *slots; /* NULL: tensors are only counted */
+    size_t count;
+    struct clip_slot counted; /* the last one, then */
+    enum clip_side side;      /* whose tensors are listed */
+};
+
+/* One tensor more; what more there is to say of it may be set. A shape ends at its first 0. The name is
+ * printed from `format`. */
+struct clip_slot *clip_list_tensor(struct clip_listing *listing, struct clip_initial initial,
+                                   const size_t shape[4], const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
 #endif

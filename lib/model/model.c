@@ -1,5 +1,6 @@
 #include "model/model.h"
 #include "model/forms.h"
+#include "model/kind.h"
 #include "model/layout.h"
 #include "model/names.h"
 #include "model/place.h"
@@ -146,7 +147,8 @@ static int read_shapes(struct clip_model *model, struct clip_error *error)
         return fail_at(model->path, error);
     base_name(model->path, 1, name, sizeof name);
     clip_arch_rename(&model->arch, name);
-    model->guessed = !clip_arch_heads_known(&model->arch, 0) || !clip_arch_heads_known(&model->arch, 1);
+    model->guessed = !clip_arch_heads_known(&model->arch, CLIP_SIDE_IMAGE) ||
+                     !clip_arch_heads_known(&model->arch, CLIP_SIDE_TEXT);
     return 0;
 }
 
@@ -312,13 +314,11 @@ static const struct tensor *find_tensor(const struct clip_model *model, const ch
 /* Of a model that is used as one tower's, the file may hold the other, too. */
 static int is_of_absent(const struct clip_arch *arch, const char *name)
 {
-    static const char *const text[] = {"transformer.", "token_embedding.", "positional_embedding",
-                                       "ln_final.", "text_projection"};
-    if (arch->vision.absent)
-        return strncmp(name, "visual.", strlen("visual.")) == 0;
-    for (size_t i = 0; arch->text.absent && i < sizeof text / sizeof *text; i++)
-        if (strncmp(name, text[i], strlen(text[i])) == 0)
-            return 1;
+    for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
+        for (const char *const *prefix = (*kind)->prefixes; arch->towers[(*kind)->side].absent && *prefix;
+             prefix++)
+            if (strncmp(name, *prefix, strlen(*prefix)) == 0)
+                return 1;
     return 0;
 }
 
@@ -589,24 +589,23 @@ void clip_model_forget(const struct clip_model *model, const char *name)
 
 /* --- what it lacks --- */
 
-int clip_model_need(const struct clip_model *model, enum clip_part part, struct clip_error *error)
+int clip_model_need(const struct clip_model *model, enum clip_side side, struct clip_error *error)
 {
     const struct clip_arch *arch = &model->arch;
-    if (part == CLIP_PART_VISION && arch->vision.absent)
-        return clip_fail(error, "%s: the model has no vision tower: it has only a text tower", model->path);
-    if (part == CLIP_PART_TEXT && arch->text.absent)
-        return clip_fail(error, "%s: the model has no text tower: it has only a vision tower", model->path);
-    if (part == CLIP_PART_BOTH && arch->unscaled)
+    const char *const *names = clip_side_names;
+    if (side == CLIP_SIDE_BOTH && arch->unscaled)
         return clip_fail(error, "%s: the model has no logit scale: it has only a %s tower", model->path,
-                         arch->vision.absent ? "text" : "vision");
+                         names[arch->vision.absent ? CLIP_SIDE_TEXT : CLIP_SIDE_IMAGE]);
+    if (side != CLIP_SIDE_BOTH && arch->towers[side].absent)
+        return clip_fail(error, "%s: the model has no %s tower: it has only a %s tower", model->path,
+                         names[side], names[!side]);
     return 0;
 }
 
-const char *clip_model_guess(struct clip_model *model, enum clip_part part)
+const char *clip_model_guess(struct clip_model *model, enum clip_side side)
 {
-    const struct clip_arch *arch = &model->arch;
-    if (!model->guessed || model->guess[0] || (part == CLIP_PART_VISION && clip_arch_heads_known(arch, 0)) ||
-        (part == CLIP_PART_TEXT && clip_arch_heads_known(arch, 1)))
+    if (!model->guessed || model->guess[0] ||
+        (side != CLIP_SIDE_BOTH && clip_arch_heads_known(&model->arch, side)))
         return NULL;
     snprintf(
         model->guess, sizeof model->guess,
@@ -621,7 +620,7 @@ static const float absurd_logit_scale = 9.5F;
 
 int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error)
 {
-    if (clip_model_need(model, CLIP_PART_BOTH, error) != 0 ||
+    if (clip_model_need(model, CLIP_SIDE_BOTH, error) != 0 ||
         clip_model_floats(model, "logit_scale", 0, NULL, logit_scale, error) != 0)
         return -1;
     if (!isfinite(*logit_scale))

@@ -63,12 +63,12 @@ void clip_model_forget(const struct clip_model *model, const char *name);
  * that it must be the factor itself. */
 int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error);
 
-/* An error that names the model where it lacks a tower, or (CLIP_PART_BOTH) the logit scale. */
-int clip_model_need(const struct clip_model *model, enum clip_part part, struct clip_error *error);
+/* An error that names the model where it lacks a tower, or (CLIP_SIDE_BOTH) the logit scale. */
+int clip_model_need(const struct clip_model *model, enum clip_side side, struct clip_error *error);
 
-/* What the user should be told of a lone file: that the heads of a tower (CLIP_PART_BOTH: of any) were
+/* What the user should be told of a lone file: that the heads of a tower (CLIP_SIDE_BOTH: of any) were
  * guessed. NULL where they are known, and where it was given before. Owned by model. */
-const char *clip_model_guess(struct clip_model *model, enum clip_part part);
+const char *clip_model_guess(struct clip_model *model, enum clip_side side);
 
 /* --- for programs that look at the model itself --- */
 

@@ -1,47 +1,16 @@
 #include "model/names.h"
 
+#include "model/kind.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-/* Beginnings of names in transformers' CLIPModel and in OpenAI's; what follows ("weight", "bias") is the
- * same. */
-struct pair {
-    const char *hf, *openai;
-    int part; /* 0, 1, 2: q, k, v of an in_proj; WHOLE */
-    int transposed;
-};
-enum { WHOLE = -1 };
-
-static const struct pair outer[] = {
-    {"vision_model.embeddings.class_embedding", "visual.class_embedding", WHOLE, 0},
-    {"vision_model.embeddings.patch_embedding.", "visual.conv1.", WHOLE, 0},
-    {"vision_model.embeddings.position_embedding.weight", "visual.positional_embedding", WHOLE, 0},
-    {"vision_model.pre_layrnorm.", "visual.ln_pre.", WHOLE, 0}, /* their spelling */
-    {"vision_model.post_layernorm.", "visual.ln_post.", WHOLE, 0},
-    {"text_model.embeddings.token_embedding.", "token_embedding.", WHOLE, 0},
-    {"text_model.embeddings.position_embedding.weight", "positional_embedding", WHOLE, 0},
-    {"text_model.final_layer_norm.", "ln_final.", WHOLE, 0},
-    {"visual_projection.weight", "visual.proj", WHOLE, 1},
-    {"text_projection.weight", "text_projection", WHOLE, 1},
-    {"logit_scale", "logit_scale", WHOLE, 0},
-};
-
-/* A block's number stands between these and the next ones. */
-static const struct pair blocks[] = {
-    {"vision_model.encoder.layers.", "visual.transformer.resblocks.", WHOLE, 0},
-    {"text_model.encoder.layers.", "transformer.resblocks.", WHOLE, 0},
-};
-
-static const struct pair inner[] = {
-    {"self_attn.q_proj.", "attn.in_proj_", 0, 0}, {"self_attn.k_proj.", "attn.in_proj_", 1, 0},
-    {"self_attn.v_proj.", "attn.in_proj_", 2, 0}, {"self_attn.out_proj.", "attn.out_proj.", WHOLE, 0},
-    {"layer_norm1.", "ln_1.", WHOLE, 0},          {"layer_norm2.", "ln_2.", WHOLE, 0},
-    {"mlp.fc1.", "mlp.c_fc.", WHOLE, 0},          {"mlp.fc2.", "mlp.c_proj.", WHOLE, 0},
-};
-
 #define COUNT(array) (sizeof(array) / sizeof *(array))
+
+/* What is no tower's. */
+static const struct clip_name_pair shared_names[] = {{"logit_scale", "logit_scale", CLIP_NAME_WHOLE, 0}, {0}};
 
 /* What follows `start` in text; NULL if text does not begin so. */
 static const char *after(const char *text, const char *start)
@@ -50,60 +19,59 @@ static const char *after(const char *text, const char *start)
     return strncmp(text, start, length) == 0 ? text + length : NULL;
 }
 
-/* What follows a block's number and its dot; NULL if there is none. */
-static const char *after_number(const char *text)
-{
-    size_t digits = strspn(text, "0123456789");
-    return digits && text[digits] == '.' ? text + digits + 1 : NULL;
-}
-
 /* The pair of a name on one side, and what follows in it. */
 struct found {
-    const struct pair *pair, *block; /* block: NULL outside of blocks */
-    const char *number, *rest;       /* of the name: the block's number; what follows the pair's beginning */
+    const struct clip_name_pair *pair;
+    const char *number,
+        *rest; /* of the name: the block's number, at '#'; what follows the pair's beginning */
 };
 
-static int find(const struct pair *pairs, size_t count, int hf, int part, const char *name,
-                struct found *found)
+/* 1 if the name begins as the pattern says, in which '#' stands for a number. */
+static int fits(const char *pattern, const char *name, struct found *found)
 {
-    for (size_t i = 0; i < count; i++) {
-        const char *rest = after(name, hf ? pairs[i].hf : pairs[i].openai);
-        if (rest && (hf || pairs[i].part == WHOLE || pairs[i].part == part)) {
-            found->pair = &pairs[i];
-            found->rest = rest;
+    for (; *pattern; pattern++) {
+        if (*pattern != '#') {
+            if (*name++ != *pattern)
+                return 0;
+            continue;
+        }
+        size_t digits = strspn(name, "0123456789");
+        if (!digits)
+            return 0;
+        found->number = name;
+        name += digits;
+    }
+    found->rest = name;
+    return 1;
+}
+
+static int find(const struct clip_name_pair *pairs, int hf, int part, const char *name, struct found *found)
+{
+    for (; pairs->hf; pairs++)
+        if (fits(hf ? pairs->hf : pairs->openai, name, found) &&
+            (hf || pairs->part == CLIP_NAME_WHOLE || pairs->part == part)) {
+            found->pair = pairs;
             return 1;
         }
-    }
     return 0;
 }
 
 /* Looks a name up by Hugging Face's column, or by OpenAI's and the part of an in_proj that is wanted. */
 static int look_up(int hf, int part, const char *name, struct found *found)
 {
-    *found = (struct found){0};
-    for (size_t i = 0; i < COUNT(blocks); i++) {
-        const char *number = after(name, hf ? blocks[i].hf : blocks[i].openai);
-        const char *rest = number ? after_number(number) : NULL;
-        if (rest) {
-            found->block = &blocks[i];
-            found->number = number;
-            return find(inner, COUNT(inner), hf, part, rest, found);
-        }
-    }
-    return find(outer, COUNT(outer), hf, part, name, found);
+    for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
+        if ((*kind)->hf.names && find((*kind)->hf.names, hf, part, name, found))
+            return 1;
+    return find(shared_names, hf, part, name, found);
 }
 
 /* The name on the other side, into out[size]; -1 if it does not fit. */
 static int translate(const struct found *found, int to_hf, char *out, size_t size)
 {
-    const char *start = to_hf ? found->pair->hf : found->pair->openai, *before = "";
-    int digits = 0;
-    if (found->block) {
-        before = to_hf ? found->block->hf : found->block->openai;
-        digits = (int)strcspn(found->number, ".") + 1; /* and the dot */
-    }
-    int n = snprintf(out, size, "%s%.*s%s%s", before, digits, found->block ? found->number : "", start,
-                     found->rest);
+    const char *pattern = to_hf ? found->pair->hf : found->pair->openai, *at = strchr(pattern, '#');
+    int before = at ? (int)(at - pattern) : 0, digits = at ? (int)strspn(found->number, "0123456789") : 0;
+    int n = snprintf(out, size, "%.*s%.*s%s%s", before, pattern, digits, at ? found->number : "",
+                     at ? at + 1 : pattern, found->rest);
     return n >= 0 && (size_t)n < size ? 0 : -1;
 }
 
@@ -112,7 +80,7 @@ int clip_names_hf(const char *name, int part, char *out, size_t size, int *parts
     struct found found;
     if (!look_up(0, part, name, &found) || translate(&found, 1, out, size) != 0)
         return -1;
-    *parts = found.pair->part == WHOLE ? 1 : 3;
+    *parts = found.pair->part == CLIP_NAME_WHOLE ? 1 : 3;
     *transposed = found.pair->transposed;
     return part < *parts ? 0 : -1;
 }
@@ -134,35 +102,11 @@ int clip_names_ignored(const char *name)
 
 /* --- sets of weights among the tensors of a file --- */
 
-enum tower { NO_TOWER = 0, VISION = 1, TEXT = 2 };
-
-/* Names by which weights of CLIP are known; the first that fits counts. */
-static const struct anchor {
-    const char *name;
-    enum tower tower;
-    int hf;
-    const char *before; /* is lacking in the names of a tower that was saved by itself */
-    int custom;         /* the text tower's names begin with "text." */
-} anchors[] = {
-    {"vision_model.embeddings.patch_embedding.weight", VISION, 1, "", 0},
-    {"text_model.embeddings.token_embedding.weight", TEXT, 1, "", 0},
-    {"embeddings.patch_embedding.weight", VISION, 1, "vision_model.", 0},
-    {"embeddings.token_embedding.weight", TEXT, 1, "text_model.", 0},
-    {"visual.conv1.weight", VISION, 0, "", 0},
-    {"text.token_embedding.weight", TEXT, 0, "", 1},
-    {"token_embedding.weight", TEXT, 0, "", 0},
-    {"visual.class_embedding", NO_TOWER, 0, "", 0},
-    {"embeddings.class_embedding", NO_TOWER, 0, "", 0},
-    {"visual.attnpool.positional_embedding", NO_TOWER, 0, "", 0},
-    {"class_embedding", VISION, 0, "visual.", 0},
-    {"attnpool.positional_embedding", VISION, 0, "visual.", 0},
-};
-
 /* A set: names that begin alike. */
 struct set {
     const char *name; /* one of them; the first `length` characters are the beginning, with its dot */
     size_t length;
-    unsigned towers;
+    unsigned towers; /* bit `side` of each that it has */
     int hf, custom, average;
     int flat; /* all in one dict, under keys that hold the whole of OpenAI's names */
     const char *before;
@@ -228,8 +172,8 @@ static int is_average(const char *key, size_t length)
     return 0;
 }
 
-static void add_anchor(struct sets *sets, const struct clip_weight *weight, const struct anchor *anchor,
-                       size_t length)
+static void add_anchor(struct sets *sets, const struct clip_weight *weight, const struct clip_anchor *anchor,
+                       enum clip_side side, size_t length)
 {
     struct set *set = sets->items;
     while (set < sets->items + sets->count &&
@@ -247,23 +191,33 @@ static void add_anchor(struct sets *sets, const struct clip_weight *weight, cons
         sets->count++;
     }
     set->flat &= weight->key <= length && weight->holder == set->anchor->holder;
-    set->towers |= anchor->tower;
+    set->towers |= 1u << side;
     set->hf |= anchor->hf;
     set->custom |= anchor->custom;
     if (!*anchor->before)
         set->before = "";
 }
 
+/* The anchor that a tensor is, and what stands before it; NULL if it is none. */
+static const struct clip_anchor *find_anchor(const struct clip_kind *kind, const char *name, long *length)
+{
+    for (const struct clip_anchor *anchor = kind->anchors; anchor->name; anchor++)
+        if ((*length = ends_in(name, anchor->name)) >= 0)
+            return anchor;
+    return NULL;
+}
+
 static void find_sets(struct sets *sets, const struct clip_weights *weights)
 {
     sets->count = 0;
     for (size_t i = 0; i < weights->count; i++)
-        for (size_t a = 0; a < COUNT(anchors); a++) {
-            long length = ends_in(weights->items[i].name, anchors[a].name);
-            if (length < 0)
+        for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++) {
+            long length;
+            const struct clip_anchor *anchor = find_anchor(*kind, weights->items[i].name, &length);
+            if (!anchor)
                 continue;
-            if (anchors[a].tower != NO_TOWER)
-                add_anchor(sets, &weights->items[i], &anchors[a], (size_t)length);
+            if (!anchor->hints)
+                add_anchor(sets, &weights->items[i], anchor, (*kind)->side, (size_t)length);
             break;
         }
 }
@@ -301,7 +255,7 @@ static int is_plain(const struct set *set, const void *context)
 static int is_whole(const struct set *set, const void *context)
 {
     (void)context;
-    return set->towers == (VISION | TEXT);
+    return set->towers == (1u << CLIP_SIDES) - 1;
 }
 
 /* Drops sets whose tensors are another's, under a second key. */
@@ -414,8 +368,8 @@ static int rename_one(struct clip_weight *weight, const struct set *set, struct 
         result = name;
         if (found.pair->transposed && weight->ndim == 2)
             turn(weight);
-        weight->part = found.pair->part == WHOLE ? 0 : found.pair->part;
-        weight->parts = found.pair->part == WHOLE ? 1 : 3;
+        weight->part = found.pair->part == CLIP_NAME_WHOLE ? 0 : found.pair->part;
+        weight->parts = found.pair->part == CLIP_NAME_WHOLE ? 1 : 3;
     } else if (set->custom && after(plain, "text.")) {
         result = after(plain, "text.");
     }

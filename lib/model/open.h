@@ -6,13 +6,13 @@
 #include "base/error.h"
 #include "model/model.h"
 
-/* The model of -m, --arch and --weights, of which the program needs `part` (CLIP_PART_BOTH: the logit scale).
- * NULL with error. */
-struct clip_model *clip_open_model(const struct clip_shared *shared, enum clip_part part,
+/* The model of -m, --arch and --weights, of which the program needs the tower of `side` (CLIP_SIDE_BOTH: the
+ * logit scale). NULL with error. */
+struct clip_model *clip_open_model(const struct clip_shared *shared, enum clip_side side,
                                    struct clip_error *error);
 
 /* Says on stderr, once and but for -q, what had to be guessed about a lone file, for a program that computes
  * with the tower: when the guess counts. */
-void clip_note_guess(struct clip_model *model, enum clip_part part);
+void clip_note_guess(struct clip_model *model, enum clip_side side);
 
 #endif

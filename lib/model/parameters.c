@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void place(struct clip_parameters *parameters)
+static void place(void *context)
 {
+    struct clip_parameters *parameters = context;
     for (size_t i = 0; i < parameters->count; i++) {
         struct clip_parameter *p = &parameters->items[i];
         if (p->slot.integer)
@@ -30,20 +31,18 @@ static int read_values(struct clip_parameter *p, const struct clip_model *model,
 }
 
 int clip_parameters_load(struct clip_parameters *parameters, const struct clip_model *model,
-                         int (*wanted)(const struct clip_slot *slot), struct clip_error *error)
+                         enum clip_part part, struct clip_error *error)
 {
     const struct clip_layout *layout = clip_model_layout(model);
     *parameters = (struct clip_parameters){.items = calloc(layout->count, sizeof *parameters->items)};
     if (!parameters->items)
         return clip_fail_memory(error, "parameters");
     for (size_t i = 0; i < layout->count; i++)
-        if (wanted(&layout->slots[i]))
+        if (layout->slots[i].part == part)
             parameters->items[parameters->count++] = (struct clip_parameter){
                 .slot = layout->slots[i], .count = (size_t)clip_slot_count(&layout->slots[i])};
-    place(parameters);
-    if (clip_arena_allocate(&parameters->memory, "parameters", error) != 0)
+    if (clip_arena_build(&parameters->memory, "parameters", place, parameters, error) != 0)
         return -1;
-    place(parameters);
     for (size_t i = 0; i < parameters->count; i++)
         if (read_values(&parameters->items[i], model, error) != 0)
             return -1;
@@ -76,25 +75,4 @@ void clip_parameters_zero_gradients(struct clip_parameters *parameters)
     for (size_t i = 0; i < parameters->count; i++)
         if (parameters->items[i].gradient)
             memset(parameters->items[i].gradient, 0, parameters->items[i].count * sizeof(float));
-}
-
-int clip_owned_by_projection(const struct clip_slot *slot)
-{
-    return strcmp(slot->name, "visual.proj") == 0 || strcmp(slot->name, "text_projection") == 0 ||
-           strncmp(slot->name, "visual.attnpool.c_proj.", strlen("visual.attnpool.c_proj.")) == 0;
-}
-
-int clip_owned_by_image(const struct clip_slot *slot)
-{
-    return slot->part == CLIP_PART_VISION && !clip_owned_by_projection(slot);
-}
-
-int clip_owned_by_text(const struct clip_slot *slot)
-{
-    return slot->part == CLIP_PART_TEXT && !clip_owned_by_projection(slot);
-}
-
-int clip_owned_by_loss(const struct clip_slot *slot)
-{
-    return slot->part == CLIP_PART_BOTH;
 }

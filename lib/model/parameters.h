@@ -27,10 +27,10 @@ struct clip_parameters {
     struct clip_arena memory;
 };
 
-/* Loads the tensors of the model for which wanted(slot) is not 0; counts that the file lacks are 0.
+/* Loads the model's tensors of a part; counts that the file lacks are 0.
  * clip_parameters_free afterwards, also after an error. */
 int clip_parameters_load(struct clip_parameters *parameters, const struct clip_model *model,
-                         int (*wanted)(const struct clip_slot *slot), struct clip_error *error);
+                         enum clip_part part, struct clip_error *error);
 void clip_parameters_free(struct clip_parameters *parameters);
 
 /* The parameter whose name is printed from `format`. It must be there: the architecture says which are. */
@@ -39,12 +39,5 @@ struct clip_parameter *clip_parameters_get(const struct clip_parameters *paramet
 
 /* Sets all gradients to 0. */
 void clip_parameters_zero_gradients(struct clip_parameters *parameters);
-
-/* What the stages of a training run own: the image tower without its projection, the text tower without its
- * own, the two projections (a ResNet's is attnpool.c_proj), the logit scale (and bias). */
-int clip_owned_by_image(const struct clip_slot *slot);
-int clip_owned_by_text(const struct clip_slot *slot);
-int clip_owned_by_projection(const struct clip_slot *slot);
-int clip_owned_by_loss(const struct clip_slot *slot);
 
 #endif

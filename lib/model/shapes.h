@@ -16,7 +16,7 @@ int clip_arch_from_shapes(struct clip_arch *arch, const struct clip_weights *wei
 void clip_arch_fit(struct clip_arch *arch, const struct clip_weights *weights, int lone);
 
 /* 1 if a tower of these widths is one of OpenAI's nine models', or absent: heads of 64 are no guess then. */
-int clip_arch_heads_known(const struct clip_arch *arch, int text);
+int clip_arch_heads_known(const struct clip_arch *arch, enum clip_side side);
 
 /* The view of that name (its first part), or NULL. */
 const struct clip_weight *clip_weights_find(const struct clip_weights *weights, const char *name);

@@ -26,7 +26,9 @@ struct line {
 struct work {
     struct clip_contrast_batch batch;
     size_t tiles;
-    const uint32_t *group; /* [n] */
+    struct clip_arena arena;
+    const uint32_t *group; /* [n]: the batch's, or own_group */
+    uint32_t *own_group;   /* [n]: each pair by itself */
     double *share;         /* [n]: a row's target mass on each of its positives */
     /* of the band */
     size_t first, rows;
@@ -274,12 +276,12 @@ static void run(struct work *work, struct clip_pool *pool, struct clip_contrast 
 }
 
 /* Groups where there are none, and how many each has. */
-static void share_out(struct work *work, uint32_t *own_group)
+static void share_out(struct work *work)
 {
     size_t n = work->batch.n;
     for (size_t i = 0; i < n; i++)
-        own_group[i] = (uint32_t)i;
-    work->group = work->batch.group ? work->batch.group : own_group;
+        work->own_group[i] = (uint32_t)i;
+    work->group = work->batch.group ? work->batch.group : work->own_group;
     double *counts = work->row_log; /* not yet in use */
     for (size_t i = 0; i < n; i++)
         counts[i] = 0;
@@ -289,8 +291,10 @@ static void share_out(struct work *work, uint32_t *own_group)
         work->share[i] = 1 / counts[work->group[i]];
 }
 
-static uint32_t *place(struct work *work, struct clip_arena *arena)
+static void place(void *context)
 {
+    struct work *work = context;
+    struct clip_arena *arena = &work->arena;
     size_t n = work->batch.n;
     work->band = clip_arena_take(arena, n, BAND * sizeof *work->band);
     work->parts = clip_arena_take(arena, work->tiles, BAND * sizeof *work->parts);
@@ -301,22 +305,20 @@ static uint32_t *place(struct work *work, struct clip_arena *arena)
     work->column_log = clip_arena_take(arena, n, sizeof *work->column_log);
     work->scale_parts = clip_arena_take(arena, work->tiles, sizeof *work->scale_parts);
     work->bias_parts = clip_arena_take(arena, work->tiles, sizeof *work->bias_parts);
-    return clip_arena_take(arena, n, sizeof *work->group);
+    work->own_group = clip_arena_take(arena, n, sizeof *work->own_group);
 }
 
 int clip_contrastive_loss(const struct clip_contrast_batch *batch, struct clip_pool *pool,
                           struct clip_contrast *result, struct clip_error *error)
 {
     struct work work = {.batch = *batch, .tiles = (batch->n + TILE - 1) / TILE};
-    struct clip_arena arena = {0};
     if (batch->n < 2 || batch->n > INT_MAX || batch->width < 1 || batch->width > INT_MAX)
         return clip_fail(error, "no contrastive loss of %zu pairs of width %zu", batch->n, batch->width);
-    place(&work, &arena);
-    if (clip_arena_allocate(&arena, "a batch's logits", error) != 0)
+    if (clip_arena_build(&work.arena, "a batch's logits", place, &work, error) != 0)
         return -1;
-    share_out(&work, place(&work, &arena));
+    share_out(&work);
     run(&work, pool, result);
-    clip_arena_free(&arena);
+    clip_arena_free(&work.arena);
     if (!isfinite(result->loss) || !isfinite(result->logit_scale_gradient))
         return clip_fail(error, "the loss is not finite");
     return 0;

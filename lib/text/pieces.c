@@ -3,20 +3,21 @@
 
 #include <string.h>
 
-enum kind { LETTER, NUMBER, SYMBOL, NOTHING };
+enum kind { LETTER = 'L', NUMBER = 'N', SYMBOL = 'S', NOTHING = ' ' };
+
+/* The kinds of the ASCII characters, 32 a line. */
+static const char ascii[] = "SSSSSSSSS     SSSSSSSSSSSSSS    "
+                            " SSSSSSSSSSSSSSSNNNNNNNNNNSSSSSS"
+                            "SLLLLLLLLLLLLLLLLLLLLLLLLLLSSSSS"
+                            "SLLLLLLLLLLLLLLLLLLLLLLLLLLSSSSS";
 
 /* What the character at text[n] is, and its length. */
 static enum kind kind_of(const uint8_t *text, size_t n, size_t *length)
 {
     uint32_t point = text[0];
     *length = 1;
-    if (point < 0x80) {
-        if ((point | 0x20) >= 'a' && (point | 0x20) <= 'z')
-            return LETTER;
-        if (point >= '0' && point <= '9')
-            return NUMBER;
-        return clip_is_space(point) ? NOTHING : SYMBOL;
-    }
+    if (point < 0x80)
+        return (enum kind)ascii[point];
     int taken = clip_utf8_read(&point, text, n);
     if (taken < 0)
         return SYMBOL;

@@ -44,8 +44,9 @@ struct clip_attnpool_learner {
 
 /* --- opening --- */
 
-static void place(struct clip_attnpool_learner *attn)
+static void place(void *context)
 {
+    struct clip_attnpool_learner *attn = context;
     struct clip_arena *arena = &attn->arena;
     size_t row = attn->width * sizeof(float), threads = (size_t)clip_pool_threads(attn->pool);
     attn->dx = clip_arena_take(arena, attn->chunk, attn->tokens * row);
@@ -79,7 +80,7 @@ struct clip_attnpool_learner *clip_attnpool_learner_open(const struct clip_arch 
         clip_fail_memory(error, "the attention pool");
         return NULL;
     }
-    size_t width = clip_image_tower_width(arch), heads = (size_t)arch->vision.heads;
+    size_t width = clip_feature_width(arch, CLIP_SIDE_IMAGE), heads = (size_t)arch->vision.heads;
     *attn = (struct clip_attnpool_learner){
         .pool = pool,
         .kernels = clip_kernels(level),
@@ -93,13 +94,10 @@ struct clip_attnpool_learner *clip_attnpool_learner_open(const struct clip_arch 
         .value = find(parameters, "v_proj"),
         .positions = clip_parameters_get(parameters, "visual.attnpool.positional_embedding"),
     };
-    place(attn);
-    if (clip_arena_allocate(&attn->arena, "the attention pool", error) != 0) {
-        clip_attnpool_learner_free(attn);
-        return NULL;
-    }
-    place(attn);
-    return attn;
+    if (clip_arena_build(&attn->arena, "the attention pool", place, attn, error) == 0)
+        return attn;
+    clip_attnpool_learner_free(attn);
+    return NULL;
 }
 
 void clip_attnpool_learner_free(struct clip_attnpool_learner *attn)

@@ -102,8 +102,9 @@ static int load_heads(struct clip_attnpool *attn, const struct clip_model *model
     return 0;
 }
 
-static void place(struct clip_attnpool *attn)
+static void place(void *context)
 {
+    struct clip_attnpool *attn = context;
     struct clip_arena *arena = &attn->arena;
     size_t threads = (size_t)clip_pool_threads(attn->pool), row = attn->width * sizeof(float);
     attn->positions = clip_arena_take(arena, attn->tokens, row);
@@ -130,10 +131,8 @@ static int load(struct clip_attnpool *attn, const struct clip_model *model, stru
     size_t width = attn->width;
     if (load_heads(attn, model, error) != 0)
         return -1;
-    place(attn);
-    if (clip_arena_allocate(&attn->arena, "the attention pool", error) != 0)
+    if (clip_arena_build(&attn->arena, "the attention pool", place, attn, error) != 0)
         return -1;
-    place(attn);
     if (clip_model_floats(model, "visual.attnpool.positional_embedding", 2, (size_t[]){attn->tokens, width},
                           attn->positions, error) != 0 ||
         clip_model_floats(model, "visual.attnpool.q_proj.bias", 1, &width, attn->query_bias, error) != 0)
@@ -147,7 +146,7 @@ struct clip_attnpool *clip_attnpool_open(const struct clip_model *model, struct 
 {
     const struct clip_arch *arch = clip_model_arch(model);
     enum clip_level level;
-    size_t width = clip_image_tower_width(arch), heads = (size_t)arch->vision.heads;
+    size_t width = clip_feature_width(arch, CLIP_SIDE_IMAGE), heads = (size_t)arch->vision.heads;
     if (clip_level_choose(&level, error) != 0)
         return NULL;
     struct clip_attnpool *attn = calloc(1, sizeof *attn);

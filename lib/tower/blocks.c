@@ -5,7 +5,7 @@
 
 struct clip_transformer_shape clip_image_transformer_shape(const struct clip_arch *arch, size_t sequences)
 {
-    const struct clip_vision_arch *vision = &arch->vision;
+    const struct clip_tower_arch *vision = &arch->vision;
     size_t grid = (size_t)(vision->image_size / vision->patch);
     return (struct clip_transformer_shape){
         .blocks = "visual.transformer.resblocks.",
@@ -22,7 +22,7 @@ struct clip_transformer_shape clip_image_transformer_shape(const struct clip_arc
 
 struct clip_transformer_shape clip_text_transformer_shape(const struct clip_arch *arch, size_t sequences)
 {
-    const struct clip_text_arch *text = &arch->text;
+    const struct clip_tower_arch *text = &arch->text;
     return (struct clip_transformer_shape){
         .blocks = "transformer.resblocks.",
         .norm = "ln_final",
@@ -75,8 +75,9 @@ static void place_desk(struct clip_blocks *b, struct clip_block_desk *out)
         *out = desk;
 }
 
-static void place(struct clip_blocks *b)
+static void place_run(void *context)
 {
+    struct clip_blocks *b = context;
     b->steps = clip_arena_take(&b->arena, b->pieces, sizeof *b->steps);
     b->first_sequence = clip_arena_take(&b->arena, b->pieces, sizeof *b->first_sequence);
     b->heard = clip_arena_take(&b->arena, b->shape.sequences, sizeof *b->heard);
@@ -106,11 +107,7 @@ int clip_blocks_allocate(struct clip_blocks *b, struct clip_error *error)
     if (__builtin_mul_overflow(b->shape.sequences, b->shape.longest, &rows) ||
         (b->pieces = clip_blocks_rows(b->engine, rows) / b->piece) == 0)
         return clip_fail_memory(error, "a batch");
-    place(b);
-    if (clip_arena_allocate(&b->arena, "a batch", error) != 0)
-        return -1;
-    place(b);
-    return 0;
+    return clip_arena_build(&b->arena, "a batch", place_run, b, error);
 }
 
 void clip_blocks_destroy(struct clip_blocks *b)

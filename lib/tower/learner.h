@@ -26,7 +26,7 @@ struct clip_learner;
 /* What one forward left for its backward: the items' own memory is not kept, so it must stay. */
 struct clip_tape;
 
-/* The towers of an architecture. `parameters` are those of clip_owned_by_image or clip_owned_by_text of it;
+/* The towers of an architecture. `parameters` are those of its part of it (model/layout.h);
  * they, the architecture, engine and pool must outlive the learner. The engine says in which precision
  * products are computed; parameters and their gradients are f32. NULL with error. */
 struct clip_learner *clip_image_learner_open(const struct clip_arch *arch, struct clip_parameters *parameters,

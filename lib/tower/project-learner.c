@@ -1,14 +1,13 @@
 #include "tower/project-learner.h"
 
 #include "base/arena.h"
+#include "model/kind.h"
 #include "math/unit.h"
 #include "base/crew.h"
 #include "tower/tower.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { SIDES = 2 };
 
 /* One side: y = x Wᵀ + b, W [embed][inputs], or [inputs][embed] as it lies where `turned`. */
 struct side {
@@ -24,7 +23,7 @@ struct clip_projection_learner {
     struct clip_pool *pool;
     size_t embed, inputs;        /* of both sides together */
     size_t chunk, piece, pieces; /* pairs at once; rows of a product, and products for a chunk */
-    struct side sides[SIDES];
+    struct side sides[CLIP_SIDES];
     struct clip_arena arena;
     char *scratch; /* [threads][scratch_size] */
     size_t scratch_size;
@@ -39,7 +38,7 @@ void clip_projection_learner_free(struct clip_projection_learner *learner)
 {
     if (!learner)
         return;
-    for (int s = 0; s < SIDES; s++) {
+    for (int s = 0; s < CLIP_SIDES; s++) {
         clip_matrix_free(learner->sides[s].forward);
         clip_matrix_free(learner->sides[s].backward);
         clip_outer_free(learner->sides[s].outer);
@@ -59,10 +58,11 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-static void place(struct clip_projection_learner *l)
+static void place(void *context)
 {
+    struct clip_projection_learner *l = context;
     size_t rows = l->pieces * l->piece;
-    for (int s = 0; s < SIDES; s++) {
+    for (int s = 0; s < CLIP_SIDES; s++) {
         struct side *side = &l->sides[s];
         side->x = clip_arena_take(&l->arena, rows * side->inputs, sizeof(float));
         side->y = clip_arena_take(&l->arena, rows * l->embed, sizeof(float));
@@ -95,7 +95,6 @@ struct clip_projection_learner *clip_projection_learner_open(const struct clip_a
                                                              struct clip_error *error)
 {
     struct clip_projection_learner *l = calloc(1, sizeof *l);
-    int resnet = arch->vision.kind == CLIP_RESNET;
     if (!l) {
         clip_fail_memory(error, "the projection");
         return NULL;
@@ -106,21 +105,19 @@ struct clip_projection_learner *clip_projection_learner_open(const struct clip_a
     l->chunk = chunk;
     l->piece = clip_engine_rows(engine);
     l->pieces = (chunk + l->piece - 1) / l->piece;
-    l->sides[0] = (struct side){.turned = !resnet, .inputs = clip_image_tower_width(arch)};
-    l->sides[0].weight =
-        clip_parameters_get(parameters, resnet ? "visual.attnpool.c_proj.weight" : "visual.proj");
-    if (resnet)
-        l->sides[0].bias = clip_parameters_get(parameters, "visual.attnpool.c_proj.bias");
-    l->sides[1] = (struct side){.turned = 1, .inputs = (size_t)arch->text.width, .at = l->sides[0].inputs};
-    l->sides[1].weight = clip_parameters_get(parameters, "text_projection");
-    l->inputs = l->sides[0].inputs + l->sides[1].inputs;
+    for (int s = 0; s < CLIP_SIDES; s++) {
+        const struct clip_projection_names *names = &arch->towers[s].kind->projection;
+        l->sides[s] =
+            (struct side){.turned = !names->rows, .inputs = clip_feature_width(arch, s), .at = l->inputs};
+        l->sides[s].weight = clip_parameters_get(parameters, "%s", names->weight);
+        if (names->bias)
+            l->sides[s].bias = clip_parameters_get(parameters, "%s", names->bias);
+        l->inputs += l->sides[s].inputs;
+    }
     if (open_side(l, &l->sides[0], engine, error) == 0 && open_side(l, &l->sides[1], engine, error) == 0) {
         l->scratch_size = (l->scratch_size + 63) / 64 * 64;
-        place(l);
-        if (clip_arena_allocate(&l->arena, "the projection", error) == 0) {
-            place(l);
+        if (clip_arena_build(&l->arena, "the projection", place, l, error) == 0)
             return l;
-        }
     }
     clip_projection_learner_free(l);
     return NULL;
@@ -128,7 +125,7 @@ struct clip_projection_learner *clip_projection_learner_open(const struct clip_a
 
 int clip_projection_learner_refresh(struct clip_projection_learner *l, struct clip_error *error)
 {
-    for (int s = 0; s < SIDES; s++) {
+    for (int s = 0; s < CLIP_SIDES; s++) {
         struct side *side = &l->sides[s];
         if (clip_matrix_set(side->forward, side->weight->value, side->turned, error) != 0 ||
             clip_matrix_set(side->backward, side->weight->value, !side->turned, error) != 0)
@@ -148,8 +145,8 @@ static size_t piece_rows(const struct clip_projection_learner *l, size_t first)
 static int project_piece(void *context, size_t i, int thread, struct clip_error *error)
 {
     struct clip_projection_learner *l = context;
-    struct side *side = &l->sides[i % SIDES];
-    size_t first = i / SIDES * l->piece, rows = piece_rows(l, first), embed = l->embed;
+    struct side *side = &l->sides[i % CLIP_SIDES];
+    size_t first = i / CLIP_SIDES * l->piece, rows = piece_rows(l, first), embed = l->embed;
     char *scratch = l->scratch + (size_t)thread * l->scratch_size;
     for (size_t r = first; r < first + rows; r++)
         memcpy(side->x + r * side->inputs, l->features[r] + side->at, side->inputs * sizeof(float));
@@ -170,11 +167,12 @@ static int project_piece(void *context, size_t i, int thread, struct clip_error 
 static int return_piece(void *context, size_t i, int thread, struct clip_error *error)
 {
     struct clip_projection_learner *l = context;
-    size_t s = i % SIDES, first = i / SIDES * l->piece, rows = piece_rows(l, first), embed = l->embed;
+    size_t s = i % CLIP_SIDES, first = i / CLIP_SIDES * l->piece, rows = piece_rows(l, first),
+           embed = l->embed;
     struct side *side = &l->sides[s];
     for (size_t r = first; r < first + rows; r++)
         clip_unit_vector_backward(embed, side->y + r * embed, side->e + r * embed,
-                                  l->gradients + (r * SIDES + s) * embed, side->dy + r * embed);
+                                  l->gradients + (r * CLIP_SIDES + s) * embed, side->dy + r * embed);
     return clip_product_rows(side->backward, rows, side->dy + first * embed, side->dx + first * side->inputs,
                              l->scratch + (size_t)thread * l->scratch_size, error);
 }
@@ -197,7 +195,8 @@ static int project(struct clip_projection_learner *l, const float *const *featur
 {
     l->features = features;
     l->n = n;
-    return clip_crew_run(&l->crew, l->pool, SIDES * ((n + l->piece - 1) / l->piece), project_piece, l, error);
+    return clip_crew_run(&l->crew, l->pool, CLIP_SIDES * ((n + l->piece - 1) / l->piece), project_piece, l,
+                         error);
 }
 
 int clip_projection_learner_forward(struct clip_projection_learner *l, const float *const *features, size_t n,
@@ -206,8 +205,8 @@ int clip_projection_learner_forward(struct clip_projection_learner *l, const flo
     if (project(l, features, n, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++)
-        for (size_t s = 0; s < SIDES; s++)
-            memcpy(embeddings + (r * SIDES + s) * l->embed, l->sides[s].e + r * l->embed,
+        for (size_t s = 0; s < CLIP_SIDES; s++)
+            memcpy(embeddings + (r * CLIP_SIDES + s) * l->embed, l->sides[s].e + r * l->embed,
                    l->embed * sizeof *embeddings);
     return 0;
 }
@@ -220,12 +219,12 @@ int clip_projection_learner_backward(struct clip_projection_learner *l, const fl
     if (project(l, features, n, error) != 0)
         return -1;
     l->gradients = gradients;
-    if (clip_crew_run(&l->crew, l->pool, SIDES * ((n + l->piece - 1) / l->piece), return_piece, l, error) !=
-            0 ||
+    if (clip_crew_run(&l->crew, l->pool, CLIP_SIDES * ((n + l->piece - 1) / l->piece), return_piece, l,
+                      error) != 0 ||
         clip_crew_run(&l->crew, l->pool, panels, add_panel, l, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++)
-        for (size_t s = 0; s < SIDES; s++) {
+        for (size_t s = 0; s < CLIP_SIDES; s++) {
             const struct side *side = &l->sides[s];
             memcpy(feature_gradients + r * l->inputs + side->at, side->dx + r * side->inputs,
                    side->inputs * sizeof *feature_gradients);

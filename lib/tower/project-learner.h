@@ -12,7 +12,7 @@
 
 struct clip_projection_learner;
 
-/* For up to `chunk` pairs at once. `parameters` are those of clip_owned_by_projection; they, engine (f32) and
+/* For up to `chunk` pairs at once. `parameters` are those of CLIP_PART_PROJECTION; they, engine (f32) and
  * pool must outlive it. NULL with error. */
 struct clip_projection_learner *clip_projection_learner_open(const struct clip_arch *arch,
                                                              struct clip_parameters *parameters,

@@ -1,6 +1,7 @@
 #include "tower/project.h"
 
 #include "base/arena.h"
+#include "model/kind.h"
 #include "math/kernels.h"
 #include "math/unit.h"
 #include "tower/tower.h"
@@ -39,8 +40,9 @@ size_t clip_projection_outputs(const struct clip_projection *projection)
     return clip_matrix_outputs(projection->weights.matrix);
 }
 
-static void place(struct clip_projection *p)
+static void place(void *context)
 {
+    struct clip_projection *p = context;
     size_t rows = clip_engine_rows(p->engine);
     p->bias = clip_arena_take(&p->arena, clip_projection_outputs(p), sizeof(float));
     p->in = clip_arena_take(&p->arena, rows * clip_projection_inputs(p), clip_engine_element(p->engine));
@@ -52,20 +54,16 @@ static int load(struct clip_projection *p, const struct clip_model *model, enum 
                 struct clip_error *error)
 {
     const struct clip_arch *arch = clip_model_arch(model);
-    size_t embed = (size_t)arch->embed;
-    size_t width = side == CLIP_SIDE_TEXT ? (size_t)arch->text.width : clip_image_tower_width(arch);
-    int resnet = side == CLIP_SIDE_IMAGE && arch->vision.kind == CLIP_RESNET;
-    struct clip_prepared_part part = {
-        side == CLIP_SIDE_TEXT ? "text_projection" : "visual.proj", 2, {width, embed}, 0, width, 1};
-    if (resnet)
-        part = (struct clip_prepared_part){"visual.attnpool.c_proj.weight", 2, {embed, width}, 0, embed, 0};
+    const struct clip_projection_names *names = &arch->towers[side].kind->projection;
+    size_t embed = (size_t)arch->embed, width = clip_feature_width(arch, side);
+    struct clip_prepared_part part = {names->weight, 2, {width, embed}, 0, width, 1};
+    if (names->rows)
+        part = (struct clip_prepared_part){names->weight, 2, {embed, width}, 0, embed, 0};
     if (clip_prepared_load(&p->weights, model, p->engine, 0, &part, error) != 0)
         return -1;
-    place(p);
-    if (clip_arena_allocate(&p->arena, "the projection", error) != 0)
+    if (clip_arena_build(&p->arena, "the projection", place, p, error) != 0)
         return -1;
-    place(p);
-    return resnet ? clip_model_floats(model, "visual.attnpool.c_proj.bias", 1, &embed, p->bias, error) : 0;
+    return names->bias ? clip_model_floats(model, names->bias, 1, &embed, p->bias, error) : 0;
 }
 
 struct clip_projection *clip_projection_open(const struct clip_model *model, struct clip_engine *engine,

@@ -8,12 +8,9 @@
 
 #include <stddef.h>
 
-enum clip_side { CLIP_SIDE_IMAGE, CLIP_SIDE_TEXT };
-
 struct clip_projection;
 
-/* The model's projection of one side: visual.proj, text_projection, or for ResNets visual.attnpool.c_proj
- * with its bias. Model and engine must outlive it. NULL with error. */
+/* The model's projection of one side. Model and engine must outlive it. NULL with error. */
 struct clip_projection *clip_projection_open(const struct clip_model *model, struct clip_engine *engine,
                                              enum clip_side side, struct clip_error *error);
 void clip_projection_free(struct clip_projection *projection);

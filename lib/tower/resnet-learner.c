@@ -119,7 +119,7 @@ static void add_bottleneck(struct clip_resnet_learner *net, int stage, int numbe
     }
 }
 
-static int add_layers(struct clip_resnet_learner *net, const struct clip_vision_arch *arch,
+static int add_layers(struct clip_resnet_learner *net, const struct clip_tower_arch *arch,
                       struct clip_error *error)
 {
     size_t count = 0, width = (size_t)arch->width, side = net->size / 4, channels = width;
@@ -213,8 +213,9 @@ static void place_gradients(struct clip_resnet_learner *net, const struct needs 
     }
 }
 
-static void place(struct clip_resnet_learner *net)
+static void place(void *context)
 {
+    struct clip_resnet_learner *net = context;
     struct clip_arena *arena = &net->arena;
     struct needs needs = needs_of(net);
     size_t threads = (size_t)clip_pool_threads(net->pool), chunk = net->base.chunk;
@@ -278,9 +279,20 @@ static int refresh(struct clip_learner *learner, struct clip_error *error)
 
 /* --- tapes --- */
 
-static void place_tape(const struct clip_resnet_learner *net, size_t n, struct clip_resnet_tape *tape)
+/* A tape of n pictures. */
+struct tape_plan {
+    const struct clip_resnet_learner *net;
+    size_t n;
+    struct clip_resnet_tape *tape;
+};
+
+static void place_tape(void *context)
 {
+    const struct tape_plan *plan = context;
+    const struct clip_resnet_learner *net = plan->net;
+    struct clip_resnet_tape *tape = plan->tape;
     struct clip_arena *arena = &tape->arena;
+    size_t n = plan->n;
     tape->items = clip_arena_take(arena, n, sizeof *tape->items);
     tape->records = clip_arena_take(arena, net->layer_count, sizeof *tape->records);
     for (size_t i = 0; i < net->layer_count; i++) {
@@ -324,19 +336,17 @@ static struct clip_tape *new_tape(const struct clip_learner *learner, struct cli
         return NULL;
     }
     tape->base.type = learner->type;
-    place_tape((const struct clip_resnet_learner *)learner, learner->chunk, tape);
-    if (clip_arena_allocate(&tape->arena, "a tape", error) != 0) {
-        free(tape);
-        return NULL;
-    }
-    place_tape((const struct clip_resnet_learner *)learner, learner->chunk, tape);
-    return &tape->base;
+    struct tape_plan plan = {(const struct clip_resnet_learner *)learner, learner->chunk, tape};
+    if (clip_arena_build(&tape->arena, "a tape", place_tape, &plan, error) == 0)
+        return &tape->base;
+    free(tape);
+    return NULL;
 }
 
 static size_t tape_bytes(const struct clip_learner *learner, size_t n)
 {
     struct clip_resnet_tape tape = {0};
-    place_tape((const struct clip_resnet_learner *)learner, n, &tape);
+    place_tape(&(struct tape_plan){(const struct clip_resnet_learner *)learner, n, &tape});
     return tape.arena.overflow ? SIZE_MAX : tape.arena.used + sizeof tape;
 }
 
@@ -355,10 +365,8 @@ static int open_parts(struct clip_resnet_learner *net, const struct clip_arch *a
 {
     if (add_layers(net, &arch->vision, error) != 0)
         return -1;
-    place(net);
-    if (clip_arena_allocate(&net->arena, "the image tower", error) != 0)
+    if (clip_arena_build(&net->arena, "the image tower", place, net, error) != 0)
         return -1;
-    place(net);
     clip_pixel_levels(arch->preprocess.mean, arch->preprocess.std, net->levels);
     net->attn = clip_attnpool_learner_open(arch, net->parameters, net->pool, net->out_height * net->out_width,
                                            net->base.chunk, error);
@@ -380,7 +388,7 @@ struct clip_learner *clip_resnet_learner_open(const struct clip_arch *arch,
         return NULL;
     }
     *net = (struct clip_resnet_learner){
-        .base = {&type, clip_image_tower_width(arch), chunk, 1},
+        .base = {&type, clip_feature_width(arch, CLIP_SIDE_IMAGE), chunk, 1},
         .parameters = parameters,
         .pool = pool,
         .kernels = clip_kernels(level),

@@ -236,8 +236,9 @@ static int read_task(void *context, size_t i, int thread, struct clip_error *err
 
 /* --- opening --- */
 
-static void place(struct resnet *net)
+static void place(void *context)
 {
+    struct resnet *net = context;
     struct clip_arena *arena = &net->arena;
     size_t threads = (size_t)clip_pool_threads(net->pool), scratch = 0;
     for (size_t i = 0; i < net->layer_count; i++)
@@ -264,10 +265,8 @@ static int load(struct resnet *net, size_t batch, struct clip_error *error)
     if (add_layers(net, arch->vision.blocks, error) != 0 ||
         clip_crew_run(&net->crew, net->pool, net->layer_count, read_task, net, error) != 0)
         return -1;
-    place(net);
-    if (clip_arena_allocate(&net->arena, "the image tower", error) != 0)
+    if (clip_arena_build(&net->arena, "the image tower", place, net, error) != 0)
         return -1;
-    place(net);
     clip_pixel_levels(arch->preprocess.mean, arch->preprocess.std, net->levels);
     net->attnpool =
         clip_attnpool_open(net->model, net->engine, net->pool, net->side * net->side, batch, error);
@@ -290,7 +289,7 @@ static void free_resnet(struct clip_image_tower *base)
 static struct clip_image_tower *open_resnet(const struct clip_model *model, struct clip_engine *engine,
                                             struct clip_pool *pool, size_t batch, struct clip_error *error)
 {
-    const struct clip_vision_arch *arch = &clip_model_arch(model)->vision;
+    const struct clip_tower_arch *arch = &clip_model_arch(model)->vision;
     enum clip_level level;
     if (clip_level_choose(&level, error) != 0)
         return NULL;

@@ -13,7 +13,7 @@ struct clip_text_tower {
     const struct clip_arch *arch;
     const struct clip_kernels *kernels;
     struct clip_transformer *transformer;
-    size_t width;
+    size_t batch, width;
     struct clip_arena arena;
     float *positions;                /* [context][width] */
     const float *embedding;          /* [vocabulary][width] where it is mapped, or NULL */
@@ -39,7 +39,7 @@ long clip_caption_end(const struct clip_arch *arch, const struct clip_caption *c
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
                        struct clip_error *error)
 {
-    const struct clip_text_arch *text = &arch->text;
+    const struct clip_tower_arch *text = &arch->text;
     if (caption->count != (size_t)text->context)
         return clip_fail(error, "%zu tokens, but the model's context is %d", caption->count, text->context);
     for (size_t i = 0; i < caption->count; i++)
@@ -62,22 +62,21 @@ void clip_text_tower_free(struct clip_text_tower *tower)
     free(tower);
 }
 
-static void place(struct clip_text_tower *tower, size_t batch)
+static void place(void *context)
 {
-    size_t context = (size_t)tower->arch->text.context;
-    tower->positions = clip_arena_take(&tower->arena, context, tower->width * sizeof(float));
+    struct clip_text_tower *tower = context;
+    size_t positions = (size_t)tower->arch->text.context;
+    tower->positions = clip_arena_take(&tower->arena, positions, tower->width * sizeof(float));
     tower->row = clip_arena_take(&tower->arena, tower->width, sizeof(float));
-    tower->sequences = clip_arena_take(&tower->arena, batch, sizeof *tower->sequences);
+    tower->sequences = clip_arena_take(&tower->arena, tower->batch, sizeof *tower->sequences);
 }
 
-static int load(struct clip_text_tower *tower, size_t batch, struct clip_error *error)
+static int load(struct clip_text_tower *tower, struct clip_error *error)
 {
-    const struct clip_text_arch *text = &tower->arch->text;
+    const struct clip_tower_arch *text = &tower->arch->text;
     size_t shape[] = {(size_t)text->vocabulary, tower->width};
-    place(tower, batch);
-    if (clip_arena_allocate(&tower->arena, "the text tower", error) != 0)
+    if (clip_arena_build(&tower->arena, "the text tower", place, tower, error) != 0)
         return -1;
-    place(tower, batch);
     if (clip_model_mapped(tower->model, token_embedding, 2, shape, &tower->embedding, error) != 0)
         return -1;
     shape[0] = (size_t)text->context;
@@ -87,7 +86,7 @@ static int load(struct clip_text_tower *tower, size_t batch, struct clip_error *
 struct clip_text_tower *clip_text_tower_open(const struct clip_model *model, struct clip_engine *engine,
                                              struct clip_pool *pool, size_t batch, struct clip_error *error)
 {
-    const struct clip_text_arch *text = &clip_model_arch(model)->text;
+    const struct clip_tower_arch *text = &clip_model_arch(model)->text;
     enum clip_level level;
     struct clip_text_tower *tower = calloc(1, sizeof *tower);
     if (!tower) {
@@ -95,10 +94,11 @@ struct clip_text_tower *clip_text_tower_open(const struct clip_model *model, str
         return NULL;
     }
     tower->model = model;
+    tower->batch = batch;
     tower->arch = clip_model_arch(model);
     tower->width = (size_t)text->width;
     struct clip_transformer_shape shape = clip_text_transformer_shape(tower->arch, batch);
-    if (clip_level_choose(&level, error) == 0 && load(tower, batch, error) == 0) {
+    if (clip_level_choose(&level, error) == 0 && load(tower, error) == 0) {
         tower->kernels = clip_kernels(level);
         tower->transformer = clip_transformer_open(model, engine, tower->kernels, pool, &shape, error);
     }

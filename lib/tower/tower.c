@@ -1,8 +1,10 @@
 #include "tower/tower.h"
 
+#include "model/kind.h"
+
 static const struct clip_image_tower_type *type_of(const struct clip_arch *arch)
 {
-    return arch->vision.kind == CLIP_VIT ? &clip_vit_type : &clip_resnet_type;
+    return arch->vision.kind == &clip_kind_vit ? &clip_vit_type : &clip_resnet_type;
 }
 
 struct clip_image_tower *clip_image_tower_open(const struct clip_model *model, struct clip_engine *engine,
@@ -21,10 +23,4 @@ int clip_image_tower_run(struct clip_image_tower *tower, const struct clip_image
                          float *features, struct clip_error *error)
 {
     return tower->type->run(tower, pictures, n, features, error);
-}
-
-size_t clip_image_tower_width(const struct clip_arch *arch)
-{
-    /* A ResNet's last stage has 8 planes of the stem's width in bottlenecks of 4. */
-    return (size_t)arch->vision.width * (arch->vision.kind == CLIP_VIT ? 1 : 32);
 }

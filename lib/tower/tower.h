@@ -36,9 +36,6 @@ void clip_image_tower_free(struct clip_image_tower *tower);
 int clip_image_tower_run(struct clip_image_tower *tower, const struct clip_image *pictures, size_t n,
                          float *features, struct clip_error *error);
 
-/* Width of the features that a model's image tower gives. */
-size_t clip_image_tower_width(const struct clip_arch *arch);
-
 struct clip_text_tower;
 
 /* The text tower of the model. Model, engine and pool must outlive it. `batch` at least 1. */

@@ -93,8 +93,9 @@ static size_t most_tasks(const struct clip_transformer_learner *t, size_t pieces
            2 * groups_of(n) + 1;
 }
 
-void clip_backward_place(struct clip_transformer_learner *t)
+void clip_backward_place(void *context)
 {
+    struct clip_transformer_learner *t = context;
     struct clip_blocks *b = &t->blocks;
     struct clip_arena *memory = &t->memory;
     size_t width = b->shape.width, n = b->shape.sequences, groups = groups_of(n);

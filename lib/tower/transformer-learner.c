@@ -81,8 +81,9 @@ static int make_products(struct clip_transformer_learner *t, struct clip_error *
                : -1;
 }
 
-static void place_plan(struct clip_transformer_learner *t)
+static void place_plan(void *context)
 {
+    struct clip_transformer_learner *t = context;
     t->blocks.blocks = clip_arena_take(&t->plan, t->blocks.shape.layers, sizeof *t->blocks.blocks);
     t->layers = clip_arena_take(&t->plan, t->blocks.shape.layers, sizeof *t->layers);
 }
@@ -90,10 +91,8 @@ static void place_plan(struct clip_transformer_learner *t)
 static int open_learner(struct clip_transformer_learner *t, const struct clip_parameters *parameters,
                         struct clip_error *error)
 {
-    place_plan(t);
-    if (clip_arena_allocate(&t->plan, "a transformer", error) != 0)
+    if (clip_arena_build(&t->plan, "a transformer", place_plan, t, error) != 0)
         return -1;
-    place_plan(t);
     for (size_t i = 0; i < t->blocks.shape.layers; i++)
         find_block(t, parameters, i);
     t->norm[0] = clip_parameters_get(parameters, "%s.weight", t->blocks.shape.norm);
@@ -101,11 +100,7 @@ static int open_learner(struct clip_transformer_learner *t, const struct clip_pa
     t->blocks.norm = (struct clip_norm){t->norm[0]->value, t->norm[1]->value};
     if (make_products(t, error) != 0 || clip_blocks_allocate(&t->blocks, error) != 0)
         return -1;
-    clip_backward_place(t);
-    if (clip_arena_allocate(&t->memory, "a batch's backward", error) != 0)
-        return -1;
-    clip_backward_place(t);
-    return 0;
+    return clip_arena_build(&t->memory, "a batch's backward", clip_backward_place, t, error);
 }
 
 struct clip_transformer_learner *
@@ -190,10 +185,20 @@ int clip_transformer_learner_refresh(struct clip_transformer_learner *t, struct 
 
 /* --- tapes --- */
 
-static void place_tape(struct clip_transformer_tape *tape, const struct clip_transformer_learner *t, size_t n)
+/* A tape of n sequences. */
+struct tape_plan {
+    struct clip_transformer_tape *tape;
+    const struct clip_blocks *blocks;
+    size_t n;
+};
+
+static void place_tape(void *context)
 {
-    const struct clip_blocks *b = &t->blocks;
+    const struct tape_plan *plan = context;
+    struct clip_transformer_tape *tape = plan->tape;
+    const struct clip_blocks *b = plan->blocks;
     struct clip_arena *memory = &tape->memory;
+    size_t n = plan->n;
     size_t width = b->shape.width, layers = b->shape.layers, mlp = b->shape.mlp;
     size_t all = clip_blocks_rows(b->engine, n * b->shape.longest);
     size_t features = (n + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS * CLIP_FEATURE_ROWS;
@@ -221,12 +226,9 @@ static void place_tape(struct clip_transformer_tape *tape, const struct clip_tra
 int clip_transformer_tape_allocate(struct clip_transformer_tape *tape,
                                    const struct clip_transformer_learner *t, struct clip_error *error)
 {
+    struct tape_plan plan = {tape, &t->blocks, t->blocks.shape.sequences};
     *tape = (struct clip_transformer_tape){0};
-    place_tape(tape, t, t->blocks.shape.sequences);
-    if (clip_arena_allocate(&tape->memory, "a tape", error) != 0)
-        return -1;
-    place_tape(tape, t, t->blocks.shape.sequences);
-    return 0;
+    return clip_arena_build(&tape->memory, "a tape", place_tape, &plan, error);
 }
 
 void clip_transformer_tape_free(struct clip_transformer_tape *tape)
@@ -237,7 +239,7 @@ void clip_transformer_tape_free(struct clip_transformer_tape *tape)
 size_t clip_transformer_tape_bytes(const struct clip_transformer_learner *t, size_t n)
 {
     struct clip_transformer_tape counted = {0};
-    place_tape(&counted, t, n);
+    place_tape(&(struct tape_plan){&counted, &t->blocks, n});
     return counted.memory.used;
 }
 

@@ -104,7 +104,7 @@ struct clip_transformer_learner {
     const float *gradients;   /* of the run that is under way */
 };
 
-/* Places the backward's memory: twice around clip_arena_allocate. */
-void clip_backward_place(struct clip_transformer_learner *t);
+/* Takes the backward's memory of a struct clip_transformer_learner, for clip_arena_build. */
+void clip_backward_place(void *context);
 
 #endif

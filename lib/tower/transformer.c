@@ -32,8 +32,9 @@ static void place_norm(struct clip_transformer *t, struct clip_norm *norm)
     norm->bias = floats(&t->parameters, t->blocks.shape.width);
 }
 
-static void place_parameters(struct clip_transformer *t)
+static void place_parameters(void *context)
 {
+    struct clip_transformer *t = context;
     size_t width = t->blocks.shape.width, layers = t->blocks.shape.layers;
     t->blocks.blocks = clip_arena_take(&t->parameters, layers, sizeof *t->blocks.blocks);
     t->weights = clip_arena_take(&t->parameters, layers, sizeof *t->weights);
@@ -52,11 +53,13 @@ static void place_parameters(struct clip_transformer *t)
 }
 
 /* One set of buffers for all blocks, and those of the features for the last. */
-static void place_buffers(struct clip_transformer *t, size_t rows)
+static void place_buffers(void *context)
 {
+    struct clip_transformer *t = context;
     const struct clip_transformer_shape *shape = &t->blocks.shape;
     struct clip_arena *arena = &t->buffers;
     size_t width = shape->width, element = clip_engine_element(t->blocks.engine);
+    size_t rows = clip_blocks_rows(t->blocks.engine, shape->sequences * shape->longest);
     size_t features = (shape->sequences + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS * CLIP_FEATURE_ROWS;
     struct clip_block_rows shared = {
         .x = clip_arena_take(arena, rows, width * sizeof(float)),
@@ -77,13 +80,9 @@ static int allocate_buffers(struct clip_transformer *t, struct clip_error *error
 {
     size_t rows;
     if (__builtin_mul_overflow(t->blocks.shape.sequences, t->blocks.shape.longest, &rows) ||
-        (rows = clip_blocks_rows(t->blocks.engine, rows)) == 0)
+        clip_blocks_rows(t->blocks.engine, rows) == 0)
         return clip_fail_memory(error, "a batch");
-    place_buffers(t, rows);
-    if (clip_arena_allocate(&t->buffers, "a batch", error) != 0)
-        return -1;
-    place_buffers(t, rows);
-    return 0;
+    return clip_arena_build(&t->buffers, "a batch", place_buffers, t, error);
 }
 
 /* --- opening: weights --- */
@@ -167,10 +166,8 @@ static int load(struct clip_transformer *t, const struct clip_model *model, stru
 {
     struct loading l = {t, model};
     char name[128];
-    place_parameters(t);
-    if (clip_arena_allocate(&t->parameters, "a transformer", error) != 0)
+    if (clip_arena_build(&t->parameters, "a transformer", place_parameters, t, error) != 0)
         return -1;
-    place_parameters(t);
     snprintf(name, sizeof name, "%s.weight", t->blocks.shape.norm);
     if (load_vector(&l, SIZE_MAX, name, t->blocks.shape.width, t->blocks.norm.weight, error) != 0)
         return -1;

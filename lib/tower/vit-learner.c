@@ -76,10 +76,20 @@ static int refresh(struct clip_learner *base, struct clip_error *error)
 
 /* --- tapes --- */
 
-static void place_tape(struct vit_tape *tape, const struct vit_learner *vit, size_t n)
+/* A tape of n pictures. */
+struct tape_plan {
+    struct vit_tape *tape;
+    const struct vit_learner *vit;
+    size_t n;
+};
+
+static void place_tape(void *context)
 {
-    tape->pictures = clip_arena_take(&tape->memory, n, sizeof *tape->pictures);
-    tape->embedded = clip_arena_take(&tape->memory, n * tokens(vit), vit->base.width * sizeof(float));
+    const struct tape_plan *plan = context;
+    struct vit_tape *tape = plan->tape;
+    const struct vit_learner *vit = plan->vit;
+    tape->pictures = clip_arena_take(&tape->memory, plan->n, sizeof *tape->pictures);
+    tape->embedded = clip_arena_take(&tape->memory, plan->n * tokens(vit), vit->base.width * sizeof(float));
 }
 
 static void tape_free(struct clip_tape *base)
@@ -99,12 +109,10 @@ static struct clip_tape *tape_new(const struct clip_learner *base, struct clip_e
         return NULL;
     }
     tape->base.type = base->type;
-    place_tape(tape, vit, base->chunk);
-    if (clip_arena_allocate(&tape->memory, "a tape", error) == 0 &&
-        clip_transformer_tape_allocate(&tape->transformer, vit->transformer, error) == 0) {
-        place_tape(tape, vit, base->chunk);
+    struct tape_plan plan = {tape, vit, base->chunk};
+    if (clip_arena_build(&tape->memory, "a tape", place_tape, &plan, error) == 0 &&
+        clip_transformer_tape_allocate(&tape->transformer, vit->transformer, error) == 0)
         return &tape->base;
-    }
     tape_free(&tape->base);
     return NULL;
 }
@@ -113,7 +121,7 @@ static size_t tape_bytes(const struct clip_learner *base, size_t n)
 {
     const struct vit_learner *vit = (const struct vit_learner *)base;
     struct vit_tape counted = {0};
-    place_tape(&counted, vit, n);
+    place_tape(&(struct tape_plan){&counted, vit, n});
     return counted.memory.used + clip_transformer_tape_bytes(vit->transformer, n);
 }
 
@@ -240,8 +248,9 @@ static const struct clip_learner_type type = {
 
 /* --- opening --- */
 
-static void place(struct vit_learner *vit)
+static void place(void *context)
 {
+    struct vit_learner *vit = context;
     struct clip_arena *arena = &vit->arena;
     size_t threads = (size_t)clip_pool_threads(vit->pool), width = vit->base.width, chunk = vit->base.chunk;
     size_t floats = clip_patch_floats(&vit->patches), patches = chunk * clip_patch_count(&vit->patches);
@@ -289,11 +298,7 @@ static int open_learner(struct vit_learner *vit, const struct clip_arch *arch,
         clip_transformer_learner_open(parameters, vit->engine, vit->kernels, vit->pool, &shape, error);
     if (!vit->transformer)
         return -1;
-    place(vit);
-    if (clip_arena_allocate(&vit->arena, "the image tower", error) != 0)
-        return -1;
-    place(vit);
-    return 0;
+    return clip_arena_build(&vit->arena, "the image tower", place, vit, error);
 }
 
 struct clip_learner *clip_vit_learner_open(const struct clip_arch *arch, struct clip_parameters *parameters,

@@ -19,7 +19,7 @@ struct vit {
     struct clip_transformer *transformer;
     struct clip_prepared conv1; /* [width] of [3, patch, patch] */
     struct clip_patches patches;
-    size_t width, piece, element;
+    size_t batch, width, piece, element;
     struct clip_arena arena;
     float *positions; /* [1 + grid²][width] */
     float *class;     /* [width]: the class token after ln_pre, the same for every picture */
@@ -54,15 +54,16 @@ static void free_vit(struct clip_image_tower *base)
 
 /* --- opening --- */
 
-static void place(struct vit *vit, size_t batch)
+static void place(void *context)
 {
+    struct vit *vit = context;
     struct clip_arena *arena = &vit->arena;
     size_t threads = (size_t)clip_pool_threads(vit->pool);
     vit->positions = clip_arena_take(arena, tokens(vit), vit->width * sizeof(float));
     vit->class = clip_arena_take(arena, vit->width, sizeof(float));
     vit->norm_weight = clip_arena_take(arena, vit->width, sizeof(float));
     vit->norm_bias = clip_arena_take(arena, vit->width, sizeof(float));
-    vit->sequences = clip_arena_take(arena, batch, sizeof *vit->sequences);
+    vit->sequences = clip_arena_take(arena, vit->batch, sizeof *vit->sequences);
     vit->desks = clip_arena_take(arena, threads, sizeof *vit->desks);
     for (size_t i = 0; i < threads; i++) {
         struct desk desk = {
@@ -76,17 +77,15 @@ static void place(struct vit *vit, size_t batch)
     }
 }
 
-static int load(struct vit *vit, const struct clip_model *model, size_t batch, struct clip_error *error)
+static int load(struct vit *vit, const struct clip_model *model, struct clip_error *error)
 {
     size_t width = vit->width;
     struct clip_prepared_part conv1 = {
         "visual.conv1.weight", 4, {width, 3, vit->patches.patch, vit->patches.patch}, 0, width, 0};
     if (clip_prepared_load(&vit->conv1, model, vit->engine, 0, &conv1, error) != 0)
         return -1;
-    place(vit, batch);
-    if (clip_arena_allocate(&vit->arena, "the image tower", error) != 0)
+    if (clip_arena_build(&vit->arena, "the image tower", place, vit, error) != 0)
         return -1;
-    place(vit, batch);
     float *class = vit->desks[0].out;
     if (clip_model_floats(model, "visual.positional_embedding", 2, (size_t[]){tokens(vit), width},
                           vit->positions, error) != 0 ||
@@ -96,7 +95,7 @@ static int load(struct vit *vit, const struct clip_model *model, size_t batch, s
         return -1;
     vit->kernels->sum(width, class, vit->positions, class);
     vit->kernels->layer_norm(width, class, vit->norm_weight, vit->norm_bias, CLIP_PRECISION_F32, vit->class);
-    for (size_t i = 0; i < batch; i++)
+    for (size_t i = 0; i < vit->batch; i++)
         vit->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), 0};
     return 0;
 }
@@ -113,6 +112,7 @@ static struct clip_image_tower *open_vit(const struct clip_model *model, struct 
     vit->base.type = &clip_vit_type;
     vit->engine = engine;
     vit->pool = pool;
+    vit->batch = batch;
     clip_patches_init(&vit->patches, clip_model_arch(model));
     vit->width = (size_t)clip_model_arch(model)->vision.width;
     vit->piece = clip_engine_rows(engine);
@@ -121,7 +121,7 @@ static struct clip_image_tower *open_vit(const struct clip_model *model, struct 
     struct clip_transformer_shape shape = clip_image_transformer_shape(clip_model_arch(model), batch);
     if (clip_level_choose(&level, error) == 0) {
         vit->kernels = clip_kernels(level);
-        if (load(vit, model, batch, error) == 0)
+        if (load(vit, model, error) == 0)
             vit->transformer = clip_transformer_open(model, engine, vit->kernels, pool, &shape, error);
     }
     if (vit->transformer)

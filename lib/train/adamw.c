@@ -3,8 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-const struct clip_adamw clip_adamw_vit = {0.9, 0.98, 1e-6, 0.2};
-const struct clip_adamw clip_adamw_resnet = {0.9, 0.999, 1e-8, 0.2};
+const struct clip_adamw clip_adamw = {0.9, 0.98, 1e-6, 0.2};
 
 int clip_adamw_decays(const char *name, int ndim)
 {

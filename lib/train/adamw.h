@@ -9,9 +9,9 @@ struct clip_adamw {
     double beta1, beta2, eps, weight_decay;
 };
 
-/* CLIP's paper: betas 0.9 and 0.98, eps 1e-6 for vision transformers; 0.9, 0.999, 1e-8 for ResNets; decay
- * 0.2. */
-extern const struct clip_adamw clip_adamw_vit, clip_adamw_resnet;
+/* Of CLIP's paper for vision transformers: betas 0.9 and 0.98, eps 1e-6, decay 0.2. Other kinds of towers
+ * have another beta2 and eps (model/kind.h). */
+extern const struct clip_adamw clip_adamw;
 
 /* 1 if the parameter is decayed: at least two dimensions, and none of "bn", "ln", "bias" and "logit_scale" in
  * its name (open_clip's rule of OpenAI's time). */

@@ -1,5 +1,6 @@
 #include "train/encoder.h"
 
+#include "model/kind.h"
 #include "tower/fields.h"
 #include "tower/learner.h"
 #include "tower/tower.h"
@@ -202,11 +203,12 @@ static struct clip_stage_work work_of(struct encoder *encoder, const struct clip
         work.item_bytes = (size_t)arch->text.context * sizeof(int32_t);
         work.take = take_text;
     } else {
-        work.outputs[0] = (struct clip_vector_field){"image_features", clip_image_tower_width(arch)};
+        work.outputs[0] =
+            (struct clip_vector_field){"image_features", clip_feature_width(arch, CLIP_SIDE_IMAGE)};
         work.drops[0] = options->keep ? NULL : "image";
         work.item_bytes = pixels(arch);
         work.take = take_image;
-        work.mixes = arch->vision.kind == CLIP_RESNET;
+        work.mixes = arch->vision.kind == &clip_kind_resnet;
     }
     if (encoder->trainee->frozen) { /* as in inference: each item stands alone, running statistics are used */
         work.chunk = CHUNK;
@@ -235,9 +237,8 @@ int clip_encoder_train(enum clip_side side, const struct clip_encoder_options *o
     struct clip_error error;
     struct clip_trainee trainee;
     int text = side == CLIP_SIDE_TEXT, status = 1;
-    if (clip_trainee_open(&trainee, options->train, text ? "text" : "image",
-                          text ? clip_owned_by_text : clip_owned_by_image, options->precision,
-                          (int)shared->threads, &error) == 0) {
+    if (clip_trainee_open(&trainee, options->train, text ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
+                          options->precision, (int)shared->threads, &error) == 0) {
         struct encoder encoder = {
             .trainee = &trainee, .arch = clip_model_arch(trainee.stage.model), .text = text};
         struct clip_stage_work work = work_of(&encoder, options);

@@ -85,8 +85,9 @@ struct clip_optimizer *clip_optimizer_new(struct clip_parameters *parameters, co
     return o;
 }
 
-static void place(struct clip_optimizer *o)
+static void place_moments(void *context)
 {
+    struct clip_optimizer *o = context;
     for (size_t i = 0; i < o->parameters->count; i++) {
         const struct clip_parameter *p = &o->parameters->items[i];
         if (!p->gradient)
@@ -101,11 +102,7 @@ static int need_moments(struct clip_optimizer *o, struct clip_error *error)
 {
     if (o->memory.memory)
         return 0;
-    place(o);
-    if (clip_arena_allocate(&o->memory, "the optimizer's moments", error) != 0)
-        return -1;
-    place(o);
-    return 0;
+    return clip_arena_build(&o->memory, "the optimizer's moments", place_moments, o, error);
 }
 
 /* --- a step --- */

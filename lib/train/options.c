@@ -1,8 +1,13 @@
 #include "train/options.h"
 
+#include "model/kind.h"
+
 struct clip_adamw clip_train_adamw(const struct clip_train_options *options, const struct clip_arch *arch)
 {
-    struct clip_adamw adamw = arch->vision.kind == CLIP_VIT ? clip_adamw_vit : clip_adamw_resnet;
+    const struct clip_kind *kind = (arch->vision.absent ? &arch->text : &arch->vision)->kind;
+    struct clip_adamw adamw = clip_adamw;
+    adamw.beta2 = kind->beta2;
+    adamw.eps = kind->epsilon;
     if (options->beta1 >= 0)
         adamw.beta1 = options->beta1;
     if (options->beta2 >= 0)

@@ -14,7 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
-const char *const clip_train_parts[CLIP_TRAIN_PARTS] = {"image", "text", "projection", "loss"};
+const char *const clip_train_parts[CLIP_TRAIN_PARTS] = {[CLIP_PART_IMAGE] = "image",
+                                                        [CLIP_PART_TEXT] = "text",
+                                                        [CLIP_PART_PROJECTION] = "projection",
+                                                        [CLIP_PART_LOSS] = "loss"};
 
 enum { WAIT_TRIES = 200, WAIT_MS = 50 }; /* ten seconds */
 

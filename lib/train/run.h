@@ -3,6 +3,7 @@
 #define CLIP_TRAIN_RUN_H
 
 #include "base/error.h"
+#include "model/layout.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +14,7 @@ int clip_run_steps(const char *dir, uint64_t *steps, struct clip_error *error);
 
 /* The stages of a run, each of which writes the part of its name. */
 #define CLIP_TRAIN_PARTS 4
-extern const char *const clip_train_parts[CLIP_TRAIN_PARTS]; /* "image", "text", "projection", "loss" */
+extern const char *const clip_train_parts[CLIP_TRAIN_PARTS]; /* by enum clip_part: "image" ... */
 
 /* A stage's hold on a run. */
 struct clip_run {

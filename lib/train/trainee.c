@@ -4,15 +4,15 @@
 #include <math.h>
 
 int clip_trainee_open(struct clip_trainee *trainee, const struct clip_train_options *options,
-                      const char *part, int (*wanted)(const struct clip_slot *slot),
-                      enum clip_precision precision, int threads, struct clip_error *error)
+                      enum clip_part part, enum clip_precision precision, int threads,
+                      struct clip_error *error)
 {
     *trainee = (struct clip_trainee){.frozen = options->freeze};
-    if (clip_run_open(&trainee->run, options->dir, part, error) != 0)
+    if (clip_run_open(&trainee->run, options->dir, clip_train_parts[part], error) != 0)
         return -1;
     trainee->steps = trainee->run.steps;
     if (clip_stage_open(&trainee->stage, trainee->run.model, NULL, precision, threads, error) != 0 ||
-        clip_parameters_load(&trainee->parameters, trainee->stage.model, wanted, error) != 0)
+        clip_parameters_load(&trainee->parameters, trainee->stage.model, part, error) != 0)
         return -1;
     for (size_t i = 0; options->frozen && i < trainee->parameters.count; i++)
         trainee->parameters.items[i].frozen = options->frozen(&trainee->parameters.items[i].slot);

@@ -24,11 +24,11 @@ struct clip_trainee {
     double gradient_norm; /* of the last step; 0 where frozen */
 };
 
-/* Opens part `part` of the run options->dir: the last checkpoint or the model it starts from, and the
- * parameters for which wanted(slot). -1 with error; close it also then. */
+/* Opens a part of the run options->dir: the last checkpoint or the model it starts from, and its
+ * parameters. -1 with error; close it also then. */
 int clip_trainee_open(struct clip_trainee *trainee, const struct clip_train_options *options,
-                      const char *part, int (*wanted)(const struct clip_slot *slot),
-                      enum clip_precision precision, int threads, struct clip_error *error);
+                      enum clip_part part, enum clip_precision precision, int threads,
+                      struct clip_error *error);
 void clip_trainee_close(struct clip_trainee *trainee);
 
 /* Checks that `step` is the one that comes next, has a learning rate, and counts `records` records. */

@@ -5,6 +5,7 @@
  */
 #include "bench.h"
 
+#include "model/kind.h"
 #include "model/model.h"
 #include "model/parameters.h"
 #include "tower/blocks.h"
@@ -54,8 +55,8 @@ static void measure(const struct clip_model *model, int image, enum clip_precisi
     if (!engine)
         return;
     struct clip_pool *pool = clip_pool_new(threads, &error);
-    bench_check(pool && clip_parameters_load(&parameters, model,
-                                             image ? clip_owned_by_image : clip_owned_by_text, &error) == 0,
+    bench_check(pool && clip_parameters_load(&parameters, model, image ? CLIP_PART_IMAGE : CLIP_PART_TEXT,
+                                             &error) == 0,
                 &error);
     struct clip_learner *learner =
         (image ? clip_vit_learner_open : clip_text_learner_open)(arch, &parameters, engine, pool, n, &error);
@@ -109,7 +110,7 @@ int main(int argc, char **argv)
         return 2;
     }
     struct clip_model *model = clip_model_open(argv[1], NULL, &error);
-    bench_check(model && clip_model_arch(model)->vision.kind == CLIP_VIT, &error);
+    bench_check(model && clip_model_arch(model)->vision.kind == &clip_kind_vit, &error);
     for (int bf16 = 0; bf16 < 2; bf16++)
         for (int image = 1; image >= 0; image--)
             measure(model, image, bf16 ? CLIP_PRECISION_BF16 : CLIP_PRECISION_F32, threads, n);

@@ -47,7 +47,7 @@ static void count(struct total *total, size_t side, size_t filter, size_t in, si
 }
 
 /* Calls each() for the convolutions of an architecture; the first as one of side 1. */
-static void convolutions(const struct clip_vision_arch *arch, struct total *total)
+static void convolutions(const struct clip_tower_arch *arch, struct total *total)
 {
     size_t width = (size_t)arch->width, side = (size_t)arch->image_size / 2, in = width;
     total->each(total, side, 1, 27, width / 2);
@@ -148,8 +148,8 @@ int main(int argc, char **argv)
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     bench_check(engine != NULL, &error);
     struct clip_parameters parameters;
-    bench_check(clip_parameters_load(&parameters, model, clip_owned_by_image, &error) == 0, &error);
-    const struct clip_vision_arch *arch = &clip_model_arch(model)->vision;
+    bench_check(clip_parameters_load(&parameters, model, CLIP_PART_IMAGE, &error) == 0, &error);
+    const struct clip_tower_arch *arch = &clip_model_arch(model)->vision;
     size_t picture = 3 * (size_t)arch->image_size * (size_t)arch->image_size;
     union clip_item *items = calloc(batch, sizeof *items);
     uint8_t *bytes = malloc(batch * picture);

@@ -65,8 +65,8 @@ static void check(const struct clip_arch *arch)
         return; /* two activations */
     if (clip_arch_read_open_clip(&copy, again, &error) != 0)
         abort();
-    const struct clip_vision_arch *v = &arch->vision, *w = &copy.vision;
-    const struct clip_text_arch *t = &arch->text, *u = &copy.text;
+    const struct clip_tower_arch *v = &arch->vision, *w = &copy.vision;
+    const struct clip_tower_arch *t = &arch->text, *u = &copy.text;
     if (copy.embed != arch->embed || v->kind != w->kind || v->image_size != w->image_size ||
         v->width != w->width || v->heads != w->heads || v->mlp != w->mlp || v->layers != w->layers ||
         memcmp(v->blocks, w->blocks, sizeof v->blocks) != 0 || t->width != u->width || t->heads != u->heads ||

@@ -3,6 +3,7 @@
 #include "check.h"
 
 #include "math/product.h"
+#include "model/kind.h"
 #include "tower/attnpool-learner.h"
 
 #include <math.h>
@@ -97,25 +98,34 @@ static double loss(double *const *t, size_t moved, double step, const double *di
 
 /* --- */
 
+struct tape {
+    const struct clip_attnpool_learner *attn;
+    struct clip_arena arena;
+    struct clip_attnpool_tape tape;
+};
+
+static void place_tape(void *context)
+{
+    struct tape *tape = context;
+    clip_attnpool_tape_place(tape->attn, PICTURES, &tape->arena, &tape->tape);
+}
+
 /* Runs the pool of the parameters on x: features, and their gradients. */
 static void run(const struct clip_parameters *parameters, const float *x, const float *weights,
                 float *features, float *dx)
 {
     struct clip_error error;
-    struct clip_arch arch = {.vision = {.kind = CLIP_RESNET, .width = WIDTH / 32, .heads = HEADS}};
+    struct clip_arch arch = {.vision = {.kind = &clip_kind_resnet, .width = WIDTH / 32, .heads = HEADS}};
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     struct clip_attnpool_learner *attn =
         clip_attnpool_learner_open(&arch, parameters, pool, PIXELS, PICTURES + 1, &error);
     CHECK(attn, "%s", error.text);
-    struct clip_arena arena = {0};
-    struct clip_attnpool_tape tape;
-    clip_attnpool_tape_place(attn, PICTURES, &arena, &tape);
-    CHECK(clip_arena_allocate(&arena, "a tape", &error) == 0, "%s", error.text);
-    clip_attnpool_tape_place(attn, PICTURES, &arena, &tape);
-    clip_attnpool_learner_forward(attn, PICTURES, x, &tape, features);
-    clip_attnpool_learner_backward(attn, PICTURES, &tape, weights, dx);
-    clip_arena_free(&arena);
+    struct tape tape = {.attn = attn};
+    CHECK(clip_arena_build(&tape.arena, "a tape", place_tape, &tape, &error) == 0, "%s", error.text);
+    clip_attnpool_learner_forward(attn, PICTURES, x, &tape.tape, features);
+    clip_attnpool_learner_backward(attn, PICTURES, &tape.tape, weights, dx);
+    clip_arena_free(&tape.arena);
     clip_attnpool_learner_free(attn);
     clip_pool_free(pool);
     clip_engine_free(engine);

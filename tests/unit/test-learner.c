@@ -47,7 +47,7 @@ static void golden_open(struct golden *golden, const char *name, enum side side)
     golden->model = golden_model(name, "model.safetensors", 1);
     golden_gradients_open(&golden->gradients, name);
     CHECK(clip_parameters_load(&golden->parameters, golden->model,
-                               side == IMAGE ? clip_owned_by_image : clip_owned_by_text, &error) == 0,
+                               side == IMAGE ? CLIP_PART_IMAGE : CLIP_PART_TEXT, &error) == 0,
           "%s", error.text);
     golden_records(name, "batch.msgpack", golden->input);
     golden_records(name, "forward.msgpack", golden->features);

@@ -2,6 +2,7 @@
  * number of threads. */
 #include "check.h"
 
+#include "model/kind.h"
 #include "tower/project-learner.h"
 
 #include <math.h>
@@ -71,11 +72,11 @@ static void check_slopes(struct setting *s, const char *name, float *x, const fl
     }
 }
 
-static void test_gradients(enum clip_tower_kind kind, int threads)
+static void test_gradients(const struct clip_kind *kind, int threads)
 {
     struct clip_arch arch = {.embed = EMBED,
-                             .vision = {.kind = kind, .width = kind == CLIP_VIT ? IMAGE : IMAGE / 32},
-                             .text = {.width = TEXT}};
+                             .vision = {.kind = kind, .width = kind == &clip_kind_vit ? IMAGE : IMAGE / 32},
+                             .text = {.kind = &clip_kind_text, .width = TEXT}};
     struct clip_parameter items[3];
     struct clip_parameters parameters = {.items = items};
     struct clip_error error = {""};
@@ -89,7 +90,7 @@ static void test_gradients(enum clip_tower_kind kind, int threads)
     for (int i = 0; i < N; i++)
         s.features[i] = features + i * ROW;
     add(&parameters, "text_projection", TEXT, EMBED);
-    if (kind == CLIP_VIT) {
+    if (kind == &clip_kind_vit) {
         add(&parameters, "visual.proj", IMAGE, EMBED);
     } else {
         add(&parameters, "visual.attnpool.c_proj.weight", EMBED, IMAGE);
@@ -105,7 +106,7 @@ static void test_gradients(enum clip_tower_kind kind, int threads)
         check_slopes(&s, items[i].slot.name, items[i].value, items[i].gradient, items[i].count, 7);
     check_slopes(&s, "features", features, back, N * ROW, 41);
     memset(features, 0, sizeof features);
-    CHECK(kind == CLIP_RESNET ||
+    CHECK(kind == &clip_kind_resnet ||
               clip_projection_learner_forward(s.learner, s.features, N, back, &error) == -1,
           "a vector without direction");
     clip_projection_learner_free(s.learner);
@@ -119,8 +120,8 @@ static void test_gradients(enum clip_tower_kind kind, int threads)
 
 int main(void)
 {
-    test_gradients(CLIP_VIT, 1);
-    test_gradients(CLIP_VIT, 2);
-    test_gradients(CLIP_RESNET, 2);
+    test_gradients(&clip_kind_vit, 1);
+    test_gradients(&clip_kind_vit, 2);
+    test_gradients(&clip_kind_resnet, 2);
     return check_end();
 }

@@ -23,9 +23,9 @@ static void golden_open(struct golden *golden, const char *name)
     struct clip_error error;
     golden->name = name;
     golden->model = golden_model(name, "model.safetensors", 0);
-    CHECK(clip_parameters_load(&golden->parameters, golden->model, clip_owned_by_image, &error) == 0, "%s",
+    CHECK(clip_parameters_load(&golden->parameters, golden->model, CLIP_PART_IMAGE, &error) == 0, "%s",
           error.text);
-    golden->width = clip_image_tower_width(clip_model_arch(golden->model));
+    golden->width = clip_feature_width(clip_model_arch(golden->model), CLIP_SIDE_IMAGE);
     golden->gradients = malloc(GOLDEN_RECORDS * golden->width * sizeof *golden->gradients);
     golden_records(name, "batch.msgpack", golden->input);
     golden_records(name, "backward.msgpack", golden->output);

@@ -262,7 +262,7 @@ static double *attnpool(const struct clip_model *model, struct map x)
 
 static double *plain_features(const struct clip_model *model, const float *picture)
 {
-    const struct clip_vision_arch *arch = &clip_model_arch(model)->vision;
+    const struct clip_tower_arch *arch = &clip_model_arch(model)->vision;
     size_t size = (size_t)arch->image_size, width = (size_t)arch->width;
     struct map x = new_map(size, 3);
     for (size_t i = 0; i < 3 * size * size; i++)
@@ -295,7 +295,7 @@ static void test_engine(const struct clip_model *model, const float *picture, co
         printf("without %s in this precision: %s\n", name, error.text);
         return;
     }
-    size_t width = clip_image_tower_width(clip_model_arch(model));
+    size_t width = clip_feature_width(clip_model_arch(model), CLIP_SIDE_IMAGE);
     float *features = malloc(width * sizeof *features);
     struct clip_pool *threads = clip_pool_new(1, &error);
     struct clip_image_tower *tower = clip_image_tower_open(model, engine, threads, 1, &error);

@@ -58,7 +58,7 @@ static void golden_close(struct golden *golden)
 static size_t width_of(const struct clip_model *model, int side)
 {
     const struct clip_arch *arch = clip_model_arch(model);
-    return side == CLIP_SIDE_IMAGE ? clip_image_tower_width(arch) : (size_t)arch->text.width;
+    return clip_feature_width(arch, side);
 }
 
 /* out[n][width]: features of the golden inputs order[0..n), `batch` at a time. */

@@ -49,7 +49,7 @@ static void test_adamw(int decays)
     enum { N = 37, STEPS = 20 };
     float p[N], m[N] = {0}, v[N] = {0}, g[N];
     double p2[N], m2[N] = {0}, v2[N] = {0}, lr = 1e-2;
-    const struct clip_adamw a = clip_adamw_vit;
+    const struct clip_adamw a = clip_adamw;
     for (int i = 0; i < N; i++)
         p2[i] = p[i] = (float)sin(i);
     for (int t = 1; t <= STEPS; t++) {
@@ -105,12 +105,12 @@ static void test_optimizer(void)
     for (int k = 0; k < 2; k++) {
         make_parameters(&p[k], items[k], memory[k]);
         pools[k] = clip_pool_new(k + 1, &error);
-        o[k] = clip_optimizer_new(&p[k], &clip_adamw_vit, 1, pools[k], &error);
+        o[k] = clip_optimizer_new(&p[k], &clip_adamw, 1, pools[k], &error);
     }
     for (int t = 1; t <= 4; t++) {
         CHECK(clip_optimizer_write(o[1], path, &error) == 0, "%s", error.text);
         clip_optimizer_free(o[1]);
-        o[1] = clip_optimizer_new(&p[1], &clip_adamw_vit, 1, pools[1], &error);
+        o[1] = clip_optimizer_new(&p[1], &clip_adamw, 1, pools[1], &error);
         CHECK(clip_optimizer_read(o[1], path, &error) == 0, "%s", error.text);
         for (int k = 0; k < 2; k++) {
             set_gradients(&p[k], t);

@@ -1,0 +1,219 @@
+#include "model/kind-parts.h"
+
+#include "model/shapes.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* --- checks --- */
+
+int clip_check_bounds(const char *what, int value, int high, struct clip_error *error)
+{
+    if (value < 1 || value > high)
+        return clip_fail(error, "%s is %d; it must lie between 1 and %d", what, value, high);
+    return 0;
+}
+
+int clip_check_heads(const char *what, int width, int heads, struct clip_error *error)
+{
+    if (heads < 1 || width % heads)
+        return clip_fail(error, "%s of %d cannot be split into %d heads", what, width, heads);
+    return 0;
+}
+
+/* --- tensors --- */
+
+void clip_list_norm(struct clip_listing *listing, size_t width, const char *name)
+{
+    clip_list_tensor(listing, clip_initial_ones, CLIP_SHAPE(width), "%s.weight", name);
+    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.bias", name);
+}
+
+void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
+                          size_t embed)
+{
+    const struct clip_projection_names *names = &tower->kind->projection;
+    if (tower->unprojected)
+        return;
+    clip_list_tensor(listing, clip_initial_normal(1 / sqrt((double)width)),
+                     names->rows ? CLIP_SHAPE(embed, width) : CLIP_SHAPE(width, embed), "%s", names->weight)
+        ->part = CLIP_PART_PROJECTION;
+    if (names->bias)
+        clip_list_tensor(listing, clip_initial_fan_in(width), CLIP_SHAPE(embed), "%s", names->bias)->part =
+            CLIP_PART_PROJECTION;
+}
+
+void clip_list_blocks(struct clip_listing *listing, const char *prefix, const struct clip_tower_arch *tower,
+                      const struct clip_block_draws *draws)
+{
+    size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp;
+    for (int i = 0; i < tower->layers; i++) {
+        char at[48], name[64];
+        snprintf(at, sizeof at, "%stransformer.resblocks.%d", prefix, i);
+        clip_list_tensor(listing, draws->in_proj, CLIP_SHAPE(3 * width, width), "%s.attn.in_proj_weight", at);
+        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(3 * width), "%s.attn.in_proj_bias", at);
+        clip_list_tensor(listing, draws->out_proj, CLIP_SHAPE(width, width), "%s.attn.out_proj.weight", at);
+        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.attn.out_proj.bias", at);
+        snprintf(name, sizeof name, "%s.ln_1", at);
+        clip_list_norm(listing, width, name);
+        clip_list_tensor(listing, draws->c_fc, CLIP_SHAPE(mlp, width), "%s.mlp.c_fc.weight", at);
+        clip_list_tensor(listing, clip_initial_fan_in(width), CLIP_SHAPE(mlp), "%s.mlp.c_fc.bias", at);
+        clip_list_tensor(listing, draws->c_proj, CLIP_SHAPE(width, mlp), "%s.mlp.c_proj.weight", at);
+        clip_list_tensor(listing, clip_initial_fan_in(mlp), CLIP_SHAPE(width), "%s.mlp.c_proj.bias", at);
+        snprintf(name, sizeof name, "%s.ln_2", at);
+        clip_list_norm(listing, width, name);
+    }
+}
+
+/* --- open_clip's configuration --- */
+
+int clip_read_mlp(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                  struct clip_error *error)
+{
+    double ratio = 4.0;
+    if (clip_json_real(object, where, "mlp_ratio", 0, 1024, &ratio, error) != 0)
+        return -1;
+    tower->mlp = (int)(tower->width * ratio);
+    return 0;
+}
+
+double clip_mlp_ratio(const struct clip_tower_arch *tower)
+{
+    double ratio = (double)tower->mlp / tower->width;
+    return (int)(tower->width * ratio) < tower->mlp ? nextafter(ratio, INFINITY) : ratio;
+}
+
+int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error)
+{
+    struct json_object *member = clip_json_get(object, "image_size");
+    *size = 224;
+    if (!json_object_is_type(member, json_type_array))
+        return clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, size, error);
+    int64_t height = json_object_get_int64(json_object_array_get_idx(member, 0));
+    int64_t width = json_object_get_int64(json_object_array_get_idx(member, 1));
+    if (json_object_array_length(member) != 2 || height != width || height < 1 || height > CLIP_MAX_IMAGE)
+        return clip_fail(error, "%s.image_size: only squares of 1 to %d are supported", where,
+                         CLIP_MAX_IMAGE);
+    *size = (int)height;
+    return 0;
+}
+
+/* Where one token is taken, a norm before or after taking it is the same: final_ln_after_pool. */
+static const struct clip_json_option vision_options[] = {
+    {"layers", CLIP_JSON_USED, NULL},
+    {"width", CLIP_JSON_USED, NULL},
+    {"head_width", CLIP_JSON_USED, NULL},
+    {"mlp_ratio", CLIP_JSON_USED, NULL},
+    {"patch_size", CLIP_JSON_USED, NULL},
+    {"image_size", CLIP_JSON_USED, NULL},
+    {"patch_dropout", CLIP_JSON_IGNORED, NULL},
+    {"output_tokens", CLIP_JSON_IGNORED, NULL},
+    {"final_ln_after_pool", CLIP_JSON_IGNORED, NULL},
+    {"attn_pooler_queries", CLIP_JSON_IGNORED, NULL},
+    {"attn_pooler_heads", CLIP_JSON_IGNORED, NULL},
+    {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
+    {"timm_pool", CLIP_JSON_IGNORED, NULL},
+    {"timm_proj", CLIP_JSON_IGNORED, NULL},
+    {"timm_proj_bias", CLIP_JSON_IGNORED, NULL},
+    {"timm_drop", CLIP_JSON_IGNORED, NULL},
+    {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
+    {"pool_type", CLIP_JSON_ONLY, "tok"},
+    {"pos_embed_type", CLIP_JSON_ONLY, "learnable"},
+    {"block_type", CLIP_JSON_ONLY, "default"},
+};
+
+int clip_check_vision_options(struct json_object *object, const char *where, struct clip_error *error)
+{
+    return clip_json_options(object, where, vision_options, CLIP_COUNT_OF(vision_options), error);
+}
+
+/* --- Hugging Face's --- */
+
+int clip_read_hf_tower(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                       struct clip_error *error)
+{
+    const char *activation = "quick_gelu";
+    double epsilon = 1e-5;
+    if (clip_json_int(object, where, "hidden_size", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
+        clip_json_int(object, where, "intermediate_size", 1, CLIP_MAX_MLP, &tower->mlp, error) != 0 ||
+        clip_json_int(object, where, "num_hidden_layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
+        clip_json_int(object, where, "num_attention_heads", 1, CLIP_MAX_WIDTH, &tower->heads, error) != 0 ||
+        clip_json_real(object, where, "layer_norm_eps", 0, 1, &epsilon, error) != 0 ||
+        clip_json_string(object, where, "hidden_act", &activation, error) != 0)
+        return -1;
+    if (fabs(epsilon - 1e-5) > 1e-9)
+        return clip_fail(error, "%s.layer_norm_eps: %g is not supported (only 1e-05)", where, epsilon);
+    if (strcmp(activation, "quick_gelu") == 0)
+        tower->activation = CLIP_QUICK_GELU;
+    else if (strcmp(activation, "gelu") == 0)
+        tower->activation = CLIP_GELU;
+    else
+        return clip_fail(error, "%s.hidden_act: \"%.40s\" is not supported", where, activation);
+    return 0;
+}
+
+void clip_put_hf_tower(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed)
+{
+    fprintf(file, "%s\"hidden_size\": %d,\n%s\"intermediate_size\": %d,\n", in, tower->width, in, tower->mlp);
+    fprintf(file, "%s\"num_hidden_layers\": %d,\n%s\"num_attention_heads\": %d,\n", in, tower->layers, in,
+            tower->heads);
+    fprintf(file, "%s\"hidden_act\": \"%s\",\n%s\"layer_norm_eps\": 1e-05,\n", in,
+            tower->activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu", in);
+    if (embed)
+        fprintf(file, "%s\"projection_dim\": %d,\n", in, embed);
+}
+
+/* --- shapes --- */
+
+int clip_shape_dimension(const struct clip_weights *weights, const char *name, int ndim, int axis, int limit,
+                         int *value, struct clip_error *error)
+{
+    const struct clip_weight *weight = clip_weights_find(weights, name);
+    char text[120];
+    if (!weight)
+        return clip_fail(error, "not a CLIP model: there is no tensor %s", name);
+    if (weight->ndim != ndim || weight->shape[axis] < 1 || weight->shape[axis] > (size_t)limit)
+        return clip_fail(error, "tensor %s has the impossible shape %s", name,
+                         clip_shape_describe(weight->ndim, weight->shape, text, sizeof text));
+    *value = (int)weight->shape[axis];
+    return 0;
+}
+
+int clip_count_blocks(const struct clip_weights *weights, const char *prefix, const char *suffix)
+{
+    int n = 0;
+    char name[100];
+    do
+        snprintf(name, sizeof name, "%s%d%s", prefix, n, suffix);
+    while (clip_weights_find(weights, name) && ++n <= CLIP_MAX_LAYERS);
+    return n;
+}
+
+int clip_grid_side(const struct clip_weights *weights, const char *name, int *side, struct clip_error *error)
+{
+    int places;
+    if (clip_shape_dimension(weights, name, 2, 0, CLIP_MAX_IMAGE * CLIP_MAX_IMAGE + 1, &places, error) != 0)
+        return -1;
+    *side = (int)lround(sqrt(places - 1.0));
+    if (*side * *side + 1 != places)
+        return clip_fail(error, "tensor %s: %d positions are not a square number plus one", name, places);
+    return 0;
+}
+
+/* --- descriptions --- */
+
+const char *clip_activation_name(enum clip_activation activation)
+{
+    return activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu";
+}
+
+void clip_add_int(struct json_object *object, const char *key, uint64_t value)
+{
+    json_object_object_add(object, key, json_object_new_int64((int64_t)value));
+}
+
+void clip_add_text(struct json_object *object, const char *key, const char *value)
+{
+    json_object_object_add(object, key, value ? json_object_new_string(value) : NULL);
+}

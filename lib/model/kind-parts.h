@@ -1,0 +1,81 @@
+/* What rows of the table of kinds are made of, and other files of model/ that read configurations and shapes.
+ */
+#ifndef CLIP_MODEL_KIND_PARTS_H
+#define CLIP_MODEL_KIND_PARTS_H
+
+#include "model/kind.h"
+
+#define CLIP_COUNT_OF(array) (sizeof(array) / sizeof *(array))
+
+/* --- checks --- */
+
+/* -1 unless value lies in [1, high]. */
+int clip_check_bounds(const char *what, int value, int high, struct clip_error *error);
+/* -1 unless `width` can be split into `heads` heads. */
+int clip_check_heads(const char *what, int width, int heads, struct clip_error *error);
+
+/* --- tensors --- */
+
+void clip_list_norm(struct clip_listing *listing, size_t width, const char *name);
+/* Of the kind's projection, unless the tower has none. */
+void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
+                          size_t embed);
+
+/* What the two transformers draw differently. */
+struct clip_block_draws {
+    struct clip_initial in_proj, out_proj, c_fc, c_proj;
+};
+/* The blocks of a transformer, "PREFIXtransformer.resblocks.0" ... */
+void clip_list_blocks(struct clip_listing *listing, const char *prefix, const struct clip_tower_arch *tower,
+                      const struct clip_block_draws *draws);
+
+/* The names of a block's tensors. */
+/* clang-format off */
+#define CLIP_BLOCK_NAMES(hf, openai)                                                                         \
+    {hf "self_attn.q_proj.", openai "attn.in_proj_", 0, 0},                                                  \
+    {hf "self_attn.k_proj.", openai "attn.in_proj_", 1, 0},                                                  \
+    {hf "self_attn.v_proj.", openai "attn.in_proj_", 2, 0},                                                  \
+    {hf "self_attn.out_proj.", openai "attn.out_proj.", CLIP_NAME_WHOLE, 0},                                 \
+    {hf "layer_norm1.", openai "ln_1.", CLIP_NAME_WHOLE, 0},                                                 \
+    {hf "layer_norm2.", openai "ln_2.", CLIP_NAME_WHOLE, 0},                                                 \
+    {hf "mlp.fc1.", openai "mlp.c_fc.", CLIP_NAME_WHOLE, 0},                                                 \
+    {hf "mlp.fc2.", openai "mlp.c_proj.", CLIP_NAME_WHOLE, 0}
+/* clang-format on */
+
+/* --- open_clip's configuration --- */
+
+/* The hidden layer's width as Python's int(width * ratio), and the ratio that gives it. */
+int clip_read_mlp(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                  struct clip_error *error);
+double clip_mlp_ratio(const struct clip_tower_arch *tower);
+/* image_size: a number or two equal ones. */
+int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error);
+/* The options of a CLIPVisionCfg. */
+int clip_check_vision_options(struct json_object *object, const char *where, struct clip_error *error);
+
+/* --- Hugging Face's --- */
+
+/* What transformers' configurations of the two towers have in common. */
+int clip_read_hf_tower(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                       struct clip_error *error);
+/* Puts it, a comma behind all. */
+void clip_put_hf_tower(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed);
+
+/* --- shapes --- */
+
+/* Dimension `axis` of the tensor, which must have `ndim`, as an int in [1, limit]. */
+int clip_shape_dimension(const struct clip_weights *weights, const char *name, int ndim, int axis, int limit,
+                         int *value, struct clip_error *error);
+/* How many of prefix0, prefix1 ... have a tensor `suffix`. */
+int clip_count_blocks(const struct clip_weights *weights, const char *prefix, const char *suffix);
+/* The side of the grid whose cells, and one place more, have a positional embedding. */
+int clip_grid_side(const struct clip_weights *weights, const char *name, int *side, struct clip_error *error);
+
+/* --- descriptions --- */
+
+const char *clip_activation_name(enum clip_activation activation);
+void clip_add_int(struct json_object *object, const char *key, uint64_t value);
+/* value NULL: null. */
+void clip_add_text(struct json_object *object, const char *key, const char *value);
+
+#endif

@@ -1,0 +1,261 @@
+/* The text transformer. */
+#include "model/kind-parts.h"
+
+#include "model/shapes.h"
+
+#include <math.h>
+#include <string.h>
+
+static size_t feature_width(const struct clip_tower_arch *tower)
+{
+    return (size_t)tower->width;
+}
+
+static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    if (clip_check_bounds("context length", tower->context, CLIP_MAX_CONTEXT, error) != 0 ||
+        clip_check_bounds("vocabulary size", tower->vocabulary, CLIP_MAX_VOCABULARY, error) != 0 ||
+        clip_check_bounds("text width", tower->width, CLIP_MAX_WIDTH, error) != 0 ||
+        clip_check_bounds("text layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
+        clip_check_bounds("text mlp", tower->mlp, CLIP_MAX_MLP, error) != 0 ||
+        clip_check_heads("text width", tower->width, tower->heads, error) != 0)
+        return -1;
+    if (tower->end_token < -1 || tower->end_token >= tower->vocabulary)
+        return clip_fail(error, "end token %d is outside the vocabulary of %d", tower->end_token,
+                         tower->vocabulary);
+    return 0;
+}
+
+/* --- tensors --- */
+
+static void list_first(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+{
+    size_t width = (size_t)tower->width;
+    clip_list_tensor(listing, clip_initial_normal(0.01), CLIP_SHAPE((size_t)tower->context, width),
+                     "positional_embedding");
+    clip_list_projection(listing, tower, width, embed);
+}
+
+static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+{
+    (void)embed;
+    size_t width = (size_t)tower->width;
+    double scale = 1 / sqrt((double)width), residual = scale / sqrt(2.0 * tower->layers);
+    struct clip_block_draws draws = {clip_initial_normal(scale), clip_initial_normal(residual),
+                                     clip_initial_normal(1 / sqrt(2.0 * (double)width)),
+                                     clip_initial_normal(residual)};
+    clip_list_blocks(listing, "", tower, &draws);
+    clip_list_tensor(listing, clip_initial_normal(0.02), CLIP_SHAPE((size_t)tower->vocabulary, width),
+                     "token_embedding.weight");
+    clip_list_norm(listing, width, "ln_final");
+}
+
+static const char *const prefixes[] = {"transformer.", "token_embedding.", "positional_embedding",
+                                       "ln_final.",    "text_projection",  NULL};
+
+static const struct clip_name_pair hf_names[] = {
+    {"text_model.embeddings.token_embedding.", "token_embedding.", CLIP_NAME_WHOLE, 0},
+    {"text_model.embeddings.position_embedding.weight", "positional_embedding", CLIP_NAME_WHOLE, 0},
+    {"text_model.final_layer_norm.", "ln_final.", CLIP_NAME_WHOLE, 0},
+    {"text_projection.weight", "text_projection", CLIP_NAME_WHOLE, 1},
+    CLIP_BLOCK_NAMES("text_model.encoder.layers.#.", "transformer.resblocks.#."),
+    {0}};
+
+/* --- open_clip --- */
+
+static const struct clip_json_option options[] = {
+    {"context_length", CLIP_JSON_USED, NULL},
+    {"vocab_size", CLIP_JSON_USED, NULL},
+    {"width", CLIP_JSON_USED, NULL},
+    {"heads", CLIP_JSON_USED, NULL},
+    {"layers", CLIP_JSON_USED, NULL},
+    {"mlp_ratio", CLIP_JSON_USED, NULL},
+    {"pool_type", CLIP_JSON_USED, NULL},
+    {"eos_id", CLIP_JSON_USED, NULL},
+    {"bos_id", CLIP_JSON_IGNORED, NULL},
+    {"pad_id", CLIP_JSON_IGNORED, NULL},
+    {"hf_tokenizer_name", CLIP_JSON_IGNORED, NULL},
+    {"tokenizer_mode", CLIP_JSON_IGNORED, NULL},
+    {"tokenizer_kwargs", CLIP_JSON_IGNORED, NULL},
+    {"hf_model_pretrained", CLIP_JSON_IGNORED, NULL},
+    {"hf_proj_type", CLIP_JSON_IGNORED, NULL},
+    {"hf_pooler_type", CLIP_JSON_IGNORED, NULL},
+    {"output_tokens", CLIP_JSON_IGNORED, NULL},
+    {"final_ln_after_pool", CLIP_JSON_IGNORED, NULL},
+    {"text_arch", CLIP_JSON_ONLY, "clip"},
+    {"proj_type", CLIP_JSON_ONLY, "linear"},
+    {"block_type", CLIP_JSON_ONLY, "default"},
+};
+
+/* Which position's features are the text's: open_clip's pool_type and eos_id. */
+static int read_pooling(struct json_object *object, const char *where, int *end_token,
+                        struct clip_error *error)
+{
+    const char *pool = "argmax";
+    if (clip_json_string(object, where, "pool_type", &pool, error) != 0)
+        return -1;
+    if (strcmp(pool, "argmax") == 0)
+        return 0;
+    if (strcmp(pool, "eos") != 0)
+        return clip_fail(error, "%s.pool_type: \"%.40s\" is not supported", where, pool);
+    if (!clip_json_get(object, "eos_id"))
+        return clip_fail(error, "%s.pool_type \"eos\" needs an eos_id", where);
+    return clip_json_int(object, where, "eos_id", 0, CLIP_MAX_VOCABULARY, end_token, error);
+}
+
+static int read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                          struct clip_error *error)
+{
+    tower->context = 77;
+    tower->vocabulary = 49408;
+    tower->width = 512;
+    tower->heads = 8;
+    tower->layers = 12;
+    tower->end_token = -1;
+    if (clip_json_options(object, where, options, CLIP_COUNT_OF(options), error) != 0 ||
+        clip_json_int(object, where, "context_length", 1, CLIP_MAX_CONTEXT, &tower->context, error) != 0 ||
+        clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error) != 0 ||
+        clip_json_int(object, where, "width", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
+        clip_json_int(object, where, "heads", 1, CLIP_MAX_WIDTH, &tower->heads, error) != 0 ||
+        clip_json_int(object, where, "layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
+        read_pooling(object, where, &tower->end_token, error) != 0)
+        return -1;
+    return clip_read_mlp(object, where, tower, error);
+}
+
+static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
+{
+    fprintf(file, "      \"context_length\": %d,\n", tower->context);
+    fprintf(file, "      \"vocab_size\": %d,\n", tower->vocabulary);
+    fprintf(file, "      \"width\": %d,\n      \"heads\": %d,\n", tower->width, tower->heads);
+    fprintf(file, "      \"layers\": %d,\n", tower->layers);
+    /* The largest id and the end token are one where the end token is the last: the way every open_clip
+     * knows. */
+    if (tower->end_token >= 0 && (own || tower->end_token != tower->vocabulary - 1))
+        fprintf(file, "      \"pool_type\": \"eos\",\n      \"eos_id\": %d,\n", tower->end_token);
+    fprintf(file, "      \"mlp_ratio\": %.17g\n", clip_mlp_ratio(tower));
+}
+
+/* --- Hugging Face --- */
+
+/* transformers' default, where a configuration is silent. */
+enum { DEFAULT_END_TOKEN = 49407 };
+
+static int read_hf(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                   struct clip_error *error)
+{
+    int end = DEFAULT_END_TOKEN;
+    tower->width = 512;
+    tower->mlp = 2048;
+    tower->layers = 12;
+    tower->heads = 8;
+    tower->context = 77;
+    tower->vocabulary = 49408;
+    if (clip_read_hf_tower(object, where, tower, error) != 0 ||
+        clip_json_int(object, where, "max_position_embeddings", 1, CLIP_MAX_CONTEXT, &tower->context,
+                      error) != 0 ||
+        clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error) != 0 ||
+        clip_json_int(object, where, "eos_token_id", 0, CLIP_MAX_VOCABULARY, &end, error) != 0)
+        return -1;
+    /* 2 was once written by mistake everywhere; transformers takes it as "the largest id". */
+    tower->end_token = end == 2 || (end == DEFAULT_END_TOKEN && end >= tower->vocabulary) ? -1 : end;
+    return 0;
+}
+
+/* Where the end token is the largest id, OpenAI's folders say 2, and 0 and 1 for the others. */
+static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed)
+{
+    int end = tower->end_token;
+    clip_put_hf_tower(file, in, tower, embed);
+    fprintf(file, "%s\"bos_token_id\": %d,\n%s\"eos_token_id\": %d,\n%s\"pad_token_id\": 1,\n", in,
+            end > 0 ? end - 1 : 0, in, end >= 0 ? end : 2, in);
+    fprintf(file, "%s\"max_position_embeddings\": %d,\n%s\"vocab_size\": %d\n", in, tower->context, in,
+            tower->vocabulary);
+}
+
+static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    return tower->end_token == 2 ? clip_fail(error, "Hugging Face's form cannot have 2 as the end token") : 0;
+}
+
+/* --- shapes --- */
+
+static const struct clip_anchor anchors[] = {{"text_model.embeddings.token_embedding.weight", 0, 1, "", 0},
+                                             {"embeddings.token_embedding.weight", 0, 1, "text_model.", 0},
+                                             {"text.token_embedding.weight", 0, 0, "", 1},
+                                             {"token_embedding.weight", 0, 0, "", 0},
+                                             {0}};
+
+static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
+                       struct clip_error *error)
+{
+    if (clip_shape_dimension(weights, "positional_embedding", 2, 0, CLIP_MAX_CONTEXT, &tower->context,
+                             error) != 0 ||
+        clip_shape_dimension(weights, "token_embedding.weight", 2, 0, CLIP_MAX_VOCABULARY, &tower->vocabulary,
+                             error) != 0 ||
+        clip_shape_dimension(weights, "ln_final.weight", 1, 0, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
+        clip_shape_dimension(weights, "transformer.resblocks.0.mlp.c_fc.weight", 2, 0, CLIP_MAX_MLP,
+                             &tower->mlp, error) != 0)
+        return -1;
+    tower->layers = clip_count_blocks(weights, "transformer.resblocks.", ".attn.in_proj_weight");
+    tower->heads = tower->width / 64;
+    return 0;
+}
+
+/* --- descriptions --- */
+
+static void describe(FILE *out, const struct clip_tower_arch *tower)
+{
+    fprintf(out, "context %d, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s\n", tower->context,
+            tower->vocabulary, tower->width, tower->layers, tower->heads, tower->mlp,
+            clip_activation_name(tower->activation));
+    if (tower->end_token >= 0)
+        fprintf(out, "%-14s%d\n", "end token", tower->end_token);
+    else
+        fprintf(out, "%-14sthe largest id\n", "end token");
+}
+
+static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
+{
+    clip_add_int(object, "context_length", (uint64_t)tower->context);
+    clip_add_int(object, "vocab_size", (uint64_t)tower->vocabulary);
+    clip_add_int(object, "width", (uint64_t)tower->width);
+    clip_add_int(object, "heads", (uint64_t)tower->heads);
+    clip_add_int(object, "layers", (uint64_t)tower->layers);
+    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
+    clip_add_text(object, "activation", clip_activation_name(tower->activation));
+    if (tower->end_token >= 0)
+        clip_add_int(object, "end_token", (uint64_t)tower->end_token);
+    else
+        clip_add_text(object, "end_token", NULL);
+}
+
+const struct clip_kind clip_kind_text = {
+    .name = "text",
+    .title = "text transformer",
+    .side = CLIP_SIDE_TEXT,
+    .known_widths = {512, 640, 768, 1024},
+    .beta2 = 0.98,
+    .epsilon = 1e-6,
+    .projection = {.weight = "text_projection", .optional = 1},
+    .width = feature_width,
+    .check = check,
+    .list_first = list_first,
+    .list = list,
+    .prefixes = prefixes,
+    .read_open_clip = read_open_clip,
+    .put_open_clip = put_open_clip,
+    .hf = {.type = "clip_text_model",
+           .class = "CLIPTextModel",
+           .key = "text_config",
+           .old_key = "text_config_dict",
+           .read = read_hf,
+           .put = put_hf,
+           .refuse = refuse_hf,
+           .names = hf_names},
+    .anchors = anchors,
+    .first_tensor = "token_embedding.weight",
+    .read_shapes = read_shapes,
+    .describe = describe,
+    .describe_json = describe_json,
+};

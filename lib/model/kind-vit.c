@@ -1,0 +1,189 @@
+/* The vision transformer. */
+#include "model/kind-parts.h"
+
+#include "model/shapes.h"
+
+#include <math.h>
+
+static size_t feature_width(const struct clip_tower_arch *tower)
+{
+    return (size_t)tower->width;
+}
+
+static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
+        clip_check_bounds("vision width", tower->width, CLIP_MAX_WIDTH, error) != 0 ||
+        clip_check_bounds("vision layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
+        clip_check_bounds("vision mlp", tower->mlp, CLIP_MAX_MLP, error) != 0)
+        return -1;
+    if (tower->patch < 1 || tower->image_size % tower->patch)
+        return clip_fail(error, "image size %d is not a multiple of the patch size %d", tower->image_size,
+                         tower->patch);
+    return clip_check_heads("vision width", tower->width, tower->heads, error);
+}
+
+/* --- tensors --- */
+
+static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+{
+    size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp, patch = (size_t)tower->patch;
+    size_t grid = (size_t)tower->image_size / patch;
+    struct clip_initial scaled = clip_initial_normal(1 / sqrt((double)width));
+    clip_list_tensor(listing, scaled, CLIP_SHAPE(width), "visual.class_embedding");
+    clip_list_tensor(listing, scaled, CLIP_SHAPE(grid * grid + 1, width), "visual.positional_embedding");
+    clip_list_projection(listing, tower, width, embed);
+    clip_list_tensor(listing, clip_initial_fan_in(3 * patch * patch), CLIP_SHAPE(width, 3, patch, patch),
+                     "visual.conv1.weight");
+    clip_list_norm(listing, width, "visual.ln_pre");
+    /* Xavier's bound for in_proj [3 width, width]; PyTorch's defaults for the rest. */
+    struct clip_block_draws draws = {clip_initial_uniform(sqrt(6.0 / (4.0 * (double)width))),
+                                     clip_initial_fan_in(width), clip_initial_fan_in(width),
+                                     clip_initial_fan_in(mlp)};
+    clip_list_blocks(listing, "visual.", tower, &draws);
+    clip_list_norm(listing, width, "visual.ln_post");
+}
+
+static const char *const prefixes[] = {"visual.", NULL};
+
+static const struct clip_name_pair hf_names[] = {
+    {"vision_model.embeddings.class_embedding", "visual.class_embedding", CLIP_NAME_WHOLE, 0},
+    {"vision_model.embeddings.patch_embedding.", "visual.conv1.", CLIP_NAME_WHOLE, 0},
+    {"vision_model.embeddings.position_embedding.weight", "visual.positional_embedding", CLIP_NAME_WHOLE, 0},
+    {"vision_model.pre_layrnorm.", "visual.ln_pre.", CLIP_NAME_WHOLE, 0}, /* their spelling */
+    {"vision_model.post_layernorm.", "visual.ln_post.", CLIP_NAME_WHOLE, 0},
+    {"visual_projection.weight", "visual.proj", CLIP_NAME_WHOLE, 1},
+    CLIP_BLOCK_NAMES("vision_model.encoder.layers.#.", "visual.transformer.resblocks.#."),
+    {0}};
+
+/* --- open_clip --- */
+
+static int read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                          struct clip_error *error)
+{
+    int head_width = 64;
+    tower->width = 768;
+    tower->layers = 12;
+    tower->patch = 16;
+    if (clip_check_vision_options(object, where, error) != 0 ||
+        clip_json_int(object, where, "layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
+        clip_read_image_size(object, where, &tower->image_size, error) != 0 ||
+        clip_json_int(object, where, "width", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
+        clip_json_int(object, where, "head_width", 1, CLIP_MAX_WIDTH * 32, &head_width, error) != 0 ||
+        clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0)
+        return -1;
+    tower->heads = tower->width / head_width;
+    return clip_read_mlp(object, where, tower, error);
+}
+
+static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
+{
+    (void)own;
+    fprintf(file, "      \"image_size\": %d,\n", tower->image_size);
+    fprintf(file, "      \"layers\": %d,\n      \"width\": %d,\n", tower->layers, tower->width);
+    fprintf(file, "      \"head_width\": %d,\n", tower->width / tower->heads);
+    fprintf(file, "      \"mlp_ratio\": %.17g,\n", clip_mlp_ratio(tower));
+    fprintf(file, "      \"patch_size\": %d\n", tower->patch);
+}
+
+/* --- Hugging Face --- */
+
+static int read_hf(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                   struct clip_error *error)
+{
+    int channels = 3;
+    tower->width = 768;
+    tower->mlp = 3072;
+    tower->layers = tower->heads = 12;
+    tower->image_size = 224;
+    tower->patch = 32;
+    if (clip_read_hf_tower(object, where, tower, error) != 0 ||
+        clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, &tower->image_size, error) != 0 ||
+        clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0)
+        return -1;
+    return clip_json_int(object, where, "num_channels", 3, 3, &channels, error);
+}
+
+static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed)
+{
+    clip_put_hf_tower(file, in, tower, embed);
+    fprintf(file, "%s\"image_size\": %d,\n%s\"patch_size\": %d,\n%s\"num_channels\": 3\n", in,
+            tower->image_size, in, tower->patch, in);
+}
+
+/* --- shapes --- */
+
+static const struct clip_anchor anchors[] = {{"vision_model.embeddings.patch_embedding.weight", 0, 1, "", 0},
+                                             {"embeddings.patch_embedding.weight", 0, 1, "vision_model.", 0},
+                                             {"visual.conv1.weight", 0, 0, "", 0},
+                                             {"visual.class_embedding", 1, 0, "", 0},
+                                             {"embeddings.class_embedding", 1, 0, "", 0},
+                                             {"class_embedding", 0, 0, "visual.", 0},
+                                             {0}};
+
+static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
+                       struct clip_error *error)
+{
+    int side;
+    if (clip_shape_dimension(weights, "visual.conv1.weight", 4, 0, CLIP_MAX_WIDTH, &tower->width, error) !=
+            0 ||
+        clip_shape_dimension(weights, "visual.conv1.weight", 4, 3, CLIP_MAX_IMAGE, &tower->patch, error) !=
+            0 ||
+        clip_grid_side(weights, "visual.positional_embedding", &side, error) != 0 ||
+        clip_shape_dimension(weights, "visual.transformer.resblocks.0.mlp.c_fc.weight", 2, 0, CLIP_MAX_MLP,
+                             &tower->mlp, error) != 0)
+        return -1;
+    tower->layers = clip_count_blocks(weights, "visual.transformer.resblocks.", ".attn.in_proj_weight");
+    tower->heads = tower->width / 64;
+    tower->image_size = side > CLIP_MAX_IMAGE / tower->patch ? 0 : side * tower->patch;
+    return 0;
+}
+
+/* --- descriptions --- */
+
+static void describe(FILE *out, const struct clip_tower_arch *tower)
+{
+    fprintf(out, "image %d, transformer, patch %d, width %d, %d layers, %d heads, mlp %d, %s\n",
+            tower->image_size, tower->patch, tower->width, tower->layers, tower->heads, tower->mlp,
+            clip_activation_name(tower->activation));
+}
+
+static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
+{
+    clip_add_text(object, "kind", tower->kind->name);
+    clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    clip_add_int(object, "width", (uint64_t)tower->width);
+    clip_add_int(object, "heads", (uint64_t)tower->heads);
+    clip_add_int(object, "layers", (uint64_t)tower->layers);
+    clip_add_int(object, "patch_size", (uint64_t)tower->patch);
+    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
+    clip_add_text(object, "activation", clip_activation_name(tower->activation));
+}
+
+const struct clip_kind clip_kind_vit = {
+    .name = "vit",
+    .title = "vision transformer",
+    .side = CLIP_SIDE_IMAGE,
+    .known_widths = {768, 1024},
+    .beta2 = 0.98,
+    .epsilon = 1e-6,
+    .projection = {.weight = "visual.proj", .optional = 1},
+    .width = feature_width,
+    .check = check,
+    .list = list,
+    .prefixes = prefixes,
+    .read_open_clip = read_open_clip,
+    .put_open_clip = put_open_clip,
+    .hf = {.type = "clip_vision_model",
+           .class = "CLIPVisionModel",
+           .key = "vision_config",
+           .old_key = "vision_config_dict",
+           .read = read_hf,
+           .put = put_hf,
+           .names = hf_names},
+    .anchors = anchors,
+    .first_tensor = "visual.conv1.weight",
+    .read_shapes = read_shapes,
+    .describe = describe,
+    .describe_json = describe_json,
+};

@@ -1,0 +1,103 @@
+/* The kinds of towers: a row each, with all that lib/model knows of one. lib/tower has the other row of a
+ * kind, by the same name (tower/tower.h). A new kind is a file kind-NAME.c and a row in CLIP_KINDS. */
+#ifndef CLIP_MODEL_KIND_H
+#define CLIP_MODEL_KIND_H
+
+#include "base/error.h"
+#include "base/json.h"
+#include "model/arch.h"
+#include "model/layout.h"
+#include "model/weight.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+/* The beginnings of tensors' names in transformers and in OpenAI's files, '#' for a block's number; what
+ * follows ("weight", "bias") is the same. */
+struct clip_name_pair {
+    const char *hf, *openai;
+    int part; /* 0, 1, 2: q, k, v of an in_proj; CLIP_NAME_WHOLE */
+    int transposed;
+};
+enum { CLIP_NAME_WHOLE = -1 };
+
+/* A tensor by which weights of a kind are known, whatever stands before its name. */
+struct clip_anchor {
+    const char *name;
+    int hints;          /* it does not say by itself that the tower is there */
+    int hf;             /* the names are Hugging Face's */
+    const char *before; /* is lacking in the names of a tower that was saved by itself */
+    int custom;         /* the tower's names begin with "text." */
+};
+
+struct clip_kind {
+    const char *name;  /* "vit" */
+    const char *title; /* for people: "ResNet" */
+    enum clip_side side;
+    int known_widths[5];   /* of OpenAI's models, whose heads are of 64; 0 ends them */
+    double beta2, epsilon; /* AdamW's, with which such models were trained */
+
+    /* What projects its features into the shared space: [width, embed], or [embed, width] where `rows` are
+     * the embedding's. `bias` may be NULL; `optional`: there are models of this tower alone without it. */
+    struct clip_projection_names {
+        const char *weight, *bias;
+        int rows, optional;
+    } projection;
+
+    /* Width of its features. */
+    size_t (*width)(const struct clip_tower_arch *tower);
+    /* Checks that the numbers are consistent and within the bounds of model/arch.h. */
+    int (*check)(const struct clip_tower_arch *tower, struct clip_error *error);
+
+    /* Its tensors: those before the logit scale in PyTorch's order (NULL: none), and those after it. */
+    void (*list_first)(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
+    void (*list)(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
+    const char *const *prefixes; /* beginnings of their names, NULL at the end */
+
+    /* open_clip's vision_cfg or text_cfg: whether it is one of this kind (NULL: where it is no other's); what
+     * it says; and its writing. `own`: with what a file's metadata says more. */
+    int (*is_open_clip)(struct json_object *object);
+    int (*read_open_clip)(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                          struct clip_error *error);
+    void (*put_open_clip)(FILE *file, int own, const struct clip_tower_arch *tower);
+
+    /* Hugging Face's configuration of a tower; `read` NULL: its form has no such kind. `put` puts its
+     * members, `in` before each. `refuse` (or NULL) fails where the form cannot say what the tower is. */
+    struct clip_hf_form {
+        const char *type, *class;  /* model_type and class of models of this tower alone */
+        const char *key, *old_key; /* of its configuration within the whole's */
+        int (*read)(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                    struct clip_error *error);
+        void (*put)(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed);
+        int (*refuse)(const struct clip_tower_arch *tower, struct clip_error *error);
+        const struct clip_name_pair *names; /* hf NULL at the end */
+    } hf;
+
+    /* Weights without a configuration: by what they are known, the first that fits counts (name NULL at the
+     * end); whether they are of this kind (NULL: where they are no other's); what shapes say. */
+    const struct clip_anchor *anchors;
+    const char *first_tensor; /* there where the tower is */
+    int (*is_weights)(const struct clip_weights *weights);
+    int (*read_shapes)(const struct clip_weights *weights, struct clip_tower_arch *tower,
+                       struct clip_error *error);
+
+    /* What clip-model tells of it: the rest of a line, and members of a JSON object. */
+    void (*describe)(FILE *out, const struct clip_tower_arch *tower);
+    void (*describe_json)(struct json_object *object, const struct clip_tower_arch *tower);
+};
+
+/* All kinds. Where several may fit, the one that comes first is taken. */
+#define CLIP_KINDS(row) row(resnet) row(vit) row(text)
+#define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
+CLIP_KINDS(CLIP_KIND_DECLARE)
+
+/* The rows, NULL at the end. */
+extern const struct clip_kind *const clip_kinds[];
+
+/* The kind of a side whose open_clip configuration this is, whose weights these are, and which Hugging Face's
+ * form has. */
+const struct clip_kind *clip_kind_of_open_clip(enum clip_side side, struct json_object *object);
+const struct clip_kind *clip_kind_of_weights(enum clip_side side, const struct clip_weights *weights);
+const struct clip_kind *clip_kind_of_hf(enum clip_side side);
+
+#endif

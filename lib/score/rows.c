@@ -1,0 +1,157 @@
+#include "score/rows.h"
+
+#include "stream/print.h"
+
+#include <langinfo.h>
+#include <math.h>
+#include <string.h>
+
+enum { BAR = 20 }; /* characters of a bar */
+
+static void print_json_names(FILE *out, const char *key, const char *label)
+{
+    fprintf(out, "{\"key\": ");
+    clip_print_string(out, key, strlen(key));
+    fprintf(out, ", \"label\": ");
+    clip_print_string(out, label, strlen(label));
+}
+
+static void print_json(FILE *out, const struct clip_row *row)
+{
+    print_json_names(out, row->key, row->label);
+    fprintf(out, ", \"matches\": [");
+    for (size_t i = 0; i < row->n; i++) {
+        fputs(i ? ", " : "", out);
+        print_json_names(out, row->keys[i], row->labels[i]);
+        fprintf(out, ", \"score\": ");
+        clip_print_float(out, row->scores[i]);
+        putc('}', out);
+    }
+    fputs("]}\n", out);
+}
+
+/* A line of the table; of the best, a line each match. */
+static void print_table(FILE *out, const struct clip_row *row, int best)
+{
+    if (!best)
+        clip_print_cell(out, row->label, strlen(row->label));
+    for (size_t i = 0; i < row->n; i++) {
+        if (best) {
+            clip_print_cell(out, row->label, strlen(row->label));
+            putc('\t', out);
+            clip_print_cell(out, row->labels[i], strlen(row->labels[i]));
+        }
+        putc('\t', out);
+        clip_print_float(out, row->scores[i]);
+        if (best)
+            putc('\n', out);
+    }
+    if (!best)
+        putc('\n', out);
+}
+
+/* A bar of `share` of BAR characters: in eighths of one where the terminal can show them. */
+static void print_bar(FILE *out, double share)
+{
+    static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
+    int blocks = strcmp(nl_langinfo(CODESET), "UTF-8") == 0, steps = blocks ? 8 : 1;
+    int left = (int)lround(fmin(share, 1) * BAR * steps);
+    for (int i = 0; i < BAR; i++) {
+        int part = left < steps ? left : steps;
+        fputs(part == 0 ? " " : blocks ? eighths[part] : "#", out);
+        left -= part;
+    }
+}
+
+/* The row's label, then a line each match. */
+static void print_bars(FILE *out, const struct clip_row *row)
+{
+    clip_print_line(out, row->label, strlen(row->label));
+    putc('\n', out);
+    for (size_t i = 0; i < row->n; i++) {
+        fprintf(out, "  %6.2f %% ", 100 * row->scores[i]);
+        print_bar(out, row->scores[i]);
+        putc(' ', out);
+        clip_print_line(out, row->labels[i], strlen(row->labels[i]));
+        putc('\n', out);
+    }
+}
+
+static int write_record(const struct clip_rows_output *out, const struct clip_row *row,
+                        struct clip_error *error)
+{
+    struct clip_tensor tensor = {CLIP_F32, 1, {row->n}, row->scores};
+    struct clip_record *record = clip_record_new();
+    int status = record ? clip_record_put_string(record, "__key__", row->key, strlen(row->key), error)
+                        : clip_fail_memory(error, "a record");
+    if (status == 0 && row->label != row->key)
+        status = clip_record_put_string(record, "label", row->label, strlen(row->label), error);
+    if (status == 0 && out->best)
+        status = clip_record_put_strings(record, "keys", row->keys, row->n, error);
+    if (status == 0)
+        status = clip_record_put_tensor(record, "scores", &tensor, error);
+    if (status == 0)
+        status = clip_writer_record(out->writer, record, error);
+    clip_record_free(record);
+    return status;
+}
+
+/* A scale may be so large that a score is beyond what a float holds. */
+static int check_finite(const struct clip_rows_output *out, const struct clip_row *row,
+                        struct clip_error *error)
+{
+    char a[100], b[100];
+    for (size_t i = 0; i < row->n; i++)
+        if (!isfinite(row->scores[i]))
+            return clip_fail(error, "the score of %s and %s is not finite (the scale is %g)",
+                             clip_printable(a, sizeof a, row->label, strlen(row->label)),
+                             clip_printable(b, sizeof b, row->labels[i], strlen(row->labels[i])), out->scale);
+    return 0;
+}
+
+int clip_rows_write(const struct clip_rows_output *out, const struct clip_row *row, struct clip_error *error)
+{
+    if (check_finite(out, row, error) != 0)
+        return -1;
+    switch (out->form) {
+    case CLIP_ROWS_RECORDS:
+        return write_record(out, row, error);
+    case CLIP_ROWS_TABLE:
+        print_table(out->text, row, out->best);
+        break;
+    case CLIP_ROWS_JSON:
+        print_json(out->text, row);
+        break;
+    case CLIP_ROWS_BARS:
+        print_bars(out->text, row);
+        break;
+    }
+    return ferror(out->text) ? clip_fail_errno(error, "standard output") : 0;
+}
+
+static int write_columns(const struct clip_rows_output *out, const char *const *keys, size_t n,
+                         struct clip_error *error)
+{
+    struct clip_record *object = clip_record_new();
+    int status = object ? clip_record_put_strings(object, "__columns__", keys, n, error)
+                        : clip_fail_memory(error, "keys");
+    if (status == 0)
+        status = clip_writer_record(out->writer, object, error);
+    clip_record_free(object);
+    return status;
+}
+
+int clip_rows_begin(const struct clip_rows_output *out, const char *const *keys, const char *const *labels,
+                    size_t n, struct clip_error *error)
+{
+    if (out->best || out->form == CLIP_ROWS_JSON)
+        return 0;
+    if (out->form == CLIP_ROWS_RECORDS)
+        return write_columns(out, keys, n, error);
+    for (size_t c = 0; c < n; c++) {
+        putc('\t', out->text);
+        clip_print_cell(out->text, labels[c], strlen(labels[c]));
+    }
+    putc('\n', out->text);
+    return 0;
+}
