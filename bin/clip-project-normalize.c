@@ -274,7 +274,8 @@ int main(int argc, char **argv)
 {
     struct clip_shared shared = {0};
     struct clip_error error;
-    struct job job = {.sides = {{"image_features", "image_embedding"}, {"text_features", "text_embedding"}}};
+    struct job job = {.sides = {{.features = "image_features", .embedding = "image_embedding"},
+                                {.features = "text_features", .embedding = "text_embedding"}}};
     struct clip_filter filter = {.process = process, .context = &job};
     struct clip_model *model = NULL;
     struct clip_engine *engine = NULL;

@@ -3,7 +3,9 @@
 # Runs in the source tree (programs from bin/) and installed (programs from PATH). Usage: demo.sh [FIGURE.png]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
-[ ! -x "$here/../bin/clip-untar" ] || PATH=$(cd "$here/../bin" && pwd):$PATH
+bin=
+[ ! -x "$here/../bin/clip-untar" ] || bin=$(cd "$here/../bin" && pwd)
+PATH=${bin:+$bin:}$PATH
 export PATH CLIP_DATADIR="$here"
 figure=${1:-demo.png}
 case $figure in
@@ -15,9 +17,14 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 
-# run COMMAND: prints it and runs it.
+# quote WORD: as a word of the shell.
+quote() {
+    printf '%s\n' "$1" | sed "s/'/'\\\\''/g; s/.*/'&'/"
+}
+
+# run COMMAND: prints it, indented, so that it can be pasted, and runs it.
 run() {
-    printf '%s\n' "$1" | sed -e '1s/^/$ /' -e '2,$s/^/  /'
+    printf '%s\n' "$1" | sed 's/^/    /'
     eval "$1"
 }
 
@@ -25,6 +32,10 @@ run() {
 demo() {
     echo "The default model, cifar10, knows ten kinds of things from the 50,000 small pictures of CIFAR-10. Its data,"
     echo "accuracy and limits: $here/models/cifar10/README.md"
+    echo "The indented lines are the commands; they can be pasted into a shell, after these:"
+    [ -z "$bin" ] || echo "    PATH=$(quote "$bin"):\$PATH"
+    echo "    cd $(quote "$here") && work=\$(mktemp -d) figure=$(quote "$figure")"
+    echo
     run 'clip-model info cifar10 | grep -E "^(parameters|vision|text)"'
 
     echo

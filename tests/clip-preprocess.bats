@@ -255,8 +255,8 @@ END
     clip-preprocess --size 33 in | cmp - plain
     for level in x86-64-v3 x86-64-v4; do
         run --separate-stderr clip-cmp plain <(CLIP_CPU=$level clip-preprocess --size 33 in 2>why)
-        [ "$status" -eq 0 ] || grep -qx "clip-preprocess: CLIP_CPU: this processor is not $level" why
+        [ "$status" -eq 0 ] || grep -qx "clip-preprocess: CLIP_CPU: this processor does not support $level" why
     done
     CLIP_CPU=i386 run -1 --separate-stderr clip-preprocess --size 33 in
-    [ "$stderr" = "clip-preprocess: CLIP_CPU: no such level as 'i386' (x86-64, x86-64-v3 or x86-64-v4)" ]
+    [ "$stderr" = "clip-preprocess: CLIP_CPU: unknown level 'i386' (x86-64, x86-64-v3 or x86-64-v4)" ]
 }

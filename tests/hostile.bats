@@ -136,17 +136,33 @@ picture() {
 
 # --- models ---
 
-# Each of the models in turn, to each program that takes one.
+# model_refused PROGRAM MODEL
+model_refused() {
+    entry "$1"
+    cp "$SMALL/$input" in
+    with_model "$1" "$2"
+    refused "$1" "${args[@]}"
+    [[ $stderr == *"${2##*/}"* ]] || complain "$1: $stderr"
+}
+
+# Each of the models, to each program that takes one.
 models_refused() {
     local program model
     for program in $(model_programs); do
-        entry "$program"
-        cp "$SMALL/$input" in
         for model; do
-            with_model "$program" "$model"
-            refused "$program" "${args[@]}"
-            [[ $stderr == *"${model##*/}"* ]] || complain "$program: $stderr"
+            model_refused "$program" "$model"
         done
+    done
+}
+
+# Each of the models, to clip-model and to one of the other programs, which all open models by the same function.
+models_refused_in_turn() {
+    local all model n=0
+    mapfile -t all < <(model_programs | grep -vx clip-model)
+    [ "${#all[@]}" -gt 4 ]
+    for model; do
+        model_refused clip-model "$model"
+        model_refused "${all[n++ % ${#all[@]}]}" "$model"
     done
 }
 
@@ -160,12 +176,12 @@ models_refused() {
     local weights
     weights=$(find "$SMALL/model" -name '*.safetensors')
     python "$SRC/tests/hostile.py" safetensors "$weights"
-    models_refused lie-*.safetensors
+    models_refused_in_turn lie-*.safetensors
 }
 
 @test "PyTorch files whose zip lies, and pickles that would run code" {
     python "$SRC/tests/hostile.py" zips
-    models_refused lie-*.pt
+    models_refused_in_turn lie-*.pt
     [ ! -e ran ]
 }
 
@@ -179,7 +195,7 @@ models_refused() {
             head -c "$cut" "$SHARED/golden/models/vit-a/$form" >"cut-$cut-$form"
         done
     done
-    models_refused cut-*
+    models_refused_in_turn cut-*
 }
 
 @test "a model's configuration that lies" {
@@ -194,5 +210,5 @@ models_refused() {
         sed -i "$change" "lie-$n/open_clip_config.json"
         ! cmp -s "lie-$n/open_clip_config.json" "$SMALL/model/open_clip_config.json" || complain "$change changes nothing"
     done
-    models_refused lie-*
+    models_refused_in_turn lie-*
 }

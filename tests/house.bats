@@ -121,6 +121,14 @@ options_of_page() {
     done
 }
 
+@test "README, NEWS, COPYING and the completions are installed" {
+    cd "$BATS_TEST_TMPDIR"
+    run -0 env -u MAKEFLAGS make -s -C "$BUILD" install-dist_docDATA install-dist_bashcompletionDATA prefix=/usr \
+        DESTDIR="$PWD"
+    [ -s usr/share/doc/clip-tools/README.md ] && [ -s usr/share/doc/clip-tools/NEWS.md ]
+    [ -s usr/share/doc/clip-tools/COPYING ] && [ -s usr/share/bash-completion/completions/clip-tools.bash ]
+}
+
 # complete_line WORD...: what bash would offer for the last word.
 complete_line() {
     bash --norc -c '
@@ -146,6 +154,14 @@ complete_line() {
     [ "$(complete_line clip-plot sim)" = similar.tsv ]
     [ "$(complete_line clip-plot 'two')" = 'two words' ]
     [ "$(complete_line clip-plot --ti)" = --title ]
+    [ "$(complete_line clip-model clip-model '')" = $'info\ninit\nconvert\nvocab' ]
+    [ "$(CLIP_MODEL_PATH=$PWD/models complete_line clip-encode-text -m small)" = small-one ]
+    [ "$(complete_line clip-encode-text -m cif)" = cifar10 ]
+    [ "$(complete_line clip-model info ViT-B)" = $'ViT-B/32\nViT-B/16' ]
+    [ "$(complete_line clip-encode-text --arch RN50x1)" = RN50x16 ]
+    [ "$(complete_line clip-average --by __k)" = __key__ ]
+    [ "$(complete_line clip-cmp -f image_e)" = image_embedding ]
+    [ "$(complete_line clip-dump --tsv te | sort)" = $'text_embedding\ntext_features' ]
 }
 
 # --- prose ---

@@ -8,17 +8,33 @@ _clip_options() {
         s/^      --([^ ]+)( ([^ ]+))?.*/--\1 \3/p' | sed -E 's/ $//'
 }
 
-# What may stand for an argument of name $1, a line each; nothing where that is a file, or anything.
+# The verbs of program $1, if it has some: its usage has a line for each.
+_clip_verbs() {
+    command "$1" --help 2>/dev/null | sed -nE 's/^(Usage:|      ) clip-[a-z-]+ \[OPTION\]\.\.\. ([a-z]+) .*/\2/p'
+}
+
+# The names of models: what is in the folders that the programs look into.
+_clip_models() {
+    local IFS=: folder here
+    here=$(dirname "$(command -v "$1")")/../share
+    for folder in $CLIP_MODEL_PATH "${CLIP_DATADIR:-$here/clip-tools}/models" "$here/models"; do
+        [ ! -d "$folder" ] || command ls "$folder"
+    done | sort -u
+}
+
+# What may stand for an argument of name $2 to program $1, a line each; nothing where that is a file, or anything.
 _clip_values() {
-    local IFS=: folder
-    case $1 in
-    MODEL)
-        for folder in $CLIP_MODEL_PATH; do
-            [ ! -d "$folder" ] || command ls "$folder"
-        done
+    case $2 in
+    MODEL) _clip_models "$1" ;;
+    ARCH | 'NAME|JSON')
+        printf '%s\n' RN50 RN101 RN50x4 RN50x16 RN50x64 ViT-B/32 ViT-B/16 ViT-L/14 ViT-L/14@336px
+        ;;
+    FIELD* | NAME,...)
+        printf '%s\n' __key__ __url__ __epoch__ jpg png webp txt json cls tokens image image_features \
+            image_embedding text_features text_embedding
         ;;
     *[A-Z]*) ;;
-    *'|'*) printf '%s\n' "${1//|/:}" | tr : '\n' ;;
+    *'|'*) printf '%s\n' "${2//|/:}" | tr : '\n' ;;
     esac
 }
 
@@ -28,9 +44,14 @@ _clip_complete() {
     argument=$(awk -v name="$previous" '$1 == name { print $2 }' <<<"$options")
     COMPREPLY=()
     if [ -n "$argument" ]; then
-        words=$(_clip_values "$argument")
+        words=$(_clip_values "$1" "$argument")
     elif [[ $current == -* ]]; then
         words=$(awk '{ print $1 }' <<<"$options")
+    elif [ "$previous" = "$1" ]; then
+        words=$(_clip_verbs "$1")
+    elif [ "${1##*/}" = clip-model ] && [[ $previous == @(info|convert|init) ]]; then
+        argument=MODEL
+        words=$(_clip_models "$1"; _clip_values "$1" ARCH)
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$current")
     # A model may be a name or a path; what has no words of its own is a file.

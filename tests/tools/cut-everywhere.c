@@ -1,7 +1,8 @@
-/* cut-everywhere [-p WHOLE] INPUT COMMAND...: runs the command on every true beginning of INPUT, from no byte
- * to all but one. Each run must exit with 1 and one line on stderr, and write no end object; with -p, what it
- * writes must be a beginning of the file WHOLE. Prints the first few that do not, and exits 1 if there was
- * one.
+/* cut-everywhere [-p WHOLE] INPUT COMMAND...: runs the command on the true beginnings of INPUT, from no byte
+ * to all but one; of those that end within a long run of one byte, or within binary data of a record, only
+ * the first and last few, because the others differ in nothing that a reader sees. Each run must exit with 1
+ * and one line on stderr, and write no end object; with -p, what it writes must be a beginning of the file
+ * WHOLE. Prints the first few that do not, and exits 1 if there was one.
  */
 #include "base/cli.h"
 #include "base/file.h"
@@ -17,6 +18,8 @@
 
 #define SECONDS 30
 #define MOST_FAULTS 3
+#define EDGE 4   /* cuts at each end of a stretch that are tried */
+#define LEAST 16 /* bytes of a stretch */
 
 struct output {
     char *data;
@@ -78,10 +81,25 @@ static const char *fault(int status, const struct output *out, const struct outp
     return NULL;
 }
 
+/* The end of the stretch that begins at `at`: of one byte repeated, or of MessagePack's bin 8; `at` if there
+ * is none. */
+static size_t stretch(const unsigned char *data, size_t size, size_t at)
+{
+    size_t end = at;
+    while (end < size && data[end] == data[at])
+        end++;
+    if (end - at >= LEAST)
+        return end;
+    if (at >= 2 && data[at - 2] == 0xc4 && data[at - 1] >= LEAST && data[at - 1] <= size - at)
+        return at + data[at - 1];
+    return at;
+}
+
 int main(int argc, char **argv)
 {
     struct clip_error error;
     struct clip_mapping input, whole = {0};
+    size_t begin = 0, end = 0; /* of the stretch that the cut is in */
     int faults = 0;
     if (argc > 2 && strcmp(argv[1], "-p") == 0) {
         if (clip_map_file(&whole, argv[2], &error) != 0)
@@ -92,6 +110,12 @@ int main(int argc, char **argv)
     if (argc < 3 || clip_map_file(&input, argv[1], &error) != 0)
         clip_die("wrong usage, or no input");
     for (size_t cut = 0; cut < input.size && faults < MOST_FAULTS; cut++) {
+        if (cut >= end) {
+            begin = cut;
+            end = stretch(input.data, input.size, cut);
+        } else if (cut == begin + EDGE && cut + EDGE < end) {
+            cut = end - EDGE;
+        }
         int in = memory_file(input.data, cut), out_fd = memory_file("", 0), err_fd = memory_file("", 0);
         int status = run(argv + 2, in, out_fd, err_fd);
         struct output out = contents(out_fd), err = contents(err_fd);
