@@ -298,8 +298,8 @@ static int find_scale(struct run *run, const struct clip_shared *shared, struct 
     run->trainee = trainee;
     if (clip_trainee_open(trainee, &train, CLIP_PART_LOSS, CLIP_PRECISION_F32, (int)shared->threads, error) !=
             0 ||
-        check_bias(trainee->stage.model, error) != 0 ||
-        clip_model_logit_scale(trainee->stage.model, &value, error) != 0)
+        check_bias(trainee->compute.model, error) != 0 ||
+        clip_model_logit_scale(trainee->compute.model, &value, error) != 0)
         return -1;
     read_parameters(run);
     if (log_path && !(run->out = clip_log_open(log_path, trainee->steps, error)))

@@ -3,7 +3,7 @@
 #include "stream/filter.h"
 #include "model/open.h"
 #include "tower/fields.h"
-#include "tower/stage.h"
+#include "tower/compute.h"
 #include "tower/tower.h"
 #include "train/encoder.h"
 
@@ -45,13 +45,13 @@ static const struct clip_program program = {
     .engines = engines};
 
 struct encoder {
-    struct clip_stage stage;
-    struct clip_image_tower *tower;
+    struct clip_compute compute;
+    struct clip_tower *tower;
     const struct clip_arch *arch;
     size_t width;
     /* of a batch: what is not bad */
     struct clip_record **records;
-    struct clip_image *images;
+    union clip_item *items;
     float **copies; /* of floats that are not aligned, or NULL */
     float *features;
 };
@@ -93,11 +93,12 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
     struct encoder *encoder = context;
     size_t good = 0;
     for (size_t i = 0; i < n; i++)
-        if (find_image(encoder, records[i], &encoder->images[good], &encoder->copies[good]) == 0)
+        if (find_image(encoder, records[i], &encoder->items[good].image, &encoder->copies[good]) == 0)
             encoder->records[good++] = records[i];
     if (good > 0)
-        clip_note_guess(encoder->stage.model, CLIP_SIDE_IMAGE);
-    int status = clip_image_tower_run(encoder->tower, encoder->images, good, encoder->features, error);
+        clip_note_guess(encoder->compute.model, CLIP_SIDE_IMAGE);
+    int status = encoder->tower->type->forward(encoder->tower, encoder->items, good, 0, NULL,
+                                               encoder->features, error);
     for (size_t i = 0; i < good; i++) {
         free(encoder->copies[i]);
         if (status == 0)
@@ -113,32 +114,32 @@ static void open_encoder(struct encoder *encoder, const struct clip_shared *shar
     size_t batch = (size_t)shared->batch;
     if (!shared->model)
         clip_usage("give a model (-m)");
-    if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_SIDE_IMAGE, &error),
-                         precisions[precision], (int)shared->threads, &error) != 0)
+    if (clip_compute_begin(&encoder->compute, clip_open_model(shared, CLIP_SIDE_IMAGE, &error),
+                           precisions[precision], (int)shared->threads, &error) != 0)
         clip_die("%s", error.text);
-    clip_verbose("%s", clip_engine_text(encoder->stage.engine));
-    encoder->arch = clip_model_arch(encoder->stage.model);
+    clip_verbose("%s", clip_engine_text(encoder->compute.engine));
+    encoder->arch = clip_model_arch(encoder->compute.model);
     encoder->width = clip_feature_width(encoder->arch, CLIP_SIDE_IMAGE);
-    encoder->tower = clip_image_tower_open(encoder->stage.model, encoder->stage.engine, encoder->stage.pool,
-                                           batch, &error);
+    const struct clip_tower_setup setup = clip_compute_setup(&encoder->compute, NULL, batch);
+    encoder->tower = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
     if (!encoder->tower)
         clip_die("%s: %s", shared->model, error.text);
     encoder->records = calloc(batch, sizeof *encoder->records);
-    encoder->images = calloc(batch, sizeof *encoder->images);
+    encoder->items = calloc(batch, sizeof *encoder->items);
     encoder->copies = calloc(batch, sizeof *encoder->copies);
     encoder->features = calloc(batch, encoder->width * sizeof *encoder->features);
-    if (!encoder->records || !encoder->images || !encoder->copies || !encoder->features)
+    if (!encoder->records || !encoder->items || !encoder->copies || !encoder->features)
         clip_die("out of memory for a batch");
 }
 
 static void close_encoder(struct encoder *encoder)
 {
     free(encoder->records);
-    free(encoder->images);
+    free(encoder->items);
     free(encoder->copies);
     free(encoder->features);
-    clip_image_tower_free(encoder->tower);
-    clip_stage_close(&encoder->stage);
+    clip_tower_free(encoder->tower);
+    clip_compute_close(&encoder->compute);
 }
 
 int main(int argc, char **argv)

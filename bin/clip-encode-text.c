@@ -3,7 +3,7 @@
 #include "stream/filter.h"
 #include "model/open.h"
 #include "tower/fields.h"
-#include "tower/stage.h"
+#include "tower/compute.h"
 #include "tower/tower.h"
 #include "train/encoder.h"
 
@@ -43,13 +43,13 @@ static const struct clip_program program = {
     .engines = engines};
 
 struct encoder {
-    struct clip_stage stage;
+    struct clip_compute compute;
     const struct clip_arch *arch;
-    struct clip_text_tower *tower;
+    struct clip_tower *tower;
     size_t context, width;
     /* of a batch: what is not bad */
     struct clip_record **records;
-    struct clip_caption *captions;
+    union clip_item *items;
     int32_t *tokens; /* [batch][context] */
     float *features;
 };
@@ -71,12 +71,13 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
         int32_t *tokens = encoder->tokens + good * encoder->context;
         if (clip_record_tokens(records[i], encoder->arch, tokens) != 0)
             continue;
-        encoder->captions[good] = (struct clip_caption){tokens, encoder->context};
+        encoder->items[good].caption = (struct clip_caption){tokens, encoder->context};
         encoder->records[good++] = records[i];
     }
     if (good > 0)
-        clip_note_guess(encoder->stage.model, CLIP_SIDE_TEXT);
-    if (clip_text_tower_run(encoder->tower, encoder->captions, good, encoder->features, error) != 0)
+        clip_note_guess(encoder->compute.model, CLIP_SIDE_TEXT);
+    if (encoder->tower->type->forward(encoder->tower, encoder->items, good, 0, NULL, encoder->features,
+                                      error) != 0)
         return -1;
     for (size_t i = 0; i < good; i++)
         if (put_features(encoder, encoder->records[i], encoder->features + i * encoder->width, error) != 0)
@@ -90,33 +91,33 @@ static void open_encoder(struct encoder *encoder, const struct clip_shared *shar
     size_t batch = (size_t)shared->batch;
     if (!shared->model)
         clip_usage("give a model (-m)");
-    if (clip_stage_begin(&encoder->stage, clip_open_model(shared, CLIP_SIDE_TEXT, &error),
-                         precisions[precision], (int)shared->threads, &error) != 0)
+    if (clip_compute_begin(&encoder->compute, clip_open_model(shared, CLIP_SIDE_TEXT, &error),
+                           precisions[precision], (int)shared->threads, &error) != 0)
         clip_die("%s", error.text);
-    clip_verbose("%s", clip_engine_text(encoder->stage.engine));
-    encoder->arch = clip_model_arch(encoder->stage.model);
+    clip_verbose("%s", clip_engine_text(encoder->compute.engine));
+    encoder->arch = clip_model_arch(encoder->compute.model);
     encoder->context = (size_t)encoder->arch->text.context;
     encoder->width = (size_t)encoder->arch->text.width;
-    encoder->tower =
-        clip_text_tower_open(encoder->stage.model, encoder->stage.engine, encoder->stage.pool, batch, &error);
+    const struct clip_tower_setup setup = clip_compute_setup(&encoder->compute, NULL, batch);
+    encoder->tower = clip_tower_open(CLIP_SIDE_TEXT, &setup, &error);
     if (!encoder->tower)
         clip_die("%s: %s", shared->model, error.text);
     encoder->records = calloc(batch, sizeof *encoder->records);
-    encoder->captions = calloc(batch, sizeof *encoder->captions);
+    encoder->items = calloc(batch, sizeof *encoder->items);
     encoder->tokens = calloc(batch, encoder->context * sizeof *encoder->tokens);
     encoder->features = calloc(batch, encoder->width * sizeof *encoder->features);
-    if (!encoder->records || !encoder->captions || !encoder->tokens || !encoder->features)
+    if (!encoder->records || !encoder->items || !encoder->tokens || !encoder->features)
         clip_die("out of memory for a batch");
 }
 
 static void close_encoder(struct encoder *encoder)
 {
     free(encoder->records);
-    free(encoder->captions);
+    free(encoder->items);
     free(encoder->tokens);
     free(encoder->features);
-    clip_text_tower_free(encoder->tower);
-    clip_stage_close(&encoder->stage);
+    clip_tower_free(encoder->tower);
+    clip_compute_close(&encoder->compute);
 }
 
 int main(int argc, char **argv)

@@ -236,7 +236,9 @@ static int open_side(struct side *side, enum clip_side which, const struct clip_
 {
     if (clip_model_need(model, which, &side->error) != 0)
         return 0;
-    side->projection = clip_projection_open(model, engine, which, error);
+    const struct clip_tower_setup setup = {
+        .arch = clip_model_arch(model), .model = model, .engine = engine, .batch = batch};
+    side->projection = clip_projection_open(which, &setup, error);
     if (!side->projection)
         return -1;
     side->in = reallocarray(NULL, batch, clip_projection_inputs(side->projection) * sizeof *side->in);

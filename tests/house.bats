@@ -21,6 +21,29 @@ load helper
     done
 }
 
+# A tower's kind is asked for in two tables alone, which look rows up: lib/model's of kinds, lib/tower's.
+@test "no code outside the two tables of kinds asks of which kind a tower is" {
+    local at found
+    found=$(grep -nE '(->|\.)kind(->name)? *[=!]=|[=!]= *&?clip_(kind|tower)_|strcmp\([^;]*kind->name' \
+        "$SRC"/lib/{model,tower,score,train}/*.[ch] "$SRC"/bin/*.c |
+        grep -vE '/(pickle|torch)\.c:|schedule->kind' || true)
+    for at in lib/model/arch.c:'return t->kind == u->kind' lib/tower/tower.c:'while (*row && (*row)->kind != '; do
+        grep -qF "${at#*:}" <<<"$(grep -F "${at%%:*}" <<<"$found")" || complain "the pattern no longer finds $at"
+        found=$(grep -vF "${at#*:}" <<<"$found" || true)
+    done
+    [ -z "$found" ] || complain "$found"
+}
+
+@test "a kind of tower has a row in both tables" {
+    local kind
+    for kind in $(sed -nE 's/^#define CLIP_KINDS\(row\) //p' "$SRC/lib/model/kind.h" | sed -E 's/row\(([a-z]+)\)/\1/g'); do
+        [ -e "$SRC/lib/model/kind-$kind.c" ] || complain "no lib/model/kind-$kind.c"
+        grep -qF "&clip_tower_$kind" "$SRC/lib/tower/tower.c" || complain "no row of $kind in lib/tower/tower.c"
+        [ -e "$SRC/lib/tower/$kind.c" ] || complain "no lib/tower/$kind.c"
+    done
+    [ -n "$kind" ]
+}
+
 # --- what each program has ---
 
 @test "every program of the source tree is built" {

@@ -457,6 +457,12 @@ const struct clip_layout *clip_model_layout(const struct clip_model *model)
     return &model->layout;
 }
 
+const struct clip_slot *clip_model_slot(const struct clip_model *model, const char *name)
+{
+    const struct tensor *tensor = find_tensor(model, name);
+    return tensor ? tensor->slot : NULL;
+}
+
 int clip_model_has(const struct clip_model *model, const char *name)
 {
     return find_tensor(model, name) != NULL;

@@ -35,6 +35,9 @@ const struct clip_arch *clip_model_arch(const struct clip_model *model);
  * by model. */
 const char *clip_model_vocabulary(const struct clip_model *model);
 
+/* The architecture's tensor of that name, or NULL. Owned by model. */
+const struct clip_slot *clip_model_slot(const struct clip_model *model, const char *name);
+
 /* 1 if there is such a tensor, else 0. */
 int clip_model_has(const struct clip_model *model, const char *name);
 

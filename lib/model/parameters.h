@@ -33,7 +33,7 @@ int clip_parameters_load(struct clip_parameters *parameters, const struct clip_m
                          enum clip_part part, struct clip_error *error);
 void clip_parameters_free(struct clip_parameters *parameters);
 
-/* The parameter whose name is printed from `format`. It must be there: the architecture says which are. */
+/* The parameter whose name is printed from `format`; NULL if there is none. */
 struct clip_parameter *clip_parameters_get(const struct clip_parameters *parameters, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

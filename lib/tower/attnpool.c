@@ -1,20 +1,19 @@
-/* With one query the keys and values of all pixels need not be computed: of head h the score of pixel x is
+/* The attention pool of CLIP's ResNets.
+ *
+ * With one query the keys and values of all pixels need not be computed: of head h the score of pixel x is
  *     q . (K x + k) = (K' q) . x + q . k,
  * whose last term is the same for all pixels and drops out of the softmax, and the sum of the values is
  *     sum a (V x + v) = V (sum a x) + v.
  * So a head is three products of one row a picture (q; K' q, its "probe"; V z of the "mix" z = sum a x) and
  * two small ones with the pixels as they are: a twentieth of the operations.
  *
- * Backward needs the pixels, the probes, the weights a and the mixes: with dz = V' dy and
- * ds = a (x . dz - sum a x . dz), the gradient of x is a dz + ds K' q, that of K' q is sum ds x. */
+ * Backward, of the features' gradient dy: dV = dy z', dz = V' dy, da = x . dz, ds = a (da - sum a da),
+ * dx = a dz + ds p, dp = sum ds x, dK = q dp', dq = K dp, and the query's own. The bias of the keys adds the
+ * same to the scores of all tokens, so its gradient is 0. */
 #include "tower/attnpool.h"
 
-#include "base/arena.h"
-#include "math/conv-kernels.h"
-#include "math/kernels.h"
 #include "base/crew.h"
-#include "tower/prepared.h"
-#include "tower/tower.h"
+#include "math/conv-kernels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -23,8 +22,9 @@
 /* Pictures of one product. */
 enum { ROWS = 32 };
 
+/* Of a pool that does not learn: prepared products. */
 struct head {
-    struct clip_prepared query, key, value; /* [head width, width]; key the other way round */
+    struct clip_operand query, key, value; /* [head width, width]; key transposed */
 };
 
 /* What a thread has of its own. */
@@ -35,84 +35,114 @@ struct desk {
     void *product;   /* for clip_product */
 };
 
+/* The gradients on their way back, of a pool that learns. */
+struct back {
+    float *dx;      /* [batch][tokens][width] */
+    float *queries; /* [batch][width] */
+    float *probes;  /* [heads][batch][width] */
+    float *mixes;   /* [heads][batch][width] */
+};
+
 struct clip_attnpool {
+    int learns;
     struct clip_engine *engine;
     struct clip_pool *pool;
     enum clip_precision type; /* the engine's */
     const struct clip_kernels *kernels;
     const struct clip_conv_kernels *conv_kernels;
     size_t tokens, width, heads, head_width; /* a token is a pixel; the first is their mean */
-    size_t batch;                            /* a multiple of ROWS */
-    struct head *head;                       /* [heads] */
-    size_t product;                          /* bytes for clip_product */
+    size_t batch;                            /* where it does not learn a multiple of ROWS */
+    struct clip_values positions;            /* [tokens][width] */
+    struct projection {
+        struct clip_values weight, bias; /* [width][width], where it learns; [width] */
+    } query, key, value;
+    struct head *head; /* [heads], where it does not learn */
+    size_t product;    /* bytes for clip_product */
     struct clip_arena arena;
-    float *positions;               /* [tokens][width] */
-    float *query_bias, *value_bias; /* [width] */
-    float *x;                       /* [batch][tokens][width] */
-    float *mixes;                   /* [batch / ROWS][heads][ROWS][width]: probes, then mixes */
-    struct desk *desks;             /* [threads] */
+    float *x;           /* [batch][tokens][width] */
+    float *mixes;       /* [batch / ROWS][heads][ROWS][width]: probes, then mixes */
+    struct desk *desks; /* [threads] */
+    struct back back;
     struct clip_crew crew;
     /* the run that is under way */
     size_t count;
-    float *features;
+    const float *in;
+    float *features, *out;
+    const float *gradients;
+    const struct clip_attnpool_tape *tape;
 };
 
 /* --- opening --- */
+
+static void free_projection(struct projection *projection)
+{
+    clip_values_free(&projection->weight);
+    clip_values_free(&projection->bias);
+}
 
 void clip_attnpool_free(struct clip_attnpool *attn)
 {
     if (!attn)
         return;
     for (size_t h = 0; attn->head && h < attn->heads; h++) {
-        clip_prepared_free(&attn->head[h].query);
-        clip_prepared_free(&attn->head[h].key);
-        clip_prepared_free(&attn->head[h].value);
+        clip_operand_free(&attn->head[h].query);
+        clip_operand_free(&attn->head[h].key);
+        clip_operand_free(&attn->head[h].value);
     }
     free(attn->head);
+    clip_values_free(&attn->positions);
+    free_projection(&attn->query);
+    free_projection(&attn->key);
+    free_projection(&attn->value);
     clip_arena_free(&attn->arena);
     clip_crew_destroy(&attn->crew);
     free(attn);
 }
 
-static int load_part(struct clip_attnpool *attn, struct clip_prepared *prepared,
-                     const struct clip_model *model, const char *name, size_t h, int transposed,
+static int load_part(struct clip_attnpool *attn, struct clip_operand *operand,
+                     const struct clip_tower_setup *setup, const char *name, size_t h, int transposed,
                      struct clip_error *error)
 {
-    struct clip_prepared_part part = {
-        name, 2, {attn->width, attn->width}, h * attn->head_width, attn->head_width, transposed};
-    if (clip_prepared_load(prepared, model, attn->engine, ROWS, &part, error) != 0)
+    struct clip_operand_part part = {
+        .name = name, .first = h * attn->head_width, .count = attn->head_width, .transposed = transposed};
+    if (clip_operand_load(operand, setup, ROWS, &part, error) != 0)
         return -1;
-    size_t bytes = clip_product_scratch(prepared->matrix);
+    size_t bytes = clip_operand_scratch(operand);
     attn->product = bytes > attn->product ? bytes : attn->product;
     return 0;
 }
 
-static int load_heads(struct clip_attnpool *attn, const struct clip_model *model, struct clip_error *error)
+static int load_heads(struct clip_attnpool *attn, const struct clip_tower_setup *setup,
+                      struct clip_error *error)
 {
     attn->head = calloc(attn->heads, sizeof *attn->head);
     if (!attn->head)
         return clip_fail_memory(error, "the attention pool");
     for (size_t h = 0; h < attn->heads; h++) {
         struct head *head = &attn->head[h];
-        if (load_part(attn, &head->query, model, "visual.attnpool.q_proj.weight", h, 0, error) != 0 ||
-            load_part(attn, &head->key, model, "visual.attnpool.k_proj.weight", h, 1, error) != 0 ||
-            load_part(attn, &head->value, model, "visual.attnpool.v_proj.weight", h, 0, error) != 0)
+        if (load_part(attn, &head->query, setup, "visual.attnpool.q_proj.weight", h, 0, error) != 0 ||
+            load_part(attn, &head->key, setup, "visual.attnpool.k_proj.weight", h, 1, error) != 0 ||
+            load_part(attn, &head->value, setup, "visual.attnpool.v_proj.weight", h, 0, error) != 0)
             return -1;
     }
     return 0;
 }
 
-static void place(void *context)
+static int load_weights(struct clip_attnpool *attn, const struct clip_tower_setup *setup,
+                        struct clip_error *error)
 {
-    struct clip_attnpool *attn = context;
+    if (clip_values_load(&attn->query.weight, setup, error, "visual.attnpool.q_proj.weight") != 0 ||
+        clip_values_load(&attn->key.weight, setup, error, "visual.attnpool.k_proj.weight") != 0)
+        return -1;
+    return clip_values_load(&attn->value.weight, setup, error, "visual.attnpool.v_proj.weight");
+}
+
+static void place_run(struct clip_attnpool *attn)
+{
     struct clip_arena *arena = &attn->arena;
     size_t threads = (size_t)clip_pool_threads(attn->pool), row = attn->width * sizeof(float);
-    attn->positions = clip_arena_take(arena, attn->tokens, row);
-    attn->query_bias = clip_arena_take(arena, 1, row);
-    attn->value_bias = clip_arena_take(arena, 1, row);
     attn->x = clip_arena_take(arena, attn->batch, attn->tokens * row);
     attn->mixes = clip_arena_take(arena, attn->batch, attn->heads * row);
-    attn->desks = clip_arena_take(arena, threads, sizeof *attn->desks);
     for (size_t i = 0; i < threads; i++) {
         struct desk desk = {
             .in = clip_arena_take(arena, ROWS, row),
@@ -126,27 +156,44 @@ static void place(void *context)
     }
 }
 
-static int load(struct clip_attnpool *attn, const struct clip_model *model, struct clip_error *error)
+static void place_backward(struct clip_attnpool *attn)
 {
-    size_t width = attn->width;
-    if (load_heads(attn, model, error) != 0)
-        return -1;
-    if (clip_arena_build(&attn->arena, "the attention pool", place, attn, error) != 0)
-        return -1;
-    if (clip_model_floats(model, "visual.attnpool.positional_embedding", 2, (size_t[]){attn->tokens, width},
-                          attn->positions, error) != 0 ||
-        clip_model_floats(model, "visual.attnpool.q_proj.bias", 1, &width, attn->query_bias, error) != 0)
-        return -1;
-    return clip_model_floats(model, "visual.attnpool.v_proj.bias", 1, &width, attn->value_bias, error);
+    struct clip_arena *arena = &attn->arena;
+    size_t threads = (size_t)clip_pool_threads(attn->pool), row = attn->width * sizeof(float);
+    attn->back.dx = clip_arena_take(arena, attn->batch, attn->tokens * row);
+    attn->back.queries = clip_arena_take(arena, attn->batch, row);
+    attn->back.probes = clip_arena_take(arena, attn->batch, attn->heads * row);
+    attn->back.mixes = clip_arena_take(arena, attn->batch, attn->heads * row);
+    for (size_t i = 0; i < threads; i++) {
+        float *scores = clip_arena_take(arena, attn->heads, attn->tokens * sizeof *scores);
+        if (attn->desks)
+            attn->desks[i] = (struct desk){.scores = scores};
+    }
 }
 
-struct clip_attnpool *clip_attnpool_open(const struct clip_model *model, struct clip_engine *engine,
-                                         struct clip_pool *pool, size_t pixels, size_t batch,
+static void place(void *context)
+{
+    struct clip_attnpool *attn = context;
+    attn->desks = clip_arena_take(&attn->arena, (size_t)clip_pool_threads(attn->pool), sizeof *attn->desks);
+    (attn->learns ? place_backward : place_run)(attn);
+}
+
+static int load(struct clip_attnpool *attn, const struct clip_tower_setup *setup, struct clip_error *error)
+{
+    if ((attn->learns ? load_weights : load_heads)(attn, setup, error) != 0 ||
+        clip_values_load(&attn->positions, setup, error, "visual.attnpool.positional_embedding") != 0 ||
+        clip_values_load(&attn->query.bias, setup, error, "visual.attnpool.q_proj.bias") != 0 ||
+        clip_values_load(&attn->value.bias, setup, error, "visual.attnpool.v_proj.bias") != 0)
+        return -1;
+    return clip_arena_build(&attn->arena, "the attention pool", place, attn, error);
+}
+
+struct clip_attnpool *clip_attnpool_open(const struct clip_tower_setup *setup, size_t pixels,
                                          struct clip_error *error)
 {
-    const struct clip_arch *arch = clip_model_arch(model);
     enum clip_level level;
-    size_t width = clip_feature_width(arch, CLIP_SIDE_IMAGE), heads = (size_t)arch->vision.heads;
+    size_t width = clip_feature_width(setup->arch, CLIP_SIDE_IMAGE), batch = setup->batch;
+    size_t heads = (size_t)setup->arch->vision.heads;
     if (clip_level_choose(&level, error) != 0)
         return NULL;
     struct clip_attnpool *attn = calloc(1, sizeof *attn);
@@ -155,28 +202,34 @@ struct clip_attnpool *clip_attnpool_open(const struct clip_model *model, struct 
         return NULL;
     }
     *attn = (struct clip_attnpool){
-        .engine = engine,
-        .pool = pool,
-        .type = clip_engine_precision(engine),
+        .learns = setup->parameters != NULL,
+        .engine = setup->engine,
+        .pool = setup->pool,
+        .type = clip_engine_precision(setup->engine),
         .kernels = clip_kernels(level),
         .conv_kernels = clip_conv_kernels(level),
         .tokens = pixels + 1,
         .width = width,
         .heads = heads,
         .head_width = width / heads,
-        .batch = (batch + ROWS - 1) / ROWS * ROWS,
+        .batch = setup->parameters ? batch : (batch + ROWS - 1) / ROWS * ROWS,
     };
     clip_crew_init(&attn->crew);
-    if (load(attn, model, error) == 0)
+    if (load(attn, setup, error) == 0)
         return attn;
     clip_attnpool_free(attn);
     return NULL;
 }
 
-/* --- for both forms of it --- */
+size_t clip_attnpool_bytes(const struct clip_attnpool *attn)
+{
+    return attn->arena.size;
+}
 
-void clip_attnpool_tokens(const struct clip_kernels *kernels, size_t pixels, size_t width,
-                          const float *positions, float *tokens)
+/* --- what both forwards do --- */
+
+static void make_tokens(const struct clip_kernels *kernels, size_t pixels, size_t width,
+                        const float *positions, float *tokens)
 {
     memset(tokens, 0, width * sizeof *tokens);
     for (size_t pixel = 1; pixel <= pixels; pixel++)
@@ -197,8 +250,8 @@ static void softmax(float *x, size_t n)
         x[i] /= sum;
 }
 
-void clip_attnpool_mix(size_t heads, size_t tokens, size_t width, const float *x, const float *probes,
-                       size_t step, float *weights, float *mixes)
+static void mix(size_t heads, size_t tokens, size_t width, const float *x, const float *probes, size_t step,
+                float *weights, float *mixes)
 {
     clip_gemm(0, 1, heads, tokens, width, probes, step, x, width, 0, weights, tokens);
     for (size_t h = 0; h < heads; h++)
@@ -206,7 +259,7 @@ void clip_attnpool_mix(size_t heads, size_t tokens, size_t width, const float *x
     clip_gemm(0, 0, heads, width, tokens, weights, tokens, x, width, 0, mixes, step);
 }
 
-/* --- running --- */
+/* --- forward without a tape --- */
 
 void clip_attnpool_put(struct clip_attnpool *attn, size_t i, const void *x)
 {
@@ -216,7 +269,7 @@ void clip_attnpool_put(struct clip_attnpool *attn, size_t i, const void *x)
         attn->conv_kernels->widen(x, pixels * width, tokens + width);
     else
         memcpy(tokens + width, x, pixels * width * sizeof *tokens);
-    clip_attnpool_tokens(attn->kernels, pixels, width, attn->positions, tokens);
+    make_tokens(attn->kernels, pixels, width, attn->positions.value, tokens);
 }
 
 /* x[n] in the engine's element: x itself, or made on the desk. */
@@ -236,19 +289,19 @@ static int probe_task(void *context, size_t task, int thread, struct clip_error 
     const struct desk *desk = &attn->desks[thread];
     size_t first = task / attn->heads * ROWS, h = task % attn->heads;
     size_t width = attn->width, head_width = attn->head_width;
-    const float *bias = attn->query_bias + h * head_width;
+    const float *bias = attn->query.bias.value + h * head_width;
     float *q = desk->out, scale = 1 / sqrtf((float)head_width);
     for (size_t row = 0; row < ROWS; row++)
         if (first + row < attn->count)
             memcpy(desk->in + row * width, attn->x + (first + row) * attn->tokens * width, width * sizeof *q);
         else
             memset(desk->in + row * width, 0, width * sizeof *q);
-    if (clip_product(attn->head[h].query.matrix, elements(attn, desk->in, ROWS * width, desk), q,
+    if (clip_product(attn->head[h].query.forward, elements(attn, desk->in, ROWS * width, desk), q,
                      desk->product, error) != 0)
         return -1;
     for (size_t i = 0; i < ROWS * head_width; i++)
         q[i] = scale * (q[i] + bias[i % head_width]);
-    return clip_product(attn->head[h].key.matrix, elements(attn, q, ROWS * head_width, desk),
+    return clip_product(attn->head[h].key.forward, elements(attn, q, ROWS * head_width, desk),
                         attn->mixes + task * ROWS * width, desk->product, error);
 }
 
@@ -259,8 +312,8 @@ static int mix_task(void *context, size_t i, int thread, struct clip_error *erro
     struct clip_attnpool *attn = context;
     size_t width = attn->width, tokens = attn->tokens;
     float *mixes = attn->mixes + (i / ROWS * attn->heads * ROWS + i % ROWS) * width;
-    clip_attnpool_mix(attn->heads, tokens, width, attn->x + i * tokens * width, mixes, ROWS * width,
-                      attn->desks[thread].scores, mixes);
+    mix(attn->heads, tokens, width, attn->x + i * tokens * width, mixes, ROWS * width,
+        attn->desks[thread].scores, mixes);
     return 0;
 }
 
@@ -272,8 +325,8 @@ static int value_task(void *context, size_t task, int thread, struct clip_error 
     size_t first = task / attn->heads * ROWS, h = task % attn->heads;
     size_t width = attn->width, head_width = attn->head_width;
     const float *mixes = attn->mixes + task * ROWS * width;
-    const float *bias = attn->value_bias + h * head_width;
-    if (clip_product(attn->head[h].value.matrix, elements(attn, mixes, ROWS * width, desk), desk->out,
+    const float *bias = attn->value.bias.value + h * head_width;
+    if (clip_product(attn->head[h].value.forward, elements(attn, mixes, ROWS * width, desk), desk->out,
                      desk->product, error) != 0)
         return -1;
     for (size_t row = 0; row < ROWS && first + row < attn->count; row++)
@@ -291,4 +344,190 @@ int clip_attnpool_run(struct clip_attnpool *attn, size_t n, float *features, str
         clip_crew_run(&attn->crew, attn->pool, n, mix_task, attn, error) != 0)
         return -1;
     return clip_crew_run(&attn->crew, attn->pool, tasks, value_task, attn, error);
+}
+
+void clip_attnpool_tape_place(const struct clip_attnpool *attn, size_t n, struct clip_arena *arena,
+                              struct clip_attnpool_tape *tape)
+{
+    size_t row = attn->width * sizeof(float);
+    *tape = (struct clip_attnpool_tape){
+        .x = clip_arena_take(arena, n, attn->tokens * row),
+        .queries = clip_arena_take(arena, n, row),
+        .probes = clip_arena_take(arena, n, attn->heads * row),
+        .weights = clip_arena_take(arena, n, attn->heads * attn->tokens * sizeof(float)),
+        .mixes = clip_arena_take(arena, n, attn->heads * row),
+    };
+}
+
+/* --- forward with a tape --- */
+
+/* A task: the tokens of a picture. */
+static void tokens_chunk_task(void *context, size_t i, int thread)
+{
+    (void)thread;
+    const struct clip_attnpool *attn = context;
+    size_t width = attn->width, pixels = attn->tokens - 1;
+    float *tokens = attn->tape->x + i * attn->tokens * width;
+    memcpy(tokens + width, attn->in + i * pixels * width, pixels * width * sizeof *tokens);
+    make_tokens(attn->kernels, pixels, width, attn->positions.value, tokens);
+}
+
+/* A task: queries and probes of a head. */
+static void probe_chunk_task(void *context, size_t h, int thread)
+{
+    (void)thread;
+    const struct clip_attnpool *attn = context;
+    size_t width = attn->width, dim = attn->head_width, n = attn->count;
+    float *queries = attn->tape->queries + h * dim, scale = 1 / sqrtf((float)dim);
+    const float *bias = attn->query.bias.value + h * dim;
+    clip_gemm(0, 1, n, dim, width, attn->tape->x, attn->tokens * width,
+              attn->query.weight.value + h * dim * width, width, 0, queries, width);
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < dim; d++)
+            queries[i * width + d] = scale * (queries[i * width + d] + bias[d]);
+    clip_gemm(0, 0, n, width, dim, queries, width, attn->key.weight.value + h * dim * width, width, 0,
+              attn->tape->probes + h * n * width, width);
+}
+
+/* A task: the mixes of a picture. */
+static void mix_chunk_task(void *context, size_t i, int thread)
+{
+    (void)thread;
+    const struct clip_attnpool *attn = context;
+    const struct clip_attnpool_tape *tape = attn->tape;
+    size_t width = attn->width, tokens = attn->tokens, heads = attn->heads;
+    mix(heads, tokens, width, tape->x + i * tokens * width, tape->probes + i * width, attn->count * width,
+        tape->weights + i * heads * tokens, tape->mixes + i * width);
+}
+
+/* A task: features of a head. */
+static void value_chunk_task(void *context, size_t h, int thread)
+{
+    (void)thread;
+    const struct clip_attnpool *attn = context;
+    size_t width = attn->width, dim = attn->head_width, n = attn->count;
+    const float *bias = attn->value.bias.value + h * dim;
+    float *out = attn->out + h * dim;
+    clip_gemm(0, 1, n, dim, width, attn->tape->mixes + h * n * width, width,
+              attn->value.weight.value + h * dim * width, width, 0, out, width);
+    for (size_t i = 0; i < n; i++)
+        attn->kernels->sum(dim, out + i * width, bias, out + i * width);
+}
+
+void clip_attnpool_forward(struct clip_attnpool *attn, size_t n, const float *x,
+                           const struct clip_attnpool_tape *tape, float *features)
+{
+    attn->count = n;
+    attn->in = x;
+    attn->tape = tape;
+    attn->out = features;
+    clip_pool_run(attn->pool, n, tokens_chunk_task, attn);
+    clip_pool_run(attn->pool, attn->heads, probe_chunk_task, attn);
+    clip_pool_run(attn->pool, n, mix_chunk_task, attn);
+    clip_pool_run(attn->pool, attn->heads, value_chunk_task, attn);
+}
+
+/* --- backward --- */
+
+/* bias[dim] += the sum of rows[n][dim], `width` apart. */
+static void add_rows(const struct clip_attnpool *attn, const float *rows, float *bias)
+{
+    for (size_t i = 0; i < attn->count; i++)
+        attn->kernels->sum(attn->head_width, bias, rows + i * attn->width, bias);
+}
+
+/* A task: values of a head, and the gradient of its mixes. */
+static void value_back_task(void *context, size_t h, int thread)
+{
+    (void)thread;
+    const struct clip_attnpool *attn = context;
+    size_t width = attn->width, dim = attn->head_width, n = attn->count;
+    const float *dy = attn->gradients + h * dim;
+    clip_gemm(1, 0, dim, width, n, dy, width, attn->tape->mixes + h * n * width, width, 1,
+              attn->value.weight.gradient + h * dim * width, width);
+    add_rows(attn, dy, attn->value.bias.gradient + h * dim);
+    clip_gemm(0, 0, n, width, dim, dy, width, attn->value.weight.value + h * dim * width, width, 0,
+              attn->back.mixes + h * n * width, width);
+}
+
+/* A task: attention of a picture. */
+static void mix_back_task(void *context, size_t i, int thread)
+{
+    const struct clip_attnpool *attn = context;
+    size_t width = attn->width, tokens = attn->tokens, heads = attn->heads, step = attn->count * width;
+    const float *x = attn->tape->x + i * tokens * width, *weights = attn->tape->weights + i * heads * tokens;
+    const float *mixes = attn->back.mixes + i * width;
+    float *scores = attn->desks[thread].scores, *dx = attn->back.dx + i * tokens * width;
+    clip_gemm(0, 1, heads, tokens, width, mixes, step, x, width, 0, scores, tokens);
+    for (size_t h = 0; h < heads; h++) {
+        const float *a = weights + h * tokens;
+        float *s = scores + h * tokens, mean = 0;
+        for (size_t t = 0; t < tokens; t++)
+            mean += a[t] * s[t];
+        for (size_t t = 0; t < tokens; t++)
+            s[t] = a[t] * (s[t] - mean);
+    }
+    clip_gemm(1, 0, tokens, width, heads, weights, tokens, mixes, step, 0, dx, width);
+    clip_gemm(1, 0, tokens, width, heads, scores, tokens, attn->tape->probes + i * width, step, 1, dx, width);
+    clip_gemm(0, 0, heads, width, tokens, scores, tokens, x, width, 0, attn->back.probes + i * width, step);
+}
+
+/* A task: keys and queries of a head. */
+static void probe_back_task(void *context, size_t h, int thread)
+{
+    (void)thread;
+    const struct clip_attnpool *attn = context;
+    size_t width = attn->width, dim = attn->head_width, n = attn->count, at = h * dim * width;
+    const float *probes = attn->back.probes + h * n * width;
+    float *queries = attn->back.queries + h * dim, scale = 1 / sqrtf((float)dim);
+    clip_gemm(1, 0, dim, width, n, attn->tape->queries + h * dim, width, probes, width, 1,
+              attn->key.weight.gradient + at, width);
+    clip_gemm(0, 1, n, dim, width, probes, width, attn->key.weight.value + at, width, 0, queries, width);
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < dim; d++)
+            queries[i * width + d] *= scale;
+    add_rows(attn, queries, attn->query.bias.gradient + h * dim);
+    clip_gemm(1, 0, dim, width, n, queries, width, attn->tape->x, attn->tokens * width, 1,
+              attn->query.weight.gradient + at, width);
+}
+
+/* A task: of ROWS pictures the mean token, which the queries were made of, and then the pixels. */
+static void pixels_back_task(void *context, size_t task, int thread)
+{
+    (void)thread;
+    const struct clip_attnpool *attn = context;
+    size_t width = attn->width, tokens = attn->tokens, pixels = tokens - 1, first = task * ROWS;
+    size_t count = attn->count - first < ROWS ? attn->count - first : ROWS;
+    float *dx = attn->back.dx + first * tokens * width, *out = attn->out + first * pixels * width;
+    clip_gemm(0, 0, count, width, width, attn->back.queries + first * width, width, attn->query.weight.value,
+              width, 1, dx, tokens * width);
+    for (size_t i = 0; i < count; i++, dx += tokens * width)
+        for (size_t pixel = 1; pixel < tokens; pixel++, out += width)
+            for (size_t c = 0; c < width; c++)
+                out[c] = dx[pixel * width + c] + dx[c] / (float)pixels;
+}
+
+/* A task: the position of a token. */
+static void position_back_task(void *context, size_t token, int thread)
+{
+    (void)thread;
+    const struct clip_attnpool *attn = context;
+    size_t width = attn->width;
+    float *gradient = attn->positions.gradient + token * width;
+    for (size_t i = 0; i < attn->count; i++)
+        attn->kernels->sum(width, gradient, attn->back.dx + (i * attn->tokens + token) * width, gradient);
+}
+
+void clip_attnpool_backward(struct clip_attnpool *attn, size_t n, const struct clip_attnpool_tape *tape,
+                            const float *gradients, float *dx)
+{
+    attn->count = n;
+    attn->tape = tape;
+    attn->gradients = gradients;
+    attn->out = dx;
+    clip_pool_run(attn->pool, attn->heads, value_back_task, attn);
+    clip_pool_run(attn->pool, n, mix_back_task, attn);
+    clip_pool_run(attn->pool, attn->heads, probe_back_task, attn);
+    clip_pool_run(attn->pool, (n + ROWS - 1) / ROWS, pixels_back_task, attn);
+    clip_pool_run(attn->pool, attn->tokens, position_back_task, attn);
 }

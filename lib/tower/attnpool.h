@@ -3,19 +3,27 @@
 #ifndef CLIP_TOWER_ATTNPOOL_H
 #define CLIP_TOWER_ATTNPOOL_H
 
-#include "base/threads.h"
+#include "base/arena.h"
 #include "math/kernels.h"
-#include "math/product.h"
-#include "model/model.h"
+#include "tower/weights.h"
+
+/* What a forward leaves for its backward; a token is a pixel, the first is their mean. */
+struct clip_attnpool_tape {
+    float *x;       /* [n][tokens][width]: with their positions */
+    float *queries; /* [n][width] */
+    float *probes;  /* [heads][n][width] */
+    float *weights; /* [n][heads][tokens]: of the attention */
+    float *mixes;   /* [heads][n][width] */
+};
 
 struct clip_attnpool;
 
-/* For up to `batch` pictures of `pixels` pixels of the last stage. Model, engine and pool must outlive it.
- * NULL with error. */
-struct clip_attnpool *clip_attnpool_open(const struct clip_model *model, struct clip_engine *engine,
-                                         struct clip_pool *pool, size_t pixels, size_t batch,
+/* For up to setup->batch pictures of `pixels` pixels of the last stage. NULL with error. */
+struct clip_attnpool *clip_attnpool_open(const struct clip_tower_setup *setup, size_t pixels,
                                          struct clip_error *error);
 void clip_attnpool_free(struct clip_attnpool *attn);
+
+/* --- a model's pool --- */
 
 /* Takes picture i of the batch: x[pixels][width] in the engine's element. Several threads may put different
  * pictures at once. */
@@ -24,17 +32,22 @@ void clip_attnpool_put(struct clip_attnpool *attn, size_t i, const void *x);
 /* features[n][width] of the n pictures that were put. */
 int clip_attnpool_run(struct clip_attnpool *attn, size_t n, float *features, struct clip_error *error);
 
-/* --- for both forms of it (attnpool.c, attnpool-learner.c) --- */
+/* --- a pool that learns --- */
 
-/* tokens[1 + pixels][width], in which all but the first row are the pixels: the mean of them comes before
- * them, and positions[1 + pixels][width] are added. */
-void clip_attnpool_tokens(const struct clip_kernels *kernels, size_t pixels, size_t width,
-                          const float *positions, float *tokens);
+/* As clip_tower_type.bytes. */
+size_t clip_attnpool_bytes(const struct clip_attnpool *attn);
 
-/* Of a picture's x[tokens][width]: weights[heads][tokens] = softmax(probe . x), mixes = sum weight x. A
- * head's probe[width] and mix[width] are `step` floats behind the head's before; mixes may be the probes. An
- * engine that lets clip_gemm run must be open (math/product.h). */
-void clip_attnpool_mix(size_t heads, size_t tokens, size_t width, const float *x, const float *probes,
-                       size_t step, float *weights, float *mixes);
+/* Takes the tape of n pictures from an arena. */
+void clip_attnpool_tape_place(const struct clip_attnpool *attn, size_t n, struct clip_arena *arena,
+                              struct clip_attnpool_tape *tape);
+
+/* features[n][width] of x[n][pixels][width]. */
+void clip_attnpool_forward(struct clip_attnpool *attn, size_t n, const float *x,
+                           const struct clip_attnpool_tape *tape, float *features);
+
+/* Adds to the parameters' gradients, and gives dx[n][pixels][width], for gradients[n][width] of the features.
+ */
+void clip_attnpool_backward(struct clip_attnpool *attn, size_t n, const struct clip_attnpool_tape *tape,
+                            const float *gradients, float *dx);
 
 #endif

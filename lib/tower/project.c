@@ -1,19 +1,32 @@
 #include "tower/project.h"
 
 #include "base/arena.h"
-#include "model/kind.h"
+#include "base/crew.h"
 #include "math/kernels.h"
 #include "math/unit.h"
-#include "tower/tower.h"
-#include "tower/prepared.h"
+#include "model/kind.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+/* The weights of a side, [embed][width] or as they lie, and its bias, where it has one. */
+static int load_side(const struct clip_tower_setup *setup, enum clip_side side, struct clip_operand *operand,
+                     struct clip_values *bias, struct clip_error *error)
+{
+    const struct clip_projection_names *names = &setup->arch->towers[side].kind->projection;
+    struct clip_operand_part part = {.name = names->weight, .transposed = !names->rows};
+    if (clip_operand_load(operand, setup, 0, &part, error) != 0)
+        return -1;
+    return names->bias ? clip_values_load(bias, setup, error, "%s", names->bias) : 0;
+}
+
+/* --- of a model: one side --- */
+
 struct clip_projection {
     struct clip_engine *engine;
     const struct clip_kernels *kernels;
-    struct clip_prepared weights;
+    struct clip_operand weights;
+    struct clip_values own; /* bias, where the model has one */
     struct clip_arena arena;
     float *bias;   /* [outputs], zeros where the model has none */
     void *in;      /* [piece][inputs] elements */
@@ -25,19 +38,20 @@ void clip_projection_free(struct clip_projection *projection)
 {
     if (!projection)
         return;
-    clip_prepared_free(&projection->weights);
+    clip_operand_free(&projection->weights);
+    clip_values_free(&projection->own);
     clip_arena_free(&projection->arena);
     free(projection);
 }
 
 size_t clip_projection_inputs(const struct clip_projection *projection)
 {
-    return clip_matrix_inputs(projection->weights.matrix);
+    return clip_matrix_inputs(projection->weights.forward);
 }
 
 size_t clip_projection_outputs(const struct clip_projection *projection)
 {
-    return clip_matrix_outputs(projection->weights.matrix);
+    return clip_matrix_outputs(projection->weights.forward);
 }
 
 static void place(void *context)
@@ -47,27 +61,22 @@ static void place(void *context)
     p->bias = clip_arena_take(&p->arena, clip_projection_outputs(p), sizeof(float));
     p->in = clip_arena_take(&p->arena, rows * clip_projection_inputs(p), clip_engine_element(p->engine));
     p->out = clip_arena_take(&p->arena, rows * clip_projection_outputs(p), sizeof(float));
-    p->product = clip_arena_take(&p->arena, clip_product_scratch(p->weights.matrix), 1);
+    p->product = clip_arena_take(&p->arena, clip_product_scratch(p->weights.forward), 1);
 }
 
-static int load(struct clip_projection *p, const struct clip_model *model, enum clip_side side,
+static int load(struct clip_projection *p, const struct clip_tower_setup *setup, enum clip_side side,
                 struct clip_error *error)
 {
-    const struct clip_arch *arch = clip_model_arch(model);
-    const struct clip_projection_names *names = &arch->towers[side].kind->projection;
-    size_t embed = (size_t)arch->embed, width = clip_feature_width(arch, side);
-    struct clip_prepared_part part = {names->weight, 2, {width, embed}, 0, width, 1};
-    if (names->rows)
-        part = (struct clip_prepared_part){names->weight, 2, {embed, width}, 0, embed, 0};
-    if (clip_prepared_load(&p->weights, model, p->engine, 0, &part, error) != 0)
+    if (load_side(setup, side, &p->weights, &p->own, error) != 0 ||
+        clip_arena_build(&p->arena, "the projection", place, p, error) != 0)
         return -1;
-    if (clip_arena_build(&p->arena, "the projection", place, p, error) != 0)
-        return -1;
-    return names->bias ? clip_model_floats(model, names->bias, 1, &embed, p->bias, error) : 0;
+    if (p->own.value)
+        memcpy(p->bias, p->own.value, clip_projection_outputs(p) * sizeof *p->bias);
+    return 0;
 }
 
-struct clip_projection *clip_projection_open(const struct clip_model *model, struct clip_engine *engine,
-                                             enum clip_side side, struct clip_error *error)
+struct clip_projection *clip_projection_open(enum clip_side side, const struct clip_tower_setup *setup,
+                                             struct clip_error *error)
 {
     enum clip_level level;
     if (clip_level_choose(&level, error) != 0)
@@ -77,9 +86,9 @@ struct clip_projection *clip_projection_open(const struct clip_model *model, str
         clip_fail_memory(error, "the projection");
         return NULL;
     }
-    projection->engine = engine;
+    projection->engine = setup->engine;
     projection->kernels = clip_kernels(level);
-    if (load(projection, model, side, error) != 0) {
+    if (load(projection, setup, side, error) != 0) {
         clip_projection_free(projection);
         return NULL;
     }
@@ -96,7 +105,7 @@ int clip_projection_run(struct clip_projection *p, const float *features, size_t
         size_t rows = n - first < piece ? n - first : piece;
         p->kernels->convert(rows * inputs, features + first * inputs, clip_engine_precision(p->engine),
                             p->in);
-        if (clip_product_rows(p->weights.matrix, rows, p->in, p->out, p->product, error) != 0)
+        if (clip_product_rows(p->weights.forward, rows, p->in, p->out, p->product, error) != 0)
             return -1;
         for (size_t r = 0; r < rows; r++) {
             float *row = embeddings + (first + r) * outputs;
@@ -104,5 +113,226 @@ int clip_projection_run(struct clip_projection *p, const float *features, size_t
             (void)clip_unit_vector(outputs, row, row, &none);
         }
     }
+    return 0;
+}
+
+/* --- that learn: both sides --- */
+
+/* One side: y = x Wᵀ + b. */
+struct side {
+    struct clip_operand weight;
+    struct clip_values bias;
+    size_t inputs, at;          /* width of its features, and where they begin among both sides' */
+    struct clip_outer *outer;   /* as the weights lie */
+    float *x, *y, *e, *dy, *dx; /* [rows][inputs or embed] */
+};
+
+struct clip_projection_learner {
+    struct clip_pool *pool;
+    size_t embed, inputs; /* of both sides together */
+    size_t piece, pieces; /* rows of a product, and products for a batch */
+    struct side sides[CLIP_SIDES];
+    struct clip_arena arena;
+    char *scratch; /* [threads][scratch_size] */
+    size_t scratch_size;
+    struct clip_crew crew;
+    /* of a call */
+    const float *const *features;
+    size_t n;
+    const float *gradients;
+};
+
+void clip_projection_learner_free(struct clip_projection_learner *learner)
+{
+    if (!learner)
+        return;
+    for (int s = 0; s < CLIP_SIDES; s++) {
+        clip_operand_free(&learner->sides[s].weight);
+        clip_values_free(&learner->sides[s].bias);
+        clip_outer_free(learner->sides[s].outer);
+    }
+    clip_crew_destroy(&learner->crew);
+    clip_arena_free(&learner->arena);
+    free(learner);
+}
+
+size_t clip_projection_learner_inputs(const struct clip_projection_learner *learner, enum clip_side side)
+{
+    return learner->sides[side].inputs;
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+static void place_learner(void *context)
+{
+    struct clip_projection_learner *l = context;
+    size_t rows = l->pieces * l->piece;
+    for (int s = 0; s < CLIP_SIDES; s++) {
+        struct side *side = &l->sides[s];
+        side->x = clip_arena_take(&l->arena, rows * side->inputs, sizeof(float));
+        side->y = clip_arena_take(&l->arena, rows * l->embed, sizeof(float));
+        side->e = clip_arena_take(&l->arena, rows * l->embed, sizeof(float));
+        side->dy = clip_arena_take(&l->arena, rows * l->embed, sizeof(float));
+        side->dx = clip_arena_take(&l->arena, rows * side->inputs, sizeof(float));
+    }
+    l->scratch = clip_arena_take(&l->arena, (size_t)clip_pool_threads(l->pool), l->scratch_size);
+}
+
+static int open_side(struct clip_projection_learner *l, const struct clip_tower_setup *setup,
+                     enum clip_side side, struct clip_error *error)
+{
+    struct side *s = &l->sides[side];
+    s->inputs = clip_feature_width(setup->arch, side);
+    s->at = l->inputs;
+    l->inputs += s->inputs;
+    if (load_side(setup, side, &s->weight, &s->bias, error) != 0)
+        return -1;
+    s->outer = s->weight.transposed ? clip_outer_new(setup->engine, s->inputs, l->embed, error)
+                                    : clip_outer_new(setup->engine, l->embed, s->inputs, error);
+    if (!s->outer)
+        return -1;
+    l->scratch_size =
+        larger(l->scratch_size, larger(clip_operand_scratch(&s->weight), clip_outer_scratch(s->outer)));
+    return 0;
+}
+
+static int open_learner(struct clip_projection_learner *l, const struct clip_tower_setup *setup,
+                        struct clip_error *error)
+{
+    if (open_side(l, setup, CLIP_SIDE_IMAGE, error) != 0 || open_side(l, setup, CLIP_SIDE_TEXT, error) != 0)
+        return -1;
+    l->scratch_size = (l->scratch_size + 63) / 64 * 64;
+    return clip_arena_build(&l->arena, "the projection", place_learner, l, error);
+}
+
+struct clip_projection_learner *clip_projection_learner_open(const struct clip_tower_setup *setup,
+                                                             struct clip_error *error)
+{
+    struct clip_projection_learner *l = calloc(1, sizeof *l);
+    if (!l) {
+        clip_fail_memory(error, "the projection");
+        return NULL;
+    }
+    clip_crew_init(&l->crew);
+    l->pool = setup->pool;
+    l->embed = (size_t)setup->arch->embed;
+    l->piece = clip_engine_rows(setup->engine);
+    l->pieces = (setup->batch + l->piece - 1) / l->piece;
+    if (open_learner(l, setup, error) == 0)
+        return l;
+    clip_projection_learner_free(l);
+    return NULL;
+}
+
+int clip_projection_learner_refresh(struct clip_projection_learner *l, struct clip_error *error)
+{
+    for (int s = 0; s < CLIP_SIDES; s++)
+        if (clip_operand_refresh(&l->sides[s].weight, error) != 0)
+            return -1;
+    return 0;
+}
+
+/* --- the work of one thread: a piece of one side's rows --- */
+
+static size_t piece_rows(const struct clip_projection_learner *l, size_t first)
+{
+    return l->n - first < l->piece ? l->n - first : l->piece;
+}
+
+/* Features to embeddings e. */
+static int project_piece(void *context, size_t i, int thread, struct clip_error *error)
+{
+    struct clip_projection_learner *l = context;
+    struct side *side = &l->sides[i % CLIP_SIDES];
+    size_t first = i / CLIP_SIDES * l->piece, rows = piece_rows(l, first), embed = l->embed;
+    char *scratch = l->scratch + (size_t)thread * l->scratch_size;
+    for (size_t r = first; r < first + rows; r++)
+        memcpy(side->x + r * side->inputs, l->features[r] + side->at, side->inputs * sizeof(float));
+    if (clip_product_rows(side->weight.forward, rows, side->x + first * side->inputs, side->y + first * embed,
+                          scratch, error) != 0)
+        return -1;
+    for (size_t r = first; r < first + rows; r++) {
+        float *y = side->y + r * embed;
+        for (size_t j = 0; side->bias.value && j < embed; j++)
+            y[j] += side->bias.value[j];
+        if (clip_unit_vector(embed, y, side->e + r * embed, error) != 0)
+            return clip_fail_prefix(error, "pair %zu of the chunk", r + 1);
+    }
+    return 0;
+}
+
+/* Gradients of the embeddings to those of y, and of the features. */
+static int return_piece(void *context, size_t i, int thread, struct clip_error *error)
+{
+    struct clip_projection_learner *l = context;
+    size_t s = i % CLIP_SIDES, first = i / CLIP_SIDES * l->piece, rows = piece_rows(l, first),
+           embed = l->embed;
+    struct side *side = &l->sides[s];
+    for (size_t r = first; r < first + rows; r++)
+        clip_unit_vector_backward(embed, side->y + r * embed, side->e + r * embed,
+                                  l->gradients + (r * CLIP_SIDES + s) * embed, side->dy + r * embed);
+    return clip_product_rows(side->weight.backward, rows, side->dy + first * embed,
+                             side->dx + first * side->inputs, l->scratch + (size_t)thread * l->scratch_size,
+                             error);
+}
+
+/* The weights' gradients: a panel of one side's. */
+static int add_panel(void *context, size_t i, int thread, struct clip_error *error)
+{
+    struct clip_projection_learner *l = context;
+    size_t panels = clip_outer_panels(l->sides[0].outer);
+    struct side *side = &l->sides[i >= panels];
+    const float *a = side->weight.transposed ? side->x : side->dy,
+                *b = side->weight.transposed ? side->dy : side->x;
+    return clip_outer_add(side->outer, i >= panels ? i - panels : i, l->n, a, b, side->weight.gradient,
+                          l->scratch + (size_t)thread * l->scratch_size, error);
+}
+
+/* --- calls --- */
+
+static int project(struct clip_projection_learner *l, const float *const *features, size_t n,
+                   struct clip_error *error)
+{
+    l->features = features;
+    l->n = n;
+    return clip_crew_run(&l->crew, l->pool, CLIP_SIDES * ((n + l->piece - 1) / l->piece), project_piece, l,
+                         error);
+}
+
+int clip_projection_learner_forward(struct clip_projection_learner *l, const float *const *features, size_t n,
+                                    float *embeddings, struct clip_error *error)
+{
+    if (project(l, features, n, error) != 0)
+        return -1;
+    for (size_t r = 0; r < n; r++)
+        for (size_t s = 0; s < CLIP_SIDES; s++)
+            memcpy(embeddings + (r * CLIP_SIDES + s) * l->embed, l->sides[s].e + r * l->embed,
+                   l->embed * sizeof *embeddings);
+    return 0;
+}
+
+int clip_projection_learner_backward(struct clip_projection_learner *l, const float *const *features,
+                                     size_t n, const float *gradients, float *feature_gradients,
+                                     struct clip_error *error)
+{
+    size_t panels = clip_outer_panels(l->sides[0].outer) + clip_outer_panels(l->sides[1].outer);
+    if (project(l, features, n, error) != 0)
+        return -1;
+    l->gradients = gradients;
+    if (clip_crew_run(&l->crew, l->pool, CLIP_SIDES * ((n + l->piece - 1) / l->piece), return_piece, l,
+                      error) != 0 ||
+        clip_crew_run(&l->crew, l->pool, panels, add_panel, l, error) != 0)
+        return -1;
+    for (size_t r = 0; r < n; r++)
+        for (size_t s = 0; s < CLIP_SIDES; s++) {
+            const struct side *side = &l->sides[s];
+            memcpy(feature_gradients + r * l->inputs + side->at, side->dx + r * side->inputs,
+                   side->inputs * sizeof *feature_gradients);
+            for (size_t j = 0; side->bias.value && j < l->embed; j++)
+                side->bias.gradient[j] += side->dy[r * l->embed + j];
+        }
     return 0;
 }

@@ -220,8 +220,8 @@ static void last_task(void *context, size_t i, int thread)
     make_block_input(net, net->block_count, &net->desks[thread], &(struct unit){i, i, 1});
 }
 
-int clip_resnet_learner_forward(struct clip_learner *learner, const union clip_item *items, size_t n,
-                                int again, struct clip_tape *tape, float *features, struct clip_error *error)
+int clip_resnet_learner_forward(struct clip_tower *learner, const union clip_item *items, size_t n, int again,
+                                struct clip_tape *tape, float *features, struct clip_error *error)
 {
     net_t *net = (net_t *)learner;
     if (n * net->out_height * net->out_width < 2)
@@ -237,8 +237,7 @@ int clip_resnet_learner_forward(struct clip_learner *learner, const union clip_i
         finish_forward(net, net->layer, again);
     }
     clip_pool_run(net->pool, n, last_task, net);
-    clip_attnpool_learner_forward(net->attn, n, net->tape->inputs[net->block_count], &net->tape->attn,
-                                  features);
+    clip_attnpool_forward(net->attn, n, net->tape->inputs[net->block_count], &net->tape->attn, features);
     return 0;
 }
 
@@ -458,7 +457,7 @@ static void last_back_task(void *context, size_t i, int thread)
     gate_block(net, net->block_count, &(struct unit){i, i, 1});
 }
 
-int clip_resnet_learner_backward(struct clip_learner *learner, struct clip_tape *tape, const float *gradients,
+int clip_resnet_learner_backward(struct clip_tower *learner, struct clip_tape *tape, const float *gradients,
                                  struct clip_error *error)
 {
     (void)error;
@@ -466,7 +465,7 @@ int clip_resnet_learner_backward(struct clip_learner *learner, struct clip_tape 
     const block_t *last = &net->blocks[net->block_count - 1];
     net->tape = (struct clip_resnet_tape *)tape;
     net->count = net->tape->count;
-    clip_attnpool_learner_backward(net->attn, net->count, &net->tape->attn, gradients, last->gradient);
+    clip_attnpool_backward(net->attn, net->count, &net->tape->attn, gradients, last->gradient);
     clip_pool_run(net->pool, net->count, last_back_task, net);
     finish_block(net, last, net->count);
     for (size_t i = net->block_count; i > 0; i--)

@@ -2,12 +2,7 @@
 #include "image/preprocess.h"
 #include "tower/resnet-learner.h"
 
-#include "tower/tower.h"
-
-#include <stdio.h>
 #include <stdlib.h>
-
-enum { STEM = 3, STAGES = 4, EXPANSION = 4 };
 
 /* Floats of a unit's largest buffer, which should stay in the cache, and the most pictures of one. */
 enum { UNIT = 48 << 10, PICTURES = 16 };
@@ -15,14 +10,14 @@ enum { UNIT = 48 << 10, PICTURES = 16 };
 /* --- the layers --- */
 
 static void find_tensors(const struct clip_resnet_learner *net, struct clip_resnet_layer *layer,
-                         const char *weight, const char *norm)
+                         const struct clip_resnet_conv *names)
 {
-    layer->weight = clip_parameters_get(net->parameters, "%s.weight", weight);
-    layer->scale = clip_parameters_get(net->parameters, "%s.weight", norm);
-    layer->shift = clip_parameters_get(net->parameters, "%s.bias", norm);
-    layer->mean = clip_parameters_get(net->parameters, "%s.running_mean", norm);
-    layer->variance = clip_parameters_get(net->parameters, "%s.running_var", norm);
-    layer->batches = clip_parameters_get(net->parameters, "%s.num_batches_tracked", norm);
+    layer->weight = clip_parameters_get(net->parameters, "%s.weight", names->weight);
+    layer->scale = clip_parameters_get(net->parameters, "%s.weight", names->norm);
+    layer->shift = clip_parameters_get(net->parameters, "%s.bias", names->norm);
+    layer->mean = clip_parameters_get(net->parameters, "%s.running_mean", names->norm);
+    layer->variance = clip_parameters_get(net->parameters, "%s.running_var", names->norm);
+    layer->batches = clip_parameters_get(net->parameters, "%s.num_batches_tracked", names->norm);
 }
 
 /* Floats of the largest buffer that a picture needs on its way through a layer. */
@@ -37,107 +32,72 @@ static size_t picture_floats(const struct clip_resnet_layer *layer)
 }
 
 /* One layer more; its input is `from`, or `block`, or the pictures. */
-static struct clip_resnet_layer *add_layer(struct clip_resnet_learner *net, struct clip_resnet_layer *from,
-                                           struct clip_resnet_block *block, int halves, size_t height,
-                                           size_t side, size_t inputs, size_t outputs)
+static struct clip_resnet_layer *add_layer(struct clip_resnet_learner *net,
+                                           const struct clip_resnet_conv *names,
+                                           struct clip_resnet_layer *from, struct clip_resnet_block *block)
 {
     struct clip_resnet_layer *layer = &net->layers[net->layer_count++];
+    /* The first layer's side of 3 lies in its patches. */
+    int patches = !from && !block;
     *layer = (struct clip_resnet_layer){
-        .height = height,
-        .width = height,
-        .side = side,
-        .inputs = inputs,
-        .outputs = outputs,
-        .in = clip_conv_channels(inputs),
-        .out = clip_conv_channels(outputs),
+        .height = names->to,
+        .width = names->to,
+        .side = patches ? 1 : names->side,
+        .inputs = patches ? names->in * names->side * names->side : names->in,
+        .outputs = names->out,
         .from = from,
         .block = block,
-        .halves = halves,
+        .halves = names->halves,
     };
+    layer->in = clip_conv_channels(layer->inputs);
+    layer->out = clip_conv_channels(layer->outputs);
     size_t unit = UNIT / picture_floats(layer);
     layer->unit = unit < 1 ? 1 : unit > PICTURES ? PICTURES : unit;
-    net->operations += height * height * side * side * layer->in * layer->out;
+    net->operations += layer->height * layer->width * layer->side * layer->side * layer->in * layer->out;
+    find_tensors(net, layer, names);
     return layer;
 }
 
-static struct clip_resnet_layer *add_stem(struct clip_resnet_learner *net, size_t width)
-{
-    /* The first layer's side of 3 lies in its patches. */
-    const size_t side[STEM] = {1, 3, 3}, inputs[STEM] = {9 * CLIP_RESNET_COLORS, width / 2, width / 2},
-                 outputs[STEM] = {width / 2, width / 2, width};
-    struct clip_resnet_layer *layer = NULL;
-    for (int i = 0; i < STEM; i++) {
-        char weight[16], norm[16];
-        snprintf(weight, sizeof weight, "visual.conv%d", i + 1);
-        snprintf(norm, sizeof norm, "visual.bn%d", i + 1);
-        layer = add_layer(net, layer, NULL, 0, net->size / 2, side[i], inputs[i], outputs[i]);
-        find_tensors(net, layer, weight, norm);
-    }
-    return layer;
-}
-
-/* A bottleneck's layer `number`; 0: its downsample. */
-static void name_layer(const struct clip_resnet_learner *net, struct clip_resnet_layer *layer,
-                       const char *block, int number)
-{
-    char weight[64], norm[64];
-    if (number) {
-        snprintf(weight, sizeof weight, "%s.conv%d", block, number);
-        snprintf(norm, sizeof norm, "%s.bn%d", block, number);
-    } else {
-        snprintf(weight, sizeof weight, "%s.downsample.0", block);
-        snprintf(norm, sizeof norm, "%s.downsample.1", block);
-    }
-    find_tensors(net, layer, weight, norm);
-}
-
-/* Bottleneck `number` of a stage (from 0), which takes pictures of `side` by `side` and `in` channels. */
-static void add_bottleneck(struct clip_resnet_learner *net, int stage, int number, size_t side, size_t in,
-                           size_t planes, struct clip_resnet_layer *before)
+/* A bottleneck that begins; `before`: the stem's last layer, of the first one. */
+static struct clip_resnet_block *add_block(struct clip_resnet_learner *net,
+                                           const struct clip_resnet_conv *names,
+                                           struct clip_resnet_layer *before)
 {
     struct clip_resnet_block *block = &net->blocks[net->block_count];
-    int halves = stage > 0 && number == 0;
-    size_t half = halves ? side / 2 : side, out = EXPANSION * planes;
-    char name[48];
-    snprintf(name, sizeof name, "visual.layer%d.%d", stage + 1, number);
     *block = (struct clip_resnet_block){
         .index = net->block_count++,
-        .height = side,
-        .width = side,
-        .channels = clip_conv_channels(in),
+        .height = names->from,
+        .width = names->from,
+        .channels = clip_conv_channels(names->in),
         .before = before,
     };
-    block->conv1 = add_layer(net, NULL, block, 0, side, 1, in, planes);
-    name_layer(net, block->conv1, name, 1);
-    block->conv2 = add_layer(net, block->conv1, NULL, 0, side, 3, planes, planes);
-    name_layer(net, block->conv2, name, 2);
-    block->conv3 = add_layer(net, block->conv2, NULL, halves, half, 1, planes, out);
-    name_layer(net, block->conv3, name, 3);
-    if (number == 0) {
-        block->downsample = add_layer(net, NULL, block, halves, half, 1, in, out);
-        name_layer(net, block->downsample, name, 0);
-    }
+    return block;
 }
 
 static int add_layers(struct clip_resnet_learner *net, const struct clip_tower_arch *arch,
                       struct clip_error *error)
 {
-    size_t count = 0, width = (size_t)arch->width, side = net->size / 4, channels = width;
-    for (int stage = 0; stage < STAGES; stage++)
-        count += (size_t)arch->blocks[stage];
-    net->layers = calloc(STEM + 3 * count + STAGES, sizeof *net->layers);
-    net->blocks = calloc(count, sizeof *net->blocks);
+    struct clip_resnet_conv names = {0};
+    struct clip_resnet_layer *layer = NULL;
+    struct clip_resnet_block *block = NULL;
+    net->layers = calloc(clip_resnet_convs(arch), sizeof *net->layers);
+    net->blocks = calloc(clip_resnet_bottlenecks(arch), sizeof *net->blocks);
     if (!net->layers || !net->blocks)
         return clip_fail_memory(error, "the image tower");
-    struct clip_resnet_layer *before = add_stem(net, width);
-    for (int stage = 0; stage < STAGES; stage++)
-        for (int number = 0; number < arch->blocks[stage]; number++, before = NULL) {
-            add_bottleneck(net, stage, number, side, channels, width << stage, before);
-            if (stage > 0 && number == 0)
-                side /= 2;
-            channels = EXPANSION * width << stage;
+    while (clip_resnet_next(arch, &names)) {
+        if (names.stage < 0) {
+            layer = add_layer(net, &names, layer, NULL);
+            continue;
         }
-    net->out_height = net->out_width = side;
+        if (names.number == 1)
+            block = add_block(net, &names, block ? NULL : layer);
+        int takes_block = names.number == 1 || names.number == 0;
+        layer = add_layer(net, &names, takes_block ? NULL : layer, takes_block ? block : NULL);
+        struct clip_resnet_layer **places[] = {&block->downsample, &block->conv1, &block->conv2,
+                                               &block->conv3};
+        *places[names.number] = layer;
+        net->out_height = net->out_width = names.to;
+    }
     return 0;
 }
 
@@ -197,11 +157,11 @@ static void place_gradients(struct clip_resnet_learner *net, const struct needs 
 {
     float *inner[2], *outer[2];
     for (int i = 0; i < 2; i++) {
-        inner[i] = clip_arena_take(&net->arena, net->base.chunk, needs->layer * sizeof(float));
-        outer[i] = clip_arena_take(&net->arena, net->base.chunk, needs->block * sizeof(float));
+        inner[i] = clip_arena_take(&net->arena, net->base.batch, needs->layer * sizeof(float));
+        outer[i] = clip_arena_take(&net->arena, net->base.batch, needs->block * sizeof(float));
     }
-    net->down = clip_arena_take(&net->arena, net->base.chunk, needs->down * sizeof(float));
-    for (int i = 0; i < STEM; i++)
+    net->down = clip_arena_take(&net->arena, net->base.batch, needs->down * sizeof(float));
+    for (int i = 0; i < CLIP_RESNET_STEM; i++)
         net->layers[i].gradient = inner[i % 2];
     for (size_t i = 0; i < net->block_count; i++) {
         struct clip_resnet_block *block = &net->blocks[i];
@@ -218,7 +178,7 @@ static void place(void *context)
     struct clip_resnet_learner *net = context;
     struct clip_arena *arena = &net->arena;
     struct needs needs = needs_of(net);
-    size_t threads = (size_t)clip_pool_threads(net->pool), chunk = net->base.chunk;
+    size_t threads = (size_t)clip_pool_threads(net->pool), chunk = net->base.batch;
     place_layers(net);
     net->packed = arena->used;
     place_gradients(net, &needs);
@@ -242,20 +202,20 @@ static void place(void *context)
 
 /* --- opening --- */
 
-static void free_learner(struct clip_learner *learner)
+static void free_learner(struct clip_tower *learner)
 {
     struct clip_resnet_learner *net = (struct clip_resnet_learner *)learner;
-    clip_attnpool_learner_free(net->attn);
+    clip_attnpool_free(net->attn);
     clip_arena_free(&net->arena);
     free(net->layers);
     free(net->blocks);
     free(net);
 }
 
-static size_t bytes(const struct clip_learner *learner)
+static size_t bytes(const struct clip_tower *learner)
 {
     const struct clip_resnet_learner *net = (const struct clip_resnet_learner *)learner;
-    return net->arena.size - net->packed + clip_attnpool_learner_bytes(net->attn);
+    return net->arena.size - net->packed + clip_attnpool_bytes(net->attn);
 }
 
 static void pack_task(void *context, size_t i, int thread)
@@ -269,7 +229,7 @@ static void pack_task(void *context, size_t i, int thread)
         clip_conv_pack_turned(w, layer->outputs, layer->inputs, layer->side, layer->turned);
 }
 
-static int refresh(struct clip_learner *learner, struct clip_error *error)
+static int refresh(struct clip_tower *learner, struct clip_error *error)
 {
     (void)error;
     struct clip_resnet_learner *net = (struct clip_resnet_learner *)learner;
@@ -328,7 +288,7 @@ static void free_tape(struct clip_tape *base)
     free(tape);
 }
 
-static struct clip_tape *new_tape(const struct clip_learner *learner, struct clip_error *error)
+static struct clip_tape *new_tape(const struct clip_tower *learner, struct clip_error *error)
 {
     struct clip_resnet_tape *tape = calloc(1, sizeof *tape);
     if (!tape) {
@@ -336,49 +296,45 @@ static struct clip_tape *new_tape(const struct clip_learner *learner, struct cli
         return NULL;
     }
     tape->base.type = learner->type;
-    struct tape_plan plan = {(const struct clip_resnet_learner *)learner, learner->chunk, tape};
+    struct tape_plan plan = {(const struct clip_resnet_learner *)learner, learner->batch, tape};
     if (clip_arena_build(&tape->arena, "a tape", place_tape, &plan, error) == 0)
         return &tape->base;
     free(tape);
     return NULL;
 }
 
-static size_t tape_bytes(const struct clip_learner *learner, size_t n)
+static size_t tape_bytes(const struct clip_tower *learner, size_t n)
 {
     struct clip_resnet_tape tape = {0};
     place_tape(&(struct tape_plan){(const struct clip_resnet_learner *)learner, n, &tape});
     return tape.arena.overflow ? SIZE_MAX : tape.arena.used + sizeof tape;
 }
 
-static const struct clip_learner_type type = {
+static const struct clip_tower_type type = {
     free_learner,
-    bytes,
+    clip_resnet_learner_forward,
+    clip_resnet_learner_backward,
     refresh,
+    bytes,
     new_tape,
     free_tape,
     tape_bytes,
-    clip_resnet_learner_forward,
-    clip_resnet_learner_backward,
 };
 
-static int open_parts(struct clip_resnet_learner *net, const struct clip_arch *arch, struct clip_error *error)
+static int open_parts(struct clip_resnet_learner *net, const struct clip_tower_setup *setup,
+                      struct clip_error *error)
 {
-    if (add_layers(net, &arch->vision, error) != 0)
-        return -1;
-    if (clip_arena_build(&net->arena, "the image tower", place, net, error) != 0)
+    const struct clip_arch *arch = setup->arch;
+    if (add_layers(net, &arch->vision, error) != 0 ||
+        clip_arena_build(&net->arena, "the image tower", place, net, error) != 0)
         return -1;
     clip_pixel_levels(arch->preprocess.mean, arch->preprocess.std, net->levels);
-    net->attn = clip_attnpool_learner_open(arch, net->parameters, net->pool, net->out_height * net->out_width,
-                                           net->base.chunk, error);
-    return net->attn ? 0 : -1;
+    net->attn = clip_attnpool_open(setup, net->out_height * net->out_width, error);
+    return net->attn ? refresh(&net->base, error) : -1;
 }
 
-/* Products are f32 whatever the engine's precision; it is there for the attention pool's. */
-struct clip_learner *clip_resnet_learner_open(const struct clip_arch *arch,
-                                              struct clip_parameters *parameters, struct clip_engine *engine,
-                                              struct clip_pool *pool, size_t chunk, struct clip_error *error)
+struct clip_tower *clip_resnet_learner_open(const struct clip_tower_setup *setup, struct clip_error *error)
 {
-    (void)engine;
     enum clip_level level;
     if (clip_level_choose(&level, error) != 0)
         return NULL;
@@ -388,16 +344,16 @@ struct clip_learner *clip_resnet_learner_open(const struct clip_arch *arch,
         return NULL;
     }
     *net = (struct clip_resnet_learner){
-        .base = {&type, clip_feature_width(arch, CLIP_SIDE_IMAGE), chunk, 1},
-        .parameters = parameters,
-        .pool = pool,
+        .base = {&type, clip_feature_width(setup->arch, CLIP_SIDE_IMAGE), setup->batch},
+        .parameters = setup->parameters,
+        .pool = setup->pool,
         .kernels = clip_kernels(level),
         .conv_kernels = clip_conv_kernels(level),
         .train_kernels = clip_conv_train_kernels(level),
         .norm_kernels = clip_batch_norm_kernels(level),
-        .size = (size_t)arch->vision.image_size,
+        .size = (size_t)setup->arch->vision.image_size,
     };
-    if (open_parts(net, arch, error) == 0)
+    if (open_parts(net, setup, error) == 0)
         return &net->base;
     free_learner(&net->base);
     return NULL;

@@ -1,4 +1,4 @@
-/* The parts of the ResNet that learns; only resnet-learner*.c include this.
+/* The parts of the ResNet that learns; only resnet*.c include this.
  *
  * The tape keeps of a convolution its output as it is, before batch norm, and the norm: its normalised ReLU
  * is made again whenever it is read, a few pictures at a time, in a buffer that stays in the cache. Only what
@@ -10,10 +10,9 @@
 #include "math/conv-kernels.h"
 #include "math/conv-train.h"
 #include "math/kernels.h"
-#include "tower/attnpool-learner.h"
-#include "tower/learner.h"
-
-enum { CLIP_RESNET_COLORS = 3 };
+#include "model/kind-resnet.h"
+#include "tower/attnpool.h"
+#include "tower/tower.h"
 
 /* Parts into which pictures are shared out backward, each with a sum of its own of the weights' gradient,
  * which are then added in order. */
@@ -69,7 +68,7 @@ struct clip_resnet_tape {
 };
 
 struct clip_resnet_learner {
-    struct clip_learner base;
+    struct clip_tower base;
     struct clip_parameters *parameters;
     struct clip_pool *pool;
     const struct clip_kernels *kernels;
@@ -83,7 +82,7 @@ struct clip_resnet_learner {
     struct clip_resnet_block *blocks; /* [block_count] */
     size_t block_count;
     size_t out_height, out_width; /* of the last bottleneck's output */
-    struct clip_attnpool_learner *attn;
+    struct clip_attnpool *attn;
     struct clip_arena arena;
     size_t packed;                      /* bytes of it that are the layers' weights */
     float *levels;                      /* [3][256]: bytes, normalised */
@@ -100,10 +99,13 @@ struct clip_resnet_learner {
     void (*convolve)(const struct clip_conv_plane *plane, const float *x, const float *w, float *y);
 };
 
-/* clip_learner_type's forward and backward. */
-int clip_resnet_learner_forward(struct clip_learner *learner, const union clip_item *items, size_t n,
-                                int again, struct clip_tape *tape, float *features, struct clip_error *error);
-int clip_resnet_learner_backward(struct clip_learner *learner, struct clip_tape *tape, const float *gradients,
+/* As clip_tower_kind.open, of parameters. Products are f32 whatever the engine's precision. */
+struct clip_tower *clip_resnet_learner_open(const struct clip_tower_setup *setup, struct clip_error *error);
+
+/* As clip_tower_type's forward and backward. */
+int clip_resnet_learner_forward(struct clip_tower *learner, const union clip_item *items, size_t n, int again,
+                                struct clip_tape *tape, float *features, struct clip_error *error);
+int clip_resnet_learner_backward(struct clip_tower *learner, struct clip_tape *tape, const float *gradients,
                                  struct clip_error *error);
 
 #endif

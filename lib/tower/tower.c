@@ -2,25 +2,43 @@
 
 #include "model/kind.h"
 
-static const struct clip_image_tower_type *type_of(const struct clip_arch *arch)
+static const struct clip_tower_kind *const kinds[] = {&clip_tower_vit, &clip_tower_resnet, &clip_tower_text,
+                                                      NULL};
+
+/* The row of a side's tower; NULL where nothing computes its kind. */
+static const struct clip_tower_kind *find_kind(const struct clip_arch *arch, enum clip_side side)
 {
-    return arch->vision.kind == &clip_kind_vit ? &clip_vit_type : &clip_resnet_type;
+    const struct clip_tower_kind *const *row = kinds;
+    while (*row && (*row)->kind != arch->towers[side].kind)
+        row++;
+    return *row;
 }
 
-struct clip_image_tower *clip_image_tower_open(const struct clip_model *model, struct clip_engine *engine,
-                                               struct clip_pool *pool, size_t batch, struct clip_error *error)
+struct clip_tower *clip_tower_open(enum clip_side side, const struct clip_tower_setup *setup,
+                                   struct clip_error *error)
 {
-    return type_of(clip_model_arch(model))->open(model, engine, pool, batch, error);
+    const struct clip_tower_kind *row = find_kind(setup->arch, side);
+    if (!row) {
+        clip_fail(error, "the model's %s tower cannot be computed", clip_side_names[side]);
+        return NULL;
+    }
+    return row->open(setup, error);
 }
 
-void clip_image_tower_free(struct clip_image_tower *tower)
+void clip_tower_free(struct clip_tower *tower)
 {
     if (tower)
         tower->type->free(tower);
 }
 
-int clip_image_tower_run(struct clip_image_tower *tower, const struct clip_image *pictures, size_t n,
-                         float *features, struct clip_error *error)
+void clip_tape_free(struct clip_tape *tape)
 {
-    return tower->type->run(tower, pictures, n, features, error);
+    if (tape)
+        tape->type->tape_free(tape);
+}
+
+int clip_tower_mixes(const struct clip_arch *arch, enum clip_side side)
+{
+    const struct clip_tower_kind *row = find_kind(arch, side);
+    return row && row->mixes;
 }

@@ -1,14 +1,20 @@
 /* The towers: pictures or captions in, features out (before the projection into the shared space).
  *
- * A tower is opened for batches of up to `batch` items; its buffers are one arena, sized once. The features
- * of an item do not depend on what else is in the batch, to the byte. */
+ * A tower is opened once: from a model, for inference, or from parameters, which learn. A forward of one that
+ * learns keeps on a tape what its backward needs, which adds to the gradients of the parameters.
+ *
+ * Inference: the features of an item do not depend on what else is in the batch, to the byte. Training: a
+ * batch is run in chunks of up to `batch` items. What a chunk gives, forward and backward, is a function of
+ * its items and of the parameters alone: not of the number of threads, and not of whether its tape was kept
+ * or made again. Gradients are summed over chunks in the order of the backward calls. */
 #ifndef CLIP_TOWER_TOWER_H
 #define CLIP_TOWER_TOWER_H
 
 #include "base/error.h"
-#include "base/threads.h"
-#include "math/product.h"
-#include "model/model.h"
+#include "tower/weights.h"
+
+#include <stddef.h>
+#include <stdint.h>
 
 /* A picture [3, S, S]: bytes, to be normalised with the model's mean and std, or floats that are normalised.
  * One of them is NULL. */
@@ -23,25 +29,66 @@ struct clip_caption {
     size_t count;
 };
 
-struct clip_image_tower;
+/* What a tower takes, by its side. */
+union clip_item {
+    struct clip_image image;
+    struct clip_caption caption; /* passed clip_caption_check */
+};
 
-/* The image tower of the model, of either kind. Model, engine and pool must outlive it. `batch` at least 1.
+struct clip_tower;
+
+/* What one forward left for its backward: the items' own memory is not kept, so it must stay. The first
+ * member of each type's own tape. */
+struct clip_tape {
+    const struct clip_tower_type *type;
+};
+
+/* How a tower is run: callers call these. */
+struct clip_tower_type {
+    void (*free)(struct clip_tower *tower);
+
+    /* features[n][width] of n <= batch items. `tape`: NULL where the tower is a model's; the tape, and n at
+     * least 1, where it learns. `again`: the same chunk went forward before in this step, so running
+     * statistics stay as they are. */
+    int (*forward)(struct clip_tower *tower, const union clip_item *items, size_t n, int again,
+                   struct clip_tape *tape, float *features, struct clip_error *error);
+
+    /* The rest is for towers that learn. Adds to the parameters' gradients those of a loss whose gradient
+     * with respect to the features of the tape's forward is gradients[n][width]. The tape is then spent. The
+     * parameters must be as they were at the forward. */
+    int (*backward)(struct clip_tower *tower, struct clip_tape *tape, const float *gradients,
+                    struct clip_error *error);
+    /* Takes up the parameters' values after each change. */
+    int (*refresh)(struct clip_tower *tower, struct clip_error *error);
+    /* Bytes that it has for its runs, beside tapes and weights, as long as it is open: most are for backward.
+     */
+    size_t (*bytes)(const struct clip_tower *tower);
+    /* An empty tape, to be used again and again (clip_tape_free); NULL with error. Bytes that the tape of a
+     * chunk of n items takes at most. */
+    struct clip_tape *(*tape_new)(const struct clip_tower *tower, struct clip_error *error);
+    void (*tape_free)(struct clip_tape *tape);
+    size_t (*tape_bytes)(const struct clip_tower *tower, size_t n);
+};
+
+/* The first member of each type's own struct. */
+struct clip_tower {
+    const struct clip_tower_type *type;
+    size_t width; /* of its features */
+    size_t batch; /* most items of a run */
+};
+
+/* The tower of a side, for up to setup->batch items, at least 1. What the setup points at must outlive it.
  * NULL with error. */
-struct clip_image_tower *clip_image_tower_open(const struct clip_model *model, struct clip_engine *engine,
-                                               struct clip_pool *pool, size_t batch,
-                                               struct clip_error *error);
-void clip_image_tower_free(struct clip_image_tower *tower);
+struct clip_tower *clip_tower_open(enum clip_side side, const struct clip_tower_setup *setup,
+                                   struct clip_error *error);
 
-/* features[n][width] of n <= batch pictures. */
-int clip_image_tower_run(struct clip_image_tower *tower, const struct clip_image *pictures, size_t n,
-                         float *features, struct clip_error *error);
+/* Both take NULL. */
+void clip_tower_free(struct clip_tower *tower);
+void clip_tape_free(struct clip_tape *tape);
 
-struct clip_text_tower;
-
-/* The text tower of the model. Model, engine and pool must outlive it. `batch` at least 1. */
-struct clip_text_tower *clip_text_tower_open(const struct clip_model *model, struct clip_engine *engine,
-                                             struct clip_pool *pool, size_t batch, struct clip_error *error);
-void clip_text_tower_free(struct clip_text_tower *tower);
+/* 1 where, in training, an item's features depend on the others of its chunk (batch norm), so that the chunk
+ * is part of what is computed; 0 where each item stands alone. */
+int clip_tower_mixes(const struct clip_arch *arch, enum clip_side side);
 
 /* Checks that a caption is one for the model: its length is the context, ids lie in the vocabulary, and there
  * is an end token. */
@@ -51,26 +98,14 @@ int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *
 /* Position of a caption's end token, from which on nothing matters; -1 if there is none. */
 long clip_caption_end(const struct clip_arch *arch, const struct clip_caption *caption);
 
-/* features[n][width] of n <= batch captions that passed clip_caption_check. Positions behind the end token
- * are not computed. */
-int clip_text_tower_run(struct clip_text_tower *tower, const struct clip_caption *captions, size_t n,
-                        float *features, struct clip_error *error);
+/* --- the kinds of towers: a row each, here and in model/kind.h --- */
 
-/* --- for the two kinds of image tower (vit.c, resnet.c) --- */
-
-struct clip_image_tower_type {
-    struct clip_image_tower *(*open)(const struct clip_model *model, struct clip_engine *engine,
-                                     struct clip_pool *pool, size_t batch, struct clip_error *error);
-    void (*free)(struct clip_image_tower *tower);
-    int (*run)(struct clip_image_tower *tower, const struct clip_image *pictures, size_t n, float *features,
-               struct clip_error *error);
+struct clip_tower_kind {
+    const struct clip_kind *kind;
+    int mixes;
+    struct clip_tower *(*open)(const struct clip_tower_setup *setup, struct clip_error *error);
 };
 
-/* The first member of each kind's own struct; `open` sets it. */
-struct clip_image_tower {
-    const struct clip_image_tower_type *type;
-};
-
-extern const struct clip_image_tower_type clip_vit_type, clip_resnet_type;
+extern const struct clip_tower_kind clip_tower_vit, clip_tower_resnet, clip_tower_text;
 
 #endif

@@ -1,40 +1,55 @@
 /* The vision transformer: patches, class embedding, positions, ln_pre, the blocks, ln_post of the class
  * token. */
 #include "base/arena.h"
-#include "math/kernels.h"
 #include "base/crew.h"
+#include "math/kernels.h"
+#include "model/kind.h"
 #include "tower/patches.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"
-#include "tower/prepared.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct vit {
-    struct clip_image_tower base;
+    struct clip_tower base;
     const struct clip_kernels *kernels;
     struct clip_engine *engine;
     struct clip_pool *pool;
     struct clip_transformer *transformer;
-    struct clip_prepared conv1; /* [width] of [3, patch, patch] */
+    struct clip_transformer_tape buffers; /* of a tower that does not learn */
     struct clip_patches patches;
-    size_t batch, width, piece, element;
+    struct clip_operand conv1; /* [width] of [3, patch, patch] */
+    struct clip_values class, positions;
+    struct clip_norm norm; /* ln_pre */
+    size_t piece, element;
     struct clip_arena arena;
-    float *positions; /* [1 + grid²][width] */
-    float *class;     /* [width]: the class token after ln_pre, the same for every picture */
-    float *norm_weight, *norm_bias;
     struct desk {
-        void *in;      /* [piece][3 patch²] elements */
-        float *out;    /* [piece][width] */
-        float *row;    /* [3 patch²] */
-        void *product; /* for clip_product */
+        void *in;   /* [piece][3 patch²] elements */
+        float *out; /* [piece][width] */
+        float *row; /* [3 patch²] */
+        void *scratch;
     } * desks;
-    struct clip_sequence *sequences; /* [batch] */
+    /* of the backward */
+    struct clip_outer *outer; /* of conv1's gradient */
+    void *cut;                /* [batch grid²][3 patch²] elements: all patches */
+    void *dpatches;           /* [batch grid²][width] elements */
+    float *dembedded;         /* [batch][tokens][width] */
+    float *partial;           /* [batch][2][width]: dweight and dbias of ln_pre */
     struct clip_crew crew;
     /* the run that is under way */
-    const struct clip_image *pictures;
-    size_t count;
+    const union clip_item *items;
+    struct clip_transformer_tape *run;
+    float *embedded; /* [count][tokens][width]: before ln_pre; NULL: not kept */
+    const float *dx; /* [count][tokens][width]: of the transformer's rows */
+};
+
+struct vit_tape {
+    struct clip_tape base;
+    struct clip_transformer_tape transformer;
+    struct clip_arena memory;
+    union clip_item *items; /* [batch] */
+    float *embedded;        /* [batch][tokens][width] */
 };
 
 static size_t tokens(const struct vit *vit)
@@ -42,135 +57,301 @@ static size_t tokens(const struct vit *vit)
     return 1 + clip_patch_count(&vit->patches);
 }
 
-static void free_vit(struct clip_image_tower *base)
+/* --- tapes --- */
+
+/* A tape of n pictures. */
+struct tape_plan {
+    struct vit_tape *tape;
+    const struct vit *vit;
+    size_t n;
+};
+
+static void place_tape(void *context)
+{
+    const struct tape_plan *plan = context;
+    struct vit_tape *tape = plan->tape;
+    const struct vit *vit = plan->vit;
+    tape->items = clip_arena_take(&tape->memory, plan->n, sizeof *tape->items);
+    tape->embedded = clip_arena_take(&tape->memory, plan->n * tokens(vit), vit->base.width * sizeof(float));
+}
+
+static void tape_free(struct clip_tape *base)
+{
+    struct vit_tape *tape = (struct vit_tape *)base;
+    clip_transformer_tape_free(&tape->transformer);
+    clip_arena_free(&tape->memory);
+    free(tape);
+}
+
+static struct clip_tape *tape_new(const struct clip_tower *base, struct clip_error *error)
+{
+    const struct vit *vit = (const struct vit *)base;
+    struct vit_tape *tape = calloc(1, sizeof *tape);
+    if (!tape) {
+        clip_fail_memory(error, "a tape");
+        return NULL;
+    }
+    tape->base.type = base->type;
+    struct tape_plan plan = {tape, vit, base->batch};
+    if (clip_arena_build(&tape->memory, "a tape", place_tape, &plan, error) == 0 &&
+        clip_transformer_tape_allocate(&tape->transformer, vit->transformer, error) == 0)
+        return &tape->base;
+    tape_free(&tape->base);
+    return NULL;
+}
+
+static size_t tape_bytes(const struct clip_tower *base, size_t n)
+{
+    const struct vit *vit = (const struct vit *)base;
+    struct vit_tape counted = {0};
+    place_tape(&(struct tape_plan){&counted, vit, n});
+    return counted.memory.used + clip_transformer_tape_bytes(vit->transformer, n);
+}
+
+/* --- forward --- */
+
+/* The patch `i` of all pictures, as elements. */
+static void cut(const struct vit *vit, size_t i, struct desk *desk, void *out)
+{
+    size_t patches = clip_patch_count(&vit->patches), floats = clip_patch_floats(&vit->patches);
+    clip_patch_cut(&vit->patches, &vit->items[i / patches].image, i % patches, desk->row);
+    vit->kernels->convert(floats, desk->row, clip_engine_precision(vit->engine), out);
+}
+
+/* The token of a picture before ln_pre, of which `row` is all but the position; and its row of the blocks.
+ * `room` is for the former where it is not kept; it may be `row`. */
+static void embed(const struct vit *vit, size_t picture, size_t token, const float *row, float *room)
+{
+    size_t width = vit->base.width, at = (picture * tokens(vit) + token) * width;
+    float *embedded = vit->embedded ? vit->embedded + at : room;
+    vit->kernels->sum(width, row, vit->positions.value + token * width, embedded);
+    vit->kernels->layer_norm(width, embedded, vit->norm.weight.value, vit->norm.bias.value,
+                             CLIP_PRECISION_F32, vit->run->layers[0].x + at);
+}
+
+/* A task: a piece of the patches of all pictures. */
+static int patch_task(void *context, size_t piece, int thread, struct clip_error *error)
+{
+    const struct vit *vit = context;
+    struct desk *desk = &vit->desks[thread];
+    size_t patches = clip_patch_count(&vit->patches), first = piece * vit->piece, width = vit->base.width;
+    size_t rest = vit->run->count * patches - first, n = rest < vit->piece ? rest : vit->piece;
+    size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
+    for (size_t r = 0; r < n; r++)
+        cut(vit, first + r, desk, (char *)desk->in + r * bytes);
+    if (clip_product_rows(vit->conv1.forward, n, desk->in, desk->out, desk->scratch, error) != 0)
+        return -1;
+    for (size_t r = 0; r < n; r++)
+        embed(vit, (first + r) / patches, 1 + (first + r) % patches, desk->out + r * width,
+              desk->out + r * width);
+    return 0;
+}
+
+static int forward(struct clip_tower *base, const union clip_item *items, size_t n, int again,
+                   struct clip_tape *to, float *features, struct clip_error *error)
+{
+    (void)again;
+    struct vit *vit = (struct vit *)base;
+    struct vit_tape *tape = (struct vit_tape *)to;
+    if (n == 0)
+        return 0;
+    vit->items = items;
+    vit->run = tape ? &tape->transformer : &vit->buffers;
+    vit->embedded = tape ? tape->embedded : NULL;
+    vit->run->count = n;
+    if (tape)
+        memcpy(tape->items, items, n * sizeof *items);
+    for (size_t i = 0; i < n; i++) {
+        vit->run->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), 0};
+        embed(vit, i, 0, vit->class.value, vit->desks[0].out);
+    }
+    size_t pieces = (n * clip_patch_count(&vit->patches) + vit->piece - 1) / vit->piece;
+    if (clip_crew_run(&vit->crew, vit->pool, pieces, patch_task, vit, error) != 0)
+        return -1;
+    return clip_transformer_forward(vit->transformer, vit->run, features, error);
+}
+
+/* --- backward --- */
+
+/* A task: a picture's tokens through ln_pre, and its patches cut anew. */
+static int picture_task(void *context, size_t picture, int thread, struct clip_error *error)
+{
+    (void)error;
+    const struct vit *vit = context;
+    struct desk *desk = &vit->desks[thread];
+    size_t width = vit->base.width, count = clip_patch_count(&vit->patches), first = picture * tokens(vit);
+    size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
+    float *sums = vit->partial + picture * 2 * width, *rows = vit->dembedded + first * width;
+    memset(sums, 0, 2 * width * sizeof *sums);
+    memset(rows, 0, tokens(vit) * width * sizeof *rows);
+    for (size_t i = 0; i < tokens(vit); i++)
+        vit->kernels->layer_norm_backward(width, vit->embedded + (first + i) * width, vit->norm.weight.value,
+                                          vit->dx + (first + i) * width, rows + i * width, sums,
+                                          sums + width);
+    vit->kernels->convert(count * width, rows + width, clip_engine_precision(vit->engine),
+                          (char *)vit->dpatches + picture * count * width * vit->element);
+    for (size_t i = picture * count; i < (picture + 1) * count; i++)
+        cut(vit, i, desk, (char *)vit->cut + i * bytes);
+    return 0;
+}
+
+/* sum[n] += each of the `count` rows at x, `stride` floats from one to the next, in their order. */
+static void add_rows(const struct vit *vit, const float *x, size_t count, size_t stride, float *sum)
+{
+    vit->kernels->column_sums(count, vit->base.width, x, stride, CLIP_PRECISION_F32, sum);
+}
+
+/* A task: a panel of conv1's gradient; then a token's position; then the class token and ln_pre. */
+static int gradient_task(void *context, size_t i, int thread, struct clip_error *error)
+{
+    const struct vit *vit = context;
+    size_t width = vit->base.width, n = vit->run->count, panels = clip_outer_panels(vit->outer);
+    if (i < panels)
+        return clip_outer_add(vit->outer, i, n * clip_patch_count(&vit->patches), vit->dpatches, vit->cut,
+                              vit->conv1.gradient, vit->desks[thread].scratch, error);
+    size_t token = i - panels, stride = tokens(vit) * width;
+    if (token < tokens(vit)) {
+        add_rows(vit, vit->dembedded + token * width, n, stride, vit->positions.gradient + token * width);
+        return 0;
+    }
+    add_rows(vit, vit->dembedded, n, stride, vit->class.gradient);
+    add_rows(vit, vit->partial, n, 2 * width, vit->norm.weight.gradient);
+    add_rows(vit, vit->partial + width, n, 2 * width, vit->norm.bias.gradient);
+    return 0;
+}
+
+static int backward(struct clip_tower *base, struct clip_tape *from, const float *gradients,
+                    struct clip_error *error)
 {
     struct vit *vit = (struct vit *)base;
+    struct vit_tape *tape = (struct vit_tape *)from;
+    vit->items = tape->items;
+    vit->run = &tape->transformer;
+    vit->embedded = tape->embedded;
+    if (clip_transformer_backward(vit->transformer, vit->run, gradients, &vit->dx, error) != 0 ||
+        clip_crew_run(&vit->crew, vit->pool, vit->run->count, picture_task, vit, error) != 0)
+        return -1;
+    return clip_crew_run(&vit->crew, vit->pool, clip_outer_panels(vit->outer) + tokens(vit) + 1,
+                         gradient_task, vit, error);
+}
+
+static int refresh(struct clip_tower *base, struct clip_error *error)
+{
+    struct vit *vit = (struct vit *)base;
+    return clip_operand_refresh(&vit->conv1, error) == 0 ? clip_transformer_refresh(vit->transformer, error)
+                                                         : -1;
+}
+
+static size_t bytes(const struct clip_tower *base)
+{
+    const struct vit *vit = (const struct vit *)base;
+    return vit->arena.size + clip_transformer_bytes(vit->transformer);
+}
+
+/* --- opening --- */
+
+static void free_vit(struct clip_tower *base)
+{
+    struct vit *vit = (struct vit *)base;
+    clip_transformer_tape_free(&vit->buffers);
     clip_transformer_free(vit->transformer);
-    clip_prepared_free(&vit->conv1);
+    clip_operand_free(&vit->conv1);
+    clip_outer_free(vit->outer);
+    clip_values_free(&vit->class);
+    clip_values_free(&vit->positions);
+    clip_values_free(&vit->norm.weight);
+    clip_values_free(&vit->norm.bias);
     clip_arena_free(&vit->arena);
     clip_crew_destroy(&vit->crew);
     free(vit);
 }
 
-/* --- opening --- */
-
 static void place(void *context)
 {
     struct vit *vit = context;
     struct clip_arena *arena = &vit->arena;
-    size_t threads = (size_t)clip_pool_threads(vit->pool);
-    vit->positions = clip_arena_take(arena, tokens(vit), vit->width * sizeof(float));
-    vit->class = clip_arena_take(arena, vit->width, sizeof(float));
-    vit->norm_weight = clip_arena_take(arena, vit->width, sizeof(float));
-    vit->norm_bias = clip_arena_take(arena, vit->width, sizeof(float));
-    vit->sequences = clip_arena_take(arena, vit->batch, sizeof *vit->sequences);
+    size_t threads = (size_t)clip_pool_threads(vit->pool), width = vit->base.width, batch = vit->base.batch;
+    size_t floats = clip_patch_floats(&vit->patches), patches = batch * clip_patch_count(&vit->patches);
+    size_t scratch = clip_operand_scratch(&vit->conv1);
+    if (vit->outer) {
+        vit->cut = clip_arena_take(arena, patches, floats * vit->element);
+        vit->dpatches = clip_arena_take(arena, patches, width * vit->element);
+        vit->dembedded = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
+        vit->partial = clip_arena_take(arena, batch, 2 * width * sizeof(float));
+        scratch = scratch > clip_outer_scratch(vit->outer) ? scratch : clip_outer_scratch(vit->outer);
+    }
     vit->desks = clip_arena_take(arena, threads, sizeof *vit->desks);
     for (size_t i = 0; i < threads; i++) {
         struct desk desk = {
-            clip_arena_take(arena, vit->piece * clip_patch_floats(&vit->patches), vit->element),
-            clip_arena_take(arena, vit->piece * vit->width, sizeof(float)),
-            clip_arena_take(arena, clip_patch_floats(&vit->patches), sizeof(float)),
-            clip_arena_take(arena, clip_product_scratch(vit->conv1.matrix), 1),
+            clip_arena_take(arena, vit->piece * floats, vit->element),
+            clip_arena_take(arena, vit->piece * width, sizeof(float)),
+            clip_arena_take(arena, floats, sizeof(float)),
+            clip_arena_take(arena, scratch, 1),
         };
         if (vit->desks)
             vit->desks[i] = desk;
     }
 }
 
-static int load(struct vit *vit, const struct clip_model *model, struct clip_error *error)
+static int load(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
 {
-    size_t width = vit->width;
-    struct clip_prepared_part conv1 = {
-        "visual.conv1.weight", 4, {width, 3, vit->patches.patch, vit->patches.patch}, 0, width, 0};
-    if (clip_prepared_load(&vit->conv1, model, vit->engine, 0, &conv1, error) != 0)
+    struct clip_operand_part conv1 = {.name = "visual.conv1.weight", .first_layer = 1};
+    if (clip_operand_load(&vit->conv1, setup, 0, &conv1, error) != 0 ||
+        clip_values_load(&vit->class, setup, error, "visual.class_embedding") != 0 ||
+        clip_values_load(&vit->positions, setup, error, "visual.positional_embedding") != 0 ||
+        clip_values_load(&vit->norm.weight, setup, error, "visual.ln_pre.weight") != 0)
         return -1;
-    if (clip_arena_build(&vit->arena, "the image tower", place, vit, error) != 0)
-        return -1;
-    float *class = vit->desks[0].out;
-    if (clip_model_floats(model, "visual.positional_embedding", 2, (size_t[]){tokens(vit), width},
-                          vit->positions, error) != 0 ||
-        clip_model_floats(model, "visual.class_embedding", 1, &width, class, error) != 0 ||
-        clip_model_floats(model, "visual.ln_pre.weight", 1, &width, vit->norm_weight, error) != 0 ||
-        clip_model_floats(model, "visual.ln_pre.bias", 1, &width, vit->norm_bias, error) != 0)
-        return -1;
-    vit->kernels->sum(width, class, vit->positions, class);
-    vit->kernels->layer_norm(width, class, vit->norm_weight, vit->norm_bias, CLIP_PRECISION_F32, vit->class);
-    for (size_t i = 0; i < vit->batch; i++)
-        vit->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), 0};
-    return 0;
+    return clip_values_load(&vit->norm.bias, setup, error, "visual.ln_pre.bias");
 }
 
-static struct clip_image_tower *open_vit(const struct clip_model *model, struct clip_engine *engine,
-                                         struct clip_pool *pool, size_t batch, struct clip_error *error)
+static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
 {
+    const struct clip_tower_arch *arch = &setup->arch->vision;
     enum clip_level level;
+    struct clip_transformer_shape shape = {
+        .blocks = "visual.transformer.resblocks.",
+        .norm = "visual.ln_post",
+        .width = vit->base.width,
+        .heads = (size_t)arch->heads,
+        .layers = (size_t)arch->layers,
+        .mlp = (size_t)arch->mlp,
+        .activation = arch->activation,
+        .longest = tokens(vit),
+    };
+    if (clip_level_choose(&level, error) != 0 || load(vit, setup, error) != 0)
+        return -1;
+    vit->kernels = clip_kernels(level);
+    if (setup->parameters &&
+        !(vit->outer = clip_outer_new(vit->engine, vit->base.width, clip_patch_floats(&vit->patches), error)))
+        return -1;
+    /* The transformer first: it checks the sizes. */
+    vit->transformer = clip_transformer_open(setup, vit->kernels, &shape, error);
+    if (!vit->transformer || clip_arena_build(&vit->arena, "the image tower", place, vit, error) != 0)
+        return -1;
+    return setup->parameters ? 0 : clip_transformer_tape_allocate(&vit->buffers, vit->transformer, error);
+}
+
+static const struct clip_tower_type type = {free_vit, forward,  backward,  refresh,
+                                            bytes,    tape_new, tape_free, tape_bytes};
+
+static struct clip_tower *open_vit(const struct clip_tower_setup *setup, struct clip_error *error)
+{
     struct vit *vit = calloc(1, sizeof *vit);
     if (!vit) {
         clip_fail_memory(error, "the image tower");
         return NULL;
     }
-    vit->base.type = &clip_vit_type;
-    vit->engine = engine;
-    vit->pool = pool;
-    vit->batch = batch;
-    clip_patches_init(&vit->patches, clip_model_arch(model));
-    vit->width = (size_t)clip_model_arch(model)->vision.width;
-    vit->piece = clip_engine_rows(engine);
-    vit->element = clip_engine_element(engine);
+    vit->base = (struct clip_tower){&type, (size_t)setup->arch->vision.width, setup->batch};
+    vit->engine = setup->engine;
+    vit->pool = setup->pool;
+    vit->piece = clip_engine_rows(setup->engine);
+    vit->element = clip_engine_element(setup->engine);
+    clip_patches_init(&vit->patches, setup->arch);
     clip_crew_init(&vit->crew);
-    struct clip_transformer_shape shape = clip_image_transformer_shape(clip_model_arch(model), batch);
-    if (clip_level_choose(&level, error) == 0) {
-        vit->kernels = clip_kernels(level);
-        if (load(vit, model, error) == 0)
-            vit->transformer = clip_transformer_open(model, engine, vit->kernels, pool, &shape, error);
-    }
-    if (vit->transformer)
+    if (open_parts(vit, setup, error) == 0)
         return &vit->base;
     free_vit(&vit->base);
     return NULL;
 }
 
-/* --- running --- */
-
-/* A task: a piece of the patches of all pictures, to their rows of the residual stream. */
-static int patch_task(void *context, size_t piece, int thread, struct clip_error *error)
-{
-    struct vit *vit = context;
-    struct desk *desk = &vit->desks[thread];
-    size_t patches = clip_patch_count(&vit->patches), first = piece * vit->piece, width = vit->width;
-    size_t rest = vit->count * patches - first, n = rest < vit->piece ? rest : vit->piece;
-    for (size_t r = 0; r < n; r++) {
-        size_t i = first + r;
-        clip_patch_cut(&vit->patches, &vit->pictures[i / patches], i % patches, desk->row);
-        vit->kernels->convert(clip_patch_floats(&vit->patches), desk->row, clip_engine_precision(vit->engine),
-                              (char *)desk->in + r * clip_patch_floats(&vit->patches) * vit->element);
-    }
-    if (clip_product_rows(vit->conv1.matrix, n, desk->in, desk->out, desk->product, error) != 0)
-        return -1;
-    for (size_t r = 0; r < n; r++) {
-        size_t picture = (first + r) / patches, token = 1 + (first + r) % patches;
-        float *row = desk->out + r * width;
-        vit->kernels->sum(width, row, vit->positions + token * width, row);
-        vit->kernels->layer_norm(width, row, vit->norm_weight, vit->norm_bias, CLIP_PRECISION_F32,
-                                 clip_transformer_rows(vit->transformer) +
-                                     (picture * tokens(vit) + token) * width);
-    }
-    return 0;
-}
-
-static int run_vit(struct clip_image_tower *base, const struct clip_image *pictures, size_t n,
-                   float *features, struct clip_error *error)
-{
-    struct vit *vit = (struct vit *)base;
-    float *rows = clip_transformer_rows(vit->transformer);
-    vit->pictures = pictures;
-    vit->count = n;
-    for (size_t i = 0; i < n; i++)
-        memcpy(rows + i * tokens(vit) * vit->width, vit->class, vit->width * sizeof *rows);
-    size_t pieces = (n * clip_patch_count(&vit->patches) + vit->piece - 1) / vit->piece;
-    if (clip_crew_run(&vit->crew, vit->pool, pieces, patch_task, vit, error) != 0)
-        return -1;
-    return clip_transformer_run(vit->transformer, vit->sequences, n, features, error);
-}
-
-const struct clip_image_tower_type clip_vit_type = {open_vit, free_vit, run_vit};
+const struct clip_tower_kind clip_tower_vit = {&clip_kind_vit, 0, open_vit};

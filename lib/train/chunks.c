@@ -75,7 +75,7 @@ static int reserve(struct clip_chunks *chunks, size_t n, struct clip_error *erro
 /* As many slots as fit into the memory; one is the least. */
 static size_t count_slots(const struct clip_stage_work *work, size_t memory)
 {
-    if (work->chunk == 0 || work->forgets)
+    if (work->chunk == 0 || work->frozen)
         return 1;
     size_t tape = work->tape_bytes ? work->tape_bytes(work->context, work->chunk) : 0;
     size_t beside = work->bytes ? work->bytes(work->context) : 0;
@@ -131,7 +131,7 @@ static struct slot *slot_of(struct clip_chunks *chunks, size_t chunk)
 /* Makes the slot free: the inputs of the chunk in it, if they are to come back, go to the file. */
 static int make_free(struct clip_chunks *chunks, struct slot *slot, struct clip_error *error)
 {
-    if (slot->chunk != NONE && chunks->offsets[slot->chunk] == UNSAVED && !chunks->work->forgets) {
+    if (slot->chunk != NONE && chunks->offsets[slot->chunk] == UNSAVED && !chunks->work->frozen) {
         if (chunks->file < 0 && (chunks->file = clip_temporary_file(error)) < 0)
             return -1;
         chunks->offsets[slot->chunk] = chunks->end;
@@ -195,7 +195,7 @@ int clip_chunks_backward(struct clip_chunks *chunks, size_t i, const float *grad
     const struct clip_stage_work *work = chunks->work;
     struct slot *slot = slot_of(chunks, i);
     *n = chunks->sizes[i];
-    if (work->forgets)
+    if (work->frozen)
         return 0;
     if (slot->chunk != (ssize_t)i) {
         if (make_free(chunks, slot, error) != 0 ||

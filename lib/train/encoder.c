@@ -1,8 +1,6 @@
 #include "train/encoder.h"
 
-#include "model/kind.h"
 #include "tower/fields.h"
-#include "tower/learner.h"
 #include "tower/tower.h"
 
 #include <stdlib.h>
@@ -14,17 +12,9 @@ enum { CHUNK = 16 };
 struct encoder {
     struct clip_trainee *trainee;
     const struct clip_arch *arch;
-    int text;
-    size_t room;                          /* items that the learner or tower is open for */
-    struct clip_learner *learner;         /* NULL where frozen */
-    struct clip_image_tower *image_tower; /* where frozen, one of the two */
-    struct clip_text_tower *text_tower;
-};
-
-/* A learner's tape, and the items that it refers to. */
-struct tape {
-    struct clip_tape *tape;
-    union clip_item *items; /* [room] */
+    enum clip_side side;
+    struct clip_tower *tower; /* NULL before the first clip_stage_work.reserve */
+    union clip_item *items;   /* [tower->batch], of a chunk that goes forward */
 };
 
 /* --- items --- */
@@ -63,7 +53,7 @@ static union clip_item item_of(const struct encoder *encoder, const struct clip_
     size_t size;
     const void *data = clip_items_get(items, i, &size);
     union clip_item item = {0};
-    if (encoder->text)
+    if (encoder->side == CLIP_SIDE_TEXT)
         item.caption = (struct clip_caption){data, size / sizeof(int32_t)};
     else if (size == pixels(encoder->arch))
         item.image.bytes = data;
@@ -72,161 +62,107 @@ static union clip_item item_of(const struct encoder *encoder, const struct clip_
     return item;
 }
 
-/* --- learning --- */
+/* --- running --- */
 
-static int reserve_learner(void *context, size_t n, struct clip_error *error)
+static void close_encoder(struct encoder *encoder)
+{
+    clip_tower_free(encoder->tower);
+    free(encoder->items);
+    encoder->tower = NULL;
+    encoder->items = NULL;
+}
+
+/* A frozen tower is the model's, in inference. */
+static int reserve(void *context, size_t n, struct clip_error *error)
 {
     struct encoder *encoder = context;
     struct clip_trainee *trainee = encoder->trainee;
-    clip_learner_free(encoder->learner);
-    encoder->room = n;
-    encoder->learner = (encoder->text ? clip_text_learner_open : clip_image_learner_open)(
-        encoder->arch, &trainee->parameters, trainee->stage.engine, trainee->stage.pool, n, error);
-    return encoder->learner ? clip_learner_refresh(encoder->learner, error) : -1;
+    const struct clip_tower_setup setup =
+        clip_compute_setup(&trainee->compute, trainee->frozen ? NULL : &trainee->parameters, n);
+    close_encoder(encoder);
+    encoder->items = calloc(n, sizeof *encoder->items);
+    if (!encoder->items)
+        return clip_fail_memory(error, "a chunk");
+    encoder->tower = clip_tower_open(encoder->side, &setup, error);
+    return encoder->tower ? 0 : -1;
 }
 
-static int refresh_learner(void *context, struct clip_error *error)
+static int refresh(void *context, struct clip_error *error)
 {
     struct encoder *encoder = context;
-    return clip_learner_refresh(encoder->learner, error);
+    return encoder->tower->type->refresh(encoder->tower, error);
 }
 
-static size_t learner_bytes(void *context)
+static size_t bytes(void *context)
 {
     struct encoder *encoder = context;
-    return clip_learner_bytes(encoder->learner);
+    return encoder->tower->type->bytes(encoder->tower);
 }
 
 static size_t tape_bytes(void *context, size_t n)
 {
     struct encoder *encoder = context;
-    return clip_tape_bytes(encoder->learner, n);
-}
-
-static void tape_free(void *data)
-{
-    struct tape *tape = data;
-    clip_tape_free(tape->tape);
-    free(tape->items);
-    free(tape);
+    return encoder->tower->type->tape_bytes(encoder->tower, n);
 }
 
 static void *tape_new(void *context, struct clip_error *error)
 {
     struct encoder *encoder = context;
-    struct tape *tape = calloc(1, sizeof *tape);
-    if (tape)
-        tape->items = calloc(encoder->room, sizeof *tape->items);
-    if (!tape || !tape->items) {
-        free(tape);
-        clip_fail_memory(error, "a tape");
-        return NULL;
-    }
-    tape->tape = clip_tape_new(encoder->learner, error);
-    if (tape->tape)
-        return tape;
-    tape_free(tape);
-    return NULL;
+    return encoder->tower->type->tape_new(encoder->tower, error);
 }
 
-static int forward(void *context, const struct clip_items *items, int again, void *data, float *features,
+static void tape_free(void *tape)
+{
+    clip_tape_free(tape);
+}
+
+static int forward(void *context, const struct clip_items *items, int again, void *tape, float *features,
                    struct clip_error *error)
 {
     struct encoder *encoder = context;
-    struct tape *tape = data;
     for (size_t i = 0; i < items->count; i++)
-        tape->items[i] = item_of(encoder, items, i);
-    return clip_learner_forward(encoder->learner, tape->items, items->count, again, tape->tape, features,
-                                error);
+        encoder->items[i] = item_of(encoder, items, i);
+    return encoder->tower->type->forward(encoder->tower, encoder->items, items->count, again, tape, features,
+                                         error);
 }
 
-static int backward(void *context, const struct clip_items *items, void *data, const float *gradients,
+static int backward(void *context, const struct clip_items *items, void *tape, const float *gradients,
                     float *input_gradients, struct clip_error *error)
 {
     (void)items;
     (void)input_gradients;
     struct encoder *encoder = context;
-    struct tape *tape = data;
-    return clip_learner_backward(encoder->learner, tape->tape, gradients, error);
-}
-
-/* --- frozen --- */
-
-static int reserve_tower(void *context, size_t n, struct clip_error *error)
-{
-    struct encoder *encoder = context;
-    struct clip_stage *stage = &encoder->trainee->stage;
-    encoder->room = n;
-    if (encoder->text)
-        encoder->text_tower = clip_text_tower_open(stage->model, stage->engine, stage->pool, n, error);
-    else
-        encoder->image_tower = clip_image_tower_open(stage->model, stage->engine, stage->pool, n, error);
-    return encoder->text_tower || encoder->image_tower ? 0 : -1;
-}
-
-static int forward_frozen(void *context, const struct clip_items *items, int again, void *tape,
-                          float *features, struct clip_error *error)
-{
-    (void)again;
-    (void)tape;
-    struct encoder *encoder = context;
-    struct clip_image images[CHUNK];
-    struct clip_caption captions[CHUNK];
-    for (size_t i = 0; i < items->count; i++) {
-        union clip_item item = item_of(encoder, items, i);
-        if (encoder->text)
-            captions[i] = item.caption;
-        else
-            images[i] = item.image;
-    }
-    if (encoder->text)
-        return clip_text_tower_run(encoder->text_tower, captions, items->count, features, error);
-    return clip_image_tower_run(encoder->image_tower, images, items->count, features, error);
+    return encoder->tower->type->backward(encoder->tower, tape, gradients, error);
 }
 
 /* --- opening --- */
 
-static void close_encoder(struct encoder *encoder)
-{
-    clip_learner_free(encoder->learner);
-    clip_image_tower_free(encoder->image_tower);
-    clip_text_tower_free(encoder->text_tower);
-}
-
 static struct clip_stage_work work_of(struct encoder *encoder, const struct clip_encoder_options *options)
 {
+    static const char *const fields[] = {"image", "tokens"}, *const features[] = {"image_features",
+                                                                                  "text_features"};
     const struct clip_arch *arch = encoder->arch;
-    struct clip_stage_work work = {.context = encoder, .chunk = options->chunk};
-    if (encoder->text) {
-        work.outputs[0] = (struct clip_vector_field){"text_features", (size_t)arch->text.width};
-        work.drops[0] = options->keep ? NULL : "tokens";
-        work.item_bytes = (size_t)arch->text.context * sizeof(int32_t);
-        work.take = take_text;
-    } else {
-        work.outputs[0] =
-            (struct clip_vector_field){"image_features", clip_feature_width(arch, CLIP_SIDE_IMAGE)};
-        work.drops[0] = options->keep ? NULL : "image";
-        work.item_bytes = pixels(arch);
-        work.take = take_image;
-        work.mixes = arch->vision.kind == &clip_kind_resnet;
-    }
-    if (encoder->trainee->frozen) { /* as in inference: each item stands alone, running statistics are used */
+    int text = encoder->side == CLIP_SIDE_TEXT, frozen = encoder->trainee->frozen;
+    struct clip_stage_work work = {.context = encoder,
+                                   .outputs = {{features[text], clip_feature_width(arch, encoder->side)}},
+                                   .drops = {options->keep ? NULL : fields[text]},
+                                   .item_bytes =
+                                       text ? (size_t)arch->text.context * sizeof(int32_t) : pixels(arch),
+                                   .take = text ? take_text : take_image,
+                                   .reserve = reserve,
+                                   .forward = forward};
+    if (frozen) { /* as in inference: each item stands alone, running statistics are used */
         work.chunk = CHUNK;
-        work.mixes = 0;
-        work.forgets = 1;
-        work.reserve = reserve_tower;
-        work.forward = forward_frozen;
+        work.frozen = 1;
         return work;
     }
-    if (!work.chunk && !work.mixes)
-        work.chunk = CHUNK;
-    work.reserve = reserve_learner;
-    work.refresh = refresh_learner;
-    work.bytes = learner_bytes;
+    work.mixes = clip_tower_mixes(arch, encoder->side);
+    work.chunk = options->chunk || work.mixes ? options->chunk : CHUNK;
+    work.refresh = refresh;
+    work.bytes = bytes;
     work.tape_bytes = tape_bytes;
     work.tape_new = tape_new;
     work.tape_free = tape_free;
-    work.forward = forward;
     work.backward = backward;
     return work;
 }
@@ -236,13 +172,13 @@ int clip_encoder_train(enum clip_side side, const struct clip_encoder_options *o
 {
     struct clip_error error;
     struct clip_trainee trainee;
-    int text = side == CLIP_SIDE_TEXT, status = 1;
-    if (clip_trainee_open(&trainee, options->train, text ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
+    int status = 1;
+    if (clip_trainee_open(&trainee, options->train, side == CLIP_SIDE_TEXT ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
                           options->precision, (int)shared->threads, &error) == 0) {
         struct encoder encoder = {
-            .trainee = &trainee, .arch = clip_model_arch(trainee.stage.model), .text = text};
+            .trainee = &trainee, .arch = clip_model_arch(trainee.compute.model), .side = side};
         struct clip_stage_work work = work_of(&encoder, options);
-        clip_verbose("%s", clip_engine_text(trainee.stage.engine));
+        clip_verbose("%s", clip_engine_text(trainee.compute.engine));
         status = clip_stage_run(&work, &trainee, options->stage, shared, operands, n);
         close_encoder(&encoder);
     } else

@@ -1,7 +1,7 @@
 #include "train/projection.h"
 
 #include "stream/vector.h"
-#include "tower/project-learner.h"
+#include "tower/project.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -84,15 +84,15 @@ void clip_projector_free(struct clip_projector *projector)
 struct clip_projector *clip_projector_open(struct clip_trainee *trainee, int keep,
                                            struct clip_stage_work *work, struct clip_error *error)
 {
-    const struct clip_arch *arch = clip_model_arch(trainee->stage.model);
+    const struct clip_arch *arch = clip_model_arch(trainee->compute.model);
     struct clip_projector *projector = calloc(1, sizeof *projector);
     if (!projector) {
         clip_fail_memory(error, "the projection");
         return NULL;
     }
-    projector->learner = clip_projection_learner_open(arch, &trainee->parameters, trainee->stage.engine,
-                                                      trainee->stage.pool, CHUNK, error);
-    if (!projector->learner || clip_projection_learner_refresh(projector->learner, error) != 0) {
+    const struct clip_tower_setup setup = clip_compute_setup(&trainee->compute, &trainee->parameters, CHUNK);
+    projector->learner = clip_projection_learner_open(&setup, error);
+    if (!projector->learner) {
         clip_projector_free(projector);
         return NULL;
     }

@@ -27,7 +27,7 @@ struct clip_stage_work {
     struct clip_vector_field inputs[CLIP_STAGE_FIELDS];
     size_t chunk;      /* 0: the whole batch */
     int mixes;         /* results depend on what a chunk holds */
-    int forgets;       /* there is no backward: a frozen tower */
+    int frozen;        /* there is no backward */
     size_t item_bytes; /* of a record's inputs, as a rule */
 
     /* Adds the record's inputs to the items. -1 where the record is bad (and marked), or with error. */

@@ -11,14 +11,14 @@ int clip_trainee_open(struct clip_trainee *trainee, const struct clip_train_opti
     if (clip_run_open(&trainee->run, options->dir, clip_train_parts[part], error) != 0)
         return -1;
     trainee->steps = trainee->run.steps;
-    if (clip_stage_open(&trainee->stage, trainee->run.model, NULL, precision, threads, error) != 0 ||
-        clip_parameters_load(&trainee->parameters, trainee->stage.model, part, error) != 0)
+    if (clip_compute_open(&trainee->compute, trainee->run.model, NULL, precision, threads, error) != 0 ||
+        clip_parameters_load(&trainee->parameters, trainee->compute.model, part, error) != 0)
         return -1;
     for (size_t i = 0; options->frozen && i < trainee->parameters.count; i++)
         trainee->parameters.items[i].frozen = options->frozen(&trainee->parameters.items[i].slot);
-    struct clip_adamw adamw = clip_train_adamw(options, clip_model_arch(trainee->stage.model));
+    struct clip_adamw adamw = clip_train_adamw(options, clip_model_arch(trainee->compute.model));
     trainee->optimizer =
-        clip_optimizer_new(&trainee->parameters, &adamw, options->clip_norm, trainee->stage.pool, error);
+        clip_optimizer_new(&trainee->parameters, &adamw, options->clip_norm, trainee->compute.pool, error);
     if (!trainee->optimizer)
         return -1;
     return clip_run_restore(&trainee->run, trainee->optimizer, error);
@@ -28,7 +28,7 @@ void clip_trainee_close(struct clip_trainee *trainee)
 {
     clip_optimizer_free(trainee->optimizer);
     clip_parameters_free(&trainee->parameters);
-    clip_stage_close(&trainee->stage);
+    clip_compute_close(&trainee->compute);
     clip_run_close(&trainee->run);
 }
 
@@ -63,6 +63,6 @@ int clip_trainee_save(const struct clip_trainee *trainee, const struct clip_step
 {
     if (!step->save)
         return 0;
-    return clip_run_save(&trainee->run, trainee->stage.model, &trainee->parameters, trainee->optimizer,
+    return clip_run_save(&trainee->run, trainee->compute.model, &trainee->parameters, trainee->optimizer,
                          (uint64_t)step->number, (uint64_t)step->keep, error);
 }

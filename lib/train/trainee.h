@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "math/product.h"
 #include "model/parameters.h"
-#include "tower/stage.h"
+#include "tower/compute.h"
 #include "train/checkpoint.h"
 #include "train/optimizer.h"
 #include "train/options.h"
@@ -16,7 +16,7 @@
 
 struct clip_trainee {
     struct clip_run run;
-    struct clip_stage stage; /* model, engine, pool */
+    struct clip_compute compute; /* model, engine, pool */
     struct clip_parameters parameters;
     struct clip_optimizer *optimizer;
     int frozen;

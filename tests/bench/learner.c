@@ -8,17 +8,16 @@
 #include "model/kind.h"
 #include "model/model.h"
 #include "model/parameters.h"
-#include "tower/blocks.h"
-#include "tower/learner.h"
+#include "tower/tower.h"
 
 enum { TURNS = 5, TOKENS = 14 };
 
 /* Operations of a forward of one sequence of `rows` rows, but for attention's own products. */
-static double forward_operations(const struct clip_transformer_shape *shape, double rows)
+static double forward_operations(const struct clip_tower_arch *tower, double rows)
 {
-    double w = (double)shape->width, mlp = (double)shape->mlp;
+    double w = tower->width, mlp = tower->mlp;
     double block = 4 * w * w + 2 * w * mlp, last = 2 * w * w * rows + 2 * w * w + 2 * w * mlp;
-    return 2 * ((double)(shape->layers - 1) * rows * block + last);
+    return 2 * ((tower->layers - 1) * rows * block + last);
 }
 
 /* Pictures of noise, or captions that end at the TOKENS-th token. */
@@ -58,32 +57,32 @@ static void measure(const struct clip_model *model, int image, enum clip_precisi
     bench_check(pool && clip_parameters_load(&parameters, model, image ? CLIP_PART_IMAGE : CLIP_PART_TEXT,
                                              &error) == 0,
                 &error);
-    struct clip_learner *learner =
-        (image ? clip_vit_learner_open : clip_text_learner_open)(arch, &parameters, engine, pool, n, &error);
+    const struct clip_tower_setup setup = {arch, NULL, &parameters, engine, pool, n};
+    struct clip_tower *learner = clip_tower_open(image ? CLIP_SIDE_IMAGE : CLIP_SIDE_TEXT, &setup, &error);
     bench_check(learner != NULL, &error);
-    struct clip_tape *tape = clip_tape_new(learner, &error);
+    struct clip_tape *tape = learner->type->tape_new(learner, &error);
     bench_check(tape != NULL, &error);
     union clip_item *items = make_items(arch, image, n);
-    float *features = calloc(n * clip_learner_width(learner), sizeof *features);
+    float *features = calloc(n * learner->width, sizeof *features);
     double best[3] = {1e9, 1e9, 1e9}, busy[3] = {1e9, 1e9, 1e9};
     for (int turn = 0; turn < TURNS; turn++)
         for (int i = 0; i < 3; i++) {
             double at = clip_seconds(), used = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
-            int status = i == 0   ? clip_learner_refresh(learner, &error)
-                         : i == 1 ? clip_learner_forward(learner, items, n, 0, tape, features, &error)
-                                  : clip_learner_backward(learner, tape, features, &error);
+            int status = i == 0   ? learner->type->refresh(learner, &error)
+                         : i == 1 ? learner->type->forward(learner, items, n, 0, tape, features, &error)
+                                  : learner->type->backward(learner, tape, features, &error);
             bench_check(status == 0, &error);
             at = clip_seconds() - at;
             used = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - used;
             best[i] = at < best[i] ? at : best[i];
             busy[i] = used < busy[i] ? used : busy[i];
         }
-    struct clip_transformer_shape shape =
-        image ? clip_image_transformer_shape(arch, n) : clip_text_transformer_shape(arch, n);
-    double side = (double)arch->vision.patch, rows = image ? (double)shape.longest : TOKENS;
-    double patches = image ? 2 * (rows - 1) * 3 * side * side * (double)shape.width : 0;
-    double giga = (double)n * (forward_operations(&shape, rows) + patches) / 1e9;
-    double back = (double)n * (2 * forward_operations(&shape, rows) + patches) / 1e9;
+    const struct clip_tower_arch *tower = image ? &arch->vision : &arch->text;
+    double side = arch->vision.patch, grid = arch->vision.image_size / side;
+    double rows = image ? 1 + grid * grid : TOKENS;
+    double patches = image ? 2 * (rows - 1) * 3 * side * side * tower->width : 0;
+    double giga = (double)n * (forward_operations(tower, rows) + patches) / 1e9;
+    double back = (double)n * (2 * forward_operations(tower, rows) + patches) / 1e9;
     printf("%s, %s, %zu %s:\n", arch->name, clip_engine_text(engine), n, image ? "images" : "captions");
     const char *const names[] = {"refresh", "forward", "backward"};
     const double operations[] = {0, giga, back};
@@ -94,7 +93,7 @@ static void measure(const struct clip_model *model, int image, enum clip_precisi
         free(image ? (void *)items[i].image.bytes : (void *)items[i].caption.tokens);
     free(items), free(features);
     clip_tape_free(tape);
-    clip_learner_free(learner);
+    clip_tower_free(learner);
     clip_parameters_free(&parameters);
     clip_pool_free(pool);
     clip_engine_free(engine);

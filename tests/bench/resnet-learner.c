@@ -7,7 +7,7 @@
 #include "math/conv-train.h"
 #include "model/source.h"
 #include "model/write.h"
-#include "tower/learner.h"
+#include "tower/tower.h"
 
 #include <unistd.h>
 
@@ -105,22 +105,22 @@ static void print(const char *name, double seconds, double processors, double op
            pictures / seconds, pictures / processors);
 }
 
-static void run(struct clip_learner *learner, const union clip_item *items, size_t batch, double operations)
+static void run(struct clip_tower *learner, const union clip_item *items, size_t batch, double operations)
 {
     struct clip_error error;
-    struct clip_tape *tape = clip_tape_new(learner, &error);
+    struct clip_tape *tape = learner->type->tape_new(learner, &error);
     bench_check(tape != NULL, &error);
-    size_t n = batch * clip_learner_width(learner);
+    size_t n = batch * learner->width;
     float *features = malloc(n * sizeof *features), *gradients = malloc(n * sizeof *gradients);
     double best[4] = {1e9, 1e9, 1e9, 1e9}, flop = 2 * operations * (double)batch;
     for (size_t i = 0; i < n; i++)
         gradients[i] = (float)(i % 17) - 8;
-    bench_check(clip_learner_refresh(learner, &error) == 0, &error);
+    bench_check(learner->type->refresh(learner, &error) == 0, &error);
     for (int turn = 0; turn < TURNS; turn++) {
         double t[6] = {clip_seconds(), bench_clock(CLOCK_PROCESS_CPUTIME_ID)};
-        bench_check(clip_learner_forward(learner, items, batch, 0, tape, features, &error) == 0, &error);
+        bench_check(learner->type->forward(learner, items, batch, 0, tape, features, &error) == 0, &error);
         t[2] = clip_seconds(), t[3] = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
-        bench_check(clip_learner_backward(learner, tape, gradients, &error) == 0, &error);
+        bench_check(learner->type->backward(learner, tape, gradients, &error) == 0, &error);
         t[4] = clip_seconds(), t[5] = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
         for (int k = 0; k < 4; k++)
             best[k] = t[k + 2] - t[k] < best[k] ? t[k + 2] - t[k] : best[k];
@@ -128,7 +128,7 @@ static void run(struct clip_learner *learner, const union clip_item *items, size
     print("forward ", best[0], best[1], flop, (double)batch);
     print("backward", best[2], best[3], 2 * flop, (double)batch);
     print("both    ", best[0] + best[2], best[1] + best[3], 3 * flop, (double)batch);
-    printf("tape %.0f MB\n", 1e-6 * (double)clip_tape_bytes(learner, batch));
+    printf("tape %.0f MB\n", 1e-6 * (double)learner->type->tape_bytes(learner, batch));
     clip_tape_free(tape);
     free(features);
     free(gradients);
@@ -157,8 +157,8 @@ int main(int argc, char **argv)
         bytes[i] = (uint8_t)(i * 2654435761u >> 13);
     for (size_t i = 0; i < batch; i++)
         items[i].image.bytes = bytes + i * picture;
-    struct clip_learner *learner =
-        clip_image_learner_open(clip_model_arch(model), &parameters, engine, pool, batch, &error);
+    const struct clip_tower_setup setup = {clip_model_arch(model), NULL, &parameters, engine, pool, batch};
+    struct clip_tower *learner = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
     bench_check(learner != NULL, &error);
     /* The attention pool has three projections of one row. */
     struct total total = {3 * 32.0 * 32.0 * arch->width * arch->width, count};
@@ -166,7 +166,7 @@ int main(int argc, char **argv)
     run(learner, items, batch, total.operations);
     total.each = time_kernels;
     convolutions(arch, &total);
-    clip_learner_free(learner);
+    clip_tower_free(learner);
     clip_parameters_free(&parameters);
     clip_engine_free(engine);
     clip_model_close(model);

@@ -11,7 +11,7 @@
 #include "model/model.h"
 #include "model/parameters.h"
 #include "stream/reader.h"
-#include "tower/learner.h"
+#include "tower/tower.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -133,29 +133,26 @@ static inline size_t golden_address_space(void)
  * touched cost nothing. */
 enum { GOLDEN_CHUNK = 4096, GOLDEN_SLACK = 12 << 20 };
 
-static inline void golden_check_bytes(struct clip_learner *(*open)(const struct clip_arch *arch,
-                                                                   struct clip_parameters *parameters,
-                                                                   struct clip_engine *engine,
-                                                                   struct clip_pool *pool, size_t chunk,
-                                                                   struct clip_error *error),
-                                      const struct clip_model *model, struct clip_parameters *parameters)
+static inline void golden_check_bytes(enum clip_side side, const struct clip_model *model,
+                                      struct clip_parameters *parameters)
 {
     struct clip_error error = {""};
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     size_t before = golden_address_space();
-    struct clip_learner *learner =
-        open(clip_model_arch(model), parameters, engine, pool, GOLDEN_CHUNK, &error);
+    const struct clip_tower_setup setup = {
+        clip_model_arch(model), NULL, parameters, engine, pool, GOLDEN_CHUNK};
+    struct clip_tower *learner = clip_tower_open(side, &setup, &error);
     size_t opened = golden_address_space();
-    struct clip_tape *tape = clip_tape_new(learner, &error);
+    struct clip_tape *tape = learner->type->tape_new(learner, &error);
     size_t taken[] = {opened - before, golden_address_space() - opened};
-    size_t said[] = {clip_learner_bytes(learner), clip_tape_bytes(learner, GOLDEN_CHUNK)};
+    size_t said[] = {learner->type->bytes(learner), learner->type->tape_bytes(learner, GOLDEN_CHUNK)};
     CHECK(tape, "%s", error.text);
     for (int i = 0; i < 2; i++)
         CHECK(said[i] > 3 * GOLDEN_SLACK && said[i] <= taken[i] && taken[i] - said[i] < GOLDEN_SLACK,
               "%s %zu bytes, and took %zu", i ? "the tape said" : "the learner said", said[i], taken[i]);
     clip_tape_free(tape);
-    clip_learner_free(learner);
+    clip_tower_free(learner);
     clip_pool_free(pool);
     clip_engine_free(engine);
 }

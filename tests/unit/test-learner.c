@@ -3,20 +3,19 @@
 #include "golden.h"
 
 #include "base/level.h"
-#include "tower/learner.h"
+#include "tower/tower.h"
 
 #include <math.h>
 #include <string.h>
 
 /* Each golden record comes three times, with a third of its gradient. */
 enum { BATCH = 3 * GOLDEN_RECORDS };
-enum side { IMAGE, TEXT };
 static const char *const fields[] = {"image_features", "text_features"};
 
 /* A golden model's side: its inputs, its features, their gradients, and what gradients must come of them. */
 struct golden {
     const char *name;
-    enum side side;
+    enum clip_side side;
     struct clip_model *model;
     struct clip_parameters parameters;
     struct golden_gradients gradients;
@@ -40,14 +39,14 @@ static float *rows(struct clip_record **records, const char *name, float scale, 
     return all;
 }
 
-static void golden_open(struct golden *golden, const char *name, enum side side)
+static void golden_open(struct golden *golden, const char *name, enum clip_side side)
 {
     struct clip_error error = {""};
     *golden = (struct golden){.name = name, .side = side};
     golden->model = golden_model(name, "model.safetensors", 1);
     golden_gradients_open(&golden->gradients, name);
     CHECK(clip_parameters_load(&golden->parameters, golden->model,
-                               side == IMAGE ? CLIP_PART_IMAGE : CLIP_PART_TEXT, &error) == 0,
+                               side == CLIP_SIDE_IMAGE ? CLIP_PART_IMAGE : CLIP_PART_TEXT, &error) == 0,
           "%s", error.text);
     golden_records(name, "batch.msgpack", golden->input);
     golden_records(name, "forward.msgpack", golden->features);
@@ -56,7 +55,7 @@ static void golden_open(struct golden *golden, const char *name, enum side side)
     golden->dout = rows(golden->dfeatures, fields[side], 1.0f * GOLDEN_RECORDS / BATCH, &golden->width);
     for (int i = 0; i < BATCH; i++) {
         struct clip_record *record = golden->input[i % GOLDEN_RECORDS];
-        if (side == IMAGE)
+        if (side == CLIP_SIDE_IMAGE)
             golden->items[i].image.bytes = golden_tensor(record, "image", CLIP_U8, NULL);
         else
             golden->items[i].caption.tokens =
@@ -70,8 +69,8 @@ static void golden_close(struct golden *golden)
     golden_records_free(golden->features);
     golden_records_free(golden->dfeatures);
     for (int i = 0; i < BATCH; i++)
-        free(golden->side == IMAGE ? (void *)golden->items[i].image.bytes
-                                   : (void *)golden->items[i].caption.tokens);
+        free(golden->side == CLIP_SIDE_IMAGE ? (void *)golden->items[i].image.bytes
+                                             : (void *)golden->items[i].caption.tokens);
     free(golden->out), free(golden->dout);
     clip_parameters_free(&golden->parameters);
     clip_model_close(golden->model);
@@ -86,37 +85,43 @@ struct run {
     int again; /* every chunk goes forward a second time, on a tape that was used, before its backward */
 };
 
-static struct clip_learner *open_learner(struct golden *golden, struct clip_engine *engine,
-                                         struct clip_pool *pool, size_t chunk)
+static struct clip_tower *open_learner(struct golden *golden, struct clip_engine *engine,
+                                       struct clip_pool *pool, size_t chunk)
 {
     struct clip_error error = {""};
-    struct clip_learner *learner = (golden->side == IMAGE ? clip_vit_learner_open : clip_text_learner_open)(
-        clip_model_arch(golden->model), &golden->parameters, engine, pool, chunk, &error);
-    CHECK(learner && clip_learner_refresh(learner, &error) == 0, "%s", error.text);
-    CHECK(clip_learner_width(learner) == golden->width && !clip_learner_mixes(learner), "");
+    const struct clip_tower_setup setup = {
+        clip_model_arch(golden->model), NULL, &golden->parameters, engine, pool, chunk};
+    struct clip_tower *learner = clip_tower_open(golden->side, &setup, &error);
+    CHECK(learner, "%s", error.text);
+    CHECK(learner->width == golden->width && !clip_tower_mixes(setup.arch, golden->side), "");
     return learner;
 }
 
-static void run_chunks(struct golden *golden, struct clip_learner *learner, const struct run *run, float *out)
+static void run_chunks(struct golden *golden, struct clip_tower *learner, const struct run *run, float *out)
 {
     struct clip_error error = {""};
-    struct clip_tape *tapes[2] = {clip_tape_new(learner, &error), clip_tape_new(learner, &error)};
+    struct clip_tape *tapes[2] = {learner->type->tape_new(learner, &error),
+                                  learner->type->tape_new(learner, &error)};
     CHECK(tapes[0] && tapes[1], "%s", error.text);
-    CHECK(clip_tape_bytes(learner, run->chunk) > clip_tape_bytes(learner, 1) || run->chunk == 1, "");
+    CHECK(learner->type->tape_bytes(learner, run->chunk) > learner->type->tape_bytes(learner, 1) ||
+              run->chunk == 1,
+          "");
     for (size_t first = 0; first < BATCH; first += run->chunk) {
         size_t n = BATCH - first < run->chunk ? BATCH - first : run->chunk, other = (first + 1) % BATCH;
         float *features = out + first * golden->width, *ignored = malloc(n * golden->width * sizeof *ignored);
-        CHECK(clip_learner_forward(learner, golden->items + first, n, 0, tapes[0], features, &error) == 0,
+        CHECK(learner->type->forward(learner, golden->items + first, n, 0, tapes[0], features, &error) == 0,
               "%s", error.text);
         if (run->again) {
-            CHECK(clip_learner_forward(learner, golden->items + other, 1, 0, tapes[1], ignored, &error) == 0,
+            CHECK(learner->type->forward(learner, golden->items + other, 1, 0, tapes[1], ignored, &error) ==
+                      0,
                   "%s", error.text);
-            CHECK(clip_learner_forward(learner, golden->items + first, n, 1, tapes[1], ignored, &error) == 0,
+            CHECK(learner->type->forward(learner, golden->items + first, n, 1, tapes[1], ignored, &error) ==
+                      0,
                   "%s", error.text);
             CHECK(memcmp(ignored, features, n * golden->width * sizeof *ignored) == 0, "%s", golden->name);
         }
-        CHECK(clip_learner_backward(learner, tapes[run->again], golden->dout + first * golden->width,
-                                    &error) == 0,
+        CHECK(learner->type->backward(learner, tapes[run->again], golden->dout + first * golden->width,
+                                      &error) == 0,
               "%s", error.text);
         free(ignored);
     }
@@ -133,11 +138,11 @@ static float *run_batch(struct golden *golden, const struct run *run)
         return NULL;
     struct clip_pool *pool = clip_pool_new(run->threads, &error);
     CHECK(pool, "%s", error.text);
-    struct clip_learner *learner = open_learner(golden, engine, pool, run->chunk);
+    struct clip_tower *learner = open_learner(golden, engine, pool, run->chunk);
     float *out = malloc(BATCH * golden->width * sizeof *out);
     clip_parameters_zero_gradients(&golden->parameters);
     run_chunks(golden, learner, run, out);
-    clip_learner_free(learner);
+    clip_tower_free(learner);
     clip_pool_free(pool);
     clip_engine_free(engine);
     return out;
@@ -235,36 +240,36 @@ static void check_refresh(struct golden *golden)
     struct clip_error error = {""};
     struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
-    struct clip_learner *learner = open_learner(golden, engine, pool, BATCH);
-    struct clip_tape *tape = clip_tape_new(learner, &error);
+    struct clip_tower *learner = open_learner(golden, engine, pool, BATCH);
+    struct clip_tape *tape = learner->type->tape_new(learner, &error);
     size_t n = BATCH * golden->width;
     float *before = malloc(n * sizeof *before), *after = malloc(n * sizeof *after);
     struct clip_parameter *p =
         clip_parameters_get(&golden->parameters, "%stransformer.resblocks.0.mlp.c_fc.weight",
-                            golden->side == IMAGE ? "visual." : "");
-    CHECK(clip_learner_forward(learner, golden->items, BATCH, 0, tape, before, &error) == 0, "%s",
+                            golden->side == CLIP_SIDE_IMAGE ? "visual." : "");
+    CHECK(learner->type->forward(learner, golden->items, BATCH, 0, tape, before, &error) == 0, "%s",
           error.text);
     for (size_t i = 0; i < p->count; i++)
         p->value[i] *= 2;
-    CHECK(clip_learner_refresh(learner, &error) == 0, "%s", error.text);
-    CHECK(clip_learner_forward(learner, golden->items, BATCH, 0, tape, after, &error) == 0, "%s", error.text);
+    CHECK(learner->type->refresh(learner, &error) == 0, "%s", error.text);
+    CHECK(learner->type->forward(learner, golden->items, BATCH, 0, tape, after, &error) == 0, "%s",
+          error.text);
     CHECK(norm(after, before, n) > 1e-3 * norm(before, NULL, n), "%s", golden->name);
     free(before), free(after);
     clip_tape_free(tape);
-    clip_learner_free(learner);
+    clip_tower_free(learner);
     clip_pool_free(pool);
     clip_engine_free(engine);
 }
 
-static void check_model(const char *name, enum side side)
+static void check_model(const char *name, enum clip_side side)
 {
     struct golden golden;
     golden_open(&golden, name, side);
     for (int s = 0; s < GOLDEN_SETTINGS; s++)
         check_setting(&golden, &golden_settings[s]);
     check_refresh(&golden);
-    golden_check_bytes(side == IMAGE ? clip_vit_learner_open : clip_text_learner_open, golden.model,
-                       &golden.parameters);
+    golden_check_bytes(side, golden.model, &golden.parameters);
     golden_close(&golden);
 }
 
@@ -278,9 +283,9 @@ int main(void)
         setenv("CLIP_CPU", clip_level_name(level), 1);
         printf("%s\n", clip_level_name(level));
         for (int i = 0; i < 4; i++)
-            check_model(models[i], TEXT);
+            check_model(models[i], CLIP_SIDE_TEXT);
         for (int i = 0; i < 2; i++)
-            check_model(models[i], IMAGE);
+            check_model(models[i], CLIP_SIDE_IMAGE);
     }
     return check_end();
 }

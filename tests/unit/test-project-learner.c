@@ -3,7 +3,7 @@
 #include "check.h"
 
 #include "model/kind.h"
-#include "tower/project-learner.h"
+#include "tower/project.h"
 
 #include <math.h>
 #include <string.h>
@@ -22,7 +22,7 @@ static void add(struct clip_parameters *p, const char *name, size_t rows, size_t
     struct clip_parameter *item = &p->items[p->count];
     unsigned state = (unsigned)++p->count;
     size_t bytes = (rows * columns * sizeof(float) + 63) / 64 * 64;
-    *item = (struct clip_parameter){.count = rows * columns};
+    *item = (struct clip_parameter){.slot = {.ndim = 2, .shape = {rows, columns}}, .count = rows * columns};
     snprintf(item->slot.name, sizeof item->slot.name, "%s", name);
     item->value = aligned_alloc(64, bytes);
     item->gradient = aligned_alloc(64, bytes);
@@ -98,7 +98,8 @@ static void test_gradients(const struct clip_kind *kind, int threads)
     }
     struct clip_pool *pool = clip_pool_new(threads, &error);
     struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
-    s.learner = clip_projection_learner_open(&arch, &parameters, engine, pool, N, &error);
+    const struct clip_tower_setup setup = {&arch, NULL, &parameters, engine, pool, N};
+    s.learner = clip_projection_learner_open(&setup, &error);
     CHECK(s.learner && clip_projection_learner_refresh(s.learner, &error) == 0, "%s", error.text);
     CHECK(clip_projection_learner_backward(s.learner, s.features, N, gradients, back, &error) == 0, "%s",
           error.text);

@@ -298,9 +298,11 @@ static void test_engine(const struct clip_model *model, const float *picture, co
     size_t width = clip_feature_width(clip_model_arch(model), CLIP_SIDE_IMAGE);
     float *features = malloc(width * sizeof *features);
     struct clip_pool *threads = clip_pool_new(1, &error);
-    struct clip_image_tower *tower = clip_image_tower_open(model, engine, threads, 1, &error);
+    const struct clip_tower_setup setup = {clip_model_arch(model), model, NULL, engine, threads, 1};
+    struct clip_tower *tower = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
     CHECK(tower, "%s", error.text);
-    CHECK(clip_image_tower_run(tower, &(struct clip_image){.floats = picture}, 1, features, &error) == 0,
+    CHECK(tower->type->forward(tower, &(union clip_item){.image.floats = picture}, 1, 0, NULL, features,
+                               &error) == 0,
           "%s", error.text);
     double square = 0, difference = 0;
     for (size_t i = 0; i < width; i++) {
@@ -311,7 +313,7 @@ static void test_engine(const struct clip_model *model, const float *picture, co
     printf("%s: relative difference %.2g\n", clip_engine_text(engine), relative);
     CHECK(relative < (precision == CLIP_PRECISION_F32 ? 2e-6 : 4e-2), "%s: %g", clip_engine_text(engine),
           relative);
-    clip_image_tower_free(tower);
+    clip_tower_free(tower);
     clip_pool_free(threads);
     clip_engine_free(engine);
     free(features);

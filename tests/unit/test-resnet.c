@@ -11,7 +11,7 @@
 struct golden {
     struct clip_model *model;
     struct clip_record *input[GOLDEN_RECORDS], *output[GOLDEN_RECORDS];
-    struct clip_image pictures[GOLDEN_RECORDS];
+    union clip_item pictures[GOLDEN_RECORDS];
     float *embeddings[GOLDEN_RECORDS];
 };
 
@@ -22,7 +22,7 @@ static void golden_open(struct golden *golden, const char *name, const char *for
     golden_records(name, expected, golden->output);
     for (int i = 0; i < GOLDEN_RECORDS; i++) {
         golden->pictures[i] =
-            (struct clip_image){.bytes = golden_tensor(golden->input[i], "image", CLIP_U8, NULL)};
+            (union clip_item){{.bytes = golden_tensor(golden->input[i], "image", CLIP_U8, NULL)}};
         golden->embeddings[i] = golden_tensor(golden->output[i], "image_embedding", CLIP_F32, NULL);
     }
 }
@@ -30,7 +30,7 @@ static void golden_open(struct golden *golden, const char *name, const char *for
 static void golden_close(struct golden *golden)
 {
     for (int i = 0; i < GOLDEN_RECORDS; i++) {
-        free((void *)golden->pictures[i].bytes);
+        free((void *)golden->pictures[i].image.bytes);
         free(golden->embeddings[i]);
     }
     golden_records_free(golden->input);
@@ -42,22 +42,24 @@ static void golden_close(struct golden *golden)
 
 /* Features of the pictures, `batch` at a time; NULL where the engine cannot. */
 static float *features(const struct clip_model *model, const struct golden_setting *setting, int threads,
-                       const struct clip_image *pictures, size_t n, size_t batch)
+                       const union clip_item *pictures, size_t n, size_t batch)
 {
     struct clip_error error;
     struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, 4, &error);
     if (!engine)
         return NULL;
     struct clip_pool *pool = clip_pool_new(threads, &error);
-    struct clip_image_tower *tower = clip_resnet_type.open(model, engine, pool, batch, &error);
+    const struct clip_tower_setup setup = {clip_model_arch(model), model, NULL, engine, pool, batch};
+    struct clip_tower *tower = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
     CHECK(tower, "%s", error.text);
     size_t width = 32 * (size_t)clip_model_arch(model)->vision.width;
     float *out = malloc(n * width * sizeof *out);
     for (size_t i = 0; i < n; i += batch) {
         size_t count = n - i < batch ? n - i : batch;
-        CHECK(tower->type->run(tower, pictures + i, count, out + i * width, &error) == 0, "%s", error.text);
+        CHECK(tower->type->forward(tower, pictures + i, count, 0, NULL, out + i * width, &error) == 0, "%s",
+              error.text);
     }
-    tower->type->free(tower);
+    clip_tower_free(tower);
     clip_pool_free(pool);
     clip_engine_free(engine);
     return out;
@@ -142,7 +144,7 @@ static void test_sameness(const char *name)
         float *want = features(model, &golden_settings[s], 1, golden.pictures, GOLDEN_RECORDS, 1);
         for (int threads = 1; want && threads <= 3; threads++)
             for (size_t n = 40, batch = 7; batch <= 40; batch += 11) {
-                struct clip_image pictures[40];
+                union clip_item pictures[40];
                 size_t order[40];
                 for (size_t i = 0; i < n; i++) {
                     order[i] = (i * 7 + batch) % GOLDEN_RECORDS;
@@ -169,9 +171,9 @@ static void test_floats(void)
     size_t n = (size_t)arch->vision.image_size * (size_t)arch->vision.image_size;
     float *x = malloc(3 * n * sizeof *x);
     for (size_t i = 0; i < 3 * n; i++)
-        x[i] = (golden.pictures[0].bytes[i] / 255.0f - arch->preprocess.mean[i / n]) /
+        x[i] = (golden.pictures[0].image.bytes[i] / 255.0f - arch->preprocess.mean[i / n]) /
                arch->preprocess.std[i / n];
-    struct clip_image pictures[2] = {golden.pictures[0], {.floats = x}};
+    union clip_item pictures[2] = {golden.pictures[0], {.image.floats = x}};
     float *out = features(model, &golden_settings[0], 1, pictures, 2, 2);
     size_t width = 32 * (size_t)arch->vision.width;
     CHECK(memcmp(out, out + width, width * sizeof *out) == 0, "bytes and floats differ");

@@ -66,28 +66,23 @@ static void run_tower(const struct golden *golden, int side, struct clip_engine 
                       struct clip_pool *pool, const size_t *order, size_t n, size_t batch, float *out)
 {
     struct clip_error error = {""};
-    struct clip_image_tower *images = NULL;
-    struct clip_text_tower *texts = NULL;
-    if (side == CLIP_SIDE_IMAGE)
-        images = clip_image_tower_open(golden->model, engine, pool, batch, &error);
-    else
-        texts = clip_text_tower_open(golden->model, engine, pool, batch, &error);
-    CHECK(images || texts, "%s", error.text);
+    const struct clip_tower_setup setup = {
+        clip_model_arch(golden->model), golden->model, NULL, engine, pool, batch};
+    struct clip_tower *tower = clip_tower_open(side, &setup, &error);
+    CHECK(tower, "%s", error.text);
     for (size_t first = 0; first < n; first += batch) {
         size_t count = n - first < batch ? n - first : batch;
-        struct clip_image picked_images[64];
-        struct clip_caption picked_captions[64];
-        for (size_t i = 0; i < count; i++) {
-            picked_images[i] = golden->images[order[first + i]];
-            picked_captions[i] = golden->captions[order[first + i]];
-        }
+        union clip_item picked[64];
+        for (size_t i = 0; i < count; i++)
+            if (side == CLIP_SIDE_IMAGE)
+                picked[i].image = golden->images[order[first + i]];
+            else
+                picked[i].caption = golden->captions[order[first + i]];
         float *features = out + first * width_of(golden->model, side);
-        int status = images ? clip_image_tower_run(images, picked_images, count, features, &error)
-                            : clip_text_tower_run(texts, picked_captions, count, features, &error);
+        int status = tower->type->forward(tower, picked, count, 0, NULL, features, &error);
         CHECK(status == 0, "%s", error.text);
     }
-    clip_image_tower_free(images);
-    clip_text_tower_free(texts);
+    clip_tower_free(tower);
 }
 
 /* The same with an engine and threads of its own; NULL where the engine cannot. */
@@ -113,7 +108,9 @@ static float *project(const struct golden *golden, int side, const struct golden
 {
     struct clip_error error = {""};
     struct clip_engine *engine = clip_engine_open(setting->engine, setting->precision, 4, &error);
-    struct clip_projection *projection = clip_projection_open(golden->model, engine, side, &error);
+    const struct clip_tower_setup setup = {
+        .arch = clip_model_arch(golden->model), .model = golden->model, .engine = engine};
+    struct clip_projection *projection = clip_projection_open(side, &setup, &error);
     CHECK(projection, "%s", error.text);
     size_t width = clip_projection_inputs(projection), embed = clip_projection_outputs(projection);
     CHECK(width == width_of(golden->model, side), "%zu", width);
@@ -234,17 +231,18 @@ static void check_floats(void)
             (golden.images[0].bytes[i] / 255.0f - arch->preprocess.mean[i / n]) / arch->preprocess.std[i / n];
     memcpy(bad, x, 3 * n * sizeof *x);
     bad[n + 17] = NAN;
-    struct clip_image images[] = {golden.images[0], {.floats = bad}, {.floats = x}};
+    union clip_item items[] = {{golden.images[0]}, {.image.floats = bad}, {.image.floats = x}};
     struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
-    struct clip_image_tower *tower = clip_image_tower_open(golden.model, engine, pool, 3, &error);
-    CHECK(tower && clip_image_tower_run(tower, images, 3, out, &error) == 0, "%s", error.text);
+    const struct clip_tower_setup setup = {arch, golden.model, NULL, engine, pool, 3};
+    struct clip_tower *tower = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
+    CHECK(tower && tower->type->forward(tower, items, 3, 0, NULL, out, &error) == 0, "%s", error.text);
     CHECK(memcmp(out, out + 2 * width, width * sizeof *out) == 0, "bytes and floats differ");
     size_t nans = 0;
     for (size_t i = 0; i < width; i++)
         nans += isnan(out[width + i]) != 0;
     CHECK(nans == width, "%zu", nans);
-    clip_image_tower_free(tower);
+    clip_tower_free(tower);
     clip_pool_free(pool);
     clip_engine_free(engine);
     golden_close(&golden);

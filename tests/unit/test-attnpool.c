@@ -4,7 +4,7 @@
 
 #include "math/product.h"
 #include "model/kind.h"
-#include "tower/attnpool-learner.h"
+#include "tower/attnpool.h"
 
 #include <math.h>
 #include <string.h>
@@ -99,7 +99,7 @@ static double loss(double *const *t, size_t moved, double step, const double *di
 /* --- */
 
 struct tape {
-    const struct clip_attnpool_learner *attn;
+    const struct clip_attnpool *attn;
     struct clip_arena arena;
     struct clip_attnpool_tape tape;
 };
@@ -111,22 +111,22 @@ static void place_tape(void *context)
 }
 
 /* Runs the pool of the parameters on x: features, and their gradients. */
-static void run(const struct clip_parameters *parameters, const float *x, const float *weights,
-                float *features, float *dx)
+static void run(struct clip_parameters *parameters, const float *x, const float *weights, float *features,
+                float *dx)
 {
     struct clip_error error;
     struct clip_arch arch = {.vision = {.kind = &clip_kind_resnet, .width = WIDTH / 32, .heads = HEADS}};
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
-    struct clip_attnpool_learner *attn =
-        clip_attnpool_learner_open(&arch, parameters, pool, PIXELS, PICTURES + 1, &error);
+    const struct clip_tower_setup setup = {&arch, NULL, parameters, engine, pool, PICTURES + 1};
+    struct clip_attnpool *attn = clip_attnpool_open(&setup, PIXELS, &error);
     CHECK(attn, "%s", error.text);
     struct tape tape = {.attn = attn};
     CHECK(clip_arena_build(&tape.arena, "a tape", place_tape, &tape, &error) == 0, "%s", error.text);
-    clip_attnpool_learner_forward(attn, PICTURES, x, &tape.tape, features);
-    clip_attnpool_learner_backward(attn, PICTURES, &tape.tape, weights, dx);
+    clip_attnpool_forward(attn, PICTURES, x, &tape.tape, features);
+    clip_attnpool_backward(attn, PICTURES, &tape.tape, weights, dx);
     clip_arena_free(&tape.arena);
-    clip_attnpool_learner_free(attn);
+    clip_attnpool_free(attn);
     clip_pool_free(pool);
     clip_engine_free(engine);
 }

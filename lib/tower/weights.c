@@ -1,0 +1,140 @@
+#include "tower/weights.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The tensor's slot; *parameter is set where it learns. NULL with error where the layout has none. */
+static const struct clip_slot *find_slot(const struct clip_tower_setup *setup, const char *name,
+                                         struct clip_parameter **parameter, struct clip_error *error)
+{
+    *parameter = setup->parameters ? clip_parameters_get(setup->parameters, "%s", name) : NULL;
+    const struct clip_slot *slot = *parameter          ? &(*parameter)->slot
+                                   : setup->parameters ? NULL
+                                                       : clip_model_slot(setup->model, name);
+    if (!slot)
+        clip_fail(error, "the architecture has no tensor %s", name);
+    return slot;
+}
+
+int clip_values_load(struct clip_values *values, const struct clip_tower_setup *setup,
+                     struct clip_error *error, const char *format, ...)
+{
+    char name[sizeof((struct clip_slot *)NULL)->name];
+    struct clip_parameter *parameter;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    const struct clip_slot *slot = find_slot(setup, name, &parameter, error);
+    if (!slot)
+        return -1;
+    if (parameter) {
+        *values = (struct clip_values){parameter->value, parameter->gradient, NULL};
+        return 0;
+    }
+    size_t bytes = (size_t)clip_slot_count(slot) * sizeof(float);
+    float *copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!copy)
+        return clip_fail_memory(error, name);
+    *values = (struct clip_values){copy, NULL, copy};
+    return clip_model_floats(setup->model, name, slot->ndim, slot->shape, copy, error);
+}
+
+void clip_values_free(struct clip_values *values)
+{
+    free(values->copy);
+    *values = (struct clip_values){0};
+}
+
+/* Sets *data to the part's floats: where they are mapped, or in *copy, which is allocated. */
+static int find_floats(const struct clip_model *model, const struct clip_slot *slot, size_t first,
+                       size_t count, size_t columns, const float **data, float **copy,
+                       struct clip_error *error)
+{
+    *copy = NULL;
+    if (clip_model_mapped(model, slot->name, slot->ndim, slot->shape, data, error) != 0)
+        return -1;
+    if (*data) {
+        *data += first * columns;
+        return 0;
+    }
+    *copy = reallocarray(NULL, count * columns, sizeof **copy);
+    if (!*copy)
+        return clip_fail_memory(error, slot->name);
+    *data = *copy;
+    int status = count == slot->shape[0]
+                     ? clip_model_floats(model, slot->name, slot->ndim, slot->shape, *copy, error)
+                     : clip_model_rows(model, slot->name, first, count, columns, *copy, error);
+    if (status != 0) {
+        free(*copy);
+        *copy = NULL;
+    }
+    return status;
+}
+
+/* The matrix of a model's tensor. */
+static int set_mapped(struct clip_operand *operand, const struct clip_tower_setup *setup,
+                      const struct clip_slot *slot, size_t first, size_t count, size_t columns,
+                      struct clip_error *error)
+{
+    const float *data;
+    if (find_floats(setup->model, slot, first, count, columns, &data, &operand->copy, error) != 0)
+        return -1;
+    int status = clip_matrix_set(operand->forward, data, operand->transposed, error);
+    if (status == 0 && clip_engine_borrows(setup->engine))
+        return 0;
+    free(operand->copy);
+    operand->copy = NULL;
+    clip_model_forget(setup->model, slot->name);
+    return status == 0 ? 0 : clip_fail_prefix(error, "%s", slot->name);
+}
+
+int clip_operand_load(struct clip_operand *operand, const struct clip_tower_setup *setup, size_t rows,
+                      const struct clip_operand_part *part, struct clip_error *error)
+{
+    struct clip_parameter *parameter;
+    const struct clip_slot *slot = find_slot(setup, part->name, &parameter, error);
+    *operand = (struct clip_operand){.transposed = part->transposed};
+    if (!slot)
+        return -1;
+    size_t columns = (size_t)clip_slot_count(slot) / slot->shape[0];
+    size_t count = part->count ? part->count : slot->shape[0];
+    size_t n = part->transposed ? columns : count, k = part->transposed ? count : columns;
+    rows = rows ? rows : clip_engine_rows(setup->engine);
+    /* The matrix first: it checks the sizes. */
+    operand->forward = clip_matrix_new_rows(setup->engine, rows, n, k, error);
+    if (operand->forward && parameter && !part->first_layer)
+        operand->backward = clip_matrix_new_rows(setup->engine, rows, k, n, error);
+    if (!operand->forward || (parameter && !part->first_layer && !operand->backward))
+        return clip_fail_prefix(error, "%s", part->name);
+    if (!parameter)
+        return set_mapped(operand, setup, slot, part->first, count, columns, error);
+    operand->value = parameter->value + part->first * columns;
+    operand->gradient = parameter->gradient + part->first * columns;
+    return clip_operand_refresh(operand, error);
+}
+
+void clip_operand_free(struct clip_operand *operand)
+{
+    clip_matrix_free(operand->forward);
+    clip_matrix_free(operand->backward);
+    free(operand->copy);
+    *operand = (struct clip_operand){0};
+}
+
+int clip_operand_refresh(struct clip_operand *operand, struct clip_error *error)
+{
+    if (operand->forward &&
+        clip_matrix_set(operand->forward, operand->value, operand->transposed, error) != 0)
+        return -1;
+    return operand->backward ? clip_matrix_set(operand->backward, operand->value, !operand->transposed, error)
+                             : 0;
+}
+
+size_t clip_operand_scratch(const struct clip_operand *operand)
+{
+    size_t forward = operand->forward ? clip_product_scratch(operand->forward) : 0;
+    size_t backward = operand->backward ? clip_product_scratch(operand->backward) : 0;
+    return forward > backward ? forward : backward;
+}
