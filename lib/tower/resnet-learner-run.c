@@ -458,8 +458,9 @@ static void last_back_task(void *context, size_t i, int thread)
 }
 
 int clip_resnet_learner_backward(struct clip_tower *learner, struct clip_tape *tape, const float *gradients,
-                                 struct clip_error *error)
+                                 float *input_gradients, struct clip_error *error)
 {
+    (void)input_gradients;
     (void)error;
     net_t *net = (net_t *)learner;
     const block_t *last = &net->blocks[net->block_count - 1];

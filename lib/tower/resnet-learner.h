@@ -106,6 +106,6 @@ struct clip_tower *clip_resnet_learner_open(const struct clip_tower_setup *setup
 int clip_resnet_learner_forward(struct clip_tower *learner, const union clip_item *items, size_t n, int again,
                                 struct clip_tape *tape, float *features, struct clip_error *error);
 int clip_resnet_learner_backward(struct clip_tower *learner, struct clip_tape *tape, const float *gradients,
-                                 struct clip_error *error);
+                                 float *input_gradients, struct clip_error *error);
 
 #endif

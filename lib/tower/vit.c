@@ -221,8 +221,9 @@ static int gradient_task(void *context, size_t i, int thread, struct clip_error 
 }
 
 static int backward(struct clip_tower *base, struct clip_tape *from, const float *gradients,
-                    struct clip_error *error)
+                    float *input_gradients, struct clip_error *error)
 {
+    (void)input_gradients;
     struct vit *vit = (struct vit *)base;
     struct vit_tape *tape = (struct vit_tape *)from;
     vit->items = tape->items;
