@@ -458,6 +458,10 @@ json.dump({**c, "architectures": ["CLIPVisionModelWithProjection"]}, open("visio
     take_apart
     refuses "text: the model has no vision tower" clip-preprocess -m text </dev/null
     refuses "text: the model has no vision tower" clip-encode-image -m text </dev/null
+    mkdir run
+    ln -s ../text run/init
+    refuses "run/init: the model has no vision tower" clip-encode-image --train run --grad-in none </dev/null
+    refuses "run/init: the model has no vision tower" clip-project-normalize --train run --grad-in none </dev/null
     refuses "vision: the model has no text tower" clip-tokenize -m vision </dev/null
     refuses "vision-plain: the model has no text tower" clip-encode-text -m vision-plain </dev/null
     refuses "vision: the model has no logit scale" clip-simmatrix --scale model -m vision </dev/null

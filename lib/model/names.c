@@ -332,7 +332,7 @@ static int choose_set(struct sets *sets, const char *key, struct clip_error *err
 
 /* --- names and orientation --- */
 
-static void turn(struct clip_weight *weight)
+static void transpose(struct clip_weight *weight)
 {
     size_t shape = weight->shape[0], stride = weight->stride[0];
     weight->shape[0] = weight->shape[1];
@@ -367,7 +367,7 @@ static int rename_one(struct clip_weight *weight, const struct set *set, struct 
     if (set->hf && look_up(1, 0, plain, &found) && translate(&found, 0, name, sizeof name) == 0) {
         result = name;
         if (found.pair->transposed && weight->ndim == 2)
-            turn(weight);
+            transpose(weight);
         weight->part = found.pair->part == CLIP_NAME_WHOLE ? 0 : found.pair->part;
         weight->parts = found.pair->part == CLIP_NAME_WHOLE ? 1 : 3;
     } else if (set->custom && after(plain, "text.")) {

@@ -238,12 +238,12 @@ void clip_folder_abandon(struct clip_folder_output *folder)
 
 /* --- models --- */
 
-/* A tensor to be written: a slot, or, in Hugging Face's form, a third of one, or one turned. */
+/* A tensor to be written: a slot, or, in Hugging Face's form, a third of one, or one transposed. */
 struct piece {
     const struct clip_slot *slot;
     char name[128];
     size_t first, count; /* elements of the slot */
-    int turned;
+    int transposed;
 };
 
 struct pieces {
@@ -262,14 +262,14 @@ static void free_pieces(struct pieces *pieces)
 static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int type, int hf,
                       struct clip_error *error)
 {
-    int parts = 1, turned = 0;
+    int parts = 1, transposed = 0;
     for (int part = 0; part < parts; part++) {
         struct piece *piece = &pieces->items[pieces->count];
         struct clip_tensor_info *info = &pieces->infos[pieces->count];
         *piece = (struct piece){.slot = slot};
         if (!hf)
             snprintf(piece->name, sizeof piece->name, "%s", slot->name);
-        else if (clip_names_hf(slot->name, part, piece->name, sizeof piece->name, &parts, &turned) != 0)
+        else if (clip_names_hf(slot->name, part, piece->name, sizeof piece->name, &parts, &transposed) != 0)
             return clip_fail(error, "tensor %s cannot be represented in Hugging Face's form", slot->name);
         *info = (struct clip_tensor_info){.name = piece->name,
                                           .type = (enum clip_weight_type)type,
@@ -278,10 +278,10 @@ static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int t
         memcpy(info->shape, slot->shape, sizeof slot->shape);
         piece->count = (size_t)clip_slot_count(slot) / (size_t)parts;
         piece->first = piece->count * (size_t)part;
-        piece->turned = turned;
+        piece->transposed = transposed;
         if (parts > 1)
             info->shape[0] /= (size_t)parts;
-        if (turned) {
+        if (transposed) {
             info->shape[0] = slot->shape[1];
             info->shape[1] = slot->shape[0];
         }
@@ -304,7 +304,7 @@ static int list_pieces(struct pieces *pieces, const struct clip_layout *layout,
     return 0;
 }
 
-/* A turned matrix is held whole: [rows, columns] of the slot becomes [columns, rows]. */
+/* A transposed matrix is held whole: [rows, columns] of the slot becomes [columns, rows]. */
 static int put_turned(FILE *file, const struct piece *piece, size_t size,
                       const struct clip_tensor_source *source, struct clip_error *error)
 {
@@ -328,7 +328,7 @@ static int put_turned(FILE *file, const struct piece *piece, size_t size,
 static int put_piece(FILE *file, const struct piece *piece, size_t size,
                      const struct clip_tensor_source *source, unsigned char *chunk, struct clip_error *error)
 {
-    if (piece->turned)
+    if (piece->transposed)
         return put_turned(file, piece, size, source, error);
     for (size_t done = 0; done < piece->count && !ferror(file); done += CHUNK) {
         size_t n = piece->count - done < CHUNK ? piece->count - done : CHUNK;

@@ -28,7 +28,7 @@ struct head {
 };
 
 /* What a thread has of its own. */
-struct desk {
+struct workspace {
     float *in, *out; /* [ROWS][width] */
     void *elements;  /* [ROWS][width] in the engine's element */
     float *scores;   /* [heads][tokens] */
@@ -59,9 +59,9 @@ struct clip_attnpool {
     struct head *head; /* [heads], where it does not learn */
     size_t product;    /* bytes for clip_product */
     struct clip_arena arena;
-    float *x;           /* [batch][tokens][width] */
-    float *mixes;       /* [batch / ROWS][heads][ROWS][width]: probes, then mixes */
-    struct desk *desks; /* [threads] */
+    float *x;                     /* [batch][tokens][width] */
+    float *mixes;                 /* [batch / ROWS][heads][ROWS][width]: probes, then mixes */
+    struct workspace *workspaces; /* [threads] */
     struct back back;
     struct clip_crew crew;
     /* the run that is under way */
@@ -144,15 +144,15 @@ static void place_run(struct clip_attnpool *attn)
     attn->x = clip_arena_take(arena, attn->batch, attn->tokens * row);
     attn->mixes = clip_arena_take(arena, attn->batch, attn->heads * row);
     for (size_t i = 0; i < threads; i++) {
-        struct desk desk = {
+        struct workspace workspace = {
             .in = clip_arena_take(arena, ROWS, row),
             .out = clip_arena_take(arena, ROWS, row),
             .elements = clip_arena_take(arena, ROWS, row),
             .scores = clip_arena_take(arena, attn->heads, attn->tokens * sizeof(float)),
             .product = clip_arena_take(arena, attn->product, 1),
         };
-        if (attn->desks)
-            attn->desks[i] = desk;
+        if (attn->workspaces)
+            attn->workspaces[i] = workspace;
     }
 }
 
@@ -166,15 +166,16 @@ static void place_backward(struct clip_attnpool *attn)
     attn->back.mixes = clip_arena_take(arena, attn->batch, attn->heads * row);
     for (size_t i = 0; i < threads; i++) {
         float *scores = clip_arena_take(arena, attn->heads, attn->tokens * sizeof *scores);
-        if (attn->desks)
-            attn->desks[i] = (struct desk){.scores = scores};
+        if (attn->workspaces)
+            attn->workspaces[i] = (struct workspace){.scores = scores};
     }
 }
 
 static void place(void *context)
 {
     struct clip_attnpool *attn = context;
-    attn->desks = clip_arena_take(&attn->arena, (size_t)clip_pool_threads(attn->pool), sizeof *attn->desks);
+    attn->workspaces =
+        clip_arena_take(&attn->arena, (size_t)clip_pool_threads(attn->pool), sizeof *attn->workspaces);
     (attn->learns ? place_backward : place_run)(attn);
 }
 
@@ -272,37 +273,38 @@ void clip_attnpool_put(struct clip_attnpool *attn, size_t i, const void *x)
     make_tokens(attn->kernels, pixels, width, attn->positions.value, tokens);
 }
 
-/* x[n] in the engine's element: x itself, or made on the desk. */
+/* x[n] in the engine's element: x itself, or made in the workspace. */
 static const void *elements(const struct clip_attnpool *attn, const float *x, size_t n,
-                            const struct desk *desk)
+                            const struct workspace *workspace)
 {
     if (attn->type == CLIP_PRECISION_F32)
         return x;
-    attn->kernels->convert(n, x, attn->type, desk->elements);
-    return desk->elements;
+    attn->kernels->convert(n, x, attn->type, workspace->elements);
+    return workspace->elements;
 }
 
 /* A task: probes of one head, of ROWS pictures. */
 static int probe_task(void *context, size_t task, int thread, struct clip_error *error)
 {
     struct clip_attnpool *attn = context;
-    const struct desk *desk = &attn->desks[thread];
+    const struct workspace *workspace = &attn->workspaces[thread];
     size_t first = task / attn->heads * ROWS, h = task % attn->heads;
     size_t width = attn->width, head_width = attn->head_width;
     const float *bias = attn->query.bias.value + h * head_width;
-    float *q = desk->out, scale = 1 / sqrtf((float)head_width);
+    float *q = workspace->out, scale = 1 / sqrtf((float)head_width);
     for (size_t row = 0; row < ROWS; row++)
         if (first + row < attn->count)
-            memcpy(desk->in + row * width, attn->x + (first + row) * attn->tokens * width, width * sizeof *q);
+            memcpy(workspace->in + row * width, attn->x + (first + row) * attn->tokens * width,
+                   width * sizeof *q);
         else
-            memset(desk->in + row * width, 0, width * sizeof *q);
-    if (clip_product(attn->head[h].query.forward, elements(attn, desk->in, ROWS * width, desk), q,
-                     desk->product, error) != 0)
+            memset(workspace->in + row * width, 0, width * sizeof *q);
+    if (clip_product(attn->head[h].query.forward, elements(attn, workspace->in, ROWS * width, workspace), q,
+                     workspace->product, error) != 0)
         return -1;
     for (size_t i = 0; i < ROWS * head_width; i++)
         q[i] = scale * (q[i] + bias[i % head_width]);
-    return clip_product(attn->head[h].key.forward, elements(attn, q, ROWS * head_width, desk),
-                        attn->mixes + task * ROWS * width, desk->product, error);
+    return clip_product(attn->head[h].key.forward, elements(attn, q, ROWS * head_width, workspace),
+                        attn->mixes + task * ROWS * width, workspace->product, error);
 }
 
 /* A task: the probes of a picture become its mixes. */
@@ -313,7 +315,7 @@ static int mix_task(void *context, size_t i, int thread, struct clip_error *erro
     size_t width = attn->width, tokens = attn->tokens;
     float *mixes = attn->mixes + (i / ROWS * attn->heads * ROWS + i % ROWS) * width;
     mix(attn->heads, tokens, width, attn->x + i * tokens * width, mixes, ROWS * width,
-        attn->desks[thread].scores, mixes);
+        attn->workspaces[thread].scores, mixes);
     return 0;
 }
 
@@ -321,16 +323,16 @@ static int mix_task(void *context, size_t i, int thread, struct clip_error *erro
 static int value_task(void *context, size_t task, int thread, struct clip_error *error)
 {
     struct clip_attnpool *attn = context;
-    const struct desk *desk = &attn->desks[thread];
+    const struct workspace *workspace = &attn->workspaces[thread];
     size_t first = task / attn->heads * ROWS, h = task % attn->heads;
     size_t width = attn->width, head_width = attn->head_width;
     const float *mixes = attn->mixes + task * ROWS * width;
     const float *bias = attn->value.bias.value + h * head_width;
-    if (clip_product(attn->head[h].value.forward, elements(attn, mixes, ROWS * width, desk), desk->out,
-                     desk->product, error) != 0)
+    if (clip_product(attn->head[h].value.forward, elements(attn, mixes, ROWS * width, workspace),
+                     workspace->out, workspace->product, error) != 0)
         return -1;
     for (size_t row = 0; row < ROWS && first + row < attn->count; row++)
-        attn->kernels->sum(head_width, desk->out + row * head_width, bias,
+        attn->kernels->sum(head_width, workspace->out + row * head_width, bias,
                            attn->features + (first + row) * width + h * head_width);
     return 0;
 }
@@ -457,7 +459,7 @@ static void mix_back_task(void *context, size_t i, int thread)
     size_t width = attn->width, tokens = attn->tokens, heads = attn->heads, step = attn->count * width;
     const float *x = attn->tape->x + i * tokens * width, *weights = attn->tape->weights + i * heads * tokens;
     const float *mixes = attn->back.mixes + i * width;
-    float *scores = attn->desks[thread].scores, *dx = attn->back.dx + i * tokens * width;
+    float *scores = attn->workspaces[thread].scores, *dx = attn->back.dx + i * tokens * width;
     clip_gemm(0, 1, heads, tokens, width, mixes, step, x, width, 0, scores, tokens);
     for (size_t h = 0; h < heads; h++) {
         const float *a = weights + h * tokens;

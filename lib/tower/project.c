@@ -127,7 +127,8 @@ struct side {
     float *x, *y, *e, *dy, *dx; /* [rows][inputs or embed] */
 };
 
-struct clip_projection_learner {
+struct pair {
+    struct clip_tower base;
     struct clip_pool *pool;
     size_t embed, inputs; /* of both sides together */
     size_t piece, pieces; /* rows of a product, and products for a batch */
@@ -137,28 +138,22 @@ struct clip_projection_learner {
     size_t scratch_size;
     struct clip_crew crew;
     /* of a call */
-    const float *const *features;
+    const union clip_item *items;
     size_t n;
     const float *gradients;
 };
 
-void clip_projection_learner_free(struct clip_projection_learner *learner)
+static void free_pair(struct clip_tower *base)
 {
-    if (!learner)
-        return;
+    struct pair *l = (struct pair *)base;
     for (int s = 0; s < CLIP_SIDES; s++) {
-        clip_operand_free(&learner->sides[s].weight);
-        clip_values_free(&learner->sides[s].bias);
-        clip_outer_free(learner->sides[s].outer);
+        clip_operand_free(&l->sides[s].weight);
+        clip_values_free(&l->sides[s].bias);
+        clip_outer_free(l->sides[s].outer);
     }
-    clip_crew_destroy(&learner->crew);
-    clip_arena_free(&learner->arena);
-    free(learner);
-}
-
-size_t clip_projection_learner_inputs(const struct clip_projection_learner *learner, enum clip_side side)
-{
-    return learner->sides[side].inputs;
+    clip_crew_destroy(&l->crew);
+    clip_arena_free(&l->arena);
+    free(l);
 }
 
 static size_t larger(size_t a, size_t b)
@@ -168,7 +163,7 @@ static size_t larger(size_t a, size_t b)
 
 static void place_learner(void *context)
 {
-    struct clip_projection_learner *l = context;
+    struct pair *l = context;
     size_t rows = l->pieces * l->piece;
     for (int s = 0; s < CLIP_SIDES; s++) {
         struct side *side = &l->sides[s];
@@ -181,8 +176,8 @@ static void place_learner(void *context)
     l->scratch = clip_arena_take(&l->arena, (size_t)clip_pool_threads(l->pool), l->scratch_size);
 }
 
-static int open_side(struct clip_projection_learner *l, const struct clip_tower_setup *setup,
-                     enum clip_side side, struct clip_error *error)
+static int open_side(struct pair *l, const struct clip_tower_setup *setup, enum clip_side side,
+                     struct clip_error *error)
 {
     struct side *s = &l->sides[side];
     s->inputs = clip_feature_width(setup->arch, side);
@@ -199,8 +194,7 @@ static int open_side(struct clip_projection_learner *l, const struct clip_tower_
     return 0;
 }
 
-static int open_learner(struct clip_projection_learner *l, const struct clip_tower_setup *setup,
-                        struct clip_error *error)
+static int open_learner(struct pair *l, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     if (open_side(l, setup, CLIP_SIDE_IMAGE, error) != 0 || open_side(l, setup, CLIP_SIDE_TEXT, error) != 0)
         return -1;
@@ -208,36 +202,9 @@ static int open_learner(struct clip_projection_learner *l, const struct clip_tow
     return clip_arena_build(&l->arena, "the projection", place_learner, l, error);
 }
 
-struct clip_projection_learner *clip_projection_learner_open(const struct clip_tower_setup *setup,
-                                                             struct clip_error *error)
-{
-    struct clip_projection_learner *l = calloc(1, sizeof *l);
-    if (!l) {
-        clip_fail_memory(error, "the projection");
-        return NULL;
-    }
-    clip_crew_init(&l->crew);
-    l->pool = setup->pool;
-    l->embed = (size_t)setup->arch->embed;
-    l->piece = clip_engine_rows(setup->engine);
-    l->pieces = (setup->batch + l->piece - 1) / l->piece;
-    if (open_learner(l, setup, error) == 0)
-        return l;
-    clip_projection_learner_free(l);
-    return NULL;
-}
-
-int clip_projection_learner_refresh(struct clip_projection_learner *l, struct clip_error *error)
-{
-    for (int s = 0; s < CLIP_SIDES; s++)
-        if (clip_operand_refresh(&l->sides[s].weight, error) != 0)
-            return -1;
-    return 0;
-}
-
 /* --- the work of one thread: a piece of one side's rows --- */
 
-static size_t piece_rows(const struct clip_projection_learner *l, size_t first)
+static size_t piece_rows(const struct pair *l, size_t first)
 {
     return l->n - first < l->piece ? l->n - first : l->piece;
 }
@@ -245,12 +212,12 @@ static size_t piece_rows(const struct clip_projection_learner *l, size_t first)
 /* Features to embeddings e. */
 static int project_piece(void *context, size_t i, int thread, struct clip_error *error)
 {
-    struct clip_projection_learner *l = context;
+    struct pair *l = context;
     struct side *side = &l->sides[i % CLIP_SIDES];
     size_t first = i / CLIP_SIDES * l->piece, rows = piece_rows(l, first), embed = l->embed;
     char *scratch = l->scratch + (size_t)thread * l->scratch_size;
     for (size_t r = first; r < first + rows; r++)
-        memcpy(side->x + r * side->inputs, l->features[r] + side->at, side->inputs * sizeof(float));
+        memcpy(side->x + r * side->inputs, l->items[r].features + side->at, side->inputs * sizeof(float));
     if (clip_product_rows(side->weight.forward, rows, side->x + first * side->inputs, side->y + first * embed,
                           scratch, error) != 0)
         return -1;
@@ -267,7 +234,7 @@ static int project_piece(void *context, size_t i, int thread, struct clip_error 
 /* Gradients of the embeddings to those of y, and of the features. */
 static int return_piece(void *context, size_t i, int thread, struct clip_error *error)
 {
-    struct clip_projection_learner *l = context;
+    struct pair *l = context;
     size_t s = i % CLIP_SIDES, first = i / CLIP_SIDES * l->piece, rows = piece_rows(l, first),
            embed = l->embed;
     struct side *side = &l->sides[s];
@@ -282,7 +249,7 @@ static int return_piece(void *context, size_t i, int thread, struct clip_error *
 /* The weights' gradients: a panel of one side's. */
 static int add_panel(void *context, size_t i, int thread, struct clip_error *error)
 {
-    struct clip_projection_learner *l = context;
+    struct pair *l = context;
     size_t panels = clip_outer_panels(l->sides[0].outer);
     struct side *side = &l->sides[i >= panels];
     const float *a = side->weight.transposed ? side->x : side->dy,
@@ -291,22 +258,69 @@ static int add_panel(void *context, size_t i, int thread, struct clip_error *err
                           l->scratch + (size_t)thread * l->scratch_size, error);
 }
 
-/* --- calls --- */
+/* --- its forward and backward --- */
 
-static int project(struct clip_projection_learner *l, const float *const *features, size_t n,
-                   struct clip_error *error)
+/* The items, of which the forward is made again. */
+struct pair_tape {
+    struct clip_tape base;
+    size_t count;
+    union clip_item items[];
+};
+
+static struct clip_tape *tape_new(const struct clip_tower *base, struct clip_error *error)
 {
-    l->features = features;
+    struct pair_tape *tape = calloc(1, sizeof *tape + base->batch * sizeof *tape->items);
+    if (!tape) {
+        clip_fail_memory(error, "a tape");
+        return NULL;
+    }
+    tape->base.type = base->type;
+    return &tape->base;
+}
+
+static void tape_free(struct clip_tape *tape)
+{
+    free(tape);
+}
+
+static size_t tape_bytes(const struct clip_tower *base, size_t n)
+{
+    (void)base;
+    return sizeof(struct pair_tape) + n * sizeof(union clip_item);
+}
+
+static size_t bytes(const struct clip_tower *base)
+{
+    return ((const struct pair *)base)->arena.size;
+}
+
+static int refresh(struct clip_tower *base, struct clip_error *error)
+{
+    struct pair *l = (struct pair *)base;
+    for (int s = 0; s < CLIP_SIDES; s++)
+        if (clip_operand_refresh(&l->sides[s].weight, error) != 0)
+            return -1;
+    return 0;
+}
+
+static int project(struct pair *l, const union clip_item *items, size_t n, struct clip_error *error)
+{
+    l->items = items;
     l->n = n;
     return clip_crew_run(&l->crew, l->pool, CLIP_SIDES * ((n + l->piece - 1) / l->piece), project_piece, l,
                          error);
 }
 
-int clip_projection_learner_forward(struct clip_projection_learner *l, const float *const *features, size_t n,
-                                    float *embeddings, struct clip_error *error)
+static int forward(struct clip_tower *base, const union clip_item *items, size_t n, int again,
+                   struct clip_tape *to, float *embeddings, struct clip_error *error)
 {
-    if (project(l, features, n, error) != 0)
+    (void)again;
+    struct pair *l = (struct pair *)base;
+    struct pair_tape *tape = (struct pair_tape *)to;
+    if (project(l, items, n, error) != 0)
         return -1;
+    tape->count = n;
+    memcpy(tape->items, items, n * sizeof *items);
     for (size_t r = 0; r < n; r++)
         for (size_t s = 0; s < CLIP_SIDES; s++)
             memcpy(embeddings + (r * CLIP_SIDES + s) * l->embed, l->sides[s].e + r * l->embed,
@@ -314,25 +328,49 @@ int clip_projection_learner_forward(struct clip_projection_learner *l, const flo
     return 0;
 }
 
-int clip_projection_learner_backward(struct clip_projection_learner *l, const float *const *features,
-                                     size_t n, const float *gradients, float *feature_gradients,
-                                     struct clip_error *error)
+static int backward(struct clip_tower *base, struct clip_tape *from, const float *gradients,
+                    float *input_gradients, struct clip_error *error)
 {
+    struct pair *l = (struct pair *)base;
+    const struct pair_tape *tape = (const struct pair_tape *)from;
     size_t panels = clip_outer_panels(l->sides[0].outer) + clip_outer_panels(l->sides[1].outer);
-    if (project(l, features, n, error) != 0)
+    size_t n = tape->count, tasks = CLIP_SIDES * ((n + l->piece - 1) / l->piece);
+    if (project(l, tape->items, n, error) != 0)
         return -1;
     l->gradients = gradients;
-    if (clip_crew_run(&l->crew, l->pool, CLIP_SIDES * ((n + l->piece - 1) / l->piece), return_piece, l,
-                      error) != 0 ||
+    if (clip_crew_run(&l->crew, l->pool, tasks, return_piece, l, error) != 0 ||
         clip_crew_run(&l->crew, l->pool, panels, add_panel, l, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++)
         for (size_t s = 0; s < CLIP_SIDES; s++) {
             const struct side *side = &l->sides[s];
-            memcpy(feature_gradients + r * l->inputs + side->at, side->dx + r * side->inputs,
-                   side->inputs * sizeof *feature_gradients);
+            memcpy(input_gradients + r * l->inputs + side->at, side->dx + r * side->inputs,
+                   side->inputs * sizeof *input_gradients);
             for (size_t j = 0; side->bias.value && j < l->embed; j++)
                 side->bias.gradient[j] += side->dy[r * l->embed + j];
         }
     return 0;
+}
+
+static const struct clip_tower_type type = {free_pair, forward,  backward,  refresh,
+                                            bytes,     tape_new, tape_free, tape_bytes};
+
+struct clip_tower *clip_projection_learner_open(const struct clip_tower_setup *setup,
+                                                struct clip_error *error)
+{
+    struct pair *l = calloc(1, sizeof *l);
+    if (!l) {
+        clip_fail_memory(error, "the projection");
+        return NULL;
+    }
+    clip_crew_init(&l->crew);
+    l->pool = setup->pool;
+    l->embed = (size_t)setup->arch->embed;
+    l->base = (struct clip_tower){&type, CLIP_SIDES * l->embed, setup->batch};
+    l->piece = clip_engine_rows(setup->engine);
+    l->pieces = (setup->batch + l->piece - 1) / l->piece;
+    if (open_learner(l, setup, error) == 0)
+        return &l->base;
+    free_pair(&l->base);
+    return NULL;
 }

@@ -3,7 +3,7 @@
 #define CLIP_TOWER_PROJECT_H
 
 #include "base/error.h"
-#include "tower/weights.h"
+#include "tower/tower.h"
 
 #include <stddef.h>
 
@@ -24,32 +24,10 @@ size_t clip_projection_outputs(const struct clip_projection *projection);
 int clip_projection_run(struct clip_projection *projection, const float *features, size_t n,
                         float *embeddings, struct clip_error *error);
 
-/* --- the two projections as they learn --- */
-
-struct clip_projection_learner;
-
-/* For up to setup->batch pairs at once, of parameters of CLIP_PART_PROJECTION; the engine is f32. NULL with
- * error. */
-struct clip_projection_learner *clip_projection_learner_open(const struct clip_tower_setup *setup,
-                                                             struct clip_error *error);
-void clip_projection_learner_free(struct clip_projection_learner *learner);
-
-/* Width of one side's features. */
-size_t clip_projection_learner_inputs(const struct clip_projection_learner *learner, enum clip_side side);
-
-/* Takes up the parameters' values after each change. */
-int clip_projection_learner_refresh(struct clip_projection_learner *learner, struct clip_error *error);
-
-/* embeddings[n][2][embed] = features[i][picture's, caption's] of n pairs projected and made unit, the
- * picture's first. -1 with error, also where one has no direction. */
-int clip_projection_learner_forward(struct clip_projection_learner *learner, const float *const *features,
-                                    size_t n, float *embeddings, struct clip_error *error);
-
-/* Adds to the parameters' gradients those of a loss whose gradient with respect to the embeddings is
- * gradients[n][2][embed], and gives that with respect to the features, in their order:
- * feature_gradients[n][inputs of both sides]. What the forward computed is computed again. */
-int clip_projection_learner_backward(struct clip_projection_learner *learner, const float *const *features,
-                                     size_t n, const float *gradients, float *feature_gradients,
-                                     struct clip_error *error);
+/* The two projections as they learn, run as a tower: an item is the features of a pair, and what comes of it
+ * is embeddings[n][2][embed], projected and made unit, the picture's first; an error where one has no
+ * direction. Its parameters are of CLIP_PART_PROJECTION, its engine f32. NULL with error. */
+struct clip_tower *clip_projection_learner_open(const struct clip_tower_setup *setup,
+                                                struct clip_error *error);
 
 #endif

@@ -22,7 +22,7 @@
 typedef struct clip_resnet_learner net_t;
 typedef struct clip_resnet_layer layer_t;
 typedef struct clip_resnet_block block_t;
-typedef struct clip_resnet_desk desk_t;
+typedef struct clip_resnet_workspace workspace_t;
 
 /* Pictures [first, first + count). */
 struct unit {
@@ -68,14 +68,14 @@ static float *input_of(const net_t *net, size_t index, size_t first)
 
 /* --- the input of a layer --- */
 
-static void make_patches(const net_t *net, const desk_t *desk, const struct unit *unit, float *x)
+static void make_patches(const net_t *net, const workspace_t *workspace, const struct unit *unit, float *x)
 {
     const layer_t *layer = net->layers;
     for (size_t i = 0; i < unit->count; i++, x += layer->height * layer->width * layer->in) {
         const struct clip_image *picture = &net->tape->items[unit->first + i].image;
         if (picture->bytes)
-            clip_pixels_normalize(picture->bytes, net->size * net->size, net->levels, desk->a);
-        clip_conv_color_patches(picture->bytes ? desk->a : picture->floats, net->size, x);
+            clip_pixels_normalize(picture->bytes, net->size * net->size, net->levels, workspace->a);
+        clip_conv_color_patches(picture->bytes ? workspace->a : picture->floats, net->size, x);
     }
 }
 
@@ -111,19 +111,20 @@ static void make_flat(const net_t *net, const layer_t *from, const struct unit *
                                  raw_of(net, from, unit->first), &record_of(net, from)->norm, 1, x);
 }
 
-static void make_halved(const net_t *net, const layer_t *from, const desk_t *desk, const struct unit *unit,
-                        float *x)
+static void make_halved(const net_t *net, const layer_t *from, const workspace_t *workspace,
+                        const struct unit *unit, float *x)
 {
-    make_flat(net, from, unit, desk->a);
-    net->conv_kernels->pool(desk->a, unit->count * from->height, from->width, from->out, x);
+    make_flat(net, from, unit, workspace->a);
+    net->conv_kernels->pool(workspace->a, unit->count * from->height, from->width, from->out, x);
 }
 
 /* What bottleneck `index` takes, made of what came before it: kept on the tape. */
-static void make_block_input(const net_t *net, size_t index, const desk_t *desk, const struct unit *unit)
+static void make_block_input(const net_t *net, size_t index, const workspace_t *workspace,
+                             const struct unit *unit)
 {
     float *x = input_of(net, index, unit->first);
     if (index == 0) {
-        make_halved(net, net->blocks->before, desk, unit, x);
+        make_halved(net, net->blocks->before, workspace, unit, x);
         return;
     }
     const block_t *before = &net->blocks[index - 1];
@@ -134,8 +135,8 @@ static void make_block_input(const net_t *net, size_t index, const desk_t *desk,
                             down ? &record_of(net, down)->norm : NULL, x);
 }
 
-/* The framed input of a layer: on the desk, or where the tape has it. */
-static const float *make_input(const net_t *net, const layer_t *layer, const desk_t *desk,
+/* The framed input of a layer: in the workspace, or where the tape has it. */
+static const float *make_input(const net_t *net, const layer_t *layer, const workspace_t *workspace,
                                const struct unit *unit)
 {
     if (layer->block) {
@@ -143,17 +144,17 @@ static const float *make_input(const net_t *net, const layer_t *layer, const des
         if (!layer->halves)
             return input;
         net->conv_kernels->pool(input, unit->count * layer->block->height, layer->block->width, layer->in,
-                                desk->x);
+                                workspace->x);
     } else if (!layer->from) {
-        make_patches(net, desk, unit, desk->x);
+        make_patches(net, workspace, unit, workspace->x);
     } else if (layer->halves) {
-        make_halved(net, layer->from, desk, unit, desk->x);
+        make_halved(net, layer->from, workspace, unit, workspace->x);
     } else if (layer->side == 1) {
-        make_flat(net, layer->from, unit, desk->x);
+        make_flat(net, layer->from, unit, workspace->x);
     } else {
-        make_framed(net, layer->from, unit, desk->x);
+        make_framed(net, layer->from, unit, workspace->x);
     }
-    return desk->x;
+    return workspace->x;
 }
 
 /* --- forward --- */
@@ -163,13 +164,13 @@ static void forward_task(void *context, size_t i, int thread)
 {
     const net_t *net = context;
     const layer_t *layer = net->layer;
-    const desk_t *desk = &net->desks[thread];
+    const workspace_t *workspace = &net->workspaces[thread];
     struct unit unit = unit_of(net, layer, i);
     struct clip_conv_plane plane = {unit.count, layer->height, layer->width,
                                     layer->in,  layer->out,    layer->side};
     if (layer->block && layer == layer->block->conv1)
-        make_block_input(net, layer->block->index, desk, &unit);
-    const float *x = make_input(net, layer, desk, &unit);
+        make_block_input(net, layer->block->index, workspace, &unit);
+    const float *x = make_input(net, layer, workspace, &unit);
     float *raw = raw_of(net, layer, unit.first);
     double *moments = net->moments + 2 * i * net->channels;
     net->convolve(&plane, x, layer->packed, raw);
@@ -178,7 +179,7 @@ static void forward_task(void *context, size_t i, int thread)
 }
 
 /* Running statistics, of `count` values a channel. */
-static void follow(const layer_t *layer, double count, const double *mean, const double *squares)
+static void update_running(const layer_t *layer, double count, const double *mean, const double *squares)
 {
     for (size_t c = 0; c < layer->outputs; c++) {
         float *running = &layer->mean->value[c], *variance = &layer->variance->value[c];
@@ -210,14 +211,14 @@ static void finish_forward(const net_t *net, const layer_t *layer, int again)
             (float)(layer->shift->value[c] - (mean[c] - record->mean[c]) * layer->scale->value[c] * inverse);
     }
     if (!again)
-        follow(layer, count, mean, squares);
+        update_running(layer, count, mean, squares);
 }
 
 /* A task: what a picture's last bottleneck gives. */
 static void last_task(void *context, size_t i, int thread)
 {
     const net_t *net = context;
-    make_block_input(net, net->block_count, &net->desks[thread], &(struct unit){i, i, 1});
+    make_block_input(net, net->block_count, &net->workspaces[thread], &(struct unit){i, i, 1});
 }
 
 int clip_resnet_learner_forward(struct clip_tower *learner, const union clip_item *items, size_t n, int again,
@@ -279,13 +280,14 @@ static void finish_sums(const net_t *net, layer_t *layer, size_t units, size_t w
     layer->back.mean = record->mean;
 }
 
-/* The gradient of a layer's output before its norm, framed, on the desk. */
-static void make_gradient(const net_t *net, const layer_t *layer, const desk_t *desk, const struct unit *unit)
+/* The gradient of a layer's output before its norm, framed, in the workspace. */
+static void make_gradient(const net_t *net, const layer_t *layer, const workspace_t *workspace,
+                          const struct unit *unit)
 {
     size_t height = layer->height, width = layer->width, channels = layer->out;
     const float *gradient = layer->gradient + unit->first * output_floats(layer);
     const float *raw = raw_of(net, layer, unit->first);
-    float *dy = desk->dy;
+    float *dy = workspace->dy;
     if (layer->side == 1) {
         net->norm_kernels->backward(unit->count * height * width, channels, gradient, raw, &layer->back, dy);
         return;
@@ -300,25 +302,26 @@ static void make_gradient(const net_t *net, const layer_t *layer, const desk_t *
 }
 
 /* The gradient of a layer's input: turned convolution of what make_gradient left. */
-static void run_back(const net_t *net, const layer_t *layer, const desk_t *desk, const struct unit *unit,
-                     float *dx)
+static void run_back(const net_t *net, const layer_t *layer, const workspace_t *workspace,
+                     const struct unit *unit, float *dx)
 {
     struct clip_conv_plane plane = {unit->count, layer->height, layer->width,
                                     layer->out,  layer->in,     layer->side};
-    net->train_kernels->run(&plane, desk->dy, layer->turned, dx);
+    net->train_kernels->run(&plane, workspace->dy, layer->turned, dx);
 }
 
 /* To the gradient of the normalised ReLU that the layer took, pooled or not. */
-static void back_to_layer(const net_t *net, const layer_t *layer, const desk_t *desk, const struct unit *unit)
+static void back_to_layer(const net_t *net, const layer_t *layer, const workspace_t *workspace,
+                          const struct unit *unit)
 {
     const layer_t *from = layer->from;
     float *gradient = from->gradient + unit->first * output_floats(from);
     if (layer->halves) {
-        run_back(net, layer, desk, unit, desk->a);
+        run_back(net, layer, workspace, unit, workspace->a);
         memset(gradient, 0, unit->count * output_floats(from) * sizeof *gradient);
-        net->norm_kernels->spread(desk->a, unit->count * from->height, from->width, from->out, gradient);
+        net->norm_kernels->spread(workspace->a, unit->count * from->height, from->width, from->out, gradient);
     } else {
-        run_back(net, layer, desk, unit, gradient);
+        run_back(net, layer, workspace, unit, gradient);
     }
     net->norm_kernels->gate_norm(unit->count * from->height * from->width, from->out,
                                  raw_of(net, from, unit->first), &record_of(net, from)->norm, gradient);
@@ -350,42 +353,45 @@ static void gate_block(const net_t *net, size_t index, const struct unit *unit)
 }
 
 /* From a bottleneck's first layer to what came before it. */
-static void back_to_block(const net_t *net, const layer_t *layer, const desk_t *desk, const struct unit *unit)
+static void back_to_block(const net_t *net, const layer_t *layer, const workspace_t *workspace,
+                          const struct unit *unit)
 {
     const block_t *block = layer->block;
     if (block->index > 0) {
         const block_t *before = block - 1;
         float *gradient = before->gradient + unit->first * output_floats(before->conv3);
-        run_back(net, layer, desk, unit, gradient);
+        run_back(net, layer, workspace, unit, gradient);
         add_side(net, block, unit, gradient);
         gate_block(net, block->index, unit);
         return;
     }
     const layer_t *stem = block->before;
     float *gradient = stem->gradient + unit->first * output_floats(stem);
-    run_back(net, layer, desk, unit, desk->a);
-    add_side(net, block, unit, desk->a);
+    run_back(net, layer, workspace, unit, workspace->a);
+    add_side(net, block, unit, workspace->a);
     memset(gradient, 0, unit->count * output_floats(stem) * sizeof *gradient);
-    net->norm_kernels->spread(desk->a, unit->count * stem->height, stem->width, stem->out, gradient);
+    net->norm_kernels->spread(workspace->a, unit->count * stem->height, stem->width, stem->out, gradient);
     net->norm_kernels->gate_norm(unit->count * stem->height * stem->width, stem->out,
                                  raw_of(net, stem, unit->first), &record_of(net, stem)->norm, gradient);
     take_sums(net, stem, NULL, unit);
 }
 
-static void backward_unit(const net_t *net, const desk_t *desk, const struct unit *unit, float *weights)
+static void backward_unit(const net_t *net, const workspace_t *workspace, const struct unit *unit,
+                          float *weights)
 {
     const layer_t *layer = net->layer;
     struct clip_conv_plane plane = {unit->count, layer->height, layer->width,
                                     layer->in,   layer->out,    layer->side};
-    const float *x = make_input(net, layer, desk, unit);
-    make_gradient(net, layer, desk, unit);
-    net->train_kernels->weights(&plane, x, desk->dy, weights);
+    const float *x = make_input(net, layer, workspace, unit);
+    make_gradient(net, layer, workspace, unit);
+    net->train_kernels->weights(&plane, x, workspace->dy, weights);
     if (layer->from)
-        back_to_layer(net, layer, desk, unit);
+        back_to_layer(net, layer, workspace, unit);
     else if (layer->block && layer == layer->block->conv1)
-        back_to_block(net, layer, desk, unit);
+        back_to_block(net, layer, workspace, unit);
     else if (layer->block)
-        run_back(net, layer, desk, unit, net->down + unit->first * layer->height * layer->width * layer->in);
+        run_back(net, layer, workspace, unit,
+                 net->down + unit->first * layer->height * layer->width * layer->in);
 }
 
 /* A task: a group of a layer's units. */
@@ -398,7 +404,7 @@ static void backward_task(void *context, size_t group, int thread)
     memset(weights, 0, layer->side * layer->side * layer->in * layer->out * sizeof *weights);
     for (size_t i = group * units / net->groups; i < (group + 1) * units / net->groups; i++) {
         struct unit unit = unit_of(net, layer, i);
-        backward_unit(net, &net->desks[thread], &unit, weights);
+        backward_unit(net, &net->workspaces[thread], &unit, weights);
     }
 }
 
@@ -458,8 +464,9 @@ static void last_back_task(void *context, size_t i, int thread)
 }
 
 int clip_resnet_learner_backward(struct clip_tower *learner, struct clip_tape *tape, const float *gradients,
-                                 struct clip_error *error)
+                                 float *input_gradients, struct clip_error *error)
 {
+    (void)input_gradients;
     (void)error;
     net_t *net = (net_t *)learner;
     const block_t *last = &net->blocks[net->block_count - 1];

@@ -110,7 +110,7 @@ static size_t most(size_t a, size_t b)
 
 /* The largest of what layers need. */
 struct needs {
-    size_t room;         /* floats of a desk's buffer */
+    size_t room;         /* floats of a workspace's buffer */
     size_t weights;      /* floats of a layer's weights */
     size_t layer, block; /* floats a picture of a layer inside, of a bottleneck's output */
     size_t down;         /* and of a downsample's input */
@@ -187,16 +187,16 @@ static void place(void *context)
     net->sums = clip_arena_take(arena, chunk, 3 * net->channels * sizeof *net->sums);
     for (int i = 0; i < CLIP_RESNET_GROUPS; i++)
         net->weights[i] = clip_arena_take(arena, needs.weights, sizeof(float));
-    net->desks = clip_arena_take(arena, threads, sizeof *net->desks);
+    net->workspaces = clip_arena_take(arena, threads, sizeof *net->workspaces);
     for (size_t i = 0; i < threads; i++) {
-        struct clip_resnet_desk desk = {
+        struct clip_resnet_workspace workspace = {
             .x = clip_arena_take(arena, needs.room, sizeof(float)),
             .dy = clip_arena_take(arena, needs.room, sizeof(float)),
             .a = clip_arena_take(arena, needs.room, sizeof(float)),
             .b = clip_arena_take(arena, needs.room, sizeof(float)),
         };
-        if (net->desks)
-            net->desks[i] = desk;
+        if (net->workspaces)
+            net->workspaces[i] = workspace;
     }
 }
 

@@ -44,7 +44,7 @@ struct clip_resnet_block {
 };
 
 /* What a thread has of its own. */
-struct clip_resnet_desk {
+struct clip_resnet_workspace {
     float *x, *dy; /* framed input, and gradient of the output */
     float *a, *b;  /* between kernels */
 };
@@ -84,12 +84,12 @@ struct clip_resnet_learner {
     size_t out_height, out_width; /* of the last bottleneck's output */
     struct clip_attnpool *attn;
     struct clip_arena arena;
-    size_t packed;                      /* bytes of it that are the layers' weights */
-    float *levels;                      /* [3][256]: bytes, normalised */
-    struct clip_resnet_desk *desks;     /* [threads] */
-    float *down;                        /* gradient of a downsample's input */
-    float *weights[CLIP_RESNET_GROUPS]; /* gradients, as clip_conv_train_kernels gives them */
-    double *moments;                    /* [units][2][channels] */
+    size_t packed;                            /* bytes of it that are the layers' weights */
+    float *levels;                            /* [3][256]: bytes, normalised */
+    struct clip_resnet_workspace *workspaces; /* [threads] */
+    float *down;                              /* gradient of a downsample's input */
+    float *weights[CLIP_RESNET_GROUPS];       /* gradients, as clip_conv_train_kernels gives them */
+    double *moments;                          /* [units][2][channels] */
     double *sums;    /* [units][3][channels]: of gradient, of its products with two layers */
     size_t channels; /* the most of a layer */
     /* the run that is under way */
@@ -106,6 +106,6 @@ struct clip_tower *clip_resnet_learner_open(const struct clip_tower_setup *setup
 int clip_resnet_learner_forward(struct clip_tower *learner, const union clip_item *items, size_t n, int again,
                                 struct clip_tape *tape, float *features, struct clip_error *error);
 int clip_resnet_learner_backward(struct clip_tower *learner, struct clip_tape *tape, const float *gradients,
-                                 struct clip_error *error);
+                                 float *input_gradients, struct clip_error *error);
 
 #endif

@@ -34,7 +34,7 @@ struct bottleneck {
 };
 
 /* What a thread has of its own: pictures between layers, in the engine's element. */
-struct desk {
+struct workspace {
     char *x, *other; /* between bottlenecks */
     char *a, *b;     /* inside of them, and in the stem */
     void *scratch;   /* for clip_conv_run */
@@ -55,9 +55,9 @@ struct resnet {
     size_t bottleneck_count;
     struct clip_attnpool *attnpool;
     struct clip_arena arena;
-    float *levels;       /* [3][256]: bytes, normalised */
-    struct desk *desks;  /* [threads] */
-    size_t outer, inner; /* bytes of the largest picture of x and other, of a and b */
+    float *levels;                /* [3][256]: bytes, normalised */
+    struct workspace *workspaces; /* [threads] */
+    size_t outer, inner;          /* bytes of the largest picture of x and other, of a and b */
     struct clip_crew crew;
     /* the run that is under way */
     const union clip_item *items;
@@ -212,64 +212,65 @@ static void halve(const struct resnet *net, const void *x, size_t side, size_t c
         net->conv_kernels->pool(x, side, side, channels, y);
 }
 
-static int run_stem(const struct resnet *net, const struct desk *desk, const struct clip_image *picture,
-                    struct clip_error *error)
+static int run_stem(const struct resnet *net, const struct workspace *workspace,
+                    const struct clip_image *picture, struct clip_error *error)
 {
-    normalize(net, picture, (float *)desk->b, desk->a);
-    if (clip_conv_run(net->layers[0].conv, desk->a, desk->b, desk->scratch, error) != 0 ||
-        clip_conv_run(net->layers[1].conv, desk->b, desk->a, desk->scratch, error) != 0 ||
-        clip_conv_run(net->layers[2].conv, desk->a, desk->b, desk->scratch, error) != 0)
+    normalize(net, picture, (float *)workspace->b, workspace->a);
+    if (clip_conv_run(net->layers[0].conv, workspace->a, workspace->b, workspace->scratch, error) != 0 ||
+        clip_conv_run(net->layers[1].conv, workspace->b, workspace->a, workspace->scratch, error) != 0 ||
+        clip_conv_run(net->layers[2].conv, workspace->a, workspace->b, workspace->scratch, error) != 0)
         return -1;
-    halve(net, desk->b, net->size / 2, net->layers[2].shape.out, desk->x);
+    halve(net, workspace->b, net->size / 2, net->layers[2].shape.out, workspace->x);
     return 0;
 }
 
-/* Leaves in desk->other the downsample of desk->x, and exchanges the two. `room` is free. */
-static int downsample(const struct resnet *net, struct desk *desk, const struct bottleneck *block, char *room,
-                      struct clip_error *error)
+/* Leaves in workspace->other the downsample of workspace->x, and exchanges the two. `room` is free. */
+static int downsample(const struct resnet *net, struct workspace *workspace, const struct bottleneck *block,
+                      char *room, struct clip_error *error)
 {
-    char *x = desk->x;
+    char *x = workspace->x;
     const struct clip_conv_shape *shape = &block->conv1->shape;
     if (block->halves)
         halve(net, x, shape->height, shape->in, room);
-    if (clip_conv_run(block->downsample->conv, block->halves ? room : x, desk->other, desk->scratch, error) !=
-        0)
+    if (clip_conv_run(block->downsample->conv, block->halves ? room : x, workspace->other, workspace->scratch,
+                      error) != 0)
         return -1;
-    desk->x = desk->other;
-    desk->other = x;
+    workspace->x = workspace->other;
+    workspace->other = x;
     return 0;
 }
 
-/* Leaves in desk->x the sum of what it held, or the downsample of it, and what conv1 to conv3 made of it. */
-static int run_bottleneck(const struct resnet *net, struct desk *desk, const struct bottleneck *block,
-                          struct clip_error *error)
+/* Leaves in workspace->x the sum of what it held, or the downsample of it, and what conv1 to conv3 made of
+ * it. */
+static int run_bottleneck(const struct resnet *net, struct workspace *workspace,
+                          const struct bottleneck *block, struct clip_error *error)
 {
     const struct clip_conv_shape *shape = &block->conv2->shape;
-    char *inner = desk->b, *room = desk->a;
-    if (clip_conv_run(block->conv1->conv, desk->x, desk->a, desk->scratch, error) != 0 ||
-        clip_conv_run(block->conv2->conv, desk->a, desk->b, desk->scratch, error) != 0)
+    char *inner = workspace->b, *room = workspace->a;
+    if (clip_conv_run(block->conv1->conv, workspace->x, workspace->a, workspace->scratch, error) != 0 ||
+        clip_conv_run(block->conv2->conv, workspace->a, workspace->b, workspace->scratch, error) != 0)
         return -1;
     if (block->halves) {
-        halve(net, desk->b, shape->height, shape->out, desk->a);
-        inner = desk->a;
-        room = desk->b;
+        halve(net, workspace->b, shape->height, shape->out, workspace->a);
+        inner = workspace->a;
+        room = workspace->b;
     }
-    if (block->downsample && downsample(net, desk, block, room, error) != 0)
+    if (block->downsample && downsample(net, workspace, block, room, error) != 0)
         return -1;
-    return clip_conv_run(block->conv3->conv, inner, desk->x, desk->scratch, error);
+    return clip_conv_run(block->conv3->conv, inner, workspace->x, workspace->scratch, error);
 }
 
 /* A task: a picture. */
 static int picture_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     const struct resnet *net = context;
-    struct desk *desk = &net->desks[thread];
-    if (run_stem(net, desk, &net->items[i].image, error) != 0)
+    struct workspace *workspace = &net->workspaces[thread];
+    if (run_stem(net, workspace, &net->items[i].image, error) != 0)
         return -1;
     for (size_t block = 0; block < net->bottleneck_count; block++)
-        if (run_bottleneck(net, desk, &net->bottlenecks[block], error) != 0)
+        if (run_bottleneck(net, workspace, &net->bottlenecks[block], error) != 0)
             return -1;
-    clip_attnpool_put(net->attnpool, i, desk->x);
+    clip_attnpool_put(net->attnpool, i, workspace->x);
     return 0;
 }
 
@@ -296,17 +297,17 @@ static void place(void *context)
         if (clip_conv_scratch(net->layers[i].conv) > scratch)
             scratch = clip_conv_scratch(net->layers[i].conv);
     net->levels = clip_arena_take(arena, CLIP_PIXEL_LEVELS, sizeof *net->levels);
-    net->desks = clip_arena_take(arena, threads, sizeof *net->desks);
+    net->workspaces = clip_arena_take(arena, threads, sizeof *net->workspaces);
     for (size_t i = 0; i < threads; i++) {
-        struct desk desk = {
+        struct workspace workspace = {
             .x = clip_arena_take(arena, net->outer, 1),
             .other = clip_arena_take(arena, net->outer, 1),
             .a = clip_arena_take(arena, net->inner, 1),
             .b = clip_arena_take(arena, net->inner, 1),
             .scratch = clip_arena_take(arena, scratch, 1),
         };
-        if (net->desks)
-            net->desks[i] = desk;
+        if (net->workspaces)
+            net->workspaces[i] = workspace;
     }
 }
 

@@ -196,8 +196,9 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
 
 /* The gradients of the embeddings, which are sums over rows, in their order. */
 static int backward(struct clip_tower *base, struct clip_tape *from, const float *gradients,
-                    struct clip_error *error)
+                    float *input_gradients, struct clip_error *error)
 {
+    (void)input_gradients;
     const struct text *text = (const struct text *)base;
     const struct text_tape *tape = (const struct text_tape *)from;
     size_t width = base->width;

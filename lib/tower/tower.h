@@ -29,10 +29,11 @@ struct clip_caption {
     size_t count;
 };
 
-/* What a tower takes, by its side. */
+/* What a tower takes. */
 union clip_item {
     struct clip_image image;
     struct clip_caption caption; /* passed clip_caption_check */
+    const float *features; /* of a pair, the picture's first: what the projections take (tower/project.h) */
 };
 
 struct clip_tower;
@@ -55,9 +56,10 @@ struct clip_tower_type {
 
     /* The rest is for towers that learn. Adds to the parameters' gradients those of a loss whose gradient
      * with respect to the features of the tape's forward is gradients[n][width]. The tape is then spent. The
-     * parameters must be as they were at the forward. */
+     * parameters must be as they were at the forward. Where the items came from stages before, gives the
+     * gradient with respect to them: input_gradients[n][width of an item]; else it may be NULL. */
     int (*backward)(struct clip_tower *tower, struct clip_tape *tape, const float *gradients,
-                    struct clip_error *error);
+                    float *input_gradients, struct clip_error *error);
     /* Takes up the parameters' values after each change. */
     int (*refresh)(struct clip_tower *tower, struct clip_error *error);
     /* Bytes that it has for its runs, beside tapes and weights, as long as it is open: most are for backward.

@@ -21,10 +21,10 @@ static size_t product_scratch(const struct clip_transformer *t)
     return most;
 }
 
-static void place_desk(struct clip_transformer *t, struct clip_block_desk *out)
+static void place_workspace(struct clip_transformer *t, struct clip_block_workspace *out)
 {
     size_t width = t->shape.width, mlp = t->shape.mlp;
-    struct clip_block_desk desk = {
+    struct clip_block_workspace workspace = {
         .narrow = clip_arena_take(&t->arena, t->piece * width, t->element),
         .middle = clip_arena_take(&t->arena, t->piece * width, sizeof(float)),
         .wide = clip_arena_take(&t->arena, t->piece * mlp, sizeof(float)),
@@ -34,7 +34,7 @@ static void place_desk(struct clip_transformer *t, struct clip_block_desk *out)
             &t->arena, clip_attention_scratch(t->shape.longest, width / t->shape.heads), sizeof(float)),
     };
     if (out)
-        *out = desk;
+        *out = workspace;
 }
 
 void clip_place_forward(void *context)
@@ -44,9 +44,9 @@ void clip_place_forward(void *context)
     t->first_sequence = clip_arena_take(&t->arena, t->pieces, sizeof *t->first_sequence);
     t->attended = clip_arena_take(&t->arena, t->batch, sizeof *t->attended);
     size_t threads = (size_t)clip_pool_threads(t->pool);
-    t->desks = clip_arena_take(&t->arena, threads, sizeof *t->desks);
+    t->workspaces = clip_arena_take(&t->arena, threads, sizeof *t->workspaces);
     for (size_t i = 0; i < threads; i++)
-        place_desk(t, t->desks ? &t->desks[i] : NULL);
+        place_workspace(t, t->workspaces ? &t->workspaces[i] : NULL);
 }
 
 /* --- parts of a block --- */
@@ -93,50 +93,50 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
     };
 }
 
-static void attend(struct clip_transformer *t, size_t layer, size_t s, struct clip_block_desk *desk)
+static void attend(struct clip_transformer *t, size_t layer, size_t s, struct clip_block_workspace *workspace)
 {
     for (size_t h = 0; h < t->shape.heads; h++) {
         struct clip_attention attention = head_of(t, &t->layers[layer], layer, s, h);
-        t->kernels->attention(&attention, desk->attention);
+        t->kernels->attention(&attention, workspace->attention);
     }
 }
 
 /* The norm of `rows` rows of the piece for a block's attention, and its in-projection into qkv. */
 static int prepare_attention(struct clip_transformer *t, size_t layer, size_t piece, size_t rows,
-                             struct clip_block_desk *desk, struct clip_error *error)
+                             struct clip_block_workspace *workspace, struct clip_error *error)
 {
     size_t first = piece * t->piece;
     const struct clip_block *block = &t->blocks[layer];
-    norm_rows(t, &block->ln_1, t->layers[layer].x + first * t->shape.width, rows, desk->narrow);
-    return clip_product_rows(block->in.forward, rows, desk->narrow,
+    norm_rows(t, &block->ln_1, t->layers[layer].x + first * t->shape.width, rows, workspace->narrow);
+    return clip_product_rows(block->in.forward, rows, workspace->narrow,
                              t->layers[layer].qkv + first * clip_matrix_outputs(block->in.forward),
-                             desk->product, error);
+                             workspace->product, error);
 }
 
 /* The rest of a block for `rows` rows from row `first` of what it leaves, from x[rows][width]:
  * middle = x + out_proj(attended), out = middle + mlp(ln_2(middle)). */
 static int finish_block(struct clip_transformer *t, size_t layer, size_t first, size_t rows, const float *x,
-                        struct clip_block_desk *desk, struct clip_error *error)
+                        struct clip_block_workspace *workspace, struct clip_error *error)
 {
     size_t width = t->shape.width, mlp = t->shape.mlp;
     const struct clip_block *block = &t->blocks[layer];
     const struct clip_block_rows *kept = &t->layers[layer];
-    float *middle = kept->middle ? kept->middle + first * width : desk->middle;
-    float *wide = kept->wide ? kept->wide + first * mlp : desk->wide, *out = kept->out + first * width;
-    void *hidden = kept->wide || t->element != sizeof(float) ? desk->hidden : wide;
+    float *middle = kept->middle ? kept->middle + first * width : workspace->middle;
+    float *wide = kept->wide ? kept->wide + first * mlp : workspace->wide, *out = kept->out + first * width;
+    void *hidden = kept->wide || t->element != sizeof(float) ? workspace->hidden : wide;
     if (clip_product_rows(block->out.forward, rows, element_at(t, kept->attended, first * width), middle,
-                          desk->product, error) != 0)
+                          workspace->product, error) != 0)
         return -1;
     for (size_t r = 0; r < rows; r++)
         t->kernels->add(width, middle + r * width, x + r * width, block->out_bias.value);
-    norm_rows(t, &block->ln_2, middle, rows, desk->narrow);
-    if (clip_product_rows(block->fc.forward, rows, desk->narrow, wide, desk->product, error) != 0)
+    norm_rows(t, &block->ln_2, middle, rows, workspace->narrow);
+    if (clip_product_rows(block->fc.forward, rows, workspace->narrow, wide, workspace->product, error) != 0)
         return -1;
     for (size_t r = 0; r < rows; r++)
         (t->shape.activation == CLIP_QUICK_GELU ? t->kernels->quick_gelu : t->kernels->gelu)(
             mlp, wide + r * mlp, block->fc_bias.value, clip_engine_precision(t->engine),
             element_at(t, hidden, r * mlp));
-    if (clip_product_rows(block->proj.forward, rows, hidden, out, desk->product, error) != 0)
+    if (clip_product_rows(block->proj.forward, rows, hidden, out, workspace->product, error) != 0)
         return -1;
     for (size_t r = 0; r < rows; r++)
         t->kernels->add(width, out + r * width, middle + r * width, block->proj_bias.value);
@@ -157,8 +157,8 @@ static size_t piece_rows(const struct clip_transformer *t, size_t piece)
 }
 
 /* Step `step` of a piece: the end of block step - 1, and the beginning of block `step`. */
-static int piece_task(struct clip_transformer *t, size_t step, size_t piece, struct clip_block_desk *desk,
-                      struct clip_error *error)
+static int piece_task(struct clip_transformer *t, size_t step, size_t piece,
+                      struct clip_block_workspace *workspace, struct clip_error *error)
 {
     size_t width = t->shape.width, first = piece * t->piece, rows = piece_rows(t, piece);
     if (step > 0) {
@@ -168,10 +168,11 @@ static int piece_task(struct clip_transformer *t, size_t step, size_t piece, str
         size_t last = piece + 1 < t->pieces ? t->first_sequence[piece + 1] : t->count - 1;
         if (clip_crew_wait(&t->crew, t->attended, t->first_sequence[over], last, (unsigned)step) != 0)
             return -1;
-        if (finish_block(t, step - 1, first, rows, t->layers[step - 1].x + first * width, desk, error) != 0)
+        if (finish_block(t, step - 1, first, rows, t->layers[step - 1].x + first * width, workspace, error) !=
+            0)
             return -1;
     }
-    if (prepare_attention(t, step, piece, rows, desk, error) != 0)
+    if (prepare_attention(t, step, piece, rows, workspace, error) != 0)
         return -1;
     clip_crew_count(&t->crew, &t->steps[piece]);
     return 0;
@@ -184,17 +185,18 @@ static int wait_rows(struct clip_transformer *t, size_t first, size_t last, size
                           (end->first + end->length - 1) / t->piece, (unsigned)steps);
 }
 
-static int attention_task(struct clip_transformer *t, size_t layer, size_t s, struct clip_block_desk *desk)
+static int attention_task(struct clip_transformer *t, size_t layer, size_t s,
+                          struct clip_block_workspace *workspace)
 {
     if (wait_rows(t, s, s, layer + 1) != 0)
         return -1;
-    attend(t, layer, s, desk);
+    attend(t, layer, s, workspace);
     clip_crew_count(&t->crew, &t->attended[s]);
     return 0;
 }
 
 /* The features of sequences [first, first + CLIP_FEATURE_ROWS): the last block for one row of each. */
-static int feature_task(struct clip_transformer *t, size_t first, struct clip_block_desk *desk,
+static int feature_task(struct clip_transformer *t, size_t first, struct clip_block_workspace *workspace,
                         struct clip_error *error)
 {
     size_t width = t->shape.width, n = t->count - first, last = t->shape.layers - 1;
@@ -208,13 +210,13 @@ static int feature_task(struct clip_transformer *t, size_t first, struct clip_bl
         const struct clip_sequence *sequence = &t->sequences[first + r];
         memcpy(out + r * width, kept->x + (sequence->first + sequence->feature) * width, width * sizeof *out);
     }
-    norm_rows(t, &block->ln_1, out, n, desk->narrow);
-    if (clip_product_rows(block->query.forward, n, desk->narrow, kept->queries + first * width, desk->product,
-                          error) != 0)
+    norm_rows(t, &block->ln_1, out, n, workspace->narrow);
+    if (clip_product_rows(block->query.forward, n, workspace->narrow, kept->queries + first * width,
+                          workspace->product, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++)
-        attend(t, last, first + r, desk);
-    if (finish_block(t, last, first, n, out, desk, error) != 0)
+        attend(t, last, first + r, workspace);
+    if (finish_block(t, last, first, n, out, workspace, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++)
         t->kernels->layer_norm(width, out + r * width, t->norm.weight.value, t->norm.bias.value,
@@ -225,12 +227,12 @@ static int feature_task(struct clip_transformer *t, size_t first, struct clip_bl
 static int task(void *context, size_t i, int thread, struct clip_error *error)
 {
     struct clip_transformer *t = context;
-    struct clip_block_desk *desk = &t->desks[thread];
+    struct clip_block_workspace *workspace = &t->workspaces[thread];
     size_t round = t->pieces + t->count, step = i / round, at = i % round;
     if (step + 1 < t->shape.layers || at < t->pieces)
-        return at < t->pieces ? piece_task(t, step, at, desk, error)
-                              : attention_task(t, step, at - t->pieces, desk);
-    return feature_task(t, (at - t->pieces) * CLIP_FEATURE_ROWS, desk, error);
+        return at < t->pieces ? piece_task(t, step, at, workspace, error)
+                              : attention_task(t, step, at - t->pieces, workspace);
+    return feature_task(t, (at - t->pieces) * CLIP_FEATURE_ROWS, workspace, error);
 }
 
 static void begin_run(struct clip_transformer *t, const struct clip_block_rows *layers,
@@ -316,17 +318,18 @@ static struct clip_backward_rows place_rows(struct clip_transformer *t, size_t r
     };
 }
 
-static void place_desks(struct clip_transformer *t)
+static void place_workspaces(struct clip_transformer *t)
 {
     const struct clip_transformer_shape *shape = &t->shape;
     size_t threads = (size_t)clip_pool_threads(t->pool), scratch = backward_scratch(t);
     size_t attention = clip_attention_backward_scratch(shape->longest, shape->width / shape->heads);
-    t->back.desks = clip_arena_take(&t->back.memory, threads, sizeof *t->back.desks);
+    t->back.workspaces = clip_arena_take(&t->back.memory, threads, sizeof *t->back.workspaces);
     for (size_t i = 0; i < threads; i++) {
-        struct clip_backward_desk desk = {clip_arena_take(&t->back.memory, attention, sizeof(float)),
-                                          clip_arena_take(&t->back.memory, scratch, 1)};
-        if (t->back.desks)
-            t->back.desks[i] = desk;
+        struct clip_backward_workspace workspace = {
+            clip_arena_take(&t->back.memory, attention, sizeof(float)),
+            clip_arena_take(&t->back.memory, scratch, 1)};
+        if (t->back.workspaces)
+            t->back.workspaces[i] = workspace;
     }
 }
 
@@ -369,11 +372,11 @@ void clip_place_backward(void *context)
     t->back.upper = clip_arena_take(memory, pieces, sizeof *t->back.upper);
     t->back.lower = clip_arena_take(memory, pieces, sizeof *t->back.lower);
     t->back.groups = clip_arena_take(memory, groups, sizeof *t->back.groups);
-    t->back.asked = clip_arena_take(memory, groups, sizeof *t->back.asked);
+    t->back.queried = clip_arena_take(memory, groups, sizeof *t->back.queried);
     t->back.attended = clip_arena_take(memory, n, sizeof *t->back.attended);
     t->back.summed = clip_arena_take(memory, t->shape.layers, sizeof *t->back.summed);
     t->back.tasks = clip_arena_take(memory, most_tasks(t, pieces), sizeof *t->back.tasks);
-    place_desks(t);
+    place_workspaces(t);
 }
 
 /* --- the halves of a block --- */
@@ -416,29 +419,29 @@ static void norm_backward(struct clip_transformer *t, const struct clip_norm *no
 static int upper_half(struct clip_transformer *t, size_t layer, size_t first, size_t rows, size_t slot,
                       float *dx, int thread, struct clip_error *error)
 {
-    struct clip_block_desk *desk = &t->desks[thread];
+    struct clip_block_workspace *workspace = &t->workspaces[thread];
     const struct clip_block *block = &t->blocks[layer];
     const struct clip_block *learner = &t->blocks[layer];
     const struct clip_block_rows *kept = &t->layers[layer];
     const struct clip_backward_rows *out = is_last(t, layer) ? &t->back.last : rows_of(t, layer);
     size_t width = t->shape.width, mlp = t->shape.mlp;
-    void *scratch = t->back.desks[thread].scratch, *dwide = element_at(t, out->dwide, first * mlp);
+    void *scratch = t->back.workspaces[thread].scratch, *dwide = element_at(t, out->dwide, first * mlp);
     void *dmiddle = element_at(t, out->dmiddle, first * width);
     void *dout = element_at(t, out->dout, first * width);
     convert_rows(t, dx, rows, dout);
-    if (clip_product_rows(learner->proj.backward, rows, dout, desk->wide, scratch, error) != 0)
+    if (clip_product_rows(learner->proj.backward, rows, dout, workspace->wide, scratch, error) != 0)
         return -1;
     for (size_t r = 0; r < rows; r++)
         (t->shape.activation == CLIP_QUICK_GELU ? t->kernels->quick_gelu_backward
                                                 : t->kernels->gelu_backward)(
-            mlp, kept->wide + (first + r) * mlp, block->fc_bias.value, desk->wide + r * mlp,
+            mlp, kept->wide + (first + r) * mlp, block->fc_bias.value, workspace->wide + r * mlp,
             clip_engine_precision(t->engine), element_at(t, out->hidden, (first + r) * mlp),
             element_at(t, dwide, r * mlp));
-    if (clip_product_rows(learner->fc.backward, rows, dwide, desk->middle, scratch, error) != 0)
+    if (clip_product_rows(learner->fc.backward, rows, dwide, workspace->middle, scratch, error) != 0)
         return -1;
     const float *middle = kept->middle + first * width;
     norm_rows(t, &block->ln_2, middle, rows, element_at(t, out->ln_2, first * width));
-    norm_backward(t, &block->ln_2, middle, desk->middle, rows, dx, partial(t, layer, slot, LN_2));
+    norm_backward(t, &block->ln_2, middle, workspace->middle, rows, dx, partial(t, layer, slot, LN_2));
     convert_rows(t, dx, rows, dmiddle);
     return clip_product_rows(learner->out.backward, rows, dmiddle, t->back.dattended + first * width, scratch,
                              error);
@@ -502,7 +505,7 @@ static void attention_backward(struct clip_transformer *t, size_t layer, size_t 
             .dq_stride = last ? width : stride,
             .dkv_stride = stride,
         };
-        t->kernels->attention_backward(&backward, t->back.desks[thread].attention);
+        t->kernels->attention_backward(&backward, t->back.workspaces[thread].attention);
     }
 }
 
@@ -532,11 +535,11 @@ static int queries_task(struct clip_transformer *t, size_t group, int thread, st
 {
     size_t first = group * CLIP_FEATURE_ROWS, n = group_size(t, group), width = t->shape.width;
     if (clip_crew_wait(&t->crew, t->back.attended, first, first + n - 1, 1) != 0 ||
-        clip_product_rows(t->blocks[t->shape.layers - 1].query.backward, n,
-                          element_at(t, t->back.dqueries, first * width),
-                          t->back.dquery_inputs + first * width, t->back.desks[thread].scratch, error) != 0)
+        clip_product_rows(
+            t->blocks[t->shape.layers - 1].query.backward, n, element_at(t, t->back.dqueries, first * width),
+            t->back.dquery_inputs + first * width, t->back.workspaces[thread].scratch, error) != 0)
         return -1;
-    clip_crew_count(&t->crew, &t->back.asked[group]);
+    clip_crew_count(&t->crew, &t->back.queried[group]);
     return 0;
 }
 
@@ -561,13 +564,14 @@ static int lower_task(struct clip_transformer *t, size_t layer, size_t piece, in
     const struct clip_block *learner = &t->blocks[layer];
     size_t width = t->shape.width, first = piece * t->piece, rows = piece_rows(t, piece);
     size_t last = piece + 1 < t->pieces ? t->first_sequence[piece + 1] : t->count - 1;
-    float *dy = t->desks[thread].middle;
+    float *dy = t->workspaces[thread].middle;
     void *dqkv = element_at(t, rows_of(t, layer)->dqkv, first * clip_matrix_inputs(learner->in.backward));
     if (clip_crew_wait(&t->crew, t->back.attended, t->first_sequence[piece], last, turn_of(t, layer)) != 0 ||
         (is_last(t, layer) &&
-         clip_crew_wait(&t->crew, t->back.asked, t->first_sequence[piece] / CLIP_FEATURE_ROWS,
+         clip_crew_wait(&t->crew, t->back.queried, t->first_sequence[piece] / CLIP_FEATURE_ROWS,
                         last / CLIP_FEATURE_ROWS, 1) != 0) ||
-        clip_product_rows(learner->in.backward, rows, dqkv, dy, t->back.desks[thread].scratch, error) != 0)
+        clip_product_rows(learner->in.backward, rows, dqkv, dy, t->back.workspaces[thread].scratch, error) !=
+            0)
         return -1;
     if (is_last(t, layer))
         spread_features(t, piece, last, dy);
@@ -621,7 +625,7 @@ static int weights_task(struct clip_transformer *t, size_t layer, size_t index, 
     size_t first = clip_outer_first(part->outer, panel), end = clip_outer_first(part->outer, panel + 1);
     if (clip_crew_wait(&t->crew, t->back.attended, 0, t->count - 1, turn_of(t, layer)) != 0 ||
         clip_outer_add(part->outer, panel, part->rows, part->da, part->x, part->weight,
-                       t->back.desks[thread].scratch, error) != 0)
+                       t->back.workspaces[thread].scratch, error) != 0)
         return -1;
     t->kernels->column_sums(part->rows, end - first, element_at(t, part->da, first), part->m,
                             clip_engine_precision(t->engine), part->bias + first);
@@ -726,7 +730,7 @@ int clip_transformer_backward(struct clip_transformer *t, const struct clip_tran
     memset(t->back.upper, 0, t->pieces * sizeof *t->back.upper);
     memset(t->back.lower, 0, t->pieces * sizeof *t->back.lower);
     memset(t->back.groups, 0, groups_of(t->count) * sizeof *t->back.groups);
-    memset(t->back.asked, 0, groups_of(t->count) * sizeof *t->back.asked);
+    memset(t->back.queried, 0, groups_of(t->count) * sizeof *t->back.queried);
     memset(t->back.attended, 0, t->count * sizeof *t->back.attended);
     memset(t->back.summed, 0, t->shape.layers * sizeof *t->back.summed);
     *dx = t->back.dx;

@@ -91,7 +91,7 @@ struct clip_block {
 };
 
 /* What a run of a block reads and leaves, row-major. In the last block `attended` and all after it have one
- * row a sequence. Rows are those of whole pieces (clip_blocks_rows), or of whole CLIP_FEATURE_ROWS. */
+ * row a sequence. Rows are those of whole pieces (clip_transformer_rows), or of whole CLIP_FEATURE_ROWS. */
 struct clip_block_rows {
     float *x;       /* [rows][width]: the residual stream before the block */
     float *qkv;     /* [rows][3 width] without biases; of the last block k and v, [rows][2 width] */
@@ -103,7 +103,7 @@ struct clip_block_rows {
 };
 
 /* What a thread needs of its own, for a piece. */
-struct clip_block_desk {
+struct clip_block_workspace {
     void *narrow;     /* [piece][width] elements: the input of a product */
     float *middle;    /* [piece][width] */
     float *wide;      /* [piece][mlp] */
@@ -124,7 +124,7 @@ struct clip_backward_rows {
     void *ln_1;    /* [rows][width] */
 };
 
-struct clip_backward_desk {
+struct clip_backward_workspace {
     float *attention; /* for the kernel */
     void *scratch;    /* for products and sums of outer products */
 };
@@ -146,13 +146,13 @@ struct clip_transformer_backward {
     float *dfeatures;                        /* [sequences][width]: the same of the last block */
     float *dattended;                        /* [rows][width] */
     float *partial; /* [layers + 1][slots][4][width]: dweight, dbias of ln_1 and ln_2; of the last norm */
-    struct clip_backward_desk *desks;
+    struct clip_backward_workspace *workspaces;
     struct clip_backward_task *tasks;
-    unsigned *upper, *lower;  /* [pieces]: halves of blocks that are done, MLP's and attention's */
-    unsigned *groups, *asked; /* [groups]: of the last block: MLP's half; queries */
-    unsigned *attended;       /* [sequences]: blocks whose attention is done */
-    unsigned *summed;         /* [layers]: tasks of the gradients of its weights that are done */
-    const float *gradients;   /* of the run that is under way */
+    unsigned *upper, *lower;    /* [pieces]: halves of blocks that are done, MLP's and attention's */
+    unsigned *groups, *queried; /* [groups]: of the last block: MLP's half; queries */
+    unsigned *attended;         /* [sequences]: blocks whose attention is done */
+    unsigned *summed;           /* [layers]: tasks of the gradients of its weights that are done */
+    const float *gradients;     /* of the run that is under way */
 };
 
 struct clip_transformer {
@@ -170,7 +170,7 @@ struct clip_transformer {
     unsigned *steps;        /* [pieces]: steps of a piece that are done */
     unsigned *attended;     /* [sequences]: attentions of a sequence that are done */
     size_t *first_sequence; /* [pieces]: the one that row 0 of the piece is of */
-    struct clip_block_desk *desks;
+    struct clip_block_workspace *workspaces;
     struct clip_crew crew;
     struct clip_transformer_backward back;
     /* the run that is under way */

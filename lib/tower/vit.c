@@ -24,12 +24,12 @@ struct vit {
     struct clip_norm norm; /* ln_pre */
     size_t piece, element;
     struct clip_arena arena;
-    struct desk {
+    struct workspace {
         void *in;   /* [piece][3 patch²] elements */
         float *out; /* [piece][width] */
         float *row; /* [3 patch²] */
         void *scratch;
-    } * desks;
+    } * workspaces;
     /* of the backward */
     struct clip_outer *outer; /* of conv1's gradient */
     void *cut;                /* [batch grid²][3 patch²] elements: all patches */
@@ -111,11 +111,11 @@ static size_t tape_bytes(const struct clip_tower *base, size_t n)
 /* --- forward --- */
 
 /* The patch `i` of all pictures, as elements. */
-static void cut(const struct vit *vit, size_t i, struct desk *desk, void *out)
+static void cut(const struct vit *vit, size_t i, struct workspace *workspace, void *out)
 {
     size_t patches = clip_patch_count(&vit->patches), floats = clip_patch_floats(&vit->patches);
-    clip_patch_cut(&vit->patches, &vit->items[i / patches].image, i % patches, desk->row);
-    vit->kernels->convert(floats, desk->row, clip_engine_precision(vit->engine), out);
+    clip_patch_cut(&vit->patches, &vit->items[i / patches].image, i % patches, workspace->row);
+    vit->kernels->convert(floats, workspace->row, clip_engine_precision(vit->engine), out);
 }
 
 /* The token of a picture before ln_pre, of which `row` is all but the position; and its row of the blocks.
@@ -133,17 +133,18 @@ static void embed(const struct vit *vit, size_t picture, size_t token, const flo
 static int patch_task(void *context, size_t piece, int thread, struct clip_error *error)
 {
     const struct vit *vit = context;
-    struct desk *desk = &vit->desks[thread];
+    struct workspace *workspace = &vit->workspaces[thread];
     size_t patches = clip_patch_count(&vit->patches), first = piece * vit->piece, width = vit->base.width;
     size_t rest = vit->run->count * patches - first, n = rest < vit->piece ? rest : vit->piece;
     size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
     for (size_t r = 0; r < n; r++)
-        cut(vit, first + r, desk, (char *)desk->in + r * bytes);
-    if (clip_product_rows(vit->conv1.forward, n, desk->in, desk->out, desk->scratch, error) != 0)
+        cut(vit, first + r, workspace, (char *)workspace->in + r * bytes);
+    if (clip_product_rows(vit->conv1.forward, n, workspace->in, workspace->out, workspace->scratch, error) !=
+        0)
         return -1;
     for (size_t r = 0; r < n; r++)
-        embed(vit, (first + r) / patches, 1 + (first + r) % patches, desk->out + r * width,
-              desk->out + r * width);
+        embed(vit, (first + r) / patches, 1 + (first + r) % patches, workspace->out + r * width,
+              workspace->out + r * width);
     return 0;
 }
 
@@ -163,7 +164,7 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
         memcpy(tape->items, items, n * sizeof *items);
     for (size_t i = 0; i < n; i++) {
         vit->run->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), 0};
-        embed(vit, i, 0, vit->class.value, vit->desks[0].out);
+        embed(vit, i, 0, vit->class.value, vit->workspaces[0].out);
     }
     size_t pieces = (n * clip_patch_count(&vit->patches) + vit->piece - 1) / vit->piece;
     if (clip_crew_run(&vit->crew, vit->pool, pieces, patch_task, vit, error) != 0)
@@ -178,7 +179,7 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
 {
     (void)error;
     const struct vit *vit = context;
-    struct desk *desk = &vit->desks[thread];
+    struct workspace *workspace = &vit->workspaces[thread];
     size_t width = vit->base.width, count = clip_patch_count(&vit->patches), first = picture * tokens(vit);
     size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
     float *sums = vit->partial + picture * 2 * width, *rows = vit->dembedded + first * width;
@@ -191,7 +192,7 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
     vit->kernels->convert(count * width, rows + width, clip_engine_precision(vit->engine),
                           (char *)vit->dpatches + picture * count * width * vit->element);
     for (size_t i = picture * count; i < (picture + 1) * count; i++)
-        cut(vit, i, desk, (char *)vit->cut + i * bytes);
+        cut(vit, i, workspace, (char *)vit->cut + i * bytes);
     return 0;
 }
 
@@ -208,7 +209,7 @@ static int gradient_task(void *context, size_t i, int thread, struct clip_error 
     size_t width = vit->base.width, n = vit->run->count, panels = clip_outer_panels(vit->outer);
     if (i < panels)
         return clip_outer_add(vit->outer, i, n * clip_patch_count(&vit->patches), vit->dpatches, vit->cut,
-                              vit->conv1.gradient, vit->desks[thread].scratch, error);
+                              vit->conv1.gradient, vit->workspaces[thread].scratch, error);
     size_t token = i - panels, stride = tokens(vit) * width;
     if (token < tokens(vit)) {
         add_rows(vit, vit->dembedded + token * width, n, stride, vit->positions.gradient + token * width);
@@ -221,8 +222,9 @@ static int gradient_task(void *context, size_t i, int thread, struct clip_error 
 }
 
 static int backward(struct clip_tower *base, struct clip_tape *from, const float *gradients,
-                    struct clip_error *error)
+                    float *input_gradients, struct clip_error *error)
 {
+    (void)input_gradients;
     struct vit *vit = (struct vit *)base;
     struct vit_tape *tape = (struct vit_tape *)from;
     vit->items = tape->items;
@@ -280,16 +282,16 @@ static void place(void *context)
         vit->partial = clip_arena_take(arena, batch, 2 * width * sizeof(float));
         scratch = scratch > clip_outer_scratch(vit->outer) ? scratch : clip_outer_scratch(vit->outer);
     }
-    vit->desks = clip_arena_take(arena, threads, sizeof *vit->desks);
+    vit->workspaces = clip_arena_take(arena, threads, sizeof *vit->workspaces);
     for (size_t i = 0; i < threads; i++) {
-        struct desk desk = {
+        struct workspace workspace = {
             clip_arena_take(arena, vit->piece * floats, vit->element),
             clip_arena_take(arena, vit->piece * width, sizeof(float)),
             clip_arena_take(arena, floats, sizeof(float)),
             clip_arena_take(arena, scratch, 1),
         };
-        if (vit->desks)
-            vit->desks[i] = desk;
+        if (vit->workspaces)
+            vit->workspaces[i] = workspace;
     }
 }
 

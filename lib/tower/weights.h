@@ -62,7 +62,7 @@ void clip_operand_free(struct clip_operand *operand);
 /* Takes up the parameters' values. */
 int clip_operand_refresh(struct clip_operand *operand, struct clip_error *error);
 
-/* The most scratch that the products of a operand need (clip_product_scratch). */
+/* The most scratch that the products of an operand need (clip_product_scratch). */
 size_t clip_operand_scratch(const struct clip_operand *operand);
 
 #endif

@@ -11,13 +11,15 @@ enum { NONE = -1 };
 /* A chunk in memory. */
 struct slot {
     struct clip_items items;
-    void *tape;
+    struct clip_tape *tape;
     ssize_t chunk; /* whose items and tape these are, or NONE */
 };
 
 struct clip_chunks {
     const struct clip_stage_work *work;
-    size_t room; /* items of a chunk that the work is ready for */
+    struct clip_tower *tower; /* open for chunks of up to `room` items */
+    size_t room;
+    union clip_item *items; /* [room], of the chunk that goes forward */
     /* Chunk i is kept in slot i; all after the last slot share that one. */
     struct slot *slots;
     size_t slots_count;
@@ -33,8 +35,7 @@ struct clip_chunks {
 static void free_tapes(struct clip_chunks *chunks)
 {
     for (size_t i = 0; i < chunks->slots_count; i++) {
-        if (chunks->slots[i].tape)
-            chunks->work->tape_free(chunks->slots[i].tape);
+        clip_tape_free(chunks->slots[i].tape);
         chunks->slots[i].tape = NULL;
     }
 }
@@ -52,6 +53,8 @@ void clip_chunks_free(struct clip_chunks *chunks)
     free(chunks->sizes);
     free(chunks->offsets);
     free(chunks->out);
+    free(chunks->items);
+    clip_tower_free(chunks->tower);
     free(chunks);
 }
 
@@ -62,23 +65,31 @@ static int reserve(struct clip_chunks *chunks, size_t n, struct clip_error *erro
     if (n <= chunks->room)
         return 0;
     free_tapes(chunks);
+    clip_tower_free(chunks->tower);
+    chunks->tower = NULL;
     free(chunks->out);
+    free(chunks->items);
     for (size_t f = 0; f < CLIP_STAGE_FIELDS; f++)
         width += work->outputs[f].name ? work->outputs[f].width : 0;
     chunks->out = reallocarray(NULL, n, width * sizeof *chunks->out);
-    if (!chunks->out)
+    chunks->items = calloc(n, sizeof *chunks->items);
+    if (!chunks->out || !chunks->items)
         return clip_fail_memory(error, "a chunk");
+    chunks->tower = work->open(work->context, n, error);
+    if (!chunks->tower)
+        return -1;
     chunks->room = n;
-    return work->reserve(work->context, n, error);
+    return 0;
 }
 
 /* As many slots as fit into the memory; one is the least. */
-static size_t count_slots(const struct clip_stage_work *work, size_t memory)
+static size_t count_slots(const struct clip_chunks *chunks, size_t memory)
 {
+    const struct clip_stage_work *work = chunks->work;
+    const struct clip_tower *tower = chunks->tower;
     if (work->chunk == 0 || work->frozen)
         return 1;
-    size_t tape = work->tape_bytes ? work->tape_bytes(work->context, work->chunk) : 0;
-    size_t beside = work->bytes ? work->bytes(work->context) : 0;
+    size_t tape = tower->type->tape_bytes(tower, work->chunk), beside = tower->type->bytes(tower);
     size_t slots = (memory > beside ? memory - beside : 0) / (tape + work->chunk * work->item_bytes + 1);
     return slots ? slots : 1;
 }
@@ -94,7 +105,7 @@ struct clip_chunks *clip_chunks_new(const struct clip_stage_work *work, size_t m
     chunks->work = work;
     chunks->file = -1;
     if (reserve(chunks, work->chunk, error) == 0) {
-        size_t slots = count_slots(work, memory);
+        size_t slots = count_slots(chunks, memory);
         chunks->slots = calloc(slots, sizeof *chunks->slots);
         if (chunks->slots) {
             chunks->slots_count = slots;
@@ -172,9 +183,15 @@ static int run_forward(struct clip_chunks *chunks, struct slot *slot, int again,
                        struct clip_error *error)
 {
     const struct clip_stage_work *work = chunks->work;
-    if (!slot->tape && work->tape_new && !(slot->tape = work->tape_new(work->context, error)))
+    struct clip_tower *tower = chunks->tower;
+    if (!slot->tape && !work->frozen && !(slot->tape = tower->type->tape_new(tower, error)))
         return -1;
-    return work->forward(work->context, &slot->items, again, slot->tape, out, error);
+    for (size_t i = 0; i < slot->items.count; i++) {
+        size_t size;
+        const void *data = clip_items_get(&slot->items, i, &size);
+        chunks->items[i] = work->item(work->context, data, size);
+    }
+    return tower->type->forward(tower, chunks->items, slot->items.count, again, slot->tape, out, error);
 }
 
 int clip_chunks_forward(struct clip_chunks *chunks, float *out, struct clip_error *error)
@@ -192,10 +209,9 @@ int clip_chunks_forward(struct clip_chunks *chunks, float *out, struct clip_erro
 int clip_chunks_backward(struct clip_chunks *chunks, size_t i, const float *gradients, float *input_gradients,
                          size_t *n, struct clip_error *error)
 {
-    const struct clip_stage_work *work = chunks->work;
     struct slot *slot = slot_of(chunks, i);
     *n = chunks->sizes[i];
-    if (work->frozen)
+    if (chunks->work->frozen)
         return 0;
     if (slot->chunk != (ssize_t)i) {
         if (make_free(chunks, slot, error) != 0 ||
@@ -205,5 +221,10 @@ int clip_chunks_backward(struct clip_chunks *chunks, size_t i, const float *grad
         if (run_forward(chunks, slot, 1, chunks->out, error) != 0)
             return -1;
     }
-    return work->backward(work->context, &slot->items, slot->tape, gradients, input_gradients, error);
+    return chunks->tower->type->backward(chunks->tower, slot->tape, gradients, input_gradients, error);
+}
+
+int clip_chunks_refresh(struct clip_chunks *chunks, struct clip_error *error)
+{
+    return !chunks->tower ? 0 : chunks->tower->type->refresh(chunks->tower, error);
 }

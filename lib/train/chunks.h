@@ -6,8 +6,8 @@
 
 struct clip_chunks;
 
-/* For a stage's work, with `memory` bytes for tapes, inputs and what the work has beside them. Reserves the
- * work for its chunk. NULL with error. */
+/* For a stage's work, with `memory` bytes for tapes, inputs and what the work has beside them. Opens
+ * what computes for its chunk. NULL with error. */
 struct clip_chunks *clip_chunks_new(const struct clip_stage_work *work, size_t memory,
                                     struct clip_error *error);
 void clip_chunks_free(struct clip_chunks *chunks);
@@ -22,9 +22,12 @@ int clip_chunks_forward(struct clip_chunks *chunks, float *out, struct clip_erro
 size_t clip_chunks_count(const struct clip_chunks *chunks);
 
 /* Runs chunk i backward, 0 first and each once: the first *n of `gradients` are its own. Input gradients as
- * clip_stage_work.backward. */
+ * clip_tower_type.backward. */
 int clip_chunks_backward(struct clip_chunks *chunks, size_t i, const float *gradients, float *input_gradients,
                          size_t *n, struct clip_error *error);
+
+/* Takes up the parameters' values after each change. */
+int clip_chunks_refresh(struct clip_chunks *chunks, struct clip_error *error);
 
 /* Begins a batch. */
 void clip_chunks_clear(struct clip_chunks *chunks);

@@ -13,8 +13,6 @@ struct encoder {
     struct clip_trainee *trainee;
     const struct clip_arch *arch;
     enum clip_side side;
-    struct clip_tower *tower; /* NULL before the first clip_stage_work.reserve */
-    union clip_item *items;   /* [tower->batch], of a chunk that goes forward */
 };
 
 /* --- items --- */
@@ -47,95 +45,31 @@ static size_t pixels(const struct clip_arch *arch)
     return 3 * (size_t)arch->vision.image_size * (size_t)arch->vision.image_size;
 }
 
-/* Item i as towers take it; whether an image is bytes or floats its size tells. */
-static union clip_item item_of(const struct encoder *encoder, const struct clip_items *items, size_t i)
+/* Whether an image is bytes or floats its size tells. */
+static union clip_item image_item(void *context, const void *data, size_t size)
 {
-    size_t size;
-    const void *data = clip_items_get(items, i, &size);
-    union clip_item item = {0};
-    if (encoder->side == CLIP_SIDE_TEXT)
-        item.caption = (struct clip_caption){data, size / sizeof(int32_t)};
-    else if (size == pixels(encoder->arch))
-        item.image.bytes = data;
-    else
-        item.image.floats = data;
-    return item;
+    const struct encoder *encoder = context;
+    int bytes = size == pixels(encoder->arch);
+    return (union clip_item){.image = {.bytes = bytes ? data : NULL, .floats = bytes ? NULL : data}};
 }
 
-/* --- running --- */
-
-static void close_encoder(struct encoder *encoder)
+static union clip_item text_item(void *context, const void *data, size_t size)
 {
-    clip_tower_free(encoder->tower);
-    free(encoder->items);
-    encoder->tower = NULL;
-    encoder->items = NULL;
-}
-
-/* A frozen tower is the model's, in inference. */
-static int reserve(void *context, size_t n, struct clip_error *error)
-{
-    struct encoder *encoder = context;
-    struct clip_trainee *trainee = encoder->trainee;
-    const struct clip_tower_setup setup =
-        clip_compute_setup(&trainee->compute, trainee->frozen ? NULL : &trainee->parameters, n);
-    close_encoder(encoder);
-    encoder->items = calloc(n, sizeof *encoder->items);
-    if (!encoder->items)
-        return clip_fail_memory(error, "a chunk");
-    encoder->tower = clip_tower_open(encoder->side, &setup, error);
-    return encoder->tower ? 0 : -1;
-}
-
-static int refresh(void *context, struct clip_error *error)
-{
-    struct encoder *encoder = context;
-    return encoder->tower->type->refresh(encoder->tower, error);
-}
-
-static size_t bytes(void *context)
-{
-    struct encoder *encoder = context;
-    return encoder->tower->type->bytes(encoder->tower);
-}
-
-static size_t tape_bytes(void *context, size_t n)
-{
-    struct encoder *encoder = context;
-    return encoder->tower->type->tape_bytes(encoder->tower, n);
-}
-
-static void *tape_new(void *context, struct clip_error *error)
-{
-    struct encoder *encoder = context;
-    return encoder->tower->type->tape_new(encoder->tower, error);
-}
-
-static void tape_free(void *tape)
-{
-    clip_tape_free(tape);
-}
-
-static int forward(void *context, const struct clip_items *items, int again, void *tape, float *features,
-                   struct clip_error *error)
-{
-    struct encoder *encoder = context;
-    for (size_t i = 0; i < items->count; i++)
-        encoder->items[i] = item_of(encoder, items, i);
-    return encoder->tower->type->forward(encoder->tower, encoder->items, items->count, again, tape, features,
-                                         error);
-}
-
-static int backward(void *context, const struct clip_items *items, void *tape, const float *gradients,
-                    float *input_gradients, struct clip_error *error)
-{
-    (void)items;
-    (void)input_gradients;
-    struct encoder *encoder = context;
-    return encoder->tower->type->backward(encoder->tower, tape, gradients, error);
+    (void)context;
+    return (union clip_item){.caption = {data, size / sizeof(int32_t)}};
 }
 
 /* --- opening --- */
+
+/* A frozen tower is the model's, in inference. */
+static struct clip_tower *open_tower(void *context, size_t n, struct clip_error *error)
+{
+    const struct encoder *encoder = context;
+    struct clip_trainee *trainee = encoder->trainee;
+    const struct clip_tower_setup setup =
+        clip_compute_setup(&trainee->compute, trainee->frozen ? NULL : &trainee->parameters, n);
+    return clip_tower_open(encoder->side, &setup, error);
+}
 
 static struct clip_stage_work work_of(struct encoder *encoder, const struct clip_encoder_options *options)
 {
@@ -149,21 +83,15 @@ static struct clip_stage_work work_of(struct encoder *encoder, const struct clip
                                    .item_bytes =
                                        text ? (size_t)arch->text.context * sizeof(int32_t) : pixels(arch),
                                    .take = text ? take_text : take_image,
-                                   .reserve = reserve,
-                                   .forward = forward};
+                                   .item = text ? text_item : image_item,
+                                   .open = open_tower};
+    work.frozen = frozen;
     if (frozen) { /* as in inference: each item stands alone, running statistics are used */
         work.chunk = CHUNK;
-        work.frozen = 1;
         return work;
     }
     work.mixes = clip_tower_mixes(arch, encoder->side);
     work.chunk = options->chunk || work.mixes ? options->chunk : CHUNK;
-    work.refresh = refresh;
-    work.bytes = bytes;
-    work.tape_bytes = tape_bytes;
-    work.tape_new = tape_new;
-    work.tape_free = tape_free;
-    work.backward = backward;
     return work;
 }
 
@@ -180,7 +108,6 @@ int clip_encoder_train(enum clip_side side, const struct clip_encoder_options *o
         struct clip_stage_work work = work_of(&encoder, options);
         clip_verbose("%s", clip_engine_text(trainee.compute.engine));
         status = clip_stage_run(&work, &trainee, options->stage, shared, operands, n);
-        close_encoder(&encoder);
     } else
         clip_message("%s", error.text);
     clip_trainee_close(&trainee);

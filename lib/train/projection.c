@@ -9,9 +9,8 @@
 enum { CHUNK = 256 };
 
 struct clip_projector {
-    struct clip_projection_learner *learner;
+    struct clip_trainee *trainee;
     struct clip_vector_field features[CLIP_STAGE_FIELDS];
-    const float *rows[CHUNK]; /* of a chunk: the features of both sides, one after the other */
 };
 
 static int take(void *context, struct clip_record *record, struct clip_items *items, struct clip_error *error)
@@ -32,52 +31,23 @@ static int take(void *context, struct clip_record *record, struct clip_items *it
     return 0;
 }
 
-static int reserve(void *context, size_t n, struct clip_error *error)
+static union clip_item item(void *context, const void *data, size_t size)
 {
     (void)context;
-    (void)n;
-    (void)error;
-    return 0; /* it was opened for CHUNK */
+    (void)size;
+    return (union clip_item){.features = data};
 }
 
-static int refresh(void *context, struct clip_error *error)
+static struct clip_tower *open_learner(void *context, size_t n, struct clip_error *error)
 {
     struct clip_projector *projector = context;
-    return clip_projection_learner_refresh(projector->learner, error);
-}
-
-static void list_rows(struct clip_projector *projector, const struct clip_items *items)
-{
-    size_t size;
-    for (size_t i = 0; i < items->count; i++)
-        projector->rows[i] = clip_items_get(items, i, &size);
-}
-
-static int forward(void *context, const struct clip_items *items, int again, void *tape, float *embeddings,
-                   struct clip_error *error)
-{
-    (void)again;
-    (void)tape;
-    struct clip_projector *projector = context;
-    list_rows(projector, items);
-    return clip_projection_learner_forward(projector->learner, projector->rows, items->count, embeddings,
-                                           error);
-}
-
-static int backward(void *context, const struct clip_items *items, void *tape, const float *gradients,
-                    float *feature_gradients, struct clip_error *error)
-{
-    (void)tape;
-    struct clip_projector *projector = context;
-    list_rows(projector, items);
-    return clip_projection_learner_backward(projector->learner, projector->rows, items->count, gradients,
-                                            feature_gradients, error);
+    const struct clip_tower_setup setup =
+        clip_compute_setup(&projector->trainee->compute, &projector->trainee->parameters, n);
+    return clip_projection_learner_open(&setup, error);
 }
 
 void clip_projector_free(struct clip_projector *projector)
 {
-    if (projector)
-        clip_projection_learner_free(projector->learner);
     free(projector);
 }
 
@@ -90,14 +60,8 @@ struct clip_projector *clip_projector_open(struct clip_trainee *trainee, int kee
         clip_fail_memory(error, "the projection");
         return NULL;
     }
-    const struct clip_tower_setup setup = clip_compute_setup(&trainee->compute, &trainee->parameters, CHUNK);
-    projector->learner = clip_projection_learner_open(&setup, error);
-    if (!projector->learner) {
-        clip_projector_free(projector);
-        return NULL;
-    }
-    size_t image = clip_projection_learner_inputs(projector->learner, CLIP_SIDE_IMAGE);
-    size_t text = clip_projection_learner_inputs(projector->learner, CLIP_SIDE_TEXT);
+    projector->trainee = trainee;
+    size_t image = clip_feature_width(arch, CLIP_SIDE_IMAGE), text = clip_feature_width(arch, CLIP_SIDE_TEXT);
     projector->features[0] = (struct clip_vector_field){"image_features", image};
     projector->features[1] = (struct clip_vector_field){"text_features", text};
     *work = (struct clip_stage_work){
@@ -107,10 +71,8 @@ struct clip_projector *clip_projector_open(struct clip_trainee *trainee, int kee
         .chunk = CHUNK,
         .item_bytes = (image + text) * sizeof(float),
         .take = take,
-        .reserve = reserve,
-        .refresh = refresh,
-        .forward = forward,
-        .backward = backward};
+        .item = item,
+        .open = open_learner};
     for (int f = 0; f < CLIP_STAGE_FIELDS && !keep; f++)
         work->drops[f] = projector->features[f].name;
     return projector;

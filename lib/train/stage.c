@@ -147,7 +147,7 @@ static int read_gradients(struct run *run, const struct clip_step *step, struct 
 }
 
 /* Writes what is owed for records [first, first + n) of the batch. */
-static int pay(struct run *run, size_t first, size_t n, struct clip_error *error)
+static int send_gradients(struct run *run, size_t first, size_t n, struct clip_error *error)
 {
     for (size_t i = 0; i < n; i++) {
         const float *row = run->input_gradients + i * run->input_width;
@@ -170,7 +170,7 @@ static int backward(struct run *run, const struct clip_record *object, struct cl
     for (size_t c = 0; c < clip_chunks_count(run->chunks); c++, first += n)
         if (clip_chunks_backward(run->chunks, c, run->gradients + first * run->output_width,
                                  run->input_gradients, &n, error) != 0 ||
-            pay(run, first, n, error) != 0)
+            send_gradients(run, first, n, error) != 0)
             return -1;
     for (size_t f = 0; f < run->inputs; f++)
         if (run->gradients_out[f] && clip_gradients_out_step(run->gradients_out[f], object, error) != 0)
@@ -230,7 +230,7 @@ static int do_step(struct run *run, struct clip_record *object, const struct cli
     clip_items_clear(&run->keys);
     if (clip_trainee_update(run->trainee, step, error) != 0)
         return -1;
-    if (!run->trainee->frozen && run->work->refresh(run->work->context, error) != 0)
+    if (!run->trainee->frozen && clip_chunks_refresh(run->chunks, error) != 0)
         return -1;
     return clip_trainee_save(run->trainee, step, error);
 }

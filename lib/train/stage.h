@@ -9,6 +9,7 @@
 #include "base/cli.h"
 #include "base/error.h"
 #include "stream/record.h"
+#include "tower/tower.h"
 #include "train/gradients.h"
 #include "train/items.h"
 #include "train/trainee.h"
@@ -33,23 +34,11 @@ struct clip_stage_work {
     /* Adds the record's inputs to the items. -1 where the record is bad (and marked), or with error. */
     int (*take)(void *context, struct clip_record *record, struct clip_items *items,
                 struct clip_error *error);
-    /* Gets ready for chunks of up to n items; tapes from before are gone. */
-    int (*reserve)(void *context, size_t n, struct clip_error *error);
-    /* Takes up the parameters as they are now. */
-    int (*refresh)(void *context, struct clip_error *error);
-    /* Optional, all five: what a forward leaves for its backward, and bytes that are there beside it. The
-     * items stay with it. */
-    size_t (*bytes)(void *context);
-    size_t (*tape_bytes)(void *context, size_t n);
-    void *(*tape_new)(void *context, struct clip_error *error);
-    void (*tape_free)(void *tape);
-    /* out[items->count][sum of the outputs' widths]; `again`: the same chunk went forward in this step. */
-    int (*forward)(void *context, const struct clip_items *items, int again, void *tape, float *out,
-                   struct clip_error *error);
-    /* Adds to the parameters' gradients; writes input_gradients[items->count][sum of the inputs' widths],
-     * NULL where there are no inputs. */
-    int (*backward)(void *context, const struct clip_items *items, void *tape, const float *gradients,
-                    float *input_gradients, struct clip_error *error);
+    /* What computes, for chunks of up to n items; NULL with error. Where the stage is frozen it takes no
+     * tapes. */
+    struct clip_tower *(*open)(void *context, size_t n, struct clip_error *error);
+    /* An item as it takes them, of what `take` added. */
+    union clip_item (*item)(void *context, const void *data, size_t size);
 };
 
 struct clip_stage_options {

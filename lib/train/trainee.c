@@ -3,6 +3,18 @@
 #include <inttypes.h>
 #include <math.h>
 
+/* The model must have what the part is of. */
+static int check_part(const struct clip_model *model, enum clip_part part, struct clip_error *error)
+{
+    if ((part == CLIP_PART_IMAGE || part == CLIP_PART_PROJECTION) &&
+        clip_model_need(model, CLIP_SIDE_IMAGE, error) != 0)
+        return -1;
+    if ((part == CLIP_PART_TEXT || part == CLIP_PART_PROJECTION) &&
+        clip_model_need(model, CLIP_SIDE_TEXT, error) != 0)
+        return -1;
+    return part == CLIP_PART_LOSS ? clip_model_need(model, CLIP_SIDE_BOTH, error) : 0;
+}
+
 int clip_trainee_open(struct clip_trainee *trainee, const struct clip_train_options *options,
                       enum clip_part part, enum clip_precision precision, int threads,
                       struct clip_error *error)
@@ -12,6 +24,7 @@ int clip_trainee_open(struct clip_trainee *trainee, const struct clip_train_opti
         return -1;
     trainee->steps = trainee->run.steps;
     if (clip_compute_open(&trainee->compute, trainee->run.model, NULL, precision, threads, error) != 0 ||
+        check_part(trainee->compute.model, part, error) != 0 ||
         clip_parameters_load(&trainee->parameters, trainee->compute.model, part, error) != 0)
         return -1;
     for (size_t i = 0; options->frozen && i < trainee->parameters.count; i++)

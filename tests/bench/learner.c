@@ -70,7 +70,7 @@ static void measure(const struct clip_model *model, int image, enum clip_precisi
             double at = clip_seconds(), used = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
             int status = i == 0   ? learner->type->refresh(learner, &error)
                          : i == 1 ? learner->type->forward(learner, items, n, 0, tape, features, &error)
-                                  : learner->type->backward(learner, tape, features, &error);
+                                  : learner->type->backward(learner, tape, features, NULL, &error);
             bench_check(status == 0, &error);
             at = clip_seconds() - at;
             used = bench_clock(CLOCK_PROCESS_CPUTIME_ID) - used;

@@ -120,7 +120,7 @@ static void run(struct clip_tower *learner, const union clip_item *items, size_t
         double t[6] = {clip_seconds(), bench_clock(CLOCK_PROCESS_CPUTIME_ID)};
         bench_check(learner->type->forward(learner, items, batch, 0, tape, features, &error) == 0, &error);
         t[2] = clip_seconds(), t[3] = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
-        bench_check(learner->type->backward(learner, tape, gradients, &error) == 0, &error);
+        bench_check(learner->type->backward(learner, tape, gradients, NULL, &error) == 0, &error);
         t[4] = clip_seconds(), t[5] = bench_clock(CLOCK_PROCESS_CPUTIME_ID);
         for (int k = 0; k < 4; k++)
             best[k] = t[k + 2] - t[k] < best[k] ? t[k + 2] - t[k] : best[k];

@@ -120,7 +120,7 @@ static void run_chunks(struct golden *golden, struct clip_tower *learner, const 
                   "%s", error.text);
             CHECK(memcmp(ignored, features, n * golden->width * sizeof *ignored) == 0, "%s", golden->name);
         }
-        CHECK(learner->type->backward(learner, tapes[run->again], golden->dout + first * golden->width,
+        CHECK(learner->type->backward(learner, tapes[run->again], golden->dout + first * golden->width, NULL,
                                       &error) == 0,
               "%s", error.text);
         free(ignored);

@@ -32,8 +32,9 @@ static void add(struct clip_parameters *p, const char *name, size_t rows, size_t
 }
 
 struct setting {
-    struct clip_projection_learner *learner;
-    const float *features[N];
+    struct clip_tower *learner;
+    struct clip_tape *tape;
+    union clip_item items[N];
     float *loss_gradients; /* [N][2][EMBED]: the loss is their product with the embeddings */
 };
 
@@ -42,8 +43,8 @@ static double loss(struct setting *s)
     static float embeddings[N * 2 * EMBED];
     struct clip_error error = {""};
     double sum = 0;
-    CHECK(clip_projection_learner_refresh(s->learner, &error) == 0 &&
-              clip_projection_learner_forward(s->learner, s->features, N, embeddings, &error) == 0,
+    CHECK(s->learner->type->refresh(s->learner, &error) == 0 &&
+              s->learner->type->forward(s->learner, s->items, N, 0, s->tape, embeddings, &error) == 0,
           "%s", error.text);
     for (int i = 0; i < N * 2 * EMBED; i++)
         sum += (double)embeddings[i] * s->loss_gradients[i];
@@ -88,7 +89,7 @@ static void test_gradients(const struct clip_kind *kind, int threads)
     for (int i = 0; i < N * 2 * EMBED; i++)
         gradients[i] = number(&state);
     for (int i = 0; i < N; i++)
-        s.features[i] = features + i * ROW;
+        s.items[i].features = features + i * ROW;
     add(&parameters, "text_projection", TEXT, EMBED);
     if (kind == &clip_kind_vit) {
         add(&parameters, "visual.proj", IMAGE, EMBED);
@@ -100,17 +101,19 @@ static void test_gradients(const struct clip_kind *kind, int threads)
     struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
     const struct clip_tower_setup setup = {&arch, NULL, &parameters, engine, pool, N};
     s.learner = clip_projection_learner_open(&setup, &error);
-    CHECK(s.learner && clip_projection_learner_refresh(s.learner, &error) == 0, "%s", error.text);
-    CHECK(clip_projection_learner_backward(s.learner, s.features, N, gradients, back, &error) == 0, "%s",
-          error.text);
+    CHECK(s.learner, "%s", error.text);
+    s.tape = s.learner->type->tape_new(s.learner, &error);
+    loss(&s);
+    CHECK(s.learner->type->backward(s.learner, s.tape, gradients, back, &error) == 0, "%s", error.text);
     for (size_t i = 0; i < parameters.count; i++)
         check_slopes(&s, items[i].slot.name, items[i].value, items[i].gradient, items[i].count, 7);
     check_slopes(&s, "features", features, back, N * ROW, 41);
     memset(features, 0, sizeof features);
     CHECK(kind == &clip_kind_resnet ||
-              clip_projection_learner_forward(s.learner, s.features, N, back, &error) == -1,
+              s.learner->type->forward(s.learner, s.items, N, 0, s.tape, back, &error) == -1,
           "a vector without direction");
-    clip_projection_learner_free(s.learner);
+    clip_tape_free(s.tape);
+    clip_tower_free(s.learner);
     clip_engine_free(engine);
     clip_pool_free(pool);
     for (size_t i = 0; i < parameters.count; i++) {

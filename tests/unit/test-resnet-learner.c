@@ -107,7 +107,7 @@ static void learn(const struct golden *golden, int threads, int again, float *fe
     for (int i = 0; i <= again; i++)
         CHECK(type->forward(learner, golden->items, GOLDEN_RECORDS, i, tape, features, &error) == 0, "%s",
               error.text);
-    CHECK(type->backward(learner, tape, golden->gradients, &error) == 0, "%s", error.text);
+    CHECK(type->backward(learner, tape, golden->gradients, NULL, &error) == 0, "%s", error.text);
     type->tape_free(tape);
     type->free(learner);
     clip_pool_free(pool);
