@@ -98,7 +98,7 @@ step 3 of 2 at 0.0005 saved" ]
     [ "${stderr_lines[0]}" = "clip-batch: 5 steps are too few for a warm-up of 5" ]
 }
 
-@test "a run goes on behind its last checkpoint" {
+@test "a run goes on after its last checkpoint" {
     records 8 >in
     mkdir -p run/step-00000002
     ln -s step-00000002 run/latest

@@ -73,7 +73,7 @@ JSON
     differ --fields txt --tolerance 100 a b
 }
 
-@test "a field that is nowhere is no success" {
+@test "a field that neither stream has is not a success" {
     run -1 --separate-stderr clip-cmp --fields e,embeding a a
     [ "$stderr" = "clip-cmp: no record has a field 'embeding'" ]
 }

@@ -247,7 +247,7 @@ values() {
     cmp gradients.1 gradients.2 && cmp gradients.1 gradients.3
 }
 
-@test "batches that are none" {
+@test "what is not a batch is refused" {
     refused "a batch of 0: nothing to contrast" </dev/null
     refused "a batch of 1: nothing to contrast" < <(head -n 1 steps.jsonl)
     refused "step 7: a batch of 1: nothing to contrast" < <(sed -n '2p; s/"count":2/"count":1/; 3p' steps.jsonl)

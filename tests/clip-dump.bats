@@ -36,7 +36,7 @@ JSON
     [ "$output" = "{\"__key__\":\"a\",\"txt\":{\"bin\":240,\"text\":\"$(printf 'é%.0s' {1..120})\"},\"t\":{\"tensor\":\"i4\",\"shape\":[9],\"values\":[1,2,3,4,5,6,7,8,9]}}" ]
 }
 
-@test "any msgpack value is JSON: extensions, keys that are no strings, numbers at the edges, text that is no UTF-8" {
+@test "any msgpack value is JSON: extensions, keys that are not strings, numbers at the edges, text that is not UTF-8" {
     # {"__key__": "k", "e": ext 5 "ab", "m": {1: 2}, "u": 2^64-1, "i": -2^63, "f": f32 0.1, "s": bad UTF-8, "t": i8}
     printf '\x88\xa7__key__\xa1k\xa1e\xd5\x05ab\xa1m\x81\x01\x02\xa1u\xcf\xff\xff\xff\xff\xff\xff\xff\xff' >odd
     printf '\xa1i\xd3\x80\0\0\0\0\0\0\0\xa1f\xca\x3d\xcc\xcc\xcd\xa1s\xa3a\xff\x01' >>odd

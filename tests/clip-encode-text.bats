@@ -27,7 +27,7 @@ setup() {
     check_fields vit-a
 }
 
-@test "what stands behind the end token does not matter" {
+@test "what follows the end token does not matter" {
     models
     local start='{"__key__": "a", "tokens": {"i4": [598, 5, 6, 599,'
     echo "$start 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]}}" | stream >zeros
@@ -64,10 +64,10 @@ setup() {
 }
 
 @test "the text tower of ViT-B/32 fits into 350 MB and answers within 0.3 s" {
-    [ -n "${CLIP_LONG-}" ] || skip "set CLIP_LONG=1: it makes a model of 600 MB"
-    [ -x "$BUILD/bin/clip-model" ] || skip "clip-model is not there"
+    [ -n "${CLIP_LONG-}" ] || skip CLIP_LONG
+    [ -x "$BUILD/bin/clip-model" ] || skip clip-model
     need_python
-    ! sanitized || skip "sanitizers need more"
+    ! sanitized || skip memory
     clip-model init ViT-B/32 --seed 1 -o model
     local i tokens
     tokens=$(python -c 'print(",".join(["49406"] + ["320"] * 12 + ["49407"] + ["0"] * 63))')

@@ -283,7 +283,7 @@ ref.save_safetensors("large.safetensors", t)'
 }
 
 @test "an output that fills up is an error" {
-    [ -e /dev/full ] || skip "no /dev/full"
+    [ -e /dev/full ] || skip /dev/full
     run -1 --separate-stderr bash -c 'clip-model info RN50 >/dev/full'
     one_line
     run -1 --separate-stderr bash -c 'clip-model info RN50 >&-'
@@ -426,7 +426,7 @@ ref.save_safetensors("unlike.safetensors", t)'
 }
 
 @test "what a hostile file claims costs no memory" {
-    sanitized && skip "sanitizers need more memory"
+    sanitized && skip memory
     need_python struct
     python - <<'END'
 import struct
@@ -460,7 +460,7 @@ END
 
 # --- what is wrong ---
 
-@test "a model that does not exist, is empty, or is none" {
+@test "a model that does not exist, is empty, or is not one" {
     refuses "neither a model nor an architecture" clip-model info no-such-model
     refuses "no such model" clip-model convert no-such-model -o x.safetensors
     : >empty

@@ -81,7 +81,7 @@ print(*struct.unpack(">II", data[16:24]))'
     [ ! -e x.png ]
 }
 
-@test "cells that are no finite number are drawn" {
+@test "cells that are not finite numbers are drawn" {
     printf '\ta\tb\nr\tnan\tinf\n' | clip-plot >x.png
     [ -s x.png ]
 }
@@ -142,7 +142,7 @@ END
     done
 }
 
-@test "logs that are none, and curves that are not there" {
+@test "what is not a log, and curves that are not there" {
     printf '{"step":1,"loss":2}\nnone\n' >log
     run -1 --separate-stderr clip-plot -c loss -o x.png log
     [ "$stderr" = "clip-plot: log: line 2: not JSON: null expected at byte 1" ]

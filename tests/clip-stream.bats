@@ -127,7 +127,7 @@ END
     [ "$stderr" = "clip-dump: cut: cut short inside an object that begins at byte $(($(stat -c %s good) - 10)), after 6 records" ]
 }
 
-@test "what is no stream at all is told from one that is damaged, and where it may go is said" {
+@test "what is not a stream at all is told from one that is damaged, and where it may go is said" {
     local hint="not a stream (clip-untar reads tar archives, clip-tokenize --lines text)"
     cd "$BATS_TEST_TMPDIR"
     echo "a caption" >text

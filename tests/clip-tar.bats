@@ -95,7 +95,7 @@ JSON
 JSON
 }
 
-@test "two records of one key, one behind the other, are refused" {
+@test "two records of one key, one after the other, are refused" {
     stream >in <<'JSON'
 {"__key__": "a", "jpg": {"bin": "x"}}
 {"__key__": "a", "txt": {"bin": "y"}}

@@ -284,7 +284,7 @@ END
     run -2 clip-tokenize --lines --field json:a --vocab bpe.txt in
 }
 
-@test "--classes: a record for each class in each prompt; blank lines at the end are no classes" {
+@test "--classes: a record for each class in each prompt; blank lines at the end are not classes" {
     printf 'the\r\nc {c}\r\n\r\n \r\n' >classes
     printf 'a {}\n{c} c' >prompts
     run -0 bash -c 'clip-tokenize --classes classes --prompts prompts --vocab bpe.txt | clip-dump --tsv __key__,cls,class,txt'

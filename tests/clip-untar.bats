@@ -166,7 +166,7 @@ for o in msgpack.Unpacker(open("out", "rb"), raw=False):
     done
 }
 
-@test "a damaged checksum of compressed data is seen, though it comes behind the archive" {
+@test "a damaged checksum of compressed data is seen, though it comes after the archive" {
     shards
     need xz
     xz -c --check=crc64 0.tar >0.tar.xz # the index, of 4 + 12 bytes before the end, has a checksum of its own
@@ -266,7 +266,7 @@ for o in msgpack.Unpacker(open("out", "rb"), raw=False):
     [ "${#stderr_lines[@]}" -eq 4 ]
 }
 
-@test "hostile members: absolute paths and parents are refused; links out, a name of nothing but slashes are no samples" {
+@test "hostile members: absolute paths and parents are refused; links out, a name of nothing but slashes are not samples" {
     need_python tarfile
     python -c '
 import tarfile, io
@@ -302,7 +302,7 @@ t.close()'
 }
 
 @test "memory does not grow with what compressed data claims or holds" {
-    sanitized && skip "sanitizers keep memory"
+    sanitized && skip memory
     truncate -s 300M hole
     echo 1 >a.txt
     tar -c -f - hole a.txt | gzip -1 >bomb.tar.gz
@@ -708,7 +708,7 @@ END
     [[ $stderr == *"member k.x.npy at offset 1024: extension 'x' occurs twice" ]]
 }
 
-@test "clip-tar and back: tensors are what they were, and feed the programs behind" {
+@test "clip-tar and back: tensors are what they were, and feed the next programs" {
     need_python msgpack_numpy numpy
     python - >in <<'END'
 import sys, msgpack, msgpack_numpy, numpy

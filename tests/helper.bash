@@ -16,22 +16,22 @@ programs() {
     (cd "$SRC/bin" && for file in clip-*.c clip-*.in; do [ ! -e "$file" ] || echo "${file%.*}"; done | sort)
 }
 
-# need_shared PATH: skips the test where the shared folder lacks it.
+# need_shared PATH: skips the test where the shared folder lacks it. (Skips name what is missing in one word.)
 need_shared() {
-    [ -e "$SHARED/$1" ] || skip "no shared data: $1"
+    [ -e "$SHARED/$1" ] || skip "shared/$1"
 }
 
 # need COMMAND: skips the test where it is not installed.
 need() {
-    command -v "$1" >/dev/null || skip "$1 is not installed"
+    command -v "$1" >/dev/null || skip "$1"
 }
 
 # need_python MODULE...: skips the test where Python lacks one. Tests call it as `python`.
 need_python() {
-    [ -x /usr/bin/python3 ] || skip "python3 is not installed"
+    [ -x /usr/bin/python3 ] || skip python3
     local module
     for module; do
-        /usr/bin/python3 -c "import $module" 2>/dev/null || skip "python3 has no $module"
+        /usr/bin/python3 -c "import $module" 2>/dev/null || skip "python3-$module"
     done
 }
 python() {
@@ -82,8 +82,8 @@ comma_locale() {
     need localedef
     mkdir -p locale
     localedef -i de_DE -f UTF-8 "$PWD/locale/de_DE.UTF-8" 2>/dev/null || [ -d locale/de_DE.UTF-8 ] ||
-        skip "no sources of locales"
+        skip locales
     export LOCPATH=$PWD/locale
     if sanitized; then export ASAN_OPTIONS=detect_leaks=0; fi # glibc's setlocale leaks the list that it makes of LOCPATH
-    [ "$(LC_ALL=de_DE.UTF-8 /usr/bin/printf %.1f 0,5 2>/dev/null)" = 0,5 ] || skip "no locale de_DE.UTF-8"
+    [ "$(LC_ALL=de_DE.UTF-8 /usr/bin/printf %.1f 0,5 2>/dev/null)" = 0,5 ] || skip de_DE.UTF-8
 }

@@ -10,8 +10,8 @@ setup_file() {
 }
 
 setup() {
-    [ "${CLIP_LONG:-0}" = 1 ] || skip "takes minutes: make check-long"
-    ! sanitized || skip "sanitizers keep what was freed"
+    [ "${CLIP_LONG:-0}" = 1 ] || skip CLIP_LONG
+    ! sanitized || skip memory
     cd "$BATS_TEST_TMPDIR"
 }
 

@@ -636,7 +636,7 @@ END
     refuses "lfs.pt: a Git LFS pointer" clip-tokenize --lines --vocab lfs.pt captions.txt
 }
 
-@test "a logit scale that is no logarithm, or not finite, is an error where it is used" {
+@test "a logit scale that is not a logarithm, or not finite, is an error where it is used" {
     make_model
     { images model; texts model; } >embeddings
     models '
