@@ -16,6 +16,11 @@ train() {
         --keep 9 --augment '--flip' -j 1 "${@:2}"
 }
 
+# contents FOLDER: its files and their sums, but for the number of the process that has it.
+contents() {
+    (cd "$1" && find . -type f ! -name running -exec sha256sum {} + | sort)
+}
+
 steps_logged() {
     sed -E 's/^\{"step":([0-9]+),.*\}$/\1/' "$1/log.jsonl" | paste -sd ' '
 }
@@ -41,10 +46,10 @@ steps_logged() {
     [ "$(steps_logged run)" = "1 2 3 4 5 6 7 8 9 10" ]
     [ "$(readlink run/latest)" = step-00000010 ]
     clip-model info run/latest | grep -q parameters
-    ls -l run >before
+    contents run >before
     run -0 --separate-stderr train run
     [ "$stderr" = "clip-train: run is complete: 10 steps" ]
-    ls -l run | diff - before
+    contents run | diff - before
     cp -r run/step-00000008 run/.step-00000008.old # as if it had been killed while it removed them
     run -0 --separate-stderr train run --keep 1
     [ "$(cd run && echo step-* .step-*)" = "step-00000010 .step-*" ]

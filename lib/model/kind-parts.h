@@ -58,7 +58,7 @@ int clip_check_vision_options(struct json_object *object, const char *where, str
 /* What transformers' configurations of the two towers have in common. */
 int clip_read_hf_tower(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                        struct clip_error *error);
-/* Puts it, a comma behind all. */
+/* Puts it, a comma after all. */
 void clip_put_hf_tower(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed);
 
 /* --- shapes --- */

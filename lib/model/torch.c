@@ -361,7 +361,7 @@ static int check_system(const unsigned char *data, size_t size, size_t *at, stru
 }
 
 /* The storages stand after the list of their keys, in its order: a count of elements, then these. */
-static int place_behind(struct reader *reader, const struct clip_pickle *keys, const unsigned char *data,
+static int place_after(struct reader *reader, const struct clip_pickle *keys, const unsigned char *data,
                         size_t size, size_t at)
 {
     const struct clip_pickle_value *list = &keys->values[keys->root];
@@ -397,7 +397,7 @@ static int read_legacy(struct reader *reader, struct clip_pickle *pickle, struct
     if (check_system(data, size, &at, reader->error) != 0 ||
         next_pickle(pickle, data, size, &at, reader->error) != 0 ||
         next_pickle(keys, data, size, &at, reader->error) != 0 || list_places(reader) != 0 ||
-        place_behind(reader, keys, data, size, at) != 0)
+        place_after(reader, keys, data, size, at) != 0)
         return -1;
     return read_tensors(reader);
 }
