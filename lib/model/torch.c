@@ -362,7 +362,7 @@ static int check_system(const unsigned char *data, size_t size, size_t *at, stru
 
 /* The storages stand after the list of their keys, in its order: a count of elements, then these. */
 static int place_after(struct reader *reader, const struct clip_pickle *keys, const unsigned char *data,
-                        size_t size, size_t at)
+                       size_t size, size_t at)
 {
     const struct clip_pickle_value *list = &keys->values[keys->root];
     if (list->kind != CLIP_PICKLE_LIST)
