@@ -9,7 +9,6 @@
 #include "stream/vector.h"
 #include "stream/writer.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
 #include <math.h>

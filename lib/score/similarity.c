@@ -153,11 +153,6 @@ size_t clip_vectors_count(const struct clip_vectors *vectors)
     return vectors->count;
 }
 
-size_t clip_vectors_width(const struct clip_vectors *vectors)
-{
-    return vectors->width;
-}
-
 const char *clip_vectors_key(const struct clip_vectors *vectors, size_t i)
 {
     return vectors->names[i].key;

@@ -23,7 +23,6 @@ int clip_vectors_add(struct clip_vectors *vectors, const float *x, const char *k
 void clip_vectors_clear(struct clip_vectors *vectors);
 
 size_t clip_vectors_count(const struct clip_vectors *vectors);
-size_t clip_vectors_width(const struct clip_vectors *vectors);
 const char *clip_vectors_key(const struct clip_vectors *vectors, size_t i);
 const char *clip_vectors_label(const struct clip_vectors *vectors, size_t i);
 

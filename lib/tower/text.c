@@ -29,7 +29,8 @@ struct text_tape {
 
 /* --- captions --- */
 
-long clip_caption_end(const struct clip_arch *arch, const struct clip_caption *caption)
+/* Position of a caption's end token, from which on nothing matters; -1 if there is none. */
+static long find_end(const struct clip_arch *arch, const struct clip_caption *caption)
 {
     int32_t token = arch->text.end_token;
     size_t end = 0;
@@ -52,7 +53,7 @@ int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *
         if (caption->tokens[i] < 0 || caption->tokens[i] >= text->vocabulary)
             return clip_fail(error, "token %d at position %zu is not in the model's vocabulary of %d",
                              (int)caption->tokens[i], i, text->vocabulary);
-    if (clip_caption_end(arch, caption) < 0)
+    if (find_end(arch, caption) < 0)
         return clip_fail(error, "there is no end token (%d)", text->end_token);
     return 0;
 }
@@ -183,7 +184,7 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
     tape->count = n;
     for (size_t s = 0; s < n; s++) {
         const struct clip_caption *caption = &items[s].caption;
-        size_t end = (size_t)clip_caption_end(text->arch, caption);
+        size_t end = (size_t)find_end(text->arch, caption);
         if (kept)
             kept->captions[s] = *caption;
         tape->sequences[s] = (struct clip_sequence){row, end + 1, end};

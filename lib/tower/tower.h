@@ -97,9 +97,6 @@ int clip_tower_mixes(const struct clip_arch *arch, enum clip_side side);
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
                        struct clip_error *error);
 
-/* Position of a caption's end token, from which on nothing matters; -1 if there is none. */
-long clip_caption_end(const struct clip_arch *arch, const struct clip_caption *caption);
-
 /* --- the kinds of towers: a row each, here and in model/kind.h --- */
 
 struct clip_tower_kind {
