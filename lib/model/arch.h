@@ -4,6 +4,8 @@
 #define CLIP_MODEL_ARCH_H
 
 #include "base/error.h"
+#include "math/activation.h"
+#include "model/block.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -28,8 +30,6 @@ enum { CLIP_SIDES = 2 };
 /* "vision" and "text", as their towers are called. */
 extern const char *const clip_side_names[CLIP_SIDES];
 
-enum clip_activation { CLIP_QUICK_GELU, CLIP_GELU }; /* x sigmoid(1.702 x); x Phi(x) by erf */
-
 /* The numbers of a tower; those that its kind does not have are 0. */
 struct clip_tower_arch {
     int absent;      /* a model of the other tower alone; nothing else of this one means anything then */
@@ -40,6 +40,7 @@ struct clip_tower_arch {
     int layers;                   /* transformer: blocks */
     int mlp;                      /* transformer: width of the hidden layer */
     enum clip_activation activation;
+    struct clip_block_arch block; /* transformer's */
     /* of pictures */
     int image_size; /* S: pictures are [3, S, S] */
     int patch;      /* transformer: side of a patch, S / patch a side of the grid */
