@@ -201,7 +201,7 @@ static void configure(struct job *job, const struct clip_shared *shared)
     job->size = (int)size;
     job->preprocess = openai;
     if (shared->model) {
-        struct clip_model *model = clip_open_model(shared, CLIP_SIDE_IMAGE, &error);
+        struct clip_model *model = clip_open_settings(shared, CLIP_SIDE_IMAGE, &error);
         if (!model)
             clip_die("%s", error.text);
         job->preprocess = clip_model_arch(model)->preprocess;
