@@ -212,9 +212,10 @@ static int print_help(const struct clip_program *program, const struct table *ta
 
 static int print_version(const struct clip_program *program)
 {
+    char engines[256];
     printf("%s (%s) %s\nlibraries: %s\n", program->name, PACKAGE_NAME, PACKAGE_VERSION, CLIP_LIBRARIES);
     if (program->engines)
-        printf("engines: %s\n", program->engines());
+        printf("engines: %s\n", program->engines(engines, sizeof engines));
     return clip_finish(0);
 }
 
@@ -379,8 +380,9 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
         shared->progress = 0;
     if (shared->progress < 0)
         shared->progress = isatty(STDERR_FILENO);
+    char engines[256];
     if (verbose && program->engines)
-        clip_verbose("engines: %s", program->engines());
+        clip_verbose("engines: %s", program->engines(engines, sizeof engines));
     return first;
 }
 

@@ -1,6 +1,7 @@
 #include "train/projection.h"
 
 #include "stream/vector.h"
+#include "tower/fields.h"
 #include "tower/project.h"
 
 #include <stdlib.h>
@@ -62,8 +63,8 @@ struct clip_projector *clip_projector_open(struct clip_trainee *trainee, int kee
     }
     projector->trainee = trainee;
     size_t image = clip_feature_width(arch, CLIP_SIDE_IMAGE), text = clip_feature_width(arch, CLIP_SIDE_TEXT);
-    projector->features[0] = (struct clip_vector_field){"image_features", image};
-    projector->features[1] = (struct clip_vector_field){"text_features", text};
+    projector->features[0] = (struct clip_vector_field){clip_feature_fields[0], image};
+    projector->features[1] = (struct clip_vector_field){clip_feature_fields[1], text};
     *work = (struct clip_stage_work){
         .context = projector,
         .outputs = {{"image_embedding", (size_t)arch->embed}, {"text_embedding", (size_t)arch->embed}},
