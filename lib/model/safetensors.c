@@ -33,7 +33,7 @@ static void skip_space(struct parser *parser)
 }
 
 /* Takes the character c, after white space, if it is next. */
-static int take(struct parser *parser, int c)
+static int take_character(struct parser *parser, int c)
 {
     skip_space(parser);
     if (parser->p == parser->end || *parser->p != c)
@@ -46,7 +46,7 @@ static int expect(struct parser *parser, int c)
 {
     char what[] = "'x' expected";
     what[1] = (char)c;
-    return take(parser, c) ? 0 : bad(parser, what);
+    return take_character(parser, c) ? 0 : bad(parser, what);
 }
 
 static int put(struct parser *parser, ucs4_t c)
@@ -145,14 +145,14 @@ static int read_numbers(struct parser *parser, size_t *values, int room, int *co
     *count = 0;
     if (expect(parser, '[') != 0)
         return -1;
-    if (take(parser, ']'))
+    if (take_character(parser, ']'))
         return 0;
     do {
         if (*count == room)
             return bad(parser, "too many numbers");
         if (read_number(parser, &values[(*count)++]) != 0)
             return -1;
-    } while (take(parser, ','));
+    } while (take_character(parser, ','));
     return expect(parser, ']');
 }
 
@@ -210,7 +210,7 @@ static int read_entry(struct parser *parser, struct entry *entry)
             return -1;
         if (count != 2)
             return bad(parser, "two data_offsets expected");
-    } while (take(parser, ','));
+    } while (take_character(parser, ','));
     if (seen != (DTYPE | SHAPE | OFFSETS))
         return bad(parser, "dtype, shape or data_offsets is missing");
     return expect(parser, '}');
@@ -221,7 +221,7 @@ static int read_metadata(struct parser *parser)
 {
     if (expect(parser, '{') != 0)
         return -1;
-    if (take(parser, '}'))
+    if (take_character(parser, '}'))
         return 0;
     do {
         if (read_string(parser) != 0 || expect(parser, ':') != 0)
@@ -234,7 +234,7 @@ static int read_metadata(struct parser *parser)
             return -1;
         if (wanted && !memchr(parser->string, 0, parser->length))
             parser->found = strndup(parser->string, parser->length);
-    } while (take(parser, ','));
+    } while (take_character(parser, ','));
     return expect(parser, '}');
 }
 
@@ -271,7 +271,7 @@ static int read_header(struct parser *parser, struct clip_weights *weights, cons
     int metadata = 0;
     if (expect(parser, '{') != 0)
         return -1;
-    if (take(parser, '}'))
+    if (take_character(parser, '}'))
         return 0;
     do {
         if (read_string(parser) != 0 || expect(parser, ':') != 0)
@@ -289,7 +289,7 @@ static int read_header(struct parser *parser, struct clip_weights *weights, cons
         if (read_entry(parser, &entry) != 0 ||
             add_entry(parser, weights, name, length, &entry, data, size) != 0)
             return -1;
-    } while (take(parser, ','));
+    } while (take_character(parser, ','));
     return expect(parser, '}');
 }
 
