@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void place(void *context)
+static void place_parameters(void *context)
 {
     struct clip_parameters *parameters = context;
     for (size_t i = 0; i < parameters->count; i++) {
@@ -40,7 +40,7 @@ int clip_parameters_load(struct clip_parameters *parameters, const struct clip_m
         if (layout->slots[i].part == part)
             parameters->items[parameters->count++] = (struct clip_parameter){
                 .slot = layout->slots[i], .count = (size_t)clip_slot_count(&layout->slots[i])};
-    if (clip_arena_build(&parameters->memory, "parameters", place, parameters, error) != 0)
+    if (clip_arena_build(&parameters->memory, "parameters", place_parameters, parameters, error) != 0)
         return -1;
     for (size_t i = 0; i < parameters->count; i++)
         if (read_values(&parameters->items[i], model, error) != 0)
