@@ -93,7 +93,7 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
            t->layers == u->layers && t->patch == u->patch && t->heads == u->heads && t->mlp == u->mlp &&
            memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 && t->context == u->context &&
            t->vocabulary == u->vocabulary && t->activation == u->activation &&
-           t->unprojected == u->unprojected;
+           t->unprojected == u->unprojected && clip_head_of(t) == clip_head_of(u);
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)
@@ -114,6 +114,17 @@ void clip_arch_rename(struct clip_arch *arch, const char *otherwise)
     set_name(arch, otherwise);
 }
 
+/* Features that nothing projects must have the embedding's width. */
+static int check_head(const struct clip_arch *arch, enum clip_side side, struct clip_error *error)
+{
+    const struct clip_tower_arch *tower = &arch->towers[side];
+    size_t width = clip_feature_width(arch, side);
+    if (tower->unprojected || clip_head_last(clip_head_of(tower)) || width == (size_t)arch->embed)
+        return 0;
+    return clip_fail(error, "the %s tower has no projection and %zu features, but the embedding has %d",
+                     clip_side_names[side], width, arch->embed);
+}
+
 int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
 {
     int projected = 0;
@@ -124,7 +135,8 @@ int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
     if (projected && clip_check_bounds("embedding width", arch->embed, CLIP_MAX_WIDTH, error) != 0)
         return -1;
     for (int side = 0; side < CLIP_SIDES; side++)
-        if (!arch->towers[side].absent && arch->towers[side].kind->check(&arch->towers[side], error) != 0)
+        if (!arch->towers[side].absent && (arch->towers[side].kind->check(&arch->towers[side], error) != 0 ||
+                                           check_head(arch, side, error) != 0))
             return -1;
     return 0;
 }

@@ -22,6 +22,7 @@ enum {
 #define CLIP_INIT_LOGIT_SCALE 2.6592600369f /* ln(1/0.07) */
 
 struct clip_kind;
+struct clip_head;
 
 /* The two towers, in this order wherever there are two; BOTH: what is neither's alone. */
 enum clip_side { CLIP_SIDE_IMAGE, CLIP_SIDE_TEXT, CLIP_SIDE_BOTH };
@@ -35,6 +36,7 @@ struct clip_tower_arch {
     int absent;      /* a model of the other tower alone; nothing else of this one means anything then */
     int unprojected; /* of one tower: there is no projection into the shared space */
     const struct clip_kind *kind; /* model/kind.h */
+    const struct clip_head *head; /* where it is not its kind's own (clip_head_of); else NULL */
     int width;                    /* transformer: width of a token; ResNet: channels after the stem */
     int heads;                    /* transformer's, or attention pool's */
     int layers;                   /* transformer: blocks */

@@ -33,15 +33,8 @@ void clip_list_norm(struct clip_listing *listing, size_t width, const char *name
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed)
 {
-    const struct clip_projection_names *names = &tower->kind->projection;
-    if (tower->unprojected)
-        return;
-    clip_list_tensor(listing, clip_initial_normal(1 / sqrt((double)width)),
-                     names->rows ? CLIP_SHAPE(embed, width) : CLIP_SHAPE(width, embed), "%s", names->weight)
-        ->part = CLIP_PART_PROJECTION;
-    if (names->bias)
-        clip_list_tensor(listing, clip_initial_fan_in(width), CLIP_SHAPE(embed), "%s", names->bias)->part =
-            CLIP_PART_PROJECTION;
+    if (!tower->unprojected)
+        clip_list_head(listing, clip_head_of(tower), width, embed);
 }
 
 /* How a tensor of a block is drawn. */

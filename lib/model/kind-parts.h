@@ -17,7 +17,7 @@ int clip_check_heads(const char *what, int width, int heads, struct clip_error *
 /* --- tensors --- */
 
 void clip_list_norm(struct clip_listing *listing, size_t width, const char *name);
-/* Of the kind's projection, unless the tower has none. */
+/* Of the tower's head, unless it is not projected. */
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed);
 

@@ -237,7 +237,7 @@ const struct clip_kind clip_kind_text = {
     .known_widths = {512, 640, 768, 1024},
     .beta2 = 0.98,
     .epsilon = 1e-6,
-    .projection = {.weight = "text_projection", .optional = 1},
+    .head = &clip_head_text,
     .width = feature_width,
     .check = check,
     .list_first = list_first,

@@ -167,7 +167,7 @@ const struct clip_kind clip_kind_vit = {
     .known_widths = {768, 1024},
     .beta2 = 0.98,
     .epsilon = 1e-6,
-    .projection = {.weight = "visual.proj", .optional = 1},
+    .head = &clip_head_vit,
     .width = feature_width,
     .check = check,
     .list = list,
