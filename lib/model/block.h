@@ -23,6 +23,7 @@ enum {
     CLIP_BLOCK_HIDDEN_NORM = 1 << 11, /* a norm of the hidden layer, after its activation */
     CLIP_BLOCK_GATED = 1 << 12,       /* the hidden layer is activation(c_gate(y)) c_fc(y) */
     CLIP_BLOCK_LAYER_SCALE = 1 << 13, /* what each half gives is multiplied by ls_1, ls_2 */
+    CLIP_BLOCK_SPLIT_QKV = 1 << 14,   /* the rows of q, k and v in in_proj are three tensors */
 };
 
 /* Rotary positions of a grid's patches (EVA02, PE): of head size d, the neighbours 2j and 2j + 1 of each half
@@ -34,7 +35,10 @@ struct clip_rotary {
     int columns_first;
 };
 
+struct clip_block_names;
+
 struct clip_block_arch {
+    const struct clip_block_names *names; /* NULL: OpenAI's */
     unsigned flags;
     float epsilon;     /* of layer norms; 0: 1e-5 */
     float layer_scale; /* first value of ls_1 and ls_2 */
@@ -44,7 +48,12 @@ struct clip_block_arch {
 /* The tensors of a block. */
 enum clip_block_tensor {
     CLIP_IN_WEIGHT, /* rows of q, k, v */
+    CLIP_Q_WEIGHT,
+    CLIP_K_WEIGHT,
+    CLIP_V_WEIGHT,
     CLIP_IN_BIAS,
+    CLIP_Q_BIAS,
+    CLIP_V_BIAS,
     CLIP_QUERY_NORM_WEIGHT,
     CLIP_QUERY_NORM_BIAS,
     CLIP_KEY_NORM_WEIGHT,
@@ -78,10 +87,21 @@ enum clip_block_tensor {
     CLIP_BLOCK_TENSORS
 };
 
+/* What they are called: "visual.transformer.resblocks.", a number, '.', and "attn.in_proj_weight". */
+struct clip_block_names {
+    const char *blocks;
+    const char *tensors[CLIP_BLOCK_TENSORS]; /* NULL: no block of these names has it */
+};
+
+/* OpenAI's, as open_clip goes on, of pictures and of captions; timm's, of its vision transformers. */
+extern const struct clip_block_names clip_block_names_vision, clip_block_names_text, clip_block_names_timm,
+    clip_block_names_eva, clip_block_names_eva_post, clip_block_names_eva02;
+
 struct clip_tower_arch;
 
-/* What follows "resblocks.0.": "attn.in_proj_weight". */
-const char *clip_block_name(enum clip_block_tensor tensor);
+/* Into name[size]. */
+void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum clip_block_tensor tensor,
+                     char *name, size_t size);
 
 /* 1 if it is a bias, of a product or of a norm. */
 int clip_block_is_bias(enum clip_block_tensor tensor);

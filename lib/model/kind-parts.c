@@ -43,6 +43,9 @@ static struct clip_initial block_initial(const struct clip_tower_arch *tower, en
 {
     switch (tensor) {
     case CLIP_IN_WEIGHT:
+    case CLIP_Q_WEIGHT:
+    case CLIP_K_WEIGHT:
+    case CLIP_V_WEIGHT:
         return draws->in_proj;
     case CLIP_OUT_WEIGHT:
         return draws->out_proj;
@@ -53,9 +56,9 @@ static struct clip_initial block_initial(const struct clip_tower_arch *tower, en
         return draws->c_proj;
     case CLIP_FC_BIAS:
     case CLIP_GATE_BIAS:
-        return clip_initial_fan_in((size_t)tower->width);
+        return draws->biased ? clip_initial_fan_in((size_t)tower->width) : clip_initial_zeros;
     case CLIP_PROJ_BIAS:
-        return clip_initial_fan_in((size_t)tower->mlp);
+        return draws->biased ? clip_initial_fan_in((size_t)tower->mlp) : clip_initial_zeros;
     case CLIP_LAYER_SCALE_1:
     case CLIP_LAYER_SCALE_2:
         return (struct clip_initial){CLIP_DRAW_CONSTANT, (double)tower->block.layer_scale};
@@ -66,15 +69,17 @@ static struct clip_initial block_initial(const struct clip_tower_arch *tower, en
     }
 }
 
-void clip_list_blocks(struct clip_listing *listing, const char *prefix, const struct clip_tower_arch *tower,
+void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws)
 {
     for (int i = 0; i < tower->layers; i++)
         for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
             size_t shape[4];
-            if (clip_block_shape(tower, tensor, shape))
-                clip_list_tensor(listing, block_initial(tower, tensor, draws), shape,
-                                 "%stransformer.resblocks.%d.%s", prefix, i, clip_block_name(tensor));
+            char name[sizeof((struct clip_slot *)NULL)->name];
+            if (!clip_block_shape(tower, tensor, shape))
+                continue;
+            clip_block_name(tower, (size_t)i, tensor, name, sizeof name);
+            clip_list_tensor(listing, block_initial(tower, tensor, draws), shape, "%s", name);
         }
 }
 

@@ -15,8 +15,9 @@ static size_t widest(const struct clip_block_shape *shape)
 /* Tensors whose gradients are summed up in slots: all vectors but the biases of products. */
 static int in_slots(enum clip_block_tensor tensor, const size_t shape[4])
 {
-    return tensor != CLIP_IN_BIAS && tensor != CLIP_OUT_BIAS && tensor != CLIP_GATE_BIAS &&
-           tensor != CLIP_FC_BIAS && tensor != CLIP_PROJ_BIAS && (!shape[1] || shape[1] == 1);
+    return tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS && tensor != CLIP_V_BIAS &&
+           tensor != CLIP_OUT_BIAS && tensor != CLIP_GATE_BIAS && tensor != CLIP_FC_BIAS &&
+           tensor != CLIP_PROJ_BIAS && (!shape[1] || shape[1] == 1);
 }
 
 int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_tower_arch *arch,
@@ -68,21 +69,45 @@ static int has(const struct clip_block *block, unsigned flags)
     return (block->shape->flags & flags) != 0;
 }
 
+static const float *value_of(const struct clip_block *block, enum clip_block_tensor tensor)
+{
+    return block->values[tensor].value;
+}
+
 /* --- weights --- */
 
-int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_setup *setup,
-                            const char *prefix, size_t i, struct clip_error *error)
+int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_setup *setup, size_t i,
+                            struct clip_error *error)
 {
     for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
         size_t shape[4];
+        char name[sizeof((struct clip_slot *)NULL)->name];
         struct clip_values *values = &block->values[tensor];
-        if (!clip_block_shape(block->shape->arch, tensor, shape))
-            values->value = block->shape->zeros;
-        else if ((!shape[1] || shape[1] == 1) &&
-                 clip_values_load(values, setup, error, "%s%zu.%s", prefix, i, clip_block_name(tensor)) != 0)
+        values->value = block->shape->zeros;
+        if (!clip_block_shape(block->shape->arch, tensor, shape) || (shape[1] && shape[1] != 1))
+            continue;
+        clip_block_name(block->shape->arch, i, tensor, name, sizeof name);
+        if (clip_values_load(values, setup, error, "%s", name) != 0)
             return -1;
     }
+    if (!has(block, CLIP_BLOCK_NO_KEY_BIAS))
+        return 0;
+    struct clip_values *joined = &block->values[CLIP_IN_BIAS];
+    joined->value = joined->copy = calloc(3 * block->shape->width, sizeof *joined->copy);
+    if (!joined->copy)
+        return clip_fail_memory(error, "a transformer");
+    clip_block_refresh_vectors(block);
     return 0;
+}
+
+void clip_block_refresh_vectors(struct clip_block *block)
+{
+    size_t width = block->shape->width;
+    float *joined = block->values[CLIP_IN_BIAS].copy;
+    if (!has(block, CLIP_BLOCK_NO_KEY_BIAS))
+        return;
+    memcpy(joined, value_of(block, CLIP_Q_BIAS), width * sizeof *joined);
+    memcpy(joined + 2 * width, value_of(block, CLIP_V_BIAS), width * sizeof *joined);
 }
 
 size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[6])
@@ -109,11 +134,6 @@ void clip_block_free(struct clip_block *block)
 }
 
 /* --- norms: a norm is its weight; its bias is the tensor after it --- */
-
-static const float *value_of(const struct clip_block *block, enum clip_block_tensor tensor)
-{
-    return block->values[tensor].value;
-}
 
 static void norm(const struct clip_block *block, enum clip_block_tensor weight, size_t n, const float *x,
                  enum clip_precision type, void *out)

@@ -48,10 +48,11 @@ void clip_block_shape_free(struct clip_block_shape *shape);
 
 size_t clip_block_room(const struct clip_block_shape *shape);
 
-/* Loads the vectors of block i of those that `prefix` names ("visual.transformer.resblocks."). -1 with error;
- * clip_block_free afterwards, also of a zeroed one. */
-int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_setup *setup,
-                            const char *prefix, size_t i, struct clip_error *error);
+/* Loads the vectors of block i. -1 with error; clip_block_free afterwards, also of a zeroed one. */
+int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_setup *setup, size_t i,
+                            struct clip_error *error);
+/* Takes up the values of vectors that are made of several. */
+void clip_block_refresh_vectors(struct clip_block *block);
 void clip_block_free(struct clip_block *block);
 
 /* Its matrices: the operands that the block has, into all[6]; returns how many. */

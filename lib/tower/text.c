@@ -90,7 +90,6 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
     const struct clip_tower_arch *arch = &setup->arch->text;
     enum clip_level level;
     struct clip_transformer_shape shape = {
-        .blocks = "transformer.resblocks.",
         .norm = "ln_final",
         .arch = arch,
         .layers = (size_t)arch->layers,

@@ -747,13 +747,14 @@ static int lower_task(struct clip_transformer *t, size_t layer, size_t piece, in
 
 /* --- gradients of parameters --- */
 
-/* The gradient of a matrix and its bias: of da[rows][m] and t[rows][n]. */
+/* The gradient of a matrix and its bias: of da[rows][m] and x[rows][n]. */
 struct part {
     const struct clip_outer *outer;
     const void *da, *x;
     size_t rows, m;
-    float *weight, *bias; /* [m][n], [m]; no bias: NULL */
-    size_t fixed, end;    /* elements [fixed, end) of the bias do not learn */
+    float *weight;  /* [m][n] */
+    size_t each;    /* columns of each bias */
+    float *bias[3]; /* NULL: there is none */
 };
 
 /* The matrices of a block at most; in_proj's queries may be apart. */
@@ -762,77 +763,47 @@ enum { PARTS = 6 };
 static size_t list_parts(struct clip_transformer *t, size_t layer, struct part parts[PARTS])
 {
     const struct clip_block *b = &t->blocks[layer];
+    const struct clip_values *v = b->values;
     int single = is_single(t, layer);
     const struct clip_backward_rows *all = rows_of(t, layer), *r = single ? &t->back.last : all;
     size_t width = t->block.width, mlp = t->block.mlp, rows = single ? t->count : t->rows, n = 0;
-    size_t fixed = t->block.flags & CLIP_BLOCK_NO_KEY_BIAS ? width : 0;
-    float *in_bias = b->values[CLIP_IN_BIAS].gradient;
+    float *in = v[CLIP_IN_BIAS].gradient, *bias[3] = {v[CLIP_Q_BIAS].gradient, NULL, v[CLIP_V_BIAS].gradient};
+    for (size_t i = 0; in && i < 3; i++)
+        bias[i] = in + i * width;
     const void *joined = r->joined ? r->joined : t->layers[layer].attended;
-    const struct clip_values *values = b->values;
-    const struct part
-        proj = {t->back.proj,
-                r->dout,
-                r->hidden,
-                rows,
-                width,
-                b->proj.gradient,
-                values[CLIP_PROJ_BIAS].gradient,
-                0,
-                0},
-        fc = {t->back.fc, r->dwide, r->input, rows, mlp, b->fc.gradient, values[CLIP_FC_BIAS].gradient, 0, 0},
-        gate = {t->back.fc, r->dgate, r->input, rows, mlp, b->gate.gradient, values[CLIP_GATE_BIAS].gradient,
-                0,          0},
-        out = {t->back.square,
-               r->dmiddle,
-               joined,
-               rows,
-               width,
-               b->out.gradient,
-               values[CLIP_OUT_BIAS].gradient,
-               0,
-               0},
-        in = {t->back.in,     all->dqkv, all->attention, rows,         3 * width,
-              b->in.gradient, in_bias,   width,          width + fixed},
-        kv = {t->back.kv,
-              all->dqkv,
-              all->attention,
-              t->rows,
-              2 * width,
-              b->in.gradient,
-              in_bias ? in_bias + width : NULL,
-              0,
-              fixed},
-        q = {t->back.square,
-             t->back.dqueries,
-             t->back.query_inputs,
-             rows,
-             width,
-             b->query.gradient,
-             in_bias,
-             0,
-             0};
-    parts[n++] = proj;
-    parts[n++] = fc;
+    parts[n++] = (struct part){t->back.proj, r->dout,          r->hidden, rows,
+                               width,        b->proj.gradient, width,     {v[CLIP_PROJ_BIAS].gradient}};
+    parts[n++] = (struct part){t->back.fc, r->dwide,       r->input, rows,
+                               mlp,        b->fc.gradient, mlp,      {v[CLIP_FC_BIAS].gradient}};
     if (r->dgate)
-        parts[n++] = gate;
-    parts[n++] = out;
-    parts[n++] = single ? kv : in;
-    if (single)
-        parts[n++] = q;
+        parts[n++] = (struct part){t->back.fc, r->dgate,         r->input, rows,
+                                   mlp,        b->gate.gradient, mlp,      {v[CLIP_GATE_BIAS].gradient}};
+    parts[n++] = (struct part){t->back.square, r->dmiddle,      joined, rows,
+                               width,          b->out.gradient, width,  {v[CLIP_OUT_BIAS].gradient}};
+    if (!single) {
+        parts[n++] = (struct part){t->back.in, all->dqkv,      all->attention, rows,
+                                   3 * width,  b->in.gradient, width,          {bias[0], bias[1], bias[2]}};
+        return n;
+    }
+    parts[n++] = (struct part){t->back.kv, all->dqkv,      all->attention, t->rows,
+                               2 * width,  b->in.gradient, width,          {bias[1], bias[2]}};
+    parts[n++] =
+        (struct part){t->back.square, t->back.dqueries, t->back.query_inputs, rows, width, b->query.gradient,
+                      width,          {bias[0]}};
     return n;
 }
 
-/* Adds to elements [first, end) of the gradient of a bias, but for those that do not learn. */
+/* Adds to the gradient of a bias what columns [first, end) say. */
 static void sum_bias(const struct clip_transformer *t, const struct part *part, size_t first, size_t end)
 {
-    size_t fixed = part->fixed < part->end ? part->fixed : part->m,
-           after = part->fixed < part->end ? part->end : part->m;
-    const size_t ranges[2][2] = {{first, end < fixed ? end : fixed}, {first > after ? first : after, end}};
-    for (int i = 0; part->bias && i < 2; i++)
-        if (ranges[i][0] < ranges[i][1])
-            t->kernels->column_sums(part->rows, ranges[i][1] - ranges[i][0],
-                                    element_at(t, part->da, ranges[i][0]), part->m, t->block.type,
-                                    part->bias + ranges[i][0]);
+    for (size_t at = first, to; at < end; at = to) {
+        float *bias = part->bias[at / part->each];
+        to = (at / part->each + 1) * part->each;
+        to = to < end ? to : end;
+        if (bias)
+            t->kernels->column_sums(part->rows, to - at, element_at(t, part->da, at), part->m, t->block.type,
+                                    bias + at % part->each);
+    }
 }
 
 static int weights_task(struct clip_transformer *t, size_t layer, size_t index, size_t panel, int thread,

@@ -17,13 +17,35 @@ struct loading {
 static int load_matrix(const struct loading *l, size_t i, enum clip_block_tensor tensor, size_t first,
                        size_t n, size_t rows, struct clip_operand *out, struct clip_error *error)
 {
-    char full[128];
+    char name[sizeof((struct clip_slot *)NULL)->name];
     size_t shape[4];
     if (!clip_block_shape(l->t->shape.arch, tensor, shape))
         return 0;
-    snprintf(full, sizeof full, "%s%zu.%s", l->t->shape.blocks, i, clip_block_name(tensor));
-    struct clip_operand_part part = {.name = full, .first = first, .count = n};
+    clip_block_name(l->t->shape.arch, i, tensor, name, sizeof name);
+    struct clip_operand_part part = {.name = name, .first = first, .count = n};
     return clip_operand_load(out, l->setup, rows, &part, error);
+}
+
+/* The in-projection: of q, k and v, or of k and v with that of q apart. */
+static int load_in(const struct loading *l, size_t i, struct clip_error *error)
+{
+    struct clip_block *b = &l->t->blocks[i];
+    size_t width = l->t->block.width;
+    int single = clip_transformer_single(l->t, i);
+    if (l->t->block.flags & CLIP_BLOCK_SPLIT_QKV) {
+        char names[3][sizeof((struct clip_slot *)NULL)->name];
+        for (int j = 0; j < 3; j++)
+            clip_block_name(l->t->shape.arch, i, CLIP_Q_WEIGHT + j, names[j], sizeof names[j]);
+        struct clip_operand_part q = {.name = names[0]};
+        struct clip_operand_part all = {.name = names[single],
+                                        .more = {names[1 + single], single ? NULL : names[2]}};
+        if (single && clip_operand_load(&b->query, l->setup, CLIP_FEATURE_ROWS, &q, error) != 0)
+            return -1;
+        return clip_operand_load(&b->in, l->setup, 0, &all, error);
+    }
+    if (single && load_matrix(l, i, CLIP_IN_WEIGHT, 0, width, CLIP_FEATURE_ROWS, &b->query, error) != 0)
+        return -1;
+    return load_matrix(l, i, CLIP_IN_WEIGHT, single ? width : 0, single ? 2 * width : 0, 0, &b->in, error);
 }
 
 enum { MATRICES = 5 };
@@ -33,18 +55,14 @@ static int load_task(void *context, size_t task, int thread, struct clip_error *
 {
     (void)thread;
     const struct loading *l = context;
-    size_t i = task / MATRICES, width = l->t->block.width;
+    size_t i = task / MATRICES;
     struct clip_block *b = &l->t->blocks[i];
-    int single = clip_transformer_single(l->t, i);
-    size_t rows = single ? CLIP_FEATURE_ROWS : 0; /* of the products that are for the features alone */
+    /* Of the products that are for the features alone. */
+    size_t rows = clip_transformer_single(l->t, i) ? CLIP_FEATURE_ROWS : 0;
     switch (task % MATRICES) {
     case 0:
         b->shape = &l->t->block;
-        if (clip_block_load_vectors(b, l->setup, l->t->shape.blocks, i, error) != 0 ||
-            (single && load_matrix(l, i, CLIP_IN_WEIGHT, 0, width, rows, &b->query, error) != 0))
-            return -1;
-        return load_matrix(l, i, CLIP_IN_WEIGHT, single ? width : 0, single ? 2 * width : 0, 0, &b->in,
-                           error);
+        return clip_block_load_vectors(b, l->setup, i, error) == 0 ? load_in(l, i, error) : -1;
     case 1:
         return load_matrix(l, i, CLIP_OUT_WEIGHT, 0, 0, rows, &b->out, error);
     case 2:
@@ -75,6 +93,8 @@ static int refresh_task(void *context, size_t i, int thread, struct clip_error *
     const struct clip_transformer *t = context;
     struct clip_operand *all[6];
     size_t n = clip_block_operands(&t->blocks[i / 6], all);
+    if (i % 6 == 0)
+        clip_block_refresh_vectors(&t->blocks[i / 6]);
     return i % 6 < n ? clip_operand_refresh(all[i % 6], error) : 0;
 }
 

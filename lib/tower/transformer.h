@@ -20,8 +20,7 @@ enum { CLIP_FEATURE_ROWS = 16 };
 
 struct clip_transformer_shape {
     const struct clip_tower_arch *arch; /* its blocks and sizes */
-    const char *blocks; /* what comes before "0.ln_1.weight": "visual.transformer.resblocks." */
-    const char *norm;   /* the layer norm of the features: "visual.ln_post"; NULL: none */
+    const char *norm;                   /* the layer norm of the features: "visual.ln_post"; NULL: none */
     size_t layers;
     int causal;
     int all;                      /* the features are all rows, not one of each sequence */

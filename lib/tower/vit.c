@@ -312,7 +312,6 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
     const struct clip_tower_arch *arch = &setup->arch->vision;
     enum clip_level level;
     struct clip_transformer_shape shape = {
-        .blocks = "visual.transformer.resblocks.",
         .norm = "visual.ln_post",
         .arch = arch,
         .layers = (size_t)arch->layers,
