@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "math/activation.h"
 #include "model/block.h"
+#include "model/vit.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ struct clip_tower_arch {
     int mlp;                      /* transformer: width of the hidden layer */
     enum clip_activation activation;
     struct clip_block_arch block; /* transformer's */
+    struct clip_vit_arch vit;     /* transformer's of pictures; of captions `pooling` alone */
     /* of pictures */
     int image_size; /* S: pictures are [3, S, S] */
     int patch;      /* transformer: side of a patch, S / patch a side of the grid */

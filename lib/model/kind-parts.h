@@ -30,6 +30,10 @@ struct clip_block_draws {
 void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws);
 
+/* Tensors [first, end) of a vision transformer (model/vit.h), those that it has. */
+void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
+                   enum clip_vit_tensor first, enum clip_vit_tensor end);
+
 /* The names of a block's tensors. */
 /* clang-format off */
 #define CLIP_BLOCK_NAMES(hf, openai)                                                                         \

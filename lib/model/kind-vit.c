@@ -4,11 +4,7 @@
 #include "model/shapes.h"
 
 #include <math.h>
-
-static size_t feature_width(const struct clip_tower_arch *tower)
-{
-    return (size_t)tower->width;
-}
+#include <string.h>
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 {
@@ -25,23 +21,54 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 /* --- tensors --- */
 
+/* How a tensor beside the blocks is drawn. */
+static struct clip_initial initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
+                                   const size_t shape[4])
+{
+    size_t patch = (size_t)tower->patch;
+    switch (tensor) {
+    case CLIP_VIT_CLASS:
+    case CLIP_VIT_POSITIONS:
+        return clip_initial_normal(1 / sqrt((double)tower->width));
+    case CLIP_VIT_CONV:
+    case CLIP_VIT_CONV_BIAS:
+        return clip_initial_fan_in(3 * patch * patch);
+    case CLIP_POOL_LATENT:
+        return clip_initial_normal(1);
+    default:
+        /* Xavier's bound for a pool's in-projections; norms and biases as everywhere. */
+        if (shape[1])
+            return tensor == CLIP_POOL_OUT_WEIGHT || tensor == CLIP_POOL_FC_WEIGHT ||
+                           tensor == CLIP_POOL_PROJ_WEIGHT
+                       ? clip_initial_fan_in(shape[1])
+                       : clip_initial_uniform(sqrt(6.0 / (double)(shape[0] + shape[1])));
+        return strstr(clip_vit_name(tower, tensor), "bias") ? clip_initial_zeros : clip_initial_ones;
+    }
+}
+
+void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
+                   enum clip_vit_tensor first, enum clip_vit_tensor end)
+{
+    for (int tensor = (int)first; tensor < (int)end; tensor++) {
+        size_t shape[4];
+        if (clip_vit_shape(tower, tensor, shape))
+            clip_list_tensor(listing, initial(tower, tensor, shape), shape, "%s",
+                             clip_vit_name(tower, tensor));
+    }
+}
+
 static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
-    size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp, patch = (size_t)tower->patch;
-    size_t grid = (size_t)tower->image_size / patch;
-    struct clip_initial scaled = clip_initial_normal(1 / sqrt((double)width));
-    clip_list_tensor(listing, scaled, CLIP_SHAPE(width), "visual.class_embedding");
-    clip_list_tensor(listing, scaled, CLIP_SHAPE(grid * grid + 1, width), "visual.positional_embedding");
-    clip_list_projection(listing, tower, width, embed);
-    clip_list_tensor(listing, clip_initial_fan_in(3 * patch * patch), CLIP_SHAPE(width, 3, patch, patch),
-                     "visual.conv1.weight");
-    clip_list_norm(listing, width, "visual.ln_pre");
+    size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp;
+    clip_list_vit(listing, tower, CLIP_VIT_CLASS, CLIP_VIT_CONV);
+    clip_list_projection(listing, tower, clip_vit_width(tower), embed);
+    clip_list_vit(listing, tower, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
     /* Xavier's bound for in_proj [3 width, width]; PyTorch's defaults for the rest. */
     struct clip_block_draws draws = {clip_initial_uniform(sqrt(6.0 / (4.0 * (double)width))),
                                      clip_initial_fan_in(width), clip_initial_fan_in(width),
                                      clip_initial_fan_in(mlp), 1};
     clip_list_blocks(listing, tower, &draws);
-    clip_list_norm(listing, width, "visual.ln_post");
+    clip_list_vit(listing, tower, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
 }
 
 static const char *const prefixes[] = {"visual.", NULL};
@@ -168,7 +195,7 @@ const struct clip_kind clip_kind_vit = {
     .beta2 = 0.98,
     .epsilon = 1e-6,
     .head = &clip_head_vit,
-    .width = feature_width,
+    .width = clip_vit_width,
     .check = check,
     .list = list,
     .prefixes = prefixes,

@@ -90,7 +90,8 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
     const struct clip_tower_arch *arch = &setup->arch->text;
     enum clip_level level;
     struct clip_transformer_shape shape = {
-        .norm = "ln_final",
+        .norm = {"ln_final.weight", "ln_final.bias"},
+        .epsilon = clip_block_epsilon(&arch->block),
         .arch = arch,
         .layers = (size_t)arch->layers,
         .causal = 1,

@@ -212,12 +212,12 @@ static int finish_block(struct clip_transformer *t, size_t layer, size_t first, 
 static void norm_features(const struct clip_transformer *t, const float *x, size_t rows, float *features)
 {
     size_t width = t->block.width;
-    if (!t->shape.norm) {
+    if (!t->shape.norm[0]) {
         memcpy(features, x, rows * width * sizeof *x);
         return;
     }
     for (size_t r = 0; r < rows; r++)
-        t->kernels->layer_norm(width, t->block.epsilon, x + r * width, t->norm.weight.value,
+        t->kernels->layer_norm(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
                                t->norm.bias.value, CLIP_PRECISION_F32, features + r * width);
 }
 
@@ -499,13 +499,13 @@ static void features_backward(const struct clip_transformer *t, const float *x, 
 {
     size_t width = t->block.width;
     float *sums = partial(t, t->shape.layers, slot);
-    if (!t->shape.norm) {
+    if (!t->shape.norm[0]) {
         memcpy(dx, dy, rows * width * sizeof *dx);
         return;
     }
     memset(dx, 0, rows * width * sizeof *dx);
     for (size_t r = 0; r < rows; r++)
-        t->kernels->layer_norm_backward(width, t->block.epsilon, x + r * width, t->norm.weight.value,
+        t->kernels->layer_norm_backward(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
                                         dy + r * width, dx + r * width, sums, sums + width);
 }
 
@@ -832,7 +832,7 @@ static int sums_task(struct clip_transformer *t, size_t layer)
         clip_block_add_sums(&t->blocks[layer], partial(t, layer, 0), t->back.used, t->back.sums);
         return 0;
     }
-    for (size_t slot = 0; t->shape.norm && slot < t->back.used; slot++) {
+    for (size_t slot = 0; t->shape.norm[0] && slot < t->back.used; slot++) {
         const float *sums = partial(t, layer, slot);
         t->kernels->sum(width, t->norm.weight.gradient, sums, t->norm.weight.gradient);
         t->kernels->sum(width, t->norm.bias.gradient, sums + width, t->norm.bias.gradient);
