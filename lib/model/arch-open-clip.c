@@ -67,6 +67,7 @@ static int read_tower(struct json_object *object, enum clip_side side, int quick
         return 0;
     tower->kind = clip_kind_of_open_clip(side, object);
     tower->activation = quick ? CLIP_QUICK_GELU : CLIP_GELU;
+    tower->vit.pool_width = arch->embed;
     return tower->kind->read_open_clip(object, tower_keys[side], tower, error);
 }
 

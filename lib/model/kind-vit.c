@@ -6,6 +6,17 @@
 #include <math.h>
 #include <string.h>
 
+int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    const struct clip_vit_arch *vit = &tower->vit;
+    if (vit->pooling != CLIP_POOL_MAP && vit->pooling != CLIP_POOL_QUERY && vit->pooling != CLIP_POOL_QUERIES_MEAN)
+        return 0;
+    if (vit->pooling == CLIP_POOL_QUERIES_MEAN && vit->pool_queries < 2)
+        return clip_fail(error, "the mean of all queries but the first needs two of them");
+    return clip_check_heads("width of the attention pool", vit->pooling == CLIP_POOL_MAP ? tower->width : vit->pool_width,
+                            vit->pool_heads, error);
+}
+
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
@@ -16,7 +27,9 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
     if (tower->patch < 1 || tower->image_size % tower->patch)
         return clip_fail(error, "image size %d is not a multiple of the patch size %d", tower->image_size,
                          tower->patch);
-    return clip_check_heads("vision width", tower->width, tower->heads, error);
+    if (clip_check_heads("vision width", tower->width, tower->heads, error) != 0)
+        return -1;
+    return clip_check_pool(tower, error);
 }
 
 /* --- tensors --- */
@@ -85,6 +98,51 @@ static const struct clip_name_pair hf_names[] = {
 
 /* --- open_clip --- */
 
+/* attentional_pool: false or true; other words are of open_clip's experiments. */
+static int read_attentional(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                            struct clip_error *error)
+{
+    int on = 0;
+    if (json_object_is_type(clip_json_get(object, "attentional_pool"), json_type_string) ||
+        clip_json_flag(object, where, "attentional_pool", &on, error) != 0)
+        return clip_fail(error, "%s.attentional_pool: only true and false are supported", where);
+    if (!on)
+        return 0;
+    tower->vit.pooling = tower->vit.pooling == CLIP_POOL_PATCHES ? CLIP_POOL_QUERIES_MEAN : CLIP_POOL_QUERY;
+    tower->vit.flags &= ~(unsigned)CLIP_VIT_NORM_AFTER_POOL;
+    tower->vit.pool_queries = 256;
+    tower->vit.pool_heads = 8;
+    if (clip_json_int(object, where, "attn_pooler_queries", 1, CLIP_MAX_CONTEXT, &tower->vit.pool_queries,
+                      error) != 0)
+        return -1;
+    return clip_json_int(object, where, "attn_pooler_heads", 1, CLIP_MAX_WIDTH, &tower->vit.pool_heads, error);
+}
+
+/* Which tokens' features are the picture's. */
+static int read_pooling(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                        struct clip_error *error)
+{
+    const char *pool = "tok", *positions = "learnable";
+    int no_pre = 0, after = 0;
+    if (clip_json_string(object, where, "pool_type", &pool, error) != 0 ||
+        clip_json_string(object, where, "pos_embed_type", &positions, error) != 0 ||
+        clip_json_flag(object, where, "no_ln_pre", &no_pre, error) != 0 ||
+        clip_json_flag(object, where, "final_ln_after_pool", &after, error) != 0)
+        return -1;
+    if (strcmp(pool, "tok") != 0 && strcmp(pool, "avg") != 0)
+        return clip_fail(error, "%s.pool_type: \"%.40s\" is not supported", where, pool);
+    if (strcmp(positions, "learnable") != 0 && strcmp(positions, "sin_cos_2d") != 0)
+        return clip_fail(error, "%s.pos_embed_type: \"%.40s\" is not supported", where, positions);
+    tower->vit.flags |= no_pre ? CLIP_VIT_NO_PRE_NORM : 0;
+    tower->vit.flags |= strcmp(positions, "learnable") != 0 ? CLIP_VIT_FIXED_POSITIONS : 0;
+    if (strcmp(pool, "avg") == 0) {
+        tower->vit.pooling = CLIP_POOL_PATCHES;
+        /* Of one token a norm before or after is the same. */
+        tower->vit.flags |= after ? CLIP_VIT_NORM_AFTER_POOL : 0;
+    }
+    return read_attentional(object, where, tower, error);
+}
+
 static int read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                           struct clip_error *error)
 {
@@ -100,7 +158,26 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
         clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0)
         return -1;
     tower->heads = tower->width / head_width;
-    return clip_read_mlp(object, where, tower, error);
+    if (clip_read_mlp(object, where, tower, error) != 0 || clip_read_block(object, where, tower, error) != 0)
+        return -1;
+    return read_pooling(object, where, tower, error);
+}
+
+static void put_pooling(FILE *file, const struct clip_vit_arch *vit)
+{
+    if (vit->flags & CLIP_VIT_NO_PRE_NORM)
+        fputs("      \"no_ln_pre\": true,\n", file);
+    if (vit->flags & CLIP_VIT_FIXED_POSITIONS)
+        fputs("      \"pos_embed_type\": \"sin_cos_2d\",\n", file);
+    if (vit->flags & CLIP_VIT_NORM_AFTER_POOL)
+        fputs("      \"final_ln_after_pool\": true,\n", file);
+    if (vit->pooling == CLIP_POOL_PATCHES || vit->pooling == CLIP_POOL_QUERIES_MEAN)
+        fputs("      \"pool_type\": \"avg\",\n", file);
+    if (vit->pooling == CLIP_POOL_QUERY || vit->pooling == CLIP_POOL_QUERIES_MEAN)
+        fprintf(file,
+                "      \"attentional_pool\": true,\n      \"attn_pooler_queries\": %d,\n"
+                "      \"attn_pooler_heads\": %d,\n",
+                vit->pool_queries, vit->pool_heads);
 }
 
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
@@ -110,6 +187,8 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     fprintf(file, "      \"layers\": %d,\n      \"width\": %d,\n", tower->layers, tower->width);
     fprintf(file, "      \"head_width\": %d,\n", tower->width / tower->heads);
     fprintf(file, "      \"mlp_ratio\": %.17g,\n", clip_mlp_ratio(tower));
+    clip_put_block(file, tower);
+    put_pooling(file, &tower->vit);
     fprintf(file, "      \"patch_size\": %d\n", tower->patch);
 }
 

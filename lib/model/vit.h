@@ -13,6 +13,7 @@ enum {
     CLIP_VIT_NO_PRE_NORM = 1 << 2,     /* no ln_pre */
     CLIP_VIT_NORM_AFTER_POOL = 1 << 3, /* ln_post is of the mean, not of each token */
     CLIP_VIT_NO_POST_NORM = 1 << 4,    /* no ln_post */
+    CLIP_VIT_FIXED_POSITIONS = 1 << 5, /* positions do not learn */
 };
 
 /* How tokens become the features. */
