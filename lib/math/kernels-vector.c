@@ -164,6 +164,16 @@ static void add(size_t n, float *x, const float *y, const float *bias)
         x[i] += y[i] + bias[i];
 }
 
+static void multiply(size_t n, const float *x, const float *y, const float *bias, enum clip_precision type,
+                     void *out)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        put(out, i, load(x + i) * (load(y + i) + load(bias + i)), type);
+    size_t m = n - i;
+    put_part(out, i, load_part(x + i, m) * (load_part(y + i, m) + load_part(bias + i, m)), m, type);
+}
+
 static float mean_of(size_t n, const float *x)
 {
     vec sum = {0};
@@ -187,10 +197,10 @@ static float variance_of(size_t n, const float *x, float mean)
     return (sum_of(sum) + tail) / (float)n;
 }
 
-static void layer_norm(size_t n, const float *x, const float *weight, const float *bias,
+static void layer_norm(size_t n, float epsilon, const float *x, const float *weight, const float *bias,
                        enum clip_precision type, void *out)
 {
-    float mean = mean_of(n, x), scale = 1 / sqrtf(variance_of(n, x, mean) + 1e-5f);
+    float mean = mean_of(n, x), scale = 1 / sqrtf(variance_of(n, x, mean) + epsilon);
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         put(out, i, (load(x + i) - mean) * scale * load(weight + i) + load(bias + i), type);
@@ -424,10 +434,10 @@ static void attention(const struct clip_attention *a, float *scratch)
 /* --- backward --- */
 
 /* With xhat = (x - mean) scale and g = dy weight: dx = scale (g - mean(g) - xhat mean(g xhat)). */
-static void layer_norm_backward(size_t n, const float *x, const float *weight, const float *dy, float *dx,
-                                float *dweight, float *dbias)
+static void layer_norm_backward(size_t n, float epsilon, const float *x, const float *weight, const float *dy,
+                                float *dx, float *dweight, float *dbias)
 {
-    float mean = mean_of(n, x), scale = 1 / sqrtf(variance_of(n, x, mean) + 1e-5f);
+    float mean = mean_of(n, x), scale = 1 / sqrtf(variance_of(n, x, mean) + epsilon);
     vec sum = {0}, along = {0};
     float tail = 0, tail_along = 0;
     size_t i = 0;
@@ -601,6 +611,7 @@ const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
     convert,
     sum,
     add,
+    multiply,
     layer_norm,
     quick_gelu,
     gelu,

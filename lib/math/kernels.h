@@ -45,8 +45,13 @@ struct clip_kernels {
     /* x[n] += y[n] + bias[n] */
     void (*add)(size_t n, float *x, const float *y, const float *bias);
 
-    /* out[n] = (x[n] - mean) / sqrt(variance + 1e-5) * weight[n] + bias[n], mean and variance of the row. */
-    void (*layer_norm)(size_t n, const float *x, const float *weight, const float *bias,
+    /* out[n] = x[n] (y[n] + bias[n]); out may be x or y if `type` is f32. */
+    void (*multiply)(size_t n, const float *x, const float *y, const float *bias, enum clip_precision type,
+                     void *out);
+
+    /* out[n] = (x[n] - mean) / sqrt(variance + epsilon) * weight[n] + bias[n], mean and variance of the row.
+     * out may be x if `type` is f32. */
+    void (*layer_norm)(size_t n, float epsilon, const float *x, const float *weight, const float *bias,
                        enum clip_precision type, void *out);
 
     /* out[n] = y sigmoid(1.702 y), y = x[n] + bias[n]. out may be x if `type` is f32. */
@@ -60,8 +65,8 @@ struct clip_kernels {
 
     /* The backward of layer_norm: dx[n] += the gradient with respect to x, of dy[n]; dweight[n] and dbias[n]
      * are added to. */
-    void (*layer_norm_backward)(size_t n, const float *x, const float *weight, const float *dy, float *dx,
-                                float *dweight, float *dbias);
+    void (*layer_norm_backward)(size_t n, float epsilon, const float *x, const float *weight, const float *dy,
+                                float *dx, float *dweight, float *dbias);
 
     /* The backward of quick_gelu and gelu: out[n] as they give it, dx[n] = dy[n] times the slope at
      * x[n] + bias[n]: sigmoid(1.702 y) (1 + 1.702 y (1 - sigmoid(1.702 y))); Phi(y) + y phi(y). */

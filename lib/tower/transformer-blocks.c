@@ -61,7 +61,7 @@ static void norm_rows(const struct clip_transformer *t, const struct clip_norm *
 {
     size_t width = t->shape.width;
     for (size_t r = 0; r < rows; r++)
-        t->kernels->layer_norm(width, x + r * width, norm->weight.value, norm->bias.value,
+        t->kernels->layer_norm(width, 1e-5f, x + r * width, norm->weight.value, norm->bias.value,
                                clip_engine_precision(t->engine), element_at(t, out, r * width));
 }
 
@@ -219,7 +219,7 @@ static int feature_task(struct clip_transformer *t, size_t first, struct clip_bl
     if (finish_block(t, last, first, n, out, workspace, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++)
-        t->kernels->layer_norm(width, out + r * width, t->norm.weight.value, t->norm.bias.value,
+        t->kernels->layer_norm(width, 1e-5f, out + r * width, t->norm.weight.value, t->norm.bias.value,
                                CLIP_PRECISION_F32, t->features + (first + r) * width);
     return 0;
 }
@@ -410,7 +410,7 @@ static void norm_backward(struct clip_transformer *t, const struct clip_norm *no
     size_t width = t->shape.width;
     memset(sums, 0, 2 * width * sizeof *sums);
     for (size_t r = 0; r < rows; r++)
-        t->kernels->layer_norm_backward(width, x + r * width, norm->weight.value, dy + r * width,
+        t->kernels->layer_norm_backward(width, 1e-5f, x + r * width, norm->weight.value, dy + r * width,
                                         dx + r * width, sums, sums + width);
 }
 

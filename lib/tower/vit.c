@@ -125,7 +125,7 @@ static void embed(const struct vit *vit, size_t picture, size_t token, const flo
     size_t width = vit->base.width, at = (picture * tokens(vit) + token) * width;
     float *embedded = vit->embedded ? vit->embedded + at : room;
     vit->kernels->sum(width, row, vit->positions.value + token * width, embedded);
-    vit->kernels->layer_norm(width, embedded, vit->norm.weight.value, vit->norm.bias.value,
+    vit->kernels->layer_norm(width, 1e-5f, embedded, vit->norm.weight.value, vit->norm.bias.value,
                              CLIP_PRECISION_F32, vit->run->layers[0].x + at);
 }
 
@@ -186,9 +186,9 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
     memset(sums, 0, 2 * width * sizeof *sums);
     memset(rows, 0, tokens(vit) * width * sizeof *rows);
     for (size_t i = 0; i < tokens(vit); i++)
-        vit->kernels->layer_norm_backward(width, vit->embedded + (first + i) * width, vit->norm.weight.value,
-                                          vit->dx + (first + i) * width, rows + i * width, sums,
-                                          sums + width);
+        vit->kernels->layer_norm_backward(width, 1e-5f, vit->embedded + (first + i) * width,
+                                          vit->norm.weight.value, vit->dx + (first + i) * width,
+                                          rows + i * width, sums, sums + width);
     vit->kernels->convert(count * width, rows + width, clip_engine_precision(vit->engine),
                           (char *)vit->dpatches + picture * count * width * vit->element);
     for (size_t i = picture * count; i < (picture + 1) * count; i++)

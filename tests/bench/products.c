@@ -105,7 +105,7 @@ static void measure_kernels(enum clip_level level)
     struct clip_attention attention = {TOKENS,    TOKENS, DIM,  0,    x,   x + DIM, x + 2 * DIM, 3 * WIDTH,
                                        3 * WIDTH, bias,   bias, bias, f32, y,       WIDTH};
     double norm, add, quick, gelu, head;
-    TIME(norm, kernels->layer_norm(WIDTH, x, bias, bias, f32, y));
+    TIME(norm, kernels->layer_norm(WIDTH, 1e-5f, x, bias, bias, f32, y));
     TIME(add, kernels->add(WIDTH, x, y, bias));
     TIME(quick, kernels->quick_gelu(MLP, x, bias, f32, y));
     TIME(gelu, kernels->gelu(MLP, x, bias, f32, y));

@@ -111,6 +111,21 @@ static void check_add(const struct clip_kernels *kernels, const char *level)
     }
 }
 
+static void check_multiply(const struct clip_kernels *kernels, const char *level)
+{
+    float x[MOST], y[MOST], bias[MOST], out[MOST + 16];
+    fill(x, MOST, 1), fill(y, MOST, 1), fill(bias, MOST, 1);
+    for (size_t s = 0; s < SIZES; s++)
+        for (int t = 0; t < 2; t++) {
+            size_t n = sizes[s], wrong = 0;
+            memset(out, mark, sizeof out);
+            kernels->multiply(n, x, y, bias, types[t], out);
+            for (size_t i = 0; i < n; i++)
+                wrong += !near(out, i, types[t], x[i] * ((double)y[i] + bias[i]), 3e-7);
+            CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, n %zu, type %d", level, n, t);
+        }
+}
+
 static void check_layer_norm(const struct clip_kernels *kernels, const char *level)
 {
     float x[MOST], weight[MOST], bias[MOST], out[MOST + 16];
@@ -126,10 +141,11 @@ static void check_layer_norm(const struct clip_kernels *kernels, const char *lev
             for (size_t i = 0; i < n; i++)
                 variance += (x[i] - mean) * (x[i] - mean) / (double)n;
             memset(out, mark, sizeof out);
-            kernels->layer_norm(n, x, weight, bias, types[t], out);
+            float epsilon = s % 2 ? 0.25f : 1e-5f;
+            kernels->layer_norm(n, epsilon, x, weight, bias, types[t], out);
             for (size_t i = 0; i < n; i++)
-                wrong += !near(out, i, types[t], (x[i] - mean) / sqrt(variance + 1e-5) * weight[i] + bias[i],
-                               2e-6);
+                wrong += !near(out, i, types[t],
+                               (x[i] - mean) / sqrt(variance + (double)epsilon) * weight[i] + bias[i], 2e-6);
             CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, n %zu, type %d", level, n, t);
         }
 }
@@ -238,7 +254,7 @@ static void check_attention(const struct clip_kernels *kernels, const char *leve
 #define STEP 1e-4 /* of a difference; its error is of the order of the square */
 
 /* The loss of layer_norm over parameters [x, weight, bias][n]. */
-static double norm_loss(size_t n, const double *in, const float *dy)
+static double norm_loss(size_t n, float epsilon, const double *in, const float *dy)
 {
     const double *x = in, *weight = in + n, *bias = in + 2 * n;
     double mean = 0, variance = 0, loss = 0;
@@ -247,7 +263,7 @@ static double norm_loss(size_t n, const double *in, const float *dy)
     for (size_t i = 0; i < n; i++)
         variance += (x[i] - mean) * (x[i] - mean) / (double)n;
     for (size_t i = 0; i < n; i++)
-        loss += dy[i] * ((x[i] - mean) / sqrt(variance + 1e-5) * weight[i] + bias[i]);
+        loss += dy[i] * ((x[i] - mean) / sqrt(variance + (double)epsilon) * weight[i] + bias[i]);
     return loss;
 }
 
@@ -261,12 +277,13 @@ static void check_layer_norm_backward(const struct clip_kernels *kernels, const 
         for (size_t i = 0; i < 3 * n; i++)
             exact[i] = in[i] += i < n ? 3 : 0;
         memcpy(out, was, sizeof out);
-        kernels->layer_norm_backward(n, in, in + n, dy, out, out + n, out + 2 * n);
+        float epsilon = s % 2 ? 0.25f : 1e-5f;
+        kernels->layer_norm_backward(n, epsilon, in, in + n, dy, out, out + n, out + 2 * n);
         for (size_t i = 0; i < 3 * n; i += 1 + n / 50) {
             exact[i] = in[i] + STEP;
-            double up = norm_loss(n, exact, dy);
+            double up = norm_loss(n, epsilon, exact, dy);
             exact[i] = in[i] - STEP;
-            double slope = (up - norm_loss(n, exact, dy)) / (2 * STEP);
+            double slope = (up - norm_loss(n, epsilon, exact, dy)) / (2 * STEP);
             exact[i] = in[i];
             /* Of one element the variance is 0, and rounding is magnified by 1 / sqrt(1e-5). */
             wrong += fabs(out[i] - was[i] - slope) > (n == 1 ? 1e-3 : 5e-6 * (1 + fabs(slope)));
@@ -415,6 +432,7 @@ int main(void)
         printf("%s\n", name);
         check_convert(kernels, name);
         check_add(kernels, name);
+        check_multiply(kernels, name);
         check_layer_norm(kernels, name);
         check_layer_norm_backward(kernels, name);
         check_gelu_backward(kernels, name);
