@@ -77,15 +77,14 @@ static void check_back(const struct clip_depthwise_kernels *kernels, const struc
     size_t c = d->channels, frame = d->side - 1;
     struct clip_depthwise back = {(d->height - 1) * d->stride + d->side, (d->width - 1) * d->stride + d->side,
                                   c, d->side, 1};
-    float *framed = room(clip_depthwise_floats(&back)), *turned = room(c * d->side * d->side),
+    float *framed = room(clip_depthwise_floats(&back)), *turned = room(clip_depthwise_packed(c, d->side)),
           *dx = room(clip_depthwise_floats(d));
     for (size_t i = 0; i < d->height * d->width; i++)
         memcpy(framed + (i / d->width * d->stride + frame) * clip_depthwise_row(&back) +
                    (i % d->width * d->stride + frame) * c,
                dy + i * c, c * sizeof *dy);
     clip_depthwise_pack_turned(w, c, d->side, turned);
-    for (size_t row = 0; row < back.height; row++)
-        kernels->run(&back, framed, turned, NULL, row, 0, back.width, dx + row * back.width * c);
+    kernels->run(&back, framed, turned, NULL, 0, 0, back.height, back.width, dx);
     CHECK(relative(clip_depthwise_floats(d), dx, want) < 1e-6, "gradient of the input");
     free(framed);
     free(turned);
@@ -97,21 +96,20 @@ static void check_shape(const struct clip_depthwise_kernels *kernels, const stru
     size_t c = d->channels, weights = c * d->side * d->side, places = d->height * d->width;
     float *x = draws(clip_depthwise_floats(d)), *w = draws(weights), *bias = draws(c),
           *dy = draws(places * c);
-    float *packed = room(weights), *y = room(places * c), *one = room(c), *dw = room(weights),
-          *packed_dw = room(weights);
+    float *packed = room(clip_depthwise_packed(c, d->side)), *y = room(places * c), *one = room(c),
+          *dw = room(weights), *packed_dw = room(clip_depthwise_packed(c, d->side));
     struct sums want = expect(d, x, w, bias, dy);
     clip_depthwise_pack(w, c, d->side, packed);
-    for (size_t row = 0; row < d->height; row++)
-        kernels->run(d, x, packed, bias, row, 0, d->width, y + row * d->width * c);
+    kernels->run(d, x, packed, bias, 0, 0, d->height, d->width, y);
     CHECK(relative(places * c, y, want.y) < 1e-6, "side %zu, stride %zu, %zu channels: y", d->side, d->stride,
           c);
     for (size_t i = 0; i < places; i++) {
-        kernels->run(d, x, packed, bias, i / d->width, i % d->width, 1, one);
+        kernels->run(d, x, packed, bias, i / d->width, i % d->width, 1, 1, one);
         CHECK(memcmp(one, y + i * c, c * sizeof *y) == 0, "place %zu alone", i);
     }
-    size_t half = c / 2 / 16 * 16;
-    kernels->weights(d, x, dy, d->width * c, 0, half, packed_dw);
-    kernels->weights(d, x, dy, d->width * c, half, c - half, packed_dw);
+    size_t blocks = clip_depthwise_blocks(c);
+    kernels->weights(d, x, dy, d->width * c, 0, blocks / 2, packed_dw);
+    kernels->weights(d, x, dy, d->width * c, blocks / 2, blocks - blocks / 2, packed_dw);
     clip_depthwise_add(packed_dw, c, d->side, dw);
     /* Sums over all places, which may cancel. */
     CHECK(relative(weights, dw, want.dw) < 5e-6, "gradient of the weights");
@@ -126,13 +124,13 @@ static void check_shape(const struct clip_depthwise_kernels *kernels, const stru
 
 static void test_depthwise(void)
 {
-    const size_t sides[] = {1, 2, 3, 5, 7, 9}, channels[] = {1, 16, 24, 40, 64};
+    const size_t sides[] = {1, 2, 3, 5, 7, 9, 27}, channels[] = {1, 16, 24, 40, 64};
     for (enum clip_level level = CLIP_PLAIN; level <= clip_level(); level++)
         for (size_t s = 0; s < sizeof sides / sizeof *sides; s++)
             for (size_t c = 0; c < sizeof channels / sizeof *channels; c++)
                 for (size_t stride = 1; stride <= 3; stride++) {
                     check_shape(clip_depthwise_kernels(level),
-                                &(struct clip_depthwise){4, 19, channels[c], sides[s], stride});
+                                &(struct clip_depthwise){14, 19, channels[c], sides[s], stride});
                     check_shape(clip_depthwise_kernels(level),
                                 &(struct clip_depthwise){3, 1, channels[c], sides[s], stride});
                 }
