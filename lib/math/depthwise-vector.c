@@ -22,11 +22,11 @@ struct input {
     size_t width;
 };
 
-/* 1 if the tile's input fits there. */
-static int fits(const struct clip_depthwise *d, size_t rows, size_t columns)
+/* 1 if a whole tile's input fits there. */
+static int fits(const struct clip_depthwise *d)
 {
-    size_t height = (rows - 1) * d->stride + d->side, width = (columns - 1) * d->stride + d->side;
-    return width <= ROOM / BLOCK && height * width <= ROOM / BLOCK;
+    size_t height = (TALL - 1) * d->stride + d->side, width = (LONG - 1) * d->stride + d->side;
+    return width <= ROOM / BLOCK && height <= ROOM / BLOCK && height * width <= ROOM / BLOCK;
 }
 
 /* Copies m channels of a tile's input, which begins at x; zeros for the rest of the block. */
@@ -169,7 +169,7 @@ static void run_block(const struct run *run, const float *x, size_t rows, size_t
 {
     const struct clip_depthwise *d = run->d;
     size_t across = d->stride * clip_depthwise_row(d), step = d->stride * d->channels;
-    if (fits(d, rows < TALL ? rows : TALL, columns < LONG ? columns : LONG)) {
+    if (fits(d)) {
         for (size_t i = 0; i < rows; i += TALL)
             for (size_t j = 0; j < columns; j += LONG)
                 run_tile(run, x + i * across + j * step, rows - i < TALL ? rows - i : TALL,
@@ -254,7 +254,7 @@ static void add_weights(const struct clip_depthwise *d, const float *x, const fl
     struct input input;
     size_t across = clip_depthwise_row(d), step = d->stride * d->channels, rows = output->rows,
            columns = output->columns;
-    if (!fits(d, rows, columns)) {
+    if (!fits(d)) {
         for (size_t at = 0; at < rows * columns; at++)
             weights_large(d, x + at / columns * d->stride * across + at % columns * step,
                           dy + at / columns * dy_row + at % columns * d->channels, m, dw);
