@@ -21,7 +21,7 @@ const char *const clip_side_names[CLIP_SIDES] = {"vision", "text"};
 /* timm's ConvNeXts, open_clip's text towers beside them. */
 #define CONVNEXT(size, of, eps, depths, ...)                                                                 \
     {.kind = &clip_kind_convnext, .head = &clip_head_timm_##of, .image_size = (size), .patch = 4,            \
-     .kernel = 7, .epsilon = (eps), .layer_scale = 1e-6f, .blocks = DEPTHS_##depths,                         \
+     .kernel = 7, .block = {.epsilon = (eps), .layer_scale = 1e-6f}, .blocks = DEPTHS_##depths,                         \
      .widths = {__VA_ARGS__}, .activation = CLIP_GELU}
 #define DEPTHS_SHALLOW {3, 3, 9, 3}
 #define DEPTHS_DEEP {3, 3, 27, 3}
@@ -121,9 +121,9 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
            t->layers == u->layers && t->patch == u->patch && t->heads == u->heads && t->mlp == u->mlp &&
            memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
            memcmp(t->widths, u->widths, sizeof t->widths) == 0 && t->kernel == u->kernel &&
-           t->epsilon == u->epsilon && t->context == u->context && t->vocabulary == u->vocabulary &&
-           t->activation == u->activation && t->unprojected == u->unprojected &&
-           clip_head_of(t) == clip_head_of(u);
+           t->block.epsilon == u->block.epsilon && t->context == u->context &&
+           t->vocabulary == u->vocabulary && t->activation == u->activation &&
+           t->unprojected == u->unprojected && clip_head_of(t) == clip_head_of(u);
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)

@@ -4,6 +4,8 @@
 #define CLIP_MODEL_ARCH_H
 
 #include "base/error.h"
+#include "math/activation.h"
+#include "model/block.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -29,8 +31,6 @@ enum { CLIP_SIDES = 2 };
 /* "vision" and "text", as their towers are called. */
 extern const char *const clip_side_names[CLIP_SIDES];
 
-enum clip_activation { CLIP_QUICK_GELU, CLIP_GELU }; /* x sigmoid(1.702 x); x Phi(x) by erf */
-
 /* The numbers of a tower; those that its kind does not have are 0. */
 struct clip_tower_arch {
     int absent;      /* a model of the other tower alone; nothing else of this one means anything then */
@@ -42,13 +42,13 @@ struct clip_tower_arch {
     int layers;                   /* transformer: blocks */
     int mlp;                      /* transformer: width of the hidden layer */
     enum clip_activation activation;
+    struct clip_block_arch block; /* transformer's; ConvNeXt: epsilon, and layer_scale, its first gamma */
     /* of pictures */
-    int image_size;             /* S: pictures are [3, S, S] */
-    int patch;                  /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */
-    int blocks[4];              /* of each stage; of a ResNet: bottlenecks */
-    int widths[4];              /* ConvNeXt: channels of each stage */
-    int kernel;                 /* ConvNeXt: side of the filters of its blocks */
-    float epsilon, layer_scale; /* ConvNeXt: of its norms; first value of its blocks' gamma */
+    int image_size; /* S: pictures are [3, S, S] */
+    int patch;      /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */
+    int blocks[4];  /* of each stage; of a ResNet: bottlenecks */
+    int widths[4];  /* ConvNeXt: channels of each stage */
+    int kernel;     /* ConvNeXt: side of the filters of its blocks */
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */

@@ -50,7 +50,7 @@ static void list_block(struct clip_listing *listing, const struct clip_tower_arc
     size_t width = (size_t)tower->widths[stage], kernel = (size_t)tower->kernel;
     char at[48], name[64];
     snprintf(at, sizeof at, "visual.trunk.stages.%d.blocks.%d", stage, block);
-    clip_list_tensor(listing, (struct clip_initial){CLIP_DRAW_CONSTANT, (double)tower->layer_scale},
+    clip_list_tensor(listing, (struct clip_initial){CLIP_DRAW_CONSTANT, (double)tower->block.layer_scale},
                      CLIP_SHAPE(width), "%s.gamma", at);
     snprintf(name, sizeof name, "%s.conv_dw", at);
     list_layer(listing, CLIP_SHAPE(width, 1, kernel, kernel), name);
@@ -178,20 +178,20 @@ static int read_kernel(struct json_object *object, const char *where, int *kerne
 static int read_kwargs(struct json_object *object, struct clip_tower_arch *tower, struct clip_error *error)
 {
     const char *where = "timm_model_kwargs";
-    double epsilon = (double)tower->epsilon, scale = (double)LAYER_SCALE;
+    double epsilon = (double)tower->block.epsilon, scale = (double)LAYER_SCALE;
     struct json_object *null;
     if (clip_json_options(object, where, kwargs, CLIP_COUNT_OF(kwargs), error) != 0 ||
         read_four(object, where, "depths", CLIP_MAX_LAYERS, tower->blocks, error) != 0 ||
         read_four(object, where, "dims", CLIP_MAX_WIDTH, tower->widths, error) != 0 ||
         clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0 ||
         read_kernel(object, where, &tower->kernel, error) != 0 ||
-        clip_json_real(object, where, "norm_eps", 0, 1, &epsilon, error) != 0 ||
+        clip_json_real(object, where, "norm_eps", 1e-12, 1, &epsilon, error) != 0 ||
         clip_json_real(object, where, "ls_init_value", -1e6, 1e6, &scale, error) != 0)
         return -1;
     if (json_object_object_get_ex(object, "ls_init_value", &null) && !null)
         return clip_fail(error, "%s.ls_init_value: a ConvNeXt without layer scale is not supported", where);
-    tower->epsilon = (float)epsilon;
-    tower->layer_scale = (float)scale;
+    tower->block.epsilon = (float)epsilon;
+    tower->block.layer_scale = (float)scale;
     return 0;
 }
 
@@ -221,7 +221,7 @@ static int read_name(struct json_object *object, const char *where, struct clip_
         if (strcmp(names[i].name, name) == 0) {
             memcpy(tower->blocks, names[i].blocks, sizeof names[i].blocks);
             memcpy(tower->widths, names[i].widths, sizeof names[i].widths);
-            tower->epsilon = names[i].epsilon;
+            tower->block.epsilon = names[i].epsilon;
             return 0;
         }
     return clip_fail(error, "%s.timm_model_name: \"%.60s\" is not supported", where, name);
@@ -234,7 +234,7 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     tower->activation = CLIP_GELU;
     tower->patch = PATCH;
     tower->kernel = KERNEL;
-    tower->layer_scale = LAYER_SCALE;
+    tower->block.layer_scale = LAYER_SCALE;
     if (clip_json_options(object, where, options, CLIP_COUNT_OF(options), error) != 0 ||
         read_name(object, where, tower, error) != 0 ||
         clip_json_object(object, where, "timm_model_kwargs", &more, error) != 0 ||
@@ -251,10 +251,10 @@ static const struct named *find_name(const struct clip_tower_arch *tower)
     for (size_t i = 0; i < CLIP_COUNT_OF(names); i++)
         if (memcmp(tower->blocks, names[i].blocks, sizeof names[i].blocks) == 0 &&
             memcmp(tower->widths, names[i].widths, sizeof names[i].widths) == 0 &&
-            tower->epsilon == names[i].epsilon)
+            tower->block.epsilon == names[i].epsilon)
             return &names[i];
     for (size_t i = 0; i < CLIP_COUNT_OF(names); i++)
-        if (tower->epsilon == names[i].epsilon)
+        if (tower->block.epsilon == names[i].epsilon)
             return &names[i];
     return names;
 }
@@ -289,8 +289,8 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     put_four(file, "dims", tower->widths, named->widths, &between);
     put_number(file, "patch_size", tower->patch, PATCH, &between);
     put_number(file, "kernel_sizes", tower->kernel, KERNEL, &between);
-    put_number(file, "norm_eps", (double)tower->epsilon, (double)named->epsilon, &between);
-    put_number(file, "ls_init_value", (double)tower->layer_scale, (double)LAYER_SCALE, &between);
+    put_number(file, "norm_eps", (double)tower->block.epsilon, (double)named->epsilon, &between);
+    put_number(file, "ls_init_value", (double)tower->block.layer_scale, (double)LAYER_SCALE, &between);
     fprintf(file, "},\n      \"image_size\": %d\n", tower->image_size);
 }
 
@@ -319,7 +319,7 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
     const int *n = tower->blocks, *w = tower->widths;
     fprintf(out,
             "image %d, ConvNeXt of %d %d %d %d blocks, widths %d %d %d %d, norm epsilon %g, projection %s\n",
-            tower->image_size, n[0], n[1], n[2], n[3], w[0], w[1], w[2], w[3], (double)tower->epsilon,
+            tower->image_size, n[0], n[1], n[2], n[3], w[0], w[1], w[2], w[3], (double)tower->block.epsilon,
             clip_head_of(tower)->title);
 }
 

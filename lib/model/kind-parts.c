@@ -37,26 +37,50 @@ void clip_list_projection(struct clip_listing *listing, const struct clip_tower_
         clip_list_head(listing, clip_head_of(tower), width, embed);
 }
 
-void clip_list_blocks(struct clip_listing *listing, const char *prefix, const struct clip_tower_arch *tower,
+/* How a tensor of a block is drawn. */
+static struct clip_initial block_initial(const struct clip_tower_arch *tower, enum clip_block_tensor tensor,
+                                         const struct clip_block_draws *draws)
+{
+    switch (tensor) {
+    case CLIP_IN_WEIGHT:
+    case CLIP_Q_WEIGHT:
+    case CLIP_K_WEIGHT:
+    case CLIP_V_WEIGHT:
+        return draws->in_proj;
+    case CLIP_OUT_WEIGHT:
+        return draws->out_proj;
+    case CLIP_FC_WEIGHT:
+    case CLIP_GATE_WEIGHT:
+        return draws->c_fc;
+    case CLIP_PROJ_WEIGHT:
+        return draws->c_proj;
+    case CLIP_FC_BIAS:
+    case CLIP_GATE_BIAS:
+        return draws->biased ? clip_initial_fan_in((size_t)tower->width) : clip_initial_zeros;
+    case CLIP_PROJ_BIAS:
+        return draws->biased ? clip_initial_fan_in((size_t)tower->mlp) : clip_initial_zeros;
+    case CLIP_LAYER_SCALE_1:
+    case CLIP_LAYER_SCALE_2:
+        return (struct clip_initial){CLIP_DRAW_CONSTANT, (double)tower->block.layer_scale};
+    case CLIP_COSINE_SCALE:
+        return (struct clip_initial){CLIP_DRAW_CONSTANT, log(10)};
+    default: /* norms */
+        return clip_block_is_bias(tensor) ? clip_initial_zeros : clip_initial_ones;
+    }
+}
+
+void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws)
 {
-    size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp;
-    for (int i = 0; i < tower->layers; i++) {
-        char at[48], name[64];
-        snprintf(at, sizeof at, "%stransformer.resblocks.%d", prefix, i);
-        clip_list_tensor(listing, draws->in_proj, CLIP_SHAPE(3 * width, width), "%s.attn.in_proj_weight", at);
-        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(3 * width), "%s.attn.in_proj_bias", at);
-        clip_list_tensor(listing, draws->out_proj, CLIP_SHAPE(width, width), "%s.attn.out_proj.weight", at);
-        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.attn.out_proj.bias", at);
-        snprintf(name, sizeof name, "%s.ln_1", at);
-        clip_list_norm(listing, width, name);
-        clip_list_tensor(listing, draws->c_fc, CLIP_SHAPE(mlp, width), "%s.mlp.c_fc.weight", at);
-        clip_list_tensor(listing, clip_initial_fan_in(width), CLIP_SHAPE(mlp), "%s.mlp.c_fc.bias", at);
-        clip_list_tensor(listing, draws->c_proj, CLIP_SHAPE(width, mlp), "%s.mlp.c_proj.weight", at);
-        clip_list_tensor(listing, clip_initial_fan_in(mlp), CLIP_SHAPE(width), "%s.mlp.c_proj.bias", at);
-        snprintf(name, sizeof name, "%s.ln_2", at);
-        clip_list_norm(listing, width, name);
-    }
+    for (int i = 0; i < tower->layers; i++)
+        for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
+            size_t shape[4];
+            char name[sizeof((struct clip_slot *)NULL)->name];
+            if (!clip_block_shape(tower, tensor, shape))
+                continue;
+            clip_block_name(tower, (size_t)i, tensor, name, sizeof name);
+            clip_list_tensor(listing, block_initial(tower, tensor, draws), shape, "%s", name);
+        }
 }
 
 /* --- open_clip's configuration --- */

@@ -24,9 +24,10 @@ void clip_list_projection(struct clip_listing *listing, const struct clip_tower_
 /* What the two transformers draw differently. */
 struct clip_block_draws {
     struct clip_initial in_proj, out_proj, c_fc, c_proj;
+    int biased; /* the biases of the hidden layer are drawn, too */
 };
-/* The blocks of a transformer, "PREFIXtransformer.resblocks.0" ... */
-void clip_list_blocks(struct clip_listing *listing, const char *prefix, const struct clip_tower_arch *tower,
+/* The blocks of a transformer. */
+void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws);
 
 /* The names of a block's tensors. */

@@ -39,8 +39,8 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     /* Xavier's bound for in_proj [3 width, width]; PyTorch's defaults for the rest. */
     struct clip_block_draws draws = {clip_initial_uniform(sqrt(6.0 / (4.0 * (double)width))),
                                      clip_initial_fan_in(width), clip_initial_fan_in(width),
-                                     clip_initial_fan_in(mlp)};
-    clip_list_blocks(listing, "visual.", tower, &draws);
+                                     clip_initial_fan_in(mlp), 1};
+    clip_list_blocks(listing, tower, &draws);
     clip_list_norm(listing, width, "visual.ln_post");
 }
 

@@ -141,7 +141,8 @@ static int run_layers(struct clip_projection *p, size_t rows, float *out, struct
             return -1;
         for (size_t r = 0; r < rows; r++)
             if (i + 1 < p->count)
-                p->kernels->gelu(n, p->out + r * n, p->biases[i], type, (char *)p->in + r * n * element);
+                p->kernels->activation[CLIP_GELU](n, p->out + r * n, p->biases[i], type,
+                                                  (char *)p->in + r * n * element);
             else
                 p->kernels->sum(n, p->out + r * n, p->biases[i], out + r * n);
     }
@@ -315,8 +316,8 @@ static int run_layer(const struct pair *l, struct side *side, int i, size_t firs
         return -1;
     for (size_t r = first; r < first + rows; r++)
         if (i + 1 < side->count)
-            l->kernels->gelu(n, learning->y + r * n, bias_of(l, learning), CLIP_PRECISION_F32,
-                             side->layers[i + 1].x + r * n);
+            l->kernels->activation[CLIP_GELU](n, learning->y + r * n, bias_of(l, learning),
+                                              CLIP_PRECISION_F32, side->layers[i + 1].x + r * n);
         else
             l->kernels->sum(n, learning->y + r * n, bias_of(l, learning), learning->y + r * n);
     return 0;
@@ -352,8 +353,9 @@ static int return_layer(const struct pair *l, struct side *side, int i, size_t f
                           learning->dy + first * learning->layer.outputs, dx, scratch, error) != 0)
         return -1;
     for (size_t r = first; i > 0 && r < first + rows; r++, dx += n)
-        l->kernels->gelu_backward(n, learning[-1].y + r * n, bias_of(l, learning - 1), dx, CLIP_PRECISION_F32,
-                                  learning->x + r * n, learning[-1].dy + r * n);
+        l->kernels->activation_backward[CLIP_GELU](n, learning[-1].y + r * n, bias_of(l, learning - 1), dx,
+                                                   CLIP_PRECISION_F32, learning->x + r * n,
+                                                   learning[-1].dy + r * n);
     return 0;
 }
 

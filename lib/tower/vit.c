@@ -23,6 +23,7 @@ struct vit {
     struct clip_values class, positions;
     struct clip_norm norm; /* ln_pre */
     size_t piece, element;
+    float epsilon; /* of layer norms */
     struct clip_arena arena;
     struct workspace {
         void *in;   /* [piece][3 patch²] elements */
@@ -125,7 +126,7 @@ static void embed(const struct vit *vit, size_t picture, size_t token, const flo
     size_t width = vit->base.width, at = (picture * tokens(vit) + token) * width;
     float *embedded = vit->embedded ? vit->embedded + at : room;
     vit->kernels->sum(width, row, vit->positions.value + token * width, embedded);
-    vit->kernels->layer_norm(width, 1e-5f, embedded, vit->norm.weight.value, vit->norm.bias.value,
+    vit->kernels->layer_norm(width, vit->epsilon, embedded, vit->norm.weight.value, vit->norm.bias.value,
                              CLIP_PRECISION_F32, vit->run->layers[0].x + at);
 }
 
@@ -163,7 +164,7 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
     if (tape)
         memcpy(tape->items, items, n * sizeof *items);
     for (size_t i = 0; i < n; i++) {
-        vit->run->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), 0};
+        vit->run->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), tokens(vit), 0};
         embed(vit, i, 0, vit->class.value, vit->workspaces[0].out);
     }
     size_t pieces = (n * clip_patch_count(&vit->patches) + vit->piece - 1) / vit->piece;
@@ -186,7 +187,7 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
     memset(sums, 0, 2 * width * sizeof *sums);
     memset(rows, 0, tokens(vit) * width * sizeof *rows);
     for (size_t i = 0; i < tokens(vit); i++)
-        vit->kernels->layer_norm_backward(width, 1e-5f, vit->embedded + (first + i) * width,
+        vit->kernels->layer_norm_backward(width, vit->epsilon, vit->embedded + (first + i) * width,
                                           vit->norm.weight.value, vit->dx + (first + i) * width,
                                           rows + i * width, sums, sums + width);
     vit->kernels->convert(count * width, rows + width, clip_engine_precision(vit->engine),
@@ -311,18 +312,15 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
     const struct clip_tower_arch *arch = &setup->arch->vision;
     enum clip_level level;
     struct clip_transformer_shape shape = {
-        .blocks = "visual.transformer.resblocks.",
         .norm = "visual.ln_post",
-        .width = vit->base.width,
-        .heads = (size_t)arch->heads,
+        .arch = arch,
         .layers = (size_t)arch->layers,
-        .mlp = (size_t)arch->mlp,
-        .activation = arch->activation,
         .longest = tokens(vit),
     };
     if (clip_level_choose(&level, error) != 0 || load(vit, setup, error) != 0)
         return -1;
     vit->kernels = clip_kernels(level);
+    vit->epsilon = clip_block_epsilon(&arch->block);
     if (setup->parameters &&
         !(vit->outer = clip_outer_new(vit->engine, vit->base.width, clip_patch_floats(&vit->patches), error)))
         return -1;
