@@ -36,6 +36,7 @@ struct clip_kind {
     const char *title; /* for people: "ResNet" */
     enum clip_side side;
     int known_widths[5];   /* of OpenAI's models, whose heads are of 64; 0 ends them */
+    int own_activation;    /* whatever open_clip's quick_gelu says */
     double beta2, epsilon; /* AdamW's, with which such models were trained */
 
     const struct clip_head *head; /* what projects its features, unless the tower says otherwise */
@@ -83,7 +84,7 @@ struct clip_kind {
 };
 
 /* All kinds. Where several may fit, the one that comes first is taken. */
-#define CLIP_KINDS(row) row(resnet) row(vit) row(text)
+#define CLIP_KINDS(row) row(convnext) row(resnet) row(vit) row(text)
 #define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
 CLIP_KINDS(CLIP_KIND_DECLARE)
 
