@@ -25,14 +25,29 @@ static const struct clip_json_option model_options[] = {
 };
 
 static const struct clip_json_option preprocess_options[] = {
-    {"mean", CLIP_JSON_USED, NULL},
-    {"std", CLIP_JSON_USED, NULL},
+    {"mean", CLIP_JSON_USED, NULL},          {"std", CLIP_JSON_USED, NULL},
     {"size", CLIP_JSON_IGNORED, NULL}, /* open_clip takes the tower's image size */
-    {"fill_color", CLIP_JSON_IGNORED, NULL},
-    {"mode", CLIP_JSON_ONLY, "RGB"},
-    {"interpolation", CLIP_JSON_ONLY, "bicubic"},
-    {"resize_mode", CLIP_JSON_ONLY, "shortest"},
+    {"fill_color", CLIP_JSON_USED, NULL},    {"mode", CLIP_JSON_ONLY, "RGB"},
+    {"interpolation", CLIP_JSON_USED, NULL}, {"resize_mode", CLIP_JSON_USED, NULL},
 };
+
+static int read_resizing(struct json_object *object, const char *where,
+                         struct clip_preprocess_arch *preprocess, struct clip_error *error)
+{
+    /* open_clip's "random" is for training only. */
+    const char *interpolations[] = {clip_interpolation_names[CLIP_BICUBIC],
+                                    clip_interpolation_names[CLIP_BILINEAR], "random"};
+    int resize = (int)preprocess->resize, interpolation = (int)preprocess->interpolation;
+    if (clip_json_choice(object, where, "resize_mode", clip_resize_names, CLIP_RESIZES, &resize, error) !=
+            0 ||
+        clip_json_choice(object, where, "interpolation", interpolations, COUNT(interpolations),
+                         &interpolation, error) != 0 ||
+        clip_json_int(object, where, "fill_color", 0, 255, &preprocess->fill_color, error) != 0)
+        return -1;
+    preprocess->resize = (enum clip_resize)resize;
+    preprocess->interpolation = interpolation == CLIP_BILINEAR ? CLIP_BILINEAR : CLIP_BICUBIC;
+    return 0;
+}
 
 /* Of metadata (`own`) also the order of the steps, for which open_clip's form has no word. */
 static int read_preprocess(struct json_object *object, int own, struct clip_preprocess_arch *preprocess,
@@ -44,7 +59,8 @@ static int read_preprocess(struct json_object *object, int own, struct clip_prep
     if (own)
         json_object_object_del(object, "convert_first");
     if (clip_json_options(object, where, preprocess_options, COUNT(preprocess_options), error) != 0 ||
-        clip_json_channels(object, where, "mean", -1e6, 1e6, preprocess->mean, error) != 0)
+        clip_json_channels(object, where, "mean", -1e6, 1e6, preprocess->mean, error) != 0 ||
+        read_resizing(object, where, preprocess, error) != 0)
         return -1;
     return clip_json_channels(object, where, "std", 1e-6, 1e6, preprocess->std, error);
 }
@@ -180,6 +196,22 @@ static int find_quick_gelu(const struct clip_arch *arch, int *quick, struct clip
     return 0;
 }
 
+/* PreprocessCfg; `own` with the order of the steps. */
+static void put_preprocess(const struct clip_preprocess_arch *preprocess, int own, FILE *file)
+{
+    fputs("  \"preprocess_cfg\": {\n    \"mean\": ", file);
+    clip_arch_put_channels(file, preprocess->mean);
+    fputs(",\n    \"std\": ", file);
+    clip_arch_put_channels(file, preprocess->std);
+    if (own && preprocess->convert_first)
+        fputs(",\n    \"convert_first\": true", file);
+    fprintf(file, ",\n    \"interpolation\": \"%s\",\n    \"resize_mode\": \"%s\"",
+            clip_interpolation_names[preprocess->interpolation], clip_resize_names[preprocess->resize]);
+    if (preprocess->fill_color)
+        fprintf(file, ",\n    \"fill_color\": %d", preprocess->fill_color);
+    fputs("\n  }\n", file);
+}
+
 /* The configuration; `own` with what a file's metadata says more. */
 static int put_config(const struct clip_arch *arch, int own, FILE *file, struct clip_error *error)
 {
@@ -204,14 +236,9 @@ static int put_config(const struct clip_arch *arch, int own, FILE *file, struct 
         tower->kind->put_open_clip(file, own, tower);
         fputs(side == CLIP_SIDE_IMAGE && !arch->text.absent ? "    },\n" : "    }\n", file);
     }
-    fputs("  },\n  \"preprocess_cfg\": {\n", file);
-    fputs("    \"mean\": ", file);
-    clip_arch_put_channels(file, arch->preprocess.mean);
-    fputs(",\n    \"std\": ", file);
-    clip_arch_put_channels(file, arch->preprocess.std);
-    if (own && arch->preprocess.convert_first)
-        fputs(",\n    \"convert_first\": true", file);
-    fputs(",\n    \"interpolation\": \"bicubic\",\n    \"resize_mode\": \"shortest\"\n  }\n}\n", file);
+    fputs("  },\n", file);
+    put_preprocess(&arch->preprocess, own, file);
+    fputs("}\n", file);
     return 0;
 }
 

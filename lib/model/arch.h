@@ -4,6 +4,7 @@
 #define CLIP_MODEL_ARCH_H
 
 #include "base/error.h"
+#include "image/preprocess.h"
 #include "math/activation.h"
 #include "model/block.h"
 #include "model/vit.h"
@@ -65,6 +66,9 @@ struct clip_tower_arch {
 struct clip_preprocess_arch {
     float mean[3], std[3];
     int convert_first; /* Hugging Face's order: to RGB before resizing, crop offset (d - S) / 2 */
+    enum clip_resize resize;
+    enum clip_interpolation interpolation;
+    int fill_color; /* CLIP_LONGEST: a number for every band in the file's own mode, 0 to 255 */
 };
 
 struct clip_arch {
