@@ -277,6 +277,17 @@ static struct expected *read_expected(const char *path, size_t *n)
     return all;
 }
 
+static void check_family(const char *name, enum clip_side side, const struct expected *all, size_t count)
+{
+    struct family f;
+    family_open(&f, name, side);
+    for (int s = 0; s < GOLDEN_SETTINGS; s++) {
+        check_inference(&f, &golden_settings[s]);
+        check_training(&f, all, count, &golden_settings[s]);
+    }
+    family_close(&f);
+}
+
 int main(void)
 {
     char path[GOLDEN_PATH];
@@ -286,19 +297,14 @@ int main(void)
         check_skip("no shared data");
     snprintf(path, sizeof path, "%s/tests/data/family-gradients.txt", source ? source : ".");
     struct expected *all = read_expected(path, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0 && strcmp(all[i].model, all[i - 1].model) == 0)
-            continue;
-        printf("%s\n", all[i].model);
-        for (int side = 0; side < CLIP_SIDES; side++) {
-            struct family f;
-            family_open(&f, all[i].model, side);
-            for (int s = 0; s < GOLDEN_SETTINGS; s++) {
-                check_inference(&f, &golden_settings[s]);
-                check_training(&f, all, count, &golden_settings[s]);
-            }
-            family_close(&f);
-        }
+    /* The levels below this machine's too. */
+    for (enum clip_level level = CLIP_PLAIN; level <= clip_level(); level++) {
+        setenv("CLIP_CPU", clip_level_name(level), 1);
+        printf("%s\n", clip_level_name(level));
+        for (size_t i = 0; i < count; i++)
+            for (int side = 0; side < CLIP_SIDES && (i == 0 || strcmp(all[i].model, all[i - 1].model) != 0);
+                 side++)
+                check_family(all[i].model, side, all, count);
     }
     free(all);
     return check_end();
