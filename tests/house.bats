@@ -299,6 +299,32 @@ long_skips() {
     [ -z "$missing" ] || complain "quickstart check does not install$missing"
 }
 
+# A copy of quickstart where no package is installed, for a user who is not root; $1: a body for sudo, or none.
+quickstart_of_user() {
+    local command
+    mkdir -p bin
+    cp "$SRC/quickstart" .
+    for command in sh dirname grep cat tail; do
+        ln -sf "$(command -v "$command")" bin
+    done
+    printf '#!/bin/sh\n%s\n' 'echo 1000' >bin/id
+    printf '#!/bin/sh\n%s\n' 'exit 1' | tee bin/dpkg-query >bin/apt-get
+    rm -f bin/sudo
+    [ $# -eq 0 ] || printf '#!/bin/sh\n%s\n' "$1" >bin/sudo
+    chmod +x bin/*
+    run -1 --separate-stderr env PATH="$PWD/bin" ./quickstart build
+}
+
+@test "quickstart says first what it does, then what a user without sudo needs" {
+    cd "$BATS_TEST_TMPDIR"
+    quickstart_of_user
+    [[ ${stderr_lines[0]} == "quickstart: installs Debian packages, builds in "*": about "*" minutes, about "*" of disk" ]]
+    [[ ${stderr_lines[-1]} == "quickstart: there is no sudo; as root, run: apt-get update && apt-get install --no-install-recommends gcc "* ]]
+    quickstart_of_user 'exit 1'
+    [[ ${stderr_lines[0]} == "quickstart: installs Debian packages, "* ]]
+    [[ ${stderr_lines[-1]} == "quickstart: sudo does not work; as root, run: apt-get update && apt-get install "* ]]
+}
+
 # --- the tree ---
 
 @test "sources are formatted" {
