@@ -192,8 +192,8 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
 /* Size, order and normalization from the model, the options before it. */
 static void configure(struct job *job, const struct clip_shared *shared)
 {
-    struct clip_preprocess_arch preprocess = {
-        {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}, 0}; /* OpenAI's */
+    struct clip_preprocess_arch preprocess = {.mean = {0.48145466f, 0.4578275f, 0.40821073f},
+                                              .std = {0.26862954f, 0.26130258f, 0.27577711f}}; /* OpenAI's */
     struct clip_error error;
     job->form.size = (int)size;
     if (shared->model) {
@@ -204,6 +204,10 @@ static void configure(struct job *job, const struct clip_shared *shared)
         if (!size)
             job->form.size = clip_model_arch(model)->vision.image_size;
         clip_model_close(model);
+        if (preprocess.resize != CLIP_SHORTEST || preprocess.interpolation != CLIP_BICUBIC)
+            clip_die("%s: resizing \"%s\", \"%s\" is not supported yet", shared->model,
+                     clip_resize_names[preprocess.resize],
+                     clip_interpolation_names[preprocess.interpolation]);
     } else if (!size) {
         clip_usage("give a model (-m) or a size (--size)");
     }

@@ -80,6 +80,7 @@ vision        image 32, transformer, patch 16, width 32, 2 layers, 2 heads, mlp 
 text          context 12, vocabulary 516, width 24, 1 layers, 3 heads, mlp 96, quick_gelu
 end token     the largest id
 pictures      mean [0.48145466, 0.4578275, 0.40821073], std [0.26862954, 0.26130258, 0.27577711], converted to RGB after resizing
+resizing      shortest, bicubic
 path          model
 form          open_clip folder, safetensors
 dtype         f32 (50 tensors)
@@ -92,6 +93,28 @@ import json, sys
 o = json.load(sys.stdin)
 assert o["parameters"] == 65353 and o["vision"]["mlp"] == 80 and o["folder"] == "open_clip", o
 assert o["dtypes"] == {"f32": 50} and o["vocabulary"] == "model/vocab.json", o'
+}
+
+# preprocessed CFG FOLDER: makes a model of vit.json in FOLDER, with this preprocess_cfg.
+preprocessed() {
+    jq --argjson cfg "$1" '{model_cfg: ., preprocess_cfg: $cfg}' vit.json >preprocessed.json
+    clip-model init -q preprocessed.json -o "$2"
+}
+
+@test "how pictures are resized is kept by folders and files, and shown" {
+    small_vit
+    local cfg='{"size":[32,32],"mode":"RGB","mean":[0.5,0.5,0.5],"std":[0.5,0.5,0.5],"interpolation":"bilinear","resize_mode":"longest","fill_color":7}'
+    preprocessed "$cfg" a
+    clip-model convert -q a -o b.safetensors
+    clip-model convert -q b.safetensors -o c
+    for model in a b.safetensors c; do
+        [[ $(clip-model info $model) == *$'\nresizing      longest, bilinear, filled with 7\n'* ]]
+        [ "$(clip-model info --json $model | jq -c '.preprocess | [.mean[0], .resize_mode, .interpolation, .fill_color]')" = \
+            '[0.5,"longest","bilinear",7]' ]
+    done
+    cmp a/open_clip_config.json c/open_clip_config.json
+    preprocessed '{"interpolation":"random","resize_mode":"squash"}' d
+    [[ $(clip-model info d) == *$'\nresizing      squash, bicubic\n'* ]]
 }
 
 @test "a name is looked up in CLIP_MODEL_PATH" {
@@ -561,8 +584,11 @@ safetensors() {
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"heads":7}}|7 heads
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"new_thing":1}}|text_cfg.new_thing
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{},"multimodal_cfg":{"width":8}}|model_cfg.multimodal_cfg
-{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"interpolation":"bilinear"}}|preprocess_cfg.interpolation
-{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"resize_mode":"squash"}}|preprocess_cfg.resize_mode
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"interpolation":"lanczos"}}|preprocess_cfg.interpolation: "lanczos"
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"interpolation":["bilinear"]}}|preprocess_cfg.interpolation is not a string
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"resize_mode":"crop"}}|preprocess_cfg.resize_mode: "crop"
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"fill_color":256}}|preprocess_cfg.fill_color is 256
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"mode":"L"}}|preprocess_cfg.mode
 {"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"std":[0,1,1]}}|preprocess_cfg.std
 {"vision_cfg":{},"text_cfg":{}}|embed_dim
 [1]|not a JSON object

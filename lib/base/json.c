@@ -223,6 +223,23 @@ int clip_json_object(struct json_object *object, const char *where, const char *
     return 0;
 }
 
+int clip_json_choice(struct json_object *object, const char *where, const char *key, const char *const *names,
+                     int count, int *value, struct clip_error *error)
+{
+    const char *name = NULL;
+    char text[100];
+    if (clip_json_string(object, where, key, &name, error) != 0)
+        return -1;
+    for (int i = 0; name && i < count; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *value = i;
+            return 0;
+        }
+    return name ? clip_fail(error, "%s.%s: \"%s\" is not supported", where, key,
+                            clip_printable(text, sizeof text, name, strlen(name)))
+                : 0;
+}
+
 int clip_json_channels(struct json_object *object, const char *where, const char *key, double low,
                        double high, float value[3], struct clip_error *error)
 {

@@ -30,6 +30,10 @@ int clip_json_string(struct json_object *object, const char *where, const char *
 int clip_json_object(struct json_object *object, const char *where, const char *key,
                      struct json_object **value, struct clip_error *error);
 
+/* A string that is one of names[count], as its index; else refused by name. */
+int clip_json_choice(struct json_object *object, const char *where, const char *key, const char *const *names,
+                     int count, int *value, struct clip_error *error);
+
 /* The numbers of three channels: an array of three, or one number for all. */
 int clip_json_channels(struct json_object *object, const char *where, const char *key, double low,
                        double high, float value[3], struct clip_error *error);

@@ -1,13 +1,13 @@
 #include "image/preprocess.h"
 
-#include "image/resample.h"
-
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Pillow gives up if its table of weights would exceed INT_MAX bytes, as it would for a longer side. */
 #define LONGEST_SIDE (INT_MAX / 40)
+
+const char *const clip_resize_names[CLIP_RESIZES] = {"shortest", "squash", "longest"};
 
 /* --- conversions of pixels, each as in Pillow's Convert.c --- */
 

@@ -5,12 +5,22 @@
 #include "base/error.h"
 #include "base/level.h"
 #include "image/picture.h"
+#include "image/resample.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 /* Largest side that clip_picture_to_tensor makes. */
 #define CLIP_MAX_IMAGE_SIZE 16384
+
+/* How a picture is made as large as the image; open_clip's words for it: clip_resize_names. */
+enum clip_resize {
+    CLIP_SHORTEST, /* the shorter side as long as the image's, the rest of the longer one cut off */
+    CLIP_SQUASH,   /* each side as long as the image's */
+    CLIP_LONGEST   /* the longer side as long as the image's, what lacks of the shorter one filled */
+};
+enum { CLIP_RESIZES = 3 };
+extern const char *const clip_resize_names[CLIP_RESIZES];
 
 /* The image that a picture is made into: RGB, [3, size, size]. */
 struct clip_image_form {

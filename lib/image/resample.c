@@ -39,6 +39,8 @@ struct kernels {
                      int i);
 };
 
+const char *const clip_interpolation_names[CLIP_INTERPOLATIONS] = {"bicubic", "bilinear"};
+
 static double bicubic(double x)
 {
     const double a = -0.5;

@@ -11,6 +11,11 @@
 
 #include <stdint.h>
 
+/* open_clip's words for them: clip_interpolation_names. */
+enum clip_interpolation { CLIP_BICUBIC, CLIP_BILINEAR };
+enum { CLIP_INTERPOLATIONS = 2 };
+extern const char *const clip_interpolation_names[CLIP_INTERPOLATIONS];
+
 /* A picture that is read row by row, so that it can be converted on the way. */
 struct clip_rows {
     int width, height;

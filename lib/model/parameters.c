@@ -5,15 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Values side by side, and gradients: tensors that follow one another may be read as one (tower/weights.h).
+ */
 static void place_parameters(void *context)
 {
     struct clip_parameters *parameters = context;
     for (size_t i = 0; i < parameters->count; i++) {
         struct clip_parameter *p = &parameters->items[i];
-        if (p->slot.integer)
-            continue;
-        p->value = clip_arena_take(&parameters->memory, p->count, sizeof(float));
-        if (!p->slot.buffer)
+        if (!p->slot.integer)
+            p->value = clip_arena_take(&parameters->memory, p->count, sizeof(float));
+    }
+    for (size_t i = 0; i < parameters->count; i++) {
+        struct clip_parameter *p = &parameters->items[i];
+        if (!p->slot.integer && !p->slot.buffer)
             p->gradient = clip_arena_take(&parameters->memory, p->count, sizeof(float));
     }
 }
