@@ -282,8 +282,7 @@ int main(void)
     char path[GOLDEN_PATH];
     size_t count;
     const char *source = getenv("srcdir");
-    if (!check_shared())
-        check_skip("no shared data");
+    check_need_shared();
     snprintf(path, sizeof path, "%s/tests/data/family-gradients.txt", source ? source : ".");
     struct expected *all = read_expected(path, &count);
     for (size_t i = 0; i < count; i++) {
