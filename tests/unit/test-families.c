@@ -293,8 +293,7 @@ int main(void)
     char path[GOLDEN_PATH];
     size_t count;
     const char *source = getenv("srcdir");
-    if (!check_shared())
-        check_skip("no shared data");
+    check_need_shared();
     snprintf(path, sizeof path, "%s/tests/data/family-gradients.txt", source ? source : ".");
     struct expected *all = read_expected(path, &count);
     /* The levels below this machine's too. */

@@ -55,7 +55,7 @@ static const size_t sizes[] = {1, 3, 4, 15, 16, 17, 20, 64, 80, 96, 100, 512, 76
 enum { SIZES = sizeof sizes / sizeof *sizes };
 static const enum clip_precision types[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16};
 
-/* Elements behind the last one stay as they were. */
+/* Elements after the last one stay as they were. */
 static const unsigned char mark = 0xa5;
 
 static int untouched(const void *out, size_t n, enum clip_precision type)
