@@ -40,6 +40,7 @@ struct block {
 
 struct stage {
     size_t side, channels, pixels;
+    size_t piece;  /* pixels of a product */
     size_t framed; /* floats of a picture */
     size_t first;  /* its first block, of all */
     size_t count;  /* blocks */
@@ -102,7 +103,7 @@ struct convnext {
     float epsilon;
     size_t kernel, frame; /* side of conv, and zeros around pictures on each side */
     size_t most;          /* pictures of a run */
-    size_t piece, element;
+    size_t element;
     struct clip_patches patches;
     struct stage stages[STAGES];
     struct block *blocks; /* [count], of all stages */
@@ -174,16 +175,16 @@ static float *pixel_of(const struct convnext *net, const struct stage *stage, fl
     return at(net, stage, x, pixel / stage->pixels, place.row, place.column);
 }
 
-static size_t pieces_of(const struct convnext *net, const struct stage *stage, size_t n)
+static size_t pieces_of(const struct stage *stage, size_t n)
 {
-    return (n * stage->pixels + net->piece - 1) / net->piece;
+    return (n * stage->pixels + stage->piece - 1) / stage->piece;
 }
 
 /* Pixels of a piece of the run. */
 static size_t piece_rows(const struct convnext *net, const struct stage *stage, size_t first)
 {
     size_t rest = net->n * stage->pixels - first;
-    return rest < net->piece ? rest : net->piece;
+    return rest < stage->piece ? rest : stage->piece;
 }
 
 /* What the run keeps of block i of a stage, or, for the number of its blocks, of its end. */
@@ -286,7 +287,8 @@ static int stem_task(void *context, size_t piece, int thread, struct clip_error 
     const struct convnext *net = context;
     const struct workspace *workspace = &net->workspaces[thread];
     const struct stage *stage = net->stage;
-    size_t first = piece * net->piece, rows = piece_rows(net, stage, first), channels = stage->channels;
+    size_t first = piece * net->stage->piece, rows = piece_rows(net, stage, first),
+           channels = stage->channels;
     float *out = net->run->stem ? net->run->stem + first * channels : workspace->out;
     for (size_t r = 0; r < rows; r++)
         cut_patch(net, first + r, workspace, (char *)workspace->narrow + r * stage->inputs * net->element);
@@ -306,7 +308,8 @@ static int join_task(void *context, size_t piece, int thread, struct clip_error 
     const struct convnext *net = context;
     const struct workspace *workspace = &net->workspaces[thread];
     const struct stage *stage = net->stage;
-    size_t first = piece * net->piece, rows = piece_rows(net, stage, first), channels = stage->channels;
+    size_t first = piece * net->stage->piece, rows = piece_rows(net, stage, first),
+           channels = stage->channels;
     for (size_t r = 0; r < rows; r++)
         cut_join(net, stage, net->kept->x, first + r, workspace,
                  (char *)workspace->narrow + r * stage->inputs * net->element);
@@ -325,7 +328,7 @@ static int block_task(void *context, size_t piece, int thread, struct clip_error
     const struct workspace *workspace = &net->workspaces[thread];
     const struct block *block = net->block;
     const struct kept *kept = net->kept;
-    size_t first = piece * net->piece, rows = piece_rows(net, net->stage, first);
+    size_t first = piece * net->stage->piece, rows = piece_rows(net, net->stage, first);
     size_t channels = net->stage->channels, hidden = 4 * channels;
     float *depth = kept->depth ? kept->depth + first * channels : workspace->depth;
     float *wide = kept->wide ? kept->wide + first * hidden : workspace->wide;
@@ -379,7 +382,7 @@ static void write_to(struct convnext *net, const struct stage *stage, size_t i)
 
 static int run_stage(struct convnext *net, const struct stage *stage, struct clip_error *error)
 {
-    size_t pieces = pieces_of(net, stage, net->n);
+    size_t pieces = pieces_of(stage, net->n);
     write_to(net, stage, 0);
     if (clip_crew_run(&net->crew, net->pool, pieces, stage == net->stages ? stem_task : join_task, net,
                       error) != 0)
@@ -499,7 +502,7 @@ static int block_back_task(void *context, size_t piece, int thread, struct clip_
     const struct convnext *net = context;
     const struct workspace *workspace = &net->workspaces[thread];
     const struct block *block = net->block;
-    size_t first = piece * net->piece, rows = piece_rows(net, net->stage, first);
+    size_t first = piece * net->stage->piece, rows = piece_rows(net, net->stage, first);
     size_t channels = net->stage->channels;
     float *sums = partial_sums(net, piece, 3 * channels);
     if (fc2_back(net, first, rows, workspace, sums, error) != 0 ||
@@ -527,8 +530,7 @@ static void channels_back(const struct convnext *net, size_t first, size_t n)
     const struct stage *stage = net->stage;
     const struct block *block = net->block;
     const struct clip_depthwise d = {stage->side, stage->side, stage->channels, net->kernel, 1};
-    size_t channels = stage->channels, pixels = net->n * stage->pixels,
-           pieces = pieces_of(net, stage, net->n);
+    size_t channels = stage->channels, pixels = net->n * stage->pixels, pieces = pieces_of(stage, net->n);
     size_t frame = stage->framed / channels, area = net->kernel * net->kernel;
     float *packed = net->back.packed + first * area;
     memset(packed, 0, CLIP_DEPTHWISE_BLOCK * area * sizeof *packed);
@@ -551,7 +553,7 @@ static void channels_back(const struct convnext *net, size_t first, size_t n)
 /* From what conv gave to its input: a piece of the residual stream's gradient. */
 static void conv_back(const struct convnext *net, size_t piece, const struct workspace *workspace)
 {
-    size_t first = piece * net->piece, rows = piece_rows(net, net->stage, first);
+    size_t first = piece * net->stage->piece, rows = piece_rows(net, net->stage, first);
     size_t channels = net->stage->channels;
     convolve(net, net->stage, net->back.dconv, net->block->turned, NULL, first, rows, workspace->depth);
     net->kernels->sum(rows * channels, net->dx + first * channels, workspace->depth,
@@ -586,7 +588,7 @@ static int gradient_task(void *context, size_t i, int thread, struct clip_error 
 
 static int block_back(struct convnext *net, const struct stage *stage, size_t i, struct clip_error *error)
 {
-    size_t pieces = pieces_of(net, stage, net->n);
+    size_t pieces = pieces_of(stage, net->n);
     net->block = &net->blocks[stage->first + i];
     net->kept = kept_of(net, stage, i);
     if (clip_crew_run(&net->crew, net->pool, pieces, block_back_task, net, error) != 0)
@@ -603,7 +605,8 @@ static int stem_back_task(void *context, size_t piece, int thread, struct clip_e
     const struct convnext *net = context;
     const struct workspace *workspace = &net->workspaces[thread];
     const struct stage *stage = net->stage;
-    size_t first = piece * net->piece, rows = piece_rows(net, stage, first), channels = stage->channels;
+    size_t first = piece * net->stage->piece, rows = piece_rows(net, stage, first),
+           channels = stage->channels;
     float *sums = partial_sums(net, piece, 2 * channels), *dstem = workspace->four;
     for (size_t pixel = first; pixel < first + rows; pixel++) {
         memset(dstem, 0, channels * sizeof *dstem);
@@ -641,7 +644,8 @@ static int join_back_task(void *context, size_t piece, int thread, struct clip_e
     const struct convnext *net = context;
     const struct workspace *workspace = &net->workspaces[thread];
     const struct stage *stage = net->stage;
-    size_t first = piece * net->piece, rows = piece_rows(net, stage, first), channels = stage->channels;
+    size_t first = piece * net->stage->piece, rows = piece_rows(net, stage, first),
+           channels = stage->channels;
     float *sums = partial_sums(net, piece, 2 * stage[-1].channels);
     void *dout = elements(net, net->back.dout, first * channels);
     net->kernels->convert(rows * channels, net->dx + first * channels, net->type, dout);
@@ -661,7 +665,7 @@ static int join_gradient_task(void *context, size_t i, int thread, struct clip_e
 {
     const struct convnext *net = context;
     const struct stage *stage = net->stage;
-    size_t pixels = net->n * stage->pixels, pieces = pieces_of(net, stage, net->n);
+    size_t pixels = net->n * stage->pixels, pieces = pieces_of(stage, net->n);
     size_t normed = stage == net->stages ? stage->channels : stage[-1].channels;
     if (i < clip_outer_panels(stage->of_join))
         return clip_outer_add(stage->of_join, i, pixels, net->back.dout, net->back.hidden,
@@ -676,7 +680,7 @@ static int join_gradient_task(void *context, size_t i, int thread, struct clip_e
 /* A stage from its end on; then dx is the gradient of the end of the one before. */
 static int stage_back(struct convnext *net, const struct stage *stage, struct clip_error *error)
 {
-    size_t pieces = pieces_of(net, stage, net->n);
+    size_t pieces = pieces_of(stage, net->n);
     int stem = stage == net->stages;
     net->stage = stage;
     memset(net->back.dconv, 0, net->n * stage->framed * sizeof *net->back.dconv);
@@ -729,6 +733,7 @@ static size_t larger(size_t a, size_t b)
 /* The most that a stage needs. */
 struct needs {
     size_t channels, inputs;       /* channels; what a join reads at a pixel */
+    size_t narrow, read, wide;     /* floats of a piece: channels; what products read; the hidden layer */
     size_t framed, stream, joined; /* floats of a run: pictures, pixels' channels, what joins read */
     size_t pieces;                 /* floats of partial sums */
     size_t scratch;
@@ -738,9 +743,12 @@ static struct needs needs_of(const struct convnext *net, size_t n)
 {
     struct needs needs = {0};
     for (const struct stage *stage = net->stages; stage < net->stages + STAGES; stage++) {
-        size_t pieces = pieces_of(net, stage, n), rows = pieces * net->piece;
+        size_t pieces = pieces_of(stage, n), rows = pieces * stage->piece;
         needs.channels = larger(needs.channels, stage->channels);
-        needs.inputs = larger(needs.inputs, larger(stage->inputs, stage->channels));
+        needs.inputs = larger(needs.inputs, stage->inputs);
+        needs.narrow = larger(needs.narrow, stage->piece * stage->channels);
+        needs.read = larger(needs.read, stage->piece * larger(stage->inputs, stage->channels));
+        needs.wide = larger(needs.wide, stage->piece * larger(4 * stage->channels, stage->inputs));
         needs.framed = larger(needs.framed, n * stage->framed);
         needs.stream = larger(needs.stream, rows * stage->channels);
         needs.joined = larger(needs.joined, rows * stage->inputs);
@@ -762,19 +770,18 @@ static struct needs needs_of(const struct convnext *net, size_t n)
 static struct workspace place_workspace(struct clip_arena *arena, const struct convnext *net,
                                         const struct needs *needs)
 {
-    size_t piece = net->piece, wide = larger(4 * needs->channels, needs->inputs);
     struct workspace workspace = {
         .row = clip_arena_take(arena, needs->inputs, sizeof(float)),
         .four = clip_arena_take(arena, 4 * needs->channels, sizeof(float)),
-        .depth = clip_arena_take(arena, piece * needs->channels, sizeof(float)),
-        .narrow = clip_arena_take(arena, piece * needs->inputs, net->element),
-        .wide = clip_arena_take(arena, piece * wide, sizeof(float)),
-        .out = clip_arena_take(arena, piece * needs->channels, sizeof(float)),
+        .depth = clip_arena_take(arena, needs->narrow, sizeof(float)),
+        .narrow = clip_arena_take(arena, needs->read, net->element),
+        .wide = clip_arena_take(arena, needs->wide, sizeof(float)),
+        .out = clip_arena_take(arena, needs->narrow, sizeof(float)),
         .scratch = clip_arena_take(arena, needs->scratch, 1),
     };
     workspace.hidden = workspace.wide;
     if (net->learns || net->type != CLIP_PRECISION_F32)
-        workspace.hidden = clip_arena_take(arena, piece * 4 * needs->channels, net->element);
+        workspace.hidden = clip_arena_take(arena, needs->wide, net->element);
     return workspace;
 }
 
@@ -801,7 +808,7 @@ static void place_run(struct clip_arena *arena, const struct convnext *net, size
     const struct stage *last = &net->stages[STAGES - 1];
     struct kept *next = run->kept = clip_arena_take(arena, net->count + STAGES, sizeof *run->kept);
     for (const struct stage *stage = net->stages; stage <= last; stage++) {
-        size_t rows = pieces_of(net, stage, n) * net->piece * stage->channels;
+        size_t rows = pieces_of(stage, n) * stage->piece * stage->channels;
         for (size_t i = 0; i <= stage->count; i++) {
             struct kept kept = {.x = clip_arena_take(arena, n * stage->framed, sizeof(float))};
             if (i < stage->count) {
@@ -813,7 +820,7 @@ static void place_run(struct clip_arena *arena, const struct convnext *net, size
                 *next++ = kept;
         }
     }
-    run->stem = clip_arena_take(arena, pieces_of(net, net->stages, n) * net->piece * net->stages->channels,
+    run->stem = clip_arena_take(arena, pieces_of(net->stages, n) * net->stages->piece * net->stages->channels,
                                 sizeof(float));
     run->mean = clip_arena_take(arena, n * last->channels, sizeof(float));
 }
@@ -915,13 +922,13 @@ static int load_norm(const struct convnext *net, struct norm *norm, const char *
                : -1;
 }
 
-static int load_linear(const struct convnext *net, struct linear *linear, const char *name, int first_layer,
-                       struct clip_error *error)
+static int load_linear(const struct convnext *net, const struct stage *stage, struct linear *linear,
+                       const char *name, struct clip_error *error)
 {
     char weight[96];
     snprintf(weight, sizeof weight, "%s.weight", name);
-    struct clip_operand_part part = {.name = weight, .first_layer = first_layer};
-    return clip_operand_load(&linear->weight, net->setup, 0, &part, error) == 0
+    struct clip_operand_part part = {.name = weight, .first_layer = linear == &net->stages->join};
+    return clip_operand_load(&linear->weight, net->setup, stage->piece, &part, error) == 0
                ? clip_values_load(&linear->bias, net->setup, error, "%s.bias", name)
                : -1;
 }
@@ -932,7 +939,7 @@ static int load_stage(struct convnext *net, size_t i, struct clip_error *error)
     char join[64], norm[64];
     snprintf(join, sizeof join, i ? "visual.trunk.stages.%zu.downsample.1" : "visual.trunk.stem.0", i);
     snprintf(norm, sizeof norm, i ? "visual.trunk.stages.%zu.downsample.0" : "visual.trunk.stem.1", i);
-    if (load_linear(net, &stage->join, join, i == 0, error) != 0 ||
+    if (load_linear(net, stage, &stage->join, join, error) != 0 ||
         load_norm(net, &stage->norm, norm, error) != 0)
         return -1;
     if (!net->learns)
@@ -967,10 +974,10 @@ static int load_task(void *context, size_t i, int thread, struct clip_error *err
     if (load_norm(net, &block->norm, name, error) != 0)
         return -1;
     snprintf(name, sizeof name, "%s.mlp.fc1", at);
-    if (load_linear(net, &block->fc1, name, 0, error) != 0)
+    if (load_linear(net, stage, &block->fc1, name, error) != 0)
         return -1;
     snprintf(name, sizeof name, "%s.mlp.fc2", at);
-    return load_linear(net, &block->fc2, name, 0, error);
+    return load_linear(net, stage, &block->fc2, name, error);
 }
 
 static void pack_blocks(const struct convnext *net)
@@ -1036,6 +1043,16 @@ static void free_convnext(struct clip_tower *base)
     free(net);
 }
 
+/* Pixels of a product: as suits the engine; an engine that packs the weights anew for each product does so
+ * less often for more, but a picture should fill one. */
+static size_t piece_of(struct clip_engine *engine, size_t pixels)
+{
+    size_t rows = clip_engine_rows(engine);
+    if (!clip_engine_borrows(engine) || pixels < 2 * rows)
+        return rows;
+    return pixels < 4 * rows ? 2 * rows : 4 * rows;
+}
+
 /* Sizes of the stages; -1 where pictures are too large to be counted. */
 static int set_stages(struct convnext *net, const struct clip_tower_arch *arch, struct clip_error *error)
 {
@@ -1047,6 +1064,7 @@ static int set_stages(struct convnext *net, const struct clip_tower_arch *arch, 
             .side = side,
             .channels = channels,
             .pixels = side * side,
+            .piece = piece_of(net->engine, side * side),
             .framed = across * across * channels,
             .first = net->count,
             .count = (size_t)arch->blocks[i],
@@ -1099,7 +1117,6 @@ static struct clip_tower *open_convnext(const struct clip_tower_setup *setup, st
     net->kernel = (size_t)arch->kernel;
     net->frame = net->kernel / 2;
     net->most = net->learns || setup->batch < TOGETHER ? setup->batch : TOGETHER;
-    net->piece = clip_engine_rows(setup->engine);
     net->element = clip_engine_element(setup->engine);
     clip_patches_init(&net->patches, setup->arch);
     clip_crew_init(&net->crew);
