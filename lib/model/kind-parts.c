@@ -154,17 +154,22 @@ static const struct {
 static int read_block_kwargs(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                              struct clip_error *error)
 {
-    static const struct clip_json_option norm[] = {{"eps", CLIP_JSON_USED, NULL}};
+    static const struct clip_json_option norm[] = {{"eps", CLIP_JSON_USED, NULL},
+                                                   {"bias", CLIP_JSON_USED, NULL}};
     static const struct clip_json_option act[] = {{"approximate", CLIP_JSON_USED, NULL}};
     struct json_object *norms = NULL, *acts = NULL;
     const char *approximate = "none";
     double epsilon = 1e-5;
+    int bias = 1;
     if (clip_json_object(object, where, "norm_kwargs", &norms, error) != 0 ||
         clip_json_object(object, where, "act_kwargs", &acts, error) != 0)
         return -1;
     if (norms && (clip_json_options(norms, "norm_kwargs", norm, CLIP_COUNT_OF(norm), error) != 0 ||
-                  clip_json_real(norms, "norm_kwargs", "eps", 1e-12, 1, &epsilon, error) != 0))
+                  clip_json_real(norms, "norm_kwargs", "eps", 1e-12, 1, &epsilon, error) != 0 ||
+                  clip_json_flag(norms, "norm_kwargs", "bias", &bias, error) != 0))
         return -1;
+    if (!bias)
+        return clip_fail(error, "%s.norm_kwargs.bias: norms without biases are not supported", where);
     tower->block.epsilon = (float)epsilon;
     if (acts && (clip_json_options(acts, "act_kwargs", act, CLIP_COUNT_OF(act), error) != 0 ||
                  clip_json_string(acts, "act_kwargs", "approximate", &approximate, error) != 0))
