@@ -13,35 +13,35 @@
 /* Largest side that clip_picture_to_tensor makes. */
 #define CLIP_MAX_IMAGE_SIZE 16384
 
-/* How a picture is made as large as the image; open_clip's words for it: clip_resize_names. */
+/* How a picture is made as large as the image; clip_resize_names: as open_clip writes them. */
 enum clip_resize {
-    CLIP_SHORTEST, /* the shorter side as long as the image's, the rest of the longer one cut off */
-    CLIP_SQUASH,   /* each side as long as the image's */
-    CLIP_LONGEST   /* the longer side as long as the image's, what lacks of the shorter one filled */
+    CLIP_SHORTEST, /* it covers the image; what stands over is cut off on both sides */
+    CLIP_SQUASH,   /* each side becomes the image's */
+    CLIP_LONGEST   /* it lies inside the image; what is missing is filled on both sides */
 };
 enum { CLIP_RESIZES = 3 };
 extern const char *const clip_resize_names[CLIP_RESIZES];
 
-/* The image that a picture is made into: RGB, [3, size, size]. */
+/* The image that a picture is made into: RGB, [3, height, width]. */
 struct clip_image_form {
-    int size;
+    int height, width;
+    enum clip_resize resize;
+    enum clip_interpolation interpolation;
+    int fill_color;        /* CLIP_LONGEST: of every band, 0 to 255; an index where they are of a palette */
     int convert_first;     /* to RGB before resizing */
     enum clip_level level; /* of the resampling (clip_level_choose); the bytes are the same at each */
 };
 
-/* The picture with its shorter side resized to form->size, the middle square of it: out[3, size, size].
+/* The picture resized and cropped, or filled, as `form` has it: out[3, height, width].
  *
  * convert_first 0: OpenAI's order, which resizes in the file's own mode (nearest neighbour for 1 and P,
- * premultiplied for LA and RGBA), then crops at round((d - size) / 2), half to even, then converts. 1:
- * Hugging Face's order: to RGB, then resize, then crop at (d - size) / 2 rounded down. Pillow's bicubic
- * otherwise. Reentrant. -1 with error if the size is not in [1, CLIP_MAX_IMAGE_SIZE], if the resized picture
- * would be too long for Pillow, or out of memory. */
+ * premultiplied for LA and RGBA), then crops at round((d - side) / 2), half to even, or fills, then converts.
+ * 1: Hugging Face's order: to RGB, then resize, then crop at (d - side) / 2 rounded down. Sides are rounded
+ * as open_clip's transform.py does it (image_transform), which also takes bicubic for CLIP_SHORTEST where the
+ * image is not a square. Reentrant. -1 with error if a side is not in [1, CLIP_MAX_IMAGE_SIZE], if the
+ * resized picture would be too long for Pillow, or of no width, or out of memory. */
 int clip_picture_to_tensor(const struct clip_picture *picture, const struct clip_image_form *form,
                            uint8_t *out, struct clip_error *error);
-
-/* The same of the whole picture, each side resized to form->size, however long it is. */
-int clip_picture_stretch(const struct clip_picture *picture, const struct clip_image_form *form, uint8_t *out,
-                         struct clip_error *error);
 
 /* levels[3, 256]: what a byte of each channel is after normalisation, (byte / 255 - mean) / std in f32, each
  * step rounded: torchvision's ToTensor and Normalize. All that normalises takes its numbers from here, so
