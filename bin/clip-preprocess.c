@@ -111,7 +111,7 @@ static const struct clip_field *find_picture(const struct clip_record *record)
     return field ? clip_find_picture_in(record, field) : clip_find_picture(record);
 }
 
-/* The picture, changed as its key and epoch have it, as pixels[3, height, width]. */
+/* Makes the picture, augmented according to its key and epoch, pixels[3, height, width]. */
 static int change_picture(const struct job *job, const struct clip_record *record, uint32_t epoch,
                           const struct clip_picture *picture, uint8_t *pixels, struct clip_error *error)
 {
@@ -122,7 +122,7 @@ static int change_picture(const struct job *job, const struct clip_record *recor
     return clip_augment_apply(&augment, &change, picture, &job->form, job->mean, pixels, error);
 }
 
-/* The record's picture, in `found`, as pixels[3, height, width]. */
+/* Makes the record's picture, in `found`, pixels[3, height, width]. */
 static int make_pixels(const struct job *job, const struct clip_record *record,
                        const struct clip_field *found, uint32_t epoch, uint8_t *pixels,
                        struct clip_error *error)
@@ -203,13 +203,13 @@ static void do_one(void *context, size_t i, int thread)
 static int do_batch(void *context, struct clip_record **records, size_t n, struct clip_error *error)
 {
     struct job *job = context;
-    (void)error; /* what fails is a record */
+    (void)error; /* only records can fail */
     job->records = records;
     clip_pool_run(job->pool, n, do_one, job);
     return 0;
 }
 
-/* How pictures are resized, by the model, or as an option says. */
+/* Sets how pictures are resized: as the model says, unless options override it. */
 static void configure_resizing(struct clip_image_form *form, const struct clip_preprocess_arch *preprocess)
 {
     form->resize = resize < 0 ? preprocess->resize : (enum clip_resize)resize;
@@ -221,7 +221,7 @@ static void configure_resizing(struct clip_image_form *form, const struct clip_p
         clip_usage("--fill needs --resize longest");
 }
 
-/* Size, resizing, order and normalization from the model, the options before it. */
+/* Sets size, resizing, order and normalization: from the model, unless options override them. */
 static void configure(struct job *job, const struct clip_shared *shared)
 {
     struct clip_preprocess_arch preprocess = {.mean = {0.48145466f, 0.4578275f, 0.40821073f},
@@ -248,7 +248,7 @@ static void configure(struct job *job, const struct clip_shared *shared)
         job->mean[c] = (uint8_t)rintf(fminf(fmaxf(255 * preprocess.mean[c], 0), 255));
 }
 
-/* The options of --augment, none of which means anything without it. */
+/* Sets the options of --augment, which are errors without it. */
 static void configure_augment(void)
 {
     if (!augmented && (pad || pad_mode || augment.flip || augment.erase > 0 || seed >= 0 || given_range))

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Pillow's table of weights for a side that long would pass INT_MAX bytes, and it gives up. */
+/* Pillow gives up if its table of weights would exceed INT_MAX bytes, as it would for a longer side. */
 #define LONGEST_SIDE (INT_MAX / 40)
 
 const char *const clip_resize_names[CLIP_RESIZES] = {"shortest", "squash", "longest"};
@@ -19,7 +19,7 @@ static uint8_t multiply(unsigned a, unsigned b)
     return (uint8_t)(((product >> 8) + product) >> 8);
 }
 
-/* Colours times alpha. */
+/* Multiplies colours by alpha. */
 static void premultiply(uint8_t *out, const uint8_t *in, size_t pixels)
 {
     for (size_t i = 0; i < pixels; i++, in += 4, out += 4) {
@@ -29,7 +29,7 @@ static void premultiply(uint8_t *out, const uint8_t *in, size_t pixels)
     }
 }
 
-/* Colours over alpha, cut and clipped; where alpha is 0 they stay. */
+/* Divides colours by alpha, truncates and clips; where alpha is 0 they are unchanged. */
 static void unpremultiply(uint8_t *pixels, size_t count)
 {
     for (uint8_t *p = pixels; p < pixels + count * 4; p += 4)
@@ -54,7 +54,7 @@ static void palette_to_rgb(uint8_t *out, const uint8_t *in, size_t pixels, const
         memcpy(out + 4 * i, palette[in[i]], 3);
 }
 
-/* --- rows of a picture as the resampling reads them (struct clip_rows) --- */
+/* --- rows of a picture for the resampling (struct clip_rows) --- */
 
 static const uint8_t *row_at(const struct clip_picture *picture, int y)
 {
@@ -99,12 +99,12 @@ struct geometry {
 static int crop_offset(int length, int size, int convert_first)
 {
     int rest = length - size, half = rest / 2;
-    int odd_half = half % 2; /* of 2k + 1 the half, k + 0.5, goes to the even one of k and k + 1 */
+    int odd_half = half % 2; /* half of 2k + 1 is k + 0.5, rounded to the even one of k and k + 1 */
     return convert_first || rest % 2 == 0 ? half : half + odd_half;
 }
 
-/* The sides of the resized picture, in double as in Python: square images are torchvision's, which cuts;
- * open_clip rounds the others. */
+/* The sides of the resized picture, in double as in Python. Shorter sides of square images are torchvision's
+ * work, which rounds down; open_clip rounds the others to the nearest. */
 static void resized_sides(const struct clip_picture *picture, const struct clip_image_form *form,
                           double *width, double *height)
 {
@@ -146,7 +146,7 @@ static int plan(struct geometry *plan, const struct clip_picture *picture, const
     return 0;
 }
 
-/* The picture has the sides of the resized one already. */
+/* The picture has the right size already: crops without resizing. */
 static void crop(const struct clip_picture *picture, const struct clip_box *box, uint8_t *part)
 {
     size_t channels = (size_t)picture->channels, bytes = (size_t)box->width * channels;
@@ -208,8 +208,8 @@ static int resize_as_is(const struct clip_picture *picture, const struct geometr
     return 0;
 }
 
-/* Conversion to RGB drops alpha, and leaves channels alone where they are bytes of light already: only
- * palettes and CMYK are converted in earnest. */
+/* Conversion to RGB drops alpha and does not change grey and RGB channels; only palettes and CMYK need
+ * work. */
 static int resize_converted(const struct clip_picture *picture, const struct geometry *plan, int channels,
                             enum clip_level level, uint8_t *part, struct clip_error *error)
 {
@@ -230,7 +230,7 @@ static void pad(uint8_t *image, const struct clip_image_form *form, const struct
     size_t row = (size_t)form->width * channels, bytes = (size_t)box->width * channels,
            left = (size_t)((form->width - box->width) / 2) * channels;
     int top = (form->height - box->height) / 2;
-    for (int y = form->height; y-- > 0;) { /* upwards, so that no row is overwritten before it was moved */
+    for (int y = form->height; y-- > 0;) { /* upwards, so that no row is overwritten before it is moved */
         uint8_t *to = image + (size_t)y * row;
         if (y < top || y >= top + box->height) {
             memset(to, fill, row);
@@ -242,7 +242,8 @@ static void pad(uint8_t *image, const struct clip_image_form *form, const struct
     }
 }
 
-/* [pixels, channels] to [3, pixels]: the first three channels, the one thrice, or its colour. */
+/* [pixels, channels] to [3, pixels]: the first three channels, one channel three times, or the palette's
+ * colours. */
 static void to_planes(const uint8_t *image, size_t pixels, int channels, const uint8_t (*palette)[3],
                       uint8_t *out)
 {
@@ -280,7 +281,7 @@ static int make_image(const struct clip_picture *picture, const struct clip_imag
     if (status < 0)
         return -1;
     if (picture->mode == CLIP_PICTURE_1 && !form->convert_first && fill)
-        fill = 255; /* all that is not black is white */
+        fill = 255; /* Pillow takes whatever is not 0 for white */
     if (geometry.box.width < form->width || geometry.box.height < form->height)
         pad(image, form, &geometry.box, (size_t)channels, fill);
     return 0;

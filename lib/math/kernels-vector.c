@@ -505,8 +505,8 @@ static void attention(const struct clip_attention *a, float *scratch)
     size_t columns = padded(a->keys), dim = padded(a->dim);
     float *keys = scratch, *values = keys + a->dim * columns, *queries = values + a->keys * dim,
           *scores = queries + TALL * dim, *mixed = scores + TALL * columns;
-    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, keys);
-    copy_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, 1, values);
+    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, keys);
+    copy_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, 1, values);
     for (size_t first = 0; first < a->queries; first += TALL) {
         size_t rows = a->queries - first < TALL ? a->queries - first : TALL;
         size_t seen = seen_by(a, first + rows - 1);
@@ -654,9 +654,9 @@ static void attention_backward(const struct clip_attention_backward *b, float *s
     const struct clip_attention *a = b->forward;
     struct attention_room room = lay_out(a, scratch);
     size_t dim = padded(a->dim);
-    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, room.turned_k);
-    turn_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, room.turned_v);
-    copy_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, 1, room.k);
+    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, room.turned_k);
+    turn_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, room.turned_v);
+    copy_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, 1, room.k);
     memset(room.dk, 0, a->keys * dim * sizeof *room.dk);
     memset(room.dv, 0, a->keys * dim * sizeof *room.dv);
     for (size_t first = 0; first < a->queries; first += CLIP_ATTENTION_QUERIES) {

@@ -10,11 +10,17 @@
 
 /* The options of its CLIP model and of its PreprocessCfg; those of the towers stand with their kinds. */
 static const struct clip_json_option model_options[] = {
-    {"embed_dim", CLIP_JSON_USED, NULL},         {"quick_gelu", CLIP_JSON_USED, NULL},
-    {"vision_cfg", CLIP_JSON_USED, NULL},        {"text_cfg", CLIP_JSON_USED, NULL},
-    {"init_logit_scale", CLIP_JSON_USED, NULL},  {"init_logit_bias", CLIP_JSON_USED, NULL},
-    {"custom_text", CLIP_JSON_IGNORED, NULL},    {"nonscalar_logit_scale", CLIP_JSON_IGNORED, NULL},
-    {"cast_dtype", CLIP_JSON_IGNORED, NULL},     {"output_dict", CLIP_JSON_IGNORED, NULL},
+    {"embed_dim", CLIP_JSON_USED, NULL},
+    {"quick_gelu", CLIP_JSON_USED, NULL},
+    {"vision_cfg", CLIP_JSON_USED, NULL},
+    {"text_cfg", CLIP_JSON_USED, NULL},
+    {"init_logit_scale", CLIP_JSON_USED, NULL},
+    {"init_logit_bias", CLIP_JSON_USED, NULL},
+    {"custom_text", CLIP_JSON_USED, NULL},
+    {"multimodal_cfg", CLIP_JSON_IGNORED, NULL},
+    {"nonscalar_logit_scale", CLIP_JSON_IGNORED, NULL},
+    {"cast_dtype", CLIP_JSON_IGNORED, NULL},
+    {"output_dict", CLIP_JSON_IGNORED, NULL},
     {"preprocess_cfg", CLIP_JSON_IGNORED, NULL},
 };
 
@@ -100,7 +106,8 @@ static int read_open_clip(struct json_object *config, int own, struct clip_arch 
         clip_json_object(model, "model_cfg", "vision_cfg", &vision, error) != 0 ||
         clip_json_object(model, "model_cfg", "text_cfg", &text, error) != 0 ||
         clip_json_int(model, "model_cfg", "embed_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0 ||
-        clip_json_flag(model, "model_cfg", "quick_gelu", &quick, error) != 0)
+        clip_json_flag(model, "model_cfg", "quick_gelu", &quick, error) != 0 ||
+        clip_json_flag(model, "model_cfg", "custom_text", &arch->custom_text, error) != 0)
         return -1;
     if ((!own || (!vision && !text)) && (!vision || !text || !arch->embed))
         return clip_fail(error, "not a model's configuration: it lacks %s",
@@ -111,6 +118,8 @@ static int read_open_clip(struct json_object *config, int own, struct clip_arch 
         read_tower(text, CLIP_SIDE_TEXT, quick, arch, error) != 0 ||
         read_logit_scale(model, arch, error) != 0)
         return -1;
+    if (arch->text.class_row && !arch->custom_text)
+        return clip_fail(error, "text_cfg.embed_cls: only models with custom_text have a class row");
     if (preprocess && read_preprocess(preprocess, own, &arch->preprocess, error) != 0)
         return -1;
     return clip_arch_check(arch, error);
@@ -215,6 +224,8 @@ static int put_config(const struct clip_arch *arch, int own, FILE *file, struct 
     if (arch->embed)
         fprintf(file, "    \"embed_dim\": %d,\n", arch->embed);
     fprintf(file, "    \"quick_gelu\": %s,\n", quick ? "true" : "false");
+    if (arch->custom_text)
+        fputs("    \"custom_text\": true,\n", file);
     if (arch->init_logit_scale != CLIP_INIT_LOGIT_SCALE)
         fprintf(file, "    \"init_logit_scale\": %.9g,\n", (double)arch->init_logit_scale);
     if (arch->logit_bias)

@@ -55,7 +55,11 @@ struct clip_tower_arch {
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */
-    int end_token;  /* features stand at the first position of this id; -1: of the largest id */
+    int end_token; /* CLIP_POOL_TOKEN is the first position of this id, 0 if there is none; -1: of the largest
+                    */
+    int open_mask; /* a token sees all others, padding too; 0: those before it */
+    int class_row; /* CoCa: a row of its own, cls_emb, stands last and is the features */
+    int pad;       /* of such a model: the id of padding, which is not seen */
 };
 
 /* How pictures become the tower's input; OpenAI's values unless the model's folder says otherwise. */
@@ -80,6 +84,7 @@ struct clip_arch {
     int unscaled;           /* of one tower: there is no logit scale */
     float init_logit_scale; /* ln(1/0.07) in OpenAI's models */
     int logit_bias;         /* SigLIP: the logits have a bias */
+    int custom_text;        /* open_clip's class is CustomTextCLIP, whose text tower's names begin "text." */
     float init_logit_bias;
 };
 

@@ -151,3 +151,10 @@ float clip_block_epsilon(const struct clip_block_arch *block)
 {
     return block->epsilon > 0 ? block->epsilon : 1e-5f;
 }
+
+int clip_block_same(const struct clip_block_arch *a, const struct clip_block_arch *b)
+{
+    return a->names == b->names && a->flags == b->flags && clip_block_epsilon(a) == clip_block_epsilon(b) &&
+           a->rotary.reference == b->rotary.reference && a->rotary.offset == b->rotary.offset &&
+           a->rotary.columns_first == b->rotary.columns_first;
+}

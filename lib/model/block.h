@@ -112,4 +112,7 @@ int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor
 /* Epsilon of the tower's layer norms. */
 float clip_block_epsilon(const struct clip_block_arch *block);
 
+/* 1 if the blocks are alike; first values aside. */
+int clip_block_same(const struct clip_block_arch *a, const struct clip_block_arch *b);
+
 #endif

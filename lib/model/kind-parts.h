@@ -75,6 +75,9 @@ int clip_read_image_size(struct json_object *object, const char *where, int *siz
 /* The options of a CLIPVisionCfg. */
 int clip_check_vision_options(struct json_object *object, const char *where, struct clip_error *error);
 
+/* The same of a timm tower. */
+int clip_check_timm_options(struct json_object *object, const char *where, struct clip_error *error);
+
 /* --- Hugging Face's --- */
 
 /* What transformers' configurations of the two towers have in common. */

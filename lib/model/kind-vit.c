@@ -9,12 +9,14 @@
 int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     const struct clip_vit_arch *vit = &tower->vit;
-    if (vit->pooling != CLIP_POOL_MAP && vit->pooling != CLIP_POOL_QUERY && vit->pooling != CLIP_POOL_QUERIES_MEAN)
+    if (vit->pooling != CLIP_POOL_MAP && vit->pooling != CLIP_POOL_QUERY &&
+        vit->pooling != CLIP_POOL_QUERIES_MEAN)
         return 0;
     if (vit->pooling == CLIP_POOL_QUERIES_MEAN && vit->pool_queries < 2)
         return clip_fail(error, "the mean of all queries but the first needs two of them");
-    return clip_check_heads("width of the attention pool", vit->pooling == CLIP_POOL_MAP ? tower->width : vit->pool_width,
-                            vit->pool_heads, error);
+    return clip_check_heads("width of the attention pool",
+                            vit->pooling == CLIP_POOL_MAP ? tower->width : vit->pool_width, vit->pool_heads,
+                            error);
 }
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
@@ -115,7 +117,8 @@ static int read_attentional(struct json_object *object, const char *where, struc
     if (clip_json_int(object, where, "attn_pooler_queries", 1, CLIP_MAX_CONTEXT, &tower->vit.pool_queries,
                       error) != 0)
         return -1;
-    return clip_json_int(object, where, "attn_pooler_heads", 1, CLIP_MAX_WIDTH, &tower->vit.pool_heads, error);
+    return clip_json_int(object, where, "attn_pooler_heads", 1, CLIP_MAX_WIDTH, &tower->vit.pool_heads,
+                         error);
 }
 
 /* Which tokens' features are the picture's. */

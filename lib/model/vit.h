@@ -90,4 +90,7 @@ size_t clip_vit_width(const struct clip_tower_arch *tower);
 size_t clip_vit_patches(const struct clip_tower_arch *tower);
 size_t clip_vit_tokens(const struct clip_tower_arch *tower);
 
+/* 1 if they are alike. */
+int clip_vit_same(const struct clip_vit_arch *a, const struct clip_vit_arch *b);
+
 #endif

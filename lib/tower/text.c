@@ -1,4 +1,4 @@
-/* The text transformer: token embeddings, positions, causal blocks, ln_final at the end token. */
+/* The text transformer: token embeddings, positions, blocks, ln_final at one position. */
 #include "model/kind.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"
@@ -13,8 +13,10 @@ struct text {
     const struct clip_arch *arch;
     const struct clip_kernels *kernels;
     struct clip_transformer *transformer;
-    struct clip_values positions;         /* [context][width] */
+    struct clip_values positions;         /* [context][width]; a class row's is the last, one more */
+    struct clip_values class;             /* [width]: CoCa's class row */
     struct clip_parameter *parameter;     /* of the token embeddings, where they learn */
+    uint32_t *rows;                       /* [context + 1]: positions of a caption's rows */
     const struct clip_model *model;       /* whose they are else */
     const float *embedding;               /* [vocabulary][width] where they are in memory, or NULL */
     float *row;                           /* [width]: one row of a model's, where they are not */
@@ -29,18 +31,59 @@ struct text_tape {
 
 /* --- captions --- */
 
-/* Position of a caption's end token, from which on nothing matters; -1 if there is none. */
-static long find_end(const struct clip_arch *arch, const struct clip_caption *caption)
+/* Position of a caption's end token: the first one, 0 where there is none, as in open_clip. */
+static size_t find_end(const struct clip_tower_arch *arch, const struct clip_caption *caption)
 {
-    int32_t token = arch->text.end_token;
+    int32_t token = arch->end_token;
     size_t end = 0;
     for (size_t i = 0; i < caption->count; i++) {
         if (token >= 0 && caption->tokens[i] == token)
-            return (long)i;
-        if (caption->tokens[i] > caption->tokens[end])
+            return i;
+        if (token < 0 && caption->tokens[i] > caption->tokens[end])
             end = i;
     }
-    return token >= 0 ? -1 : (long)end;
+    return end;
+}
+
+/* Position of the features. */
+static size_t find_features(const struct clip_tower_arch *arch, const struct clip_caption *caption)
+{
+    switch (arch->vit.pooling) {
+    case CLIP_POOL_FIRST:
+        return 0;
+    case CLIP_POOL_LAST:
+        return caption->count - 1 + (size_t)arch->class_row;
+    default:
+        return find_end(arch, caption);
+    }
+}
+
+/* 1 where a position is seen by others, CoCa's class row at position `count` among them: there a position is
+ * seen unless the token before it is padding (open_clip masks one too early, and its weights learned so). */
+static int is_key(const struct clip_tower_arch *arch, const struct clip_caption *caption, size_t position)
+{
+    return !arch->class_row || position == 0 || caption->tokens[position - 1] != arch->pad;
+}
+
+/* The rows that are computed of a caption: positions[*keys] of those that are seen, and, where the features'
+ * is not, that one last; returns how many. */
+static size_t list_rows(const struct clip_tower_arch *arch, const struct clip_caption *caption,
+                        uint32_t *positions, size_t *keys, size_t *feature)
+{
+    size_t at = find_features(arch, caption), n = 0;
+    size_t end = arch->open_mask ? caption->count + (size_t)arch->class_row : at + 1;
+    for (size_t i = 0; i < end; i++)
+        if (is_key(arch, caption, i)) {
+            if (i == at)
+                *feature = n;
+            positions[n++] = (uint32_t)i;
+        }
+    *keys = n;
+    if (!is_key(arch, caption, at)) {
+        *feature = n;
+        positions[n++] = (uint32_t)at;
+    }
+    return n;
 }
 
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
@@ -53,8 +96,6 @@ int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *
         if (caption->tokens[i] < 0 || caption->tokens[i] >= text->vocabulary)
             return clip_fail(error, "token %d at position %zu is not in the model's vocabulary of %d",
                              (int)caption->tokens[i], i, text->vocabulary);
-    if (find_end(arch, caption) < 0)
-        return clip_fail(error, "there is no end token (%d)", text->end_token);
     return 0;
 }
 
@@ -66,6 +107,8 @@ static void free_text(struct clip_tower *base)
     clip_transformer_tape_free(&text->buffers);
     clip_transformer_free(text->transformer);
     clip_values_free(&text->positions);
+    clip_values_free(&text->class);
+    free(text->rows);
     free(text->row);
     free(text);
 }
@@ -94,12 +137,16 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
         .epsilon = clip_block_epsilon(&arch->block),
         .arch = arch,
         .layers = (size_t)arch->layers,
-        .causal = 1,
-        .longest = (size_t)arch->context,
+        .causal = !arch->open_mask,
+        .longest = (size_t)arch->context + (size_t)arch->class_row,
     };
     if (clip_level_choose(&level, error) != 0 || find_embedding(text, setup, error) != 0 ||
-        clip_values_load(&text->positions, setup, error, "positional_embedding") != 0)
+        clip_values_load(&text->positions, setup, error, "positional_embedding") != 0 ||
+        (arch->class_row && clip_values_load(&text->class, setup, error, "cls_emb") != 0))
         return -1;
+    text->rows = calloc(shape.longest, sizeof *text->rows);
+    if (!text->rows)
+        return clip_fail_memory(error, "the text tower");
     text->kernels = clip_kernels(level);
     text->transformer = clip_transformer_open(setup, text->kernels, &shape, error);
     if (!text->transformer)
@@ -153,21 +200,23 @@ static const float *embedding_of(struct text *text, size_t token, struct clip_er
                                                                                                  : NULL;
 }
 
-/* rows[length][width] = embeddings of the caption's first tokens, and of their positions. */
-static int embed(struct text *text, const struct clip_caption *caption, size_t length, float *rows,
+/* rows[n][width] = embeddings of the caption's tokens at text->rows[n], and of their positions. */
+static int embed(struct text *text, const struct clip_caption *caption, size_t n, float *rows,
                  struct clip_error *error)
 {
     size_t width = text->base.width;
-    for (size_t i = 0; i < length; i++) {
-        const float *row = embedding_of(text, (size_t)caption->tokens[i], error);
+    for (size_t i = 0; i < n; i++) {
+        size_t at = text->rows[i];
+        const float *row =
+            at == caption->count ? text->class.value : embedding_of(text, (size_t)caption->tokens[at], error);
         if (!row)
             return -1;
-        text->kernels->sum(width, row, text->positions.value + i * width, rows + i * width);
+        text->kernels->sum(width, row, text->positions.value + at * width, rows + i * width);
     }
     return 0;
 }
 
-/* Positions after the end token are not computed. */
+/* Positions that the features do not see are not computed. */
 static int forward(struct clip_tower *base, const union clip_item *items, size_t n, int again,
                    struct clip_tape *to, float *features, struct clip_error *error)
 {
@@ -181,13 +230,13 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
     tape->count = n;
     for (size_t s = 0; s < n; s++) {
         const struct clip_caption *caption = &items[s].caption;
-        size_t end = (size_t)find_end(text->arch, caption);
+        size_t keys, feature, length = list_rows(&text->arch->text, caption, text->rows, &keys, &feature);
         if (kept)
             kept->captions[s] = *caption;
-        tape->sequences[s] = (struct clip_sequence){row, end + 1, end + 1, end};
-        if (embed(text, caption, end + 1, tape->layers[0].x + row * base->width, error) != 0)
+        tape->sequences[s] = (struct clip_sequence){row, length, keys, feature};
+        if (embed(text, caption, length, tape->layers[0].x + row * base->width, error) != 0)
             return -1;
-        row += end + 1;
+        row += length;
     }
     return clip_transformer_forward(text->transformer, tape, features, error);
 }
@@ -197,19 +246,25 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
                     float *input_gradients, struct clip_error *error)
 {
     (void)input_gradients;
-    const struct text *text = (const struct text *)base;
+    struct text *text = (struct text *)base;
     const struct text_tape *tape = (const struct text_tape *)from;
     size_t width = base->width;
     const float *dx;
     if (clip_transformer_backward(text->transformer, &tape->transformer, gradients, &dx, error) != 0)
         return -1;
-    for (size_t s = 0; s < tape->transformer.count; s++)
-        for (size_t i = 0; i < tape->transformer.sequences[s].length; i++, dx += width) {
-            float *token = text->parameter->gradient + (size_t)tape->captions[s].tokens[i] * width;
-            float *position = text->positions.gradient + i * width;
+    for (size_t s = 0; s < tape->transformer.count; s++) {
+        const struct clip_caption *caption = &tape->captions[s];
+        size_t keys, feature, n = list_rows(&text->arch->text, caption, text->rows, &keys, &feature);
+        for (size_t i = 0; i < n; i++, dx += width) {
+            size_t at = text->rows[i];
+            float *token = at == caption->count
+                               ? text->class.gradient
+                               : text->parameter->gradient + (size_t)caption->tokens[at] * width;
+            float *position = text->positions.gradient + at * width;
             text->kernels->sum(width, token, dx, token);
             text->kernels->sum(width, position, dx, position);
         }
+    }
     return 0;
 }
 
