@@ -25,7 +25,8 @@ static int softmax, tsv, jsonl, bars;
 static long top;
 
 static const struct clip_option options[] = {
-    {"scale", 0, CLIP_TEXT, &scale_text, "X|model", "multiply by X, or by the logit scale of -m, and add its logit bias [1]", 0, 0},
+    {"scale", 0, CLIP_TEXT, &scale_text, "X|model",
+     "multiply by X, or by the logit scale of -m, and add its logit bias [1]", 0, 0},
     {"softmax", 0, CLIP_FLAG, &softmax, NULL, "write probabilities: the softmax of each row over all columns",
      0, 0},
     {"top", 0, CLIP_COUNT, &top, "K", "write only the K best columns of each row, best first", 1, 1e9},
@@ -354,8 +355,8 @@ static int stream_columns(struct matrix *m, struct clip_error *error)
         while (status == 0 && !m->columns.ended && !whole_tiles(m->columns.vectors))
             status = read_one(m, &m->columns, error);
         if (status == 0)
-            status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->scoring, seen,
-                                          rankings, error);
+            status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->scoring,
+                                          seen, rankings, error);
         seen += clip_vectors_count(m->columns.vectors);
         clip_vectors_clear(m->columns.vectors);
     } while (status == 0 && !m->columns.ended);

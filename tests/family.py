@@ -245,10 +245,11 @@ def check(folder, run, count, gradient_tolerance, tolerance, frozen="$^"):
             grads = {n: torch.zeros_like(t) if t.grad is None else t.grad for n, t in learn.items()}
             whole = math.sqrt(sum(g.norm().item() ** 2 for g in grads.values()))
             for name, g in grads.items():
-                # A gradient that is 0 but for rounding has no relative error.
-                ours_name = name.removeprefix("text.") + ".exp_avg"
-                differ(moments[ours_name].numpy() / (1 - BETA1), g.numpy(), "the gradient of " + name,
-                       gradient_tolerance, 1e-5 * whole)
+                # A gradient that is 0 but for rounding has no relative error; one that is 0 in f64, as of a bias of
+                # keys, is in f32 what the rounding of the others leaves.
+                least = whole * (1e-3 if g.norm() < 1e-12 * whole else 1e-5)
+                differ(moments[name.removeprefix("text.") + ".exp_avg"].numpy() / (1 - BETA1), g.numpy(),
+                       "the gradient of " + name, gradient_tolerance, least)
         optimizer.step()
         with torch.no_grad():
             weights["logit_scale"].clamp_(0, math.log(100))

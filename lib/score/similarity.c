@@ -479,8 +479,8 @@ static void rank_tile(void *context, size_t tile, int thread)
 }
 
 int clip_similarity_rank(struct clip_similarity *s, const struct clip_vectors *rows,
-                         const struct clip_vectors *columns, struct clip_scoring scoring, uint64_t first_column,
-                         struct clip_ranking *rankings, struct clip_error *error)
+                         const struct clip_vectors *columns, struct clip_scoring scoring,
+                         uint64_t first_column, struct clip_ranking *rankings, struct clip_error *error)
 {
     struct rank_task task = {s, rows, columns, scoring, first_column, rankings};
     return run_tasks(s, (rows->count + s->most_rows - 1) / s->most_rows, rank_tile, &task, error);

@@ -76,7 +76,7 @@ float clip_ranking_softmax(const struct clip_ranking *ranking, float score);
 /* Adds the scores of all `rows` with all `columns` to rankings[count(rows)]; the column numbers
  * begin with `first_column`. */
 int clip_similarity_rank(struct clip_similarity *similarity, const struct clip_vectors *rows,
-                         const struct clip_vectors *columns, struct clip_scoring scoring, uint64_t first_column,
-                         struct clip_ranking *rankings, struct clip_error *error);
+                         const struct clip_vectors *columns, struct clip_scoring scoring,
+                         uint64_t first_column, struct clip_ranking *rankings, struct clip_error *error);
 
 #endif
