@@ -22,6 +22,7 @@ static size_t buffer_size; /* of one; 0: not known yet */
 /* Not in its header, but exported, so that its own interfaces can be built apart. */
 static void *(*memory_alloc)(int);
 static void (*memory_free)(void *);
+static void (*set_num_threads)(int);
 
 /* What versions for x86-64 take, and some more. */
 #define LIKELY_SIZE ((size_t)132 << 20)
@@ -35,7 +36,6 @@ static int find_symbol(const char *name, void *into, struct clip_error *error)
 
 static int load_library(struct clip_error *error)
 {
-    void (*set_num_threads)(int);
     if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0)
         return clip_fail_memory(error, "OpenBLAS");
     library = dlopen(CLIP_OPENBLAS, RTLD_LAZY | RTLD_LOCAL);
@@ -54,7 +54,6 @@ static int load_library(struct clip_error *error)
     if (find_symbol("blas_memory_alloc", &memory_alloc, &ignored) != 0 ||
         find_symbol("blas_memory_free", &memory_free, &ignored) != 0)
         memory_alloc = NULL;
-    set_num_threads(1); /* it may have been loaded before, by another library */
     return 0;
 }
 
@@ -99,6 +98,8 @@ int clip_blas_open(int threads, struct clip_error *error)
 {
     pthread_mutex_lock(&lock);
     int status = library ? 0 : load_library(error);
+    if (status == 0)
+        set_num_threads(1); /* another library of the process may use it, too */
     if (status == 0 && memory_alloc && threads > buffers)
         status = take_buffers(threads, error);
     pthread_mutex_unlock(&lock);
