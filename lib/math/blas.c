@@ -24,8 +24,9 @@ static void *(*memory_alloc)(int);
 static void (*memory_free)(void *);
 static void (*set_num_threads)(int);
 
-/* What versions for x86-64 take, and some more. */
+/* What versions for x86-64 take, and some more: for a buffer, and for the library itself. */
 #define LIKELY_SIZE ((size_t)132 << 20)
+#define LIBRARY_SIZE ((size_t)48 << 20)
 
 static int find_symbol(const char *name, void *into, struct clip_error *error)
 {
@@ -36,6 +37,11 @@ static int find_symbol(const char *name, void *into, struct clip_error *error)
 
 static int load_library(struct clip_error *error)
 {
+    /* Newer versions, such as 0.3.29, take a buffer when they are loaded, and try forever if there is no
+     * room. */
+    if (!clip_pages_room(LIBRARY_SIZE + LIKELY_SIZE))
+        return clip_fail(error, "out of memory: OpenBLAS needs %zu MiB of address space",
+                         (LIBRARY_SIZE + LIKELY_SIZE) >> 20);
     if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0)
         return clip_fail_memory(error, "OpenBLAS");
     library = dlopen(CLIP_OPENBLAS, RTLD_LAZY | RTLD_LOCAL);
