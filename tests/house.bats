@@ -307,8 +307,8 @@ quickstart_of_user() {
     printf '#!/bin/sh\n%s\n' 'echo 1000' >bin/id
     printf '#!/bin/sh\n%s\n' 'exit 1' | tee bin/dpkg-query >bin/apt-get
     rm -f bin/sudo
-    [ $# -eq 0 ] || printf '#!/bin/sh\n%s\n' "$1" >bin/sudo
-    chmod +x bin/*
+    [ $# -eq 0 ] || printf '#!/bin/sh\n%s\n' "$1" | install /dev/stdin bin/sudo
+    chmod +x bin/id bin/dpkg-query bin/apt-get
     for command in sh dirname grep cat tail; do
         ln -sf "$(command -v "$command")" bin
     done
