@@ -39,7 +39,7 @@ load helper
     for kind in $(sed -nE 's/^#define CLIP_KINDS\(row\) //p' "$SRC/lib/model/kind.h" | sed -E 's/row\(([a-z]+)\)/\1/g'); do
         [ -e "$SRC/lib/model/kind-$kind.c" ] || complain "no lib/model/kind-$kind.c"
         grep -qF "&clip_tower_$kind" "$SRC/lib/tower/tower.c" || complain "no row of $kind in lib/tower/tower.c"
-        [ -e "$SRC/lib/tower/$kind.c" ] || complain "no lib/tower/$kind.c"
+        grep -qE "^const struct clip_tower_kind clip_tower_$kind = " "$SRC"/lib/tower/*.c || complain "nothing computes $kind"
     done
     [ -n "$kind" ]
 }

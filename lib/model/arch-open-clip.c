@@ -118,6 +118,8 @@ static int read_open_clip(struct json_object *config, int own, struct clip_arch 
         read_tower(text, CLIP_SIDE_TEXT, quick, arch, error) != 0 ||
         read_logit_scale(model, arch, error) != 0)
         return -1;
+    if (arch->text.class_row && !arch->custom_text)
+        return clip_fail(error, "text_cfg.embed_cls: only models with custom_text have a class row");
     if (preprocess && read_preprocess(preprocess, own, &arch->preprocess, error) != 0)
         return -1;
     return clip_arch_check(arch, error);

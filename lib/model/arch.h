@@ -7,6 +7,7 @@
 #include "image/preprocess.h"
 #include "math/activation.h"
 #include "model/block.h"
+#include "model/text.h"
 #include "model/vit.h"
 
 #include <stddef.h>
@@ -46,6 +47,7 @@ struct clip_tower_arch {
     enum clip_activation activation;
     struct clip_block_arch block; /* transformer's; ConvNeXt: epsilon, and layer_scale, its first gamma */
     struct clip_vit_arch vit;     /* transformer's of pictures; of captions `pooling` alone */
+    struct clip_text_arch text;   /* transformer's of captions */
     /* of pictures */
     int image_size; /* S: pictures are [3, S, S] */
     int patch;      /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */
@@ -125,6 +127,9 @@ char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
 
 /* What they start from: OpenAI's preprocessing and logit scale, the rest 0. */
 void clip_arch_clear(struct clip_arch *arch);
+
+/* Reads preprocessor_config.json, if there is one, into arch->preprocess; the image size must be known. */
+int clip_arch_read_hf_preprocessor(struct clip_arch *arch, const char *path, struct clip_error *error);
 
 /* Sets the architecture to the published one of this name, or returns 0. */
 int clip_arch_published(struct clip_arch *arch, const char *name);

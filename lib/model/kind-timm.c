@@ -20,31 +20,36 @@ struct family {
 #define SIGLIP_VIT (CLIP_VIT_NO_CLASS | CLIP_VIT_PATCH_BIAS | CLIP_VIT_NO_PRE_NORM)
 #define EVA_VIT (CLIP_VIT_PATCH_BIAS | CLIP_VIT_NO_PRE_NORM)
 
-static const struct family
-    siglip = {&clip_block_names_timm, 0, SIGLIP_VIT, CLIP_POOL_MAP, 1e-6f, 0},
-    clip = {&clip_block_names_timm, 0, 0, CLIP_POOL_TOKEN, 1e-5f, 0},
-    gap = {&clip_block_names_timm,
-           CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_LAYER_SCALE,
-           SIGLIP_VIT,
-           CLIP_POOL_PATCHES,
-           1e-6f,
-           0},
-    eva01 = {&clip_block_names_eva, CLIP_BLOCK_NO_KEY_BIAS, EVA_VIT, CLIP_POOL_TOKEN, 1e-6f, 0},
-    eva02_post = {&clip_block_names_eva_post,
-                  CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_ATTN_NORM | CLIP_BLOCK_MLP_NORM,
-                  EVA_VIT,
-                  CLIP_POOL_TOKEN,
-                  1e-6f,
-                  0},
-    eva02 = {&clip_block_names_eva02,
-             CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_SPLIT_QKV | CLIP_BLOCK_INNER_NORM | CLIP_BLOCK_GATED |
-                 CLIP_BLOCK_HIDDEN_NORM,
-             EVA_VIT,
-             CLIP_POOL_TOKEN,
-             1e-6f,
-             0},
-    pe = {&clip_block_names_timm, 0, 0, CLIP_POOL_MAP, 1e-5f, 8},
-    pe_g = {&clip_block_names_timm, 0, CLIP_VIT_NO_CLASS, CLIP_POOL_MAP, 1e-5f, 8};
+static const struct family siglip = {&clip_block_names_timm, 0, SIGLIP_VIT, CLIP_POOL_MAP, 1e-6f, 0},
+                           clip = {&clip_block_names_timm, 0, 0, CLIP_POOL_TOKEN, 1e-5f, 0},
+                           gap = {&clip_block_names_timm,
+                                  CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_LAYER_SCALE,
+                                  SIGLIP_VIT,
+                                  CLIP_POOL_PATCHES,
+                                  1e-6f,
+                                  0},
+                           eva01 = {&clip_block_names_eva,
+                                    CLIP_BLOCK_SPLIT_BIAS | CLIP_BLOCK_NO_KEY_BIAS,
+                                    EVA_VIT,
+                                    CLIP_POOL_TOKEN,
+                                    1e-6f,
+                                    0},
+                           eva02_post = {&clip_block_names_eva_post,
+                                         CLIP_BLOCK_SPLIT_BIAS | CLIP_BLOCK_NO_KEY_BIAS |
+                                             CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_ATTN_NORM | CLIP_BLOCK_MLP_NORM,
+                                         EVA_VIT,
+                                         CLIP_POOL_TOKEN,
+                                         1e-6f,
+                                         0},
+                           eva02 = {&clip_block_names_eva02,
+                                    CLIP_BLOCK_SPLIT_BIAS | CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_SPLIT_QKV |
+                                        CLIP_BLOCK_INNER_NORM | CLIP_BLOCK_GATED | CLIP_BLOCK_HIDDEN_NORM,
+                                    EVA_VIT,
+                                    CLIP_POOL_TOKEN,
+                                    1e-6f,
+                                    0},
+                           pe = {&clip_block_names_timm, 0, 0, CLIP_POOL_MAP, 1e-5f, 8},
+                           pe_g = {&clip_block_names_timm, 0, CLIP_VIT_NO_CLASS, CLIP_POOL_MAP, 1e-5f, 8};
 
 #define NO_ROTARY                                                                                            \
     {                                                                                                        \
@@ -304,6 +309,56 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     fprintf(file, "},\n      \"image_size\": %d\n", tower->image_size);
 }
 
+/* --- Hugging Face's SiglipModel --- */
+
+/* clang-format off */
+static const struct clip_name_pair siglip_names[] = {
+    {"vision_model.embeddings.patch_embedding.", "visual.trunk.patch_embed.proj.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.embeddings.position_embedding.weight", "visual.trunk.pos_embed", CLIP_NAME_WHOLE, 0, 1},
+    {"vision_model.post_layernorm.", "visual.trunk.norm.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.probe", "visual.trunk.attn_pool.latent", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.attention.in_proj_", "visual.trunk.attn_pool.in_proj_", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.attention.out_proj.", "visual.trunk.attn_pool.proj.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.layernorm.", "visual.trunk.attn_pool.norm.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.mlp.", "visual.trunk.attn_pool.mlp.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.encoder.layers.#.self_attn.q_proj.", "visual.trunk.blocks.#.attn.qkv.", 0, 0, 0},
+    {"vision_model.encoder.layers.#.self_attn.k_proj.", "visual.trunk.blocks.#.attn.qkv.", 1, 0, 0},
+    {"vision_model.encoder.layers.#.self_attn.v_proj.", "visual.trunk.blocks.#.attn.qkv.", 2, 0, 0},
+    {"vision_model.encoder.layers.#.self_attn.out_proj.", "visual.trunk.blocks.#.attn.proj.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.encoder.layers.#.layer_norm1.", "visual.trunk.blocks.#.norm1.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.encoder.layers.#.layer_norm2.", "visual.trunk.blocks.#.norm2.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.encoder.layers.#.mlp.", "visual.trunk.blocks.#.mlp.", CLIP_NAME_WHOLE, 0, 0},
+    {0}};
+/* clang-format on */
+
+static int read_siglip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                       struct clip_error *error)
+{
+    int channels = 3, head = 1;
+    tower->width = 768;
+    tower->mlp = 3072;
+    tower->layers = tower->heads = 12;
+    tower->image_size = 224;
+    tower->patch = 16;
+    tower->activation = CLIP_GELU_TANH;
+    tower->block = (struct clip_block_arch){.names = siglip.names, .epsilon = siglip.epsilon};
+    tower->vit = (struct clip_vit_arch){
+        .names = &clip_vit_names_timm, .flags = siglip.vit, .pooling = siglip.pooling, .pool_queries = 1};
+    tower->head = &clip_head_none;
+    if (clip_read_hf_tower(object, where, tower, error) != 0 ||
+        clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, &tower->image_size, error) != 0 ||
+        clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0 ||
+        clip_json_int(object, where, "num_channels", 3, 3, &channels, error) != 0 ||
+        clip_json_flag(object, where, "vision_use_head", &head, error) != 0)
+        return -1;
+    if (!head)
+        return clip_fail(error, "%s.vision_use_head: a tower without its pool has no features", where);
+    tower->vit.pool_heads = tower->heads;
+    tower->vit.pool_mlp = tower->mlp;
+    tower->vit.pool_width = tower->width;
+    return 0;
+}
+
 /* --- shapes --- */
 
 static const struct clip_anchor anchors[] = {{"visual.trunk.patch_embed.proj.weight", 0, 0, "", 0},
@@ -361,6 +416,7 @@ const struct clip_kind clip_kind_timm = {
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
+    .siglip = {.key = "vision_config", .read = read_siglip, .names = siglip_names},
     .anchors = anchors,
     .first_tensor = "visual.trunk.patch_embed.proj.weight",
     .is_weights = is_weights,
