@@ -309,6 +309,16 @@ static inline vec gelu_tanh_slope(vec x)
     return s + x * s * (e * s) * 1.5957691f * (x * x * 0.134145f + 1);
 }
 
+static inline vec relu_of(vec x)
+{
+    return choose(x > 0, x, (vec){0});
+}
+
+static inline vec relu_slope(vec x)
+{
+    return choose(x > 0, splat(1), (vec){0});
+}
+
 /* An activation and its backward. */
 #define ACTIVATION(name)                                                                                     \
     static void name(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)       \
@@ -337,6 +347,7 @@ ACTIVATION(quick_gelu)
 ACTIVATION(gelu)
 ACTIVATION(gelu_tanh)
 ACTIVATION(silu)
+ACTIVATION(relu)
 
 /* --- small products, for attention --- */
 
@@ -676,13 +687,14 @@ const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
     .multiply = multiply,
     .rotate = rotate,
     .layer_norm = layer_norm,
-    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu},
+    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu},
     .attention = attention,
     .layer_norm_backward = layer_norm_backward,
     .activation_backward = {[CLIP_QUICK_GELU] = quick_gelu_backward,
                             gelu_backward,
                             gelu_tanh_backward,
-                            silu_backward},
+                            silu_backward,
+                            relu_backward},
     .column_sums = column_sums,
     .attention_backward = attention_backward,
 };

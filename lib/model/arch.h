@@ -7,6 +7,7 @@
 #include "image/preprocess.h"
 #include "math/activation.h"
 #include "model/block.h"
+#include "model/text.h"
 #include "model/vit.h"
 
 #include <stddef.h>
@@ -46,6 +47,7 @@ struct clip_tower_arch {
     enum clip_activation activation;
     struct clip_block_arch block; /* transformer's; ConvNeXt: epsilon, and layer_scale, its first gamma */
     struct clip_vit_arch vit;     /* transformer's of pictures; of captions `pooling` alone */
+    struct clip_text_arch text;   /* transformer's of captions */
     /* of pictures */
     int image_size; /* S: pictures are [3, S, S] */
     int patch;      /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */

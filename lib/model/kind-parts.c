@@ -327,7 +327,8 @@ const char *clip_activation_name(enum clip_activation activation)
     static const char *const names[CLIP_ACTIVATIONS] = {[CLIP_QUICK_GELU] = "quick_gelu",
                                                         [CLIP_GELU] = "gelu",
                                                         [CLIP_GELU_TANH] = "gelu_tanh",
-                                                        [CLIP_SILU] = "silu"};
+                                                        [CLIP_SILU] = "silu",
+                                                        [CLIP_RELU] = "relu"};
     return names[activation];
 }
 

@@ -34,8 +34,7 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 static void list_first(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->width;
-    clip_list_tensor(listing, clip_initial_normal(0.01),
-                     CLIP_SHAPE((size_t)tower->context + (size_t)tower->class_row, width),
+    clip_list_tensor(listing, clip_initial_normal(0.01), CLIP_SHAPE(clip_text_places(tower), width),
                      "positional_embedding");
     if (tower->class_row)
         clip_list_tensor(listing, clip_initial_normal(0.01), CLIP_SHAPE(width), "cls_emb");

@@ -20,31 +20,36 @@ struct family {
 #define SIGLIP_VIT (CLIP_VIT_NO_CLASS | CLIP_VIT_PATCH_BIAS | CLIP_VIT_NO_PRE_NORM)
 #define EVA_VIT (CLIP_VIT_PATCH_BIAS | CLIP_VIT_NO_PRE_NORM)
 
-static const struct family
-    siglip = {&clip_block_names_timm, 0, SIGLIP_VIT, CLIP_POOL_MAP, 1e-6f, 0},
-    clip = {&clip_block_names_timm, 0, 0, CLIP_POOL_TOKEN, 1e-5f, 0},
-    gap = {&clip_block_names_timm,
-           CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_LAYER_SCALE,
-           SIGLIP_VIT,
-           CLIP_POOL_PATCHES,
-           1e-6f,
-           0},
-    eva01 = {&clip_block_names_eva, CLIP_BLOCK_NO_KEY_BIAS, EVA_VIT, CLIP_POOL_TOKEN, 1e-6f, 0},
-    eva02_post = {&clip_block_names_eva_post,
-                  CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_ATTN_NORM | CLIP_BLOCK_MLP_NORM,
-                  EVA_VIT,
-                  CLIP_POOL_TOKEN,
-                  1e-6f,
-                  0},
-    eva02 = {&clip_block_names_eva02,
-             CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_SPLIT_QKV | CLIP_BLOCK_INNER_NORM | CLIP_BLOCK_GATED |
-                 CLIP_BLOCK_HIDDEN_NORM,
-             EVA_VIT,
-             CLIP_POOL_TOKEN,
-             1e-6f,
-             0},
-    pe = {&clip_block_names_timm, 0, 0, CLIP_POOL_MAP, 1e-5f, 8},
-    pe_g = {&clip_block_names_timm, 0, CLIP_VIT_NO_CLASS, CLIP_POOL_MAP, 1e-5f, 8};
+static const struct family siglip = {&clip_block_names_timm, 0, SIGLIP_VIT, CLIP_POOL_MAP, 1e-6f, 0},
+                           clip = {&clip_block_names_timm, 0, 0, CLIP_POOL_TOKEN, 1e-5f, 0},
+                           gap = {&clip_block_names_timm,
+                                  CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_LAYER_SCALE,
+                                  SIGLIP_VIT,
+                                  CLIP_POOL_PATCHES,
+                                  1e-6f,
+                                  0},
+                           eva01 = {&clip_block_names_eva,
+                                    CLIP_BLOCK_SPLIT_BIAS | CLIP_BLOCK_NO_KEY_BIAS,
+                                    EVA_VIT,
+                                    CLIP_POOL_TOKEN,
+                                    1e-6f,
+                                    0},
+                           eva02_post = {&clip_block_names_eva_post,
+                                         CLIP_BLOCK_SPLIT_BIAS | CLIP_BLOCK_NO_KEY_BIAS |
+                                             CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_ATTN_NORM | CLIP_BLOCK_MLP_NORM,
+                                         EVA_VIT,
+                                         CLIP_POOL_TOKEN,
+                                         1e-6f,
+                                         0},
+                           eva02 = {&clip_block_names_eva02,
+                                    CLIP_BLOCK_SPLIT_BIAS | CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_SPLIT_QKV |
+                                        CLIP_BLOCK_INNER_NORM | CLIP_BLOCK_GATED | CLIP_BLOCK_HIDDEN_NORM,
+                                    EVA_VIT,
+                                    CLIP_POOL_TOKEN,
+                                    1e-6f,
+                                    0},
+                           pe = {&clip_block_names_timm, 0, 0, CLIP_POOL_MAP, 1e-5f, 8},
+                           pe_g = {&clip_block_names_timm, 0, CLIP_VIT_NO_CLASS, CLIP_POOL_MAP, 1e-5f, 8};
 
 #define NO_ROTARY                                                                                            \
     {                                                                                                        \

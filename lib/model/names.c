@@ -92,7 +92,11 @@ int clip_names_ignored(const char *name)
     /* CoCa's decoder writes captions. */
     static const char *const beside[] = {"loss.",   "loss_fn.", "criterion.",
                                          "metric.", "metrics.", "text_decoder."};
+    /* M2M100's fixed positions, in old files. */
+    static const char fixed[] = "embed_positions.weights";
     const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
+    if (strlen(name) >= strlen(fixed) && strcmp(name + strlen(name) - strlen(fixed), fixed) == 0)
+        return 1;
     for (size_t i = 0; i < COUNT(ignored); i++)
         if (strcmp(last, ignored[i]) == 0)
             return 1;

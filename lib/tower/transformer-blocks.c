@@ -768,7 +768,8 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
     int single = is_single(t, layer);
     const struct clip_backward_rows *all = rows_of(t, layer), *r = single ? &t->back.last : all;
     size_t width = t->block.width, mlp = t->block.mlp, rows = single ? t->count : t->rows, n = 0;
-    float *in = v[CLIP_IN_BIAS].gradient, *bias[3] = {v[CLIP_Q_BIAS].gradient, NULL, v[CLIP_V_BIAS].gradient};
+    float *in = v[CLIP_IN_BIAS].gradient,
+          *bias[3] = {v[CLIP_Q_BIAS].gradient, v[CLIP_K_BIAS].gradient, v[CLIP_V_BIAS].gradient};
     for (size_t i = 0; in && i < 3; i++)
         bias[i] = in + i * width;
     const void *joined = r->joined ? r->joined : t->layers[layer].attended;
