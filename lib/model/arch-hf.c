@@ -68,8 +68,9 @@ static int read_towers(struct json_object *config, int *flat, struct clip_arch *
         type = "clip";
     *flat = strcmp(type, "clip") != 0;
     if (*flat && strcmp(type, vision->type) != 0 && strcmp(type, text->type) != 0)
-        return clip_fail(error, "model_type: \"%.40s\" is not supported (only \"clip\", \"%s\" and \"%s\")",
-                         type, vision->type, text->type);
+        return clip_fail(
+            error, "model_type: \"%.40s\" is not supported (only \"clip\", \"%s\", \"%s\" and \"siglip\")",
+            type, vision->type, text->type);
     arch->text.absent = strcmp(type, vision->type) == 0 || is_made_as(config, vision->class);
     arch->vision.absent = strcmp(type, text->type) == 0 || is_made_as(config, text->class);
     return 0;
@@ -95,9 +96,36 @@ static int read_tower(struct json_object *config, enum clip_side side, int flat,
     return form->read(object, where, tower, error);
 }
 
+/* A SiglipModel: its towers, the scale and the bias of its logits. */
+static int read_siglip(struct json_object *config, struct json_object *empty, struct clip_arch *arch,
+                       struct clip_error *error)
+{
+    int embed = 0;
+    for (int side = 0; side < CLIP_SIDES; side++) {
+        struct clip_tower_arch *tower = &arch->towers[side];
+        struct json_object *object = empty;
+        tower->kind = clip_kind_of_siglip(side);
+        const struct clip_hf_form *form = &tower->kind->siglip;
+        if (clip_json_object(config, "config", form->key, &object, error) != 0 ||
+            form->read(object, form->key, tower, error) != 0 ||
+            clip_json_int(object, form->key, "projection_size", 1, CLIP_MAX_WIDTH, &embed, error) != 0)
+            return -1;
+    }
+    arch->embed = embed ? embed : arch->text.width;
+    arch->logit_bias = arch->custom_text = 1;
+    arch->init_logit_bias = -10;
+    return clip_arch_check(arch, error);
+}
+
 static int read_config(struct json_object *config, struct json_object *empty, struct clip_arch *arch,
                        struct clip_error *error)
 {
+    const char *type = NULL;
+    if (clip_json_string(config, "config", "model_type", &type, error) != 0)
+        return -1;
+    if (type && strcmp(type, "siglip") == 0)
+        return read_siglip(config, empty, arch, error);
+
     int flat;
     double scale = arch->init_logit_scale;
     arch->embed = DEFAULT_EMBED;
@@ -124,7 +152,7 @@ int clip_arch_is_hf(const char *folder)
     free(path);
     const char *type = config ? json_object_get_string(clip_json_get(config, "model_type")) : NULL;
     int is =
-        config && (type ? strncmp(type, "clip", 4) == 0
+        config && (type ? strncmp(type, "clip", 4) == 0 || strncmp(type, "siglip", 6) == 0
                         : clip_json_get(config, "text_config") || clip_json_get(config, "vision_config"));
     json_object_put(config);
     return is;
