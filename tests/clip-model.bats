@@ -404,7 +404,7 @@ resizing() {
 {"image_processor_type":"CLIPImageProcessor","size":{"height":32,"width":32},"resample":2}|[true,"squash","bilinear",0.48145467]
 {"image_processor_type":"SiglipImageProcessor","size":{"height":32,"width":32},"image_mean":[0.5,0.5,0.5],"do_convert_rgb":null}|[true,"squash","bicubic",0.5]
 {"image_processor_type":"SiglipImageProcessorFast","size":{"height":32,"width":32},"image_mean":0.5,"resample":2}|[true,"squash","bilinear",0.5]
-{"image_processor_type":"SiglipImageProcessor"}|[true,"squash","bicubic",0.48145467]
+{"image_processor_type":"SiglipImageProcessor"}|[true,"squash","bicubic",0.5]
 END
     clip-model convert -q --to open_clip model -o longest
     jq '.preprocess_cfg.resize_mode = "longest"' longest/open_clip_config.json >config

@@ -226,13 +226,6 @@ static int read_hf(struct json_object *object, const char *where, struct clip_to
     return clip_json_int(object, where, "num_channels", 3, 3, &channels, error);
 }
 
-static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
-{
-    return tower->image_width ? clip_fail(error, "Hugging Face's form has no images of %d x %d, only squares",
-                                          tower->image_size, tower->image_width)
-                              : 0;
-}
-
 static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed)
 {
     clip_put_hf_tower(file, in, tower, embed);
@@ -246,6 +239,9 @@ static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *err
         return clip_fail(
             error, "Hugging Face's form of CLIP has only image towers with ln_pre whose features are the "
                    "class token's");
+    if (tower->image_width)
+        return clip_fail(error, "Hugging Face's form has no images of %d x %d, only squares",
+                         tower->image_size, tower->image_width);
     return clip_refuse_hf_blocks(tower, error);
 }
 
