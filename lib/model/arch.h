@@ -92,9 +92,9 @@ struct clip_arch {
 };
 
 /* The architecture of a published name, OpenAI's ("RN50" ... "ViT-L/14@336px"; '-' is taken for '/') or
- * open_clip's (of the table in arch.c), or of an open_clip JSON file {embed_dim, vision_cfg, text_cfg} or
- * {model_cfg: {...}}. Sizes are checked: what returns is consistent (heads divide width, patch divides
- * image_size) and within sane bounds. */
+ * open_clip's (a file of share/architectures), or of an open_clip JSON file {embed_dim, vision_cfg, text_cfg}
+ * or {model_cfg: {...}}. Sizes are checked: what returns is consistent (heads divide width) and within sane
+ * bounds. */
 int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip_error *error);
 
 /* As clip_arch_read, of an open_clip JSON file alone; its preprocess_cfg too, where there is one. */
@@ -132,8 +132,10 @@ void clip_arch_clear(struct clip_arch *arch);
 /* Reads preprocessor_config.json, if there is one, into arch->preprocess; the image size must be known. */
 int clip_arch_read_hf_preprocessor(struct clip_arch *arch, const char *path, struct clip_error *error);
 
-/* Sets the architecture to the published one of this name, or returns 0. */
+/* Sets the architecture to OpenAI's of this name, or returns 0. */
 int clip_arch_published(struct clip_arch *arch, const char *name);
+/* The i-th of OpenAI's names; NULL after the last. */
+const char *clip_arch_published_name(size_t i);
 
 /* Checks what clip_arch_read promises. */
 int clip_arch_check(const struct clip_arch *arch, struct clip_error *error);
