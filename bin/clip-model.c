@@ -78,7 +78,7 @@ static void open_subject(const char *name, struct clip_model **model, struct cli
     } else if (clip_arch_read(arch, name, &error) != 0) {
         if (!ends_in(name, ".json"))
             clip_die("%s: neither a model nor an architecture: no such file, name in $CLIP_MODEL_PATH or "
-                     "share/models, or one of OpenAI's nine",
+                     "share/models, or published architecture (see clip-model(1))",
                      name);
         die();
     }
