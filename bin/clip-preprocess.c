@@ -91,7 +91,7 @@ static const struct clip_field *find_picture(const struct clip_record *record)
     return field ? clip_find_picture_in(record, field) : clip_find_picture(record);
 }
 
-/* The picture, changed as its key and epoch have it, as pixels[3, size, size]. */
+/* Makes the picture, augmented according to its key and epoch, pixels[3, size, size]. */
 static int change_picture(const struct job *job, const struct clip_record *record, uint32_t epoch,
                           const struct clip_picture *picture, uint8_t *pixels, struct clip_error *error)
 {
@@ -102,7 +102,7 @@ static int change_picture(const struct job *job, const struct clip_record *recor
     return clip_augment_apply(&augment, &change, picture, &job->form, job->mean, pixels, error);
 }
 
-/* The record's picture, in `found`, as pixels[3, size, size]. */
+/* Makes the record's picture, in `found`, pixels[3, size, size]. */
 static int make_pixels(const struct job *job, const struct clip_record *record,
                        const struct clip_field *found, uint32_t epoch, uint8_t *pixels,
                        struct clip_error *error)
@@ -183,17 +183,17 @@ static void do_one(void *context, size_t i, int thread)
 static int do_batch(void *context, struct clip_record **records, size_t n, struct clip_error *error)
 {
     struct job *job = context;
-    (void)error; /* what fails is a record */
+    (void)error; /* only records can fail */
     job->records = records;
     clip_pool_run(job->pool, n, do_one, job);
     return 0;
 }
 
-/* Size, order and normalization from the model, the options before it. */
+/* Sets size, order and normalization: from the model, unless options override them. */
 static void configure(struct job *job, const struct clip_shared *shared)
 {
-    struct clip_preprocess_arch preprocess = {
-        {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}, 0}; /* OpenAI's */
+    struct clip_preprocess_arch preprocess = {.mean = {0.48145466f, 0.4578275f, 0.40821073f},
+                                              .std = {0.26862954f, 0.26130258f, 0.27577711f}}; /* OpenAI's */
     struct clip_error error;
     job->form.size = (int)size;
     if (shared->model) {
@@ -204,6 +204,10 @@ static void configure(struct job *job, const struct clip_shared *shared)
         if (!size)
             job->form.size = clip_model_arch(model)->vision.image_size;
         clip_model_close(model);
+        if (preprocess.resize != CLIP_SHORTEST || preprocess.interpolation != CLIP_BICUBIC)
+            clip_die("%s: resizing \"%s\", \"%s\" is not supported yet", shared->model,
+                     clip_resize_names[preprocess.resize],
+                     clip_interpolation_names[preprocess.interpolation]);
     } else if (!size) {
         clip_usage("give a model (-m) or a size (--size)");
     }
@@ -215,7 +219,7 @@ static void configure(struct job *job, const struct clip_shared *shared)
         job->mean[c] = (uint8_t)rintf(fminf(fmaxf(255 * preprocess.mean[c], 0), 255));
 }
 
-/* The options of --augment, none of which means anything without it. */
+/* Sets the options of --augment, which are errors without it. */
 static void configure_augment(void)
 {
     if (!augmented && (pad || pad_mode || augment.flip || augment.erase > 0 || seed >= 0 || given_range))

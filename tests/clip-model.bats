@@ -80,6 +80,7 @@ vision        image 32, transformer, patch 16, width 32, 2 layers, 2 heads, mlp 
 text          context 12, vocabulary 516, width 24, 1 layers, 3 heads, mlp 96, quick_gelu
 end token     the largest id
 pictures      mean [0.48145466, 0.4578275, 0.40821073], std [0.26862954, 0.26130258, 0.27577711], converted to RGB after resizing
+resizing      shortest, bicubic
 path          model
 form          open_clip folder, safetensors
 dtype         f32 (50 tensors)
@@ -92,6 +93,28 @@ import json, sys
 o = json.load(sys.stdin)
 assert o["parameters"] == 65353 and o["vision"]["mlp"] == 80 and o["folder"] == "open_clip", o
 assert o["dtypes"] == {"f32": 50} and o["vocabulary"] == "model/vocab.json", o'
+}
+
+# preprocessed CFG FOLDER: makes a model of vit.json in FOLDER, with this preprocess_cfg.
+preprocessed() {
+    jq --argjson cfg "$1" '{model_cfg: ., preprocess_cfg: $cfg}' vit.json >preprocessed.json
+    clip-model init -q preprocessed.json -o "$2"
+}
+
+@test "how pictures are resized is kept by folders and files, and shown" {
+    small_vit
+    local cfg='{"size":[32,32],"mode":"RGB","mean":[0.5,0.5,0.5],"std":[0.5,0.5,0.5],"interpolation":"bilinear","resize_mode":"longest","fill_color":7}'
+    preprocessed "$cfg" a
+    clip-model convert -q a -o b.safetensors
+    clip-model convert -q b.safetensors -o c
+    for model in a b.safetensors c; do
+        [[ $(clip-model info $model) == *$'\nresizing      longest, bilinear, filled with 7\n'* ]]
+        [ "$(clip-model info --json $model | jq -c '.preprocess | [.mean[0], .resize_mode, .interpolation, .fill_color]')" = \
+            '[0.5,"longest","bilinear",7]' ]
+    done
+    cmp a/open_clip_config.json c/open_clip_config.json
+    preprocessed '{"interpolation":"random","resize_mode":"squash"}' d
+    [[ $(clip-model info d) == *$'\nresizing      squash, bicubic\n'* ]]
 }
 
 @test "a name is looked up in CLIP_MODEL_PATH" {
@@ -169,7 +192,7 @@ END
     echo '{"embed_dim": 8, "vision_cfg": {"image_size": 16, "width": 64}, "text_cfg": {"vocab_size": 6000, "width": 8, "layers": 1}}' >large.json
     run -0 --separate-stderr clip-model init large.json -o d
     [ -z "$stderr" ]
-    cmp <(grep -v version d/merges.txt) <(grep -v version "$SRC/share/vocab/default/merges.txt")
+    equal <(grep -v version d/merges.txt) <(grep -v version "$SRC/share/vocab/default/merges.txt")
     small_resnet
     run -1 --separate-stderr clip-model init resnet.json --vocab vocab.txt -o c
     one_line
@@ -311,7 +334,7 @@ END
     cmp vocab.txt again.txt
     clip-model vocab -n 519 -o folder - <text
     [ "$(ls folder)" = $'merges.txt\ntokenizer.json\nvocab.json' ]
-    grep -v version folder/merges.txt | diff - <(grep -v version vocab.txt)
+    equal <(grep -v version folder/merges.txt) <(grep -v version vocab.txt)
     refuses "standard input" clip-model vocab -n 600 <text
     refuses "No such file" clip-model vocab -n 600 missing
     refuses "it already exists" clip-model vocab -n 519 text -o folder
@@ -540,12 +563,19 @@ safetensors() {
         refuses "$words" clip-model info x.json
     done <<'END'
 {"embed_dim":8,"vision_cfg":{"timm_model_name":"vit_base"},"text_cfg":{}}|vision_cfg.timm_model_name
-{"embed_dim":8,"vision_cfg":{"attentional_pool":true},"text_cfg":{}}|vision_cfg.attentional_pool
-{"embed_dim":8,"vision_cfg":{"ls_init_value":0.0001},"text_cfg":{}}|vision_cfg.ls_init_value
-{"embed_dim":8,"vision_cfg":{"no_ln_pre":true},"text_cfg":{}}|vision_cfg.no_ln_pre
-{"embed_dim":8,"vision_cfg":{"pool_type":"avg"},"text_cfg":{}}|vision_cfg.pool_type
-{"embed_dim":8,"vision_cfg":{"norm_kwargs":{"eps":1e-6}},"text_cfg":{}}|vision_cfg.norm_kwargs
-{"embed_dim":8,"vision_cfg":{"qk_norm":true},"text_cfg":{}}|vision_cfg.qk_norm
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"vit_base_patch16_siglip_224","timm_pool":"avg","timm_proj":"none"},"text_cfg":{}}|vision_cfg.timm_pool
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"vit_base_patch16_siglip_224","timm_pool":"map","timm_proj":"none"},"text_cfg":{}}|768 features, but the embedding has 8
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"eva02_base_patch16_clip_224","timm_proj":null,"timm_pool":"token","timm_model_kwargs":{"embed_dim":30,"num_heads":3}},"text_cfg":{}}|heads of 10
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"eva02_base_patch16_clip_224","timm_proj":null,"timm_pool":"token","image_size":336},"text_cfg":{}}|vision_cfg.image_size is 336
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"eva02_base_patch16_clip_224","timm_proj":null,"timm_pool":"token","timm_model_kwargs":{"reg_tokens":4}},"text_cfg":{}}|timm_model_kwargs.reg_tokens
+{"embed_dim":8,"vision_cfg":{"attentional_pool":"parallel"},"text_cfg":{}}|vision_cfg.attentional_pool
+{"embed_dim":8,"vision_cfg":{"attentional_pool":true,"attn_pooler_heads":3},"text_cfg":{}}|3 heads
+{"embed_dim":8,"vision_cfg":{"attentional_pool":true,"pool_type":"avg","attn_pooler_queries":1},"text_cfg":{}}|needs two
+{"embed_dim":8,"vision_cfg":{"pool_type":"none"},"text_cfg":{}}|vision_cfg.pool_type
+{"embed_dim":8,"vision_cfg":{"norm_kwargs":{"eps":1e-6,"bias":false}},"text_cfg":{}}|norm_kwargs.bias
+{"embed_dim":8,"vision_cfg":{"act_kwargs":{"approximate":"sigmoid"}},"text_cfg":{}}|vision_cfg.act_kwargs
+{"embed_dim":8,"quick_gelu":true,"vision_cfg":{"act_kwargs":{"approximate":"tanh"}},"text_cfg":{}}|vision_cfg.act_kwargs
+{"embed_dim":8,"vision_cfg":{"qk_norm":true,"scaled_cosine_attn":true},"text_cfg":{}}|vision_cfg: qk_norm and scaled_cosine_attn
 {"embed_dim":8,"vision_cfg":{"patch_size":15},"text_cfg":{}}|image size 224 is not a multiple of the patch size 15
 {"embed_dim":8,"vision_cfg":{"image_size":[224,336]},"text_cfg":{}}|vision_cfg.image_size
 {"embed_dim":8,"vision_cfg":{"layers":[1,2,3]},"text_cfg":{}}|vision_cfg.layers
@@ -554,15 +584,18 @@ safetensors() {
 {"embed_dim":8,"vision_cfg":{"width":805,"head_width":96},"text_cfg":{}}|8 heads
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"hf_model_name":"roberta-base"}}|text_cfg.hf_model_name
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"embed_cls":true}}|text_cfg.embed_cls
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{"no_causal_mask":true}}|text_cfg.no_causal_mask
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"last"}}|text_cfg.pool_type
+{"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"none"}}|text_cfg.pool_type
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"eos"}}|eos_id
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{"proj_bias":true}}|text_cfg.proj_bias
+{"embed_dim":8,"vision_cfg":{},"text_cfg":{"proj_type":"mlp"}}|text_cfg.proj_type
+{"embed_dim":8,"vision_cfg":{},"text_cfg":{"proj_type":"none"}}|512 features, but the embedding has 8
+{"embed_dim":8,"custom_text":true,"vision_cfg":{},"text_cfg":{"embed_cls":true,"pad_id":49408}}|padding, 49408
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"heads":7}}|7 heads
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"new_thing":1}}|text_cfg.new_thing
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{},"multimodal_cfg":{"width":8}}|model_cfg.multimodal_cfg
-{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"interpolation":"bilinear"}}|preprocess_cfg.interpolation
-{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"resize_mode":"squash"}}|preprocess_cfg.resize_mode
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"interpolation":"lanczos"}}|preprocess_cfg.interpolation: "lanczos"
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"interpolation":["bilinear"]}}|preprocess_cfg.interpolation is not a string
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"resize_mode":"crop"}}|preprocess_cfg.resize_mode: "crop"
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"fill_color":256}}|preprocess_cfg.fill_color is 256
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"mode":"L"}}|preprocess_cfg.mode
 {"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"std":[0,1,1]}}|preprocess_cfg.std
 {"vision_cfg":{},"text_cfg":{}}|embed_dim
 [1]|not a JSON object

@@ -13,7 +13,7 @@ static int draw_offset(struct clip_random *random, int most)
     return (int)clip_random_below(random, (uint64_t)most + 1);
 }
 
-/* Where ten draws did not fit: the middle, of the nearest shape that is allowed. */
+/* If ten draws do not fit: the middle of the picture, in the nearest allowed shape. */
 static struct clip_box middle_box(const struct clip_augment *augment, int width, int height)
 {
     double shape = (double)width / height;
@@ -46,7 +46,7 @@ static struct clip_box draw_crop(const struct clip_augment *augment, struct clip
     return middle_box(augment, width, height);
 }
 
-/* A square around a random pixel; what lies outside the image is cut off. */
+/* A square around a random pixel, clipped to the image. */
 static struct clip_box draw_erased(const struct clip_augment *augment, struct clip_random *random, int size)
 {
     int side = (int)rint(augment->erase * size);
@@ -84,8 +84,8 @@ struct clip_change clip_augment_draw(const struct clip_augment *augment, uint32_
 
 /* --- the window --- */
 
-/* The pixel of [0, size) that stands for one outside, `at` mirroring at the outermost pixels, which are not
- * repeated. */
+/* The pixel of [0, size) that is shown at `at` outside of it, mirrored at the outermost pixels, which are
+ * not repeated. */
 static size_t reflected(int64_t at, int64_t size)
 {
     if (size == 1)
@@ -96,7 +96,7 @@ static size_t reflected(int64_t at, int64_t size)
     return (size_t)(place < size ? place : period - place);
 }
 
-/* `count` pixels of the picture from `pixel` on; of a palette's as RGB. */
+/* Copies `count` pixels of the picture from `pixel` on; those of a palette as RGB. */
 static void copy_pixels(uint8_t *to, const struct clip_picture *picture, size_t pixel, size_t count)
 {
     const uint8_t *from = picture->pixels + pixel * (size_t)picture->channels;
@@ -107,7 +107,7 @@ static void copy_pixels(uint8_t *to, const struct clip_picture *picture, size_t 
             memcpy(to, picture->palette[from[i]], 3);
 }
 
-/* Pixels [x, x + count) of row y, over the edges if need be. */
+/* Copies pixels [x, x + count) of row y, which may lie beyond the edges. */
 static void cut_row(uint8_t *to, size_t channels, const struct clip_picture *picture, int64_t y, int64_t x,
                     int64_t count, int reflect)
 {
@@ -128,7 +128,7 @@ static void cut_row(uint8_t *to, size_t channels, const struct clip_picture *pic
     }
 }
 
-/* The window of a picture as one of its own, in pixels from malloc; of a palette's as RGB. */
+/* Makes a picture of the window of a picture, with pixels from malloc; a palette's as RGB. */
 static int cut_window(struct clip_picture *out, const struct clip_picture *picture,
                       const struct clip_box *window, int reflect, struct clip_error *error)
 {
@@ -140,7 +140,7 @@ static int cut_window(struct clip_picture *out, const struct clip_picture *pictu
         out->channels = 4;
     }
     size_t channels = (size_t)out->channels, row = (size_t)out->width * channels;
-    out->pixels = calloc((size_t)out->height, row); /* black, but for ink */
+    out->pixels = calloc((size_t)out->height, row); /* zero is black, except as CMYK */
     if (!out->pixels)
         return clip_fail_memory(error, "a picture");
     for (int y = 0; y < out->height; y++)

@@ -1,8 +1,8 @@
-/* Pictures changed at random before a tower learns from them: shifted, cropped, mirrored, partly erased.
+/* Random changes of pictures for training: shift, crop, mirror, erase.
  *
- * What happens to a picture is a function of the seed, the epoch, the sample's key and the picture's size
- * alone. Random resized crops are torchvision's RandomResizedCrop (transforms.py), shifts its RandomCrop with
- * padding, erasing is Cutout (DeVries and Taylor, 2017). */
+ * What happens to a picture depends only on the seed, the epoch, the sample's key and the picture's size.
+ * Random resized crops are torchvision's RandomResizedCrop (transforms.py), shifts its RandomCrop with
+ * padding; erasing is Cutout (DeVries and Taylor, 2017). */
 #ifndef CLIP_IMAGE_AUGMENT_H
 #define CLIP_IMAGE_AUGMENT_H
 
@@ -16,9 +16,9 @@
 
 struct clip_augment {
     uint64_t seed;
-    int pad;         /* pixels around the picture, of which a window of its size is cut; 0: none */
-    int reflect;     /* they mirror it, instead of being black */
-    double scale[2]; /* least and most share of the area that a crop takes; both 1: no crop */
+    int pad;         /* pixels added around the picture, from which a window of its size is cut; 0: none */
+    int reflect;     /* the added pixels mirror the picture instead of being black */
+    double scale[2]; /* least and most share of the area in a crop; both 1: no crop */
     double ratio[2]; /* least and most width / height of a crop */
     int flip;        /* mirrored, left to right, with probability 1/2 */
     double erase;    /* side of the square that is erased, as a share of the image's; 0: none */
@@ -26,10 +26,10 @@ struct clip_augment {
 
 /* What is done to one picture. */
 struct clip_change {
-    struct clip_box window; /* of the picture, over whose edges it may reach by `pad` */
-    int whole;              /* the window is stretched to the image; else resized and cropped as ever */
+    struct clip_box window; /* part of the picture; may reach beyond its edges by `pad` */
+    int whole; /* the window is stretched to the image; else resized and cropped as without augmentation */
     int flip;
-    struct clip_box erased; /* of the image, after the flip; may be empty */
+    struct clip_box erased; /* part of the image, after the flip; may be empty */
 };
 
 /* Draws the change of a picture of width x height for an image of size x size. */

@@ -1,13 +1,13 @@
 #include "image/preprocess.h"
 
-#include "image/resample.h"
-
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Pillow's table of weights for a side that long would pass INT_MAX bytes, and it gives up. */
+/* Pillow gives up if its table of weights would exceed INT_MAX bytes, as it would for a longer side. */
 #define LONGEST_SIDE (INT_MAX / 40)
+
+const char *const clip_resize_names[CLIP_RESIZES] = {"shortest", "squash", "longest"};
 
 /* --- conversions of pixels, each as in Pillow's Convert.c --- */
 
@@ -18,7 +18,7 @@ static uint8_t multiply(unsigned a, unsigned b)
     return (uint8_t)(((product >> 8) + product) >> 8);
 }
 
-/* Colours times alpha. */
+/* Multiplies colours by alpha. */
 static void premultiply(uint8_t *out, const uint8_t *in, size_t pixels)
 {
     for (size_t i = 0; i < pixels; i++, in += 4, out += 4) {
@@ -28,7 +28,7 @@ static void premultiply(uint8_t *out, const uint8_t *in, size_t pixels)
     }
 }
 
-/* Colours over alpha, cut and clipped; where alpha is 0 they stay. */
+/* Divides colours by alpha, truncates and clips; where alpha is 0 they are unchanged. */
 static void unpremultiply(uint8_t *pixels, size_t count)
 {
     for (uint8_t *p = pixels; p < pixels + count * 4; p += 4)
@@ -53,7 +53,7 @@ static void palette_to_rgb(uint8_t *out, const uint8_t *in, size_t pixels, const
         memcpy(out + 4 * i, palette[in[i]], 3);
 }
 
-/* --- rows of a picture as the resampling reads them (struct clip_rows) --- */
+/* --- rows of a picture for the resampling (struct clip_rows) --- */
 
 static const uint8_t *row_at(const struct clip_picture *picture, int y)
 {
@@ -97,7 +97,7 @@ struct geometry {
 static int crop_offset(int length, int size, int convert_first)
 {
     int rest = length - size, half = rest / 2;
-    int odd_half = half % 2; /* of 2k + 1 the half, k + 0.5, goes to the even one of k and k + 1 */
+    int odd_half = half % 2; /* half of 2k + 1 is k + 0.5, rounded to the even one of k and k + 1 */
     return convert_first || rest % 2 == 0 ? half : half + odd_half;
 }
 
@@ -119,7 +119,7 @@ static int plan(struct geometry *plan, const struct clip_picture *picture, const
     return 0;
 }
 
-/* The picture's side is `size` already, so that nothing is resized. */
+/* The picture has the right size already: crops without resizing. */
 static void crop(const struct clip_picture *picture, const struct clip_box *box, uint8_t *square)
 {
     size_t channels = (size_t)picture->channels, bytes = (size_t)box->width * channels;
@@ -161,7 +161,8 @@ static int bicubic(const struct clip_picture *picture, const struct geometry *pl
     return clip_resample(&rows, plan->width, plan->height, &plan->box, square, level, error);
 }
 
-/* [size, size, channels] to [3, size, size]: the first three channels, the one thrice, or its colour. */
+/* [size, size, channels] to [3, size, size]: the first three channels, one channel three times, or the
+ * palette's colours. */
 static void to_planes(const uint8_t *square, size_t pixels, int channels, const uint8_t (*palette)[3],
                       uint8_t *out)
 {
@@ -200,8 +201,8 @@ static int openai_order(const struct clip_picture *picture, const struct geometr
     return 0;
 }
 
-/* Conversion to RGB drops alpha, and leaves channels alone where they are bytes of light already: only
- * palettes and CMYK are converted in earnest. */
+/* Conversion to RGB drops alpha and does not change grey and RGB channels; only palettes and CMYK need
+ * work. */
 static int convert_first_order(const struct clip_picture *picture, const struct geometry *plan, int channels,
                                enum clip_level level, uint8_t *square, struct clip_error *error)
 {

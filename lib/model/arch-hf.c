@@ -317,8 +317,11 @@ int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_err
 
 int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error)
 {
-    (void)error;
     int size = arch->vision.image_size;
+    if (arch->preprocess.resize != CLIP_SHORTEST || arch->preprocess.interpolation != CLIP_BICUBIC)
+        return clip_fail(error, "Hugging Face's form with resizing \"%s\", \"%s\" is not supported yet",
+                         clip_resize_names[arch->preprocess.resize],
+                         clip_interpolation_names[arch->preprocess.interpolation]);
     fputs("{\n  \"image_processor_type\": \"CLIPImageProcessor\",\n  \"do_convert_rgb\": true,\n"
           "  \"do_resize\": true,\n  \"do_center_crop\": true,\n  \"do_rescale\": true,\n"
           "  \"do_normalize\": true,\n  \"resample\": 3,\n  \"rescale_factor\": 0.00392156862745098,\n",

@@ -117,32 +117,134 @@ int clip_read_image_size(struct json_object *object, const char *where, int *siz
 }
 
 /* Where one token is taken, a norm before or after taking it is the same: final_ln_after_pool. */
-static const struct clip_json_option vision_options[] = {
-    {"layers", CLIP_JSON_USED, NULL},
-    {"width", CLIP_JSON_USED, NULL},
-    {"head_width", CLIP_JSON_USED, NULL},
-    {"mlp_ratio", CLIP_JSON_USED, NULL},
-    {"patch_size", CLIP_JSON_USED, NULL},
-    {"image_size", CLIP_JSON_USED, NULL},
-    {"patch_dropout", CLIP_JSON_IGNORED, NULL},
-    {"output_tokens", CLIP_JSON_IGNORED, NULL},
-    {"final_ln_after_pool", CLIP_JSON_IGNORED, NULL},
-    {"attn_pooler_queries", CLIP_JSON_IGNORED, NULL},
-    {"attn_pooler_heads", CLIP_JSON_IGNORED, NULL},
-    {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
-    {"timm_pool", CLIP_JSON_IGNORED, NULL},
-    {"timm_proj", CLIP_JSON_IGNORED, NULL},
-    {"timm_proj_bias", CLIP_JSON_IGNORED, NULL},
-    {"timm_drop", CLIP_JSON_IGNORED, NULL},
-    {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
-    {"pool_type", CLIP_JSON_ONLY, "tok"},
-    {"pos_embed_type", CLIP_JSON_ONLY, "learnable"},
-    {"block_type", CLIP_JSON_ONLY, "default"},
+static const struct clip_json_option vision_options[] = {{"layers", CLIP_JSON_USED, NULL},
+                                                         {"width", CLIP_JSON_USED, NULL},
+                                                         {"head_width", CLIP_JSON_USED, NULL},
+                                                         {"mlp_ratio", CLIP_JSON_USED, NULL},
+                                                         {"patch_size", CLIP_JSON_USED, NULL},
+                                                         {"image_size", CLIP_JSON_USED, NULL},
+                                                         {"patch_dropout", CLIP_JSON_IGNORED, NULL},
+                                                         {"output_tokens", CLIP_JSON_IGNORED, NULL},
+                                                         {"no_ln_pre", CLIP_JSON_USED, NULL},
+                                                         {"final_ln_after_pool", CLIP_JSON_USED, NULL},
+                                                         {"attentional_pool", CLIP_JSON_USED, NULL},
+                                                         {"attn_pooler_queries", CLIP_JSON_USED, NULL},
+                                                         {"attn_pooler_heads", CLIP_JSON_USED, NULL},
+                                                         {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_pool", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_proj", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_proj_bias", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_drop", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
+                                                         {"pool_type", CLIP_JSON_USED, NULL},
+                                                         {"pos_embed_type", CLIP_JSON_USED, NULL},
+                                                         CLIP_BLOCK_OPTIONS};
+
+/* open_clip's flags of a block. */
+static const struct {
+    const char *key;
+    unsigned flag;
+} block_flags[] = {
+    {"qk_norm", CLIP_BLOCK_QK_NORM},        {"scaled_cosine_attn", CLIP_BLOCK_COSINE},
+    {"scale_heads", CLIP_BLOCK_HEAD_SCALE}, {"scale_attn_inner", CLIP_BLOCK_INNER_NORM},
+    {"scale_attn", CLIP_BLOCK_ATTN_NORM},   {"scale_fc", CLIP_BLOCK_HIDDEN_NORM},
 };
+
+/* act_kwargs and norm_kwargs of a tower. */
+static int read_block_kwargs(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                             struct clip_error *error)
+{
+    static const struct clip_json_option norm[] = {{"eps", CLIP_JSON_USED, NULL},
+                                                   {"bias", CLIP_JSON_USED, NULL}};
+    static const struct clip_json_option act[] = {{"approximate", CLIP_JSON_USED, NULL}};
+    struct json_object *norms = NULL, *acts = NULL;
+    const char *approximate = "none";
+    double epsilon = 1e-5;
+    int bias = 1;
+    if (clip_json_object(object, where, "norm_kwargs", &norms, error) != 0 ||
+        clip_json_object(object, where, "act_kwargs", &acts, error) != 0)
+        return -1;
+    if (norms && (clip_json_options(norms, "norm_kwargs", norm, CLIP_COUNT_OF(norm), error) != 0 ||
+                  clip_json_real(norms, "norm_kwargs", "eps", 1e-12, 1, &epsilon, error) != 0 ||
+                  clip_json_flag(norms, "norm_kwargs", "bias", &bias, error) != 0))
+        return -1;
+    if (!bias)
+        return clip_fail(error, "%s.norm_kwargs.bias: norms without biases are not supported", where);
+    tower->block.epsilon = (float)epsilon;
+    if (acts && (clip_json_options(acts, "act_kwargs", act, CLIP_COUNT_OF(act), error) != 0 ||
+                 clip_json_string(acts, "act_kwargs", "approximate", &approximate, error) != 0))
+        return -1;
+    if (strcmp(approximate, "none") == 0)
+        return 0;
+    if (strcmp(approximate, "tanh") != 0)
+        return clip_fail(error, "%s.act_kwargs.approximate: \"%.40s\" is not supported", where, approximate);
+    if (tower->activation == CLIP_QUICK_GELU)
+        return clip_fail(error, "%s.act_kwargs: quick_gelu has no approximation", where);
+    tower->activation = CLIP_GELU_TANH;
+    return 0;
+}
+
+int clip_read_block(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                    struct clip_error *error)
+{
+    double scale = 0;
+    for (size_t i = 0; i < CLIP_COUNT_OF(block_flags); i++) {
+        int on = 0;
+        if (clip_json_flag(object, where, block_flags[i].key, &on, error) != 0)
+            return -1;
+        tower->block.flags |= on ? block_flags[i].flag : 0;
+    }
+    if ((tower->block.flags & CLIP_BLOCK_QK_NORM) && (tower->block.flags & CLIP_BLOCK_COSINE))
+        return clip_fail(error, "%s: qk_norm and scaled_cosine_attn exclude each other", where);
+    if (clip_json_get(object, "ls_init_value"))
+        tower->block.flags |= CLIP_BLOCK_LAYER_SCALE;
+    if (clip_json_real(object, where, "ls_init_value", -1e6, 1e6, &scale, error) != 0)
+        return -1;
+    tower->block.layer_scale = (float)scale;
+    return read_block_kwargs(object, where, tower, error);
+}
+
+void clip_put_block(FILE *file, const struct clip_tower_arch *tower)
+{
+    for (size_t i = 0; i < CLIP_COUNT_OF(block_flags); i++)
+        if (tower->block.flags & block_flags[i].flag)
+            fprintf(file, "      \"%s\": true,\n", block_flags[i].key);
+    if (tower->block.flags & CLIP_BLOCK_LAYER_SCALE)
+        fprintf(file, "      \"ls_init_value\": %.9g,\n", (double)tower->block.layer_scale);
+    if (clip_block_epsilon(&tower->block) != 1e-5f)
+        fprintf(file, "      \"norm_kwargs\": {\"eps\": %.9g},\n", (double)tower->block.epsilon);
+    if (tower->activation == CLIP_GELU_TANH)
+        fputs("      \"act_kwargs\": {\"approximate\": \"tanh\"},\n", file);
+}
 
 int clip_check_vision_options(struct json_object *object, const char *where, struct clip_error *error)
 {
     return clip_json_options(object, where, vision_options, CLIP_COUNT_OF(vision_options), error);
+}
+
+static const struct clip_json_option timm_options[] = {
+    {"timm_model_name", CLIP_JSON_USED, NULL},
+    {"timm_model_kwargs", CLIP_JSON_USED, NULL},
+    {"timm_pool", CLIP_JSON_USED, NULL},
+    {"timm_proj", CLIP_JSON_USED, NULL},
+    {"timm_proj_bias", CLIP_JSON_USED, NULL},
+    {"image_size", CLIP_JSON_USED, NULL},
+    {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
+    {"timm_drop", CLIP_JSON_IGNORED, NULL},
+    {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
+    {"patch_dropout", CLIP_JSON_IGNORED, NULL},
+    {"output_tokens", CLIP_JSON_IGNORED, NULL},
+    /* open_clip's own towers' */
+    {"layers", CLIP_JSON_IGNORED, NULL},
+    {"width", CLIP_JSON_IGNORED, NULL},
+    {"head_width", CLIP_JSON_IGNORED, NULL},
+    {"mlp_ratio", CLIP_JSON_IGNORED, NULL},
+    {"patch_size", CLIP_JSON_IGNORED, NULL},
+};
+
+int clip_check_timm_options(struct json_object *object, const char *where, struct clip_error *error)
+{
+    return clip_json_options(object, where, timm_options, CLIP_COUNT_OF(timm_options), error);
 }
 
 /* --- Hugging Face's --- */
@@ -222,7 +324,12 @@ int clip_grid_side(const struct clip_weights *weights, const char *name, int *si
 
 const char *clip_activation_name(enum clip_activation activation)
 {
-    return activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu";
+    static const char *const names[CLIP_ACTIVATIONS] = {[CLIP_QUICK_GELU] = "quick_gelu",
+                                                        [CLIP_GELU] = "gelu",
+                                                        [CLIP_GELU_TANH] = "gelu_tanh",
+                                                        [CLIP_SILU] = "silu",
+                                                        [CLIP_RELU] = "relu"};
+    return names[activation];
 }
 
 void clip_add_int(struct json_object *object, const char *key, uint64_t value)

@@ -89,7 +89,9 @@ int clip_names_ignored(const char *name)
 {
     static const char *const ignored[] = {"input_resolution", "context_length", "vocab_size",
                                           "attn_mask",        "mask",           "position_ids"};
-    static const char *const beside[] = {"loss.", "loss_fn.", "criterion.", "metric.", "metrics."};
+    /* CoCa's decoder writes captions. */
+    static const char *const beside[] = {"loss.",   "loss_fn.", "criterion.",
+                                         "metric.", "metrics.", "text_decoder."};
     const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
     for (size_t i = 0; i < COUNT(ignored); i++)
         if (strcmp(last, ignored[i]) == 0)

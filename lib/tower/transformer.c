@@ -80,8 +80,8 @@ static int load(struct clip_transformer *t, const struct clip_tower_setup *setup
     t->blocks = calloc(t->shape.layers, sizeof *t->blocks);
     if (!t->blocks)
         return clip_fail_memory(error, "a transformer");
-    if (t->shape.norm && (clip_values_load(&t->norm.weight, setup, error, "%s.weight", t->shape.norm) != 0 ||
-                          clip_values_load(&t->norm.bias, setup, error, "%s.bias", t->shape.norm) != 0))
+    if (t->shape.norm[0] && (clip_values_load(&t->norm.weight, setup, error, "%s", t->shape.norm[0]) != 0 ||
+                             clip_values_load(&t->norm.bias, setup, error, "%s", t->shape.norm[1]) != 0))
         return -1;
     return clip_crew_run(&t->crew, t->pool, MATRICES * t->shape.layers, load_task, &l, error);
 }

@@ -20,7 +20,9 @@ enum { CLIP_FEATURE_ROWS = 16 };
 
 struct clip_transformer_shape {
     const struct clip_tower_arch *arch; /* its blocks and sizes */
-    const char *norm;                   /* the layer norm of the features: "visual.ln_post"; NULL: none */
+    const char
+        *norm[2];  /* weight and bias of the features' layer norm: "visual.ln_post.weight"; NULL: none */
+    float epsilon; /* its epsilon */
     size_t layers;
     int causal;
     int all;                      /* the features are all rows, not one of each sequence */

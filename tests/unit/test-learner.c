@@ -25,7 +25,7 @@ struct golden {
     size_t width;
 };
 
-/* The tensors of the batch's records, one behind the other, times `scale`. */
+/* The tensors of the batch's records, one after the other, times `scale`. */
 static float *rows(struct clip_record **records, const char *name, float scale, size_t *width)
 {
     float *all = NULL;
@@ -176,7 +176,7 @@ static void check_gradients(const struct golden *golden, const struct run *run, 
            run->setting->engine, golden_precision(run->setting), run->chunk, most, where);
 }
 
-/* All gradients, one behind the other. */
+/* All gradients, one after the other. */
 static float *copy_gradients(const struct golden *golden, size_t *count)
 {
     float *all = NULL;
@@ -276,8 +276,7 @@ static void check_model(const char *name, enum clip_side side)
 int main(void)
 {
     static const char *const models[] = {"vit-a", "vit-b", "rn-a", "rn-b"};
-    if (!check_shared())
-        check_skip("no shared data");
+    check_need_shared();
     /* The levels below this machine's too. */
     for (enum clip_level level = CLIP_PLAIN; level <= clip_level(); level++) {
         setenv("CLIP_CPU", clip_level_name(level), 1);

@@ -259,8 +259,6 @@ int main(void)
     if (shared) {
         check_golden(shared);
         check_published(shared);
-    } else {
-        printf("golden results skipped: no shared data\n");
     }
     return check_end();
 }
