@@ -34,6 +34,16 @@ const char *const clip_side_names[CLIP_SIDES] = {"vision", "text"};
 #define GELU_TEXT(w, n)                                                                                      \
     {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (w) / 64,           \
      .layers = (n), .mlp = 4 * (w), .end_token = -1, .activation = CLIP_GELU}
+/* timm's FastViTs of MobileCLIP, and the text towers beside them. */
+#define FASTVIT(...) {.kind = &clip_kind_fastvit, .image_size = 256, .activation = CLIP_GELU, __VA_ARGS__}
+#define MCI0 FASTVIT(.fastvit = {4, 1, 3, 0}, .blocks = {2, 6, 10, 2}, .widths = {64, 128, 256, 512})
+#define MCI1 FASTVIT(.fastvit = {4, 1, 3, 0}, .blocks = {4, 12, 20, 4}, .widths = {64, 128, 256, 512})
+#define MCI2 FASTVIT(.fastvit = {4, 1, 3, 0}, .blocks = {4, 12, 24, 4}, .widths = {80, 160, 320, 640})
+#define MCI3 FASTVIT(.fastvit = {5, 2, 4, 1}, .blocks = {2, 12, 24, 4, 2}, .widths = {96, 192, 384, 768, 1536})
+#define MCI4 FASTVIT(.fastvit = {5, 2, 4, 1}, .blocks = {2, 12, 24, 4, 4}, .widths = {128, 256, 512, 1024, 2048})
+#define OPEN_TEXT(w)                                                                                         \
+    {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (w) / 64,           \
+     .layers = 12, .mlp = 4 * (w), .end_token = -1, .open_mask = 1, .activation = CLIP_GELU}
 /* clang-format on */
 
 /* OpenAI's published models (FACTS: the models), and configurations of open_clip. */
@@ -41,27 +51,34 @@ static const struct {
     const char *name;
     int embed;
     struct clip_tower_arch vision, text;
+    int custom_text;
 } published[] = {
-    {"RN50", 1024, RESNET(224, 64, 3, 4, 6, 3), TEXT(512, 8)},
-    {"RN101", 512, RESNET(224, 64, 3, 4, 23, 3), TEXT(512, 8)},
-    {"RN50x4", 640, RESNET(288, 80, 4, 6, 10, 6), TEXT(640, 10)},
-    {"RN50x16", 768, RESNET(384, 96, 6, 8, 18, 8), TEXT(768, 12)},
-    {"RN50x64", 1024, RESNET(448, 128, 3, 15, 36, 10), TEXT(1024, 16)},
-    {"ViT-B/32", 512, VIT(224, 32, 12, 768), TEXT(512, 8)},
-    {"ViT-B/16", 512, VIT(224, 16, 12, 768), TEXT(512, 8)},
-    {"ViT-L/14", 768, VIT(224, 14, 24, 1024), TEXT(768, 12)},
-    {"ViT-L/14@336px", 768, VIT(336, 14, 24, 1024), TEXT(768, 12)},
-    {"convnext_tiny", 1024, TINY(224, SHALLOW), GELU_TEXT(512, 12)},
-    {"convnext_small", 512, TINY(224, DEEP), GELU_TEXT(512, 12)},
-    {"convnext_base", 512, BASE(224), GELU_TEXT(512, 12)},
-    {"convnext_base_w", 640, BASE(256), GELU_TEXT(640, 12)},
-    {"convnext_base_w_320", 640, BASE(320), GELU_TEXT(640, 12)},
-    {"convnext_large", 768, LARGE(224, linear), GELU_TEXT(768, 12)},
-    {"convnext_large_d", 768, LARGE(256, mlp), GELU_TEXT(768, 16)},
-    {"convnext_large_d_320", 768, LARGE(320, mlp), GELU_TEXT(768, 16)},
-    {"convnext_xlarge", 1024, XLARGE(256), GELU_TEXT(1024, 20)},
-    {"convnext_xxlarge", 1024, XXLARGE(256), GELU_TEXT(1024, 24)},
-    {"convnext_xxlarge_320", 1024, XXLARGE(320), GELU_TEXT(1024, 24)},
+    {"RN50", 1024, RESNET(224, 64, 3, 4, 6, 3), TEXT(512, 8), 0},
+    {"RN101", 512, RESNET(224, 64, 3, 4, 23, 3), TEXT(512, 8), 0},
+    {"RN50x4", 640, RESNET(288, 80, 4, 6, 10, 6), TEXT(640, 10), 0},
+    {"RN50x16", 768, RESNET(384, 96, 6, 8, 18, 8), TEXT(768, 12), 0},
+    {"RN50x64", 1024, RESNET(448, 128, 3, 15, 36, 10), TEXT(1024, 16), 0},
+    {"ViT-B/32", 512, VIT(224, 32, 12, 768), TEXT(512, 8), 0},
+    {"ViT-B/16", 512, VIT(224, 16, 12, 768), TEXT(512, 8), 0},
+    {"ViT-L/14", 768, VIT(224, 14, 24, 1024), TEXT(768, 12), 0},
+    {"ViT-L/14@336px", 768, VIT(336, 14, 24, 1024), TEXT(768, 12), 0},
+    {"convnext_tiny", 1024, TINY(224, SHALLOW), GELU_TEXT(512, 12), 0},
+    {"convnext_small", 512, TINY(224, DEEP), GELU_TEXT(512, 12), 0},
+    {"convnext_base", 512, BASE(224), GELU_TEXT(512, 12), 0},
+    {"convnext_base_w", 640, BASE(256), GELU_TEXT(640, 12), 0},
+    {"convnext_base_w_320", 640, BASE(320), GELU_TEXT(640, 12), 0},
+    {"convnext_large", 768, LARGE(224, linear), GELU_TEXT(768, 12), 0},
+    {"convnext_large_d", 768, LARGE(256, mlp), GELU_TEXT(768, 16), 0},
+    {"convnext_large_d_320", 768, LARGE(320, mlp), GELU_TEXT(768, 16), 0},
+    {"convnext_xlarge", 1024, XLARGE(256), GELU_TEXT(1024, 20), 0},
+    {"convnext_xxlarge", 1024, XXLARGE(256), GELU_TEXT(1024, 24), 0},
+    {"convnext_xxlarge_320", 1024, XXLARGE(320), GELU_TEXT(1024, 24), 0},
+    {"MobileCLIP-S1", 512, MCI1, OPEN_TEXT(512), 1},
+    {"MobileCLIP-S2", 512, MCI2, OPEN_TEXT(512), 1},
+    {"MobileCLIP2-S0", 512, MCI0, OPEN_TEXT(512), 1},
+    {"MobileCLIP2-S2", 512, MCI2, OPEN_TEXT(512), 1},
+    {"MobileCLIP2-S3", 768, MCI3, OPEN_TEXT(768), 1},
+    {"MobileCLIP2-S4", 768, MCI4, OPEN_TEXT(768), 1},
 };
 
 void clip_arch_clear(struct clip_arch *arch)
@@ -86,6 +103,7 @@ static void set_published(struct clip_arch *arch, size_t i)
     arch->embed = published[i].embed;
     arch->vision = published[i].vision;
     arch->text = published[i].text;
+    arch->custom_text = published[i].custom_text;
 }
 
 /* Names are the same where they differ only in '-' for '/'. */
