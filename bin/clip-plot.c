@@ -75,7 +75,7 @@ static uint8_t *copy_image(struct clip_record *record, int *side)
     return pixels;
 }
 
-static struct clip_image_form thumbnail = {.size = THUMBNAIL, .convert_first = 1};
+static struct clip_image_form thumbnail = {.height = THUMBNAIL, .width = THUMBNAIL, .convert_first = 1};
 
 /* The middle square of the file in field `found`, [3, THUMBNAIL, THUMBNAIL]; NULL with the record marked as
  * bad. */

@@ -379,6 +379,40 @@ json.dump({"model_cfg": c}, open("a/open_clip_config.json", "w"))'
     refuses "has no logit bias" clip-model convert -q a --to hf -o d
 }
 
+# resizing FOLDER: how its pictures are resized, by clip-model.
+resizing() {
+    clip-model info --json "$1" | jq -c '.preprocess | [.convert_first, .resize_mode, .interpolation, .mean[0]]'
+}
+
+@test "Hugging Face's processors: CLIP's and SigLIP's, their filters and crops, are read and written" {
+    need_shared golden/models/vit-a/hf
+    cp -r "$SHARED/golden/models/vit-a/hf" model
+    local config want
+    while IFS='|' read -r config want; do
+        echo "$config" >model/preprocessor_config.json
+        [ "$(resizing model)" = "$want" ] || complain "$config: $(resizing model)"
+        rm -rf again open_clip
+        clip-model convert -q --to hf model -o again
+        [ "$(resizing again)" = "$want" ] || complain "$config: written: $(resizing again)"
+        clip-model convert -q --to open_clip model -o open_clip
+        [ "$(resizing open_clip)" = "[false${want#\[true}" ] || complain "$config: open_clip: $(resizing open_clip)"
+    done <<'END'
+{}|[true,"shortest","bicubic",0.48145467]
+{"image_processor_type":"CLIPImageProcessorFast","size":{"shortest_edge":32},"resample":2}|[true,"shortest","bilinear",0.48145467]
+{"feature_extractor_type":"CLIPFeatureExtractor","size":32,"crop_size":32,"resample":3}|[true,"shortest","bicubic",0.48145467]
+{"image_processor_type":"CLIPImageProcessor","size":{"height":32,"width":32},"do_center_crop":false,"crop_size":7}|[true,"squash","bicubic",0.48145467]
+{"image_processor_type":"CLIPImageProcessor","size":{"height":32,"width":32},"resample":2}|[true,"squash","bilinear",0.48145467]
+{"image_processor_type":"SiglipImageProcessor","size":{"height":32,"width":32},"image_mean":[0.5,0.5,0.5],"do_convert_rgb":null}|[true,"squash","bicubic",0.5]
+{"image_processor_type":"SiglipImageProcessorFast","size":{"height":32,"width":32},"image_mean":0.5,"resample":2}|[true,"squash","bilinear",0.5]
+{"image_processor_type":"SiglipImageProcessor"}|[true,"squash","bicubic",0.48145467]
+END
+    clip-model convert -q --to open_clip model -o longest
+    jq '.preprocess_cfg.resize_mode = "longest"' longest/open_clip_config.json >config
+    mv config longest/open_clip_config.json
+    refuses 'CLIPImageProcessor does not resize pictures in the mode "longest"' clip-model convert --to hf longest -o x
+    [ ! -e x ]
+}
+
 @test "Hugging Face folders: old configurations, position ids, the end token, preprocessing" {
     rewrite '
 import os, shutil
@@ -393,7 +427,11 @@ c["text_config_dict"]["eos_token_id"] = 2
 json.dump(c, open("old/config.json", "w"))
 def preprocessor(**k): json.dump({"crop_size": 32, "size": 32, "image_mean": [0.5, 0.25, 0.75], **k}, open("old/preprocessor_config.json", "w"))
 preprocessor()
-for name, wrong in ("size", dict(size={"shortest_edge": 40})), ("resample", dict(resample=2)), ("do_resize", dict(do_resize=False)), ("size", dict(size={"height": 32, "width": 32})):
+for name, wrong in ("size", dict(size={"shortest_edge": 40})), ("resample", dict(resample=1)), ("do_resize", dict(do_resize=False)), ("size", dict(size={"height": 32, "width": 33})), \
+        ("size", dict(size={"longest_edge": 32})), ("size", dict(do_center_crop=False)), ("crop_size", dict(crop_size=40)), \
+        ("image_processor_type", dict(image_processor_type="BlipImageProcessor")), \
+        ("image_processor_type", dict(image_processor_type="Siglip2ImageProcessor")), \
+        ("size", dict(image_processor_type="SiglipImageProcessor")):
     i = len(os.listdir())
     shutil.copytree("old", f"wrong-{name}-{i}")
     p = json.load(open("old/preprocessor_config.json"))

@@ -52,27 +52,37 @@ static double bicubic(double x)
     return 0.0;
 }
 
+static double bilinear(double x)
+{
+    x = fabs(x);
+    return x < 1.0 ? 1.0 - x : 0.0;
+}
+
 /* Parameters of an axis's weights. */
 struct axis {
+    enum clip_interpolation interpolation;
     int size;      /* of the source */
     double scale;  /* source pixels to an output pixel */
     double spread; /* width of the filter relative to its own: the scale, at least 1 */
+    double reach;  /* source pixels from the filter's centre to its end */
 };
 
-static struct axis make_axis(int size, int new_size)
+static struct axis make_axis(enum clip_interpolation interpolation, int size, int new_size)
 {
     double scale = (double)(float)size / new_size; /* Pillow's box is in float */
-    return (struct axis){size, scale, scale < 1.0 ? 1.0 : scale};
+    double spread = scale < 1.0 ? 1.0 : scale;
+    return (struct axis){interpolation, size, scale, spread,
+                         (interpolation == CLIP_BILINEAR ? 1.0 : 2.0) * spread};
 }
 
 /* The source pixels [*from, *to) under the filter at output i. */
 static void support(const struct axis *axis, int i, int *from, int *to)
 {
-    double center = (i + 0.5) * axis->scale, reach = 2.0 * axis->spread;
-    *from = (int)(center - reach + 0.5);
+    double center = (i + 0.5) * axis->scale;
+    *from = (int)(center - axis->reach + 0.5);
     if (*from < 0)
         *from = 0;
-    double end = center + reach + 0.5;
+    double end = center + axis->reach + 0.5;
     *to = end > axis->size ? axis->size : (int)end;
 }
 
@@ -81,7 +91,8 @@ static void weigh(const struct axis *axis, int i, int from, int to, double *scra
 {
     double center = (i + 0.5) * axis->scale, inverse = 1.0 / axis->spread, sum = 0.0;
     for (int j = 0; j < to - from; j++) {
-        scratch[j] = bicubic((j + from - center + 0.5) * inverse);
+        double x = (j + from - center + 0.5) * inverse;
+        scratch[j] = axis->interpolation == CLIP_BILINEAR ? bilinear(x) : bicubic(x);
         sum += scratch[j];
     }
     for (int j = 0; j < to - from; j++) {
@@ -110,10 +121,10 @@ static void split_weights(struct taps *taps)
 }
 
 /* Taps of the outputs [start, start + outputs) of new_size. */
-static int make_taps(struct taps *taps, int size, int new_size, int start, int outputs,
-                     struct clip_error *error)
+static int make_taps(struct taps *taps, enum clip_interpolation interpolation, int size, int new_size,
+                     int start, int outputs, struct clip_error *error)
 {
-    struct axis axis = make_axis(size, new_size);
+    struct axis axis = make_axis(interpolation, size, new_size);
     int from, to, window = 1;
     for (int i = 0; i < outputs; i++) {
         support(&axis, start + i, &from, &to);
@@ -360,12 +371,13 @@ static int resample(const struct clip_rows *in, const struct taps *across, struc
 }
 
 int clip_resample(const struct clip_rows *in, int new_width, int new_height, const struct clip_box *box,
-                  uint8_t *out, enum clip_level level, struct clip_error *error)
+                  enum clip_interpolation interpolation, uint8_t *out, enum clip_level level,
+                  struct clip_error *error)
 {
     struct taps across, down;
-    if (make_taps(&across, in->width, new_width, box->x, box->width, error) < 0)
+    if (make_taps(&across, interpolation, in->width, new_width, box->x, box->width, error) < 0)
         return -1;
-    if (make_taps(&down, in->height, new_height, box->y, box->height, error) < 0) {
+    if (make_taps(&down, interpolation, in->height, new_height, box->y, box->height, error) < 0) {
         free_taps(&across);
         return -1;
     }

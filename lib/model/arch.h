@@ -140,6 +140,9 @@ char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
 /* What they start from: OpenAI's preprocessing and logit scale, the rest 0. */
 void clip_arch_clear(struct clip_arch *arch);
 
+/* Reads preprocessor_config.json, if there is one, into arch->preprocess; the image size must be known. */
+int clip_arch_read_hf_preprocessor(struct clip_arch *arch, const char *path, struct clip_error *error);
+
 /* Sets the architecture to the published one of this name, or returns 0. */
 int clip_arch_published(struct clip_arch *arch, const char *name);
 

@@ -50,24 +50,6 @@ static const struct named {
      CLIP_RELU},
 };
 
-static const struct {
-    const char *name;
-    enum clip_activation activation;
-} activations[] = {{"gelu", CLIP_GELU},
-                   {"gelu_new", CLIP_GELU_TANH},
-                   {"gelu_pytorch_tanh", CLIP_GELU_TANH},
-                   {"quick_gelu", CLIP_QUICK_GELU},
-                   {"relu", CLIP_RELU},
-                   {"silu", CLIP_SILU}};
-
-static const char *activation_name(enum clip_activation activation)
-{
-    size_t i = 0;
-    while (activations[i].activation != activation)
-        i++;
-    return activations[i].name;
-}
-
 static const struct named *find_named(const char *name)
 {
     for (size_t i = 0; i < CLIP_COUNT_OF(names); i++)
@@ -176,20 +158,6 @@ static const struct clip_json_option refused[] = {
     {"cross_attention_hidden_size", CLIP_JSON_OFF, NULL},
 };
 
-static int read_activation(struct json_object *object, const char *where, const char *key,
-                           enum clip_activation *activation, struct clip_error *error)
-{
-    const char *name = NULL;
-    if (clip_json_string(object, where, key, &name, error) != 0)
-        return -1;
-    for (size_t i = 0; name && i < CLIP_COUNT_OF(activations); i++)
-        if (strcmp(activations[i].name, name) == 0) {
-            *activation = activations[i].activation;
-            return 0;
-        }
-    return name ? clip_fail(error, "%s.%s: \"%.40s\" is not supported", where, key, name) : 0;
-}
-
 /* 0 unless one of the options is there and not as it must be. */
 static int check_refused(struct json_object *object, const char *where, struct clip_error *error)
 {
@@ -222,7 +190,7 @@ static int read_encoder(struct json_object *object, const char *where, struct cl
         clip_json_int(object, where, "pad_token_id", 0, CLIP_MAX_VOCABULARY, &tower->pad, error) != 0 ||
         clip_json_real(object, where, "layer_norm_eps", 1e-20, 1, &epsilon, error) != 0 ||
         clip_json_flag(object, where, "scale_embedding", &scaled, error) != 0 ||
-        read_activation(object, where, family->activation, &tower->activation, error) != 0)
+        clip_read_hf_activation(object, where, family->activation, &tower->activation, error) != 0)
         return -1;
     tower->block.epsilon = (float)epsilon;
     if (family == &families[M2M_100] && !scaled)
@@ -341,11 +309,11 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     fprintf(file,
             "      \"hf_model_config\": {\"%s\": %d, \"%s\": %d, \"%s\": %d, \"%s\": %d, \"%s\": \"%s\",\n",
             family->width, tower->width, family->layers, tower->layers, family->heads, tower->heads,
-            family->mlp, tower->mlp, family->activation, activation_name(tower->activation));
+            family->mlp, tower->mlp, family->activation, clip_hf_activation(tower->activation));
     fprintf(file, "        \"vocab_size\": %d, \"max_position_embeddings\": %d, \"pad_token_id\": %d",
             tower->vocabulary, tower->text.places, tower->pad);
     if (tower->text.flags & CLIP_TEXT_TYPES)
-        fprintf(file, ", \"type_vocab_size\": %d, \"layer_norm_eps\": %.9g", tower->text.types,
+        fprintf(file, ", \"type_vocab_size\": %d, \"layer_norm_eps\": %.6g", tower->text.types,
                 (double)tower->block.epsilon);
     else
         fprintf(file, ", \"scale_embedding\": %s", tower->text.flags & CLIP_TEXT_SCALED ? "true" : "false");

@@ -64,10 +64,10 @@ static const char *const prefixes[] = {"transformer.",
                                        NULL};
 
 static const struct clip_name_pair hf_names[] = {
-    {"text_model.embeddings.token_embedding.", "token_embedding.", CLIP_NAME_WHOLE, 0},
-    {"text_model.embeddings.position_embedding.weight", "positional_embedding", CLIP_NAME_WHOLE, 0},
-    {"text_model.final_layer_norm.", "ln_final.", CLIP_NAME_WHOLE, 0},
-    {"text_projection.weight", "text_projection", CLIP_NAME_WHOLE, 1},
+    {"text_model.embeddings.token_embedding.", "token_embedding.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.embeddings.position_embedding.weight", "positional_embedding", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.final_layer_norm.", "ln_final.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_projection.weight", "text_projection", CLIP_NAME_WHOLE, 1, 0},
     CLIP_BLOCK_NAMES("text_model.encoder.layers.#.", "transformer.resblocks.#."),
     {0}};
 
@@ -201,6 +201,7 @@ static int read_hf(struct json_object *object, const char *where, struct clip_to
     tower->heads = 8;
     tower->context = 77;
     tower->vocabulary = 49408;
+    tower->activation = CLIP_QUICK_GELU;
     if (clip_read_hf_tower(object, where, tower, error) != 0 ||
         clip_json_int(object, where, "max_position_embeddings", 1, CLIP_MAX_CONTEXT, &tower->context,
                       error) != 0 ||
@@ -225,7 +226,47 @@ static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tow
 
 static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
 {
+    if (tower->open_mask || tower->class_row || tower->vit.pooling != CLIP_POOL_TOKEN || tower->text.flags)
+        return clip_fail(error,
+                         "Hugging Face's form of CLIP has only causal text towers whose features are the end "
+                         "token's");
+    if (clip_head_of(tower) != &clip_head_text)
+        return clip_fail(error, "Hugging Face's form of CLIP has no text projection that is %s",
+                         clip_head_of(tower)->title);
+    if (clip_refuse_hf_blocks(tower, error) != 0)
+        return -1;
     return tower->end_token == 2 ? clip_fail(error, "Hugging Face's form cannot have 2 as the end token") : 0;
+}
+
+/* --- Hugging Face's SiglipModel --- */
+
+static const struct clip_name_pair siglip_names[] = {
+    {"text_model.embeddings.token_embedding.", "token_embedding.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.embeddings.position_embedding.weight", "positional_embedding", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.final_layer_norm.", "ln_final.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.head.", "text_projection.", CLIP_NAME_WHOLE, 0, 0},
+    CLIP_BLOCK_NAMES("text_model.encoder.layers.#.", "transformer.resblocks.#."),
+    {0}};
+
+static int read_siglip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                       struct clip_error *error)
+{
+    tower->width = 768;
+    tower->mlp = 3072;
+    tower->layers = tower->heads = 12;
+    tower->context = 64;
+    tower->vocabulary = 32000;
+    tower->end_token = -1;
+    tower->activation = CLIP_GELU_TANH;
+    tower->block.epsilon = 1e-6f;
+    tower->open_mask = 1;
+    tower->vit.pooling = CLIP_POOL_LAST;
+    tower->head = &clip_head_text_linear;
+    if (clip_read_hf_tower(object, where, tower, error) != 0 ||
+        clip_json_int(object, where, "max_position_embeddings", 1, CLIP_MAX_CONTEXT, &tower->context,
+                      error) != 0)
+        return -1;
+    return clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error);
 }
 
 /* --- shapes --- */
@@ -310,6 +351,7 @@ const struct clip_kind clip_kind_text = {
            .put = put_hf,
            .refuse = refuse_hf,
            .names = hf_names},
+    .siglip = {.key = "text_config", .read = read_siglip, .names = siglip_names},
     .anchors = anchors,
     .first_tensor = "token_embedding.weight",
     .read_shapes = read_shapes,

@@ -309,6 +309,56 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     fprintf(file, "},\n      \"image_size\": %d\n", tower->image_size);
 }
 
+/* --- Hugging Face's SiglipModel --- */
+
+/* clang-format off */
+static const struct clip_name_pair siglip_names[] = {
+    {"vision_model.embeddings.patch_embedding.", "visual.trunk.patch_embed.proj.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.embeddings.position_embedding.weight", "visual.trunk.pos_embed", CLIP_NAME_WHOLE, 0, 1},
+    {"vision_model.post_layernorm.", "visual.trunk.norm.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.probe", "visual.trunk.attn_pool.latent", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.attention.in_proj_", "visual.trunk.attn_pool.in_proj_", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.attention.out_proj.", "visual.trunk.attn_pool.proj.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.layernorm.", "visual.trunk.attn_pool.norm.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.mlp.", "visual.trunk.attn_pool.mlp.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.encoder.layers.#.self_attn.q_proj.", "visual.trunk.blocks.#.attn.qkv.", 0, 0, 0},
+    {"vision_model.encoder.layers.#.self_attn.k_proj.", "visual.trunk.blocks.#.attn.qkv.", 1, 0, 0},
+    {"vision_model.encoder.layers.#.self_attn.v_proj.", "visual.trunk.blocks.#.attn.qkv.", 2, 0, 0},
+    {"vision_model.encoder.layers.#.self_attn.out_proj.", "visual.trunk.blocks.#.attn.proj.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.encoder.layers.#.layer_norm1.", "visual.trunk.blocks.#.norm1.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.encoder.layers.#.layer_norm2.", "visual.trunk.blocks.#.norm2.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.encoder.layers.#.mlp.", "visual.trunk.blocks.#.mlp.", CLIP_NAME_WHOLE, 0, 0},
+    {0}};
+/* clang-format on */
+
+static int read_siglip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                       struct clip_error *error)
+{
+    int channels = 3, head = 1;
+    tower->width = 768;
+    tower->mlp = 3072;
+    tower->layers = tower->heads = 12;
+    tower->image_size = 224;
+    tower->patch = 16;
+    tower->activation = CLIP_GELU_TANH;
+    tower->block = (struct clip_block_arch){.names = siglip.names, .epsilon = siglip.epsilon};
+    tower->vit = (struct clip_vit_arch){
+        .names = &clip_vit_names_timm, .flags = siglip.vit, .pooling = siglip.pooling, .pool_queries = 1};
+    tower->head = &clip_head_none;
+    if (clip_read_hf_tower(object, where, tower, error) != 0 ||
+        clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, &tower->image_size, error) != 0 ||
+        clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0 ||
+        clip_json_int(object, where, "num_channels", 3, 3, &channels, error) != 0 ||
+        clip_json_flag(object, where, "vision_use_head", &head, error) != 0)
+        return -1;
+    if (!head)
+        return clip_fail(error, "%s.vision_use_head: a tower without its pool has no features", where);
+    tower->vit.pool_heads = tower->heads;
+    tower->vit.pool_mlp = tower->mlp;
+    tower->vit.pool_width = tower->width;
+    return 0;
+}
+
 /* --- shapes --- */
 
 static const struct clip_anchor anchors[] = {{"visual.trunk.patch_embed.proj.weight", 0, 0, "", 0},
@@ -366,6 +416,7 @@ const struct clip_kind clip_kind_timm = {
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
+    .siglip = {.key = "vision_config", .read = read_siglip, .names = siglip_names},
     .anchors = anchors,
     .first_tensor = "visual.trunk.patch_embed.proj.weight",
     .is_weights = is_weights,

@@ -10,24 +10,30 @@
 
 enum { RECORDS = 4 };
 
-static const char *const features_field[] = {"image_features", "text_features"};
-
 /* A golden folder's side. */
 struct family {
     char name[64];
     enum clip_side side;
     struct clip_model *model;
     struct clip_parameters parameters;
-    struct clip_record *input[RECORDS], *forward[RECORDS];
+    struct clip_record *input[RECORDS];
     union clip_item items[RECORDS];
     size_t width;
-    float *features; /* [RECORDS][width], golden */
 };
 
-static char *family_path(char *path, const char *name, const char *file)
+/* Of golden/families or, of models of text, golden/text. */
+static char *family_path(char *path, int text, const char *name, const char *file)
 {
-    snprintf(path, GOLDEN_PATH, "%s/golden/families/families/%s/%s", check_shared(), name, file);
+    snprintf(path, GOLDEN_PATH, "%s/golden/%s/%s/%s", check_shared(),
+             text ? "text/models" : "families/families", name, file);
     return path;
+}
+
+/* 1 if the model is one of golden/text. */
+static int is_text(const char *name)
+{
+    char path[GOLDEN_PATH];
+    return access(family_path(path, 1, name, "arch.json"), F_OK) == 0;
 }
 
 static void read_records(const char *path, struct clip_record **records)
@@ -44,21 +50,19 @@ static void read_records(const char *path, struct clip_record **records)
 static void family_open(struct family *f, const char *name, enum clip_side side)
 {
     struct clip_error error = {""};
-    char path[GOLDEN_PATH];
+    char path[GOLDEN_PATH], arch[GOLDEN_PATH];
+    int text = is_text(name);
     *f = (struct family){.side = side};
     snprintf(f->name, sizeof f->name, "%s", name);
-    f->model = clip_model_open(family_path(path, name, "open_clip"), NULL, &error);
+    f->model = clip_model_open(family_path(path, text, name, text ? "model.safetensors" : "open_clip"),
+                               text ? family_path(arch, 1, name, "arch.json") : NULL, &error);
     CHECK(f->model, "%s", error.text);
     CHECK(clip_parameters_load(&f->parameters, f->model,
                                side == CLIP_SIDE_IMAGE ? CLIP_PART_IMAGE : CLIP_PART_TEXT, &error) == 0,
           "%s", error.text);
-    read_records(family_path(path, name, "batch.msgpack"), f->input);
-    read_records(family_path(path, name, "forward.msgpack"), f->forward);
+    f->width = clip_feature_width(clip_model_arch(f->model), side);
+    read_records(family_path(path, text, name, "batch.msgpack"), f->input);
     for (int i = 0; i < RECORDS; i++) {
-        float *row = golden_tensor(f->forward[i], features_field[side], CLIP_F32, &f->width);
-        f->features = realloc(f->features, (size_t)(i + 1) * f->width * sizeof *row);
-        memcpy(f->features + (size_t)i * f->width, row, f->width * sizeof *row);
-        free(row);
         if (side == CLIP_SIDE_IMAGE)
             f->items[i].image.bytes = golden_tensor(f->input[i], "image", CLIP_U8, NULL);
         else
@@ -71,11 +75,9 @@ static void family_close(struct family *f)
 {
     for (int i = 0; i < RECORDS; i++) {
         clip_record_free(f->input[i]);
-        clip_record_free(f->forward[i]);
         free(f->side == CLIP_SIDE_IMAGE ? (void *)f->items[i].image.bytes
                                         : (void *)f->items[i].caption.tokens);
     }
-    free(f->features);
     clip_parameters_free(&f->parameters);
     clip_model_close(f->model);
 }
@@ -122,35 +124,6 @@ static double norm(const float *x, const float *y, size_t n)
     return sqrt(sum);
 }
 
-/* Features in inference: the golden ones, and the same bytes item by item and on another number of threads.
- */
-static void check_inference(struct family *f, const struct golden_setting *setting)
-{
-    struct clip_error error = {""};
-    struct machine m;
-    size_t n = RECORDS * f->width;
-    float *all = malloc(n * sizeof *all), *one = malloc(n * sizeof *one);
-    int bf16 = setting->precision == CLIP_PRECISION_BF16;
-    if (machine_open(&m, f, setting, 0, 2, RECORDS)) {
-        CHECK(m.tower->type->forward(m.tower, f->items, RECORDS, 0, NULL, all, &error) == 0, "%s",
-              error.text);
-        machine_close(&m);
-        double off = norm(all, f->features, n) / norm(f->features, NULL, n);
-        CHECK(off < (bf16 ? 3e-2 : 2e-6), "%s, %s, %s: features off by %.1e", f->name,
-              features_field[f->side], setting->engine, off);
-        machine_open(&m, f, setting, 0, 1, 1);
-        for (size_t i = 0; i < RECORDS; i++)
-            CHECK(m.tower->type->forward(m.tower, f->items + i, 1, 0, NULL, one + i * f->width, &error) == 0,
-                  "%s", error.text);
-        machine_close(&m);
-        CHECK(memcmp(all, one, n * sizeof *all) == 0, "%s, %s, %s: bytes differ with the batch", f->name,
-              features_field[f->side], setting->engine);
-    }
-    free(all), free(one);
-}
-
-/* --- training --- */
-
 /* A line of the file of gradients. */
 struct expected {
     char model[64], side[16], tensor[128];
@@ -167,6 +140,54 @@ static const struct expected *find_expected(const struct expected *all, size_t n
     return NULL;
 }
 
+/* How far x[n] is from what is expected, at most: in its norm, and in two sums over its elements. */
+static double distance(const struct expected *want, const float *x, size_t n)
+{
+    double sines = 0, cosines = 0;
+    for (size_t k = 0; k < n; k++) {
+        sines += x[k] * sin(0.7 * (double)(k + 1));
+        cosines += x[k] * cos(1.3 * (double)k);
+    }
+    return fmax(fabs(norm(x, NULL, n) - want->norm),
+                fmax(fabs(sines - want->sines), fabs(cosines - want->cosines)));
+}
+
+static void check_features(const struct family *f, const struct expected *all, size_t count,
+                           const struct golden_setting *setting, const float *features)
+{
+    const struct expected *want = find_expected(all, count, f, "features");
+    double off = want ? distance(want, features, RECORDS * f->width) : 0;
+    CHECK(want && off < (setting->precision == CLIP_PRECISION_BF16 ? 3e-2 : 3e-6) * want->norm,
+          "%s, %s, %s: features off by %.1e", f->name, clip_side_names[f->side], setting->engine, off);
+}
+
+/* Features in inference: the golden ones, and the same bytes item by item and on another number of threads.
+ */
+static void check_inference(struct family *f, const struct expected *expected, size_t count,
+                            const struct golden_setting *setting)
+{
+    struct clip_error error = {""};
+    struct machine m;
+    size_t n = RECORDS * f->width;
+    float *all = malloc(n * sizeof *all), *one = malloc(n * sizeof *one);
+    if (machine_open(&m, f, setting, 0, 2, RECORDS)) {
+        CHECK(m.tower->type->forward(m.tower, f->items, RECORDS, 0, NULL, all, &error) == 0, "%s",
+              error.text);
+        machine_close(&m);
+        check_features(f, expected, count, setting, all);
+        machine_open(&m, f, setting, 0, 1, 1);
+        for (size_t i = 0; i < RECORDS; i++)
+            CHECK(m.tower->type->forward(m.tower, f->items + i, 1, 0, NULL, one + i * f->width, &error) == 0,
+                  "%s", error.text);
+        machine_close(&m);
+        CHECK(memcmp(all, one, n * sizeof *all) == 0, "%s, %s, %s: bytes differ with the batch", f->name,
+              clip_side_names[f->side], setting->engine);
+    }
+    free(all), free(one);
+}
+
+/* --- training --- */
+
 /* Each tensor's gradient: its norm and two sums over its elements, to 1e-4 of the norm. */
 static void check_gradients(const struct family *f, const struct expected *all, size_t count,
                             const struct golden_setting *setting, size_t chunk)
@@ -175,16 +196,12 @@ static void check_gradients(const struct family *f, const struct expected *all, 
     for (size_t i = 0; i < f->parameters.count; i++) {
         const struct clip_parameter *p = &f->parameters.items[i];
         const struct expected *want = find_expected(all, count, f, p->slot.name);
-        double sines = 0, cosines = 0, off;
+        if (!p->gradient)
+            continue;
+        double off = want ? distance(want, p->gradient, p->count) : 0;
         CHECK(want, "%s: no gradient of %s", f->name, p->slot.name);
-        for (size_t k = 0; want && k < p->count; k++) {
-            sines += p->gradient[k] * sin(0.7 * (double)(k + 1));
-            cosines += p->gradient[k] * cos(1.3 * (double)k);
-        }
         if (!want)
             continue;
-        off = fmax(fabs(norm(p->gradient, NULL, p->count) - want->norm),
-                   fmax(fabs(sines - want->sines), fabs(cosines - want->cosines)));
         CHECK(off < (bf16 ? 8e-2 : 1e-4) * want->norm || off < 1e-5,
               "%s, %s, %s, chunks of %zu: off by %.1e of %.1e", f->name, p->slot.name, setting->engine, chunk,
               off, want->norm);
@@ -240,9 +257,7 @@ static void check_training(struct family *f, const struct expected *all, size_t 
         if (!machine_open(&m, f, setting, 1, 2, chunks[c]))
             break;
         train(f, &m, chunks[c], 0, features);
-        CHECK(norm(features, f->features, n) <
-                  (setting->precision == CLIP_PRECISION_BF16 ? 3e-2 : 2e-6) * norm(f->features, NULL, n),
-              "%s, chunks of %zu", f->name, chunks[c]);
+        check_features(f, all, count, setting, features);
         check_gradients(f, all, count, setting, chunks[c]);
         float *first = copy_gradients(f, &grads);
         machine_close(&m);
@@ -251,7 +266,7 @@ static void check_training(struct family *f, const struct expected *all, size_t 
         float *second = copy_gradients(f, &grads);
         CHECK(memcmp(features, again, n * sizeof *features) == 0 &&
                   memcmp(first, second, grads * sizeof *first) == 0,
-              "%s, %s: bytes differ with threads or tapes", f->name, features_field[f->side]);
+              "%s, %s: bytes differ with threads or tapes", f->name, clip_side_names[f->side]);
         machine_close(&m);
         free(first), free(second);
     }
@@ -282,7 +297,7 @@ static void check_family(const char *name, enum clip_side side, const struct exp
     struct family f;
     family_open(&f, name, side);
     for (int s = 0; s < GOLDEN_SETTINGS; s++) {
-        check_inference(&f, &golden_settings[s]);
+        check_inference(&f, all, count, &golden_settings[s]);
         check_training(&f, all, count, &golden_settings[s]);
     }
     family_close(&f);
@@ -301,8 +316,8 @@ int main(void)
         setenv("CLIP_CPU", clip_level_name(level), 1);
         printf("%s\n", clip_level_name(level));
         for (size_t i = 0; i < count; i++)
-            for (int side = 0; side < CLIP_SIDES && (i == 0 || strcmp(all[i].model, all[i - 1].model) != 0);
-                 side++)
+            for (int side = is_text(all[i].model);
+                 side < CLIP_SIDES && (i == 0 || strcmp(all[i].model, all[i - 1].model) != 0); side++)
                 check_family(all[i].model, side, all, count);
     }
     free(all);

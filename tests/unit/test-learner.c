@@ -103,8 +103,8 @@ static void run_chunks(struct golden *golden, struct clip_tower *learner, const 
     struct clip_tape *tapes[2] = {learner->type->tape_new(learner, &error),
                                   learner->type->tape_new(learner, &error)};
     CHECK(tapes[0] && tapes[1], "%s", error.text);
-    CHECK(learner->type->tape_bytes(learner, run->chunk) > learner->type->tape_bytes(learner, 1) ||
-              run->chunk == 1,
+    CHECK(learner->type->tape_bytes(learner, BATCH) > learner->type->tape_bytes(learner, 1) &&
+              learner->type->tape_bytes(learner, run->chunk) >= learner->type->tape_bytes(learner, 1),
           "");
     for (size_t first = 0; first < BATCH; first += run->chunk) {
         size_t n = BATCH - first < run->chunk ? BATCH - first : run->chunk, other = (first + 1) % BATCH;
