@@ -34,27 +34,44 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 /* --- tensors --- */
 
-/* timm's trunks: convolutions and linear layers, truncated at 2, which is 100 deviations. */
+/* What timm draws: of the hidden layers and of attention, truncated at 2, which is 100 deviations. The rest
+ * is PyTorch's own. */
 #define DRAWN clip_initial_normal(0.02)
 
 /* A convolution of `inputs` a group, with its batch norm. */
-static void list_conv(struct clip_listing *listing, size_t out, size_t inputs, size_t side,
+static void list_conv(struct clip_listing *listing, struct clip_initial initial, const size_t shape[4],
                       const char *format, const char *at)
 {
     char name[96], norm[96];
     snprintf(name, sizeof name, format, at);
-    clip_list_tensor(listing, DRAWN, CLIP_SHAPE(out, inputs, side, side), "%s.conv.weight", name);
+    clip_list_tensor(listing, initial, shape, "%s.conv.weight", name);
     snprintf(norm, sizeof norm, "%.90s.bn", name);
-    clip_list_batch_norm(listing, out, clip_initial_ones, norm);
+    clip_list_batch_norm(listing, shape[0], clip_initial_ones, norm);
 }
 
-static void list_biased(struct clip_listing *listing, const size_t shape[4], const char *format,
+/* The same, as PyTorch draws it. */
+static void list_branch(struct clip_listing *listing, size_t out, size_t inputs, size_t side,
+                        const char *format, const char *at)
+{
+    list_conv(listing, clip_initial_fan_in(inputs * side * side), CLIP_SHAPE(out, inputs, side, side), format,
+              at);
+}
+
+static void list_biased(struct clip_listing *listing, struct clip_initial initial,
+                        struct clip_initial of_bias, const size_t shape[4], const char *format,
                         const char *at)
 {
-    char name[96];
+    char name[112];
     snprintf(name, sizeof name, format, at);
-    clip_list_tensor(listing, DRAWN, shape, "%s.weight", name);
-    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(shape[0]), "%s.bias", name);
+    clip_list_tensor(listing, initial, shape, "%s.weight", name);
+    clip_list_tensor(listing, of_bias, CLIP_SHAPE(shape[0]), "%s.bias", name);
+}
+
+/* The same, as PyTorch draws a convolution of n inputs. */
+static void list_default(struct clip_listing *listing, size_t n, const size_t shape[4], const char *format,
+                         const char *at)
+{
+    list_biased(listing, clip_initial_fan_in(n), clip_initial_fan_in(n), shape, format, at);
 }
 
 static void list_excitation(struct clip_listing *listing, size_t width, size_t hidden, const char *format,
@@ -62,8 +79,8 @@ static void list_excitation(struct clip_listing *listing, size_t width, size_t h
 {
     char name[96];
     snprintf(name, sizeof name, format, at);
-    list_biased(listing, CLIP_SHAPE(hidden, width, 1, 1), "%s.fc1", name);
-    list_biased(listing, CLIP_SHAPE(width, hidden, 1, 1), "%s.fc2", name);
+    list_default(listing, width, CLIP_SHAPE(hidden, width, 1, 1), "%s.fc1", name);
+    list_default(listing, hidden, CLIP_SHAPE(width, hidden, 1, 1), "%s.fc2", name);
 }
 
 /* Branches of a MobileOne block. */
@@ -76,16 +93,16 @@ static void list_mobile_one(struct clip_listing *listing, size_t out, size_t inp
     snprintf(name, sizeof name, "%s.identity", at);
     if (branches & IDENTITY)
         clip_list_batch_norm(listing, out, clip_initial_ones, name);
-    list_conv(listing, out, inputs, side, "%s.conv_kxk.0", at);
+    list_branch(listing, out, inputs, side, "%s.conv_kxk.0", at);
     if (branches & SCALE)
-        list_conv(listing, out, inputs, 1, "%s.conv_scale", at);
+        list_branch(listing, out, inputs, 1, "%s.conv_scale", at);
 }
 
 static void list_mlp(struct clip_listing *listing, size_t width, size_t hidden, const char *at)
 {
-    list_conv(listing, width, 1, 7, "%s.mlp.conv", at);
-    list_biased(listing, CLIP_SHAPE(hidden, width, 1, 1), "%s.mlp.fc1", at);
-    list_biased(listing, CLIP_SHAPE(width, hidden, 1, 1), "%s.mlp.fc2", at);
+    list_conv(listing, DRAWN, CLIP_SHAPE(width, 1, 7, 7), "%s.mlp.conv", at);
+    list_biased(listing, DRAWN, clip_initial_zeros, CLIP_SHAPE(hidden, width, 1, 1), "%s.mlp.fc1", at);
+    list_biased(listing, DRAWN, clip_initial_zeros, CLIP_SHAPE(width, hidden, 1, 1), "%s.mlp.fc2", at);
 }
 
 static void list_scale(struct clip_listing *listing, size_t width, const char *format, const char *at)
@@ -118,7 +135,7 @@ static void list_attention(struct clip_listing *listing, const struct clip_fastv
     else
         clip_list_batch_norm(listing, width, clip_initial_ones, name);
     clip_list_tensor(listing, DRAWN, CLIP_SHAPE(3 * width, width), "%s.token_mixer.qkv.weight", at);
-    list_biased(listing, CLIP_SHAPE(width, width), "%s.token_mixer.proj", at);
+    list_biased(listing, DRAWN, clip_initial_zeros, CLIP_SHAPE(width, width), "%s.token_mixer.proj", at);
     list_scale(listing, width, "%s.layer_scale_1", at);
     list_mlp(listing, width, hidden, at);
     list_scale(listing, width, "%s.layer_scale_2", at);
@@ -137,8 +154,8 @@ static void list_downsample(struct clip_listing *listing, const struct clip_towe
     size_t width = (size_t)tower->widths[stage];
     char at[64], name[96];
     snprintf(at, sizeof at, "visual.trunk.stages.%d.downsample.proj", stage);
-    list_conv(listing, width, 1, 7, "%s.0.large_conv", at);
-    list_conv(listing, width, 1, 3, "%s.0.small_conv", at);
+    list_branch(listing, width, 1, 7, "%s.0.large_conv", at);
+    list_branch(listing, width, 1, 3, "%s.0.small_conv", at);
     if (!tower->fastvit.second && stage >= 2)
         list_excitation(listing, width, excitation_width(width), "%s.0.se", at);
     snprintf(name, sizeof name, "%s.1", at);
@@ -155,7 +172,7 @@ static void list_stage(struct clip_listing *listing, const struct clip_tower_arc
         list_downsample(listing, tower, stage);
     snprintf(at, sizeof at, "visual.trunk.stages.%d", stage);
     if (attends)
-        list_biased(listing, CLIP_SHAPE(width, 1, 7, 7), "%s.pos_emb.pos_enc", at);
+        list_default(listing, 49, CLIP_SHAPE(width, 1, 7, 7), "%s.pos_emb.pos_enc", at);
     for (int block = 0; block < tower->blocks[stage]; block++) {
         snprintf(at, sizeof at, "visual.trunk.stages.%d.blocks.%d", stage, block);
         if (attends)

@@ -847,12 +847,8 @@ static const struct clip_tower_type type = {.free = free_fastvit, .forward = for
 static struct clip_tower *open_fastvit(const struct clip_tower_setup *setup, struct clip_error *error)
 {
     enum clip_level level;
-    if (setup->parameters) {
-        clip_fail(error,
-                  "a FastViT's image tower cannot be trained; --freeze image trains the text beside it");
-        return NULL;
-    }
-    if (clip_level_choose(&level, error) != 0)
+    if ((setup->parameters && clip_tower_need_training(setup->arch, CLIP_SIDE_IMAGE, error) != 0) ||
+        clip_level_choose(&level, error) != 0)
         return NULL;
     struct fastvit *net = calloc(1, sizeof *net);
     if (!net) {
@@ -880,4 +876,4 @@ static struct clip_tower *open_fastvit(const struct clip_tower_setup *setup, str
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_fastvit = {&clip_kind_fastvit, 0, open_fastvit};
+const struct clip_tower_kind clip_tower_fastvit = {&clip_kind_fastvit, 0, 1, open_fastvit};

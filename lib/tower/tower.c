@@ -43,3 +43,12 @@ int clip_tower_mixes(const struct clip_arch *arch, enum clip_side side)
     const struct clip_tower_kind *row = find_kind(arch, side);
     return row && row->mixes;
 }
+
+int clip_tower_need_training(const struct clip_arch *arch, enum clip_side side, struct clip_error *error)
+{
+    const struct clip_tower_kind *row = find_kind(arch, side);
+    if (!row || !row->untrained)
+        return 0;
+    return clip_fail(error, "the model's %s tower, a %s, cannot be trained (see --freeze)",
+                     clip_side_names[side], row->kind->title);
+}
