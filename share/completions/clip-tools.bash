@@ -28,7 +28,8 @@ _clip_values() {
     MODEL) _clip_models "$1" ;;
     ARCH | 'NAME|JSON')
         printf '%s\n' RN50 RN101 RN50x4 RN50x16 RN50x64 ViT-B/32 ViT-B/16 ViT-L/14 ViT-L/14@336px \
-            convnext_{tiny,small,base,base_w,base_w_320,large,large_d,large_d_320,xlarge,xxlarge,xxlarge_320}
+            convnext_{tiny,small,base,base_w,base_w_320,large,large_d,large_d_320,xlarge,xxlarge,xxlarge_320} \
+            MobileCLIP-S{1,2} MobileCLIP2-S{0,2,3,4}
         ;;
     FIELD* | NAME,...)
         printf '%s\n' __key__ __url__ __epoch__ jpg png webp txt json cls tokens image image_features \
