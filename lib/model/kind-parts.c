@@ -30,6 +30,18 @@ void clip_list_norm(struct clip_listing *listing, size_t width, const char *name
     clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.bias", name);
 }
 
+void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct clip_initial weight,
+                          const char *name)
+{
+    clip_list_tensor(listing, weight, CLIP_SHAPE(width), "%s.weight", name);
+    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.bias", name);
+    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.running_mean", name)->buffer = 1;
+    clip_list_tensor(listing, clip_initial_ones, CLIP_SHAPE(width), "%s.running_var", name)->buffer = 1;
+    struct clip_slot *batches =
+        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(0), "%s.num_batches_tracked", name);
+    batches->buffer = batches->integer = 1;
+}
+
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed)
 {

@@ -20,6 +20,9 @@ int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *erro
 /* --- tensors --- */
 
 void clip_list_norm(struct clip_listing *listing, size_t width, const char *name);
+/* With its running statistics; `weight`: of the factors. */
+void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct clip_initial weight,
+                          const char *name);
 /* Of the tower's head, unless it is not projected. */
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed);

@@ -276,8 +276,8 @@ static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int t
         struct clip_tensor_info *info = &pieces->infos[pieces->count];
         *piece = (struct piece){.slot = slot};
         if (naming != HF)
-            clip_names_open_clip(slot->name, naming == CUSTOM_TEXT && slot->side == CLIP_SIDE_TEXT, piece->name,
-                                 sizeof piece->name);
+            clip_names_open_clip(slot->name, naming == CUSTOM_TEXT && slot->side == CLIP_SIDE_TEXT,
+                                 piece->name, sizeof piece->name);
         else if (clip_names_hf(slot->name, part, piece->name, sizeof piece->name, &parts, &transposed) != 0)
             return clip_fail(error, "tensor %s cannot be represented in Hugging Face's form", slot->name);
         *info = (struct clip_tensor_info){.name = piece->name,

@@ -104,7 +104,9 @@ static int train(enum clip_side side, const struct clip_encoder_options *options
     int status = 1;
     if (clip_trainee_open(&trainee, &options->train,
                           side == CLIP_SIDE_TEXT ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
-                          precisions[options->precision], (int)shared->threads, &error) == 0) {
+                          precisions[options->precision], (int)shared->threads, &error) == 0 &&
+        (trainee.frozen ||
+         clip_tower_need_training(clip_model_arch(trainee.compute.model), side, &error) == 0)) {
         struct encoder encoder = {
             .trainee = &trainee, .arch = clip_model_arch(trainee.compute.model), .side = side};
         struct clip_stage_work work = work_of(&encoder, options);
