@@ -84,6 +84,11 @@ int clip_arch_published(struct clip_arch *arch, const char *name)
     return 0;
 }
 
+int clip_image_width(const struct clip_tower_arch *tower)
+{
+    return tower->image_width ? tower->image_width : tower->image_size;
+}
+
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side)
 {
     return arch->towers[side].kind->width(&arch->towers[side]);
@@ -94,15 +99,15 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
 {
     if (t->absent || u->absent)
         return t->absent == u->absent;
-    return t->kind == u->kind && t->image_size == u->image_size && t->width == u->width &&
-           t->layers == u->layers && t->patch == u->patch && t->heads == u->heads && t->mlp == u->mlp &&
-           memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
+    return t->kind == u->kind && t->image_size == u->image_size && t->image_width == u->image_width &&
+           t->width == u->width && t->layers == u->layers && t->patch == u->patch && t->heads == u->heads &&
+           t->mlp == u->mlp && memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
            memcmp(t->widths, u->widths, sizeof t->widths) == 0 && t->kernel == u->kernel &&
-           t->context == u->context && t->vocabulary == u->vocabulary && t->class_row == u->class_row &&
-           t->open_mask == u->open_mask && t->activation == u->activation &&
-           t->unprojected == u->unprojected && clip_head_of(t) == clip_head_of(u) &&
-           clip_block_same(&t->block, &u->block) && clip_vit_same(&t->vit, &u->vit) &&
-           clip_text_same(&t->text, &u->text);
+           memcmp(&t->fastvit, &u->fastvit, sizeof t->fastvit) == 0 && t->context == u->context &&
+           t->vocabulary == u->vocabulary && t->class_row == u->class_row && t->open_mask == u->open_mask &&
+           t->activation == u->activation && t->unprojected == u->unprojected &&
+           clip_head_of(t) == clip_head_of(u) && clip_block_same(&t->block, &u->block) &&
+           clip_vit_same(&t->vit, &u->vit) && clip_text_same(&t->text, &u->text);
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)

@@ -65,7 +65,6 @@ struct clip_kind {
     struct clip_hf_form {
         const char *type, *class;  /* model_type and class of models of this tower alone */
         const char *key, *old_key; /* of its configuration within the whole's */
-        const char *processor;     /* of pictures, where it is not CLIP's: it resizes without a crop */
         int (*read)(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                     struct clip_error *error);
         void (*put)(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed);
@@ -87,7 +86,7 @@ struct clip_kind {
 };
 
 /* All kinds. Where several may fit, the one that comes first is taken. */
-#define CLIP_KINDS(row) row(convnext) row(timm) row(resnet) row(vit) row(hftext) row(text)
+#define CLIP_KINDS(row) row(convnext) row(fastvit) row(timm) row(resnet) row(vit) row(hftext) row(text)
 #define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
 CLIP_KINDS(CLIP_KIND_DECLARE)
 
