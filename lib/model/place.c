@@ -92,11 +92,16 @@ static int is_json(const struct dirent *entry)
     return dot && dot > entry->d_name && strcmp(dot, ".json") == 0;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 int clip_arch_names(char ***names, size_t *count, struct clip_error *error)
 {
     char *folder = clip_data_path(ARCHITECTURES, error);
     struct dirent **entries = NULL;
-    int n = folder ? scandir(folder, &entries, is_json, alphasort) : -1;
+    int n = folder ? scandir(folder, &entries, is_json, NULL) : -1;
     if (folder && n < 0)
         clip_fail(error, "%s: %s", folder, strerror(errno));
     free(folder);
@@ -111,8 +116,10 @@ int clip_arch_names(char ***names, size_t *count, struct clip_error *error)
     free(entries);
     if (n < 0)
         return -1;
-    if (*names && *count == (size_t)n)
+    if (*names && *count == (size_t)n) {
+        qsort(*names, *count, sizeof **names, by_name);
         return 0;
+    }
     clip_arch_names_free(*names, *count);
     return clip_fail_memory(error, "names");
 }
