@@ -309,6 +309,16 @@ static inline vec gelu_tanh_slope(vec x)
     return s + x * s * (e * s) * 1.5957691f * (x * x * 0.134145f + 1);
 }
 
+static inline vec relu_of(vec x)
+{
+    return choose(x > 0, x, (vec){0});
+}
+
+static inline vec relu_slope(vec x)
+{
+    return choose(x > 0, splat(1), (vec){0});
+}
+
 /* An activation and its backward. */
 #define ACTIVATION(name)                                                                                     \
     static void name(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)       \
@@ -337,6 +347,7 @@ ACTIVATION(quick_gelu)
 ACTIVATION(gelu)
 ACTIVATION(gelu_tanh)
 ACTIVATION(silu)
+ACTIVATION(relu)
 
 /* --- small products, for attention --- */
 
@@ -505,8 +516,8 @@ static void attention(const struct clip_attention *a, float *scratch)
     size_t columns = padded(a->keys), dim = padded(a->dim);
     float *keys = scratch, *values = keys + a->dim * columns, *queries = values + a->keys * dim,
           *scores = queries + TALL * dim, *mixed = scores + TALL * columns;
-    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, keys);
-    copy_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, 1, values);
+    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, keys);
+    copy_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, 1, values);
     for (size_t first = 0; first < a->queries; first += TALL) {
         size_t rows = a->queries - first < TALL ? a->queries - first : TALL;
         size_t seen = seen_by(a, first + rows - 1);
@@ -654,9 +665,9 @@ static void attention_backward(const struct clip_attention_backward *b, float *s
     const struct clip_attention *a = b->forward;
     struct attention_room room = lay_out(a, scratch);
     size_t dim = padded(a->dim);
-    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, room.turned_k);
-    turn_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, room.turned_v);
-    copy_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, 1, room.k);
+    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, room.turned_k);
+    turn_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, room.turned_v);
+    copy_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, 1, room.k);
     memset(room.dk, 0, a->keys * dim * sizeof *room.dk);
     memset(room.dv, 0, a->keys * dim * sizeof *room.dv);
     for (size_t first = 0; first < a->queries; first += CLIP_ATTENTION_QUERIES) {
@@ -676,13 +687,14 @@ const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
     .multiply = multiply,
     .rotate = rotate,
     .layer_norm = layer_norm,
-    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu},
+    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu},
     .attention = attention,
     .layer_norm_backward = layer_norm_backward,
     .activation_backward = {[CLIP_QUICK_GELU] = quick_gelu_backward,
                             gelu_backward,
                             gelu_tanh_backward,
-                            silu_backward},
+                            silu_backward,
+                            relu_backward},
     .column_sums = column_sums,
     .attention_backward = attention_backward,
 };

@@ -19,7 +19,7 @@ struct clip_attention {
     int causal;                            /* query i sees keys [0, min(i, keys - 1)] */
     float scale;                           /* 1 / sqrt(dim) as a rule */
     const float *q, *k, *v;                /* [queries][dim], [keys][dim], [keys][dim] */
-    size_t q_stride, kv_stride;            /* floats from row to row */
+    size_t q_stride, k_stride, v_stride;   /* floats from row to row */
     const float *q_bias, *k_bias, *v_bias; /* [dim] */
     const float *bias;                     /* [queries][keys], added to the scores; NULL: none */
     size_t bias_stride;

@@ -3,7 +3,6 @@
 #include "model/arch.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* Sizes of dimensions. */
 enum size { NONE, ONE, WIDTH, QKV, MLP, HEADS, HEAD };
@@ -16,9 +15,10 @@ static const struct {
     [CLIP_Q_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {WIDTH, WIDTH}},
     [CLIP_K_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {WIDTH, WIDTH}},
     [CLIP_V_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {WIDTH, WIDTH}},
-    [CLIP_IN_BIAS] = {0, CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_NO_KEY_BIAS, {QKV}},
-    [CLIP_Q_BIAS] = {CLIP_BLOCK_NO_KEY_BIAS, 0, {WIDTH}},
-    [CLIP_V_BIAS] = {CLIP_BLOCK_NO_KEY_BIAS, 0, {WIDTH}},
+    [CLIP_IN_BIAS] = {0, CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_SPLIT_BIAS, {QKV}},
+    [CLIP_Q_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, 0, {WIDTH}},
+    [CLIP_K_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_KEY_BIAS, {WIDTH}},
+    [CLIP_V_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, 0, {WIDTH}},
     [CLIP_QUERY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
     [CLIP_QUERY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
     [CLIP_KEY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
@@ -107,6 +107,23 @@ const struct clip_block_names clip_block_names_eva02 = {
      [CLIP_FC_BIAS] = "mlp.fc1_x.bias", [CLIP_HIDDEN_NORM_WEIGHT] = "mlp.norm.weight",
      [CLIP_HIDDEN_NORM_BIAS] = "mlp.norm.bias"}};
 
+/* A linear layer or a norm. */
+/* clang-format off */
+#define LAYER(tensor, name) [tensor##_WEIGHT] = name ".weight", [tensor##_BIAS] = name ".bias"
+/* clang-format on */
+
+const struct clip_block_names clip_block_names_bert = {
+    "transformer.encoder.layer.",
+    {LAYER(CLIP_Q, "attention.self.query"), LAYER(CLIP_K, "attention.self.key"),
+     LAYER(CLIP_V, "attention.self.value"), LAYER(CLIP_OUT, "attention.output.dense"),
+     LAYER(CLIP_LN_1, "attention.output.LayerNorm"), LAYER(CLIP_FC, "intermediate.dense"),
+     LAYER(CLIP_PROJ, "output.dense"), LAYER(CLIP_LN_2, "output.LayerNorm")}};
+const struct clip_block_names clip_block_names_m2m = {
+    "transformer.layers.",
+    {LAYER(CLIP_Q, "self_attn.q_proj"), LAYER(CLIP_K, "self_attn.k_proj"), LAYER(CLIP_V, "self_attn.v_proj"),
+     LAYER(CLIP_OUT, "self_attn.out_proj"), LAYER(CLIP_LN_1, "self_attn_layer_norm"), LAYER(CLIP_FC, "fc1"),
+     LAYER(CLIP_PROJ, "fc2"), LAYER(CLIP_LN_2, "final_layer_norm")}};
+
 static const struct clip_block_names *names_of(const struct clip_tower_arch *tower)
 {
     if (tower->block.names)
@@ -123,9 +140,28 @@ void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum cli
 
 int clip_block_is_bias(enum clip_block_tensor tensor)
 {
-    return strstr(clip_block_names_eva02.tensors[tensor] ? clip_block_names_eva02.tensors[tensor]
-                                                         : clip_block_names_text.tensors[tensor],
-                  "bias") != NULL;
+    switch (tensor) {
+    case CLIP_IN_BIAS:
+    case CLIP_Q_BIAS:
+    case CLIP_K_BIAS:
+    case CLIP_V_BIAS:
+    case CLIP_QUERY_NORM_BIAS:
+    case CLIP_KEY_NORM_BIAS:
+    case CLIP_INNER_NORM_BIAS:
+    case CLIP_OUT_BIAS:
+    case CLIP_ATTN_NORM_BIAS:
+    case CLIP_LN_1_BIAS:
+    case CLIP_GATE_BIAS:
+    case CLIP_FC_BIAS:
+    case CLIP_HIDDEN_NORM_BIAS:
+    case CLIP_PROJ_BIAS:
+    case CLIP_MLP_NORM_BIAS:
+    case CLIP_LN_2_BIAS:
+    case CLIP_INPUT_NORM_BIAS:
+        return 1;
+    default:
+        return 0;
+    }
 }
 
 int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor tensor, size_t shape[4])
@@ -150,4 +186,11 @@ int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor
 float clip_block_epsilon(const struct clip_block_arch *block)
 {
     return block->epsilon > 0 ? block->epsilon : 1e-5f;
+}
+
+int clip_block_same(const struct clip_block_arch *a, const struct clip_block_arch *b)
+{
+    return a->names == b->names && a->flags == b->flags && clip_block_epsilon(a) == clip_block_epsilon(b) &&
+           a->rotary.reference == b->rotary.reference && a->rotary.offset == b->rotary.offset &&
+           a->rotary.columns_first == b->rotary.columns_first;
 }

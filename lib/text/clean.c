@@ -47,8 +47,8 @@ static int reserve(struct clip_cleaner *cleaner, size_t room, struct clip_error 
     return 0;
 }
 
-/* Cleans text[length] to out[length + 1] if only white space and case can change: 1 and the length of what
- * was written; else 0. */
+/* Cleans text[length] to out[length + 1] if only white space and case can change: 1, and the length
+ * written; else 0. */
 static int clean_plain(const char *text, size_t length, uint8_t *out, size_t *out_length)
 {
     size_t n = 0;
@@ -100,7 +100,7 @@ static int filter_plain(enum clip_cleaning cleaning, const char *text, size_t le
     return 1;
 }
 
-/* errors="replace"; `text` has room for length. */
+/* Decodes as errors="replace"; `text` has room for length. */
 static void decode(const char *bytes, size_t length, struct clip_points *text)
 {
     text->n = 0;
@@ -112,7 +112,7 @@ static void decode(const char *bytes, size_t length, struct clip_points *text)
     }
 }
 
-/* Runs of white space to one space, none at the ends, in place. */
+/* Replaces runs of white space by one space, and removes them at the ends, in place. */
 static void collapse_spaces(struct clip_points *text)
 {
     size_t n = 0;
@@ -136,7 +136,7 @@ static void filter_points(enum clip_cleaning cleaning, struct clip_points *text)
     text->n = n;
 }
 
-/* The cleaner's text is decoded; cleans it in place. */
+/* Cleans the cleaner's decoded text in place. */
 static int clean_points(struct clip_cleaner *cleaner, enum clip_cleaning cleaning, struct clip_error *error)
 {
     struct clip_points *text = &cleaner->text, *work = &cleaner->work;

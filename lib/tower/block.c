@@ -15,9 +15,9 @@ static size_t widest(const struct clip_block_shape *shape)
 /* Tensors whose gradients are summed up in slots: all vectors but the biases of products. */
 static int in_slots(enum clip_block_tensor tensor, const size_t shape[4])
 {
-    return tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS && tensor != CLIP_V_BIAS &&
-           tensor != CLIP_OUT_BIAS && tensor != CLIP_GATE_BIAS && tensor != CLIP_FC_BIAS &&
-           tensor != CLIP_PROJ_BIAS && (!shape[1] || shape[1] == 1);
+    return tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS && tensor != CLIP_K_BIAS &&
+           tensor != CLIP_V_BIAS && tensor != CLIP_OUT_BIAS && tensor != CLIP_GATE_BIAS &&
+           tensor != CLIP_FC_BIAS && tensor != CLIP_PROJ_BIAS && (!shape[1] || shape[1] == 1);
 }
 
 int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_tower_arch *arch,
@@ -90,7 +90,7 @@ int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_se
         if (clip_values_load(values, setup, error, "%s", name) != 0)
             return -1;
     }
-    if (!has(block, CLIP_BLOCK_NO_KEY_BIAS))
+    if (!has(block, CLIP_BLOCK_SPLIT_BIAS))
         return 0;
     struct clip_values *joined = &block->values[CLIP_IN_BIAS];
     joined->value = joined->copy = calloc(3 * block->shape->width, sizeof *joined->copy);
@@ -104,10 +104,9 @@ void clip_block_refresh_vectors(struct clip_block *block)
 {
     size_t width = block->shape->width;
     float *joined = block->values[CLIP_IN_BIAS].copy;
-    if (!has(block, CLIP_BLOCK_NO_KEY_BIAS))
-        return;
-    memcpy(joined, value_of(block, CLIP_Q_BIAS), width * sizeof *joined);
-    memcpy(joined + 2 * width, value_of(block, CLIP_V_BIAS), width * sizeof *joined);
+    for (size_t i = 0; has(block, CLIP_BLOCK_SPLIT_BIAS) && i < 3; i++)
+        memcpy(joined + i * width, value_of(block, CLIP_Q_BIAS + (enum clip_block_tensor)i),
+               width * sizeof *joined);
 }
 
 size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[6])

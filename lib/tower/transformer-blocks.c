@@ -91,7 +91,8 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
         .k = k,
         .v = k + width,
         .q_stride = single ? width : stride,
-        .kv_stride = stride,
+        .k_stride = stride,
+        .v_stride = stride,
         .q_bias = bias,
         .k_bias = bias + width,
         .v_bias = bias + 2 * width,
@@ -111,7 +112,7 @@ static struct clip_dressing dressing_of(const struct clip_transformer *t, const 
         .h = h,
         .first = !key && is_single(t, layer) ? t->sequences[s].feature : 0,
         .x = key ? a->k : a->q,
-        .stride = key ? a->kv_stride : a->q_stride,
+        .stride = key ? a->k_stride : a->q_stride,
     };
 }
 
@@ -124,7 +125,7 @@ static void dress(const struct clip_transformer *t, struct clip_attention *a, si
     clip_block_dress(&t->blocks[layer], &k, workspace->k);
     a->q = workspace->q;
     a->k = workspace->k;
-    a->q_stride = a->dim;
+    a->q_stride = a->k_stride = a->dim;
     a->q_bias = a->k_bias = t->block.zeros;
 }
 
@@ -767,7 +768,8 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
     int single = is_single(t, layer);
     const struct clip_backward_rows *all = rows_of(t, layer), *r = single ? &t->back.last : all;
     size_t width = t->block.width, mlp = t->block.mlp, rows = single ? t->count : t->rows, n = 0;
-    float *in = v[CLIP_IN_BIAS].gradient, *bias[3] = {v[CLIP_Q_BIAS].gradient, NULL, v[CLIP_V_BIAS].gradient};
+    float *in = v[CLIP_IN_BIAS].gradient,
+          *bias[3] = {v[CLIP_Q_BIAS].gradient, v[CLIP_K_BIAS].gradient, v[CLIP_V_BIAS].gradient};
     for (size_t i = 0; in && i < 3; i++)
         bias[i] = in + i * width;
     const void *joined = r->joined ? r->joined : t->layers[layer].attended;
