@@ -191,4 +191,4 @@ static int is_openai(const struct clip_tokenizer_file *file, const struct clip_t
 }
 
 const struct clip_tokenizer_kind clip_kind_openai = {
-    .name = "OpenAI's byte-pair encoding", .is = is_openai, .open = open_openai, .run = run_openai};
+    .name = "bpe_simple_vocab_16e6.txt", .is = is_openai, .open = open_openai, .run = run_openai};

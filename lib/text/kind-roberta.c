@@ -157,4 +157,4 @@ static int is_roberta(const struct clip_tokenizer_file *file, const struct clip_
 }
 
 const struct clip_tokenizer_kind clip_kind_roberta = {
-    .name = "vocab.json and merges.txt", .is = is_roberta, .open = open_roberta, .run = clip_run_pipeline};
+    .name = "vocab.json", .is = is_roberta, .open = open_roberta, .run = clip_run_pipeline};

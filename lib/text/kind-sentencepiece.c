@@ -367,4 +367,4 @@ static int is_sentencepiece(const struct clip_tokenizer_file *file,
 }
 
 const struct clip_tokenizer_kind clip_kind_sentencepiece = {
-    .name = "SentencePiece", .is = is_sentencepiece, .open = open_sentencepiece, .run = clip_run_pipeline};
+    .name = "spiece.model", .is = is_sentencepiece, .open = open_sentencepiece, .run = clip_run_pipeline};

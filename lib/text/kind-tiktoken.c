@@ -117,4 +117,4 @@ static int is_tiktoken(const struct clip_tokenizer_file *file, const struct clip
 }
 
 const struct clip_tokenizer_kind clip_kind_tiktoken = {
-    .name = "tiktoken", .is = is_tiktoken, .open = open_tiktoken, .run = clip_run_pipeline};
+    .name = "cl100k_base.tiktoken", .is = is_tiktoken, .open = open_tiktoken, .run = clip_run_pipeline};

@@ -94,14 +94,16 @@ static int open_wordpiece(struct clip_tokenizer *tokenizer, const struct clip_to
     return status != 0 ? clip_fail_prefix(error, "%s", file->path) : 0;
 }
 
-/* The first lines are one word each; among the first is one of BERT's own tokens, or the name says it. */
+/* One of the lines is BERT's unknown token; or the name says it, and the first line is one word. */
 static int is_wordpiece(const struct clip_tokenizer_file *file,
                         const struct clip_tokenizer_settings *settings)
 {
     (void)settings;
+    const char *newline = memchr(file->text, '\n', file->size);
+    size_t first = newline ? (size_t)(newline - file->text) : file->size;
     size_t n = file->size < 65536 ? file->size : 65536;
-    return strcmp(file->name, "vocab.txt") == 0 || memmem(file->text, n, "[UNK]\n", 6) != NULL ||
-           memmem(file->text, n, "[UNK]\r\n", 7) != NULL;
+    return memmem(file->text, n, "\n[UNK]\n", 7) != NULL || memmem(file->text, n, "\n[UNK]\r\n", 8) != NULL ||
+           (strcmp(file->name, "vocab.txt") == 0 && first > 0 && !memchr(file->text, ' ', first));
 }
 
 const struct clip_tokenizer_kind clip_kind_wordpiece = {

@@ -40,7 +40,7 @@ struct clip_tokenizer_file {
 };
 
 struct clip_tokenizer_kind {
-    const char *name;
+    const char *name; /* of its file in a model's folder */
     /* 1 if a file is of this kind. */
     int (*is)(const struct clip_tokenizer_file *file, const struct clip_tokenizer_settings *settings);
     /* Reads it into tokenizer->pipeline (or ->openai) and ->frame; errors name the file. */

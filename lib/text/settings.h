@@ -24,7 +24,7 @@ struct clip_tokenizer_settings {
     int strip_separators; /* strip_sep_token: each separator becomes padding */
     int clips;            /* tokenizer_mode "clips": start, text, end, padding, and the class token last */
     int no_start, no_end; /* tiktoken: add_bos, add_eos are false */
-    enum {
+    enum clip_family {
         CLIP_FAMILY_NONE,
         CLIP_FAMILY_SIGLIP, /* Hugging Face's model types: SigLIP's own canonical form of a text */
         CLIP_FAMILY_SIGLIP2 /* lower case */

@@ -86,15 +86,15 @@ static int find_file(char *path, const char *folder, const char *name)
     return found == 1;
 }
 
-/* 1 if the file is a vocab.json whose words end with "</w>". */
-static int is_openai_vocabulary(const char *path)
+/* 1 if the file is a vocabulary whose words do not end with "</w>". */
+static int is_other_vocabulary(const char *path)
 {
     struct clip_error ignored;
     struct clip_mapping mapping;
     if (clip_map_file(&mapping, path, &ignored) != 0)
         return 0;
     const struct clip_tokenizer_file file = {.text = (const char *)mapping.data, .size = mapping.size};
-    int result = clip_ends_words(&file);
+    int result = clip_json_form(&file) == CLIP_JSON_VOCABULARY && !clip_ends_words(&file);
     clip_unmap_file(&mapping);
     return result;
 }
@@ -102,7 +102,7 @@ static int is_openai_vocabulary(const char *path)
 char *clip_tokenizer_find(const char *folder, const struct clip_tokenizer_settings *settings)
 {
     static const char *const openai[] = {"tokenizer.json", "bpe_simple_vocab_16e6.txt.gz",
-                                         "bpe_simple_vocab_16e6.txt", NULL};
+                                         "bpe_simple_vocab_16e6.txt", "merges.txt", NULL};
     static const char *const hf[] = {"tokenizer.json", NULL}, *const slow[] = {"spiece.model",
                                                                                "tokenizer.json", NULL};
     static const char *const others[] = {
@@ -114,7 +114,7 @@ char *clip_tokenizer_find(const char *folder, const struct clip_tokenizer_settin
     int is_hf = *settings->hf_name || settings->family != CLIP_FAMILY_NONE;
     int merges = find_file(path, folder, "merges.txt"),
         vocab = merges && find_file(path, folder, "vocab.json");
-    if (vocab && !is_hf && is_openai_vocabulary(path))
+    if (vocab && !is_hf && !is_other_vocabulary(path))
         return strdup(path);
     const char *const *lists[] = {settings->family == CLIP_FAMILY_SIGLIP ? slow
                                   : is_hf                                ? hf
@@ -328,16 +328,36 @@ void clip_tokenizer_lay(const struct clip_tokenizer *tokenizer, const int32_t *i
     size_t n = 0, most = context - clip_tokenizer_frame(tokenizer);
     for (size_t i = 0; i < frame->before_n; i++)
         out[n++] = frame->before[i];
-    for (size_t i = 0; i < count && i < most; i++)
-        out[n++] = ids[i];
+    count = count < most ? count : most;
+    memcpy(out + n, ids, count * sizeof *ids);
+    n += count;
     for (size_t i = 0; i < frame->after_n; i++)
         out[n++] = frame->after[i];
-    while (n < context)
-        out[n++] = frame->pad;
+    if (frame->pad == 0)
+        memset(out + n, 0, (context - n) * sizeof *out);
+    for (; frame->pad != 0 && n < context; n++)
+        out[n] = frame->pad;
     if (tokenizer->settings.clips)
         out[context - 1] = frame->class_token;
     for (size_t i = 0; tokenizer->settings.strip_separators && i < context; i++)
         out[i] = out[i] == frame->separator ? frame->pad : out[i];
+}
+
+const char *clip_tokenizer_file_name(const struct clip_tokenizer *tokenizer)
+{
+    return tokenizer->kind->name;
+}
+
+int32_t clip_tokenizer_largest(const struct clip_tokenizer *tokenizer)
+{
+    const struct clip_frame *frame = &tokenizer->frame;
+    int32_t largest = tokenizer->settings.clips ? frame->class_token : frame->pad;
+    largest = largest > frame->pad ? largest : frame->pad;
+    for (size_t i = 0; i < frame->before_n; i++)
+        largest = frame->before[i] > largest ? frame->before[i] : largest;
+    for (size_t i = 0; i < frame->after_n; i++)
+        largest = frame->after[i] > largest ? frame->after[i] : largest;
+    return largest;
 }
 
 size_t clip_tokenizer_size(const struct clip_tokenizer *tokenizer)

@@ -34,11 +34,17 @@ size_t clip_tokenizer_frame(const struct clip_tokenizer *tokenizer);
 void clip_tokenizer_lay(const struct clip_tokenizer *tokenizer, const int32_t *ids, size_t count,
                         int32_t *out, size_t context);
 
+/* The largest id of the template and the padding. */
+int32_t clip_tokenizer_largest(const struct clip_tokenizer *tokenizer);
+
 /* Ids are below this. */
 size_t clip_tokenizer_size(const struct clip_tokenizer *tokenizer);
 
 /* The text of a token as its file spells it, not terminated; NULL where it has none. */
 const char *clip_tokenizer_name(const struct clip_tokenizer *tokenizer, int32_t id, size_t *length);
+
+/* The name that the tokenizer's file has in a model's folder. */
+const char *clip_tokenizer_file_name(const struct clip_tokenizer *tokenizer);
 
 /* The vocabulary of OpenAI's kind, or NULL. */
 const struct clip_vocabulary *clip_tokenizer_vocabulary(const struct clip_tokenizer *tokenizer);
