@@ -201,6 +201,15 @@ static int use_captions(struct job *job, struct clip_record *record, const struc
     return 0;
 }
 
+/* --clean none: the caption is the bytes of the field, with a byte order mark if there is one. */
+static int is_plain(const struct job *job, const struct clip_record *record, struct clip_captions *captions)
+{
+    const struct clip_field *plain = clip_record_find(record, job->place.name);
+    *captions = (struct clip_captions){0};
+    return plain && !job->place.path &&
+           clip_field_bytes(plain, &captions->whole.text, &captions->whole.size) == 0;
+}
+
 /* Returns 0; -1 with the record marked as bad, or, where it is not, with error. */
 static int tokenize(struct job *job, struct clip_record *record, struct clip_error *error)
 {
@@ -210,7 +219,9 @@ static int tokenize(struct job *job, struct clip_record *record, struct clip_err
     if (tab && split_line(record, error) != 0)
         return -1;
     int which = captions_of >= 0 ? captions_of : clip_record_find(record, "__epoch__") ? ONE : WHOLE;
-    if (clip_captions_read(&captions, record, &job->place, which != WHOLE, &why) != 0)
+    if (clean == 0 && which == WHOLE && is_plain(job, record, &captions))
+        ;
+    else if (clip_captions_read(&captions, record, &job->place, which != WHOLE, &why) != 0)
         return clip_record_fail(record, "%s", why.text);
     int status = use_captions(job, record, &captions, which, error);
     clip_captions_free(&captions);

@@ -332,17 +332,18 @@ static int open_sentencepiece(struct clip_tokenizer *tokenizer, const struct cli
                               struct clip_error *error)
 {
     struct clip_beside beside;
+    int of_model = file->in_folder || *tokenizer->settings.hf_name;
     if (clip_beside_read(&beside, file->folder, error) != 0)
         return -1;
     struct reader reader = {.tokenizer = tokenizer,
                             .beside = &beside,
-                            .fairseq = file->in_folder && strcmp(file->name, "sentencepiece.bpe.model") == 0,
+                            .fairseq = of_model && strcmp(file->name, "sentencepiece.bpe.model") == 0,
                             .spec = {.end = 2, .dummy = 1, .extra = 1, .escape = 1}};
     tokenizer->pipeline->subwords.unknown = -1;
     int status = read_model(&reader, file, error);
     if (status == 0)
         status = set_up(&reader, error);
-    if (status == 0 && file->in_folder)
+    if (status == 0 && of_model)
         status = add_special(&reader, error);
     if (status == 0)
         status = make_template(&reader, error);

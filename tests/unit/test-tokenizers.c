@@ -144,7 +144,7 @@ static void check_golden(void)
             continue;
         snprintf(file, sizeof file, "%s/%s", folders[i].folder, folders[i].model);
         snprintf(lines, sizeof lines, "%s/lines.spm.jsonl", folders[i].folder);
-        check_file(file, lines, 315, NULL, folders[i].name);
+        check_file(file, lines, 315, NULL, "");
     }
     check_file("bert-wordpiece/vocab.txt", "bert-wordpiece/lines.jsonl", 300, "bert-wordpiece/padded.jsonl",
                "");
