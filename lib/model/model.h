@@ -35,7 +35,7 @@ void clip_model_close(struct clip_model *model);
 
 const struct clip_arch *clip_model_arch(const struct clip_model *model);
 
-/* Where the model's vocabulary is (a path for clip_vocabulary_open), or NULL where the form has none. Owned
+/* Where the model's vocabulary is (a path for clip_tokenizer_open), or NULL where the form has none. Owned
  * by model. */
 const char *clip_model_vocabulary(const struct clip_model *model);
 

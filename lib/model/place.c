@@ -160,17 +160,6 @@ char *clip_find_weights(const char *folder, int hf, struct clip_error *error)
     return path;
 }
 
-char *clip_vocabulary_in(const char *folder)
-{
-    static const char *const names[] = {"tokenizer.json", "bpe_simple_vocab_16e6.txt.gz"};
-    char *merges = clip_existing(folder, "merges.txt"); /* is read beside vocab.json */
-    char *path = merges ? clip_existing(folder, "vocab.json") : NULL;
-    free(merges);
-    for (size_t i = 0; i < sizeof names / sizeof *names && !path; i++)
-        path = clip_existing(folder, names[i]);
-    return path;
-}
-
 int clip_is_shard(const char *path)
 {
     const char *dot = strrchr(path, '.');
