@@ -44,7 +44,7 @@ make_files() {
     cp "$SRC/share/recipes/cifar10/arch.json" .
     sed -i 's/1024/5120/' arch.json
     printf '{"step":%d,"loss":1,"top1_image":0,"top1_text":0}\n' 1 2 3 >run/log.jsonl
-    tar -cf - photos/*.jpg | clip-untar | clip-preprocess -m cifar10 | clip-encode-image -m cifar10 |
+    clip-files photos | clip-preprocess -m cifar10 | clip-encode-image -m cifar10 |
         clip-project-normalize -m cifar10 >pictures.clip
     clip-tokenize -m cifar10 --lines captions.txt | clip-encode-text -m cifar10 |
         clip-project-normalize -m cifar10 >captions.clip

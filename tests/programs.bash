@@ -18,6 +18,7 @@ entry() {
     clip-encode-image) input=image args=(-m "$SMALL/model") writes=records ;;
     clip-encode-text) input=tokens args=(-m "$SMALL/model") writes=records ;;
     clip-eval) input=nothing args=(-m "$SMALL/model" -t retrieval "$SMALL/data") writes=text ;;
+    clip-files) input=nothing args=("$SMALL/picture.png" "$SMALL/shard/star.png") writes=stream ;;
     clip-model) input=lines args=(vocab --size 516) writes=file ;;
     clip-plot) input=table writes=file ;;
     clip-preprocess) input=raw args=(--size 8) writes=records ;;

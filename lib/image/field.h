@@ -11,6 +11,9 @@
  * is, the one whose name ends in a dot and one of them, as canny.png. Or NULL. */
 const struct clip_field *clip_find_picture(const struct clip_record *record);
 
+/* How many fields have one of these names, or a name that ends in a dot and one. */
+size_t clip_count_pictures(const struct clip_record *record);
+
 /* The first of the names in `list`, commas between them, that a field has; or NULL. */
 const struct clip_field *clip_find_picture_in(const struct clip_record *record, const char *list);
 

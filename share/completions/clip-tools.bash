@@ -30,7 +30,7 @@ _clip_values() {
         printf '%s\n' RN50 RN101 RN50x4 RN50x16 RN50x64 ViT-B/32 ViT-B/16 ViT-L/14 ViT-L/14@336px
         ;;
     FIELD* | NAME,...)
-        printf '%s\n' __key__ __url__ __epoch__ jpg png webp txt json cls tokens image image_features \
+        printf '%s\n' __key__ __url__ __epoch__ __size__ __mtime__ jpg png webp txt json cls tokens image image_features \
             image_embedding text_features text_embedding
         ;;
     *[A-Z]*) ;;
