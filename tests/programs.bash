@@ -24,6 +24,7 @@ entry() {
     clip-preprocess) input=raw args=(--size 8) writes=records ;;
     clip-project-normalize) input=features args=(-m "$SMALL/model") writes=records ;;
     clip-simmatrix) input=embeddings writes=stream ;;
+    clip-table) input=table args=(--caption a) writes=stream ;;
     clip-tar) input=raw writes=file ;;
     clip-tokenize) input=raw args=(-m "$SMALL/model") writes=records ;;
     clip-train)
