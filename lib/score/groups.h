@@ -1,4 +1,4 @@
-/* Embeddings averaged by group: prompt ensembles (CLIP's paper, section 3.1.4). */
+/* Embeddings averaged by group: prompt ensembles (CLIP's paper, section 3.1.4), and sums of queries. */
 #ifndef CLIP_SCORE_GROUPS_H
 #define CLIP_SCORE_GROUPS_H
 
@@ -13,15 +13,23 @@ struct clip_groups;
 struct clip_groups *clip_groups_new(struct clip_error *error);
 void clip_groups_free(struct clip_groups *groups);
 
-/* Adds those of the embeddings fields[n], n <= 2, f4 [width], that the record has, made unit, to the group
- * that its field `by` names (text or a whole number). -1 with error when out of memory; -1 with the record
- * marked as bad where it has no group, no embedding, or not that of its group: nothing of it is then added.
- */
-int clip_groups_add(struct clip_groups *groups, struct clip_record *record, const char *by,
-                    const char *const *fields, size_t n, struct clip_error *error);
+/* What is averaged; all names are the caller's and must stay. */
+struct clip_grouping {
+    const char *by;            /* the field that names the group: text or a whole number */
+    const char *const *fields; /* [n], n <= 2: embeddings, f4 [width], of which a record has one or more */
+    size_t n;
+    const char *weight; /* the field of a record's weight: a number, as such or as text; NULL: all weigh 1 */
+    const char *into;   /* all embeddings of a group are averaged together, into this field; or NULL */
+};
+
+/* Adds the record's embeddings, made unit and multiplied by its weight, to its group. -1 with error when out
+ * of memory; -1 with the record marked as bad where it has no group, no weight, no embedding, or not that of
+ * its group: nothing of it is then added. */
+int clip_groups_add(struct clip_groups *groups, struct clip_record *record,
+                    const struct clip_grouping *grouping, struct clip_error *error);
 
 /* Writes a record a group, in the order in which they first came: __key__ is the group's name, `by` its
- * value, and each embedding the mean of the unit vectors, made unit. -1 with error, also where a mean has no
+ * value, and each embedding the sum of the vectors, made unit. -1 with error, also where a mean has no
  * direction. */
 int clip_groups_write(struct clip_groups *groups, const char *by, struct clip_writer *out,
                       struct clip_error *error);

@@ -54,9 +54,11 @@ struct clip_listing {
 
 static int make_room(struct clip_listing *listing, struct clip_error *error)
 {
-    memmove(listing->text, listing->text + listing->begin, listing->end - listing->begin);
-    listing->end -= listing->begin;
-    listing->begin = 0;
+    if (listing->begin > 0) {
+        memmove(listing->text, listing->text + listing->begin, listing->end - listing->begin);
+        listing->end -= listing->begin;
+        listing->begin = 0;
+    }
     size_t need = listing->end + CLIP_DECODED_ROOM(sizeof listing->raw) + 1;
     if (need <= listing->room)
         return 0;
