@@ -53,8 +53,9 @@ struct clip_program {
     const char *operands; /* "[STREAM...]" */
     const char *purpose;  /* one or two sentences, "Reads records ..." */
     const struct clip_option *options;
-    unsigned shared;              /* enum clip_shared_options */
-    const char *(*engines)(void); /* what computes matrix products, for --version and -v; or NULL */
+    unsigned shared; /* enum clip_shared_options */
+    /* what computes matrix products, for --version and -v, into text[size], which it returns; or NULL */
+    const char *(*engines)(char *text, size_t size);
 };
 
 /* Begins a program: descriptors 0 to 2 are made sure of, options read into `shared` and the table's values.

@@ -13,8 +13,8 @@ static int has_name(const struct clip_field *field, const char *name, size_t siz
 }
 
 /* The record's first field of that name. */
-static const struct clip_field *find(const struct clip_record *record, const char *name, size_t size,
-                                     int ending)
+static const struct clip_field *find_named(const struct clip_record *record, const char *name, size_t size,
+                                           int ending)
 {
     for (size_t i = 0; i < record->count; i++)
         if (has_name(&record->fields[i], name, size, ending))
@@ -28,7 +28,7 @@ const struct clip_field *clip_find_picture(const struct clip_record *record)
     for (int ending = 0; ending <= 1 && !found; ending++)
         for (const char *name = CLIP_PICTURE_NAMES; *name && !found;) {
             size_t size = strcspn(name, ", ");
-            found = find(record, name, size, ending);
+            found = find_named(record, name, size, ending);
             name += size + strspn(name + size, ", ");
         }
     return found;
