@@ -33,8 +33,9 @@ void clip_curves_free(struct clip_curves *curves);
 int clip_curves_read(struct clip_curves *curves, FILE *file, const char *name, struct clip_error *error);
 
 /* Draws to `file`, which stays open: each curve pale as it is and, of more than 100 points, strong as the
- * mean of a hundredth of them on both sides. `title` may be NULL. -1 where it cannot be written. */
+ * mean of a hundredth of them on both sides. `title` and `missing` may be NULL. -1 where it cannot be
+ * written. */
 int clip_figure_curves(const struct clip_curves *curves, const char *title, enum clip_figure_format format,
-                       FILE *file, struct clip_error *error);
+                       FILE *file, struct clip_missing *missing, struct clip_error *error);
 
 #endif

@@ -252,6 +252,16 @@ int clip_picture_stretch(const struct clip_picture *picture, const struct clip_i
     return check_size(form->size, error) != 0 ? -1 : make_tensor(picture, &geometry, form, out, error);
 }
 
+int clip_picture_fit(const struct clip_picture *picture, int width, int height, enum clip_level level,
+                     uint8_t *out, struct clip_error *error)
+{
+    struct clip_image_form form = {.convert_first = 1, .level = level};
+    struct geometry geometry = {width, height, {0, 0, width, height}};
+    if (check_size(width, error) != 0 || check_size(height, error) != 0)
+        return -1;
+    return make_tensor(picture, &geometry, &form, out, error);
+}
+
 void clip_pixel_levels(const float mean[3], const float std[3], float levels[CLIP_PIXEL_LEVELS])
 {
     for (int c = 0; c < 3; c++)

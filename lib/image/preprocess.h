@@ -33,6 +33,10 @@ int clip_picture_to_tensor(const struct clip_picture *picture, const struct clip
 int clip_picture_stretch(const struct clip_picture *picture, const struct clip_image_form *form, uint8_t *out,
                          struct clip_error *error);
 
+/* The whole picture to RGB and then resized to width x height: out[3, height, width]. */
+int clip_picture_fit(const struct clip_picture *picture, int width, int height, enum clip_level level,
+                     uint8_t *out, struct clip_error *error);
+
 /* levels[3, 256]: what a byte of each channel is after normalisation, (byte / 255 - mean) / std in f32, each
  * step rounded: torchvision's ToTensor and Normalize. All that normalises takes its numbers from here, so
  * that bytes and floats of a picture give the same features. */
