@@ -68,6 +68,7 @@ struct run {
     struct clip_seen seen;
     struct clip_loose file;
     struct clip_progress progress;
+    uint64_t found; /* files, of operands; 0: not known */
     uint64_t bad, unchanged, others, unreadable, links, special;
     char *folder, *previous; /* of the list: the last that was walked, and the last entry */
 };
@@ -163,8 +164,9 @@ static int use_found(struct run *run, const struct clip_found *found, struct cli
 
 static void show_progress(struct run *run, int last)
 {
-    clip_progress_show(&run->progress, clip_writer_count(run->out), 0, run->list ? run->list->waited : 0,
-                       clip_writer_waited(run->out), last);
+    uint64_t gone = run->others + run->unreadable + run->unchanged + run->bad;
+    clip_progress_show(&run->progress, clip_writer_count(run->out), run->found > gone ? run->found - gone : 0,
+                       run->list ? run->list->waited : 0, clip_writer_waited(run->out), last);
 }
 
 static int use_path(struct run *run, const char *path, int listed, struct clip_error *error)
@@ -234,6 +236,26 @@ static int use_all(struct run *run, char **operands, size_t n, struct clip_error
     return 0;
 }
 
+/* How many files the operands have, as far as names tell; a list is not read for that. */
+static int count_files(struct run *run, char **operands, size_t n, struct clip_error *error)
+{
+    struct clip_found found;
+    int got;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(operands[i], "-") == 0)
+            return 0;
+    for (size_t i = 0; i < n; i++) {
+        if (clip_walk_begin(run->walk, operands[i], 0, error) != 0)
+            return -1;
+        while ((got = clip_walk_next(run->walk, &found, error)) > 0)
+            run->found += found.kind == CLIP_FOUND_FILE;
+        if (got < 0)
+            return -1;
+    }
+    show_progress(run, 0);
+    return 0;
+}
+
 /* --- the run --- */
 
 static void add_count(char *text, size_t size, uint64_t count, const char *what)
@@ -288,13 +310,15 @@ static int run_program(struct run *run, char **operands, size_t n)
     if (open_run(run, &error) != 0)
         clip_die("%s", error.text);
     clip_progress_start(&run->progress, run->shared, n ? operands[0] : "a list of files");
-    int status = use_all(run, operands, n, &error);
+    int status = run->shared->progress ? count_files(run, operands, n, &error) : 0;
+    if (status == 0)
+        status = use_all(run, operands, n, &error);
     if (status == 0)
         status = clip_writer_end(run->out, &error);
     else
         clip_writer_flush(run->out, &flush_error); /* the run has failed already; `error` says how */
-    show_progress(run, 1);
     note_left_out(run);
+    show_progress(run, 1);
     if (status == 0 && close(STDOUT_FILENO) != 0)
         status = clip_fail_errno(&error, "standard output");
     if (status != 0)
