@@ -25,13 +25,13 @@ pass_slowly() {
 export -f pass_slowly
 
 @test "the last program of a pipeline shows progress, with the total that the first one knows" {
-    for i in {6..60}; do cp photos/1.jpg "photos/$i.jpg"; done # more than pipes hold
+    for i in {6..300}; do cp photos/1.jpg "photos/$i.jpg"; done # more than pipes hold
     run -0 on_terminal 'clip-files photos | (sleep 1 && cat) | clip-preprocess --size 8 | clip-dump --keys >out'
     [ "${lines[0]}" = 'clip-dump: waiting for input$' ]
-    [[ ${lines[1]} == 'clip-dump: '[0-9]*' of 60 records, '* ]] || complain "$output"
+    [[ ${lines[1]} == 'clip-dump: '[0-9]*' of 300 records, '* ]] || complain "$output"
     [ "${lines[-1]}" = '$' ] # nothing remains
     [ "$(grep -c '^clip-dump: ' <<<"$output")" -eq $((${#lines[@]} - 1)) ]
-    [ "$(wc -l <out)" -eq 60 ]
+    [ "$(wc -l <out)" -eq 300 ]
 }
 
 @test "of programs whose output is a pipe, one shows progress, after a while" {

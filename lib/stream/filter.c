@@ -90,9 +90,9 @@ static int run_all(struct run *run, struct clip_error *error)
     do {
         struct clip_error input_error;
         got = gather(run, &input_error);
+        show_progress(run, 0); /* and hears the total while the first stage is there, before others ask */
         if (do_batch(run, error) != 0)
             return -1;
-        show_progress(run, 0);
         if (got < 0) { /* what came before the cut goes out, without an end */
             *error = input_error;
             return -1;
