@@ -149,6 +149,11 @@ const struct clip_row *clip_listing_header(const struct clip_listing *listing)
     return listing->options.format == CLIP_LISTING_JSONL ? NULL : &listing->header;
 }
 
+struct json_object *clip_listing_object(const struct clip_listing *listing)
+{
+    return listing->object;
+}
+
 /* --- CSV --- */
 
 static int never(unsigned char c)

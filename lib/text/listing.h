@@ -68,6 +68,9 @@ const struct clip_row *clip_listing_header(const struct clip_listing *listing);
  * are no more rows. */
 int clip_listing_next(struct clip_listing *listing, struct clip_row **row, struct clip_error *error);
 
+/* The object of the row last read, of JSON lines; borrowed. */
+struct json_object *clip_listing_object(const struct clip_listing *listing);
+
 /* The place in the row of the column that `word` names: its name, or in a table (`header` given) its number.
  * Returns 1; 0 where there is none; -1 where several columns of the table have the name. */
 int clip_row_find(const struct clip_row *row, const struct clip_row *header, const char *word,
