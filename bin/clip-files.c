@@ -236,6 +236,12 @@ static int use_all(struct run *run, char **operands, size_t n, struct clip_error
     return 0;
 }
 
+static int is_file(const struct clip_found *found)
+{
+    enum clip_found_kind what = found->kind;
+    return what == CLIP_FOUND_FILE;
+}
+
 /* How many files the operands have, as far as names tell; a list is not read for that. */
 static int count_files(struct run *run, char **operands, size_t n, struct clip_error *error)
 {
@@ -248,7 +254,7 @@ static int count_files(struct run *run, char **operands, size_t n, struct clip_e
         if (clip_walk_begin(run->walk, operands[i], 0, error) != 0)
             return -1;
         while ((got = clip_walk_next(run->walk, &found, error)) > 0)
-            run->found += found.kind == CLIP_FOUND_FILE;
+            run->found += is_file(&found);
         if (got < 0)
             return -1;
     }

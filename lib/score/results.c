@@ -104,6 +104,16 @@ struct clip_match *clip_results_match(struct clip_results *results, struct clip_
 
 /* --- records --- */
 
+/* The head of an object that begins at p; of the kinds asked for. -1 where it is another. */
+static int read_head(struct clip_head *head, const uint8_t *p, size_t size, enum clip_kind one,
+                     enum clip_kind other)
+{
+    if (clip_head_read(head, p, size) != 1)
+        return -1;
+    enum clip_kind what = head->kind;
+    return what == one || what == other ? 0 : -1;
+}
+
 /* keys[i] with scores[i]. */
 static int add_matches(struct clip_results *results, struct clip_result *row, const struct clip_field *keys,
                        const float *scores, struct clip_error *error)
@@ -115,8 +125,7 @@ static int add_matches(struct clip_results *results, struct clip_result *row, co
     p += head.head;
     for (size_t i = 0; i < count; i++) {
         float score;
-        if (clip_head_read(&head, p, (size_t)(end - p)) != 1 ||
-            (head.kind != CLIP_STR && head.kind != CLIP_BIN))
+        if (read_head(&head, p, (size_t)(end - p), CLIP_STR, CLIP_BIN) != 0)
             return clip_fail(error, "field 'keys' holds what is not text");
         struct clip_match *match = clip_results_match(results, row, error);
         if (!match || clip_item_set(&match->item, (const char *)p + head.head, (size_t)head.length, NULL, 0,
@@ -139,7 +148,7 @@ static int add_record(struct clip_results *results, struct clip_record *record, 
     const char *key = clip_record_key(record, &key_size), *text = NULL;
     if (!key)
         return 0;
-    if (!keys || clip_head_read(&head, keys->value, keys->size) != 1 || head.kind != CLIP_ARRAY)
+    if (!keys || read_head(&head, keys->value, keys->size, CLIP_ARRAY, CLIP_ARRAY) != 0)
         return clip_fail(error, "no field 'keys' (are these results of clip-simmatrix --top?)");
     if (clip_record_floats(record, "scores", &scores) != 0)
         return clip_fail(error, "%s", record->error.text);
