@@ -1,4 +1,4 @@
-/* clip-model: looks at models, makes them, and turns one form into another. */
+/* clip-model: describes models, creates them, and converts one form to another. */
 #include "base/cli.h"
 #include "base/datadir.h"
 #include "base/file.h"
@@ -63,7 +63,7 @@ static int ends_in(const char *name, const char *ending)
     return length > size_of_ending && strcmp(name + length - size_of_ending, ending) == 0;
 }
 
-/* A model of that path or name, or else an architecture: *model is NULL then. */
+/* Opens the model of that path or name; or finds the architecture of that name, and *model is NULL. */
 static void open_subject(const char *name, struct clip_model **model, struct clip_arch *arch)
 {
     int is_arch = ends_in(name, ".json") && !ends_in(name, ".index.json");
@@ -102,14 +102,14 @@ static int run_info(const char *name)
 
 /* --- init --- */
 
-/* Removes what was written of the folder, and ends. */
+/* Removes the unfinished folder, and exits. */
 static void abandon(struct clip_folder_output *folder)
 {
     clip_folder_abandon(folder);
     die();
 }
 
-/* Puts the vocabulary of --vocab, or `fallback`, into the folder. Its ids must be the model's. */
+/* Writes the vocabulary of --vocab, or `fallback`, into the folder. Its ids must be the model's. */
 static void add_vocabulary(struct clip_folder_output *folder, const struct clip_arch *arch, const char *path)
 {
     struct clip_vocabulary *words = clip_vocabulary_open(path, &error);
@@ -127,7 +127,7 @@ static void add_vocabulary(struct clip_folder_output *folder, const struct clip_
         abandon(folder);
 }
 
-/* The shipped vocabulary, where it is there and fits; what is written without one cannot tokenize. */
+/* The shipped vocabulary, if it exists and fits; a model without a vocabulary cannot tokenize. */
 static void add_shipped_vocabulary(struct clip_folder_output *folder, const struct clip_arch *arch)
 {
     struct clip_error ignored;
@@ -185,7 +185,7 @@ static int run_init(const char *name)
 
 /* --- convert --- */
 
-/* The form of --to, or what the output's name says. */
+/* The form of --to, or the one that the output's name suggests. */
 static enum form form_of_output(void)
 {
     if (form != NOT_GIVEN)
@@ -193,7 +193,8 @@ static enum form form_of_output(void)
     return ends_in(output, ".safetensors") ? TO_SAFETENSORS : TO_OPEN_CLIP;
 }
 
-/* The vocabulary of --vocab, the files of the model's own folder, or what clip-tokenize -m would find. */
+/* The vocabulary: that of --vocab, the files of the model's folder, or the one that clip-tokenize -m would
+ * find. */
 static void convert_vocabulary(struct clip_folder_output *folder, const struct clip_model *model,
                                const char *name)
 {
@@ -253,7 +254,7 @@ static int run_convert(const char *name)
 
 /* --- vocab --- */
 
-/* The merges alone, as bpe_simple_vocab_16e6.txt has them: all other tokens follow from these. */
+/* Writes the merges alone, as in bpe_simple_vocab_16e6.txt: all other tokens follow from them. */
 static void put_merges(const struct clip_vocabulary *words, FILE *file)
 {
     fputs("#version: 0.2\n", file);
@@ -305,7 +306,7 @@ static int run_vocab(const char *name)
 
 /* --- verbs --- */
 
-/* The options that only some verbs take; those that must be given. */
+/* Checks options that only some commands take, and those that they need. */
 enum takes {
     TAKES_INFO = 1,
     TAKES_OUTPUT = 2,
@@ -328,7 +329,7 @@ static const struct verb {
     {"vocab", "a file of text", TAKES_OUTPUT | TAKES_SIZE, TAKES_SIZE, run_vocab},
 };
 
-/* A folder, or a file that would not be of the form that its name says, is not written under such a name. */
+/* Refuses a name whose extension does not suit a folder, or the form of the file. */
 static void check_output(unsigned takes)
 {
     static const char *const endings[] = {".bin", ".pt",   ".pth",     ".ckpt", ".pkl", ".onnx", ".h5",

@@ -176,7 +176,7 @@ sees_cuts() {
     each sees_cuts
 }
 
-# A pipe that stays open behind the first record: what was written by then must be what a run on that record alone
+# A pipe that stays open after the first record: what was written by then must be what a run on that record alone
 # writes in the end.
 answers() {
     local tries
@@ -273,7 +273,7 @@ END
         done
         run -1 cmp -s in.f4 in.f2
     done
-    clip-project-normalize -m "$SMALL/model" <(as_type f8 "$SMALL/features") | cmp - <(
+    equal <(clip-project-normalize -m "$SMALL/model" <(as_type f8 "$SMALL/features")) <(
         clip-project-normalize -m "$SMALL/model" <(as_type f4 "$SMALL/features"))
     echo '{"__key__": "k", "text_embedding": {"f8": [1e300, 1]}}' | stream >in # too large for f4
     run -1 --separate-stderr clip-average --by __key__ in

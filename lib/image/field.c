@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* 1 if the field's name is, or with `ending` ends in a dot and, name[size]. */
+/* 1 if the field's name is name[size] or, with `ending`, ends in a dot and name[size]. */
 static int has_name(const struct clip_field *field, const char *name, size_t size, int ending)
 {
     size_t before = field->name_size - size;

@@ -108,7 +108,13 @@ static int shrink(struct clip_thumb *thumb, struct clip_picture *picture, int si
     if (!thumb->pixels)
         return clip_fail_memory(error, "a picture");
     flatten(picture);
-    return clip_picture_fit(picture, thumb->width, thumb->height, level, thumb->pixels, error);
+    struct clip_image_form form = {.height = thumb->height,
+                                   .width = thumb->width,
+                                   .resize = CLIP_SQUASH,
+                                   .interpolation = CLIP_BICUBIC,
+                                   .convert_first = 1,
+                                   .level = level};
+    return clip_picture_to_tensor(picture, &form, thumb->pixels, error);
 }
 
 int clip_thumb_make(struct clip_thumb *thumb, const void *data, size_t size, int side, enum clip_level level,

@@ -121,9 +121,11 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
            t->layers == u->layers && t->patch == u->patch && t->heads == u->heads && t->mlp == u->mlp &&
            memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
            memcmp(t->widths, u->widths, sizeof t->widths) == 0 && t->kernel == u->kernel &&
-           t->block.epsilon == u->block.epsilon && t->context == u->context &&
-           t->vocabulary == u->vocabulary && t->activation == u->activation &&
-           t->unprojected == u->unprojected && clip_head_of(t) == clip_head_of(u);
+           t->context == u->context && t->vocabulary == u->vocabulary && t->class_row == u->class_row &&
+           t->open_mask == u->open_mask && t->activation == u->activation &&
+           t->unprojected == u->unprojected && clip_head_of(t) == clip_head_of(u) &&
+           clip_block_same(&t->block, &u->block) && clip_vit_same(&t->vit, &u->vit) &&
+           clip_text_same(&t->text, &u->text);
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)

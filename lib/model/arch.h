@@ -4,8 +4,10 @@
 #define CLIP_MODEL_ARCH_H
 
 #include "base/error.h"
+#include "image/preprocess.h"
 #include "math/activation.h"
 #include "model/block.h"
+#include "model/text.h"
 #include "model/vit.h"
 
 #include <stddef.h>
@@ -45,6 +47,7 @@ struct clip_tower_arch {
     enum clip_activation activation;
     struct clip_block_arch block; /* transformer's; ConvNeXt: epsilon, and layer_scale, its first gamma */
     struct clip_vit_arch vit;     /* transformer's of pictures; of captions `pooling` alone */
+    struct clip_text_arch text;   /* transformer's of captions */
     /* of pictures */
     int image_size; /* S: pictures are [3, S, S] */
     int patch;      /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */
@@ -54,13 +57,20 @@ struct clip_tower_arch {
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */
-    int end_token;  /* features stand at the first position of this id; -1: of the largest id */
+    int end_token; /* CLIP_POOL_TOKEN is the first position of this id, 0 if there is none; -1: of the largest
+                    */
+    int open_mask; /* a token sees all others, padding too; 0: those before it */
+    int class_row; /* CoCa: a row of its own, cls_emb, stands last and is the features */
+    int pad;       /* of such a model: the id of padding, which is not seen */
 };
 
 /* How pictures become the tower's input; OpenAI's values unless the model's folder says otherwise. */
 struct clip_preprocess_arch {
     float mean[3], std[3];
     int convert_first; /* Hugging Face's order: to RGB before resizing, crop offset (d - S) / 2 */
+    enum clip_resize resize;
+    enum clip_interpolation interpolation;
+    int fill_color; /* CLIP_LONGEST: a number for every band in the file's own mode, 0 to 255 */
 };
 
 struct clip_arch {
@@ -76,6 +86,7 @@ struct clip_arch {
     int unscaled;           /* of one tower: there is no logit scale */
     float init_logit_scale; /* ln(1/0.07) in OpenAI's models */
     int logit_bias;         /* SigLIP: the logits have a bias */
+    int custom_text;        /* open_clip's class is CustomTextCLIP, whose text tower's names begin "text." */
     float init_logit_bias;
 };
 
@@ -116,6 +127,9 @@ char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
 
 /* What they start from: OpenAI's preprocessing and logit scale, the rest 0. */
 void clip_arch_clear(struct clip_arch *arch);
+
+/* Reads preprocessor_config.json, if there is one, into arch->preprocess; the image size must be known. */
+int clip_arch_read_hf_preprocessor(struct clip_arch *arch, const char *path, struct clip_error *error);
 
 /* Sets the architecture to the published one of this name, or returns 0. */
 int clip_arch_published(struct clip_arch *arch, const char *name);

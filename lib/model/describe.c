@@ -103,6 +103,11 @@ static void put_preprocess(FILE *out, const struct clip_preprocess_arch *preproc
     fprintf(out, ", std ");
     clip_arch_put_channels(out, preprocess->std);
     fprintf(out, ", converted to RGB %s resizing\n", preprocess->convert_first ? "before" : "after");
+    fprintf(out, "%-14s%s, %s", "resizing", clip_resize_names[preprocess->resize],
+            clip_interpolation_names[preprocess->interpolation]);
+    if (preprocess->resize == CLIP_LONGEST)
+        fprintf(out, ", filled with %d", preprocess->fill_color);
+    fputc('\n', out);
 }
 
 /* The logit scale, and what is wrong with it where it cannot be used. */
@@ -195,6 +200,9 @@ static void add_preprocess(struct json_object *parent, const struct clip_preproc
     add_channels(object, "mean", preprocess->mean);
     add_channels(object, "std", preprocess->std);
     json_object_object_add(object, "convert_first", json_object_new_boolean(preprocess->convert_first));
+    clip_add_text(object, "resize_mode", clip_resize_names[preprocess->resize]);
+    clip_add_text(object, "interpolation", clip_interpolation_names[preprocess->interpolation]);
+    clip_add_int(object, "fill_color", (uint64_t)preprocess->fill_color);
 }
 
 static void add_file(struct json_object *object, const struct clip_model *model, const struct facts *facts)

@@ -9,12 +9,14 @@
 int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     const struct clip_vit_arch *vit = &tower->vit;
-    if (vit->pooling != CLIP_POOL_MAP && vit->pooling != CLIP_POOL_QUERY && vit->pooling != CLIP_POOL_QUERIES_MEAN)
+    if (vit->pooling != CLIP_POOL_MAP && vit->pooling != CLIP_POOL_QUERY &&
+        vit->pooling != CLIP_POOL_QUERIES_MEAN)
         return 0;
     if (vit->pooling == CLIP_POOL_QUERIES_MEAN && vit->pool_queries < 2)
         return clip_fail(error, "the mean of all queries but the first needs two of them");
-    return clip_check_heads("width of the attention pool", vit->pooling == CLIP_POOL_MAP ? tower->width : vit->pool_width,
-                            vit->pool_heads, error);
+    return clip_check_heads("width of the attention pool",
+                            vit->pooling == CLIP_POOL_MAP ? tower->width : vit->pool_width, vit->pool_heads,
+                            error);
 }
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
@@ -87,12 +89,13 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
 static const char *const prefixes[] = {"visual.", NULL};
 
 static const struct clip_name_pair hf_names[] = {
-    {"vision_model.embeddings.class_embedding", "visual.class_embedding", CLIP_NAME_WHOLE, 0},
-    {"vision_model.embeddings.patch_embedding.", "visual.conv1.", CLIP_NAME_WHOLE, 0},
-    {"vision_model.embeddings.position_embedding.weight", "visual.positional_embedding", CLIP_NAME_WHOLE, 0},
-    {"vision_model.pre_layrnorm.", "visual.ln_pre.", CLIP_NAME_WHOLE, 0}, /* their spelling */
-    {"vision_model.post_layernorm.", "visual.ln_post.", CLIP_NAME_WHOLE, 0},
-    {"visual_projection.weight", "visual.proj", CLIP_NAME_WHOLE, 1},
+    {"vision_model.embeddings.class_embedding", "visual.class_embedding", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.embeddings.patch_embedding.", "visual.conv1.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.embeddings.position_embedding.weight", "visual.positional_embedding", CLIP_NAME_WHOLE, 0,
+     0},
+    {"vision_model.pre_layrnorm.", "visual.ln_pre.", CLIP_NAME_WHOLE, 0, 0}, /* their spelling */
+    {"vision_model.post_layernorm.", "visual.ln_post.", CLIP_NAME_WHOLE, 0, 0},
+    {"visual_projection.weight", "visual.proj", CLIP_NAME_WHOLE, 1, 0},
     CLIP_BLOCK_NAMES("vision_model.encoder.layers.#.", "visual.transformer.resblocks.#."),
     {0}};
 
@@ -115,7 +118,8 @@ static int read_attentional(struct json_object *object, const char *where, struc
     if (clip_json_int(object, where, "attn_pooler_queries", 1, CLIP_MAX_CONTEXT, &tower->vit.pool_queries,
                       error) != 0)
         return -1;
-    return clip_json_int(object, where, "attn_pooler_heads", 1, CLIP_MAX_WIDTH, &tower->vit.pool_heads, error);
+    return clip_json_int(object, where, "attn_pooler_heads", 1, CLIP_MAX_WIDTH, &tower->vit.pool_heads,
+                         error);
 }
 
 /* Which tokens' features are the picture's. */
@@ -203,6 +207,7 @@ static int read_hf(struct json_object *object, const char *where, struct clip_to
     tower->layers = tower->heads = 12;
     tower->image_size = 224;
     tower->patch = 32;
+    tower->activation = CLIP_QUICK_GELU;
     if (clip_read_hf_tower(object, where, tower, error) != 0 ||
         clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, &tower->image_size, error) != 0 ||
         clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0)
@@ -215,6 +220,15 @@ static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tow
     clip_put_hf_tower(file, in, tower, embed);
     fprintf(file, "%s\"image_size\": %d,\n%s\"patch_size\": %d,\n%s\"num_channels\": 3\n", in,
             tower->image_size, in, tower->patch, in);
+}
+
+static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    if (tower->vit.flags & ~(unsigned)CLIP_VIT_FIXED_POSITIONS || tower->vit.pooling != CLIP_POOL_TOKEN)
+        return clip_fail(
+            error, "Hugging Face's form of CLIP has only image towers with ln_pre whose features are the "
+                   "class token's");
+    return clip_refuse_hf_blocks(tower, error);
 }
 
 /* --- shapes --- */
@@ -286,6 +300,7 @@ const struct clip_kind clip_kind_vit = {
            .old_key = "vision_config_dict",
            .read = read_hf,
            .put = put_hf,
+           .refuse = refuse_hf,
            .names = hf_names},
     .anchors = anchors,
     .first_tensor = "visual.conv1.weight",

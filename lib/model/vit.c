@@ -179,3 +179,9 @@ int clip_vit_shape(const struct clip_tower_arch *tower, enum clip_vit_tensor ten
         shape[i] = 1;
     return 1;
 }
+
+int clip_vit_same(const struct clip_vit_arch *a, const struct clip_vit_arch *b)
+{
+    return a->names == b->names && a->flags == b->flags && a->pooling == b->pooling &&
+           a->pool_heads == b->pool_heads && a->pool_queries == b->pool_queries && a->pool_mlp == b->pool_mlp;
+}
