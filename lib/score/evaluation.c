@@ -13,7 +13,7 @@
 
 enum { BEST = 5 }; /* lines of a picture in best.tsv, where there are so many classes */
 
-static void free_names(struct clip_name *names, size_t count)
+static void free_names(struct clip_result_name *names, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         free(names[i].text);
@@ -30,7 +30,7 @@ void clip_page_classes_free(struct clip_page_classes *classes)
 
 /* A growing list of names. */
 struct names {
-    struct clip_name *names;
+    struct clip_result_name *names;
     size_t count, room;
 };
 
@@ -38,13 +38,13 @@ static int add_name(struct names *list, const char *text, size_t size, struct cl
 {
     if (list->count == list->room) {
         size_t room = 2 * list->room + 64;
-        struct clip_name *names = reallocarray(list->names, room, sizeof *names);
+        struct clip_result_name *names = reallocarray(list->names, room, sizeof *names);
         if (!names)
             return clip_fail_memory(error, "names");
         list->names = names;
         list->room = room;
     }
-    return clip_name_set(&list->names[list->count], text, size, error) == 0 ? (list->count++, 0) : -1;
+    return clip_result_name_set(&list->names[list->count], text, size, error) == 0 ? (list->count++, 0) : -1;
 }
 
 /* The keys of a stream. */
@@ -124,10 +124,11 @@ static int begin_picture(struct evaluation *e, const struct clip_row *line, stru
         return clip_fail(error, "not the number of one of %zu classes", e->classes->count);
     if (got == 0)
         return 0;
-    const struct clip_name *key = &e->keys->names[number], *name = &e->classes->names[truth];
+    const struct clip_result_name *key = &e->keys->names[number], *name = &e->classes->names[truth];
     e->classes->truth[e->results->count] = truth;
     e->row = clip_results_add(e->results, error);
-    return e->row ? clip_item_set(&e->row->item, key->text, key->size, name->text, name->size, error) : -1;
+    return e->row ? clip_result_item_set(&e->row->item, key->text, key->size, name->text, name->size, error)
+                  : -1;
 }
 
 static int add_line(struct evaluation *e, const struct clip_row *line, struct clip_error *error)
@@ -144,9 +145,9 @@ static int add_line(struct evaluation *e, const struct clip_row *line, struct cl
         return clip_fail(error, "not the number of one of %zu classes and a score", e->classes->count);
     if (!e->row)
         return 0;
-    struct clip_match *match = clip_results_match(e->results, e->row, error);
-    const struct clip_name *name = &e->classes->names[guess];
-    if (!match || clip_item_set(&match->item, name->text, name->size, NULL, 0, error) != 0)
+    struct clip_result_match *match = clip_results_match(e->results, e->row, error);
+    const struct clip_result_name *name = &e->classes->names[guess];
+    if (!match || clip_result_item_set(&match->item, name->text, name->size, NULL, 0, error) != 0)
         return -1;
     match->score = score;
     if (e->row->count == 1)

@@ -12,8 +12,8 @@ enum { QUALITY = 75 };
 
 static int compare(const void *a, const void *b)
 {
-    return clip_name_compare(((const struct clip_gallery_entry *)a)->key,
-                             ((const struct clip_gallery_entry *)b)->key);
+    return clip_result_name_compare(((const struct clip_gallery_entry *)a)->key,
+                                    ((const struct clip_gallery_entry *)b)->key);
 }
 
 int clip_gallery_want(struct clip_gallery *gallery, const struct clip_results *results,
@@ -43,14 +43,14 @@ void clip_gallery_free(struct clip_gallery *gallery)
     gallery->count = gallery->found = 0;
 }
 
-static struct clip_gallery_entry *find(const struct clip_gallery *gallery, const struct clip_name *key)
+static struct clip_gallery_entry *find(const struct clip_gallery *gallery, const struct clip_result_name *key)
 {
     struct clip_gallery_entry wanted = {.key = key};
     return gallery->count ? bsearch(&wanted, gallery->entries, gallery->count, sizeof wanted, compare) : NULL;
 }
 
 const struct clip_gallery_entry *clip_gallery_find(const struct clip_gallery *gallery,
-                                                   const struct clip_name *key)
+                                                   const struct clip_result_name *key)
 {
     return find(gallery, key);
 }
@@ -92,7 +92,7 @@ static char *encode(const struct clip_thumb *thumb)
 }
 
 /* Bytes that are not UTF-8 as U+FFFD, which is how they come in text; from malloc, or NULL. */
-static char *as_text(const struct clip_name *key, size_t *size)
+static char *as_text(const struct clip_result_name *key, size_t *size)
 {
     char *text = malloc(3 * key->size + 1);
     *size = 0;
@@ -111,7 +111,7 @@ static char *as_text(const struct clip_name *key, size_t *size)
 static struct clip_gallery_entry *find_record(const struct clip_gallery *gallery,
                                               const struct clip_record *record, int *exact)
 {
-    struct clip_name key, text;
+    struct clip_result_name key, text;
     key.text = (char *)clip_record_key(record, &key.size);
     struct clip_gallery_entry *entry = key.text ? find(gallery, &key) : NULL;
     *exact = entry != NULL;

@@ -10,8 +10,8 @@
 #include <stddef.h>
 
 struct clip_gallery_entry {
-    const struct clip_name *key; /* the results' */
-    char *data;                  /* WebP in base64, or NULL: its picture has not come */
+    const struct clip_result_name *key; /* the results' */
+    char *data;                         /* WebP in base64, or NULL: its picture has not come */
     int width, height;
     int is_file; /* the key is the path of a file, as clip-files reads it */
 };
@@ -35,6 +35,6 @@ int clip_gallery_add(struct clip_gallery *gallery, struct clip_record *record, s
 
 /* NULL where the key is not wanted. */
 const struct clip_gallery_entry *clip_gallery_find(const struct clip_gallery *gallery,
-                                                   const struct clip_name *key);
+                                                   const struct clip_result_name *key);
 
 #endif

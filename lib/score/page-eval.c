@@ -124,10 +124,10 @@ static void write_recall(const struct clip_page *page, const size_t *pictures, c
 static double margin_of(const struct clip_page *page, size_t row)
 {
     const struct clip_result *result = &page->results->rows[row];
-    const struct clip_name *truth = &page->classes->names[page->classes->truth[row]];
+    const struct clip_result_name *truth = &page->classes->names[page->classes->truth[row]];
     double best = result->matches[0].score;
     for (size_t k = 1; k < result->count; k++)
-        if (clip_name_compare(&result->matches[k].item.label, truth) == 0)
+        if (clip_result_name_compare(&result->matches[k].item.label, truth) == 0)
             return best - result->matches[k].score;
     return best - result->matches[result->count - 1].score;
 }
@@ -159,10 +159,10 @@ static int write_mistakes(const struct clip_page *page, FILE *file, struct clip_
     qsort(mistakes, n, sizeof *mistakes, by_margin);
     snprintf(about, sizeof about, "%zu of %zu, by how far the class that was taken is ahead",
              n < MOST_MISTAKES ? n : MOST_MISTAKES, n);
-    clip_page_section(file, &(struct clip_name){heading, strlen(heading)}, about);
+    clip_page_section(file, &(struct clip_result_name){heading, strlen(heading)}, about);
     for (size_t i = 0; i < n && i < MOST_MISTAKES; i++) {
         size_t row = mistakes[i].row;
-        struct clip_item item = page->results->rows[row].item;
+        struct clip_result_item item = page->results->rows[row].item;
         item.label = item.key;
         struct clip_page_note note = {&page->classes->names[page->classes->truth[row]], "taken for",
                                       &page->classes->names[page->classes->guess[row]]};

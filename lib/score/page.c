@@ -43,7 +43,7 @@ void clip_html_link(FILE *file, const char *path, size_t size)
 
 /* --- sections and cells --- */
 
-void clip_page_section(FILE *file, const struct clip_name *heading, const char *about)
+void clip_page_section(FILE *file, const struct clip_result_name *heading, const char *about)
 {
     fputs("<section class=\"part\">\n<h2>", file);
     clip_html_text(file, heading->text, heading->size);
@@ -55,7 +55,8 @@ void clip_page_section_end(FILE *file)
     fputs("</div>\n</section>\n", file);
 }
 
-static void put_picture(FILE *file, const struct clip_gallery_entry *entry, const struct clip_name *key)
+static void put_picture(FILE *file, const struct clip_gallery_entry *entry,
+                        const struct clip_result_name *key)
 {
     if (!entry || !entry->data) {
         fputs("<span class=\"none\">no picture</span>", file);
@@ -66,8 +67,8 @@ static void put_picture(FILE *file, const struct clip_gallery_entry *entry, cons
     fprintf(file, "\" src=\"data:image/webp;base64,%s\">", entry->data);
 }
 
-void clip_page_cell(const struct clip_page *page, FILE *file, const struct clip_item *item, double score,
-                    const struct clip_page_note *note)
+void clip_page_cell(const struct clip_page *page, FILE *file, const struct clip_result_item *item,
+                    double score, const struct clip_page_note *note)
 {
     const struct clip_gallery_entry *entry = clip_gallery_find(page->gallery, &item->key);
     int link = entry && entry->is_file;
@@ -137,7 +138,7 @@ struct node {
     size_t parent; /* of its group's tree */
     double best;   /* score of a match of its */
     double group;  /* of a tree's root: the best of all in it */
-    const struct clip_item *item;
+    const struct clip_result_item *item;
 };
 
 static size_t root_of(struct node *nodes, size_t i)
@@ -147,12 +148,12 @@ static size_t root_of(struct node *nodes, size_t i)
     return i;
 }
 
-static size_t number_of(const struct clip_page *page, const struct clip_item *item)
+static size_t number_of(const struct clip_page *page, const struct clip_result_item *item)
 {
     return (size_t)(clip_gallery_find(page->gallery, &item->key) - page->gallery->entries);
 }
 
-static void see(struct node *node, const struct clip_item *item, double score)
+static void see(struct node *node, const struct clip_result_item *item, double score)
 {
     node->item = item;
     if (!(node->best >= score))
@@ -181,7 +182,7 @@ static void connect(const struct clip_page *page, struct node *nodes)
 struct member {
     size_t group;
     double group_best, best;
-    const struct clip_item *item;
+    const struct clip_result_item *item;
 };
 
 static int by_group(const void *a, const void *b)
@@ -193,7 +194,7 @@ static int by_group(const void *a, const void *b)
         return x->group < y->group ? -1 : 1;
     if (x->best != y->best)
         return x->best > y->best ? -1 : 1;
-    return clip_name_compare(&x->item->key, &y->item->key);
+    return clip_result_name_compare(&x->item->key, &y->item->key);
 }
 
 /* The members in the order in which they are shown; returns how many. */
@@ -234,7 +235,7 @@ static int write_pairs(const struct clip_page *page, FILE *file, struct clip_err
             end++;
         snprintf(heading, sizeof heading, "Group %zu", ++groups);
         snprintf(about, sizeof about, "%zu pictures", end - i);
-        clip_page_section(file, &(struct clip_name){heading, strlen(heading)}, about);
+        clip_page_section(file, &(struct clip_result_name){heading, strlen(heading)}, about);
         for (size_t k = i; k < end; k++)
             clip_page_cell(page, file, members[k].item, members[k].best, NULL);
         clip_page_section_end(file);
@@ -246,7 +247,7 @@ static int write_pairs(const struct clip_page *page, FILE *file, struct clip_err
 
 /* --- a section a class --- */
 
-static const struct clip_name *class_of(const struct clip_result *row)
+static const struct clip_result_name *class_of(const struct clip_result *row)
 {
     return &row->matches[0].item.label;
 }
@@ -256,7 +257,7 @@ static int by_class(const void *a, const void *b)
     const struct clip_result *x = *(const struct clip_result *const *)a,
                              *y = *(const struct clip_result *const *)b;
     double p = x->matches[0].score, q = y->matches[0].score;
-    int order = clip_name_compare(class_of(x), class_of(y));
+    int order = clip_result_name_compare(class_of(x), class_of(y));
     if (order == 0 && p != q)
         return p < q || isnan(p) ? -1 : 1;
     return order ? order : x < y ? -1 : x > y;
@@ -287,7 +288,7 @@ static int write_classes(const struct clip_page *page, FILE *file, struct clip_e
             rows[n++] = &page->results->rows[i];
     qsort(rows, n, sizeof *rows, by_class);
     for (size_t i = 0, end; i < n; i = end) {
-        for (end = i + 1; end < n && clip_name_compare(class_of(rows[i]), class_of(rows[end])) == 0;)
+        for (end = i + 1; end < n && clip_result_name_compare(class_of(rows[i]), class_of(rows[end])) == 0;)
             end++;
         write_class(page, file, rows + i, end - i);
     }

@@ -19,7 +19,7 @@ enum clip_page_view {
 
 /* Which class each picture, a row of the results, has and was taken for: numbers below `count`. */
 struct clip_page_classes {
-    struct clip_name *names; /* [count]; owned */
+    struct clip_result_name *names; /* [count]; owned */
     size_t count;
     size_t *truth, *guess; /* [rows]; owned */
 };

@@ -16,13 +16,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int clip_name_compare(const struct clip_name *a, const struct clip_name *b)
+int clip_result_name_compare(const struct clip_result_name *a, const struct clip_result_name *b)
 {
     int order = memcmp(a->text, b->text, a->size < b->size ? a->size : b->size);
     return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
-static void free_item(struct clip_item *item)
+static void free_item(struct clip_result_item *item)
 {
     free(item->key.text);
     free(item->label.text);
@@ -43,7 +43,8 @@ void clip_results_free(struct clip_results *results)
 
 /* --- adding --- */
 
-int clip_name_set(struct clip_name *name, const char *text, size_t size, struct clip_error *error)
+int clip_result_name_set(struct clip_result_name *name, const char *text, size_t size,
+                         struct clip_error *error)
 {
     name->size = size;
     if (!(name->text = malloc(size + 1)))
@@ -54,12 +55,12 @@ int clip_name_set(struct clip_name *name, const char *text, size_t size, struct 
     return 0;
 }
 
-int clip_item_set(struct clip_item *item, const char *key, size_t key_size, const char *label,
-                  size_t label_size, struct clip_error *error)
+int clip_result_item_set(struct clip_result_item *item, const char *key, size_t key_size, const char *label,
+                         size_t label_size, struct clip_error *error)
 {
-    if (clip_name_set(&item->key, key, key_size, error) != 0)
+    if (clip_result_name_set(&item->key, key, key_size, error) != 0)
         return -1;
-    return clip_name_set(&item->label, label ? label : key, label ? label_size : key_size, error);
+    return clip_result_name_set(&item->label, label ? label : key, label ? label_size : key_size, error);
 }
 
 struct clip_result *clip_results_add(struct clip_results *results, struct clip_error *error)
@@ -79,8 +80,8 @@ struct clip_result *clip_results_add(struct clip_results *results, struct clip_e
     return row;
 }
 
-struct clip_match *clip_results_match(struct clip_results *results, struct clip_result *row,
-                                      struct clip_error *error)
+struct clip_result_match *clip_results_match(struct clip_results *results, struct clip_result *row,
+                                             struct clip_error *error)
 {
     if (results->matches == CLIP_MAX_MATCHES) {
         clip_fail(error, "more than %d matches (see --top of clip-simmatrix)", CLIP_MAX_MATCHES);
@@ -88,7 +89,7 @@ struct clip_match *clip_results_match(struct clip_results *results, struct clip_
     }
     if (row->count == row->room) {
         size_t room = 2 * row->room + 8;
-        struct clip_match *matches = reallocarray(row->matches, room, sizeof *matches);
+        struct clip_result_match *matches = reallocarray(row->matches, room, sizeof *matches);
         if (!matches) {
             clip_fail_memory(error, "results");
             return NULL;
@@ -96,8 +97,8 @@ struct clip_match *clip_results_match(struct clip_results *results, struct clip_
         row->matches = matches;
         row->room = room;
     }
-    struct clip_match *match = &row->matches[row->count++];
-    *match = (struct clip_match){.score = NAN};
+    struct clip_result_match *match = &row->matches[row->count++];
+    *match = (struct clip_result_match){.score = NAN};
     results->matches++;
     return match;
 }
@@ -127,9 +128,9 @@ static int add_matches(struct clip_results *results, struct clip_result *row, co
         float score;
         if (read_head(&head, p, (size_t)(end - p), CLIP_STR, CLIP_BIN) != 0)
             return clip_fail(error, "field 'keys' holds what is not text");
-        struct clip_match *match = clip_results_match(results, row, error);
-        if (!match || clip_item_set(&match->item, (const char *)p + head.head, (size_t)head.length, NULL, 0,
-                                    error) != 0)
+        struct clip_result_match *match = clip_results_match(results, row, error);
+        if (!match || clip_result_item_set(&match->item, (const char *)p + head.head, (size_t)head.length,
+                                           NULL, 0, error) != 0)
             return -1;
         memcpy(&score, scores + i, sizeof score);
         match->score = (double)score;
@@ -159,7 +160,7 @@ static int add_record(struct clip_results *results, struct clip_record *record, 
     if (label && clip_field_bytes(label, &text, &label_size) != 0)
         return clip_fail(error, "field 'label' is not text");
     struct clip_result *row = clip_results_add(results, error);
-    if (!row || clip_item_set(&row->item, key, key_size, text, label_size, error) != 0)
+    if (!row || clip_result_item_set(&row->item, key, key_size, text, label_size, error) != 0)
         return -1;
     return add_matches(results, row, keys, scores.data, error);
 }
@@ -198,18 +199,18 @@ static size_t unescape(char *text, size_t size)
     return n;
 }
 
-static int set_cell(struct clip_item *item, const struct clip_cell *cell, struct clip_error *error)
+static int set_cell(struct clip_result_item *item, const struct clip_cell *cell, struct clip_error *error)
 {
-    if (clip_name_set(&item->key, cell->text, cell->size, error) != 0)
+    if (clip_result_name_set(&item->key, cell->text, cell->size, error) != 0)
         return -1;
     item->key.size = unescape(item->key.text, item->key.size);
     item->key.text[item->key.size] = '\0';
-    return clip_name_set(&item->label, item->key.text, item->key.size, error);
+    return clip_result_name_set(&item->label, item->key.text, item->key.size, error);
 }
 
 static int add_line(struct clip_results *results, const struct clip_row *line, struct clip_error *error)
 {
-    struct clip_item item = {{NULL, 0}, {NULL, 0}};
+    struct clip_result_item item = {{NULL, 0}, {NULL, 0}};
     char *end = NULL;
     struct clip_result *row = results->count ? &results->rows[results->count - 1] : NULL;
     double score = line->count == 3 ? strtod(line->cells[2].text, &end) : 0;
@@ -217,13 +218,13 @@ static int add_line(struct clip_results *results, const struct clip_row *line, s
         return clip_fail(error, "not two names and a number (are these results of clip-simmatrix --tsv with "
                                 "--top or --pairs?)");
     int status = set_cell(&item, &line->cells[0], error);
-    if (status == 0 && row && clip_name_compare(&row->item.key, &item.key) == 0)
+    if (status == 0 && row && clip_result_name_compare(&row->item.key, &item.key) == 0)
         free_item(&item);
     else if (status == 0 && (row = clip_results_add(results, error)) != NULL)
         row->item = item;
     else
         status = -1;
-    struct clip_match *match = status == 0 ? clip_results_match(results, row, error) : NULL;
+    struct clip_result_match *match = status == 0 ? clip_results_match(results, row, error) : NULL;
     if (!match) {
         if (status != 0)
             free_item(&item);
@@ -243,7 +244,7 @@ static double score_of(struct json_object *object)
 }
 
 /* {"key": ..., "label": ...} */
-static int set_object(struct clip_item *item, struct json_object *object, struct clip_error *error)
+static int set_object(struct clip_result_item *item, struct json_object *object, struct clip_error *error)
 {
     struct json_object *key = NULL, *label = NULL;
     if (!json_object_is_type(object, json_type_object) || !json_object_object_get_ex(object, "key", &key) ||
@@ -252,9 +253,9 @@ static int set_object(struct clip_item *item, struct json_object *object, struct
                          "an object without a text 'key' (are these results of clip-simmatrix --jsonl?)");
     if (!json_object_object_get_ex(object, "label", &label) || !json_object_is_type(label, json_type_string))
         label = NULL;
-    return clip_item_set(item, json_object_get_string(key), (size_t)json_object_get_string_len(key),
-                         label ? json_object_get_string(label) : NULL,
-                         label ? (size_t)json_object_get_string_len(label) : 0, error);
+    return clip_result_item_set(item, json_object_get_string(key), (size_t)json_object_get_string_len(key),
+                                label ? json_object_get_string(label) : NULL,
+                                label ? (size_t)json_object_get_string_len(label) : 0, error);
 }
 
 static int add_object(struct clip_results *results, struct json_object *object, struct clip_error *error)
@@ -268,7 +269,7 @@ static int add_object(struct clip_results *results, struct json_object *object, 
         return clip_fail(error, "no array 'matches'");
     for (size_t i = 0; i < json_object_array_length(matches); i++) {
         struct json_object *one = json_object_array_get_idx(matches, i);
-        struct clip_match *match = clip_results_match(results, row, error);
+        struct clip_result_match *match = clip_results_match(results, row, error);
         if (!match || set_object(&match->item, one, error) != 0)
             return -1;
         match->score = score_of(one);

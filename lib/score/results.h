@@ -9,24 +9,24 @@
 #define CLIP_MAX_MATCHES 1000000
 
 /* Any bytes, terminated too; owned. */
-struct clip_name {
+struct clip_result_name {
     char *text;
     size_t size;
 };
 
 /* A key, and what it is called, which may be the key. */
-struct clip_item {
-    struct clip_name key, label;
+struct clip_result_item {
+    struct clip_result_name key, label;
 };
 
-struct clip_match {
-    struct clip_item item;
+struct clip_result_match {
+    struct clip_result_item item;
     double score; /* NaN where it is not a number */
 };
 
 struct clip_result {
-    struct clip_item item;
-    struct clip_match *matches; /* [count] */
+    struct clip_result_item item;
+    struct clip_result_match *matches; /* [count] */
     size_t count, room;
 };
 
@@ -48,15 +48,16 @@ void clip_results_free(struct clip_results *results);
 /* Adds a row, or a match to a row of the results, empty; NULL with error: out of memory, or more than
  * CLIP_MAX_MATCHES. What was added may move when more is. */
 struct clip_result *clip_results_add(struct clip_results *results, struct clip_error *error);
-struct clip_match *clip_results_match(struct clip_results *results, struct clip_result *row,
-                                      struct clip_error *error);
+struct clip_result_match *clip_results_match(struct clip_results *results, struct clip_result *row,
+                                             struct clip_error *error);
 
 /* Copies text[size]; a label that is NULL is the key. -1 with error. */
-int clip_name_set(struct clip_name *name, const char *text, size_t size, struct clip_error *error);
-int clip_item_set(struct clip_item *item, const char *key, size_t key_size, const char *label,
-                  size_t label_size, struct clip_error *error);
+int clip_result_name_set(struct clip_result_name *name, const char *text, size_t size,
+                         struct clip_error *error);
+int clip_result_item_set(struct clip_result_item *item, const char *key, size_t key_size, const char *label,
+                         size_t label_size, struct clip_error *error);
 
 /* <0, 0 or >0, as the bytes of the names. */
-int clip_name_compare(const struct clip_name *a, const struct clip_name *b);
+int clip_result_name_compare(const struct clip_result_name *a, const struct clip_result_name *b);
 
 #endif
