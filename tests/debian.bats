@@ -37,8 +37,8 @@ setup() {
 
 @test "make deb gives packages in which lintian finds nothing" {
     [ -n "${CLIP_LONG:-}" ] || skip CLIP_LONG
-    need dh
-    need lintian
+    command -v dh >/dev/null || skip debhelper # which quickstart does not install
+    command -v lintian >/dev/null || skip lintian
     git -C "$SRC" rev-parse --git-dir >/dev/null 2>&1 || skip git
     git clone -q "$SRC" tree
     (cd tree && autoreconf -fi && ./configure && env -u MAKEFLAGS make deb) >log 2>&1 || complain "$(tail -n 20 log)"

@@ -2,7 +2,7 @@
 load helper
 
 setup() {
-    need script
+    command -v script >/dev/null || skip script # of Debian's essential bsdutils
     cd "$BATS_TEST_TMPDIR"
     mkdir photos
     for i in 1 2 3 4 5; do cp "$SRC/share/samples/tree.jpg" "photos/$i.jpg"; done
