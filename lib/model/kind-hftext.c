@@ -442,6 +442,7 @@ const struct clip_kind clip_kind_hftext = {
     .title = "encoder of transformers",
     .side = CLIP_SIDE_TEXT,
     .own_activation = 1,
+    .custom_text = 1,
     .beta2 = 0.98,
     .epsilon = 1e-6,
     .head = &clip_head_hf_mlp,
