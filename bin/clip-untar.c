@@ -1,5 +1,6 @@
 /* clip-untar: the samples of tar shards as a stream, once or in several epochs, in order or shuffled. */
 #include "base/cli.h"
+#include "image/field.h"
 #include "shard/except.h"
 #include "shard/index.h"
 #include "shard/sample.h"
@@ -60,6 +61,7 @@ struct run {
     double waited; /* seconds, in shards that are finished */
     uint64_t samples, bad_samples, bad_shards;
     struct clip_passed passed; /* in the first epoch */
+    int noted;                 /* that a sample holds several pictures */
 };
 
 /* --- options --- */
@@ -147,10 +149,24 @@ static int leave_out(struct run *run, const struct clip_record *record, struct c
     return 0;
 }
 
-/* Writes a sample, and frees it. */
+/* Pictures whose names differ only after their first dot are members of one sample, where few expect it. */
+static void note_pictures(struct run *run, const struct clip_record *record)
+{
+    char name[400];
+    size_t count = run->noted ? 0 : clip_count_pictures(record);
+    if (count < 2)
+        return;
+    clip_note("%s: holds %zu pictures, of which programs use one: names that differ only after the first dot "
+              "are one sample (clip-files reads loose pictures one by one)",
+              clip_record_name(record, name, sizeof name), count);
+    run->noted = 1;
+}
+
+/* Writes a sample, which it takes. */
 static int write_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     int status = 0;
+    note_pictures(run, record);
     if (list) {
         clip_sample_print(stdout, record);
         putchar('\n');

@@ -30,7 +30,7 @@ says_more() {
         "$program" "$option" "${args[@]}" <"$SMALL/$input" >out 2>err
         cmp out want || [ "$program $option" = "clip-cmp -q" ] || complain "$program $option: another output"
         case $option in
-        --progress) grep -q "$program: 2 records, [0-9.]*/s, waited [0-9]* % for input, [0-9]* % for output" err ;;
+        --progress) grep -q "$program: 2 records in [0-9.]* s, [0-9.]*/s, waited [0-9]* % for input, [0-9]* % for output" err ;;
         -v) [ -z "$(grep -v "^$program: " err)" ] ;;
         *) [ ! -s err ] || complain "$program $option: $(cat err)" ;;
         esac

@@ -19,9 +19,9 @@
 
 #define MAX_OPTIONS 64
 
-/* A process is one program: its name and how much it says are the only state kept here. */
+/* A process is one program: its name and how it speaks are the only state kept here. */
 static const char *program_name = "clip";
-static int quiet, verbose;
+static int quiet, verbose, terminal;
 
 /* One line on stderr, written at once: a pipe takes up to PIPE_BUF bytes whole, so the lines of programs
  * that fail together do not mix. A longer line is cut. */
@@ -60,7 +60,7 @@ static void print_message(int hint, const char *format, va_list args)
 {
     struct line line = {.size = 0};
     fflush(stdout);
-    add_words(&line, "%s: ", program_name);
+    add_words(&line, "%s%s: ", terminal ? "\r\033[K" : "", program_name); /* over another's status */
     add_args(&line, 100, format, args);
     add_words(&line, "\n");
     if (hint)
@@ -91,6 +91,23 @@ void clip_verbose(const char *format, ...)
 {
     if (verbose)
         PRINT_MESSAGE(0, format);
+}
+
+void clip_put_status(const char *format, ...)
+{
+    struct line line = {.size = 0};
+    add_words(&line, "\r%s: ", program_name);
+    va_list args;
+    va_start(args, format);
+    add_args(&line, 10, format, args);
+    va_end(args);
+    add_words(&line, "\033[K");
+    write_line(&line);
+}
+
+void clip_clear_status(void)
+{
+    write_line(&(struct line){"\r\033[K", 4});
 }
 
 void clip_die(const char *format, ...)
@@ -379,7 +396,9 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
     if (asked_for[ASKED_VERSION])
         exit(print_version(program));
     quiet = shared->quiet;
+    terminal = isatty(STDERR_FILENO);
     verbose = shared->verbose;
+    shared->progress_asked = shared->progress == 1;
     if (no_progress || shared->quiet)
         shared->progress = 0;
     if (shared->progress < 0)
@@ -388,37 +407,4 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
     if (verbose && program->engines)
         clip_verbose("engines: %s", program->engines(engines, sizeof engines));
     return first;
-}
-
-/* --- progress --- */
-
-void clip_progress_start(struct clip_progress *progress, const struct clip_shared *shared,
-                         const char *awaited)
-{
-    *progress = (struct clip_progress){.on = shared->progress, .start = clip_seconds()};
-    if (progress->on) {
-        struct line line = {.size = 0};
-        add_words(&line, "\r%s: waiting for %.1000s\033[K", program_name, awaited);
-        write_line(&line);
-    }
-}
-
-void clip_progress_show(struct clip_progress *progress, uint64_t records, uint64_t total, double waited_input,
-                        double waited_output, int last)
-{
-    double now = progress->on ? clip_seconds() : 0, elapsed = now - progress->start;
-    if (!progress->on || (!last && now - progress->shown < 0.5))
-        return;
-    progress->shown = now;
-    double rate = elapsed > 0 ? (double)records / elapsed : 0;
-    struct line line = {.size = 0};
-    add_words(&line, "\r%s: %llu", program_name, (unsigned long long)records);
-    if (total)
-        add_words(&line, " of %llu", (unsigned long long)total);
-    add_words(&line, " records, %.*f/s", rate < 10 ? 2 : rate < 100 ? 1 : 0, rate);
-    if (elapsed > 0)
-        add_words(&line, ", waited %.0f %% for input, %.0f %% for output", 100 * waited_input / elapsed,
-                  100 * waited_output / elapsed);
-    add_words(&line, last ? "\033[K\n" : "\033[K");
-    write_line(&line);
 }

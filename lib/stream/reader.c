@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define READ_SIZE ((size_t)65536)
@@ -233,6 +234,41 @@ static void fill(struct clip_reader *reader)
     reader->end += n;
     if (n > 0)
         understand(reader);
+}
+
+/* The count in the end object at the end of a file; 0 where there is none. */
+static uint64_t count_in_file(int fd)
+{
+    uint8_t tail[18]; /* a map of one, "__end__", and an integer of at most nine bytes */
+    struct stat about;
+    struct clip_head head;
+    if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode))
+        return 0;
+    size_t size = about.st_size < (off_t)sizeof tail ? (size_t)about.st_size : sizeof tail;
+    if (pread(fd, tail, size, about.st_size - (off_t)size) != (ssize_t)size)
+        return 0;
+    for (size_t at = 0; at + 9 < size; at++)
+        if (memcmp(tail + at, "\x81\xa7__end__", 9) == 0 &&
+            clip_head_read(&head, tail + at + 9, size - at - 9) == 1 && head.kind == CLIP_INTEGER &&
+            head.head == size - at - 9 && head.integer > 0)
+            return (uint64_t)head.integer;
+    return 0;
+}
+
+uint64_t clip_reader_total(const struct clip_reader *reader)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < reader->paths_count; i++) {
+        int standard = strcmp(reader->paths[i], "-") == 0;
+        int fd = standard ? STDIN_FILENO : open(reader->paths[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        uint64_t count = fd >= 0 ? count_in_file(fd) : 0;
+        if (!standard && fd >= 0)
+            close(fd);
+        if (count == 0)
+            return 0;
+        total += count;
+    }
+    return total;
 }
 
 static int input_waits(const struct clip_reader *reader)

@@ -30,7 +30,7 @@ _clip_values() {
         command "$(dirname "$(command -v "$1")")/clip-model" list 2>/dev/null
         ;;
     FIELD* | NAME,...)
-        printf '%s\n' __key__ __url__ __epoch__ jpg png webp txt json cls tokens image image_features \
+        printf '%s\n' __key__ __url__ __epoch__ __size__ __mtime__ jpg png webp txt json cls tokens image image_features \
             image_embedding text_features text_embedding
         ;;
     *[A-Z]*) ;;
