@@ -1,15 +1,13 @@
 /* clip-simmatrix: cosine similarities of the embeddings of one stream with those of another. */
 #include "base/cli.h"
-#include "math/unit.h"
 #include "model/open.h"
+#include "score/embedding.h"
 #include "score/retrieval.h"
 #include "score/rows.h"
 #include "score/similarity.h"
 #include "stream/reader.h"
-#include "stream/vector.h"
 #include "stream/writer.h"
 
-#include <inttypes.h>
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
@@ -82,82 +80,23 @@ struct matrix {
 
 /* --- reading --- */
 
-struct text {
-    const char *data; /* not terminated; NULL: there is none */
-    size_t size;
-    char number[24];
-};
-
-/* The field's text or bytes, without newlines at the end, and up to a zero byte. */
-static void read_text(struct text *text, const struct clip_field *field)
-{
-    text->data = NULL;
-    text->size = 0;
-    if (!field || clip_field_bytes(field, &text->data, &text->size) != 0)
-        return;
-    while (text->size > 0 && (text->data[text->size - 1] == '\n' || text->data[text->size - 1] == '\r'))
-        text->size--;
-    text->size = strnlen(text->data, text->size);
-}
-
 /* Everything has the width of the first embedding. */
-static int set_width(struct matrix *m, size_t width, struct clip_error *error)
+static int set_width(struct matrix *m, struct clip_error *error)
 {
-    m->width = width;
-    m->similarity = clip_similarity_new(m->pool, width, error);
-    m->rows.vectors = m->similarity ? clip_vectors_new(width, MEMORY, error) : NULL;
-    m->columns.vectors = m->rows.vectors ? clip_vectors_new(width, MEMORY, error) : NULL;
-    m->rows.unit = calloc(width, sizeof(float));
-    m->columns.unit = calloc(width, sizeof(float));
-    if (!m->columns.vectors)
+    m->similarity = clip_similarity_new(m->pool, m->width, error);
+    m->rows.vectors = m->similarity ? clip_vectors_new(m->width, MEMORY, error) : NULL;
+    m->columns.vectors = m->rows.vectors ? clip_vectors_new(m->width, MEMORY, error) : NULL;
+    return m->columns.vectors ? 0 : -1;
+}
+
+static int keep(struct matrix *m, struct side *side, const struct clip_record *record,
+                struct clip_error *error)
+{
+    struct clip_record_text key, label;
+    if (!m->similarity && set_width(m, error) != 0)
         return -1;
-    return m->rows.unit && m->columns.unit ? 0 : clip_fail_memory(error, "embeddings");
-}
-
-/* The record's embedding in field `name` into side->unit. 0, or -1 with the record marked as bad. */
-static int read_unit(struct matrix *m, struct side *side, struct clip_record *record, const char *name)
-{
-    struct clip_tensor tensor;
-    struct clip_error error;
-    if (clip_record_floats(record, name, &tensor) != 0)
-        return -1;
-    if (tensor.ndim != 1 || tensor.shape[0] < 1 || tensor.shape[0] > 1 << 20)
-        return clip_record_fail(record, "field '%s' is not a vector", name);
-    if (!m->similarity && set_width(m, tensor.shape[0], &error) != 0)
-        clip_die("%s", error.text);
-    if (tensor.shape[0] != m->width)
-        return clip_record_fail(record, "field '%s' has width %zu, but the embeddings before it have %zu",
-                                name, tensor.shape[0], m->width);
-    if (clip_unit_vector(m->width, tensor.data, side->unit, &error) != 0)
-        return clip_record_fail(record, "field '%s': %s", name, error.text);
-    return 0;
-}
-
-/* What --label says names the record; nothing where that is its key. */
-static void read_label(struct text *label, const struct clip_record *record)
-{
-    int64_t number;
-    label->data = NULL;
-    label->size = 0;
-    if (strcmp(label_field, "key") == 0)
-        return;
-    int caption = strcmp(label_field, "caption") == 0;
-    const struct clip_field *field = clip_record_find(record, caption ? "txt" : label_field);
-    if (field && !caption && clip_field_integer(field, &number) == 0) {
-        label->size = (size_t)snprintf(label->number, sizeof label->number, "%" PRId64, number);
-        label->data = label->number;
-        return;
-    }
-    read_text(label, field);
-    if (!label->data && !caption)
-        label->data = "";
-}
-
-static int keep(struct side *side, const struct clip_record *record, struct clip_error *error)
-{
-    struct text key, label;
-    read_text(&key, clip_record_find(record, "__key__"));
-    read_label(&label, record);
+    clip_key_read(&key, record);
+    clip_label_read(&label, record, label_field);
     return clip_vectors_add(side->vectors, side->unit, key.data, key.size, label.data, label.size, error);
 }
 
@@ -173,24 +112,12 @@ static int bad_record(struct matrix *m, struct clip_record *record, struct clip_
     return 0;
 }
 
-static const char *field_of(const struct side *side, const struct clip_record *record)
-{
-    for (int i = 0; i < 2; i++)
-        if (side->fields[i] && clip_record_find(record, side->fields[i]))
-            return side->fields[i];
-    return NULL;
-}
-
 static int take_record(struct matrix *m, struct side *side, struct clip_record *record,
                        struct clip_error *error)
 {
-    const char *name = field_of(side, record);
-    if (!name)
-        clip_record_fail(record, side->fields[1] ? "no field '%s' or '%s'" : "no field '%s'", side->fields[0],
-                         side->fields[1]);
-    if (!name || read_unit(m, side, record, name) != 0)
+    if (clip_embedding_read(record, side->fields, &m->width, &side->unit) != 0)
         return bad_record(m, record, error);
-    return keep(side, record, error);
+    return keep(m, side, record, error);
 }
 
 static void show_progress(struct matrix *m, int last)
@@ -284,11 +211,14 @@ static int write_whole_rows(struct matrix *m, struct clip_error *error)
     return status;
 }
 
-static void name_column(const void *context, uint64_t column, const char **key, const char **label)
+static int name_column(const void *context, uint64_t column, const char **key, const char **label,
+                       struct clip_error *error)
 {
+    (void)error;
     const struct clip_vectors *columns = context;
     *key = clip_vectors_key(columns, column);
     *label = clip_vectors_label(columns, column);
+    return 0;
 }
 
 /* All rows that are kept, against all columns. */

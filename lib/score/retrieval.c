@@ -222,21 +222,19 @@ static int write_best(struct clip_retrieval *retrieval, size_t r, struct found *
         float score = retrieval->wanted.softmax ? clip_ranking_softmax(ranking, match->score) : match->score;
         if (!(score >= retrieval->wanted.least))
             break;
-        if (retrieval->namer)
-            retrieval->namer(retrieval->context, match->column, &key, &label);
+        if (retrieval->namer && retrieval->namer(retrieval->context, match->column, &key, &label, error) != 0)
+            return -1;
         if (put_found(found, key, label, score, error) != 0)
             return -1;
     }
     return write_found(retrieval, r, found, out, error);
 }
 
-static void name_column(const struct clip_retrieval *retrieval, uint64_t column, const char **key,
-                        const char **label)
+static int name_column(const struct clip_retrieval *retrieval, uint64_t column, const char **key,
+                       const char **label, struct clip_error *error)
 {
-    if (retrieval->namer) {
-        retrieval->namer(retrieval->context, column, key, label);
-        return;
-    }
+    if (retrieval->namer)
+        return retrieval->namer(retrieval->context, column, key, label, error);
     size_t low = 0, high = retrieval->names.count;
     while (low + 1 < high) {
         size_t middle = (low + high) / 2;
@@ -247,6 +245,7 @@ static void name_column(const struct clip_retrieval *retrieval, uint64_t column,
     }
     *key = clip_names_key(&retrieval->names, low);
     *label = clip_names_label(&retrieval->names, low);
+    return 0;
 }
 
 /* All matches come row by row. */
@@ -260,8 +259,8 @@ static int write_all(struct clip_retrieval *retrieval, struct found *found,
     int got = clip_matches_next(retrieval->matches, &pair, error);
     for (size_t r = 0; r < clip_vectors_count(retrieval->rows) && got >= 0; r++) {
         while (got > 0 && pair.row == r) {
-            name_column(retrieval, pair.column, &key, &label);
-            if (put_found(found, key, label, pair.score, error) != 0)
+            if (name_column(retrieval, pair.column, &key, &label, error) != 0 ||
+                put_found(found, key, label, pair.score, error) != 0)
                 return -1;
             got = clip_matches_next(retrieval->matches, &pair, error);
         }

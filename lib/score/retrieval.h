@@ -17,8 +17,9 @@ struct clip_wanted {
     int softmax; /* of each row over all columns */
 };
 
-/* Sets the key and the label of a column; a label that is the key is the same pointer. */
-typedef void clip_column_namer(const void *context, uint64_t column, const char **key, const char **label);
+/* Sets the key and the label of a column; a label that is the key is the same pointer. -1 with error. */
+typedef int clip_column_namer(const void *context, uint64_t column, const char **key, const char **label,
+                              struct clip_error *error);
 
 struct clip_retrieval;
 

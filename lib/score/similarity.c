@@ -2,6 +2,7 @@
 #include "base/crew.h"
 #include "math/dots.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 enum { BLOCK = CLIP_VECTORS_BLOCK, MOST_ROWS = 4096 }; /* rows of a tile */
@@ -111,6 +112,7 @@ struct take_task {
     const struct clip_rows_taker *taker;
     const struct clip_tile *tile;
     float *scores;
+    int removed; /* some of the columns may be */
 };
 
 static int take_row(void *context, size_t r, int thread, struct clip_error *error)
@@ -121,6 +123,9 @@ static int take_row(void *context, size_t r, int thread, struct clip_error *erro
     float *scores = task->scores + r * n;
     for (size_t c = 0; c < n && task->taker->scale != 1; c++)
         scores[c] = (float)(task->taker->scale * scores[c]);
+    for (size_t c = 0; c < n && task->removed; c++)
+        if (clip_vectors_removed(task->tile->columns, task->tile->column + c))
+            scores[c] = NAN;
     return task->taker->take(task->taker->context, task->tile, scores, r, error);
 }
 
@@ -138,7 +143,7 @@ int clip_similarity_run(struct clip_similarity *s, const struct clip_vectors *ro
             struct clip_tile tile = {.rows = rows, .columns = columns, .row = r, .column = c};
             tile.row_count = row_count - r < tall ? row_count - r : tall;
             tile.column_count = column_count - c < wide ? column_count - c : wide;
-            struct take_task task = {taker, &tile, s->scores};
+            struct take_task task = {taker, &tile, s->scores, clip_vectors_any_removed(columns)};
             if (clip_similarity_tile(s, &tile, s->scores, error) != 0 ||
                 clip_crew_run(&s->crew, s->pool, tile.row_count, take_row, &task, error) != 0)
                 return -1;

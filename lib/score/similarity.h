@@ -28,10 +28,10 @@ int clip_similarity_tile(struct clip_similarity *similarity, const struct clip_t
                          struct clip_error *error);
 
 /* Calls take(context, tile, scores, r, error) for each row r < row_count of each of the tiles, of at most 16
- * MB, that all rows with all columns are cut into; scores[column_count] are scale times that row's cosines.
- * The rows of a tile are taken at once by several threads, one tile after another; columns grow within a row.
- * With `upper`, rows and columns are the same vectors, and tiles of nothing but pairs (r, c) with c <= r are
- * left out. -1 with the error of the first that failed. */
+ * MB, that all rows with all columns are cut into; scores[column_count] are scale times that row's cosines,
+ * or NaN for columns that are removed. The rows of a tile are taken at once by several threads, one tile
+ * after another; columns grow within a row. With `upper`, rows and columns are the same vectors, and tiles of
+ * nothing but pairs (r, c) with c <= r are left out. -1 with the error of the first that failed. */
 struct clip_rows_taker {
     int (*take)(void *context, const struct clip_tile *tile, const float *scores, size_t r,
                 struct clip_error *error);

@@ -1,5 +1,7 @@
 #include "score/vectors.h"
 #include "base/file.h"
+#include "math/dots.h"
+#include "math/unit.h"
 #include "score/names.h"
 
 #include <stdint.h>
@@ -14,6 +16,10 @@ struct clip_vectors {
     int fd;               /* the file, or -1 */
     float *filled;        /* the block that is being filled, on its way into the file */
     struct clip_names names;
+    const char *mapped; /* or NULL */
+    size_t mapped_count;
+    int halves;
+    const uint8_t *removed;
 };
 
 static size_t block_bytes(const struct clip_vectors *vectors)
@@ -37,6 +43,19 @@ struct clip_vectors *clip_vectors_new(size_t width, size_t memory, struct clip_e
     }
     clip_fail_memory(error, "vectors");
     return NULL;
+}
+
+struct clip_vectors *clip_vectors_map(size_t width, size_t count, const void *data, int halves,
+                                      const uint8_t *removed, struct clip_error *error)
+{
+    struct clip_vectors *vectors = clip_vectors_new(width, 0, error);
+    if (!vectors)
+        return NULL;
+    vectors->mapped = data;
+    vectors->mapped_count = count;
+    vectors->halves = halves;
+    vectors->removed = removed;
+    return vectors;
 }
 
 void clip_vectors_clear(struct clip_vectors *vectors)
@@ -99,7 +118,17 @@ size_t clip_vectors_width(const struct clip_vectors *vectors)
 
 size_t clip_vectors_count(const struct clip_vectors *vectors)
 {
-    return vectors->names.count;
+    return vectors->mapped ? vectors->mapped_count : vectors->names.count;
+}
+
+int clip_vectors_any_removed(const struct clip_vectors *vectors)
+{
+    return vectors->removed != NULL;
+}
+
+int clip_vectors_removed(const struct clip_vectors *vectors, size_t i)
+{
+    return vectors->removed && vectors->removed[i / 8] >> i % 8 & 1;
 }
 
 const char *clip_vectors_key(const struct clip_vectors *vectors, size_t i)
@@ -112,10 +141,26 @@ const char *clip_vectors_label(const struct clip_vectors *vectors, size_t i)
     return clip_names_label(&vectors->names, i);
 }
 
+/* A half may round to zero where the vector is long and flat; such a one is like nothing. */
+static const float *read_halves(const struct clip_vectors *vectors, size_t first, size_t n, float *buffer)
+{
+    struct clip_error ignored;
+    size_t width = vectors->width;
+    clip_dot_kernels(clip_level())
+        ->from_halves(n * width, vectors->mapped + first * width * sizeof(uint16_t), buffer);
+    for (size_t i = 0; i < n; i++)
+        if (clip_unit_vector(width, buffer + i * width, buffer + i * width, &ignored) != 0)
+            memset(buffer + i * width, 0, width * sizeof *buffer);
+    return buffer;
+}
+
 const float *clip_vectors_floats(const struct clip_vectors *vectors, size_t first, size_t n, float *buffer,
                                  struct clip_error *error)
 {
     size_t b = first / CLIP_VECTORS_BLOCK, row = vectors->width * sizeof *buffer;
+    if (vectors->mapped)
+        return vectors->halves ? read_halves(vectors, first, n, buffer)
+                               : (const float *)(const void *)(vectors->mapped + first * row);
     const float *block = b < vectors->memory_blocks                             ? vectors->blocks[b]
                          : b == (vectors->names.count - 1) / CLIP_VECTORS_BLOCK ? vectors->filled
                                                                                 : NULL;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Vectors of a block, which is what they are read by. */
 enum { CLIP_VECTORS_BLOCK = 256 };
@@ -20,6 +21,16 @@ int clip_vectors_add(struct clip_vectors *vectors, const float *x, const char *k
                      const char *label, size_t label_size, struct clip_error *error);
 /* Makes it empty, keeping its memory. */
 void clip_vectors_clear(struct clip_vectors *vectors);
+
+/* Vectors that lie elsewhere, data[count][width], and stay there: unit vectors of floats, aligned to 4 bytes,
+ * or with `halves` IEEE halves, aligned to 2, which are made unit when they are read. Those whose bit is set
+ * in removed[(count + 7) / 8] (NULL: none) are passed over. They have no names. */
+struct clip_vectors *clip_vectors_map(size_t width, size_t count, const void *data, int halves,
+                                      const uint8_t *removed, struct clip_error *error);
+
+/* Whether vector i, or any, is passed over. */
+int clip_vectors_removed(const struct clip_vectors *vectors, size_t i);
+int clip_vectors_any_removed(const struct clip_vectors *vectors);
 
 size_t clip_vectors_count(const struct clip_vectors *vectors);
 size_t clip_vectors_width(const struct clip_vectors *vectors);
