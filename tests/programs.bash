@@ -18,6 +18,7 @@ entry() {
     clip-encode-image) input=image args=(-m "$SMALL/model") writes=records ;;
     clip-encode-text) input=tokens args=(-m "$SMALL/model") writes=records ;;
     clip-eval) input=nothing args=(-m "$SMALL/model" -t retrieval "$SMALL/data") writes=text ;;
+    clip-index) input=embeddings args=(search "$SMALL/index") writes=records ;;
     clip-model) input=lines args=(vocab --size 516) writes=file ;;
     clip-plot) input=table writes=file ;;
     clip-preprocess) input=raw args=(--size 8) writes=records ;;
@@ -99,6 +100,7 @@ make_small() {
     records_of embeddings \
         '{"__key__": "a", "group": "x", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [0.6, 0.8]}}' \
         '{"__key__": "b", "group": "y", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0.8, 0.6]}}'
+    clip-index build -o "$SMALL/index" "$SMALL/embeddings"
     : >"$SMALL/nothing"
     printf '\001aaaabbbbcccc' >"$SMALL/pixels"
     mkdir -p "$SMALL/data/test"
