@@ -47,19 +47,20 @@ static const struct clip_program program = {
     .options = options,
     .shared = CLIP_TAKES_STREAM};
 
-/* Without --steps a batch is held, in a file, until it is full: what remains of the input in the end must not
- * be passed. Its step object is held until the next batch is full, or the input ends: the last step is always
- * saved. With --steps the last is known, and an input that does not reach it is an error: nothing waits. */
+/* Without --steps a batch is held in a file until it is full, because the rest of the input must not be
+ * passed on. Its step object is held until the next batch is full or the input ends, because the last step
+ * is always saved. With --steps the last step is known, and an input that ends before it is an error, so
+ * nothing is held. */
 struct batcher {
     struct clip_reader *in;
     struct clip_writer *out;
     struct clip_schedule schedule;
     int file;                 /* the batch that is held, or -1 */
     struct clip_writer *held; /* into it */
-    size_t records;           /* of the batch so far */
-    uint64_t step;            /* the last whose records are whole */
-    int step_open;            /* its object is still to be written */
-    int stopped;              /* DIR/stop was there */
+    size_t records;           /* records of the batch so far */
+    uint64_t step;            /* the last step whose records are complete */
+    int step_open;            /* its step object is not yet written */
+    int stopped;              /* DIR/stop was found */
     double saved;             /* time of the last mark */
 };
 
@@ -103,7 +104,7 @@ static int begin_held(struct batcher *b, struct clip_error *error)
     return b->held ? 0 : -1;
 }
 
-/* Passes what is held. */
+/* Passes on what is held. */
 static int pass_held(struct batcher *b, struct clip_error *error)
 {
     struct clip_record *record;
@@ -125,7 +126,7 @@ static int pass_held(struct batcher *b, struct clip_error *error)
     return got == 0 ? begin_held(b, error) : -1;
 }
 
-/* Looks for DIR/stop, by which who started the run ends it early, and takes it away. */
+/* Looks for DIR/stop, with which a user ends the run early, and removes it. */
 static int look_for_stop(struct batcher *b, struct clip_error *error)
 {
     char path[PATH_MAX];
@@ -140,7 +141,7 @@ static int look_for_stop(struct batcher *b, struct clip_error *error)
     return 0;
 }
 
-/* The batch is full: passes it, after the step object of the one before it. */
+/* The batch is full: passes it on, after the step object of the previous one. */
 static int end_batch(struct batcher *b, struct clip_error *error)
 {
     if (!steps && ((b->step_open && write_step(b, 0, error) != 0) || pass_held(b, error) != 0))
@@ -153,7 +154,7 @@ static int end_batch(struct batcher *b, struct clip_error *error)
     return steps ? write_step(b, b->stopped || b->step == (uint64_t)steps, error) : 0;
 }
 
-static int take(struct batcher *b, const struct clip_record *record, struct clip_error *error)
+static int take_record(struct batcher *b, const struct clip_record *record, struct clip_error *error)
 {
     if (!steps && !b->held && begin_held(b, error) != 0)
         return -1;
@@ -163,14 +164,14 @@ static int take(struct batcher *b, const struct clip_record *record, struct clip
     return b->records == (size_t)batch_size ? end_batch(b, error) : 0;
 }
 
-static int run(struct batcher *b, struct clip_progress *progress, struct clip_error *error)
+static int run_batches(struct batcher *b, struct clip_progress *progress, struct clip_error *error)
 {
     uint64_t seen = b->step * (uint64_t)batch_size; /* records before the checkpoint */
     struct clip_record *record;
     int got = 1;
     while (!b->stopped && (!steps || b->step < (uint64_t)steps) &&
            (got = clip_reader_next(b->in, &record, error)) > 0) {
-        int status = clip_reader_count(b->in) > seen ? take(b, record, error) : 0;
+        int status = clip_reader_count(b->in) > seen ? take_record(b, record, error) : 0;
         clip_record_free(record);
         if (status != 0)
             return -1;
@@ -219,7 +220,7 @@ int main(int argc, char **argv)
         clip_die("%s", error.text);
     clip_reader_tie(b.in, b.out);
     clip_progress_start(&progress, &shared, clip_reader_source(b.in));
-    status = run(&b, &progress, &error);
+    status = run_batches(&b, &progress, &error);
     clip_progress_show(&progress, clip_reader_count(b.in), 0, clip_reader_waited(b.in),
                        clip_writer_waited(b.out), 1);
     if (status == 0 && close(STDOUT_FILENO) != 0)

@@ -53,11 +53,11 @@ struct run {
     struct clip_sample_options options;
     struct clip_except except; /* --except */
     struct clip_writer *out;   /* NULL with --list */
-    struct clip_index index;   /* of the samples; with --shuffle-buffer of the shards */
+    struct clip_index index;   /* index of the samples or, with --shuffle-buffer, of the shards */
     struct clip_mix mix;       /* --shuffle-buffer */
     uint32_t epoch;
     struct clip_progress progress;
-    double waited; /* for shards that are done */
+    double waited; /* seconds, in shards that are finished */
     uint64_t samples, bad_samples, bad_shards;
     struct clip_passed passed; /* in the first epoch */
 };
@@ -135,7 +135,7 @@ static int is_done(const struct run *run)
     return most >= 0 && run->samples >= (uint64_t)most;
 }
 
-/* A bad sample ends the run, or is left out. */
+/* A bad sample ends the run, or is dropped. */
 static int leave_out(struct run *run, const struct clip_record *record, struct clip_error *error)
 {
     char name[400];
@@ -147,7 +147,7 @@ static int leave_out(struct run *run, const struct clip_record *record, struct c
     return 0;
 }
 
-/* Writes a sample, which it takes. */
+/* Writes a sample, and frees it. */
 static int write_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     int status = 0;
@@ -165,7 +165,7 @@ static int write_sample(struct run *run, struct clip_record *record, struct clip
     return status;
 }
 
-/* Writes a sample, or the one whose turn it is instead. */
+/* Writes a sample or, when shuffling, the one that comes out of the buffer for it. */
 static int use_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     if (record->bad) {
@@ -203,7 +203,7 @@ static const char *shown_name(const char *name)
     return strcmp(name, "-") == 0 ? "standard input" : name;
 }
 
-/* What a shard passed over is said at the end, of all of them. */
+/* Adds what was skipped in a shard to the counts for all, which are reported at the end. */
 static void add_passed(struct run *run, const char *name, const struct clip_passed *passed)
 {
     struct clip_passed *sum = &run->passed;
@@ -234,7 +234,7 @@ static int read_shard(struct run *run, const char *name, struct clip_error *erro
     return status;
 }
 
-/* What read_shard or index_shard returned: -1 where it ends the run; else a damaged shard is named. */
+/* Handles the result of read_shard or index_shard: -1 ends the run; a damaged shard is named. */
 static int use_status(struct run *run, int status, const struct clip_error *error)
 {
     if (status < 0 || (status > 0 && !run->shared->skip_bad))
@@ -246,7 +246,7 @@ static int use_status(struct run *run, int status, const struct clip_error *erro
     return 0;
 }
 
-/* An epoch of the shards one after another, with --shuffle-buffer in an order of their own. */
+/* An epoch of the shards one after another; with --shuffle-buffer in shuffled order. */
 static int read_shards_through(struct run *run, const struct clip_shards *shards, struct clip_error *error)
 {
     struct clip_record *record;
@@ -266,9 +266,9 @@ static int read_shards_through(struct run *run, const struct clip_shards *shards
     return 0;
 }
 
-/* --- samples in an order of their own --- */
+/* --- shuffled samples --- */
 
-/* Puts the shard's samples into the index. Returns as read_samples. */
+/* Adds the shard's samples to the index. Returns as read_samples. */
 static int index_shard(struct run *run, const char *name, uint32_t shard,
                        const struct clip_sample_options *options, struct clip_error *error)
 {

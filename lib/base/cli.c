@@ -23,14 +23,14 @@
 static const char *program_name = "clip";
 static int quiet, verbose;
 
-/* What goes to stderr at once: a pipe takes up to PIPE_BUF bytes whole, so that the lines of programs that
- * fail together do not run into each other. What has no room is cut. */
+/* One line on stderr, written at once: a pipe takes up to PIPE_BUF bytes whole, so the lines of programs
+ * that fail together do not mix. A longer line is cut. */
 struct line {
     char text[PIPE_BUF];
     size_t size;
 };
 
-/* Adds to the line, of which `end` bytes stay free for what must follow. */
+/* Adds to the line, keeping `end` bytes free for what must follow. */
 static void add_args(struct line *line, size_t end, const char *format, va_list args)
 {
     size_t room = sizeof line->text - end - line->size;
@@ -52,10 +52,10 @@ static void write_line(const struct line *line)
 {
     struct clip_error error;
     clip_write_all(STDERR_FILENO, line->text, line->size, "standard error",
-                   &error); /* where to say it else? */
+                   &error); /* there is nowhere else to report it */
 }
 
-/* "clip-x: message", then, with a hint, where to read on. */
+/* Prints "clip-x: message" and, with a hint, where to find help. */
 static void print_message(int hint, const char *format, va_list args)
 {
     struct line line = {.size = 0};
@@ -122,7 +122,7 @@ int clip_finish(int status)
     return status;
 }
 
-/* A closed descriptor 0, 1 or 2 would be taken by the first file opened: fill it so that using it fails. */
+/* The first file opened would become a closed descriptor 0, 1 or 2: fill it so that using it fails. */
 static void fill_standard_descriptors(void)
 {
     for (int fd = 0; fd <= 2; fd++)
@@ -133,7 +133,7 @@ static void fill_standard_descriptors(void)
 
 /* --- options --- */
 
-/* The program's own options, then the shared ones it takes, then those that all take. */
+/* The program's own options, then the shared ones it takes, then those of every program. */
 struct table {
     struct clip_option options[MAX_OPTIONS];
     int count;
@@ -142,7 +142,7 @@ struct table {
 enum always { ASKED_HELP, ASKED_VERSION };
 static int asked_for[2];
 
-static void add(struct table *table, struct clip_option option)
+static void add_option(struct table *table, struct clip_option option)
 {
     if (table->count < MAX_OPTIONS)
         table->options[table->count++] = option;
@@ -152,43 +152,47 @@ static void gather_options(struct table *table, const struct clip_program *progr
                            struct clip_shared *shared, int *no_progress)
 {
     for (const struct clip_option *o = program->options; o && o->name; o++)
-        add(table, *o);
+        add_option(table, *o);
     if (program->shared & CLIP_TAKES_MODEL) {
-        add(table, (struct clip_option){"model", 'm', CLIP_TEXT, &shared->model, "MODEL",
+        add_option(table,
+                   (struct clip_option){"model", 'm', CLIP_TEXT, &shared->model, "MODEL",
                                         "weights file, model folder, or a name in $CLIP_MODEL_PATH", 0, 0});
-        add(table, (struct clip_option){"arch", 0, CLIP_TEXT, &shared->arch, "NAME|JSON",
+        add_option(table,
+                   (struct clip_option){"arch", 0, CLIP_TEXT, &shared->arch, "NAME|JSON",
                                         "architecture of a weights file without a configuration", 0, 0});
-        add(table, (struct clip_option){"weights", 0, CLIP_TEXT, &shared->weights, "KEY",
+        add_option(table,
+                   (struct clip_option){"weights", 0, CLIP_TEXT, &shared->weights, "KEY",
                                         "which weights to use of a checkpoint that holds several", 0, 0});
     }
     if (program->shared & CLIP_TAKES_BATCH)
-        add(table, (struct clip_option){
+        add_option(table,
+                   (struct clip_option){
                        "batch", 'b', CLIP_COUNT, &shared->batch, "N",
                        "maximum number of records computed together; does not change results", 1, 65536});
     if (program->shared & CLIP_TAKES_THREADS)
-        add(table,
-            (struct clip_option){"threads", 'j', CLIP_COUNT, &shared->threads, "N",
-                                 "number of threads; does not change results [all processors]", 1, 1024});
+        add_option(table, (struct clip_option){"threads", 'j', CLIP_COUNT, &shared->threads, "N",
+                                               "number of threads; does not change results [all processors]",
+                                               1, 1024});
     if (program->shared & CLIP_TAKES_SKIP)
-        add(table, (struct clip_option){"skip-bad", 0, CLIP_FLAG, &shared->skip_bad, NULL,
-                                        "drop bad records and name each on stderr", 0, 0});
+        add_option(table, (struct clip_option){"skip-bad", 0, CLIP_FLAG, &shared->skip_bad, NULL,
+                                               "drop bad records and name each on stderr", 0, 0});
     if (program->shared & (CLIP_TAKES_STREAM | CLIP_TAKES_RECORDS))
-        add(table, (struct clip_option){"max-record", 0, CLIP_BYTES, &shared->max_record, "SIZE",
-                                        "refuse records larger than SIZE [80M]", 1, 0});
+        add_option(table, (struct clip_option){"max-record", 0, CLIP_BYTES, &shared->max_record, "SIZE",
+                                               "refuse records larger than SIZE [80M]", 1, 0});
     if (program->shared & CLIP_TAKES_STREAM) {
-        add(table, (struct clip_option){"progress", 0, CLIP_FLAG, &shared->progress, NULL,
-                                        "show progress on stderr [if stderr is a terminal]", 0, 0});
-        add(table, (struct clip_option){"no-progress", 0, CLIP_FLAG, no_progress, NULL,
-                                        "do not show progress", 0, 0});
+        add_option(table, (struct clip_option){"progress", 0, CLIP_FLAG, &shared->progress, NULL,
+                                               "show progress on stderr [if stderr is a terminal]", 0, 0});
+        add_option(table, (struct clip_option){"no-progress", 0, CLIP_FLAG, no_progress, NULL,
+                                               "do not show progress", 0, 0});
     }
-    add(table, (struct clip_option){"quiet", 'q', CLIP_FLAG, &shared->quiet, NULL,
-                                    "print only errors on stderr", 0, 0});
-    add(table, (struct clip_option){"verbose", 'v', CLIP_FLAG, &shared->verbose, NULL,
-                                    "print more messages on stderr", 0, 0});
-    add(table,
-        (struct clip_option){"help", 'h', CLIP_FLAG, &asked_for[ASKED_HELP], NULL, "print this help", 0, 0});
-    add(table, (struct clip_option){"version", 'V', CLIP_FLAG, &asked_for[ASKED_VERSION], NULL,
-                                    "print the version, the libraries and the engines", 0, 0});
+    add_option(table, (struct clip_option){"quiet", 'q', CLIP_FLAG, &shared->quiet, NULL,
+                                           "print only errors on stderr", 0, 0});
+    add_option(table, (struct clip_option){"verbose", 'v', CLIP_FLAG, &shared->verbose, NULL,
+                                           "print more messages on stderr", 0, 0});
+    add_option(table, (struct clip_option){"help", 'h', CLIP_FLAG, &asked_for[ASKED_HELP], NULL,
+                                           "print this help", 0, 0});
+    add_option(table, (struct clip_option){"version", 'V', CLIP_FLAG, &asked_for[ASKED_VERSION], NULL,
+                                           "print the version, the libraries and the engines", 0, 0});
 }
 
 static int print_help(const struct clip_program *program, const struct table *table)
@@ -212,9 +216,10 @@ static int print_help(const struct clip_program *program, const struct table *ta
 
 static int print_version(const struct clip_program *program)
 {
+    char engines[256];
     printf("%s (%s) %s\nlibraries: %s\n", program->name, PACKAGE_NAME, PACKAGE_VERSION, CLIP_LIBRARIES);
     if (program->engines)
-        printf("engines: %s\n", program->engines());
+        printf("engines: %s\n", program->engines(engines, sizeof engines));
     return clip_finish(0);
 }
 
@@ -379,8 +384,9 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
         shared->progress = 0;
     if (shared->progress < 0)
         shared->progress = isatty(STDERR_FILENO);
+    char engines[256];
     if (verbose && program->engines)
-        clip_verbose("engines: %s", program->engines());
+        clip_verbose("engines: %s", program->engines(engines, sizeof engines));
     return first;
 }
 

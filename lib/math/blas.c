@@ -22,39 +22,44 @@ static size_t buffer_size; /* of one; 0: not known yet */
 /* Not in its header, but exported, so that its own interfaces can be built apart. */
 static void *(*memory_alloc)(int);
 static void (*memory_free)(void *);
+static void (*set_num_threads)(int);
 
-/* What versions for x86-64 take, and some more. */
+/* What versions for x86-64 take, and some more: for a buffer, and for the library itself. */
 #define LIKELY_SIZE ((size_t)132 << 20)
+#define LIBRARY_SIZE ((size_t)48 << 20)
 
-static int find(const char *name, void *into, struct clip_error *error)
+static int find_symbol(const char *name, void *into, struct clip_error *error)
 {
     void *symbol = dlsym(library, name);
     *(void **)into = symbol;
     return symbol ? 0 : clip_fail(error, "%s: there is no function %s", CLIP_OPENBLAS, name);
 }
 
-static int load(struct clip_error *error)
+static int load_library(struct clip_error *error)
 {
-    void (*set_num_threads)(int);
+    /* Newer versions, such as 0.3.29, take a buffer when they are loaded, and try forever if there is no
+     * room. */
+    if (!clip_pages_room(LIBRARY_SIZE + LIKELY_SIZE))
+        return clip_fail(error, "out of memory: OpenBLAS needs %zu MiB of address space",
+                         (LIBRARY_SIZE + LIKELY_SIZE) >> 20);
     if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0)
         return clip_fail_memory(error, "OpenBLAS");
     library = dlopen(CLIP_OPENBLAS, RTLD_LAZY | RTLD_LOCAL);
     if (!library)
         return clip_fail(error, "OpenBLAS cannot be loaded: %s", dlerror());
-    if (find("cblas_sgemm", &clip_blas.sgemm, error) != 0 ||
-        find("cblas_somatcopy", &clip_blas.somatcopy, error) != 0 ||
-        find("openblas_get_config", &clip_blas.get_config, error) != 0 ||
-        find("openblas_get_corename", &clip_blas.get_corename, error) != 0 ||
-        find("openblas_set_num_threads", &set_num_threads, error) != 0) {
+    if (find_symbol("cblas_sgemm", &clip_blas.sgemm, error) != 0 ||
+        find_symbol("cblas_somatcopy", &clip_blas.somatcopy, error) != 0 ||
+        find_symbol("openblas_get_config", &clip_blas.get_config, error) != 0 ||
+        find_symbol("openblas_get_corename", &clip_blas.get_corename, error) != 0 ||
+        find_symbol("openblas_set_num_threads", &set_num_threads, error) != 0) {
         dlclose(library);
         library = NULL;
         return -1;
     }
     struct clip_error ignored; /* without these two it takes its buffers when it wants */
-    if (find("blas_memory_alloc", &memory_alloc, &ignored) != 0 ||
-        find("blas_memory_free", &memory_free, &ignored) != 0)
+    if (find_symbol("blas_memory_alloc", &memory_alloc, &ignored) != 0 ||
+        find_symbol("blas_memory_free", &memory_free, &ignored) != 0)
         memory_alloc = NULL;
-    set_num_threads(1); /* it may have been loaded before, by another library */
     return 0;
 }
 
@@ -98,7 +103,9 @@ static int take_buffers(int threads, struct clip_error *error)
 int clip_blas_open(int threads, struct clip_error *error)
 {
     pthread_mutex_lock(&lock);
-    int status = library ? 0 : load(error);
+    int status = library ? 0 : load_library(error);
+    if (status == 0)
+        set_num_threads(1); /* another library of the process may use it, too */
     if (status == 0 && memory_alloc && threads > buffers)
         status = take_buffers(threads, error);
     pthread_mutex_unlock(&lock);

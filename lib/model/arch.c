@@ -19,7 +19,7 @@ const char *const clip_side_names[CLIP_SIDES] = {"vision", "text"};
      .mlp = 4 * (w), .end_token = -1, .activation = CLIP_QUICK_GELU}
 /* clang-format on */
 
-/* OpenAI's published models (FACTS: the models). */
+/* OpenAI's published models; share/architectures holds open_clip's configurations. */
 static const struct {
     const char *name;
     int embed;
@@ -69,6 +69,11 @@ static int same_name(const char *a, const char *b)
     return *a == *b;
 }
 
+const char *clip_arch_published_name(size_t i)
+{
+    return i < CLIP_COUNT_OF(published) ? published[i].name : NULL;
+}
+
 int clip_arch_published(struct clip_arch *arch, const char *name)
 {
     for (size_t i = 0; i < CLIP_COUNT_OF(published); i++)
@@ -77,6 +82,11 @@ int clip_arch_published(struct clip_arch *arch, const char *name)
             return 1;
         }
     return 0;
+}
+
+int clip_image_width(const struct clip_tower_arch *tower)
+{
+    return tower->image_width ? tower->image_width : tower->image_size;
 }
 
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side)
@@ -89,11 +99,15 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
 {
     if (t->absent || u->absent)
         return t->absent == u->absent;
-    return t->kind == u->kind && t->image_size == u->image_size && t->width == u->width &&
-           t->layers == u->layers && t->patch == u->patch && t->heads == u->heads && t->mlp == u->mlp &&
-           memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 && t->context == u->context &&
-           t->vocabulary == u->vocabulary && t->activation == u->activation &&
-           t->unprojected == u->unprojected;
+    return t->kind == u->kind && t->image_size == u->image_size && t->image_width == u->image_width &&
+           t->width == u->width && t->layers == u->layers && t->patch == u->patch && t->heads == u->heads &&
+           t->mlp == u->mlp && memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
+           memcmp(t->widths, u->widths, sizeof t->widths) == 0 && t->kernel == u->kernel &&
+           memcmp(&t->fastvit, &u->fastvit, sizeof t->fastvit) == 0 && t->context == u->context &&
+           t->vocabulary == u->vocabulary && t->class_row == u->class_row && t->open_mask == u->open_mask &&
+           t->activation == u->activation && t->unprojected == u->unprojected &&
+           clip_head_of(t) == clip_head_of(u) && clip_block_same(&t->block, &u->block) &&
+           clip_vit_same(&t->vit, &u->vit) && clip_text_same(&t->text, &u->text);
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)
@@ -114,6 +128,17 @@ void clip_arch_rename(struct clip_arch *arch, const char *otherwise)
     set_name(arch, otherwise);
 }
 
+/* Features that nothing projects must have the embedding's width. */
+static int check_head(const struct clip_arch *arch, enum clip_side side, struct clip_error *error)
+{
+    const struct clip_tower_arch *tower = &arch->towers[side];
+    size_t width = clip_feature_width(arch, side);
+    if (tower->unprojected || clip_head_last(clip_head_of(tower)) || width == (size_t)arch->embed)
+        return 0;
+    return clip_fail(error, "the %s tower has no projection and %zu features, but the embedding has %d",
+                     clip_side_names[side], width, arch->embed);
+}
+
 int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
 {
     int projected = 0;
@@ -124,7 +149,8 @@ int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
     if (projected && clip_check_bounds("embedding width", arch->embed, CLIP_MAX_WIDTH, error) != 0)
         return -1;
     for (int side = 0; side < CLIP_SIDES; side++)
-        if (!arch->towers[side].absent && arch->towers[side].kind->check(&arch->towers[side], error) != 0)
+        if (!arch->towers[side].absent && (arch->towers[side].kind->check(&arch->towers[side], error) != 0 ||
+                                           check_head(arch, side, error) != 0))
             return -1;
     return 0;
 }

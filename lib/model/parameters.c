@@ -5,15 +5,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void place(void *context)
+/* Values side by side, and gradients: tensors that follow one another may be read as one (tower/weights.h).
+ */
+static void place_parameters(void *context)
 {
     struct clip_parameters *parameters = context;
     for (size_t i = 0; i < parameters->count; i++) {
         struct clip_parameter *p = &parameters->items[i];
-        if (p->slot.integer)
-            continue;
-        p->value = clip_arena_take(&parameters->memory, p->count, sizeof(float));
-        if (!p->slot.buffer)
+        if (!p->slot.integer)
+            p->value = clip_arena_take(&parameters->memory, p->count, sizeof(float));
+    }
+    for (size_t i = 0; i < parameters->count; i++) {
+        struct clip_parameter *p = &parameters->items[i];
+        if (!p->slot.integer && !p->slot.buffer)
             p->gradient = clip_arena_take(&parameters->memory, p->count, sizeof(float));
     }
 }
@@ -40,7 +44,7 @@ int clip_parameters_load(struct clip_parameters *parameters, const struct clip_m
         if (layout->slots[i].part == part)
             parameters->items[parameters->count++] = (struct clip_parameter){
                 .slot = layout->slots[i], .count = (size_t)clip_slot_count(&layout->slots[i])};
-    if (clip_arena_build(&parameters->memory, "parameters", place, parameters, error) != 0)
+    if (clip_arena_build(&parameters->memory, "parameters", place_parameters, parameters, error) != 0)
         return -1;
     for (size_t i = 0; i < parameters->count; i++)
         if (read_values(&parameters->items[i], model, error) != 0)

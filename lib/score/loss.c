@@ -253,7 +253,7 @@ static int next_band(struct work *work)
     return left > 0;
 }
 
-static void run(struct work *work, struct clip_pool *pool, struct clip_contrast *result)
+static void compute_loss(struct work *work, struct clip_pool *pool, struct clip_contrast *result)
 {
     for (size_t i = 0; i < work->batch.n; i++)
         work->row[i] = work->column[i] = nothing;
@@ -291,7 +291,7 @@ static void share_out(struct work *work)
         work->share[i] = 1 / counts[work->group[i]];
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct work *work = context;
     struct clip_arena *arena = &work->arena;
@@ -314,10 +314,10 @@ int clip_contrastive_loss(const struct clip_contrast_batch *batch, struct clip_p
     struct work work = {.batch = *batch, .tiles = (batch->n + TILE - 1) / TILE};
     if (batch->n < 2 || batch->n > INT_MAX || batch->width < 1 || batch->width > INT_MAX)
         return clip_fail(error, "no contrastive loss of %zu pairs of width %zu", batch->n, batch->width);
-    if (clip_arena_build(&work.arena, "a batch's logits", place, &work, error) != 0)
+    if (clip_arena_build(&work.arena, "a batch's logits", place_buffers, &work, error) != 0)
         return -1;
     share_out(&work);
-    run(&work, pool, result);
+    compute_loss(&work, pool, result);
     clip_arena_free(&work.arena);
     if (!isfinite(result->loss) || !isfinite(result->logit_scale_gradient))
         return clip_fail(error, "the loss is not finite");

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define LONGEST_NAME 33 /* with its semicolon, and a zero */
+#define LONGEST_NAME 33 /* including its semicolon and a zero */
 
 static int is_digit(uint32_t point)
 {
@@ -24,7 +24,7 @@ static int digit(uint32_t point, int base)
     return base == 16 && letter >= 'a' && letter <= 'f' ? (int)(letter - 'a') + 10 : -1;
 }
 
-static const char *find(const struct clip_entity *table, size_t n, const char *name)
+static const char *find_entity(const struct clip_entity *table, size_t n, const char *name)
 {
     size_t low = 0, high = n;
     while (low < high) {
@@ -40,7 +40,7 @@ static const char *find(const struct clip_entity *table, size_t n, const char *n
     return NULL;
 }
 
-static void append(struct clip_points *out, const char *utf8)
+static void append_utf8(struct clip_points *out, const char *utf8)
 {
     for (size_t left = strlen(utf8); left > 0;) {
         int taken = clip_utf8_read(&out->at[out->n++], (const uint8_t *)utf8, left);
@@ -55,7 +55,7 @@ static int is_noncharacter(uint32_t number)
            number == 0x7f || (number >= 0xfdd0 && number <= 0xfdef) || (number & 0xfffe) == 0xfffe;
 }
 
-/* What number `number` refers to, by HTML 5; nothing for noncharacters. */
+/* Appends what number `number` refers to in HTML 5; nothing for noncharacters. */
 static void append_number(struct clip_points *out, uint32_t number)
 {
     if (number >= 0x80 && number < 0xa0)
@@ -66,8 +66,8 @@ static void append_number(struct clip_points *out, uint32_t number)
         out->at[out->n++] = number;
 }
 
-/* Reads "#123", "#x1f" at at[n], after an ampersand. Returns the length of it, without a semicolon; 0 where
- * there is none. A number past Unicode's is read as one that is just past it. */
+/* Reads "#123" or "#x1f" at at[n], after an ampersand. Returns its length without a semicolon; 0 if there
+ * is none. A number beyond Unicode is read as the first one beyond it. */
 static size_t read_number(const uint32_t *at, size_t n, uint32_t *number)
 {
     if (n < 2 || at[0] != '#')
@@ -91,7 +91,7 @@ static size_t read_name(const uint32_t *at, size_t n, char *name)
     return i;
 }
 
-/* Resolves the reference after an ampersand, at[n], appending what it means. Returns its length, or 0. */
+/* Resolves the reference at at[n], after an ampersand, and appends its meaning. Returns its length, or 0. */
 static size_t resolve(const uint32_t *at, size_t n, struct clip_points *out)
 {
     uint32_t number;
@@ -104,25 +104,25 @@ static size_t resolve(const uint32_t *at, size_t n, struct clip_points *out)
     length = read_name(at, n, name);
     if (length < n && at[length] == ';') {
         memcpy(name + length, ";", 2);
-        const char *text = find(clip_html_entities, clip_html_entities_count, name);
+        const char *text = find_entity(clip_html_entities, clip_html_entities_count, name);
         if (text) {
-            append(out, text);
+            append_utf8(out, text);
             return length + 1;
         }
     }
-    /* the longest beginning that is a name */
+    /* the longest prefix that is a name */
     for (; length > 1; length--) {
         name[length] = 0;
-        const char *text = find(clip_html_entities, clip_html_entities_count, name);
+        const char *text = find_entity(clip_html_entities, clip_html_entities_count, name);
         if (text) {
-            append(out, text);
+            append_utf8(out, text);
             return length;
         }
     }
     return 0;
 }
 
-/* The same for ftfy: 1 to 24 letters and digits, and a semicolon, all of which must be understood. */
+/* The same for ftfy: 1 to 24 letters and digits, and a semicolon; the whole must be a reference. */
 static size_t resolve_strict(const uint32_t *at, size_t n, struct clip_points *out)
 {
     size_t hash = n > 0 && at[0] == '#', end = hash;
@@ -140,12 +140,12 @@ static size_t resolve_strict(const uint32_t *at, size_t n, struct clip_points *o
     char name[LONGEST_NAME + 1];
     size_t length = read_name(at, end, name);
     memcpy(name + length, ";", 2);
-    const char *text = find(clip_html_entities, clip_html_entities_count, name);
+    const char *text = find_entity(clip_html_entities, clip_html_entities_count, name);
     if (!text)
-        text = find(clip_upper_entities, clip_upper_entities_count, name);
+        text = find_entity(clip_upper_entities, clip_upper_entities_count, name);
     if (!text)
         return 0;
-    append(out, text);
+    append_utf8(out, text);
     return end + 1;
 }
 
@@ -158,7 +158,7 @@ static int unescape(struct clip_points *text, struct clip_points *work,
         first++;
     if (first == text->n)
         return 0;
-    /* no reference means more code points than it is long */
+    /* no reference stands for more code points than its length */
     if (clip_points_reserve(work, text->n, error) != 0)
         return -1;
     memcpy(work->at, text->at, first * sizeof *work->at);

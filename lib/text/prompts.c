@@ -20,7 +20,7 @@ static void free_lines(char **lines, size_t count)
     free(lines);
 }
 
-static int append(char ***lines, size_t *count, const char *text, struct clip_error *error)
+static int append_line(char ***lines, size_t *count, const char *text, struct clip_error *error)
 {
     char **more = reallocarray(*lines, *count + 1, sizeof *more);
     if (more)
@@ -67,7 +67,7 @@ void clip_prompts_free(struct clip_prompts *prompts)
     free(prompts);
 }
 
-/* The first place for a caption, and its length; NULL where there is none. */
+/* The first placeholder and its length; NULL if there is none. */
 static const char *find_place(const char *text, size_t *size)
 {
     for (const char *at = strchr(text, '{'); at; at = strchr(at + 1, '{')) {
@@ -78,7 +78,7 @@ static const char *find_place(const char *text, size_t *size)
     return NULL;
 }
 
-/* Prompts are published as Python too, and as JSON: a list's line is a string in quotes, or a lambda. */
+/* Prompts are also published as Python and as JSON: a line of a list is a string in quotes, or a lambda. */
 static int is_code(const char *line)
 {
     line += strspn(line, " \t");
@@ -104,7 +104,7 @@ static int add_prompt(void *context, const char *line, uint64_t number, struct c
     if (!find_place(line, &size))
         return clip_fail(error, "the prompt has neither {c} nor {} for its caption: %s",
                          clip_printable(shown, sizeof shown, line, strlen(line)));
-    return append(&prompts->lines, &prompts->count, line, error);
+    return append_line(&prompts->lines, &prompts->count, line, error);
 }
 
 struct clip_prompts *clip_prompts_read(const char *path, struct clip_error *error)
@@ -128,7 +128,7 @@ char *clip_prompts_fill(const struct clip_prompts *prompts, size_t i, const char
                         size_t *filled)
 {
     const char *at = prompts->lines[i], *place;
-    size_t length, room = strlen(at) + strlen(at) / 2 * size + 1; /* a place takes two bytes at least */
+    size_t length, room = strlen(at) + strlen(at) / 2 * size + 1; /* a placeholder has at least two bytes */
     char *text = malloc(room), *to = text;
     if (!text)
         return NULL;
@@ -165,7 +165,7 @@ static int add_class(void *context, const char *line, uint64_t number, struct cl
     }
     if (lines->empty)
         return clip_fail(error, "a class after an empty line, line %llu", (unsigned long long)lines->empty);
-    return append(&lines->classes->names, &lines->classes->count, line, error);
+    return append_line(&lines->classes->names, &lines->classes->count, line, error);
 }
 
 int clip_classes_read(struct clip_classes *classes, const char *path, struct clip_error *error)
