@@ -47,8 +47,10 @@ keys() {
 }
 
 @test "a score is the number that clip-simmatrix gives, on any number of threads, after any changes" {
-    numbered image_embedding 0 699 >all && numbered text_embedding 0 29 2 >queries
-    numbered image_embedding 0 299 7 >old && numbered image_embedding 0 0 >zero
+    numbered image_embedding 0 699 >all
+    numbered text_embedding 0 29 2 >queries
+    numbered image_embedding 0 299 7 >old
+    numbered image_embedding 0 0 >zero
     clip-simmatrix --tsv --top 12 queries all >want
     clip-index build -o x.index all
     clip-index search --tsv --top 12 x.index queries | cmp - want
@@ -62,7 +64,8 @@ keys() {
     numbered image_embedding 600 600 | clip-index add x.index
     numbered image_embedding 301 301 | clip-index add x.index
     clip-index info x.index | grep -q '^embeddings  700$'
-    diff <(clip-index search --tsv --top 12 x.index queries | sort) <(sort want)
+    clip-index search --tsv --top 12 x.index queries | sort >got
+    sort want | diff got -
     clip-simmatrix --tsv --min 0.5 queries all | sort >want
     [ "$(wc -l <want)" -gt 100 ]
     clip-index search --tsv --min 0.5 x.index queries | sort | cmp - want
@@ -70,7 +73,8 @@ keys() {
 
 @test "f16: the cosines of the rounded embeddings" {
     need_python numpy msgpack msgpack_numpy
-    numbered image_embedding 0 299 >all && numbered text_embedding 0 9 2 >queries
+    numbered image_embedding 0 299 >all
+    numbered text_embedding 0 9 2 >queries
     clip-index build -d f16 -o h.index all
     python - <<'END'
 import msgpack, msgpack_numpy, numpy as np
@@ -124,7 +128,8 @@ END
     [ "$(keys x.index | paste -sd ' ')" = "a b" ]
     printf 'a\nb' | clip-index remove -0 x.index
     run -0 clip-index info x.index
-    [ "${lines[0]}" = "embeddings  0" ] && [ "${lines[3]}" = "segments    0" ]
+    [ "${lines[0]}" = "embeddings  0" ]
+    [ "${lines[3]}" = "segments    0" ]
     echo '{"__key__": "q", "text_embedding": {"f4": [2, 0]}}' | stream >q
     [ "$(clip-index search --jsonl x.index q)" = '{"key": "q", "label": "q", "matches": []}' ]
     clip-index add x.index in
@@ -186,7 +191,9 @@ whole() {
 
 @test "killed or out of space at any call: the index is as before or after, and the next change goes on" {
     ! sanitized || skip "leaks" # LeakSanitizer does not work under ptrace
-    numbered image_embedding 0 19 >old && numbered image_embedding 10 25 3 >new && numbered text_embedding 0 0 >q
+    numbered image_embedding 0 19 >old
+    numbered image_embedding 10 25 3 >new
+    numbered text_embedding 0 0 >q
     seq 0 4 | sed 's/^/k/' >gone
     local how n calls verb done step=4
     [ -z "${CLIP_LONG:-}" ] || step=1
@@ -226,7 +233,9 @@ whole() {
 }
 
 @test "killed at random while it adds: what was there stays" {
-    numbered image_embedding 0 999 >old && numbered image_embedding 1000 2999 >new && numbered text_embedding 0 0 >q
+    numbered image_embedding 0 999 >old
+    numbered image_embedding 1000 2999 >new
+    numbered text_embedding 0 0 >q
     clip-index build -o x.index old
     local round pid
     for round in $(seq 10); do
@@ -244,17 +253,20 @@ whole() {
 }
 
 @test "a cut input: what came is added; of build nothing is" {
-    numbered image_embedding 0 9 >old && numbered image_embedding 10 29 >new
+    numbered image_embedding 0 9 >old
+    numbered image_embedding 10 29 >new
     head -c 1500 new >cut
     clip-index build -o x.index old
     refuses "cut: cut short" clip-index add x.index cut
     local n
     n=$(keys x.index | wc -l)
-    [ "$n" -gt 10 ] && [ "$n" -lt 30 ]
+    [ "$n" -gt 10 ]
+    [ "$n" -lt 30 ]
     refuses "cut: cut short" clip-index build -o x.index cut
     [ "$(keys x.index | wc -l)" -eq "$n" ]
     refuses "cut: cut short" clip-index build -o y.index cut
-    [ ! -e y.index ] && [ ! -e .y.index.new ]
+    [ ! -e y.index ]
+    [ ! -e .y.index.new ]
     refuses "none: no embeddings" clip-index build -o y.index <(:) || true
     stream </dev/null >none
     refuses "none: no embeddings" clip-index build -o y.index none
@@ -264,24 +276,30 @@ whole() {
 @test "damaged and foreign folders" {
     four >in
     clip-index build -o x.index in
-    mkdir folder && touch folder/file
+    mkdir folder
+    touch folder/file
     refuses "folder: not an index: there is no folder/index.json" clip-index info folder
     refuses "folder: exists, and is not an index" clip-index build -o folder in
     [ -e folder/file ]
     refuses "none: not an index" clip-index add none in
-    [ ! -e none ] && [ ! -e .none.new ]
+    [ ! -e none ]
+    [ ! -e .none.new ]
     refuses "in: not an index" clip-index info in
     local file
     for file in x.index/00000001.safetensors; do
-        cp -r x.index cut && truncate -s -1 "cut/${file##*/}"
+        cp -r x.index cut
+        truncate -s -1 "cut/${file##*/}"
         refuses "cut/00000001.safetensors: tensor labels: " clip-index info cut
         rm -r cut
     done
-    cp -r x.index lost && rm lost/00000001.safetensors
+    cp -r x.index lost
+    rm lost/00000001.safetensors
     refuses "lost/00000001.safetensors: No such file" clip-index search lost in
-    cp -r x.index newer && sed -i 's/"version": 1/"version": 2/' newer/index.json
+    cp -r x.index newer
+    sed -i 's/"version": 1/"version": 2/' newer/index.json
     refuses "newer/index.json: version 2, where this program reads version 1" clip-index info newer
-    cp -r x.index more && sed -i 's/"embeddings": 4/"embeddings": 5/' more/index.json
+    cp -r x.index more
+    sed -i 's/"embeddings": 4/"embeddings": 5/' more/index.json
     refuses "4 embeddings, where index.json says 5" clip-index info more
     # Offsets past the texts.
     cp -r x.index bad

@@ -272,13 +272,15 @@ END
 }
 
 @test "--min: all that the whole matrix has, in streams of many tiles" {
-    numbered 700 image_embedding >large && numbered 30 text_embedding 2 >small
+    numbered 700 image_embedding >large
+    numbered 30 text_embedding 2 >small
     clip-simmatrix --tsv --label key small large |
         awk -F '\t' 'NR == 1 { split($0, name) } NR > 1 { for (c = 2; c <= NF; c++) if ($c >= 0.5) print $1 "\t" name[c] "\t" $c }' \
             >want
     [ "$(wc -l <want)" -gt 100 ]
     clip-simmatrix --tsv --label key --min 0.5 small large >got
-    diff <(sort got) <(sort want)
+    sort got >sorted
+    sort want | diff sorted -
     awk -F '\t' '$1 == row && $3 > score { exit 1 } { row = $1; score = $3 }' got
     clip-simmatrix --tsv --label key --min 0.5 -j 1 - large <small | cmp - got
     mkfifo pipe
@@ -298,9 +300,9 @@ END
 END
     printf 'p\tr\t1\nthe second\ts\t0.8\np\tthe second\t0.6\nthe second\tr\t0.6\np\ts\t0\nr\ts\t0\n' >want
     diff <(clip-simmatrix --pairs --tsv a) want
-    diff <(clip-simmatrix --pairs --tsv --top 3 <a) <(head -n 3 want)
-    diff <(clip-simmatrix --pairs --tsv --min 0.6 a) <(head -n 4 want)
-    diff <(clip-simmatrix --pairs --tsv --min 0.6 --top 1 a) <(head -n 1 want)
+    head -n 3 want | diff <(clip-simmatrix --pairs --tsv --top 3 <a) -
+    head -n 4 want | diff <(clip-simmatrix --pairs --tsv --min 0.6 a) -
+    head -n 1 want | diff <(clip-simmatrix --pairs --tsv --min 0.6 --top 1 a) -
     diff <(clip-simmatrix --pairs --tsv --min 5 --scale 10 a) <(printf 'p\tr\t10\nthe second\ts\t8\np\tthe second\t6\nthe second\tr\t6\n')
     run -0 clip-simmatrix --pairs --jsonl --top 1 a
     [ "$output" = '{"key": "p", "label": "p", "matches": [{"key": "r", "label": "r", "score": 1}]}' ]
@@ -318,9 +320,10 @@ END
         NR > 1 { for (c = NR + 1; c <= NF; c++) if ($c >= 0.7) print $1 "\t" name[c] "\t" $c }' >want
     [ "$(wc -l <want)" -gt 1000 ]
     clip-simmatrix --pairs --tsv --label key --min 0.7 large >got
-    diff <(sort got) <(sort want)
+    sort got >sorted
+    sort want | diff sorted -
     sort -s -c -t "$(printf '\t')" -k 3,3gr got
-    clip-simmatrix --pairs --tsv --label key --top 100 -j 1 large | cmp - <(head -n 100 got)
+    head -n 100 got | cmp <(clip-simmatrix --pairs --tsv --label key --top 100 -j 1 large) -
 }
 
 @test "all pairs of more than fits into memory go through a temporary file" {
@@ -330,14 +333,15 @@ END
     clip-simmatrix --pairs --tsv --label key large >all
     [ "$(wc -l <all)" -eq $((1800 * 1799 / 2)) ]
     sort -s -c -t "$(printf '\t')" -k 3,3gr all
-    clip-simmatrix --pairs --tsv --label key --top 1000000 large | cmp - <(head -n 1000000 all)
-    clip-simmatrix --pairs --tsv --label key --top 1000 large | cmp - <(head -n 1000 all)
+    head -n 1000000 all | cmp <(clip-simmatrix --pairs --tsv --label key --top 1000000 large) -
+    head -n 1000 all | cmp <(clip-simmatrix --pairs --tsv --label key --top 1000 large) -
     [ -z "$(ls tmp)" ]
     TMPDIR=$PWD/none refuses 'none' clip-simmatrix --pairs --tsv large
 }
 
 @test "wrong usage of --min and --pairs" {
-    pictures >a && captions >b
+    pictures >a
+    captions >b
     run -2 --separate-stderr clip-simmatrix --min x a b
     [ "${stderr_lines[0]}" = "clip-simmatrix: --min: 'x' is not a number" ]
     run -2 --separate-stderr clip-simmatrix --min nan a b
@@ -351,7 +355,8 @@ END
 }
 
 @test "a cosine is the same number wherever its two embeddings stand" {
-    numbered 700 image_embedding >large && numbered 30 text_embedding 2 >small
+    numbered 700 image_embedding >large
+    numbered 30 text_embedding 2 >small
     clip-simmatrix --tsv --label key small large >full
     clip-simmatrix --tsv --label key large small >turned
     awk -F '\t' 'NR == FNR { for (c = 1; c <= NF; c++) cell[FNR "," c] = $c; next }
