@@ -19,6 +19,7 @@ entry() {
     clip-encode-text) input=tokens args=(-m "$SMALL/model") writes=records ;;
     clip-eval) input=nothing args=(-m "$SMALL/model" -t retrieval "$SMALL/data") writes=text ;;
     clip-files) input=nothing args=("$SMALL/picture.png" "$SMALL/shard/star.png") writes=stream ;;
+    clip-index) input=embeddings args=(search "$SMALL/index") writes=records ;;
     clip-model) input=lines args=(vocab --size 516) writes=file ;;
     clip-page) input=results args=(-i "$SMALL/raw") writes=text ;;
     clip-plot) input=table writes=file ;;
@@ -104,6 +105,7 @@ make_small() {
         '{"__key__": "b", "group": "y", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0.8, 0.6]}}'
     records_of results '{"__key__": "q", "label": "red", "keys": ["a", "b"], "scores": {"f4": [0.5, 0.25]}}' \
         '{"__key__": "r", "keys": ["b"], "scores": {"f4": [0.75]}}'
+    clip-index build -o "$SMALL/index" "$SMALL/embeddings"
     : >"$SMALL/nothing"
     printf '\001aaaabbbbcccc' >"$SMALL/pixels"
     mkdir -p "$SMALL/data/test"

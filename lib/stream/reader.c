@@ -32,11 +32,12 @@ struct clip_reader {
 
     uint8_t *buffer; /* buffer[begin..end) is read but not yet returned */
     size_t begin, end, room;
-    uint64_t offset;       /* offset of `begin` in the input */
-    struct clip_skim skim; /* how far the object at `begin` is parsed */
-    int whole;             /* the object is complete, skim.at bytes */
-    int eof;               /* the input has no more bytes */
-    int failed;            /* the bytes at `begin` are not an object, or cannot be read: see `error` */
+    uint64_t offset;         /* offset of `begin` in the input */
+    struct clip_skim skim;   /* how far the object at `begin` is parsed */
+    struct clip_marks marks; /* of its fields */
+    int whole;               /* the object is complete, skim.at bytes */
+    int eof;                 /* the input has no more bytes */
+    int failed;              /* the bytes at `begin` are not an object, or cannot be read: see `error` */
     struct clip_error error;
 
     struct clip_record *pending; /* read ahead by clip_reader_ready */
@@ -86,6 +87,7 @@ void clip_reader_free(struct clip_reader *reader)
     if (reader->owned)
         close(reader->fd);
     clip_record_free(reader->pending);
+    clip_marks_free(&reader->marks);
     free(reader->buffer);
     free(reader);
 }
@@ -98,13 +100,6 @@ void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer)
 void clip_reader_lines(struct clip_reader *reader, const char *field)
 {
     reader->lines = field;
-}
-
-static int mark_nothing(void *context, size_t offset)
-{
-    (void)context;
-    (void)offset;
-    return 0;
 }
 
 /* Checks whether the line at `begin` is complete, with its newline. */
@@ -165,7 +160,7 @@ static void understand(struct clip_reader *reader)
         return;
     }
     int state =
-        clip_skim_run(&reader->skim, p, available, reader->max_record, mark_nothing, NULL, &reader->error);
+        clip_skim_run(&reader->skim, p, available, reader->max_record, &reader->marks, &reader->error);
     reader->whole = state == 1;
     reader->failed = state < 0;
     if (state < 0)
@@ -336,12 +331,19 @@ static uint8_t *take_object(struct clip_reader *reader, size_t size)
         reader->begin += size;
     }
     reader->offset += size;
-    reader->skim = (struct clip_skim){0};
     reader->whole = 0;
     reader->begun = 1;
+    return bytes;
+}
+
+/* Looks at the object after the one that was taken. */
+static void understand_next(struct clip_reader *reader)
+{
+    reader->skim.at = 0;
+    reader->skim.depth = 0;
+    reader->marks.count = 0;
     if (reader->begin < reader->end)
         understand(reader);
-    return bytes;
 }
 
 /* An end object is {"__end__": N} and nothing else. Returns 1, 0 where `record` is something else, -1 with
@@ -387,9 +389,11 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
         return clip_fail_memory(error, "a record");
     }
     int status = reader->lines ? set_line(reader, record, bytes, size, error)
-                               : clip_record_set(record, bytes, size, error);
+                               : clip_record_set_marked(record, bytes, size, reader->marks.offsets,
+                                                        reader->marks.count, error);
     if (reader->lines)
         free(bytes);
+    understand_next(reader);
     if (status != 0)
         clip_fail_prefix(error, "%s: at byte %llu, after %llu records", reader->source,
                          (unsigned long long)offset, (unsigned long long)reader->count);
