@@ -304,14 +304,14 @@ quickstart_of_user() {
     local command
     mkdir -p bin
     cp "$SRC/quickstart" .
-    for command in sh dirname grep cat tail; do
-        ln -sf "$(command -v "$command")" bin
-    done
     printf '#!/bin/sh\n%s\n' 'echo 1000' >bin/id
     printf '#!/bin/sh\n%s\n' 'exit 1' | tee bin/dpkg-query >bin/apt-get
     rm -f bin/sudo
-    [ $# -eq 0 ] || printf '#!/bin/sh\n%s\n' "$1" >bin/sudo
-    chmod +x bin/*
+    [ $# -eq 0 ] || printf '#!/bin/sh\n%s\n' "$1" | install /dev/stdin bin/sudo
+    chmod +x bin/id bin/dpkg-query bin/apt-get
+    for command in sh dirname grep cat tail; do
+        ln -sf "$(command -v "$command")" bin
+    done
     run -1 --separate-stderr env PATH="$PWD/bin" ./quickstart build
 }
 

@@ -41,6 +41,8 @@ recipe() {
     [[ $(cat zeroshot.txt) == "zero-shot: 8 pictures, 10 classes"* ]]
     clip-untar data/train/0.tar | clip-dump --tsv __key__,cls,txt >captions
     [ "$(wc -l <captions)" -eq 8 ]
+    # The captions were written beside read-only pictures, which only root can overwrite.
+    [ "$(tar --numeric-owner -tvf data/train/0.tar | cut -c 1-14 | sort -u)" = "-r--r--r-- 0/0" ]
     grep -qE '	airplane\\n$' captions || grep -qE '	.*, a airplane\\n$' captions
     [ "$(grep -c ', a ' captions)" -gt 0 ]
     run -0 recipe cifar10 CIFAR=in CAPTIONS=templates

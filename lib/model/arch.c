@@ -17,68 +17,23 @@ const char *const clip_side_names[CLIP_SIDES] = {"vision", "text"};
 #define TEXT(w, n)                                                                                           \
     {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (n), .layers = 12,  \
      .mlp = 4 * (w), .end_token = -1, .activation = CLIP_QUICK_GELU}
-
-/* timm's ConvNeXts, open_clip's text towers beside them. */
-#define CONVNEXT(size, of, eps, depths, ...)                                                                 \
-    {.kind = &clip_kind_convnext, .head = &clip_head_timm_##of, .image_size = (size), .patch = 4,            \
-     .kernel = 7, .block = {.epsilon = (eps), .layer_scale = 1e-6f}, .blocks = DEPTHS_##depths,                         \
-     .widths = {__VA_ARGS__}, .activation = CLIP_GELU}
-#define DEPTHS_SHALLOW {3, 3, 9, 3}
-#define DEPTHS_DEEP {3, 3, 27, 3}
-#define DEPTHS_DEEPEST {3, 4, 30, 3}
-#define TINY(size, depths) CONVNEXT(size, linear, 1e-6f, depths, 96, 192, 384, 768)
-#define BASE(size) CONVNEXT(size, linear, 1e-6f, DEEP, 128, 256, 512, 1024)
-#define LARGE(size, of) CONVNEXT(size, of, 1e-6f, DEEP, 192, 384, 768, 1536)
-#define XLARGE(size) CONVNEXT(size, linear, 1e-6f, DEEP, 256, 512, 1024, 2048)
-#define XXLARGE(size) CONVNEXT(size, linear, 1e-5f, DEEPEST, 384, 768, 1536, 3072)
-#define GELU_TEXT(w, n)                                                                                      \
-    {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (w) / 64,           \
-     .layers = (n), .mlp = 4 * (w), .end_token = -1, .activation = CLIP_GELU}
-/* timm's FastViTs of MobileCLIP, and the text towers beside them. */
-#define FASTVIT(...) {.kind = &clip_kind_fastvit, .image_size = 256, .activation = CLIP_GELU, __VA_ARGS__}
-#define MCI0 FASTVIT(.fastvit = {4, 1, 3, 0}, .blocks = {2, 6, 10, 2}, .widths = {64, 128, 256, 512})
-#define MCI1 FASTVIT(.fastvit = {4, 1, 3, 0}, .blocks = {4, 12, 20, 4}, .widths = {64, 128, 256, 512})
-#define MCI2 FASTVIT(.fastvit = {4, 1, 3, 0}, .blocks = {4, 12, 24, 4}, .widths = {80, 160, 320, 640})
-#define MCI3 FASTVIT(.fastvit = {5, 2, 4, 1}, .blocks = {2, 12, 24, 4, 2}, .widths = {96, 192, 384, 768, 1536})
-#define MCI4 FASTVIT(.fastvit = {5, 2, 4, 1}, .blocks = {2, 12, 24, 4, 4}, .widths = {128, 256, 512, 1024, 2048})
-#define OPEN_TEXT(w)                                                                                         \
-    {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (w) / 64,           \
-     .layers = 12, .mlp = 4 * (w), .end_token = -1, .open_mask = 1, .activation = CLIP_GELU}
 /* clang-format on */
 
-/* OpenAI's published models (FACTS: the models), and configurations of open_clip. */
+/* OpenAI's published models; share/architectures holds open_clip's configurations. */
 static const struct {
     const char *name;
     int embed;
     struct clip_tower_arch vision, text;
-    int custom_text;
 } published[] = {
-    {"RN50", 1024, RESNET(224, 64, 3, 4, 6, 3), TEXT(512, 8), 0},
-    {"RN101", 512, RESNET(224, 64, 3, 4, 23, 3), TEXT(512, 8), 0},
-    {"RN50x4", 640, RESNET(288, 80, 4, 6, 10, 6), TEXT(640, 10), 0},
-    {"RN50x16", 768, RESNET(384, 96, 6, 8, 18, 8), TEXT(768, 12), 0},
-    {"RN50x64", 1024, RESNET(448, 128, 3, 15, 36, 10), TEXT(1024, 16), 0},
-    {"ViT-B/32", 512, VIT(224, 32, 12, 768), TEXT(512, 8), 0},
-    {"ViT-B/16", 512, VIT(224, 16, 12, 768), TEXT(512, 8), 0},
-    {"ViT-L/14", 768, VIT(224, 14, 24, 1024), TEXT(768, 12), 0},
-    {"ViT-L/14@336px", 768, VIT(336, 14, 24, 1024), TEXT(768, 12), 0},
-    {"convnext_tiny", 1024, TINY(224, SHALLOW), GELU_TEXT(512, 12), 0},
-    {"convnext_small", 512, TINY(224, DEEP), GELU_TEXT(512, 12), 0},
-    {"convnext_base", 512, BASE(224), GELU_TEXT(512, 12), 0},
-    {"convnext_base_w", 640, BASE(256), GELU_TEXT(640, 12), 0},
-    {"convnext_base_w_320", 640, BASE(320), GELU_TEXT(640, 12), 0},
-    {"convnext_large", 768, LARGE(224, linear), GELU_TEXT(768, 12), 0},
-    {"convnext_large_d", 768, LARGE(256, mlp), GELU_TEXT(768, 16), 0},
-    {"convnext_large_d_320", 768, LARGE(320, mlp), GELU_TEXT(768, 16), 0},
-    {"convnext_xlarge", 1024, XLARGE(256), GELU_TEXT(1024, 20), 0},
-    {"convnext_xxlarge", 1024, XXLARGE(256), GELU_TEXT(1024, 24), 0},
-    {"convnext_xxlarge_320", 1024, XXLARGE(320), GELU_TEXT(1024, 24), 0},
-    {"MobileCLIP-S1", 512, MCI1, OPEN_TEXT(512), 1},
-    {"MobileCLIP-S2", 512, MCI2, OPEN_TEXT(512), 1},
-    {"MobileCLIP2-S0", 512, MCI0, OPEN_TEXT(512), 1},
-    {"MobileCLIP2-S2", 512, MCI2, OPEN_TEXT(512), 1},
-    {"MobileCLIP2-S3", 768, MCI3, OPEN_TEXT(768), 1},
-    {"MobileCLIP2-S4", 768, MCI4, OPEN_TEXT(768), 1},
+    {"RN50", 1024, RESNET(224, 64, 3, 4, 6, 3), TEXT(512, 8)},
+    {"RN101", 512, RESNET(224, 64, 3, 4, 23, 3), TEXT(512, 8)},
+    {"RN50x4", 640, RESNET(288, 80, 4, 6, 10, 6), TEXT(640, 10)},
+    {"RN50x16", 768, RESNET(384, 96, 6, 8, 18, 8), TEXT(768, 12)},
+    {"RN50x64", 1024, RESNET(448, 128, 3, 15, 36, 10), TEXT(1024, 16)},
+    {"ViT-B/32", 512, VIT(224, 32, 12, 768), TEXT(512, 8)},
+    {"ViT-B/16", 512, VIT(224, 16, 12, 768), TEXT(512, 8)},
+    {"ViT-L/14", 768, VIT(224, 14, 24, 1024), TEXT(768, 12)},
+    {"ViT-L/14@336px", 768, VIT(336, 14, 24, 1024), TEXT(768, 12)},
 };
 
 void clip_arch_clear(struct clip_arch *arch)
@@ -103,7 +58,6 @@ static void set_published(struct clip_arch *arch, size_t i)
     arch->embed = published[i].embed;
     arch->vision = published[i].vision;
     arch->text = published[i].text;
-    arch->custom_text = published[i].custom_text;
 }
 
 /* Names are the same where they differ only in '-' for '/'. */
@@ -113,6 +67,11 @@ static int same_name(const char *a, const char *b)
         if ((*a == '-' ? '/' : *a) != (*b == '-' ? '/' : *b))
             return 0;
     return *a == *b;
+}
+
+const char *clip_arch_published_name(size_t i)
+{
+    return i < CLIP_COUNT_OF(published) ? published[i].name : NULL;
 }
 
 int clip_arch_published(struct clip_arch *arch, const char *name)
@@ -125,6 +84,11 @@ int clip_arch_published(struct clip_arch *arch, const char *name)
     return 0;
 }
 
+int clip_image_width(const struct clip_tower_arch *tower)
+{
+    return tower->image_width ? tower->image_width : tower->image_size;
+}
+
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side)
 {
     return arch->towers[side].kind->width(&arch->towers[side]);
@@ -135,9 +99,9 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
 {
     if (t->absent || u->absent)
         return t->absent == u->absent;
-    return t->kind == u->kind && t->image_size == u->image_size && t->width == u->width &&
-           t->layers == u->layers && t->patch == u->patch && t->heads == u->heads && t->mlp == u->mlp &&
-           memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
+    return t->kind == u->kind && t->image_size == u->image_size && t->image_width == u->image_width &&
+           t->width == u->width && t->layers == u->layers && t->patch == u->patch && t->heads == u->heads &&
+           t->mlp == u->mlp && memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
            memcmp(t->widths, u->widths, sizeof t->widths) == 0 && t->kernel == u->kernel &&
            memcmp(&t->fastvit, &u->fastvit, sizeof t->fastvit) == 0 && t->context == u->context &&
            t->vocabulary == u->vocabulary && t->class_row == u->class_row && t->open_mask == u->open_mask &&

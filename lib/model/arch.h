@@ -60,12 +60,13 @@ struct clip_tower_arch {
     struct clip_vit_arch vit;     /* transformer's of pictures; of captions `pooling` alone */
     struct clip_text_arch text;   /* transformer's of captions */
     /* of pictures */
-    int image_size;              /* S: pictures are [3, S, S] */
+    int image_size;              /* S: pictures are [3, S, S], unless: */
+    int image_width;             /* W: pictures are [3, S, W]; 0 where they are square (clip_image_width) */
     int patch;                   /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */
     int blocks[CLIP_MAX_STAGES]; /* of each stage; of a ResNet: bottlenecks */
     int widths[CLIP_MAX_STAGES]; /* ConvNeXt, FastViT: channels of each stage */
+    int kernel;                  /* ConvNeXt: side of the filters of its blocks */
     struct clip_fastvit_arch fastvit;
-    int kernel; /* ConvNeXt: side of the filters of its blocks */
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */
@@ -103,9 +104,9 @@ struct clip_arch {
 };
 
 /* The architecture of a published name, OpenAI's ("RN50" ... "ViT-L/14@336px"; '-' is taken for '/') or
- * open_clip's (of the table in arch.c), or of an open_clip JSON file {embed_dim, vision_cfg, text_cfg} or
- * {model_cfg: {...}}. Sizes are checked: what returns is consistent (heads divide width, patch divides
- * image_size) and within sane bounds. */
+ * open_clip's (a file of share/architectures), or of an open_clip JSON file {embed_dim, vision_cfg, text_cfg}
+ * or {model_cfg: {...}}. Sizes are checked: what returns is consistent (heads divide width) and within sane
+ * bounds. */
 int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip_error *error);
 
 /* As clip_arch_read, of an open_clip JSON file alone; its preprocess_cfg too, where there is one. */
@@ -143,14 +144,19 @@ void clip_arch_clear(struct clip_arch *arch);
 /* Reads preprocessor_config.json, if there is one, into arch->preprocess; the image size must be known. */
 int clip_arch_read_hf_preprocessor(struct clip_arch *arch, const char *path, struct clip_error *error);
 
-/* Sets the architecture to the published one of this name, or returns 0. */
+/* Sets the architecture to OpenAI's of this name, or returns 0. */
 int clip_arch_published(struct clip_arch *arch, const char *name);
+/* The i-th of OpenAI's names; NULL after the last. */
+const char *clip_arch_published_name(size_t i);
 
 /* Checks what clip_arch_read promises. */
 int clip_arch_check(const struct clip_arch *arch, struct clip_error *error);
 
 /* Writes "[0.1, 0.2, 0.3]", which reads back as the same floats. */
 void clip_arch_put_channels(FILE *file, const float value[3]);
+
+/* Width of the pictures of a tower, whose height is image_size. */
+int clip_image_width(const struct clip_tower_arch *tower);
 
 /* Width of the features of a side's tower. */
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side);

@@ -1,6 +1,7 @@
 #include "model/describe.h"
 
 #include "model/kind-parts.h"
+#include "model/names.h"
 
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -60,10 +61,10 @@ int clip_describe_shapes(FILE *out, const struct clip_arch *arch, const struct c
         return -1;
     for (size_t i = 0; i < layout.count; i++) {
         const struct clip_slot *slot = &layout.slots[i];
-        char text[100];
+        char name[sizeof slot->name + 8], text[100];
+        clip_names_open_clip(slot->name, arch->custom_text && slot->side == CLIP_SIDE_TEXT, name, sizeof name);
         if (!slot->buffer)
-            fprintf(out, "%s %s\n", slot->name,
-                    clip_shape_describe(slot->ndim, slot->shape, text, sizeof text));
+            fprintf(out, "%s %s\n", name, clip_shape_describe(slot->ndim, slot->shape, text, sizeof text));
     }
     fprintf(out, "parameters: %" PRIu64 "\n", clip_layout_parameters(&layout));
     clip_layout_free(&layout);

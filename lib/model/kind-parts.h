@@ -73,7 +73,10 @@ int clip_read_block(struct json_object *object, const char *where, struct clip_t
                     struct clip_error *error);
 /* Puts them, a comma after each. */
 void clip_put_block(FILE *file, const struct clip_tower_arch *tower);
-/* image_size: a number or two equal ones. */
+/* image_size: a number, or two, the height and the width. *width is 0 where they are the same. */
+int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
+                          struct clip_error *error);
+/* The same of towers that take squares only. */
 int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error);
 /* The options of a CLIPVisionCfg. */
 int clip_check_vision_options(struct json_object *object, const char *where, struct clip_error *error);

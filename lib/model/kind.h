@@ -38,6 +38,7 @@ struct clip_kind {
     enum clip_side side;
     int known_widths[5];   /* of OpenAI's models, whose heads are of 64; 0 ends them */
     int own_activation;    /* whatever open_clip's quick_gelu says */
+    int custom_text;       /* open_clip's class of models with such a tower is CustomTextCLIP */
     double beta2, epsilon; /* AdamW's, with which such models were trained */
 
     const struct clip_head *head; /* what projects its features, unless the tower says otherwise */
@@ -64,7 +65,6 @@ struct clip_kind {
     struct clip_hf_form {
         const char *type, *class;  /* model_type and class of models of this tower alone */
         const char *key, *old_key; /* of its configuration within the whole's */
-        const char *processor;     /* of pictures, where it is not CLIP's: it resizes without a crop */
         int (*read)(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                     struct clip_error *error);
         void (*put)(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed);

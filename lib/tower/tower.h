@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A picture [3, S, S]: bytes, to be normalised with the model's mean and std, or floats that are normalised.
+/* A picture [3, H, W]: bytes, to be normalised with the model's mean and std, or floats that are normalised.
  * One of them is NULL. */
 struct clip_image {
     const uint8_t *bytes;

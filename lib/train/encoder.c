@@ -43,7 +43,7 @@ static int take_text(void *context, struct clip_record *record, struct clip_item
 
 static size_t pixels(const struct clip_arch *arch)
 {
-    return 3 * (size_t)arch->vision.image_size * (size_t)arch->vision.image_size;
+    return 3 * (size_t)arch->vision.image_size * (size_t)clip_image_width(&arch->vision);
 }
 
 /* Whether an image is bytes or floats its size tells. */
