@@ -876,4 +876,4 @@ static struct clip_tower *open_fastvit(const struct clip_tower_setup *setup, str
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_fastvit = {&clip_kind_fastvit, 0, 1, open_fastvit};
+const struct clip_tower_kind clip_tower_fastvit = {&clip_kind_fastvit, 0, open_fastvit};
