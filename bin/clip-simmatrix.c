@@ -25,7 +25,8 @@ static int softmax, tsv, jsonl, bars;
 static long top;
 
 static const struct clip_option options[] = {
-    {"scale", 0, CLIP_TEXT, &scale_text, "X|model", "multiply by X, or by the logit scale of -m [1]", 0, 0},
+    {"scale", 0, CLIP_TEXT, &scale_text, "X|model",
+     "multiply by X, or by the logit scale of -m, and add its logit bias [1]", 0, 0},
     {"softmax", 0, CLIP_FLAG, &softmax, NULL, "write probabilities: the softmax of each row over all columns",
      0, 0},
     {"top", 0, CLIP_COUNT, &top, "K", "write only the K best columns of each row, best first", 1, 1e9},
@@ -65,6 +66,7 @@ struct matrix {
     struct clip_similarity *similarity; /* made when the first embedding tells the width */
     size_t width;
     struct side rows, columns;
+    struct clip_scoring scoring;
     struct clip_rows_output out;
     const char **keys, **labels; /* of the columns */
     int cut; /* the rows ended too early, as `cut_error` says: what came is answered first */
@@ -266,7 +268,7 @@ static int finish_row(struct matrix *m, size_t r, float *scores, struct clip_err
     if (!top)
         ranking.most = 0; /* only what the softmax needs */
     for (size_t c = 0; c < n && status == 0; c++) {
-        scores[c] = (float)(m->out.scale * scores[c]);
+        scores[c] = clip_score_of(m->scoring, scores[c]);
         if (softmax || top)
             status = clip_ranking_add(&ranking, scores[c], c, m->keys[c], m->labels[c], error);
     }
@@ -353,7 +355,7 @@ static int stream_columns(struct matrix *m, struct clip_error *error)
         while (status == 0 && !m->columns.ended && !whole_tiles(m->columns.vectors))
             status = read_one(m, &m->columns, error);
         if (status == 0)
-            status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->out.scale,
+            status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->scoring,
                                           seen, rankings, error);
         seen += clip_vectors_count(m->columns.vectors);
         clip_vectors_clear(m->columns.vectors);
@@ -425,30 +427,31 @@ static int one_stream(struct matrix *m, struct clip_error *error)
 
 /* --- the program --- */
 
-static double read_scale(const struct clip_shared *shared)
+static struct clip_scoring read_scoring(const struct clip_shared *shared)
 {
     struct clip_error error;
-    float logit_scale;
+    float logit_scale, logit_bias;
     char *end;
     if (!scale_text) {
         if (softmax)
             clip_note("the softmax of unscaled cosines is nearly uniform: did you mean --scale model%s?",
                       shared->model ? "" : " -m MODEL");
-        return 1;
+        return (struct clip_scoring){1, 0};
     }
     double scale = strtod(scale_text, &end);
     if (strcmp(scale_text, "model") != 0) {
         if (end == scale_text || *end || !isfinite(scale))
             clip_usage("--scale: '%s' is neither a number nor 'model'", scale_text);
-        return scale;
+        return (struct clip_scoring){scale, 0};
     }
     if (!shared->model)
         clip_usage("--scale model needs a model (-m)");
     struct clip_model *model = clip_open_model(shared, CLIP_SIDE_BOTH, &error);
-    if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0)
+    if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0 ||
+        clip_model_logit_bias(model, &logit_bias, &error) != 0)
         clip_die("%s", error.text);
     clip_model_close(model);
-    return exp(logit_scale);
+    return (struct clip_scoring){exp(logit_scale), logit_bias};
 }
 
 static void set_fields(struct matrix *m, int two)
@@ -505,7 +508,8 @@ int main(int argc, char **argv)
         clip_usage("standard input can be only one of the streams");
     m.out.form = tsv ? CLIP_ROWS_TABLE : jsonl ? CLIP_ROWS_JSON : bars ? CLIP_ROWS_BARS : CLIP_ROWS_RECORDS;
     m.out.best = top > 0;
-    m.out.scale = read_scale(&m.shared);
+    m.scoring = read_scoring(&m.shared);
+    m.out.scale = m.scoring.scale;
     set_fields(&m, n == 2);
     open_all(&m, argv + first, n);
     clip_progress_start(&m.progress, &m.shared, n > 0 ? argv[first] : "standard input");

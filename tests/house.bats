@@ -179,7 +179,7 @@ complete_line() {
     [ "$(complete_line clip-plot sim)" = similar.tsv ]
     [ "$(complete_line clip-plot 'two')" = 'two words' ]
     [ "$(complete_line clip-plot --ti)" = --title ]
-    [ "$(complete_line clip-model clip-model '')" = $'info\ninit\nconvert\nvocab' ]
+    [ "$(complete_line clip-model clip-model '')" = $'info\ninit\nconvert\nvocab\nlist' ]
     [ "$(CLIP_MODEL_PATH=$PWD/models complete_line clip-encode-text -m small)" = small-one ]
     [ "$(complete_line clip-encode-text -m cif)" = cifar10 ]
     [ "$(complete_line clip-model info ViT-B)" = $'ViT-B/32\nViT-B/16' ]

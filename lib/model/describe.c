@@ -62,7 +62,8 @@ int clip_describe_shapes(FILE *out, const struct clip_arch *arch, const struct c
     for (size_t i = 0; i < layout.count; i++) {
         const struct clip_slot *slot = &layout.slots[i];
         char name[sizeof slot->name + 8], text[100];
-        clip_names_open_clip(slot->name, arch->custom_text && slot->side == CLIP_SIDE_TEXT, name, sizeof name);
+        clip_names_open_clip(slot->name, arch->custom_text && slot->side == CLIP_SIDE_TEXT, name,
+                             sizeof name);
         if (!slot->buffer)
             fprintf(out, "%s %s\n", name, clip_shape_describe(slot->ndim, slot->shape, text, sizeof text));
     }

@@ -435,10 +435,15 @@ float clip_ranking_softmax(const struct clip_ranking *ranking, float score)
     return (float)(exp(score - ranking->highest) / ranking->sum);
 }
 
+float clip_score_of(struct clip_scoring scoring, float cosine)
+{
+    return (float)(scoring.scale * cosine + scoring.bias);
+}
+
 struct rank_task {
     struct clip_similarity *s;
     const struct clip_vectors *rows, *columns;
-    double scale;
+    struct clip_scoring scoring;
     uint64_t first_column;
     struct clip_ranking *rankings;
 };
@@ -455,7 +460,7 @@ static int rank_rows(const struct rank_task *task, size_t tile, struct bench *be
         for (size_t r = 0; r < n; r++)
             for (size_t c = 0; c < BLOCK && b * BLOCK + c < count; c++) {
                 size_t column = b * BLOCK + c;
-                float score = (float)(task->scale * bench->cosines[r * BLOCK + c]);
+                float score = clip_score_of(task->scoring, bench->cosines[r * BLOCK + c]);
                 if (clip_ranking_add(&task->rankings[first + r], score, task->first_column + column,
                                      clip_vectors_key(task->columns, column),
                                      clip_vectors_label(task->columns, column), error) != 0)
@@ -474,9 +479,9 @@ static void rank_tile(void *context, size_t tile, int thread)
 }
 
 int clip_similarity_rank(struct clip_similarity *s, const struct clip_vectors *rows,
-                         const struct clip_vectors *columns, double scale, uint64_t first_column,
-                         struct clip_ranking *rankings, struct clip_error *error)
+                         const struct clip_vectors *columns, struct clip_scoring scoring,
+                         uint64_t first_column, struct clip_ranking *rankings, struct clip_error *error)
 {
-    struct rank_task task = {s, rows, columns, scale, first_column, rankings};
+    struct rank_task task = {s, rows, columns, scoring, first_column, rankings};
     return run_tasks(s, (rows->count + s->most_rows - 1) / s->most_rows, rank_tile, &task, error);
 }

@@ -42,6 +42,12 @@ size_t clip_similarity_most_rows(const struct clip_similarity *similarity);
 int clip_similarity_rows(struct clip_similarity *similarity, const struct clip_vectors *rows, size_t first,
                          size_t n, const struct clip_vectors *columns, float *out, struct clip_error *error);
 
+/* A score is scale * cosine + bias. */
+struct clip_scoring {
+    double scale, bias;
+};
+float clip_score_of(struct clip_scoring scoring, float cosine);
+
 /* --- the best of a row --- */
 
 struct clip_match {
@@ -67,10 +73,10 @@ void clip_ranking_sort(struct clip_ranking *ranking);
 /* The softmax of a score among all that were added. */
 float clip_ranking_softmax(const struct clip_ranking *ranking, float score);
 
-/* Adds the scale * cosines of all `rows` with all `columns` to rankings[count(rows)]; the column numbers
+/* Adds the scores of all `rows` with all `columns` to rankings[count(rows)]; the column numbers
  * begin with `first_column`. */
 int clip_similarity_rank(struct clip_similarity *similarity, const struct clip_vectors *rows,
-                         const struct clip_vectors *columns, double scale, uint64_t first_column,
-                         struct clip_ranking *rankings, struct clip_error *error);
+                         const struct clip_vectors *columns, struct clip_scoring scoring,
+                         uint64_t first_column, struct clip_ranking *rankings, struct clip_error *error);
 
 #endif
