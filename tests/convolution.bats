@@ -254,6 +254,9 @@ END
     image=--freeze
     stages run <steps >log
     [ "$(jq -r .step log)" = 1 ]
+    run -2 --separate-stderr clip-train --data nowhere.tar --init folder --samples 4 --out new
+    [[ $stderr == *"image tower cannot be trained; --freeze image"* ]]
+    [ ! -e new ]
 }
 
 @test "FastViTs that are not supported, or that lie, are refused by name" {

@@ -66,8 +66,8 @@ struct clip_tower_arch {
     int patch;                   /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */
     int blocks[CLIP_MAX_STAGES]; /* of each stage; of a ResNet: bottlenecks */
     int widths[CLIP_MAX_STAGES]; /* ConvNeXt, FastViT: channels of each stage */
+    int kernel;                  /* ConvNeXt: side of the filters of its blocks */
     struct clip_fastvit_arch fastvit;
-    int kernel; /* ConvNeXt: side of the filters of its blocks */
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */

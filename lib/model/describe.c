@@ -191,8 +191,10 @@ static void add_tower(struct json_object *parent, const struct clip_arch *arch, 
     const struct clip_tower_arch *tower = &arch->towers[side];
     struct json_object *object = tower->absent ? NULL : json_object_new_object();
     json_object_object_add(parent, clip_side_names[side], object);
-    if (object)
+    if (object) {
         tower->kind->describe_json(object, tower);
+        json_object_object_add(object, "trainable", json_object_new_boolean(!tower->kind->untrained));
+    }
 }
 
 static void add_preprocess(struct json_object *parent, const struct clip_preprocess_arch *preprocess)

@@ -37,6 +37,7 @@ struct clip_kind {
     const char *title; /* for people: "ResNet" */
     enum clip_side side;
     int known_widths[5];   /* of OpenAI's models, whose heads are of 64; 0 ends them */
+    int untrained;         /* for inference alone */
     int own_activation;    /* whatever open_clip's quick_gelu says */
     int custom_text;       /* open_clip's class of models with such a tower is CustomTextCLIP */
     double beta2, epsilon; /* AdamW's, with which such models were trained */

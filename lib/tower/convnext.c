@@ -1126,4 +1126,4 @@ static struct clip_tower *open_convnext(const struct clip_tower_setup *setup, st
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_convnext = {&clip_kind_convnext, 0, 0, open_convnext};
+const struct clip_tower_kind clip_tower_convnext = {&clip_kind_convnext, 0, open_convnext};

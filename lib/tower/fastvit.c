@@ -34,7 +34,7 @@ struct linear {
     struct clip_values bias; /* of qkv NULL */
 };
 
-enum layer_kind {
+enum operation {
     DENSE,     /* a convolution of all inputs, and a GELU */
     DEPTHWISE, /* and a GELU where `activates` */
     EXCITE,    /* squeeze and excitation, and a GELU */
@@ -43,7 +43,7 @@ enum layer_kind {
 };
 
 struct layer {
-    enum layer_kind kind;
+    enum operation operation;
     size_t from, to; /* sides of the picture before and after */
     size_t channels; /* after */
     int activates;
@@ -334,7 +334,7 @@ static int run_layer(const struct fastvit *net, const struct layer *layer, float
                      const struct workspace *workspace, struct clip_error *error)
 {
     int status = 0;
-    switch (layer->kind) {
+    switch (layer->operation) {
     case EXCITE:
         excite(net, layer, *x, workspace);
         return 0;
@@ -493,11 +493,11 @@ static int add_mobile_one(const struct fastvit *net, struct sum *sum, const char
 /* --- layers --- */
 
 /* A layer more, after those so far. */
-static struct layer *add_layer(struct fastvit *net, enum layer_kind kind, size_t channels, size_t stride)
+static struct layer *add_layer(struct fastvit *net, enum operation operation, size_t channels, size_t stride)
 {
     struct layer *layer = &net->layers[net->count++];
     size_t to = (net->side - 1) / stride + 1;
-    *layer = (struct layer){.kind = kind, .from = net->side, .to = to, .channels = channels};
+    *layer = (struct layer){.operation = operation, .from = net->side, .to = to, .channels = channels};
     layer->conv = (struct convolution){.in = net->channels, .out = channels, .side = 1, .stride = stride};
     net->side = to;
     net->channels = channels;
@@ -520,7 +520,7 @@ static int set_convolution(const struct fastvit *net, struct layer *layer, struc
     for (size_t o = 0; o < sum->out && status == 0; o++)
         conv->bias[o] = (float)sum->b[o];
     sum_free(sum);
-    if (status == 0 && layer->kind == DENSE) {
+    if (status == 0 && layer->operation == DENSE) {
         conv->matrix = clip_matrix_new_rows(net->engine, net->piece, conv->out, count / conv->out, error);
         status = conv->matrix ? clip_matrix_set(conv->matrix, w, 0, error) : -1;
         conv->weights = w;
@@ -539,13 +539,13 @@ static int set_convolution(const struct fastvit *net, struct layer *layer, struc
 }
 
 /* A MobileOne block of all its inputs, or of one a channel. */
-static int add_block(struct fastvit *net, const char *at, enum layer_kind kind, size_t channels, size_t side,
-                     size_t stride, struct clip_error *error)
+static int add_block(struct fastvit *net, const char *at, enum operation operation, size_t channels,
+                     size_t side, size_t stride, struct clip_error *error)
 {
     struct sum sum;
-    struct layer *layer = add_layer(net, kind, channels, stride);
+    struct layer *layer = add_layer(net, operation, channels, stride);
     layer->activates = 1;
-    int status = sum_begin(&sum, channels, kind == DENSE ? layer->conv.in : 1, side, error);
+    int status = sum_begin(&sum, channels, operation == DENSE ? layer->conv.in : 1, side, error);
     if (status == 0)
         status = add_mobile_one(net, &sum, at, error);
     return set_convolution(net, layer, &sum, status, error);
@@ -760,23 +760,23 @@ static struct needs needs_of(const struct fastvit *net)
         size_t read = layer->conv.in * layer->conv.side * layer->conv.side;
         needs.picture = larger(needs.picture, pixels * channels);
         needs.row = larger(needs.row, larger(channels, larger(layer->hidden, read)));
-        if (layer->kind == DEPTHWISE || layer->kind == HIDDEN)
+        if (layer->operation == DEPTHWISE || layer->operation == HIDDEN)
             needs.framed = larger(needs.framed, clip_depthwise_floats(&d));
-        if (layer->kind == DENSE) {
+        if (layer->operation == DENSE) {
             needs.narrow = larger(needs.narrow, read);
             needs.wide = larger(needs.wide, channels);
             needs.scratch = larger(needs.scratch, clip_product_scratch(layer->conv.matrix));
         }
-        if (layer->kind == HIDDEN) {
+        if (layer->operation == HIDDEN) {
             needs.wide = larger(needs.wide, layer->hidden);
             needs.hidden = larger(needs.hidden, layer->hidden);
         }
-        if (layer->kind == ATTEND) {
+        if (layer->operation == ATTEND) {
             needs.qkv = larger(needs.qkv, rows * 3 * channels);
             needs.attended = larger(needs.attended, rows * channels);
             needs.attention = larger(needs.attention, clip_attention_scratch(pixels, HEAD));
         }
-        if (layer->kind == HIDDEN || layer->kind == ATTEND) {
+        if (layer->operation == HIDDEN || layer->operation == ATTEND) {
             needs.narrow = larger(needs.narrow, channels);
             needs.out = larger(needs.out, channels);
             needs.scratch = larger(needs.scratch, clip_operand_scratch(&layer->first.weight));
@@ -876,4 +876,4 @@ static struct clip_tower *open_fastvit(const struct clip_tower_setup *setup, str
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_fastvit = {&clip_kind_fastvit, 0, 1, open_fastvit};
+const struct clip_tower_kind clip_tower_fastvit = {&clip_kind_fastvit, 0, open_fastvit};

@@ -639,5 +639,5 @@ static struct clip_tower *open_text(const struct clip_tower_setup *setup, struct
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_text = {&clip_kind_text, 0, 0, open_text};
-const struct clip_tower_kind clip_tower_hftext = {&clip_kind_hftext, 0, 0, open_text};
+const struct clip_tower_kind clip_tower_text = {&clip_kind_text, 0, open_text};
+const struct clip_tower_kind clip_tower_hftext = {&clip_kind_hftext, 0, open_text};

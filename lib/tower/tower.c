@@ -46,9 +46,8 @@ int clip_tower_mixes(const struct clip_arch *arch, enum clip_side side)
 
 int clip_tower_need_training(const struct clip_arch *arch, enum clip_side side, struct clip_error *error)
 {
-    const struct clip_tower_kind *row = find_kind(arch, side);
-    if (!row || !row->untrained)
-        return 0;
-    return clip_fail(error, "the model's %s tower, a %s, cannot be trained (see --freeze)",
-                     clip_side_names[side], row->kind->title);
+    const struct clip_kind *kind = arch->towers[side].kind;
+    return kind->untrained ? clip_fail(error, "the model's %s tower, a %s, cannot be trained (see --freeze)",
+                                       clip_side_names[side], kind->title)
+                           : 0;
 }

@@ -105,7 +105,6 @@ int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *
 struct clip_tower_kind {
     const struct clip_kind *kind;
     int mixes;
-    int untrained; /* for inference alone */
     struct clip_tower *(*open)(const struct clip_tower_setup *setup, struct clip_error *error);
 };
 

@@ -464,5 +464,5 @@ static struct clip_tower *open_vit(const struct clip_tower_setup *setup, struct 
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_vit = {&clip_kind_vit, 0, 0, open_vit};
-const struct clip_tower_kind clip_tower_timm = {&clip_kind_timm, 0, 0, open_vit};
+const struct clip_tower_kind clip_tower_vit = {&clip_kind_vit, 0, open_vit};
+const struct clip_tower_kind clip_tower_timm = {&clip_kind_timm, 0, open_vit};

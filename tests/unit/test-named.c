@@ -1,5 +1,6 @@
-/* Named architectures against open_clip's own: parameters, and the SHA-256 of the sorted lines "name [shape]"
- * of all tensors (shared/golden/families/named.jsonl.gz). Names that are not known here are left out. */
+/* The architectures of share/architectures against open_clip's own: parameters, and the SHA-256 of the sorted
+ * lines "name [shape]" of all tensors (shared/golden/families/named.jsonl.gz). Names that are not known here
+ * are left out. */
 #include "check.h"
 #include "sha256.h"
 
@@ -65,6 +66,8 @@ int main(void)
     struct clip_error error = {""};
     int known = 0;
     check_need_shared();
+    snprintf(path, sizeof path, "%s/share", getenv("srcdir") ? getenv("srcdir") : ".");
+    setenv("CLIP_DATADIR", path, 0);
     snprintf(path, sizeof path, "%s/golden/families/named.jsonl.gz", check_shared());
     gzFile file = gzopen(path, "rb");
     CHECK(file, "%s", path);
@@ -73,7 +76,9 @@ int main(void)
         struct clip_arch arch;
         CHECK(golden, "%s", error.text);
         const char *name = json_object_get_string(clip_json_get(golden, "name"));
-        if (clip_arch_published(&arch, name)) {
+        /* CoCa's decoder is not read. */
+        if (strcmp(json_object_get_string(clip_json_get(golden, "class")), "CoCa") != 0 &&
+            clip_arch_read(&arch, name, &error) == 0) {
             check_named(&arch, golden);
             known++;
         }
@@ -81,6 +86,6 @@ int main(void)
     }
     if (file)
         gzclose(file);
-    CHECK(known >= 17, "%d names are known", known);
+    CHECK(known >= 100, "%d names are known", known);
     return check_end();
 }
