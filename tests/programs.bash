@@ -22,6 +22,7 @@ entry() {
     clip-plot) input=table writes=file ;;
     clip-preprocess) input=raw args=(--size 8) writes=records ;;
     clip-project-normalize) input=features args=(-m "$SMALL/model") writes=records ;;
+    clip-ranks) input=nothing args=(-n 1 clip-dump "$SMALL/raw") writes=text ;;
     clip-simmatrix) input=embeddings writes=stream ;;
     clip-tar) input=raw writes=file ;;
     clip-tokenize) input=raw args=(-m "$SMALL/model") writes=records ;;
