@@ -22,7 +22,7 @@ static const struct clip_program program = {.name = "clip-average",
                                             .options = options,
                                             .shared = CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
 
-static int add(void *context, struct clip_record **records, size_t n, struct clip_error *error)
+static int add_batch(void *context, struct clip_record **records, size_t n, struct clip_error *error)
 {
     static const char *const both[] = {"image_embedding", "text_embedding"};
     for (size_t i = 0; i < n; i++)
@@ -47,8 +47,11 @@ int main(int argc, char **argv)
     struct clip_groups *groups = clip_groups_new(&error);
     if (!groups)
         clip_die("%s", error.text);
-    struct clip_filter filter = {
-        .process = add, .finish = finish, .context = groups, .batch = (size_t)shared.batch, .no_output = 1};
+    struct clip_filter filter = {.process = add_batch,
+                                 .finish = finish,
+                                 .context = groups,
+                                 .batch = (size_t)shared.batch,
+                                 .no_output = 1};
     int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
     clip_groups_free(groups);
     return status;

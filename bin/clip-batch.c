@@ -173,7 +173,7 @@ static int end_batch(struct batcher *b, struct clip_error *error)
     return steps ? write_step(b, b->stopped || b->step == (uint64_t)steps, error) : 0;
 }
 
-static int take(struct batcher *b, const struct clip_record *record, struct clip_error *error)
+static int take_record(struct batcher *b, const struct clip_record *record, struct clip_error *error)
 {
     if (!steps && !b->held && begin_held(b, error) != 0)
         return -1;
@@ -183,14 +183,14 @@ static int take(struct batcher *b, const struct clip_record *record, struct clip
     return b->records == b->share ? end_batch(b, error) : 0;
 }
 
-static int run(struct batcher *b, struct clip_progress *progress, struct clip_error *error)
+static int run_batches(struct batcher *b, struct clip_progress *progress, struct clip_error *error)
 {
     uint64_t seen = b->step * b->share; /* records before the checkpoint */
     struct clip_record *record;
     int got = 1;
     while (!b->stopped && (!steps || b->step < (uint64_t)steps) &&
            (got = clip_reader_next(b->in, &record, error)) > 0) {
-        int status = clip_reader_count(b->in) > seen ? take(b, record, error) : 0;
+        int status = clip_reader_count(b->in) > seen ? take_record(b, record, error) : 0;
         clip_record_free(record);
         if (status != 0)
             return -1;
@@ -260,7 +260,7 @@ int main(int argc, char **argv)
         clip_die("%s", error.text);
     clip_reader_tie(b.in, b.out);
     clip_progress_start(&progress, &shared, clip_reader_source(b.in));
-    status = run(&b, &progress, &error);
+    status = run_batches(&b, &progress, &error);
     clip_progress_show(&progress, clip_reader_count(b.in), 0, clip_reader_waited(b.in),
                        clip_writer_waited(b.out), 1);
     if (status == 0 && close(STDOUT_FILENO) != 0)

@@ -27,12 +27,6 @@ static const struct clip_option options[] = {
     CLIP_FREEZE_OPTION(train),
     {0}};
 
-static const char *engines(void)
-{
-    static char text[200];
-    return clip_engines(text, sizeof text);
-}
-
 static const struct clip_program program = {
     .name = "clip-contrastive-step",
     .operands = "[STREAM...]",
@@ -40,7 +34,7 @@ static const struct clip_program program = {
                "batch of pairs, and prints loss and accuracies as a line of JSON.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_STREAM,
-    .engines = engines};
+    .engines = clip_engines};
 
 static void check_options(const struct clip_shared *shared)
 {

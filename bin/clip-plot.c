@@ -75,6 +75,8 @@ static uint8_t *copy_image(struct clip_record *record, int *side)
     return pixels;
 }
 
+static struct clip_image_form thumbnail = {.size = THUMBNAIL, .convert_first = 1};
+
 /* The middle square of the file in field `found`, [3, THUMBNAIL, THUMBNAIL]; NULL with the record marked as
  * bad. */
 static uint8_t *decode_picture(struct clip_record *record, const struct clip_field *found)
@@ -90,7 +92,7 @@ static uint8_t *decode_picture(struct clip_record *record, const struct clip_fie
     if (status == 0)
         status = clip_picture_decode(&picture, data, size, CLIP_MAX_PIXELS, &why);
     if (status == 0)
-        status = clip_picture_to_tensor(&picture, THUMBNAIL, 1, pixels, &why);
+        status = clip_picture_to_tensor(&picture, &thumbnail, pixels, &why);
     clip_picture_free(&picture);
     if (status == 0)
         return pixels;
@@ -233,6 +235,8 @@ int main(int argc, char **argv)
     if (curve_fields && images)
         clip_usage("--images and --curve are mutually exclusive");
     choose_format();
+    if (images && clip_level_choose(&thumbnail.level, &error) != 0)
+        clip_die("%s", error.text);
     const char *path = first < argc && strcmp(argv[first], "-") != 0 ? argv[first] : NULL;
     const char *name = path ? path : "standard input";
     FILE *file = path ? fopen(path, "re") : stdin;

@@ -80,8 +80,7 @@ static const struct clip_program program = {
 
 struct job {
     struct clip_pool *pool;
-    int size;
-    struct clip_preprocess_arch preprocess;
+    struct clip_image_form form;
     float levels[CLIP_PIXEL_LEVELS];
     uint8_t mean[3];              /* as bytes: what erased pixels become */
     struct clip_record **records; /* of this batch */
@@ -99,9 +98,8 @@ static int change_picture(const struct job *job, const struct clip_record *recor
     size_t key_size;
     const char *key = clip_record_key(record, &key_size);
     struct clip_change change =
-        clip_augment_draw(&augment, epoch, key, key_size, picture->width, picture->height, job->size);
-    return clip_augment_apply(&augment, &change, picture, job->size, job->preprocess.convert_first, job->mean,
-                              pixels, error);
+        clip_augment_draw(&augment, epoch, key, key_size, picture->width, picture->height, job->form.size);
+    return clip_augment_apply(&augment, &change, picture, &job->form, job->mean, pixels, error);
 }
 
 /* The record's picture, in `found`, as pixels[3, size, size]. */
@@ -116,9 +114,8 @@ static int make_pixels(const struct job *job, const struct clip_record *record,
         return clip_fail(error, "not bytes");
     if (clip_picture_decode(&picture, data, bytes, (uint64_t)max_pixels, error) < 0)
         return -1;
-    int status =
-        augmented ? change_picture(job, record, epoch, &picture, pixels, error)
-                  : clip_picture_to_tensor(&picture, job->size, job->preprocess.convert_first, pixels, error);
+    int status = augmented ? change_picture(job, record, epoch, &picture, pixels, error)
+                           : clip_picture_to_tensor(&picture, &job->form, pixels, error);
     clip_picture_free(&picture);
     return status;
 }
@@ -127,7 +124,7 @@ static int make_pixels(const struct job *job, const struct clip_record *record,
 static int put_image(const struct job *job, struct clip_record *record, const uint8_t *pixels,
                      struct clip_error *error)
 {
-    size_t side = (size_t)job->size;
+    size_t side = (size_t)job->form.size;
     struct clip_tensor image = {CLIP_U8, 3, {3, side, side}, pixels};
     if (dtype == BYTES)
         return clip_record_put_tensor(record, "image", &image, error);
@@ -173,7 +170,7 @@ static void preprocess_record(const struct job *job, struct clip_record *record,
 static void do_one(void *context, size_t i, int thread)
 {
     const struct job *job = context;
-    size_t bytes = 3 * (size_t)job->size * (size_t)job->size;
+    size_t bytes = 3 * (size_t)job->form.size * (size_t)job->form.size;
     uint8_t *pixels = malloc(bytes);
     (void)thread;
     if (pixels)
@@ -195,26 +192,27 @@ static int do_batch(void *context, struct clip_record **records, size_t n, struc
 /* Size, order and normalization from the model, the options before it. */
 static void configure(struct job *job, const struct clip_shared *shared)
 {
-    static const struct clip_preprocess_arch openai = {
-        {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}, 0};
+    struct clip_preprocess_arch preprocess = {
+        {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}, 0}; /* OpenAI's */
     struct clip_error error;
-    job->size = (int)size;
-    job->preprocess = openai;
+    job->form.size = (int)size;
     if (shared->model) {
-        struct clip_model *model = clip_open_model(shared, CLIP_SIDE_IMAGE, &error);
+        struct clip_model *model = clip_open_settings(shared, CLIP_SIDE_IMAGE, &error);
         if (!model)
             clip_die("%s", error.text);
-        job->preprocess = clip_model_arch(model)->preprocess;
+        preprocess = clip_model_arch(model)->preprocess;
         if (!size)
-            job->size = clip_model_arch(model)->vision.image_size;
+            job->form.size = clip_model_arch(model)->vision.image_size;
         clip_model_close(model);
     } else if (!size) {
         clip_usage("give a model (-m) or a size (--size)");
     }
-    job->preprocess.convert_first |= convert_first;
-    clip_pixel_levels(job->preprocess.mean, job->preprocess.std, job->levels);
+    job->form.convert_first = preprocess.convert_first || convert_first;
+    if (clip_level_choose(&job->form.level, &error) != 0)
+        clip_die("%s", error.text);
+    clip_pixel_levels(preprocess.mean, preprocess.std, job->levels);
     for (int c = 0; c < 3; c++)
-        job->mean[c] = (uint8_t)rintf(fminf(fmaxf(255 * job->preprocess.mean[c], 0), 255));
+        job->mean[c] = (uint8_t)rintf(fminf(fmaxf(255 * preprocess.mean[c], 0), 255));
 }
 
 /* The options of --augment, none of which means anything without it. */
@@ -241,15 +239,12 @@ int main(int argc, char **argv)
 {
     struct clip_shared shared = {.batch = 32};
     struct clip_error error;
-    struct job job = {.size = 0};
-    enum clip_level level;
+    struct job job = {0};
     int first = clip_start(&program, &shared, argc, argv);
     if (keep && field && names_image(field))
         clip_usage("--keep: the picture is in the field that the image replaces");
     configure(&job, &shared);
     configure_augment();
-    if (clip_level_choose(&level, &error) != 0) /* once, not of each picture */
-        clip_die("%s", error.text);
     job.pool = clip_pool_new((int)shared.threads, &error);
     if (!job.pool)
         clip_die("%s", error.text);

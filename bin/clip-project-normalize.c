@@ -6,6 +6,7 @@
 #include "model/open.h"
 #include "stream/filter.h"
 #include "stream/vector.h"
+#include "tower/fields.h"
 #include "tower/project.h"
 #include "train/options.h"
 #include "train/projection.h"
@@ -67,12 +68,6 @@ static const struct clip_option options[] = {
      "write the gradients of SIDE's features to FIFO; SIDE is image or text", 0, 0},
     {0}};
 
-static const char *engines(void)
-{
-    static char text[200];
-    return clip_engines(text, sizeof text);
-}
-
 static const struct clip_program program = {
     .name = "clip-project-normalize",
     .operands = "[STREAM...]",
@@ -80,7 +75,7 @@ static const struct clip_program program = {
                "--no-projection.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_BATCH | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
-    .engines = engines};
+    .engines = clip_engines};
 
 /* What is done with one side's field of a batch. */
 struct side {
@@ -278,8 +273,8 @@ int main(int argc, char **argv)
 {
     struct clip_shared shared = {0};
     struct clip_error error;
-    struct job job = {.sides = {{.features = "image_features", .embedding = "image_embedding"},
-                                {.features = "text_features", .embedding = "text_embedding"}}};
+    struct job job = {.sides = {{.features = clip_feature_fields[0], .embedding = "image_embedding"},
+                                {.features = clip_feature_fields[1], .embedding = "text_embedding"}}};
     struct clip_filter filter = {.process = process, .context = &job};
     struct clip_model *model = NULL;
     struct clip_engine *engine = NULL;

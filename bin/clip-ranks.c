@@ -24,13 +24,14 @@ static const struct clip_option options[] = {
     {"expect", 0, CLIP_COUNT, &expected, "R", "fail unless there are R ranks", 1, 1e6},
     {0}};
 
-static const char *engines(void)
+static const char *engines(char *text, size_t size)
 {
-    static char text[200] = "one host (built without MPI)";
 #ifdef HAVE_MPI
-    clip_ranks_mpi_describe(text, sizeof text);
-#endif
+    return clip_ranks_mpi_describe(text, size);
+#else
+    snprintf(text, size, "one host (built without MPI)");
     return text;
+#endif
 }
 
 static const struct clip_program program = {
@@ -357,9 +358,10 @@ static int check_size(const struct run *run)
 {
     if (!expected || run->size == (size_t)expected)
         return 0;
+    char mpi[200];
     if (run->first == 0)
         clip_message("--expect %ld: the launcher has started %zu: it must be the mpirun or srun of %s",
-                     expected, run->size, engines());
+                     expected, run->size, engines(mpi, sizeof mpi));
     return 1;
 }
 

@@ -40,12 +40,6 @@ static const struct clip_option options[] = {
      "field of the columns' embeddings [text_embedding, else image_embedding]", 0, 0},
     {0}};
 
-static const char *engines(void)
-{
-    static char text[256];
-    return clip_engines(text, sizeof text);
-}
-
 static const struct clip_program program = {
     .name = "clip-simmatrix",
     .operands = "[A [B]]",
@@ -54,7 +48,7 @@ static const struct clip_program program = {
         "or of the pictures of one stream with its captions.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
-    .engines = engines};
+    .engines = clip_engines};
 
 /* One operand, and what is kept of it. */
 struct side {

@@ -252,7 +252,7 @@ static void open_vocabulary(struct job *job, const struct clip_shared *shared)
     char *path = NULL;
     int most = CLIP_MAX_TOKENS;
     if (shared->model) {
-        model = clip_open_model(shared, CLIP_SIDE_TEXT, &error);
+        model = clip_open_settings(shared, CLIP_SIDE_TEXT, &error);
         if (!model)
             clip_die("%s", error.text);
         most = clip_model_arch(model)->text.vocabulary;

@@ -636,6 +636,31 @@ END
     refuses "lfs.pt: a Git LFS pointer" clip-tokenize --lines --vocab lfs.pt captions.txt
 }
 
+@test "clip-tokenize and clip-preprocess do not read the weights of a folder, nor the data of a file" {
+    make_model
+    clip-model convert model --to hf -o hf
+    local form file want
+    for form in model hf; do
+        clip-tokenize --lines -m $form captions.txt >tokens
+        clip-untar photos.tar | clip-preprocess -m $form >pixels
+        file=$(cd $form && echo *.safetensors)
+        cp -r $form bare-$form
+        for want in "not a safetensors file" "no weights there"; do
+            rm bare-$form/$file
+            [ "$want" = "no weights there" ] || head -c 5 /dev/zero >bare-$form/$file
+            clip-tokenize --lines -m bare-$form captions.txt | cmp - tokens
+            clip-untar photos.tar | clip-preprocess -m bare-$form | cmp - pixels
+            refuses "$want" clip-encode-text -m bare-$form tokens
+        done
+    done
+    # What the architecture says is missing is named where it is used.
+    models '
+t.pop("visual.ln_post.bias")
+save("lone.safetensors", t)'
+    clip-untar photos.tar | clip-preprocess -m lone.safetensors >pixels
+    refuses "lone.safetensors: tensor visual.ln_post.bias is missing" clip-encode-image -q -m lone.safetensors pixels
+}
+
 @test "a logit scale that is not a logarithm, or not finite, is an error where it is used" {
     make_model
     { images model; texts model; } >embeddings

@@ -142,7 +142,7 @@ struct table {
 enum always { ASKED_HELP, ASKED_VERSION };
 static int asked_for[2];
 
-static void add(struct table *table, struct clip_option option)
+static void add_option(struct table *table, struct clip_option option)
 {
     if (table->count < MAX_OPTIONS)
         table->options[table->count++] = option;
@@ -152,43 +152,47 @@ static void gather_options(struct table *table, const struct clip_program *progr
                            struct clip_shared *shared, int *no_progress)
 {
     for (const struct clip_option *o = program->options; o && o->name; o++)
-        add(table, *o);
+        add_option(table, *o);
     if (program->shared & CLIP_TAKES_MODEL) {
-        add(table, (struct clip_option){"model", 'm', CLIP_TEXT, &shared->model, "MODEL",
+        add_option(table,
+                   (struct clip_option){"model", 'm', CLIP_TEXT, &shared->model, "MODEL",
                                         "weights file, model folder, or a name in $CLIP_MODEL_PATH", 0, 0});
-        add(table, (struct clip_option){"arch", 0, CLIP_TEXT, &shared->arch, "NAME|JSON",
+        add_option(table,
+                   (struct clip_option){"arch", 0, CLIP_TEXT, &shared->arch, "NAME|JSON",
                                         "architecture of a weights file without a configuration", 0, 0});
-        add(table, (struct clip_option){"weights", 0, CLIP_TEXT, &shared->weights, "KEY",
+        add_option(table,
+                   (struct clip_option){"weights", 0, CLIP_TEXT, &shared->weights, "KEY",
                                         "which weights to use of a checkpoint that holds several", 0, 0});
     }
     if (program->shared & CLIP_TAKES_BATCH)
-        add(table, (struct clip_option){
+        add_option(table,
+                   (struct clip_option){
                        "batch", 'b', CLIP_COUNT, &shared->batch, "N",
                        "maximum number of records computed together; does not change results", 1, 65536});
     if (program->shared & CLIP_TAKES_THREADS)
-        add(table,
-            (struct clip_option){"threads", 'j', CLIP_COUNT, &shared->threads, "N",
-                                 "number of threads; does not change results [all processors]", 1, 1024});
+        add_option(table, (struct clip_option){"threads", 'j', CLIP_COUNT, &shared->threads, "N",
+                                               "number of threads; does not change results [all processors]",
+                                               1, 1024});
     if (program->shared & CLIP_TAKES_SKIP)
-        add(table, (struct clip_option){"skip-bad", 0, CLIP_FLAG, &shared->skip_bad, NULL,
-                                        "drop bad records and name each on stderr", 0, 0});
+        add_option(table, (struct clip_option){"skip-bad", 0, CLIP_FLAG, &shared->skip_bad, NULL,
+                                               "drop bad records and name each on stderr", 0, 0});
     if (program->shared & (CLIP_TAKES_STREAM | CLIP_TAKES_RECORDS))
-        add(table, (struct clip_option){"max-record", 0, CLIP_BYTES, &shared->max_record, "SIZE",
-                                        "refuse records larger than SIZE [80M]", 1, 0});
+        add_option(table, (struct clip_option){"max-record", 0, CLIP_BYTES, &shared->max_record, "SIZE",
+                                               "refuse records larger than SIZE [80M]", 1, 0});
     if (program->shared & CLIP_TAKES_STREAM) {
-        add(table, (struct clip_option){"progress", 0, CLIP_FLAG, &shared->progress, NULL,
-                                        "show progress on stderr [if stderr is a terminal]", 0, 0});
-        add(table, (struct clip_option){"no-progress", 0, CLIP_FLAG, no_progress, NULL,
-                                        "do not show progress", 0, 0});
+        add_option(table, (struct clip_option){"progress", 0, CLIP_FLAG, &shared->progress, NULL,
+                                               "show progress on stderr [if stderr is a terminal]", 0, 0});
+        add_option(table, (struct clip_option){"no-progress", 0, CLIP_FLAG, no_progress, NULL,
+                                               "do not show progress", 0, 0});
     }
-    add(table, (struct clip_option){"quiet", 'q', CLIP_FLAG, &shared->quiet, NULL,
-                                    "print only errors on stderr", 0, 0});
-    add(table, (struct clip_option){"verbose", 'v', CLIP_FLAG, &shared->verbose, NULL,
-                                    "print more messages on stderr", 0, 0});
-    add(table,
-        (struct clip_option){"help", 'h', CLIP_FLAG, &asked_for[ASKED_HELP], NULL, "print this help", 0, 0});
-    add(table, (struct clip_option){"version", 'V', CLIP_FLAG, &asked_for[ASKED_VERSION], NULL,
-                                    "print the version, the libraries and the engines", 0, 0});
+    add_option(table, (struct clip_option){"quiet", 'q', CLIP_FLAG, &shared->quiet, NULL,
+                                           "print only errors on stderr", 0, 0});
+    add_option(table, (struct clip_option){"verbose", 'v', CLIP_FLAG, &shared->verbose, NULL,
+                                           "print more messages on stderr", 0, 0});
+    add_option(table, (struct clip_option){"help", 'h', CLIP_FLAG, &asked_for[ASKED_HELP], NULL,
+                                           "print this help", 0, 0});
+    add_option(table, (struct clip_option){"version", 'V', CLIP_FLAG, &asked_for[ASKED_VERSION], NULL,
+                                           "print the version, the libraries and the engines", 0, 0});
 }
 
 static int print_help(const struct clip_program *program, const struct table *table)
@@ -212,9 +216,10 @@ static int print_help(const struct clip_program *program, const struct table *ta
 
 static int print_version(const struct clip_program *program)
 {
+    char engines[256];
     printf("%s (%s) %s\nlibraries: %s\n", program->name, PACKAGE_NAME, PACKAGE_VERSION, CLIP_LIBRARIES);
     if (program->engines)
-        printf("engines: %s\n", program->engines());
+        printf("engines: %s\n", program->engines(engines, sizeof engines));
     return clip_finish(0);
 }
 
@@ -383,8 +388,9 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
         shared->progress = 0;
     if (shared->progress < 0)
         shared->progress = isatty(STDERR_FILENO);
+    char engines[256];
     if (verbose && program->engines)
-        clip_verbose("engines: %s", program->engines());
+        clip_verbose("engines: %s", program->engines(engines, sizeof engines));
     return first;
 }
 

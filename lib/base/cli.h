@@ -53,9 +53,10 @@ struct clip_program {
     const char *operands; /* "[STREAM...]" */
     const char *purpose;  /* one or two sentences, "Reads records ..." */
     const struct clip_option *options;
-    unsigned shared;              /* enum clip_shared_options */
-    const char *(*engines)(void); /* what computes matrix products, for --version and -v; or NULL */
-    int command;                  /* the operands are a command: options end before the first of them */
+    unsigned shared; /* enum clip_shared_options */
+    /* what computes matrix products, for --version and -v, into text[size], which it returns; or NULL */
+    const char *(*engines)(char *text, size_t size);
+    int command; /* the operands are a command: options end before the first of them */
 };
 
 /* Begins a program: descriptors 0 to 2 are made sure of, options read into `shared` and the table's values.

@@ -52,7 +52,7 @@ void clip_fault_remove(const void *data)
     pthread_mutex_unlock(&lock);
 }
 
-static size_t append(char line[MAX_LINE], size_t used, const char *text)
+static size_t append_text(char line[MAX_LINE], size_t used, const char *text)
 {
     while (*text && used < MAX_LINE - 1)
         line[used++] = *text++;
@@ -63,10 +63,10 @@ static size_t append(char line[MAX_LINE], size_t used, const char *text)
 static void tell(const char *path)
 {
     char line[MAX_LINE];
-    size_t used = append(line, 0, name);
-    used = append(line, used, ": ");
-    used = append(line, used, path);
-    used = append(line, used, ": the file was truncated while it was read");
+    size_t used = append_text(line, 0, name);
+    used = append_text(line, used, ": ");
+    used = append_text(line, used, path);
+    used = append_text(line, used, ": the file was truncated while it was read");
     line[used++] = '\n';
     ssize_t ignored = write(STDERR_FILENO, line, used);
     (void)ignored;

@@ -169,8 +169,8 @@ static void erase(uint8_t *planes, size_t size, const struct clip_box *box, cons
 }
 
 int clip_augment_apply(const struct clip_augment *augment, const struct clip_change *change,
-                       const struct clip_picture *picture, int size, int convert_first, const uint8_t fill[3],
-                       uint8_t *out, struct clip_error *error)
+                       const struct clip_picture *picture, const struct clip_image_form *form,
+                       const uint8_t fill[3], uint8_t *out, struct clip_error *error)
 {
     const struct clip_box *window = &change->window;
     int all = window->x == 0 && window->y == 0 && window->width == picture->width &&
@@ -180,13 +180,13 @@ int clip_augment_apply(const struct clip_augment *augment, const struct clip_cha
     if ((!all || palette) && cut_window(&part, picture, window, augment->reflect, error) != 0)
         return -1;
     const struct clip_picture *from = part.pixels ? &part : picture;
-    status = change->whole ? clip_picture_stretch(from, size, convert_first, out, error)
-                           : clip_picture_to_tensor(from, size, convert_first, out, error);
+    status = change->whole ? clip_picture_stretch(from, form, out, error)
+                           : clip_picture_to_tensor(from, form, out, error);
     clip_picture_free(&part);
     if (status != 0)
         return -1;
     if (change->flip)
-        mirror(out, (size_t)size);
-    erase(out, (size_t)size, &change->erased, fill);
+        mirror(out, (size_t)form->size);
+    erase(out, (size_t)form->size, &change->erased, fill);
     return 0;
 }

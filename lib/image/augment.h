@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "image/picture.h"
+#include "image/preprocess.h"
 #include "image/resample.h"
 
 #include <stddef.h>
@@ -38,7 +39,7 @@ struct clip_change clip_augment_draw(const struct clip_augment *augment, uint32_
 /* clip_picture_to_tensor with the change applied: the window first, in the picture's own mode (a palette's
  * colours looked up), then resizing, then flip, then the erased part is set to fill[3]. */
 int clip_augment_apply(const struct clip_augment *augment, const struct clip_change *change,
-                       const struct clip_picture *picture, int size, int convert_first, const uint8_t fill[3],
-                       uint8_t *out, struct clip_error *error);
+                       const struct clip_picture *picture, const struct clip_image_form *form,
+                       const uint8_t fill[3], uint8_t *out, struct clip_error *error);
 
 #endif

@@ -56,7 +56,7 @@ void clip_curves_free(struct clip_curves *curves)
     *curves = (struct clip_curves){0};
 }
 
-static int grow(struct clip_curves *curves, struct clip_error *error)
+static int grow_steps(struct clip_curves *curves, struct clip_error *error)
 {
     size_t room = curves->room ? 2 * curves->room : 1024;
     double *steps = reallocarray(curves->steps, room, sizeof *steps);
@@ -89,7 +89,7 @@ static int read_point(struct clip_curves *curves, const char *line, size_t size,
     struct json_object *object = clip_json_parse(line, size, error);
     if (!object)
         return -1;
-    int status = curves->points < curves->room ? 0 : grow(curves, error);
+    int status = curves->points < curves->room ? 0 : grow_steps(curves, error);
     if (status == 0) {
         double step = number_of(object, "step");
         curves->steps[curves->points] = isfinite(step) ? step : (double)number;
@@ -102,7 +102,7 @@ static int read_point(struct clip_curves *curves, const char *line, size_t size,
 }
 
 /* Each curve must have something to draw. */
-static int check(const struct clip_curves *curves, struct clip_error *error)
+static int check_curves(const struct clip_curves *curves, struct clip_error *error)
 {
     for (int i = 0; i < curves->count; i++) {
         size_t p = 0;
@@ -126,7 +126,7 @@ int clip_curves_read(struct clip_curves *curves, FILE *file, const char *name, s
     clip_lines_free(&lines);
     if (got < 0)
         status = clip_fail_prefix(error, "%s", name);
-    if (status == 0 && check(curves, error) != 0)
+    if (status == 0 && check_curves(curves, error) != 0)
         status = clip_fail_prefix(error, "%s", name);
     return status;
 }
@@ -138,7 +138,7 @@ struct axis {
     double from, to;        /* where these are on the canvas */
 };
 
-static double place(const struct axis *axis, double value)
+static double canvas_position(const struct axis *axis, double value)
 {
     return axis->from + (value - axis->low) / (axis->high - axis->low) * (axis->to - axis->from);
 }
@@ -192,7 +192,7 @@ static void draw_axis(cairo_t *cairo, const struct axis *axis, const struct axis
     int digits = (int)fmin(9, fmax(0, ceil(-log10(axis->tick) - 1e-9)));
     for (double i = ceil(axis->low / axis->tick - 1e-9); i * axis->tick <= axis->high + 1e-9 * axis->tick;
          i++) {
-        double at = place(axis, i * axis->tick);
+        double at = canvas_position(axis, i * axis->tick);
         cairo_set_line_width(cairo, 1);
         cairo_set_source_rgb(cairo, .88, .88, .88);
         if (vertical)
@@ -237,7 +237,8 @@ static void draw_curve(cairo_t *cairo, const struct clip_curves *curves, const d
             drawing = 0;
             continue;
         }
-        (drawing ? cairo_line_to : cairo_move_to)(cairo, place(x, curves->steps[p]), place(y, values[p]));
+        (drawing ? cairo_line_to : cairo_move_to)(cairo, canvas_position(x, curves->steps[p]),
+                                                  canvas_position(y, values[p]));
         drawing = 1;
     }
     cairo_stroke(cairo);

@@ -72,8 +72,8 @@ static double cell_size(size_t most, int pictures)
     return pictures && most <= 40 ? fmax(cell, 48) : cell;
 }
 
-static int place(cairo_t *cairo, const struct clip_matrix_figure *figure, struct layout *layout,
-                 struct clip_error *error)
+static int make_layout(cairo_t *cairo, const struct clip_matrix_figure *figure, struct layout *layout,
+                       struct clip_error *error)
 {
     size_t most = figure->rows > figure->columns ? figure->rows : figure->columns;
     char text[64];
@@ -242,7 +242,7 @@ int clip_figure_matrix(const struct clip_matrix_figure *figure, enum clip_figure
     if (clip_drawing_room(error) != 0)
         return -1;
     cairo_t *scratch = clip_scratch_context();
-    int status = place(scratch, figure, &layout, error);
+    int status = make_layout(scratch, figure, &layout, error);
     cairo_destroy(scratch);
     if (status != 0)
         return -1;

@@ -101,9 +101,10 @@ static int crop_offset(int length, int size, int convert_first)
     return convert_first || rest % 2 == 0 ? half : half + odd_half;
 }
 
-static int plan(struct geometry *plan, const struct clip_picture *picture, int size, int convert_first,
+static int plan(struct geometry *plan, const struct clip_picture *picture, const struct clip_image_form *form,
                 struct clip_error *error)
 {
+    int size = form->size;
     int wide = picture->width > picture->height;
     int64_t longer = wide ? picture->width : picture->height,
             shorter = wide ? picture->height : picture->width;
@@ -113,8 +114,8 @@ static int plan(struct geometry *plan, const struct clip_picture *picture, int s
                          picture->height, size);
     plan->width = wide ? (int)length : size;
     plan->height = wide ? size : (int)length;
-    plan->box = (struct clip_box){crop_offset(plan->width, size, convert_first),
-                                  crop_offset(plan->height, size, convert_first), size, size};
+    plan->box = (struct clip_box){crop_offset(plan->width, size, form->convert_first),
+                                  crop_offset(plan->height, size, form->convert_first), size, size};
     return 0;
 }
 
@@ -153,13 +154,10 @@ static int nearest(const struct clip_picture *picture, const struct geometry *pl
 }
 
 static int bicubic(const struct clip_picture *picture, const struct geometry *plan, int channels,
-                   const uint8_t *(*row)(const void *, int, uint8_t *), uint8_t *square,
-                   struct clip_error *error)
+                   const uint8_t *(*row)(const void *, int, uint8_t *), enum clip_level level,
+                   uint8_t *square, struct clip_error *error)
 {
     struct clip_rows rows = {picture->width, picture->height, channels, row, picture};
-    enum clip_level level;
-    if (clip_level_choose(&level, error) != 0)
-        return -1;
     return clip_resample(&rows, plan->width, plan->height, &plan->box, square, level, error);
 }
 
@@ -180,8 +178,8 @@ static void to_planes(const uint8_t *square, size_t pixels, int channels, const 
     }
 }
 
-static int openai_order(const struct clip_picture *picture, const struct geometry *plan, uint8_t *square,
-                        struct clip_error *error)
+static int openai_order(const struct clip_picture *picture, const struct geometry *plan,
+                        enum clip_level level, uint8_t *square, struct clip_error *error)
 {
     size_t pixels = (size_t)plan->box.width * (size_t)plan->box.height;
     int alpha = picture->mode == CLIP_PICTURE_LA || picture->mode == CLIP_PICTURE_RGBA;
@@ -191,8 +189,8 @@ static int openai_order(const struct clip_picture *picture, const struct geometr
         if (nearest(picture, plan, square, error) < 0)
             return -1;
     } else {
-        if (bicubic(picture, plan, picture->channels, alpha ? row_premultiplied : row_plain, square, error) <
-            0)
+        if (bicubic(picture, plan, picture->channels, alpha ? row_premultiplied : row_plain, level, square,
+                    error) < 0)
             return -1;
         if (alpha)
             unpremultiply(square, pixels);
@@ -205,13 +203,13 @@ static int openai_order(const struct clip_picture *picture, const struct geometr
 /* Conversion to RGB drops alpha, and leaves channels alone where they are bytes of light already: only
  * palettes and CMYK are converted in earnest. */
 static int convert_first_order(const struct clip_picture *picture, const struct geometry *plan, int channels,
-                               uint8_t *square, struct clip_error *error)
+                               enum clip_level level, uint8_t *square, struct clip_error *error)
 {
     return bicubic(picture, plan, channels,
                    picture->mode == CLIP_PICTURE_P      ? row_from_palette
                    : picture->mode == CLIP_PICTURE_CMYK ? row_from_cmyk
                                                         : row_plain,
-                   square, error);
+                   level, square, error);
 }
 
 static int check_size(int size, struct clip_error *error)
@@ -221,37 +219,37 @@ static int check_size(int size, struct clip_error *error)
                : clip_fail(error, "image size %d is not in 1 to %d", size, CLIP_MAX_IMAGE_SIZE);
 }
 
-static int make_tensor(const struct clip_picture *picture, const struct geometry *geometry, int convert_first,
-                       uint8_t *out, struct clip_error *error)
+static int make_tensor(const struct clip_picture *picture, const struct geometry *geometry,
+                       const struct clip_image_form *form, uint8_t *out, struct clip_error *error)
 {
-    int palette = picture->mode == CLIP_PICTURE_P,
+    int convert_first = form->convert_first, palette = picture->mode == CLIP_PICTURE_P,
         channels = palette && convert_first ? 4 : picture->channels;
     size_t pixels = (size_t)geometry->box.width * (size_t)geometry->box.height;
     uint8_t *square = malloc(pixels * (size_t)channels);
     if (!square)
         return clip_fail_memory(error, "an image");
-    int status = convert_first ? convert_first_order(picture, geometry, channels, square, error)
-                               : openai_order(picture, geometry, square, error);
+    int status = convert_first ? convert_first_order(picture, geometry, channels, form->level, square, error)
+                               : openai_order(picture, geometry, form->level, square, error);
     if (status == 0)
         to_planes(square, pixels, channels, palette && !convert_first ? picture->palette : NULL, out);
     free(square);
     return status;
 }
 
-int clip_picture_to_tensor(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
-                           struct clip_error *error)
+int clip_picture_to_tensor(const struct clip_picture *picture, const struct clip_image_form *form,
+                           uint8_t *out, struct clip_error *error)
 {
     struct geometry geometry;
-    if (check_size(size, error) != 0 || plan(&geometry, picture, size, convert_first, error) < 0)
+    if (check_size(form->size, error) != 0 || plan(&geometry, picture, form, error) < 0)
         return -1;
-    return make_tensor(picture, &geometry, convert_first, out, error);
+    return make_tensor(picture, &geometry, form, out, error);
 }
 
-int clip_picture_stretch(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
+int clip_picture_stretch(const struct clip_picture *picture, const struct clip_image_form *form, uint8_t *out,
                          struct clip_error *error)
 {
-    struct geometry geometry = {size, size, {0, 0, size, size}};
-    return check_size(size, error) != 0 ? -1 : make_tensor(picture, &geometry, convert_first, out, error);
+    struct geometry geometry = {form->size, form->size, {0, 0, form->size, form->size}};
+    return check_size(form->size, error) != 0 ? -1 : make_tensor(picture, &geometry, form, out, error);
 }
 
 void clip_pixel_levels(const float mean[3], const float std[3], float levels[CLIP_PIXEL_LEVELS])

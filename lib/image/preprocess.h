@@ -3,6 +3,7 @@
 #define CLIP_IMAGE_PREPROCESS_H
 
 #include "base/error.h"
+#include "base/level.h"
 #include "image/picture.h"
 
 #include <stddef.h>
@@ -11,18 +12,25 @@
 /* Largest side that clip_picture_to_tensor makes. */
 #define CLIP_MAX_IMAGE_SIZE 16384
 
-/* The picture with its shorter side resized to `size`, the middle square of it, as RGB: out[3, size, size].
+/* The image that a picture is made into: RGB, [3, size, size]. */
+struct clip_image_form {
+    int size;
+    int convert_first;     /* to RGB before resizing */
+    enum clip_level level; /* of the resampling (clip_level_choose); the bytes are the same at each */
+};
+
+/* The picture with its shorter side resized to form->size, the middle square of it: out[3, size, size].
  *
  * convert_first 0: OpenAI's order, which resizes in the file's own mode (nearest neighbour for 1 and P,
  * premultiplied for LA and RGBA), then crops at round((d - size) / 2), half to even, then converts. 1:
  * Hugging Face's order: to RGB, then resize, then crop at (d - size) / 2 rounded down. Pillow's bicubic
- * otherwise. Reentrant. -1 with error if `size` is not in [1, CLIP_MAX_IMAGE_SIZE], if the resized picture
+ * otherwise. Reentrant. -1 with error if the size is not in [1, CLIP_MAX_IMAGE_SIZE], if the resized picture
  * would be too long for Pillow, or out of memory. */
-int clip_picture_to_tensor(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
-                           struct clip_error *error);
+int clip_picture_to_tensor(const struct clip_picture *picture, const struct clip_image_form *form,
+                           uint8_t *out, struct clip_error *error);
 
-/* The same of the whole picture, each side resized to `size`, however long it is. */
-int clip_picture_stretch(const struct clip_picture *picture, int size, int convert_first, uint8_t *out,
+/* The same of the whole picture, each side resized to form->size, however long it is. */
+int clip_picture_stretch(const struct clip_picture *picture, const struct clip_image_form *form, uint8_t *out,
                          struct clip_error *error);
 
 /* levels[3, 256]: what a byte of each channel is after normalisation, (byte / 255 - mean) / std in f32, each

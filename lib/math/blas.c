@@ -26,14 +26,14 @@ static void (*memory_free)(void *);
 /* What versions for x86-64 take, and some more. */
 #define LIKELY_SIZE ((size_t)132 << 20)
 
-static int find(const char *name, void *into, struct clip_error *error)
+static int find_symbol(const char *name, void *into, struct clip_error *error)
 {
     void *symbol = dlsym(library, name);
     *(void **)into = symbol;
     return symbol ? 0 : clip_fail(error, "%s: there is no function %s", CLIP_OPENBLAS, name);
 }
 
-static int load(struct clip_error *error)
+static int load_library(struct clip_error *error)
 {
     void (*set_num_threads)(int);
     if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0)
@@ -41,18 +41,18 @@ static int load(struct clip_error *error)
     library = dlopen(CLIP_OPENBLAS, RTLD_LAZY | RTLD_LOCAL);
     if (!library)
         return clip_fail(error, "OpenBLAS cannot be loaded: %s", dlerror());
-    if (find("cblas_sgemm", &clip_blas.sgemm, error) != 0 ||
-        find("cblas_somatcopy", &clip_blas.somatcopy, error) != 0 ||
-        find("openblas_get_config", &clip_blas.get_config, error) != 0 ||
-        find("openblas_get_corename", &clip_blas.get_corename, error) != 0 ||
-        find("openblas_set_num_threads", &set_num_threads, error) != 0) {
+    if (find_symbol("cblas_sgemm", &clip_blas.sgemm, error) != 0 ||
+        find_symbol("cblas_somatcopy", &clip_blas.somatcopy, error) != 0 ||
+        find_symbol("openblas_get_config", &clip_blas.get_config, error) != 0 ||
+        find_symbol("openblas_get_corename", &clip_blas.get_corename, error) != 0 ||
+        find_symbol("openblas_set_num_threads", &set_num_threads, error) != 0) {
         dlclose(library);
         library = NULL;
         return -1;
     }
     struct clip_error ignored; /* without these two it takes its buffers when it wants */
-    if (find("blas_memory_alloc", &memory_alloc, &ignored) != 0 ||
-        find("blas_memory_free", &memory_free, &ignored) != 0)
+    if (find_symbol("blas_memory_alloc", &memory_alloc, &ignored) != 0 ||
+        find_symbol("blas_memory_free", &memory_free, &ignored) != 0)
         memory_alloc = NULL;
     set_num_threads(1); /* it may have been loaded before, by another library */
     return 0;
@@ -98,7 +98,7 @@ static int take_buffers(int threads, struct clip_error *error)
 int clip_blas_open(int threads, struct clip_error *error)
 {
     pthread_mutex_lock(&lock);
-    int status = library ? 0 : load(error);
+    int status = library ? 0 : load_library(error);
     if (status == 0 && memory_alloc && threads > buffers)
         status = take_buffers(threads, error);
     pthread_mutex_unlock(&lock);

@@ -13,7 +13,7 @@ size_t clip_conv_channels(size_t n)
 }
 
 /* Where the weight of a tap from channel i to channel o of `in` (rounded up) is packed. */
-static size_t place(size_t taps, size_t in, size_t tap, size_t i, size_t o)
+static size_t packed_index(size_t taps, size_t in, size_t tap, size_t i, size_t o)
 {
     return ((o / CLIP_CHANNELS * taps + tap) * in + i) * CLIP_CHANNELS + o % CLIP_CHANNELS;
 }
@@ -25,7 +25,7 @@ void clip_conv_pack(const float *w, size_t out, size_t in, size_t side, float *p
     for (size_t o = 0; o < out; o++)
         for (size_t i = 0; i < in; i++)
             for (size_t tap = 0; tap < taps; tap++)
-                packed[place(taps, inputs, tap, i, o)] = *w++;
+                packed[packed_index(taps, inputs, tap, i, o)] = *w++;
 }
 
 void clip_conv_pack_turned(const float *w, size_t out, size_t in, size_t side, float *packed)
@@ -35,7 +35,7 @@ void clip_conv_pack_turned(const float *w, size_t out, size_t in, size_t side, f
     for (size_t o = 0; o < out; o++)
         for (size_t i = 0; i < in; i++)
             for (size_t tap = 0; tap < taps; tap++)
-                packed[place(taps, inputs, taps - 1 - tap, o, i)] = *w++;
+                packed[packed_index(taps, inputs, taps - 1 - tap, o, i)] = *w++;
 }
 
 void clip_conv_add_gradient(const float *gradient, size_t out, size_t in, size_t side, size_t first, float *w)

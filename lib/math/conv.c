@@ -280,8 +280,8 @@ static void patch_row(const char *row, size_t width, size_t pixel, size_t column
             memset(y, 0, pixel);
 }
 
-void clip_patches(const void *x, size_t element, size_t height, size_t width, size_t channels, size_t stride,
-                  size_t first, size_t rows, void *y)
+void clip_im2col(const void *x, size_t element, size_t height, size_t width, size_t channels, size_t stride,
+                 size_t first, size_t rows, void *y)
 {
     size_t pixel = channels * element, across = (width - 1) / stride + 1;
     char *out = y;
@@ -299,8 +299,8 @@ static int run_patches(const struct clip_conv *conv, const void *x, size_t first
                        struct clip_error *error)
 {
     const struct clip_conv_shape *shape = &conv->shape;
-    clip_patches(x, conv->element, shape->height, shape->width, shape->in, shape->stride, first, conv->rows,
-                 scratch);
+    clip_im2col(x, conv->element, shape->height, shape->width, shape->in, shape->stride, first, conv->rows,
+                scratch);
     return clip_linear_run(conv->linear, 0, 1, scratch, y + first * shape->out * conv->element,
                            scratch + conv->patches, error);
 }

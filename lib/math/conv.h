@@ -52,8 +52,8 @@ void clip_batch_norm_fold(size_t n, const float *weight, const float *bias, cons
 /* Patches under a 3 by 3 filter at outputs [first, first + rows), counted row by row:
  * y[rows][3][3][channels], zeros outside of x[height][width][channels]; elements of `element` bytes.
  * Backward: the sum over the patches that hold a pixel. */
-void clip_patches(const void *x, size_t element, size_t height, size_t width, size_t channels, size_t stride,
-                  size_t first, size_t rows, void *y);
+void clip_im2col(const void *x, size_t element, size_t height, size_t width, size_t channels, size_t stride,
+                 size_t first, size_t rows, void *y);
 
 /* Winograd's weights (math/conv-kernels.h): u[36][in][out] of w[out][in][3][3], each times scale[out]. */
 void clip_winograd_weights(const float *w, const float *scale, size_t in, size_t out, float *u);

@@ -7,14 +7,17 @@
 
 #if defined __AVX512F__
 enum { LANES = 16, WIDE = 4 };
+#define NEIGHBOURS 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14
 #define FIRST_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define LAST_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif defined __AVX2__
 enum { LANES = 8, WIDE = 2 };
+#define NEIGHBOURS 1, 0, 3, 2, 5, 4, 7, 6
 #define FIRST_HALVES 0, 8, 1, 9, 2, 10, 3, 11
 #define LAST_HALVES 4, 12, 5, 13, 6, 14, 7, 15
 #else
 enum { LANES = 4, WIDE = 2 };
+#define NEIGHBOURS 1, 0, 3, 2
 #define FIRST_HALVES 0, 4, 1, 5
 #define LAST_HALVES 2, 6, 3, 7
 #endif
@@ -164,6 +167,27 @@ static void add(size_t n, float *x, const float *y, const float *bias)
         x[i] += y[i] + bias[i];
 }
 
+static void multiply(size_t n, const float *x, const float *y, const float *bias, enum clip_precision type,
+                     void *out)
+{
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        put(out, i, load(x + i) * (load(y + i) + load(bias + i)), type);
+    size_t m = n - i;
+    put_part(out, i, load_part(x + i, m) * (load_part(y + i, m) + load_part(bias + i, m)), m, type);
+}
+
+static void rotate(size_t n, const float *x, const float *cosines, const float *sines, int back, float *out)
+{
+    vec sign = splat(back ? -1 : 1);
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t m = n - i < LANES ? n - i : LANES;
+        vec row = load_part(x + i, m), turned = __builtin_shufflevector(row, row, NEIGHBOURS);
+        row = row * load_part(cosines + i, m) + turned * load_part(sines + i, m) * sign;
+        memcpy(out + i, &row, m * sizeof *out);
+    }
+}
+
 static float mean_of(size_t n, const float *x)
 {
     vec sum = {0};
@@ -187,10 +211,10 @@ static float variance_of(size_t n, const float *x, float mean)
     return (sum_of(sum) + tail) / (float)n;
 }
 
-static void layer_norm(size_t n, const float *x, const float *weight, const float *bias,
+static void layer_norm(size_t n, float epsilon, const float *x, const float *weight, const float *bias,
                        enum clip_precision type, void *out)
 {
-    float mean = mean_of(n, x), scale = 1 / sqrtf(variance_of(n, x, mean) + 1e-5f);
+    float mean = mean_of(n, x), scale = 1 / sqrtf(variance_of(n, x, mean) + epsilon);
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         put(out, i, (load(x + i) - mean) * scale * load(weight + i) + load(bias + i), type);
@@ -201,12 +225,41 @@ static void layer_norm(size_t n, const float *x, const float *weight, const floa
 
 /* --- activations --- */
 
-static inline vec quick_gelu_of(vec x)
+/* x sigmoid(steep x). e^-x overflows above 88, and the quotient is 0 to f32 long before. */
+static inline vec swish_of(vec x, float steep)
 {
-    /* e^x overflows above 88, and the quotient is 0 to f32 long before. */
-    vec power = x * -1.702f;
+    vec power = x * -steep;
     power = choose(power > 80.0f, splat(80), power);
     return x / (1 + exp_of(power));
+}
+
+/* Its slope: s (1 + steep x (1 - s)), s = sigmoid(steep x). */
+static inline vec swish_slope(vec x, float steep)
+{
+    vec power = x * -steep;
+    power = choose(power > 80.0f, splat(80), power);
+    vec sigmoid = 1 / (1 + exp_of(power));
+    return sigmoid * (1 + steep * x * (1 - sigmoid));
+}
+
+static inline vec quick_gelu_of(vec x)
+{
+    return swish_of(x, 1.702f);
+}
+
+static inline vec quick_gelu_slope(vec x)
+{
+    return swish_slope(x, 1.702f);
+}
+
+static inline vec silu_of(vec x)
+{
+    return swish_of(x, 1);
+}
+
+static inline vec silu_slope(vec x)
+{
+    return swish_slope(x, 1);
 }
 
 /* Phi(x) = erfc(-x / sqrt 2) / 2. For z >= 0, erfc(z) = e^(-z²) t P(t), t = 1 / (1 + 0.3 z): P fitted for the
@@ -232,23 +285,58 @@ static inline vec gelu_of(vec x)
     return x * phi_of(x);
 }
 
-static void quick_gelu(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)
+static inline vec gelu_slope(vec x)
 {
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        put(out, i, quick_gelu_of(load(x + i) + load(bias + i)), type);
-    size_t m = n - i;
-    put_part(out, i, quick_gelu_of(load_part(x + i, m) + load_part(bias + i, m)), m, type);
+    vec density = 0.39894228f * exp_of(x * x * -0.5f); /* e^(-x²/2) / sqrt(2 pi) */
+    return phi_of(x) + x * density;
 }
 
-static void gelu(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)
+/* (1 + tanh(u)) / 2 = 1 / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x³): e^-2u. */
+static inline vec tanh_power(vec x)
 {
-    size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        put(out, i, gelu_of(load(x + i) + load(bias + i)), type);
-    size_t m = n - i;
-    put_part(out, i, gelu_of(load_part(x + i, m) + load_part(bias + i, m)), m, type);
+    vec power = x * (x * x * 0.044715f + 1) * -1.5957691f;
+    return exp_of(choose(power > 80.0f, splat(80), power));
 }
+
+static inline vec gelu_tanh_of(vec x)
+{
+    return x / (1 + tanh_power(x));
+}
+
+static inline vec gelu_tanh_slope(vec x)
+{
+    vec e = tanh_power(x), s = 1 / (1 + e);
+    return s + x * s * (e * s) * 1.5957691f * (x * x * 0.134145f + 1);
+}
+
+/* An activation and its backward. */
+#define ACTIVATION(name)                                                                                     \
+    static void name(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)       \
+    {                                                                                                        \
+        size_t i = 0;                                                                                        \
+        for (; i + LANES <= n; i += LANES)                                                                   \
+            put(out, i, name##_of(load(x + i) + load(bias + i)), type);                                      \
+        size_t m = n - i;                                                                                    \
+        put_part(out, i, name##_of(load_part(x + i, m) + load_part(bias + i, m)), m, type);                  \
+    }                                                                                                        \
+    static void name##_backward(size_t n, const float *x, const float *bias, const float *dy,                \
+                                enum clip_precision type, void *out, void *dx)                               \
+    {                                                                                                        \
+        size_t i = 0;                                                                                        \
+        for (; i + LANES <= n; i += LANES) {                                                                 \
+            vec y = load(x + i) + load(bias + i);                                                            \
+            put(out, i, name##_of(y), type);                                                                 \
+            put(dx, i, load(dy + i) * name##_slope(y), type);                                                \
+        }                                                                                                    \
+        size_t m = n - i;                                                                                    \
+        vec y = load_part(x + i, m) + load_part(bias + i, m);                                                \
+        put_part(out, i, name##_of(y), m, type);                                                             \
+        put_part(dx, i, load_part(dy + i, m) * name##_slope(y), m, type);                                    \
+    }
+ACTIVATION(quick_gelu)
+ACTIVATION(gelu)
+ACTIVATION(gelu_tanh)
+ACTIVATION(silu)
 
 /* --- small products, for attention --- */
 
@@ -399,22 +487,37 @@ static void put_row(size_t n, const float *x, float scale, void *out, size_t at,
         put_part(out, at + i, load(x + i) * scale, n - i, type);
 }
 
+/* Keys that query i sees. */
+static size_t seen_by(const struct clip_attention *a, size_t i)
+{
+    return a->causal && i + 1 < a->keys ? i + 1 : a->keys;
+}
+
+/* s[n] += the bias of the scores of query i. */
+static void add_bias(const struct clip_attention *a, size_t i, size_t n, float *s)
+{
+    if (a->bias)
+        sum(n, s, a->bias + i * a->bias_stride, s);
+}
+
 static void attention(const struct clip_attention *a, float *scratch)
 {
     size_t columns = padded(a->keys), dim = padded(a->dim);
     float *keys = scratch, *values = keys + a->dim * columns, *queries = values + a->keys * dim,
           *scores = queries + TALL * dim, *mixed = scores + TALL * columns;
-    float scale = 1 / sqrtf((float)a->dim);
     turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, keys);
     copy_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, 1, values);
     for (size_t first = 0; first < a->queries; first += TALL) {
         size_t rows = a->queries - first < TALL ? a->queries - first : TALL;
-        size_t seen = a->causal ? first + rows : a->keys; /* by the last of these queries */
+        size_t seen = seen_by(a, first + rows - 1);
         float sums[TALL];
-        copy_rows(rows, a->dim, a->q + first * a->q_stride, a->q_stride, a->q_bias, scale, queries);
+        copy_rows(rows, a->dim, a->q + first * a->q_stride, a->q_stride, a->q_bias, a->scale, queries);
         small_product(rows, padded(seen), a->dim, queries, dim, keys, columns, scores, columns);
-        for (size_t r = 0; r < rows; r++)
-            sums[r] = exponentials(scores + r * columns, a->causal ? first + r + 1 : a->keys, padded(seen));
+        for (size_t r = 0; r < rows; r++) {
+            size_t n = seen_by(a, first + r);
+            add_bias(a, first + r, n, scores + r * columns);
+            sums[r] = exponentials(scores + r * columns, n, padded(seen));
+        }
         small_product(rows, dim, seen, scores, columns, values, dim, mixed, dim);
         for (size_t r = 0; r < rows; r++)
             put_row(a->dim, mixed + r * dim, 1 / sums[r], a->out, (first + r) * a->out_stride, a->type);
@@ -424,10 +527,10 @@ static void attention(const struct clip_attention *a, float *scratch)
 /* --- backward --- */
 
 /* With xhat = (x - mean) scale and g = dy weight: dx = scale (g - mean(g) - xhat mean(g xhat)). */
-static void layer_norm_backward(size_t n, const float *x, const float *weight, const float *dy, float *dx,
-                                float *dweight, float *dbias)
+static void layer_norm_backward(size_t n, float epsilon, const float *x, const float *weight, const float *dy,
+                                float *dx, float *dweight, float *dbias)
 {
-    float mean = mean_of(n, x), scale = 1 / sqrtf(variance_of(n, x, mean) + 1e-5f);
+    float mean = mean_of(n, x), scale = 1 / sqrtf(variance_of(n, x, mean) + epsilon);
     vec sum = {0}, along = {0};
     float tail = 0, tail_along = 0;
     size_t i = 0;
@@ -455,38 +558,6 @@ static void layer_norm_backward(size_t n, const float *x, const float *weight, c
         dx[i] += scale * (dy[i] * weight[i] - mean_g - hat * mean_along);
     }
 }
-
-static inline vec quick_gelu_slope(vec x)
-{
-    vec power = x * -1.702f;
-    power = choose(power > 80.0f, splat(80), power);
-    vec sigmoid = 1 / (1 + exp_of(power));
-    return sigmoid * (1 + 1.702f * x * (1 - sigmoid));
-}
-
-static inline vec gelu_slope(vec x)
-{
-    vec density = 0.39894228f * exp_of(x * x * -0.5f); /* e^(-x²/2) / sqrt(2 pi) */
-    return phi_of(x) + x * density;
-}
-
-#define BACKWARD(name)                                                                                       \
-    static void name##_backward(size_t n, const float *x, const float *bias, const float *dy,                \
-                                enum clip_precision type, void *out, void *dx)                               \
-    {                                                                                                        \
-        size_t i = 0;                                                                                        \
-        for (; i + LANES <= n; i += LANES) {                                                                 \
-            vec y = load(x + i) + load(bias + i);                                                            \
-            put(out, i, name##_of(y), type);                                                                 \
-            put(dx, i, load(dy + i) * name##_slope(y), type);                                                \
-        }                                                                                                    \
-        size_t m = n - i;                                                                                    \
-        vec y = load_part(x + i, m) + load_part(bias + i, m);                                                \
-        put_part(out, i, name##_of(y), m, type);                                                             \
-        put_part(dx, i, load_part(dy + i, m) * name##_slope(y), m, type);                                    \
-    }
-BACKWARD(quick_gelu)
-BACKWARD(gelu)
 
 /* m <= LANES elements at x[at...], and zeros. */
 static inline vec get(const void *x, size_t at, size_t m, enum clip_precision type)
@@ -519,26 +590,26 @@ static void column_sums(size_t rows, size_t n, const void *x, size_t stride, enu
 }
 
 /* Where attention_backward works. */
-struct attention_desk {
+struct attention_room {
     float *turned_k, *turned_v; /* [dim][padded keys] */
     float *k, *dk, *dv;         /* [keys][padded dim] */
     float *q, *dout, *dq;       /* [CLIP_ATTENTION_QUERIES][padded dim]; q is scaled */
     float *p, *ds;              /* [CLIP_ATTENTION_QUERIES][padded keys] */
 };
 
-static struct attention_desk lay_out(const struct clip_attention *a, float *scratch)
+static struct attention_room lay_out(const struct clip_attention *a, float *scratch)
 {
     size_t keys = padded(a->keys), dim = padded(a->dim), queries = CLIP_ATTENTION_QUERIES;
-    struct attention_desk desk;
-    float **const places[] = {&desk.turned_k, &desk.turned_v, &desk.k,  &desk.dk, &desk.dv,
-                              &desk.q,        &desk.dout,     &desk.dq, &desk.p,  &desk.ds};
+    struct attention_room room;
+    float **const places[] = {&room.turned_k, &room.turned_v, &room.k,  &room.dk, &room.dv,
+                              &room.q,        &room.dout,     &room.dq, &room.p,  &room.ds};
     const size_t sizes[] = {dim * keys,    dim * keys,    keys * dim,    keys * dim,     keys * dim,
                             queries * dim, queries * dim, queries * dim, queries * keys, queries * keys};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         *places[i] = scratch;
         scratch += sizes[i];
     }
-    return desk;
+    return room;
 }
 
 /* p = softmax of scores, ds = p (dp - sum of p dp), of a row that sees n keys; both have 0 up to columns. */
@@ -556,58 +627,62 @@ static void softmax_backward(size_t n, size_t columns, float *p, float *ds)
 }
 
 /* Queries [first, first + rows): their dq, and what they add to dk and dv. */
-static void backward_queries(const struct clip_attention_backward *b, const struct attention_desk *desk,
+static void backward_queries(const struct clip_attention_backward *b, const struct attention_room *room,
                              size_t first, size_t rows)
 {
     const struct clip_attention *a = b->forward;
-    size_t keys = padded(a->keys), dim = padded(a->dim), seen = a->causal ? first + rows : a->keys;
+    size_t keys = padded(a->keys), dim = padded(a->dim), seen = seen_by(a, first + rows - 1);
     size_t columns = padded(seen);
-    float scale = 1 / sqrtf((float)a->dim);
-    copy_rows(rows, a->dim, a->q + first * a->q_stride, a->q_stride, a->q_bias, scale, desk->q);
-    copy_rows(rows, a->dim, b->dout + first * b->dout_stride, b->dout_stride, NULL, 1, desk->dout);
-    small_product(rows, columns, a->dim, desk->q, dim, desk->turned_k, keys, desk->p, keys);
-    small_product(rows, columns, a->dim, desk->dout, dim, desk->turned_v, keys, desk->ds, keys);
+    copy_rows(rows, a->dim, a->q + first * a->q_stride, a->q_stride, a->q_bias, a->scale, room->q);
+    copy_rows(rows, a->dim, b->dout + first * b->dout_stride, b->dout_stride, NULL, 1, room->dout);
+    small_product(rows, columns, a->dim, room->q, dim, room->turned_k, keys, room->p, keys);
+    small_product(rows, columns, a->dim, room->dout, dim, room->turned_v, keys, room->ds, keys);
+    for (size_t r = 0; r < rows; r++) {
+        size_t n = seen_by(a, first + r);
+        add_bias(a, first + r, n, room->p + r * keys);
+        softmax_backward(n, columns, room->p + r * keys, room->ds + r * keys);
+    }
+    small_product(rows, dim, seen, room->ds, keys, room->k, dim, room->dq, dim);
     for (size_t r = 0; r < rows; r++)
-        softmax_backward(a->causal ? first + r + 1 : a->keys, columns, desk->p + r * keys,
-                         desk->ds + r * keys);
-    small_product(rows, dim, seen, desk->ds, keys, desk->k, dim, desk->dq, dim);
-    for (size_t r = 0; r < rows; r++)
-        put_row(a->dim, desk->dq + r * dim, scale, b->dq, (first + r) * b->dq_stride, b->type);
-    add_turned_product(seen, dim, rows, desk->ds, keys, desk->q, dim, desk->dk, dim);
-    add_turned_product(seen, dim, rows, desk->p, keys, desk->dout, dim, desk->dv, dim);
+        put_row(a->dim, room->dq + r * dim, a->scale, b->dq, (first + r) * b->dq_stride, b->type);
+    add_turned_product(seen, dim, rows, room->ds, keys, room->q, dim, room->dk, dim);
+    add_turned_product(seen, dim, rows, room->p, keys, room->dout, dim, room->dv, dim);
 }
 
 static void attention_backward(const struct clip_attention_backward *b, float *scratch)
 {
     const struct clip_attention *a = b->forward;
-    struct attention_desk desk = lay_out(a, scratch);
+    struct attention_room room = lay_out(a, scratch);
     size_t dim = padded(a->dim);
-    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, desk.turned_k);
-    turn_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, desk.turned_v);
-    copy_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, 1, desk.k);
-    memset(desk.dk, 0, a->keys * dim * sizeof *desk.dk);
-    memset(desk.dv, 0, a->keys * dim * sizeof *desk.dv);
+    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, room.turned_k);
+    turn_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, room.turned_v);
+    copy_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, 1, room.k);
+    memset(room.dk, 0, a->keys * dim * sizeof *room.dk);
+    memset(room.dv, 0, a->keys * dim * sizeof *room.dv);
     for (size_t first = 0; first < a->queries; first += CLIP_ATTENTION_QUERIES) {
         size_t rest = a->queries - first;
-        backward_queries(b, &desk, first, rest < CLIP_ATTENTION_QUERIES ? rest : CLIP_ATTENTION_QUERIES);
+        backward_queries(b, &room, first, rest < CLIP_ATTENTION_QUERIES ? rest : CLIP_ATTENTION_QUERIES);
     }
     for (size_t r = 0; r < a->keys; r++) {
-        put_row(a->dim, desk.dk + r * dim, 1, b->dk, r * b->dkv_stride, b->type);
-        put_row(a->dim, desk.dv + r * dim, 1, b->dv, r * b->dkv_stride, b->type);
+        put_row(a->dim, room.dk + r * dim, 1, b->dk, r * b->dkv_stride, b->type);
+        put_row(a->dim, room.dv + r * dim, 1, b->dv, r * b->dkv_stride, b->type);
     }
 }
 
 const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
-    convert,
-    sum,
-    add,
-    layer_norm,
-    quick_gelu,
-    gelu,
-    attention,
-    layer_norm_backward,
-    quick_gelu_backward,
-    gelu_backward,
-    column_sums,
-    attention_backward,
+    .convert = convert,
+    .sum = sum,
+    .add = add,
+    .multiply = multiply,
+    .rotate = rotate,
+    .layer_norm = layer_norm,
+    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu},
+    .attention = attention,
+    .layer_norm_backward = layer_norm_backward,
+    .activation_backward = {[CLIP_QUICK_GELU] = quick_gelu_backward,
+                            gelu_backward,
+                            gelu_tanh_backward,
+                            silu_backward},
+    .column_sums = column_sums,
+    .attention_backward = attention_backward,
 };

@@ -7,18 +7,22 @@
 #define CLIP_MATH_KERNELS_H
 
 #include "base/level.h"
+#include "math/activation.h"
 #include "math/product.h"
 
 #include <stddef.h>
 
-/* One head of attention over one sequence: softmax(q · kᵀ / sqrt(dim)) · v, with the biases of the
+/* One head of attention over one sequence: softmax(scale q · kᵀ + bias) · v, with the biases of the
  * in-projection added to q, k and v on the way. */
 struct clip_attention {
     size_t queries, keys, dim;
-    int causal;                            /* query i sees keys [0, i]; then queries = keys */
+    int causal;                            /* query i sees keys [0, min(i, keys - 1)] */
+    float scale;                           /* 1 / sqrt(dim) as a rule */
     const float *q, *k, *v;                /* [queries][dim], [keys][dim], [keys][dim] */
     size_t q_stride, kv_stride;            /* floats from row to row */
     const float *q_bias, *k_bias, *v_bias; /* [dim] */
+    const float *bias;                     /* [queries][keys], added to the scores; NULL: none */
+    size_t bias_stride;
     enum clip_precision type;
     void *out;         /* [queries][dim] in `type` */
     size_t out_stride; /* elements from row to row */
@@ -45,30 +49,37 @@ struct clip_kernels {
     /* x[n] += y[n] + bias[n] */
     void (*add)(size_t n, float *x, const float *y, const float *bias);
 
-    /* out[n] = (x[n] - mean) / sqrt(variance + 1e-5) * weight[n] + bias[n], mean and variance of the row. */
-    void (*layer_norm)(size_t n, const float *x, const float *weight, const float *bias,
+    /* out[n] = x[n] (y[n] + bias[n]); out may be x or y if `type` is f32. */
+    void (*multiply)(size_t n, const float *x, const float *y, const float *bias, enum clip_precision type,
+                     void *out);
+
+    /* Rotary positions: neighbours (x[2i], x[2i + 1]) are turned by an angle whose cosine stands twice in
+     * cosines[n], and whose sine in sines[n] as -sin, sin; back where `back`. n is even. out may be x. */
+    void (*rotate)(size_t n, const float *x, const float *cosines, const float *sines, int back, float *out);
+
+    /* out[n] = (x[n] - mean) / sqrt(variance + epsilon) * weight[n] + bias[n], mean and variance of the row.
+     * out may be x if `type` is f32. */
+    void (*layer_norm)(size_t n, float epsilon, const float *x, const float *weight, const float *bias,
                        enum clip_precision type, void *out);
 
-    /* out[n] = y sigmoid(1.702 y), y = x[n] + bias[n]. out may be x if `type` is f32. */
-    void (*quick_gelu)(size_t n, const float *x, const float *bias, enum clip_precision type, void *out);
-
-    /* out[n] = y Phi(y), y = x[n] + bias[n], Phi by erfc within 2e-7. out may be x if `type` is f32. */
-    void (*gelu)(size_t n, const float *x, const float *bias, enum clip_precision type, void *out);
+    /* out[n] = f(x[n] + bias[n]), f as math/activation.h has it, erf within 2e-7. out may be x if `type` is
+     * f32. */
+    void (*activation[CLIP_ACTIVATIONS])(size_t n, const float *x, const float *bias,
+                                         enum clip_precision type, void *out);
 
     /* scratch: clip_attention_scratch(keys, dim) floats, aligned to 64 bytes. */
     void (*attention)(const struct clip_attention *a, float *scratch);
 
     /* The backward of layer_norm: dx[n] += the gradient with respect to x, of dy[n]; dweight[n] and dbias[n]
      * are added to. */
-    void (*layer_norm_backward)(size_t n, const float *x, const float *weight, const float *dy, float *dx,
-                                float *dweight, float *dbias);
+    void (*layer_norm_backward)(size_t n, float epsilon, const float *x, const float *weight, const float *dy,
+                                float *dx, float *dweight, float *dbias);
 
-    /* The backward of quick_gelu and gelu: out[n] as they give it, dx[n] = dy[n] times the slope at
-     * x[n] + bias[n]: sigmoid(1.702 y) (1 + 1.702 y (1 - sigmoid(1.702 y))); Phi(y) + y phi(y). */
-    void (*quick_gelu_backward)(size_t n, const float *x, const float *bias, const float *dy,
-                                enum clip_precision type, void *out, void *dx);
-    void (*gelu_backward)(size_t n, const float *x, const float *bias, const float *dy,
-                          enum clip_precision type, void *out, void *dx);
+    /* The backward of an activation: out[n] as it gives it, dx[n] = dy[n] times its slope at x[n] + bias[n].
+     */
+    void (*activation_backward[CLIP_ACTIVATIONS])(size_t n, const float *x, const float *bias,
+                                                  const float *dy, enum clip_precision type, void *out,
+                                                  void *dx);
 
     /* sums[n] += the columns of x[rows][n] in `type`, `stride` elements from row to row, in the order of
      * rows: the gradient of a bias. */

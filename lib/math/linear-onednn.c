@@ -32,8 +32,8 @@ static void free_linear(struct clip_linear *base)
 /* --- making one --- */
 
 /* The product's descriptor, with the layout of the weights left to oneDNN. */
-static dnnl_status_t describe(struct linear *linear, const struct clip_linear_shape *shape,
-                              enum clip_precision precision, int epilogue)
+static dnnl_status_t describe_product(struct linear *linear, const struct clip_linear_shape *shape,
+                                      enum clip_precision precision, int epilogue)
 {
     enum { X, W, BIAS, Y, LAYOUTS };
     dnnl_data_type_t type = precision == CLIP_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
@@ -77,7 +77,7 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
     omp_set_num_threads(1); /* kernels are made for as many threads as there are now */
     dnnl_status_t status = dnnl_engine_create(&linear->engine, dnnl_cpu, 0);
     if (status == dnnl_success)
-        status = describe(linear, shape, clip_engine_precision(engine), epilogue);
+        status = describe_product(linear, shape, clip_engine_precision(engine), epilogue);
     if (status == dnnl_success)
         status = dnnl_primitive_create(&linear->primitive, linear->desc);
     if (status == dnnl_success) {
@@ -149,8 +149,8 @@ static dnnl_status_t run_layer(const struct linear *linear, size_t i, const char
                                   : status;
 }
 
-static int run(const struct clip_linear *base, size_t first, size_t number, const void *x, void *y,
-               void *scratch, struct clip_error *error)
+static int run_layers(const struct clip_linear *base, size_t first, size_t number, const void *x, void *y,
+                      void *scratch, struct clip_error *error)
 {
     const struct linear *linear = (const struct linear *)base;
     dnnl_exec_arg_t arguments[ARGUMENTS] = {{0}};
@@ -177,4 +177,4 @@ static int run(const struct clip_linear *base, size_t first, size_t number, cons
     return status == dnnl_success ? 0 : onednn_fail(error, "a layer", status);
 }
 
-const struct clip_linear_type clip_linear_onednn = {create, free_linear, set, run};
+const struct clip_linear_type clip_linear_onednn = {create, free_linear, set, run_layers};

@@ -70,8 +70,8 @@ static void run_layer(const struct linear *linear, size_t i, const float *x, flo
     }
 }
 
-static int run(const struct clip_linear *base, size_t first, size_t number, const void *x, void *y,
-               void *scratch, struct clip_error *error)
+static int run_layers(const struct clip_linear *base, size_t first, size_t number, const void *x, void *y,
+                      void *scratch, struct clip_error *error)
 {
     (void)scratch, (void)error;
     const struct clip_linear_shape *shape = &base->shape;
@@ -81,4 +81,4 @@ static int run(const struct clip_linear *base, size_t first, size_t number, cons
     return 0;
 }
 
-const struct clip_linear_type clip_linear_openblas = {create, free_linear, set, run};
+const struct clip_linear_type clip_linear_openblas = {create, free_linear, set, run_layers};

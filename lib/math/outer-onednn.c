@@ -110,8 +110,8 @@ struct clip_outer *onednn_outer_new(const struct clip_outer *shape, struct clip_
 /* --- running --- */
 
 /* c[m][n] += aᵀ · b by one product. */
-static dnnl_status_t add(const struct outer *outer, const struct product *product, const void *a,
-                         const void *b, float *c, void *scratch, dnnl_stream_t stream)
+static dnnl_status_t add_product(const struct outer *outer, const struct product *product, const void *a,
+                                 const void *b, float *c, void *scratch, dnnl_stream_t stream)
 {
     const struct {
         int argument;
@@ -167,7 +167,7 @@ static dnnl_status_t add_rows(const struct outer *outer, size_t first, size_t co
             memset(tail + part * n * element, 0, (height - part) * n * element);
             b = tail;
         }
-        status = add(outer, &products[h], panel, b, c + first * n, work, stream);
+        status = add_product(outer, &products[h], panel, b, c + first * n, work, stream);
         a += part * m * element;
         b += part * n * element;
         rows -= part;

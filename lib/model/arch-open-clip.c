@@ -67,6 +67,7 @@ static int read_tower(struct json_object *object, enum clip_side side, int quick
         return 0;
     tower->kind = clip_kind_of_open_clip(side, object);
     tower->activation = quick ? CLIP_QUICK_GELU : CLIP_GELU;
+    tower->vit.pool_width = arch->embed;
     return tower->kind->read_open_clip(object, tower_keys[side], tower, error);
 }
 
@@ -137,7 +138,9 @@ int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip
     if (clip_arch_published(arch, name_or_path) || clip_arch_read_open_clip(arch, name_or_path, error) == 0)
         return 0;
     if (!strchr(name_or_path, '/') && !strchr(name_or_path, '.'))
-        return clip_fail(error, "%s: no such architecture (one of OpenAI's nine, or an open_clip JSON file)",
+        return clip_fail(error,
+                         "%s: no such architecture (a published name that clip-model(1) lists, or an "
+                         "open_clip JSON file)",
                          name_or_path);
     return -1;
 }
@@ -153,12 +156,29 @@ int clip_arch_parse(struct clip_arch *arch, const char *text, struct clip_error 
     return result;
 }
 
+/* open_clip's quick_gelu, which is one for all towers that do not have an activation of their own. */
+static int find_quick_gelu(const struct clip_arch *arch, int *quick, struct clip_error *error)
+{
+    int known = 0;
+    *quick = 0;
+    for (int side = 0; side < CLIP_SIDES; side++) {
+        const struct clip_tower_arch *tower = &arch->towers[side];
+        if (tower->absent || tower->kind->own_activation)
+            continue;
+        if (known && *quick != (tower->activation == CLIP_QUICK_GELU))
+            return clip_fail(error, "the towers' activations differ, which open_clip's form cannot express");
+        *quick = tower->activation == CLIP_QUICK_GELU;
+        known = 1;
+    }
+    return 0;
+}
+
 /* The configuration; `own` with what a file's metadata says more. */
 static int put_config(const struct clip_arch *arch, int own, FILE *file, struct clip_error *error)
 {
-    int quick = (arch->text.absent ? arch->vision.activation : arch->text.activation) == CLIP_QUICK_GELU;
-    if (!arch->vision.absent && !arch->text.absent && arch->vision.activation != arch->text.activation)
-        return clip_fail(error, "the towers' activations differ, which open_clip's form cannot express");
+    int quick;
+    if (find_quick_gelu(arch, &quick, error) != 0)
+        return -1;
     fputs("{\n  \"model_cfg\": {\n", file);
     if (arch->embed)
         fprintf(file, "    \"embed_dim\": %d,\n", arch->embed);

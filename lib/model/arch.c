@@ -17,9 +17,26 @@ const char *const clip_side_names[CLIP_SIDES] = {"vision", "text"};
 #define TEXT(w, n)                                                                                           \
     {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (n), .layers = 12,  \
      .mlp = 4 * (w), .end_token = -1, .activation = CLIP_QUICK_GELU}
+
+/* timm's ConvNeXts, open_clip's text towers beside them. */
+#define CONVNEXT(size, of, eps, depths, ...)                                                                 \
+    {.kind = &clip_kind_convnext, .head = &clip_head_timm_##of, .image_size = (size), .patch = 4,            \
+     .kernel = 7, .block = {.epsilon = (eps), .layer_scale = 1e-6f}, .blocks = DEPTHS_##depths,                         \
+     .widths = {__VA_ARGS__}, .activation = CLIP_GELU}
+#define DEPTHS_SHALLOW {3, 3, 9, 3}
+#define DEPTHS_DEEP {3, 3, 27, 3}
+#define DEPTHS_DEEPEST {3, 4, 30, 3}
+#define TINY(size, depths) CONVNEXT(size, linear, 1e-6f, depths, 96, 192, 384, 768)
+#define BASE(size) CONVNEXT(size, linear, 1e-6f, DEEP, 128, 256, 512, 1024)
+#define LARGE(size, of) CONVNEXT(size, of, 1e-6f, DEEP, 192, 384, 768, 1536)
+#define XLARGE(size) CONVNEXT(size, linear, 1e-6f, DEEP, 256, 512, 1024, 2048)
+#define XXLARGE(size) CONVNEXT(size, linear, 1e-5f, DEEPEST, 384, 768, 1536, 3072)
+#define GELU_TEXT(w, n)                                                                                      \
+    {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (w) / 64,           \
+     .layers = (n), .mlp = 4 * (w), .end_token = -1, .activation = CLIP_GELU}
 /* clang-format on */
 
-/* OpenAI's published models (FACTS: the models). */
+/* OpenAI's published models (FACTS: the models), and configurations of open_clip. */
 static const struct {
     const char *name;
     int embed;
@@ -34,6 +51,17 @@ static const struct {
     {"ViT-B/16", 512, VIT(224, 16, 12, 768), TEXT(512, 8)},
     {"ViT-L/14", 768, VIT(224, 14, 24, 1024), TEXT(768, 12)},
     {"ViT-L/14@336px", 768, VIT(336, 14, 24, 1024), TEXT(768, 12)},
+    {"convnext_tiny", 1024, TINY(224, SHALLOW), GELU_TEXT(512, 12)},
+    {"convnext_small", 512, TINY(224, DEEP), GELU_TEXT(512, 12)},
+    {"convnext_base", 512, BASE(224), GELU_TEXT(512, 12)},
+    {"convnext_base_w", 640, BASE(256), GELU_TEXT(640, 12)},
+    {"convnext_base_w_320", 640, BASE(320), GELU_TEXT(640, 12)},
+    {"convnext_large", 768, LARGE(224, linear), GELU_TEXT(768, 12)},
+    {"convnext_large_d", 768, LARGE(256, mlp), GELU_TEXT(768, 16)},
+    {"convnext_large_d_320", 768, LARGE(320, mlp), GELU_TEXT(768, 16)},
+    {"convnext_xlarge", 1024, XLARGE(256), GELU_TEXT(1024, 20)},
+    {"convnext_xxlarge", 1024, XXLARGE(256), GELU_TEXT(1024, 24)},
+    {"convnext_xxlarge_320", 1024, XXLARGE(320), GELU_TEXT(1024, 24)},
 };
 
 void clip_arch_clear(struct clip_arch *arch)
@@ -91,9 +119,11 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
         return t->absent == u->absent;
     return t->kind == u->kind && t->image_size == u->image_size && t->width == u->width &&
            t->layers == u->layers && t->patch == u->patch && t->heads == u->heads && t->mlp == u->mlp &&
-           memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 && t->context == u->context &&
+           memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
+           memcmp(t->widths, u->widths, sizeof t->widths) == 0 && t->kernel == u->kernel &&
+           t->block.epsilon == u->block.epsilon && t->context == u->context &&
            t->vocabulary == u->vocabulary && t->activation == u->activation &&
-           t->unprojected == u->unprojected;
+           t->unprojected == u->unprojected && clip_head_of(t) == clip_head_of(u);
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)
@@ -114,6 +144,17 @@ void clip_arch_rename(struct clip_arch *arch, const char *otherwise)
     set_name(arch, otherwise);
 }
 
+/* Features that nothing projects must have the embedding's width. */
+static int check_head(const struct clip_arch *arch, enum clip_side side, struct clip_error *error)
+{
+    const struct clip_tower_arch *tower = &arch->towers[side];
+    size_t width = clip_feature_width(arch, side);
+    if (tower->unprojected || clip_head_last(clip_head_of(tower)) || width == (size_t)arch->embed)
+        return 0;
+    return clip_fail(error, "the %s tower has no projection and %zu features, but the embedding has %d",
+                     clip_side_names[side], width, arch->embed);
+}
+
 int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
 {
     int projected = 0;
@@ -124,7 +165,8 @@ int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
     if (projected && clip_check_bounds("embedding width", arch->embed, CLIP_MAX_WIDTH, error) != 0)
         return -1;
     for (int side = 0; side < CLIP_SIDES; side++)
-        if (!arch->towers[side].absent && arch->towers[side].kind->check(&arch->towers[side], error) != 0)
+        if (!arch->towers[side].absent && (arch->towers[side].kind->check(&arch->towers[side], error) != 0 ||
+                                           check_head(arch, side, error) != 0))
             return -1;
     return 0;
 }

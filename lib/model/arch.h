@@ -4,6 +4,9 @@
 #define CLIP_MODEL_ARCH_H
 
 #include "base/error.h"
+#include "math/activation.h"
+#include "model/block.h"
+#include "model/vit.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -20,6 +23,7 @@ enum {
 #define CLIP_INIT_LOGIT_SCALE 2.6592600369f /* ln(1/0.07) */
 
 struct clip_kind;
+struct clip_head;
 
 /* The two towers, in this order wherever there are two; BOTH: what is neither's alone. */
 enum clip_side { CLIP_SIDE_IMAGE, CLIP_SIDE_TEXT, CLIP_SIDE_BOTH };
@@ -28,22 +32,25 @@ enum { CLIP_SIDES = 2 };
 /* "vision" and "text", as their towers are called. */
 extern const char *const clip_side_names[CLIP_SIDES];
 
-enum clip_activation { CLIP_QUICK_GELU, CLIP_GELU }; /* x sigmoid(1.702 x); x Phi(x) by erf */
-
 /* The numbers of a tower; those that its kind does not have are 0. */
 struct clip_tower_arch {
     int absent;      /* a model of the other tower alone; nothing else of this one means anything then */
     int unprojected; /* of one tower: there is no projection into the shared space */
     const struct clip_kind *kind; /* model/kind.h */
+    const struct clip_head *head; /* where it is not its kind's own (clip_head_of); else NULL */
     int width;                    /* transformer: width of a token; ResNet: channels after the stem */
     int heads;                    /* transformer's, or attention pool's */
     int layers;                   /* transformer: blocks */
     int mlp;                      /* transformer: width of the hidden layer */
     enum clip_activation activation;
+    struct clip_block_arch block; /* transformer's; ConvNeXt: epsilon, and layer_scale, its first gamma */
+    struct clip_vit_arch vit;     /* transformer's of pictures; of captions `pooling` alone */
     /* of pictures */
     int image_size; /* S: pictures are [3, S, S] */
-    int patch;      /* transformer: side of a patch, S / patch a side of the grid */
-    int blocks[4];  /* ResNet: bottlenecks of each stage */
+    int patch;      /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */
+    int blocks[4];  /* of each stage; of a ResNet: bottlenecks */
+    int widths[4];  /* ConvNeXt: channels of each stage */
+    int kernel;     /* ConvNeXt: side of the filters of its blocks */
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */
@@ -72,9 +79,10 @@ struct clip_arch {
     float init_logit_bias;
 };
 
-/* The architecture of one of OpenAI's nine names ("RN50" ... "ViT-L/14@336px"; '-' is taken for '/'), or of
- * an open_clip JSON file {embed_dim, vision_cfg, text_cfg} or {model_cfg: {...}}. Sizes are checked: what
- * returns is consistent (heads divide width, patch divides image_size) and within sane bounds. */
+/* The architecture of a published name, OpenAI's ("RN50" ... "ViT-L/14@336px"; '-' is taken for '/') or
+ * open_clip's (of the table in arch.c), or of an open_clip JSON file {embed_dim, vision_cfg, text_cfg} or
+ * {model_cfg: {...}}. Sizes are checked: what returns is consistent (heads divide width, patch divides
+ * image_size) and within sane bounds. */
 int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip_error *error);
 
 /* As clip_arch_read, of an open_clip JSON file alone; its preprocess_cfg too, where there is one. */
@@ -124,7 +132,7 @@ size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side);
 /* 1 if both are of the same sizes, heads and activations; names, preprocessing and first values aside. */
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b);
 
-/* Sets the name to the OpenAI name of the same sizes, or to `otherwise` (cut to fit). */
+/* Sets the name to the published name of the same sizes, or to `otherwise` (cut to fit). */
 void clip_arch_rename(struct clip_arch *arch, const char *otherwise);
 
 #endif

@@ -33,37 +33,54 @@ void clip_list_norm(struct clip_listing *listing, size_t width, const char *name
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed)
 {
-    const struct clip_projection_names *names = &tower->kind->projection;
-    if (tower->unprojected)
-        return;
-    clip_list_tensor(listing, clip_initial_normal(1 / sqrt((double)width)),
-                     names->rows ? CLIP_SHAPE(embed, width) : CLIP_SHAPE(width, embed), "%s", names->weight)
-        ->part = CLIP_PART_PROJECTION;
-    if (names->bias)
-        clip_list_tensor(listing, clip_initial_fan_in(width), CLIP_SHAPE(embed), "%s", names->bias)->part =
-            CLIP_PART_PROJECTION;
+    if (!tower->unprojected)
+        clip_list_head(listing, clip_head_of(tower), width, embed);
 }
 
-void clip_list_blocks(struct clip_listing *listing, const char *prefix, const struct clip_tower_arch *tower,
+/* How a tensor of a block is drawn. */
+static struct clip_initial block_initial(const struct clip_tower_arch *tower, enum clip_block_tensor tensor,
+                                         const struct clip_block_draws *draws)
+{
+    switch (tensor) {
+    case CLIP_IN_WEIGHT:
+    case CLIP_Q_WEIGHT:
+    case CLIP_K_WEIGHT:
+    case CLIP_V_WEIGHT:
+        return draws->in_proj;
+    case CLIP_OUT_WEIGHT:
+        return draws->out_proj;
+    case CLIP_FC_WEIGHT:
+    case CLIP_GATE_WEIGHT:
+        return draws->c_fc;
+    case CLIP_PROJ_WEIGHT:
+        return draws->c_proj;
+    case CLIP_FC_BIAS:
+    case CLIP_GATE_BIAS:
+        return draws->biased ? clip_initial_fan_in((size_t)tower->width) : clip_initial_zeros;
+    case CLIP_PROJ_BIAS:
+        return draws->biased ? clip_initial_fan_in((size_t)tower->mlp) : clip_initial_zeros;
+    case CLIP_LAYER_SCALE_1:
+    case CLIP_LAYER_SCALE_2:
+        return (struct clip_initial){CLIP_DRAW_CONSTANT, (double)tower->block.layer_scale};
+    case CLIP_COSINE_SCALE:
+        return (struct clip_initial){CLIP_DRAW_CONSTANT, log(10)};
+    default: /* norms */
+        return clip_block_is_bias(tensor) ? clip_initial_zeros : clip_initial_ones;
+    }
+}
+
+void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws)
 {
-    size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp;
-    for (int i = 0; i < tower->layers; i++) {
-        char at[48], name[64];
-        snprintf(at, sizeof at, "%stransformer.resblocks.%d", prefix, i);
-        clip_list_tensor(listing, draws->in_proj, CLIP_SHAPE(3 * width, width), "%s.attn.in_proj_weight", at);
-        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(3 * width), "%s.attn.in_proj_bias", at);
-        clip_list_tensor(listing, draws->out_proj, CLIP_SHAPE(width, width), "%s.attn.out_proj.weight", at);
-        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.attn.out_proj.bias", at);
-        snprintf(name, sizeof name, "%s.ln_1", at);
-        clip_list_norm(listing, width, name);
-        clip_list_tensor(listing, draws->c_fc, CLIP_SHAPE(mlp, width), "%s.mlp.c_fc.weight", at);
-        clip_list_tensor(listing, clip_initial_fan_in(width), CLIP_SHAPE(mlp), "%s.mlp.c_fc.bias", at);
-        clip_list_tensor(listing, draws->c_proj, CLIP_SHAPE(width, mlp), "%s.mlp.c_proj.weight", at);
-        clip_list_tensor(listing, clip_initial_fan_in(mlp), CLIP_SHAPE(width), "%s.mlp.c_proj.bias", at);
-        snprintf(name, sizeof name, "%s.ln_2", at);
-        clip_list_norm(listing, width, name);
-    }
+    for (int i = 0; i < tower->layers; i++)
+        for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
+            size_t shape[4];
+            char name[sizeof((struct clip_slot *)NULL)->name];
+            if (!clip_block_shape(tower, tensor, shape))
+                continue;
+            clip_block_name(tower, (size_t)i, tensor, name, sizeof name);
+            clip_list_tensor(listing, block_initial(tower, tensor, draws), shape, "%s", name);
+        }
 }
 
 /* --- open_clip's configuration --- */
@@ -109,19 +126,92 @@ static const struct clip_json_option vision_options[] = {
     {"image_size", CLIP_JSON_USED, NULL},
     {"patch_dropout", CLIP_JSON_IGNORED, NULL},
     {"output_tokens", CLIP_JSON_IGNORED, NULL},
-    {"final_ln_after_pool", CLIP_JSON_IGNORED, NULL},
-    {"attn_pooler_queries", CLIP_JSON_IGNORED, NULL},
-    {"attn_pooler_heads", CLIP_JSON_IGNORED, NULL},
+    {"no_ln_pre", CLIP_JSON_USED, NULL},
+    {"final_ln_after_pool", CLIP_JSON_USED, NULL},
+    {"attentional_pool", CLIP_JSON_USED, NULL},
+    {"attn_pooler_queries", CLIP_JSON_USED, NULL},
+    {"attn_pooler_heads", CLIP_JSON_USED, NULL},
     {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
     {"timm_pool", CLIP_JSON_IGNORED, NULL},
     {"timm_proj", CLIP_JSON_IGNORED, NULL},
     {"timm_proj_bias", CLIP_JSON_IGNORED, NULL},
     {"timm_drop", CLIP_JSON_IGNORED, NULL},
     {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
-    {"pool_type", CLIP_JSON_ONLY, "tok"},
-    {"pos_embed_type", CLIP_JSON_ONLY, "learnable"},
-    {"block_type", CLIP_JSON_ONLY, "default"},
+    {"pool_type", CLIP_JSON_USED, NULL},
+    {"pos_embed_type", CLIP_JSON_USED, NULL},
+    CLIP_BLOCK_OPTIONS};
+
+/* open_clip's flags of a block. */
+static const struct {
+    const char *key;
+    unsigned flag;
+} block_flags[] = {
+    {"qk_norm", CLIP_BLOCK_QK_NORM},           {"scaled_cosine_attn", CLIP_BLOCK_COSINE},
+    {"scale_heads", CLIP_BLOCK_HEAD_SCALE},    {"scale_attn_inner", CLIP_BLOCK_INNER_NORM},
+    {"scale_attn", CLIP_BLOCK_ATTN_NORM},      {"scale_fc", CLIP_BLOCK_HIDDEN_NORM},
 };
+
+/* act_kwargs and norm_kwargs of a tower. */
+static int read_block_kwargs(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                             struct clip_error *error)
+{
+    static const struct clip_json_option norm[] = {{"eps", CLIP_JSON_USED, NULL}};
+    static const struct clip_json_option act[] = {{"approximate", CLIP_JSON_USED, NULL}};
+    struct json_object *norms = NULL, *acts = NULL;
+    const char *approximate = "none";
+    double epsilon = 1e-5;
+    if (clip_json_object(object, where, "norm_kwargs", &norms, error) != 0 ||
+        clip_json_object(object, where, "act_kwargs", &acts, error) != 0)
+        return -1;
+    if (norms && (clip_json_options(norms, "norm_kwargs", norm, CLIP_COUNT_OF(norm), error) != 0 ||
+                  clip_json_real(norms, "norm_kwargs", "eps", 1e-12, 1, &epsilon, error) != 0))
+        return -1;
+    tower->block.epsilon = (float)epsilon;
+    if (acts && (clip_json_options(acts, "act_kwargs", act, CLIP_COUNT_OF(act), error) != 0 ||
+                 clip_json_string(acts, "act_kwargs", "approximate", &approximate, error) != 0))
+        return -1;
+    if (strcmp(approximate, "none") == 0)
+        return 0;
+    if (strcmp(approximate, "tanh") != 0)
+        return clip_fail(error, "%s.act_kwargs.approximate: \"%.40s\" is not supported", where, approximate);
+    if (tower->activation == CLIP_QUICK_GELU)
+        return clip_fail(error, "%s.act_kwargs: quick_gelu has no approximation", where);
+    tower->activation = CLIP_GELU_TANH;
+    return 0;
+}
+
+int clip_read_block(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                    struct clip_error *error)
+{
+    double scale = 0;
+    for (size_t i = 0; i < CLIP_COUNT_OF(block_flags); i++) {
+        int on = 0;
+        if (clip_json_flag(object, where, block_flags[i].key, &on, error) != 0)
+            return -1;
+        tower->block.flags |= on ? block_flags[i].flag : 0;
+    }
+    if ((tower->block.flags & CLIP_BLOCK_QK_NORM) && (tower->block.flags & CLIP_BLOCK_COSINE))
+        return clip_fail(error, "%s: qk_norm and scaled_cosine_attn exclude each other", where);
+    if (clip_json_get(object, "ls_init_value"))
+        tower->block.flags |= CLIP_BLOCK_LAYER_SCALE;
+    if (clip_json_real(object, where, "ls_init_value", -1e6, 1e6, &scale, error) != 0)
+        return -1;
+    tower->block.layer_scale = (float)scale;
+    return read_block_kwargs(object, where, tower, error);
+}
+
+void clip_put_block(FILE *file, const struct clip_tower_arch *tower)
+{
+    for (size_t i = 0; i < CLIP_COUNT_OF(block_flags); i++)
+        if (tower->block.flags & block_flags[i].flag)
+            fprintf(file, "      \"%s\": true,\n", block_flags[i].key);
+    if (tower->block.flags & CLIP_BLOCK_LAYER_SCALE)
+        fprintf(file, "      \"ls_init_value\": %.9g,\n", (double)tower->block.layer_scale);
+    if (clip_block_epsilon(&tower->block) != 1e-5f)
+        fprintf(file, "      \"norm_kwargs\": {\"eps\": %.9g},\n", (double)tower->block.epsilon);
+    if (tower->activation == CLIP_GELU_TANH)
+        fputs("      \"act_kwargs\": {\"approximate\": \"tanh\"},\n", file);
+}
 
 int clip_check_vision_options(struct json_object *object, const char *where, struct clip_error *error)
 {
@@ -205,7 +295,9 @@ int clip_grid_side(const struct clip_weights *weights, const char *name, int *si
 
 const char *clip_activation_name(enum clip_activation activation)
 {
-    return activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu";
+    static const char *const names[CLIP_ACTIVATIONS] = {
+        [CLIP_QUICK_GELU] = "quick_gelu", [CLIP_GELU] = "gelu", [CLIP_GELU_TANH] = "gelu_tanh", [CLIP_SILU] = "silu"};
+    return names[activation];
 }
 
 void clip_add_int(struct json_object *object, const char *key, uint64_t value)

@@ -14,20 +14,28 @@ int clip_check_bounds(const char *what, int value, int high, struct clip_error *
 /* -1 unless `width` can be split into `heads` heads. */
 int clip_check_heads(const char *what, int width, int heads, struct clip_error *error);
 
+/* -1 unless a vision transformer's attention pool can be. */
+int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error);
+
 /* --- tensors --- */
 
 void clip_list_norm(struct clip_listing *listing, size_t width, const char *name);
-/* Of the kind's projection, unless the tower has none. */
+/* Of the tower's head, unless it is not projected. */
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed);
 
 /* What the two transformers draw differently. */
 struct clip_block_draws {
     struct clip_initial in_proj, out_proj, c_fc, c_proj;
+    int biased; /* the biases of the hidden layer are drawn, too */
 };
-/* The blocks of a transformer, "PREFIXtransformer.resblocks.0" ... */
-void clip_list_blocks(struct clip_listing *listing, const char *prefix, const struct clip_tower_arch *tower,
+/* The blocks of a transformer. */
+void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws);
+
+/* Tensors [first, end) of a vision transformer (model/vit.h), those that it has. */
+void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
+                   enum clip_vit_tensor first, enum clip_vit_tensor end);
 
 /* The names of a block's tensors. */
 /* clang-format off */
@@ -48,6 +56,20 @@ void clip_list_blocks(struct clip_listing *listing, const char *prefix, const st
 int clip_read_mlp(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                   struct clip_error *error);
 double clip_mlp_ratio(const struct clip_tower_arch *tower);
+/* The options of open_clip's blocks, for a table of options. */
+/* clang-format off */
+#define CLIP_BLOCK_OPTIONS                                                                                   \
+    {"qk_norm", CLIP_JSON_USED, NULL}, {"scaled_cosine_attn", CLIP_JSON_USED, NULL},                         \
+    {"scale_heads", CLIP_JSON_USED, NULL}, {"scale_attn_inner", CLIP_JSON_USED, NULL},                       \
+    {"scale_attn", CLIP_JSON_USED, NULL}, {"scale_fc", CLIP_JSON_USED, NULL},                                \
+    {"ls_init_value", CLIP_JSON_USED, NULL}, {"norm_kwargs", CLIP_JSON_USED, NULL},                          \
+    {"act_kwargs", CLIP_JSON_USED, NULL}, {"block_type", CLIP_JSON_IGNORED, NULL}
+/* clang-format on */
+/* tower->block and, of act_kwargs, tower->activation, which was set by quick_gelu. */
+int clip_read_block(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                    struct clip_error *error);
+/* Puts them, a comma after each. */
+void clip_put_block(FILE *file, const struct clip_tower_arch *tower);
 /* image_size: a number or two equal ones. */
 int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error);
 /* The options of a CLIPVisionCfg. */

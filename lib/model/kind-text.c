@@ -43,8 +43,8 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     double scale = 1 / sqrt((double)width), residual = scale / sqrt(2.0 * tower->layers);
     struct clip_block_draws draws = {clip_initial_normal(scale), clip_initial_normal(residual),
                                      clip_initial_normal(1 / sqrt(2.0 * (double)width)),
-                                     clip_initial_normal(residual)};
-    clip_list_blocks(listing, "", tower, &draws);
+                                     clip_initial_normal(residual), 1};
+    clip_list_blocks(listing, tower, &draws);
     clip_list_tensor(listing, clip_initial_normal(0.02), CLIP_SHAPE((size_t)tower->vocabulary, width),
                      "token_embedding.weight");
     clip_list_norm(listing, width, "ln_final");
@@ -237,7 +237,7 @@ const struct clip_kind clip_kind_text = {
     .known_widths = {512, 640, 768, 1024},
     .beta2 = 0.98,
     .epsilon = 1e-6,
-    .projection = {.weight = "text_projection", .optional = 1},
+    .head = &clip_head_text,
     .width = feature_width,
     .check = check,
     .list_first = list_first,

@@ -4,10 +4,17 @@
 #include "model/shapes.h"
 
 #include <math.h>
+#include <string.h>
 
-static size_t feature_width(const struct clip_tower_arch *tower)
+int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error)
 {
-    return (size_t)tower->width;
+    const struct clip_vit_arch *vit = &tower->vit;
+    if (vit->pooling != CLIP_POOL_MAP && vit->pooling != CLIP_POOL_QUERY && vit->pooling != CLIP_POOL_QUERIES_MEAN)
+        return 0;
+    if (vit->pooling == CLIP_POOL_QUERIES_MEAN && vit->pool_queries < 2)
+        return clip_fail(error, "the mean of all queries but the first needs two of them");
+    return clip_check_heads("width of the attention pool", vit->pooling == CLIP_POOL_MAP ? tower->width : vit->pool_width,
+                            vit->pool_heads, error);
 }
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
@@ -20,28 +27,61 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
     if (tower->patch < 1 || tower->image_size % tower->patch)
         return clip_fail(error, "image size %d is not a multiple of the patch size %d", tower->image_size,
                          tower->patch);
-    return clip_check_heads("vision width", tower->width, tower->heads, error);
+    if (clip_check_heads("vision width", tower->width, tower->heads, error) != 0)
+        return -1;
+    return clip_check_pool(tower, error);
 }
 
 /* --- tensors --- */
 
+/* How a tensor beside the blocks is drawn. */
+static struct clip_initial initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
+                                   const size_t shape[4])
+{
+    size_t patch = (size_t)tower->patch;
+    switch (tensor) {
+    case CLIP_VIT_CLASS:
+    case CLIP_VIT_POSITIONS:
+        return clip_initial_normal(1 / sqrt((double)tower->width));
+    case CLIP_VIT_CONV:
+    case CLIP_VIT_CONV_BIAS:
+        return clip_initial_fan_in(3 * patch * patch);
+    case CLIP_POOL_LATENT:
+        return clip_initial_normal(1);
+    default:
+        /* Xavier's bound for a pool's in-projections; norms and biases as everywhere. */
+        if (shape[1])
+            return tensor == CLIP_POOL_OUT_WEIGHT || tensor == CLIP_POOL_FC_WEIGHT ||
+                           tensor == CLIP_POOL_PROJ_WEIGHT
+                       ? clip_initial_fan_in(shape[1])
+                       : clip_initial_uniform(sqrt(6.0 / (double)(shape[0] + shape[1])));
+        return strstr(clip_vit_name(tower, tensor), "bias") ? clip_initial_zeros : clip_initial_ones;
+    }
+}
+
+void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
+                   enum clip_vit_tensor first, enum clip_vit_tensor end)
+{
+    for (int tensor = (int)first; tensor < (int)end; tensor++) {
+        size_t shape[4];
+        if (clip_vit_shape(tower, tensor, shape))
+            clip_list_tensor(listing, initial(tower, tensor, shape), shape, "%s",
+                             clip_vit_name(tower, tensor));
+    }
+}
+
 static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
-    size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp, patch = (size_t)tower->patch;
-    size_t grid = (size_t)tower->image_size / patch;
-    struct clip_initial scaled = clip_initial_normal(1 / sqrt((double)width));
-    clip_list_tensor(listing, scaled, CLIP_SHAPE(width), "visual.class_embedding");
-    clip_list_tensor(listing, scaled, CLIP_SHAPE(grid * grid + 1, width), "visual.positional_embedding");
-    clip_list_projection(listing, tower, width, embed);
-    clip_list_tensor(listing, clip_initial_fan_in(3 * patch * patch), CLIP_SHAPE(width, 3, patch, patch),
-                     "visual.conv1.weight");
-    clip_list_norm(listing, width, "visual.ln_pre");
+    size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp;
+    clip_list_vit(listing, tower, CLIP_VIT_CLASS, CLIP_VIT_CONV);
+    clip_list_projection(listing, tower, clip_vit_width(tower), embed);
+    clip_list_vit(listing, tower, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
     /* Xavier's bound for in_proj [3 width, width]; PyTorch's defaults for the rest. */
     struct clip_block_draws draws = {clip_initial_uniform(sqrt(6.0 / (4.0 * (double)width))),
                                      clip_initial_fan_in(width), clip_initial_fan_in(width),
-                                     clip_initial_fan_in(mlp)};
-    clip_list_blocks(listing, "visual.", tower, &draws);
-    clip_list_norm(listing, width, "visual.ln_post");
+                                     clip_initial_fan_in(mlp), 1};
+    clip_list_blocks(listing, tower, &draws);
+    clip_list_vit(listing, tower, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
 }
 
 static const char *const prefixes[] = {"visual.", NULL};
@@ -58,6 +98,51 @@ static const struct clip_name_pair hf_names[] = {
 
 /* --- open_clip --- */
 
+/* attentional_pool: false or true; other words are of open_clip's experiments. */
+static int read_attentional(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                            struct clip_error *error)
+{
+    int on = 0;
+    if (json_object_is_type(clip_json_get(object, "attentional_pool"), json_type_string) ||
+        clip_json_flag(object, where, "attentional_pool", &on, error) != 0)
+        return clip_fail(error, "%s.attentional_pool: only true and false are supported", where);
+    if (!on)
+        return 0;
+    tower->vit.pooling = tower->vit.pooling == CLIP_POOL_PATCHES ? CLIP_POOL_QUERIES_MEAN : CLIP_POOL_QUERY;
+    tower->vit.flags &= ~(unsigned)CLIP_VIT_NORM_AFTER_POOL;
+    tower->vit.pool_queries = 256;
+    tower->vit.pool_heads = 8;
+    if (clip_json_int(object, where, "attn_pooler_queries", 1, CLIP_MAX_CONTEXT, &tower->vit.pool_queries,
+                      error) != 0)
+        return -1;
+    return clip_json_int(object, where, "attn_pooler_heads", 1, CLIP_MAX_WIDTH, &tower->vit.pool_heads, error);
+}
+
+/* Which tokens' features are the picture's. */
+static int read_pooling(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                        struct clip_error *error)
+{
+    const char *pool = "tok", *positions = "learnable";
+    int no_pre = 0, after = 0;
+    if (clip_json_string(object, where, "pool_type", &pool, error) != 0 ||
+        clip_json_string(object, where, "pos_embed_type", &positions, error) != 0 ||
+        clip_json_flag(object, where, "no_ln_pre", &no_pre, error) != 0 ||
+        clip_json_flag(object, where, "final_ln_after_pool", &after, error) != 0)
+        return -1;
+    if (strcmp(pool, "tok") != 0 && strcmp(pool, "avg") != 0)
+        return clip_fail(error, "%s.pool_type: \"%.40s\" is not supported", where, pool);
+    if (strcmp(positions, "learnable") != 0 && strcmp(positions, "sin_cos_2d") != 0)
+        return clip_fail(error, "%s.pos_embed_type: \"%.40s\" is not supported", where, positions);
+    tower->vit.flags |= no_pre ? CLIP_VIT_NO_PRE_NORM : 0;
+    tower->vit.flags |= strcmp(positions, "learnable") != 0 ? CLIP_VIT_FIXED_POSITIONS : 0;
+    if (strcmp(pool, "avg") == 0) {
+        tower->vit.pooling = CLIP_POOL_PATCHES;
+        /* Of one token a norm before or after is the same. */
+        tower->vit.flags |= after ? CLIP_VIT_NORM_AFTER_POOL : 0;
+    }
+    return read_attentional(object, where, tower, error);
+}
+
 static int read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                           struct clip_error *error)
 {
@@ -73,7 +158,26 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
         clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0)
         return -1;
     tower->heads = tower->width / head_width;
-    return clip_read_mlp(object, where, tower, error);
+    if (clip_read_mlp(object, where, tower, error) != 0 || clip_read_block(object, where, tower, error) != 0)
+        return -1;
+    return read_pooling(object, where, tower, error);
+}
+
+static void put_pooling(FILE *file, const struct clip_vit_arch *vit)
+{
+    if (vit->flags & CLIP_VIT_NO_PRE_NORM)
+        fputs("      \"no_ln_pre\": true,\n", file);
+    if (vit->flags & CLIP_VIT_FIXED_POSITIONS)
+        fputs("      \"pos_embed_type\": \"sin_cos_2d\",\n", file);
+    if (vit->flags & CLIP_VIT_NORM_AFTER_POOL)
+        fputs("      \"final_ln_after_pool\": true,\n", file);
+    if (vit->pooling == CLIP_POOL_PATCHES || vit->pooling == CLIP_POOL_QUERIES_MEAN)
+        fputs("      \"pool_type\": \"avg\",\n", file);
+    if (vit->pooling == CLIP_POOL_QUERY || vit->pooling == CLIP_POOL_QUERIES_MEAN)
+        fprintf(file,
+                "      \"attentional_pool\": true,\n      \"attn_pooler_queries\": %d,\n"
+                "      \"attn_pooler_heads\": %d,\n",
+                vit->pool_queries, vit->pool_heads);
 }
 
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
@@ -83,6 +187,8 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     fprintf(file, "      \"layers\": %d,\n      \"width\": %d,\n", tower->layers, tower->width);
     fprintf(file, "      \"head_width\": %d,\n", tower->width / tower->heads);
     fprintf(file, "      \"mlp_ratio\": %.17g,\n", clip_mlp_ratio(tower));
+    clip_put_block(file, tower);
+    put_pooling(file, &tower->vit);
     fprintf(file, "      \"patch_size\": %d\n", tower->patch);
 }
 
@@ -167,8 +273,8 @@ const struct clip_kind clip_kind_vit = {
     .known_widths = {768, 1024},
     .beta2 = 0.98,
     .epsilon = 1e-6,
-    .projection = {.weight = "visual.proj", .optional = 1},
-    .width = feature_width,
+    .head = &clip_head_vit,
+    .width = clip_vit_width,
     .check = check,
     .list = list,
     .prefixes = prefixes,

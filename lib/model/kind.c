@@ -3,6 +3,11 @@
 #define ROW(name) &clip_kind_##name,
 const struct clip_kind *const clip_kinds[] = {CLIP_KINDS(ROW) NULL};
 
+const struct clip_head *clip_head_of(const struct clip_tower_arch *tower)
+{
+    return tower->head ? tower->head : tower->kind->head;
+}
+
 const struct clip_kind *clip_kind_of_open_clip(enum clip_side side, struct json_object *object)
 {
     const struct clip_kind *const *kind = clip_kinds;

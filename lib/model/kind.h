@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "model/arch.h"
+#include "model/head.h"
 #include "model/layout.h"
 #include "model/weight.h"
 
@@ -35,14 +36,10 @@ struct clip_kind {
     const char *title; /* for people: "ResNet" */
     enum clip_side side;
     int known_widths[5];   /* of OpenAI's models, whose heads are of 64; 0 ends them */
+    int own_activation;    /* whatever open_clip's quick_gelu says */
     double beta2, epsilon; /* AdamW's, with which such models were trained */
 
-    /* What projects its features into the shared space: [width, embed], or [embed, width] where `rows` are
-     * the embedding's. `bias` may be NULL; `optional`: there are models of this tower alone without it. */
-    struct clip_projection_names {
-        const char *weight, *bias;
-        int rows, optional;
-    } projection;
+    const struct clip_head *head; /* what projects its features, unless the tower says otherwise */
 
     /* Width of its features. */
     size_t (*width)(const struct clip_tower_arch *tower);
@@ -87,12 +84,15 @@ struct clip_kind {
 };
 
 /* All kinds. Where several may fit, the one that comes first is taken. */
-#define CLIP_KINDS(row) row(resnet) row(vit) row(text)
+#define CLIP_KINDS(row) row(convnext) row(resnet) row(vit) row(text)
 #define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
 CLIP_KINDS(CLIP_KIND_DECLARE)
 
 /* The rows, NULL at the end. */
 extern const struct clip_kind *const clip_kinds[];
+
+/* What projects the tower's features into the shared space. */
+const struct clip_head *clip_head_of(const struct clip_tower_arch *tower);
 
 /* The kind of a side whose open_clip configuration this is, whose weights these are, and which Hugging Face's
  * form has. */

@@ -1,4 +1,5 @@
 #include "model/model.h"
+#include "base/stray.h"
 #include "model/forms.h"
 #include "model/kind.h"
 #include "model/layout.h"
@@ -95,7 +96,19 @@ static int read_weights(struct clip_model *model, const char *key, struct clip_e
                                                                       : fail_at(model->weights_path, error);
 }
 
-static int open_folder(struct clip_model *model, const char *arch, const char *key, struct clip_error *error)
+/* Weights that nobody reads may be missing, but what a failed download left in their place is named. */
+static int check_begin(const char *path, struct clip_error *error)
+{
+    struct clip_mapping file;
+    if (clip_map_file(&file, path, error) != 0)
+        return -1;
+    const char *what = clip_stray_text(file.data, file.size);
+    clip_unmap_file(&file);
+    return what ? clip_fail(error, "%s: %s", path, what) : 0;
+}
+
+static int open_folder(struct clip_model *model, const char *arch, const char *key, int settings,
+                       struct clip_error *error)
 {
     int found = read_folder_arch(model, model->path, error);
     if (found == 0)
@@ -107,6 +120,8 @@ static int open_folder(struct clip_model *model, const char *arch, const char *k
     model->weights_path = clip_find_weights(model->path, model->folder == CLIP_FOLDER_HF, error);
     model->vocabulary = clip_vocabulary_in(model->path);
     model->home = strdup(model->path);
+    if (settings && !arch)
+        return model->weights_path ? check_begin(model->weights_path, error) : 0;
     if (!model->weights_path)
         return -1;
     if (!model->home)
@@ -371,7 +386,7 @@ static int fail_tensors(const struct clip_model *model, int is_file, struct clip
 }
 
 static int open_path(struct clip_model *model, const char *name, const char *arch, const char *key,
-                     struct clip_error *error)
+                     int settings, struct clip_error *error)
 {
     struct stat status;
     model->path = clip_model_find(name, error);
@@ -380,29 +395,41 @@ static int open_path(struct clip_model *model, const char *name, const char *arc
     if (stat(model->path, &status) != 0)
         return clip_fail_errno(error, "%s", model->path);
     int is_file = !S_ISDIR(status.st_mode);
-    if ((is_file ? open_file : open_folder)(model, arch, key, error) != 0)
+    if (is_file ? open_file(model, arch, key, error) : open_folder(model, arch, key, settings, error))
         return -1;
-    return bind_tensors(model, error) == 0 ? 0 : fail_tensors(model, is_file, error);
+    return settings || bind_tensors(model, error) == 0 ? 0 : fail_tensors(model, is_file, error);
 }
 
-struct clip_model *clip_model_open_key(const char *name, const char *arch, const char *key,
-                                       struct clip_error *error)
+static struct clip_model *open_model(const char *name, const char *arch, const char *key, int settings,
+                                     struct clip_error *error)
 {
     struct clip_model *model = calloc(1, sizeof *model);
     if (!model) {
         clip_fail_memory(error, "a model");
         return NULL;
     }
-    if (open_path(model, name, arch, key, error) != 0) {
+    if (open_path(model, name, arch, key, settings, error) != 0) {
         clip_model_close(model);
         return NULL;
     }
     return model;
 }
 
+struct clip_model *clip_model_open_key(const char *name, const char *arch, const char *key,
+                                       struct clip_error *error)
+{
+    return open_model(name, arch, key, 0, error);
+}
+
 struct clip_model *clip_model_open(const char *name, const char *arch, struct clip_error *error)
 {
     return clip_model_open_key(name, arch, NULL, error);
+}
+
+struct clip_model *clip_model_open_settings(const char *name, const char *arch, const char *key,
+                                            struct clip_error *error)
+{
+    return open_model(name, arch, key, 1, error);
 }
 
 void clip_model_close(struct clip_model *model)

@@ -1,14 +1,25 @@
 #include "model/open.h"
 
+/* The model, if it has the tower; otherwise NULL with error. */
+static struct clip_model *with_tower(struct clip_model *model, enum clip_side side, struct clip_error *error)
+{
+    if (!model || clip_model_need(model, side, error) == 0)
+        return model;
+    clip_model_close(model);
+    return NULL;
+}
+
 struct clip_model *clip_open_model(const struct clip_shared *shared, enum clip_side side,
                                    struct clip_error *error)
 {
-    struct clip_model *model = clip_model_open_key(shared->model, shared->arch, shared->weights, error);
-    if (model && clip_model_need(model, side, error) != 0) {
-        clip_model_close(model);
-        return NULL;
-    }
-    return model;
+    return with_tower(clip_model_open_key(shared->model, shared->arch, shared->weights, error), side, error);
+}
+
+struct clip_model *clip_open_settings(const struct clip_shared *shared, enum clip_side side,
+                                      struct clip_error *error)
+{
+    return with_tower(clip_model_open_settings(shared->model, shared->arch, shared->weights, error), side,
+                      error);
 }
 
 void clip_note_guess(struct clip_model *model, enum clip_side side)

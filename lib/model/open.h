@@ -11,6 +11,10 @@
 struct clip_model *clip_open_model(const struct clip_shared *shared, enum clip_side side,
                                    struct clip_error *error);
 
+/* The same for a program that needs no tensor: see clip_model_open_settings. */
+struct clip_model *clip_open_settings(const struct clip_shared *shared, enum clip_side side,
+                                      struct clip_error *error);
+
 /* Says on stderr, once and but for -q, what had to be guessed about a lone file, for a program that computes
  * with the tower: when the guess counts. */
 void clip_note_guess(struct clip_model *model, enum clip_side side);

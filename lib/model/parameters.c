@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Values side by side, and gradients: tensors that follow one another may be read as one (tower/weights.h).
+ */
 static void place_values(void *context)
 {
     struct clip_parameters *parameters = context;

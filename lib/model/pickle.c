@@ -171,7 +171,7 @@ static int push_index(struct machine *machine, uint32_t index)
     return 0;
 }
 
-static int push(struct machine *machine, struct clip_pickle_value value)
+static int push_value(struct machine *machine, struct clip_pickle_value value)
 {
     struct clip_pickle *pickle = machine->pickle;
     if (grow(machine, &pickle->values, &pickle->value_room, pickle->value_count, MAX_VALUES,
@@ -183,13 +183,13 @@ static int push(struct machine *machine, struct clip_pickle_value value)
 
 static int push_integer(struct machine *machine, enum clip_pickle_kind kind, int64_t n)
 {
-    return push(machine, (struct clip_pickle_value){.kind = (uint8_t)kind, .integer = n});
+    return push_value(machine, (struct clip_pickle_value){.kind = (uint8_t)kind, .integer = n});
 }
 
 static int push_items(struct machine *machine, enum clip_pickle_kind kind)
 {
-    return push(machine, (struct clip_pickle_value){
-                             .kind = (uint8_t)kind, .first = CLIP_PICKLE_END, .last = CLIP_PICKLE_END});
+    return push_value(machine, (struct clip_pickle_value){
+                                   .kind = (uint8_t)kind, .first = CLIP_PICKLE_END, .last = CLIP_PICKLE_END});
 }
 
 /* Takes the value on top; an error if there is none, or a mark. */
@@ -234,7 +234,7 @@ static int drop(struct machine *machine, int to_mark)
 }
 
 /* Adds a cell to the items of value `container`. */
-static int append(struct machine *machine, uint32_t container, uint32_t item)
+static int append_item(struct machine *machine, uint32_t container, uint32_t item)
 {
     struct clip_pickle *pickle = machine->pickle;
     if (grow(machine, &pickle->cells, &pickle->cell_room, pickle->cell_count, 2 * MAX_VALUES,
@@ -256,7 +256,7 @@ static int append(struct machine *machine, uint32_t container, uint32_t item)
 static int append_from(struct machine *machine, uint32_t container, size_t first)
 {
     for (size_t i = first; i < machine->depth; i++)
-        if (append(machine, container, machine->stack[i]) != 0)
+        if (append_item(machine, container, machine->stack[i]) != 0)
             return -1;
     machine->depth = first;
     return 0;
@@ -290,7 +290,7 @@ static int get_memo(struct machine *machine, uint32_t slot)
 /* --- bytes of the input --- */
 
 /* The next n bytes; NULL with error if the input ends before. */
-static const unsigned char *take(struct machine *machine, size_t n)
+static const unsigned char *take_bytes(struct machine *machine, size_t n)
 {
     if ((size_t)(machine->end - machine->p) < n) {
         bad(machine, "cut");
@@ -303,7 +303,7 @@ static const unsigned char *take(struct machine *machine, size_t n)
 /* An unsigned little-endian number of n bytes. */
 static int take_number(struct machine *machine, size_t n, uint64_t *value)
 {
-    const unsigned char *p = take(machine, n);
+    const unsigned char *p = take_bytes(machine, n);
     *value = 0;
     for (size_t i = 0; p && i < n; i++)
         *value |= (uint64_t)p[i] << 8 * i;
@@ -357,10 +357,10 @@ static int tuple_sizes(const struct machine *machine, uint32_t tuple, size_t *si
 /* An object that the global of `maker`, or what made that object, would make. */
 static int push_object(struct machine *machine, const struct clip_pickle_value *maker)
 {
-    return push(machine, (struct clip_pickle_value){.kind = CLIP_PICKLE_OBJECT,
-                                                    .first = CLIP_PICKLE_END,
-                                                    .last = CLIP_PICKLE_END,
-                                                    .text = maker ? maker->text : NULL});
+    return push_value(machine, (struct clip_pickle_value){.kind = CLIP_PICKLE_OBJECT,
+                                                          .first = CLIP_PICKLE_END,
+                                                          .last = CLIP_PICKLE_END,
+                                                          .text = maker ? maker->text : NULL});
 }
 
 static int is_object(const struct clip_pickle_value *value)
@@ -600,17 +600,17 @@ static int push_global(struct machine *machine)
         .kind = CLIP_PICKLE_GLOBAL, .text = module, .length = (uint32_t)(module_length + 1 + name_length)};
     if (starts_with(module, module_length, "__torch__.") || same(module, module_length, "__torch__")) {
         value.global = GLOBAL_MODULE;
-        return push(machine, value);
+        return push_value(machine, value);
     }
     for (size_t i = 0; i < COUNT(globals); i++)
         if (same(module, module_length, globals[i].module) && same(name, name_length, globals[i].name)) {
             value.global = (uint8_t)globals[i].global;
             value.type = (uint8_t)globals[i].type;
-            return push(machine, value);
+            return push_value(machine, value);
         }
     value.global = GLOBAL_OTHER;
     return runs_code(module, module_length, name, name_length) ? refuse_global(machine, &value)
-                                                               : push(machine, value);
+                                                               : push_value(machine, value);
 }
 
 /* --- opcodes --- */
@@ -622,7 +622,7 @@ static int push_long(struct machine *machine, size_t size)
     if (take_number(machine, size, &n) != 0)
         return -1;
     if (n > 8)
-        return take(machine, (size_t)n) ? push_object(machine, NULL) : -1;
+        return take_bytes(machine, (size_t)n) ? push_object(machine, NULL) : -1;
     if (take_number(machine, (size_t)n, &bits) != 0)
         return -1;
     if (n > 0 && n < 8 && bits >> (8 * n - 1))
@@ -632,7 +632,7 @@ static int push_long(struct machine *machine, size_t size)
 
 static int push_real(struct machine *machine)
 {
-    const unsigned char *p = take(machine, 8); /* the one big-endian number */
+    const unsigned char *p = take_bytes(machine, 8); /* the one big-endian number */
     uint64_t bits = 0;
     struct clip_pickle_value value = {.kind = CLIP_PICKLE_REAL};
     if (!p)
@@ -640,7 +640,7 @@ static int push_real(struct machine *machine)
     for (int i = 0; i < 8; i++)
         bits = bits << 8 | p[i];
     memcpy(&value.real, &bits, sizeof bits);
-    return push(machine, value);
+    return push_value(machine, value);
 }
 
 static int push_number(struct machine *machine, size_t bytes)
@@ -656,10 +656,10 @@ static int push_string(struct machine *machine)
     uint64_t n;
     if (take_number(machine, 4, &n) != 0)
         return -1;
-    const unsigned char *text = take(machine, (size_t)n);
-    return text ? push(machine, (struct clip_pickle_value){.kind = CLIP_PICKLE_STRING,
-                                                           .length = (uint32_t)n,
-                                                           .text = (const char *)text})
+    const unsigned char *text = take_bytes(machine, (size_t)n);
+    return text ? push_value(machine, (struct clip_pickle_value){.kind = CLIP_PICKLE_STRING,
+                                                                 .length = (uint32_t)n,
+                                                                 .text = (const char *)text})
                 : -1;
 }
 
@@ -673,7 +673,7 @@ static int make_tuple(struct machine *machine, size_t count)
     if (push_items(machine, CLIP_PICKLE_TUPLE) != 0)
         return -1;
     for (size_t i = 0; i < count; i++)
-        if (append(machine, machine->stack[machine->depth - 1], items[i]) != 0)
+        if (append_item(machine, machine->stack[machine->depth - 1], items[i]) != 0)
             return -1;
     return 0;
 }
@@ -839,7 +839,7 @@ static int check_root(struct machine *machine)
                                                            : 0;
 }
 
-static int run(struct machine *machine)
+static int run_opcodes(struct machine *machine)
 {
     while (machine->p < machine->end) {
         int op = *machine->p++;
@@ -860,7 +860,7 @@ int clip_pickle_read(struct clip_pickle *pickle, const unsigned char *data, size
 {
     struct machine machine = {.pickle = pickle, .start = data, .p = data, .end = data + size, .error = error};
     *pickle = (struct clip_pickle){0};
-    int result = run(&machine);
+    int result = run_opcodes(&machine);
     free(machine.stack);
     free(machine.memo);
     return result;

@@ -33,7 +33,7 @@ static void skip_space(struct parser *parser)
 }
 
 /* Takes the character c, after white space, if it is next. */
-static int take(struct parser *parser, int c)
+static int take_character(struct parser *parser, int c)
 {
     skip_space(parser);
     if (parser->p == parser->end || *parser->p != c)
@@ -46,7 +46,7 @@ static int expect(struct parser *parser, int c)
 {
     char what[] = "'x' expected";
     what[1] = (char)c;
-    return take(parser, c) ? 0 : bad(parser, what);
+    return take_character(parser, c) ? 0 : bad(parser, what);
 }
 
 static int put(struct parser *parser, ucs4_t c)
@@ -145,14 +145,14 @@ static int read_numbers(struct parser *parser, size_t *values, int room, int *co
     *count = 0;
     if (expect(parser, '[') != 0)
         return -1;
-    if (take(parser, ']'))
+    if (take_character(parser, ']'))
         return 0;
     do {
         if (*count == room)
             return bad(parser, "too many numbers");
         if (read_number(parser, &values[(*count)++]) != 0)
             return -1;
-    } while (take(parser, ','));
+    } while (take_character(parser, ','));
     return expect(parser, ']');
 }
 
@@ -210,7 +210,7 @@ static int read_entry(struct parser *parser, struct entry *entry)
             return -1;
         if (count != 2)
             return bad(parser, "two data_offsets expected");
-    } while (take(parser, ','));
+    } while (take_character(parser, ','));
     if (seen != (DTYPE | SHAPE | OFFSETS))
         return bad(parser, "dtype, shape or data_offsets is missing");
     return expect(parser, '}');
@@ -221,7 +221,7 @@ static int read_metadata(struct parser *parser)
 {
     if (expect(parser, '{') != 0)
         return -1;
-    if (take(parser, '}'))
+    if (take_character(parser, '}'))
         return 0;
     do {
         if (read_string(parser) != 0 || expect(parser, ':') != 0)
@@ -234,29 +234,34 @@ static int read_metadata(struct parser *parser)
             return -1;
         if (wanted && !memchr(parser->string, 0, parser->length))
             parser->found = strndup(parser->string, parser->length);
-    } while (take(parser, ','));
+    } while (take_character(parser, ','));
     return expect(parser, '}');
 }
 
-/* dtype times shape must be what the offsets say, and lie in data[size]. */
+/* dtype times shape must be what the offsets say, and lie in [size]. The message does not name the tensor. */
+static int check_entry(const struct entry *entry, size_t size, struct clip_error *error)
+{
+    size_t bytes = clip_weight_size(entry->type), begin = entry->offsets[0], end = entry->offsets[1];
+    if (begin > end || end > size)
+        return clip_fail(error, "bytes %zu to %zu of %zu: the file is truncated, or its header is wrong",
+                         begin, end, size);
+    for (int i = 0; i < entry->ndim; i++)
+        if (__builtin_mul_overflow(bytes, entry->shape[i], &bytes))
+            return clip_fail(error, "its shape overflows");
+    if (bytes != end - begin)
+        return clip_fail(error, "its shape needs %zu bytes, its offsets hold %zu", bytes, end - begin);
+    return 0;
+}
+
+/* Adds the tensor, which lies in data[size]. */
 static int add_entry(struct parser *parser, struct clip_weights *weights, const char *name, size_t length,
                      const struct entry *entry, const unsigned char *data, size_t size)
 {
-    size_t bytes = clip_weight_size(entry->type), begin = entry->offsets[0], end = entry->offsets[1];
     char text[200];
-    clip_printable(text, sizeof text, name, length);
-    if (begin > end || end > size)
-        return clip_fail(parser->error,
-                         "tensor %s: bytes %zu to %zu of %zu: the file is truncated, or its header is wrong",
-                         text, begin, end, size);
-    for (int i = 0; i < entry->ndim; i++)
-        if (__builtin_mul_overflow(bytes, entry->shape[i], &bytes))
-            return clip_fail(parser->error, "tensor %s: its shape overflows", text);
-    if (bytes != end - begin)
-        return clip_fail(parser->error, "tensor %s: its shape needs %zu bytes, its offsets hold %zu", text,
-                         bytes, end - begin);
-    return clip_weights_add(weights, name, length, entry->type, entry->ndim, entry->shape, NULL, data + begin,
-                            end - begin, parser->error);
+    if (check_entry(entry, size, parser->error) != 0)
+        return clip_fail_prefix(parser->error, "tensor %s", clip_printable(text, sizeof text, name, length));
+    return clip_weights_add(weights, name, length, entry->type, entry->ndim, entry->shape, NULL,
+                            data + entry->offsets[0], entry->offsets[1] - entry->offsets[0], parser->error);
 }
 
 static int read_header(struct parser *parser, struct clip_weights *weights, const unsigned char *data,
@@ -266,7 +271,7 @@ static int read_header(struct parser *parser, struct clip_weights *weights, cons
     int metadata = 0;
     if (expect(parser, '{') != 0)
         return -1;
-    if (take(parser, '}'))
+    if (take_character(parser, '}'))
         return 0;
     do {
         if (read_string(parser) != 0 || expect(parser, ':') != 0)
@@ -274,7 +279,7 @@ static int read_header(struct parser *parser, struct clip_weights *weights, cons
         if (is_string(parser, "__metadata__")) {
             if (metadata++)
                 return bad(parser, "__metadata__ occurs twice");
-            if (read_metadata(parser) != 0)
+            if (read_metadata(parser) != 0 || parser->wanted) /* nothing else is wanted then */
                 return -1;
             continue;
         }
@@ -284,7 +289,7 @@ static int read_header(struct parser *parser, struct clip_weights *weights, cons
         if (read_entry(parser, &entry) != 0 ||
             add_entry(parser, weights, name, length, &entry, data, size) != 0)
             return -1;
-    } while (take(parser, ','));
+    } while (take_character(parser, ','));
     return expect(parser, '}');
 }
 

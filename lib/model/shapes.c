@@ -24,9 +24,12 @@ static int read_embed(struct clip_arch *arch, const struct clip_weights *weights
         const struct clip_tower_arch *tower = &arch->towers[side];
         if (tower->absent || tower->unprojected)
             continue;
-        const struct clip_projection_names *names = &tower->kind->projection;
-        return clip_shape_dimension(weights, names->weight, 2, !names->rows, CLIP_MAX_WIDTH, &arch->embed,
-                                    error);
+        const struct clip_head_layer *last = clip_head_last(clip_head_of(tower));
+        if (last)
+            return clip_shape_dimension(weights, last->weight, 2, !last->rows, CLIP_MAX_WIDTH, &arch->embed,
+                                        error);
+        arch->embed = (int)tower->kind->width(tower);
+        return 0;
     }
     return 0;
 }
@@ -49,8 +52,8 @@ void clip_arch_fit(struct clip_arch *arch, const struct clip_weights *weights, i
     if (arch->vision.absent == arch->text.absent)
         return;
     struct clip_tower_arch *tower = &arch->towers[arch->vision.absent ? CLIP_SIDE_TEXT : CLIP_SIDE_IMAGE];
-    tower->unprojected =
-        tower->kind->projection.optional && !clip_weights_find(weights, tower->kind->projection.weight);
+    const struct clip_head *head = clip_head_of(tower);
+    tower->unprojected = head->optional && !clip_weights_find(weights, clip_head_last(head)->weight);
     arch->unscaled = !clip_weights_find(weights, "logit_scale");
     if (tower->unprojected)
         arch->embed = 0;

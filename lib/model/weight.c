@@ -71,30 +71,40 @@ static int set_strides(struct clip_weight *weight)
     return 0;
 }
 
+/* Sets shape and strides, which must be of elements inside the `available` bytes. The message does not name
+ * the tensor. */
+static int set_shape(struct clip_weight *weight, const size_t *shape, const size_t *stride, size_t available,
+                     struct clip_error *error)
+{
+    size_t bytes, apart, size = (size_t)weight->ndim * sizeof *shape;
+    memcpy(weight->shape, shape, size);
+    int bad = stride ? 0 : set_strides(weight);
+    if (stride)
+        memcpy(weight->stride, stride, size);
+    if (bad || span(weight, &bytes, &apart) != 0)
+        return clip_fail(error, "its shape overflows");
+    if (bytes > available)
+        return clip_fail(error, "needs %zu bytes, the file has %zu for it", bytes, available);
+    if (apart > bytes && apart > MAX_REPEATED)
+        return clip_fail(error, "%zu bytes of elements lie in %zu of the file", apart, bytes);
+    return 0;
+}
+
 int clip_weights_add(struct clip_weights *weights, const char *name, size_t length,
                      enum clip_weight_type type, int ndim, const size_t *shape, const size_t *stride,
                      const unsigned char *data, size_t available, struct clip_error *error)
 {
     struct clip_weight weight = {.type = type, .ndim = ndim, .data = data, .parts = 1};
     char text[200];
-    size_t bytes, apart;
-    clip_printable(text, sizeof text, name, length);
+    int status;
     if (length > MAX_NAME || memchr(name, 0, length))
-        return clip_fail(error, "tensor %s: a name of %zu bytes, or with a zero byte", text, length);
-    if (ndim < 0 || ndim > CLIP_WEIGHT_DIMENSIONS)
-        return clip_fail(error, "tensor %s: %d dimensions", text, ndim);
-    memcpy(weight.shape, shape, (size_t)ndim * sizeof *shape);
-    int bad = stride ? 0 : set_strides(&weight);
-    if (stride)
-        memcpy(weight.stride, stride, (size_t)ndim * sizeof *stride);
-    if (bad || span(&weight, &bytes, &apart) != 0)
-        return clip_fail(error, "tensor %s: its shape overflows", text);
-    if (bytes > available)
-        return clip_fail(error, "tensor %s: needs %zu bytes, the file has %zu for it", text, bytes,
-                         available);
-    if (apart > bytes && apart > MAX_REPEATED)
-        return clip_fail(error, "tensor %s: %zu bytes of elements lie in %zu of the file", text, apart,
-                         bytes);
+        status = clip_fail(error, "a name of %zu bytes, or with a zero byte", length);
+    else if (ndim < 0 || ndim > CLIP_WEIGHT_DIMENSIONS)
+        status = clip_fail(error, "%d dimensions", ndim);
+    else
+        status = set_shape(&weight, shape, stride, available, error);
+    if (status != 0)
+        return clip_fail_prefix(error, "tensor %s", clip_printable(text, sizeof text, name, length));
     if (weights->count == MAX_TENSORS)
         return clip_fail(error, "more than %d tensors", MAX_TENSORS);
     if (weights->count == weights->room) {

@@ -325,8 +325,8 @@ static int gather_logs(struct work *work, struct clip_error *error)
     return share->gather(share->context, error);
 }
 
-static int run(struct work *work, struct clip_pool *pool, struct clip_contrast *result,
-               struct clip_error *error)
+static int compute_loss(struct work *work, struct clip_pool *pool, struct clip_contrast *result,
+                        struct clip_error *error)
 {
     double n = (double)work->batch.n, sums[3] = {0}, gradients[2] = {0};
     run_forward(work, pool);
@@ -368,7 +368,7 @@ static void share_out(struct work *work)
         work->share[i] = 1 / counts[work->group[i]];
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct work *work = context;
     struct clip_arena *arena = &work->arena;
@@ -395,10 +395,10 @@ int clip_contrastive_loss(const struct clip_contrast_batch *batch, struct clip_p
                         .end = share ? share->first + share->count : batch->n};
     if (batch->n < 2 || batch->n > INT_MAX || batch->width < 1 || batch->width > INT_MAX)
         return clip_fail(error, "no contrastive loss of %zu pairs of width %zu", batch->n, batch->width);
-    if (clip_arena_build(&work.arena, "a batch's logits", place, &work, error) != 0)
+    if (clip_arena_build(&work.arena, "a batch's logits", place_buffers, &work, error) != 0)
         return -1;
     share_out(&work);
-    int status = run(&work, pool, result, error);
+    int status = compute_loss(&work, pool, result, error);
     clip_arena_free(&work.arena);
     if (status != 0)
         return -1;

@@ -41,7 +41,7 @@ static int resize(void *array, size_t room, size_t size)
     return 0;
 }
 
-static int grow(struct clip_pairs *pairs, struct clip_error *error)
+static int grow_batch(struct clip_pairs *pairs, struct clip_error *error)
 {
     size_t room = pairs->room ? 2 * pairs->room : 64, row = pairs->width * sizeof(float);
     int by = pairs->by != NULL;
@@ -107,7 +107,7 @@ int clip_pairs_take(struct clip_pairs *pairs, struct clip_record *record, struct
         clip_record_fail(record, "no field '%s'", pairs->by);
     if (record->bad)
         return clip_fail(error, "%s: %s", clip_record_name(record, name, sizeof name), record->error.text);
-    if (pairs->n == pairs->room && grow(pairs, error) != 0)
+    if (pairs->n == pairs->room && grow_batch(pairs, error) != 0)
         return -1;
     for (int side = 0; side < 2; side++)
         memcpy(pairs->embeddings[side] + pairs->n * pairs->width, data[side], pairs->width * sizeof(float));

@@ -19,7 +19,7 @@ void clip_sample_print(FILE *out, const struct clip_record *sample)
     clip_print_cell(out, text, size);
 }
 
-static int add(struct clip_except *except, const char *line, struct clip_error *error)
+static int add_line(struct clip_except *except, const char *line, struct clip_error *error)
 {
     if (except->count == except->room) {
         size_t room = 2 * except->room + 64;
@@ -52,7 +52,7 @@ int clip_except_read(struct clip_except *except, const char *path, struct clip_e
         if (!strchr(line, '\t'))
             got = clip_fail(error, "line %" PRIu64 " is not a shard, a tab and a key", lines.number);
         else
-            got = add(except, line, error);
+            got = add_line(except, line, error);
         if (got != 0)
             break;
     }

@@ -104,7 +104,7 @@ static void skip_blanks(struct text *text)
 }
 
 /* Takes the word, where it stands there. */
-static int take(struct text *text, const char *word)
+static int take_word(struct text *text, const char *word)
 {
     size_t size = strlen(word);
     skip_blanks(text);
@@ -131,9 +131,9 @@ static int take_string(struct text *text, const char **begin, size_t *size)
 
 static int take_shape(struct text *text, struct clip_npy_array *array, struct clip_error *error)
 {
-    if (!take(text, "("))
+    if (!take_word(text, "("))
         return clip_fail(error, "a malformed .npy header: no shape");
-    for (array->ndim = 0; !take(text, ")"); array->ndim++) {
+    for (array->ndim = 0; !take_word(text, ")"); array->ndim++) {
         size_t value = 0;
         const char *begin = (skip_blanks(text), text->at);
         if (array->ndim == CLIP_MAX_DIMENSIONS)
@@ -144,9 +144,9 @@ static int take_shape(struct text *text, struct clip_npy_array *array, struct cl
                 return clip_fail(error, "an array that is too large");
         if (text->at == begin)
             return clip_fail(error, "a malformed .npy header: no shape");
-        take(text, "L"); /* a long number of Python 2 */
+        take_word(text, "L"); /* a long number of Python 2 */
         array->shape[array->ndim] = value;
-        if (!take(text, ",") && !(skip_blanks(text), text->at < text->end && *text->at == ')'))
+        if (!take_word(text, ",") && !(skip_blanks(text), text->at < text->end && *text->at == ')'))
             return clip_fail(error, "a malformed .npy header: no shape");
     }
     return 0;
@@ -157,7 +157,7 @@ static int take_type(struct text *text, struct clip_npy_array *array, struct cli
     const char *type;
     size_t size;
     char name[4] = "", shown[60];
-    if (take(text, "["))
+    if (take_word(text, "["))
         return clip_fail(error, "an array of structures, which is not supported");
     if (take_string(text, &type, &size) != 0)
         return clip_fail(error, "a malformed .npy header: no descr");
@@ -177,10 +177,10 @@ static int read_header(struct clip_npy_array *array, struct text *text, struct c
     const char *key;
     size_t size;
     int seen = 0;
-    if (!take(text, "{"))
+    if (!take_word(text, "{"))
         return clip_fail(error, "a malformed .npy header");
-    while (!take(text, "}")) {
-        if (take_string(text, &key, &size) != 0 || !take(text, ":"))
+    while (!take_word(text, "}")) {
+        if (take_string(text, &key, &size) != 0 || !take_word(text, ":"))
             return clip_fail(error, "a malformed .npy header");
         if (size == 5 && memcmp(key, "descr", 5) == 0) {
             seen |= 1;
@@ -192,13 +192,13 @@ static int read_header(struct clip_npy_array *array, struct text *text, struct c
                 return -1;
         } else if (size == 13 && memcmp(key, "fortran_order", 13) == 0) {
             seen |= 4;
-            array->fortran = take(text, "True");
-            if (!array->fortran && !take(text, "False"))
+            array->fortran = take_word(text, "True");
+            if (!array->fortran && !take_word(text, "False"))
                 return clip_fail(error, "a malformed .npy header: no fortran_order");
         } else {
             return clip_fail(error, "a malformed .npy header: a key that is not known");
         }
-        if (!take(text, ",") && !(skip_blanks(text), text->at < text->end && *text->at == '}'))
+        if (!take_word(text, ",") && !(skip_blanks(text), text->at < text->end && *text->at == '}'))
             return clip_fail(error, "a malformed .npy header");
     }
     return seen == 7 ? 0

@@ -39,22 +39,22 @@ static struct clip_field *find_among(struct clip_field *fields, size_t count, co
     return NULL;
 }
 
-static struct clip_field *find(const struct clip_record *record, const char *name, size_t size)
+static struct clip_field *find_field(const struct clip_record *record, const char *name, size_t size)
 {
     return find_among(record->fields, record->count, name, size);
 }
 
 const struct clip_field *clip_record_find(const struct clip_record *record, const char *name)
 {
-    return find(record, name, strlen(name));
+    return find_field(record, name, strlen(name));
 }
 
 const struct clip_field *clip_record_field(const struct clip_record *record, const char *name, size_t size)
 {
-    return find(record, name, size);
+    return find_field(record, name, size);
 }
 
-static struct clip_field *append(struct clip_record *record, struct clip_error *error)
+static struct clip_field *append_field(struct clip_record *record, struct clip_error *error)
 {
     if (record->count == CLIP_MAX_FIELDS) {
         clip_fail(error, "a record of more than %d fields", CLIP_MAX_FIELDS);
@@ -94,7 +94,7 @@ static int mark_field(void *context, size_t offset)
             struct clip_field *last = &record->fields[record->count - 1];
             last->size = (size_t)(here - last->value);
         }
-        struct clip_field *field = append(record, marks->error);
+        struct clip_field *field = append_field(record, marks->error);
         if (!field)
             return -1;
         field->name = (const char *)here;
@@ -372,7 +372,7 @@ int clip_record_epoch(struct clip_record *record, uint32_t *epoch)
 
 void clip_record_drop(struct clip_record *record, const char *name)
 {
-    struct clip_field *field = find(record, name, strlen(name));
+    struct clip_field *field = find_field(record, name, strlen(name));
     if (!field)
         return;
     free(field->owned);
@@ -389,9 +389,9 @@ static int put(struct clip_record *record, const char *name, const void *head, s
     char *owned = malloc(name_size + size);
     if (!owned)
         return clip_fail_memory(error, name);
-    struct clip_field *field = find(record, name, name_size);
+    struct clip_field *field = find_field(record, name, name_size);
     if (!field)
-        field = append(record, error);
+        field = append_field(record, error);
     if (!field) {
         free(owned);
         return -1;

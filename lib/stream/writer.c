@@ -53,7 +53,7 @@ int clip_writer_flush(struct clip_writer *writer, struct clip_error *error)
     return used ? write_out(writer, writer->buffer, used, error) : 0;
 }
 
-static int append(struct clip_writer *writer, const void *data, size_t size, struct clip_error *error)
+static int append_bytes(struct clip_writer *writer, const void *data, size_t size, struct clip_error *error)
 {
     int direct = size > BUFFER_SIZE / 2; /* not worth a copy */
     if ((direct || writer->used + size > BUFFER_SIZE) && clip_writer_flush(writer, error) != 0)
@@ -74,7 +74,7 @@ struct sink {
 static int sink_write(void *data, const char *bytes, size_t size)
 {
     struct sink *sink = data;
-    return append(sink->writer, bytes, size, sink->error);
+    return append_bytes(sink->writer, bytes, size, sink->error);
 }
 
 int clip_writer_record(struct clip_writer *writer, const struct clip_record *record, struct clip_error *error)
@@ -87,8 +87,8 @@ int clip_writer_record(struct clip_writer *writer, const struct clip_record *rec
     for (size_t i = 0; i < record->count; i++) {
         const struct clip_field *field = &record->fields[i];
         if (msgpack_pack_str(&packer, field->name_size) != 0 ||
-            append(writer, field->name, field->name_size, error) != 0 ||
-            append(writer, field->value, field->size, error) != 0)
+            append_bytes(writer, field->name, field->name_size, error) != 0 ||
+            append_bytes(writer, field->value, field->size, error) != 0)
             return -1;
     }
     if (clip_record_find(record, "__key__"))

@@ -37,7 +37,8 @@ static int is_blank(const char *text, size_t size)
     return 1;
 }
 
-static int add(struct clip_captions *captions, const char *text, size_t size, struct clip_error *error)
+static int add_caption(struct clip_captions *captions, const char *text, size_t size,
+                       struct clip_error *error)
 {
     if (is_blank(text, size))
         return 0;
@@ -59,7 +60,7 @@ static int add_lines(struct clip_captions *captions, struct clip_error *error)
     while (at < end) {
         const char *newline = memchr(at, '\n', (size_t)(end - at)), *stop = newline ? newline : end;
         size_t size = (size_t)(stop - at);
-        if (add(captions, at, size - (size > 0 && at[size - 1] == '\r'), error) != 0)
+        if (add_caption(captions, at, size - (size > 0 && at[size - 1] == '\r'), error) != 0)
             return -1;
         at = newline ? newline + 1 : end;
     }
@@ -81,7 +82,8 @@ static int add_values(struct clip_captions *captions, struct json_object *value,
     if (!*path) {
         if (!json_object_is_type(value, json_type_string))
             return clip_fail(error, "is not text");
-        return add(captions, json_object_get_string(value), (size_t)json_object_get_string_len(value), error);
+        return add_caption(captions, json_object_get_string(value), (size_t)json_object_get_string_len(value),
+                           error);
     }
     if (!json_object_is_type(value, json_type_object))
         return clip_fail(error, "is not there");

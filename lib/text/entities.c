@@ -24,7 +24,7 @@ static int digit(uint32_t point, int base)
     return base == 16 && letter >= 'a' && letter <= 'f' ? (int)(letter - 'a') + 10 : -1;
 }
 
-static const char *find(const struct clip_entity *table, size_t n, const char *name)
+static const char *find_entity(const struct clip_entity *table, size_t n, const char *name)
 {
     size_t low = 0, high = n;
     while (low < high) {
@@ -40,7 +40,7 @@ static const char *find(const struct clip_entity *table, size_t n, const char *n
     return NULL;
 }
 
-static void append(struct clip_points *out, const char *utf8)
+static void append_utf8(struct clip_points *out, const char *utf8)
 {
     for (size_t left = strlen(utf8); left > 0;) {
         int taken = clip_utf8_read(&out->at[out->n++], (const uint8_t *)utf8, left);
@@ -104,18 +104,18 @@ static size_t resolve(const uint32_t *at, size_t n, struct clip_points *out)
     length = read_name(at, n, name);
     if (length < n && at[length] == ';') {
         memcpy(name + length, ";", 2);
-        const char *text = find(clip_html_entities, clip_html_entities_count, name);
+        const char *text = find_entity(clip_html_entities, clip_html_entities_count, name);
         if (text) {
-            append(out, text);
+            append_utf8(out, text);
             return length + 1;
         }
     }
     /* the longest beginning that is a name */
     for (; length > 1; length--) {
         name[length] = 0;
-        const char *text = find(clip_html_entities, clip_html_entities_count, name);
+        const char *text = find_entity(clip_html_entities, clip_html_entities_count, name);
         if (text) {
-            append(out, text);
+            append_utf8(out, text);
             return length;
         }
     }
@@ -140,12 +140,12 @@ static size_t resolve_strict(const uint32_t *at, size_t n, struct clip_points *o
     char name[LONGEST_NAME + 1];
     size_t length = read_name(at, end, name);
     memcpy(name + length, ";", 2);
-    const char *text = find(clip_html_entities, clip_html_entities_count, name);
+    const char *text = find_entity(clip_html_entities, clip_html_entities_count, name);
     if (!text)
-        text = find(clip_upper_entities, clip_upper_entities_count, name);
+        text = find_entity(clip_upper_entities, clip_upper_entities_count, name);
     if (!text)
         return 0;
-    append(out, text);
+    append_utf8(out, text);
     return end + 1;
 }
 

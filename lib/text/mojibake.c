@@ -108,7 +108,7 @@ static const struct place rules[][LONGEST_RULE] = {
 };
 
 /* The row of a character that one of the encodings has, or NULL. */
-static const struct clip_mojibake_point *find(uint32_t point)
+static const struct clip_mojibake_point *find_point(uint32_t point)
 {
     if (point > 0xffff)
         return NULL;
@@ -136,7 +136,7 @@ static uint32_t classify(uint32_t point)
 {
     if (point < 0x80)
         return ascii_classes(point);
-    const struct clip_mojibake_point *row = find(point);
+    const struct clip_mojibake_point *row = find_point(point);
     return (row ? row->classes | KNOWN : 0) | NEITHER | IN_LINE | (clip_is_space(point) ? SPACE : 0);
 }
 
@@ -202,7 +202,7 @@ static unsigned possible_encodings(const struct clip_points *text)
     for (size_t i = 0; i < text->n && possible; i++) {
         uint32_t point = text->at[i];
         if (point >= 0x80) {
-            const struct clip_mojibake_point *row = find(point);
+            const struct clip_mojibake_point *row = find_point(point);
             possible &= row ? row->encodings : 0;
         } else if (point == 0x1a) {
             possible &= ~sloppy; /* there it is U+FFFD */
@@ -215,7 +215,7 @@ static void encode(const struct clip_points *text, int map, uint8_t *bytes)
 {
     for (size_t i = 0; i < text->n; i++) {
         uint32_t point = text->at[i];
-        bytes[i] = point < 0x80 ? (uint8_t)point : find(point)->bytes[map];
+        bytes[i] = point < 0x80 ? (uint8_t)point : find_point(point)->bytes[map];
     }
 }
 
@@ -403,7 +403,7 @@ static int decode_as(const struct clip_points *text, int map, uint8_t *bytes, ui
 
 static uint32_t clues(uint32_t point)
 {
-    const struct clip_mojibake_point *row = point >= 0x80 ? find(point) : NULL;
+    const struct clip_mojibake_point *row = point >= 0x80 ? find_point(point) : NULL;
     return row ? row->classes : point == ' ' ? CONTINUATION : 0; /* the space may have been a no-break one */
 }
 

@@ -20,7 +20,7 @@ static void free_lines(char **lines, size_t count)
     free(lines);
 }
 
-static int append(char ***lines, size_t *count, const char *text, struct clip_error *error)
+static int append_line(char ***lines, size_t *count, const char *text, struct clip_error *error)
 {
     char **more = reallocarray(*lines, *count + 1, sizeof *more);
     if (more)
@@ -104,7 +104,7 @@ static int add_prompt(void *context, const char *line, uint64_t number, struct c
     if (!find_place(line, &size))
         return clip_fail(error, "the prompt has neither {c} nor {} for its caption: %s",
                          clip_printable(shown, sizeof shown, line, strlen(line)));
-    return append(&prompts->lines, &prompts->count, line, error);
+    return append_line(&prompts->lines, &prompts->count, line, error);
 }
 
 struct clip_prompts *clip_prompts_read(const char *path, struct clip_error *error)
@@ -165,7 +165,7 @@ static int add_class(void *context, const char *line, uint64_t number, struct cl
     }
     if (lines->empty)
         return clip_fail(error, "a class after an empty line, line %llu", (unsigned long long)lines->empty);
-    return append(&lines->classes->names, &lines->classes->count, line, error);
+    return append_line(&lines->classes->names, &lines->classes->count, line, error);
 }
 
 int clip_classes_read(struct clip_classes *classes, const char *path, struct clip_error *error)

@@ -77,7 +77,7 @@ static int is_dropped(uint32_t point)
 }
 
 /* Appends what the character becomes by itself, up to LONGEST_FORM. */
-static void append(struct clip_points *out, uint32_t point)
+static void append_point(struct clip_points *out, uint32_t point)
 {
     const char *letters = ligature(point);
     if (letters) {
@@ -127,7 +127,7 @@ static int fix_characters(struct clip_points *text, struct clip_points *work, st
     work->n = 0;
     for (size_t i = 0; i < text->n; i++)
         if (!(text->at[i] == '\r' && i + 1 < text->n && text->at[i + 1] == '\n'))
-            append(work, text->at[i]);
+            append_point(work, text->at[i]);
     remove_controls(work);
     clip_points_swap(text, work);
     return 0;

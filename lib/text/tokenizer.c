@@ -222,7 +222,7 @@ static int encode_piece(struct clip_tokenizer *tokenizer, const char *piece, siz
 }
 
 /* The first n bytes, n in [1, 8], of the 8 at `bytes`. */
-static uint64_t load(const char *bytes, size_t n)
+static uint64_t load_bytes(const char *bytes, size_t n)
 {
     uint64_t word;
     memcpy(&word, bytes, sizeof word);
@@ -232,8 +232,8 @@ static uint64_t load(const char *bytes, size_t n)
 /* The key of a piece after which CLIP_CLEAN_PADDING bytes may be read. Returns the number of its slot. */
 static size_t make_key(const char *piece, size_t n, uint64_t key[2])
 {
-    key[0] = n > SHORT_BYTES ? clip_hash(piece, n) : load(piece, n < 8 ? n : 8);
-    key[1] = n > SHORT_BYTES || n <= 8 ? 0 : load(piece + 8, n - 8);
+    key[0] = n > SHORT_BYTES ? clip_hash(piece, n) : load_bytes(piece, n < 8 ? n : 8);
+    key[1] = n > SHORT_BYTES || n <= 8 ? 0 : load_bytes(piece + 8, n - 8);
     uint64_t hash = (key[0] + key[1] * 0xc2b2ae3d27d4eb4f + n) * 0x9e3779b97f4a7c15;
     return hash >> 32 & (CACHE_SLOTS - 1);
 }

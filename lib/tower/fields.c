@@ -5,6 +5,9 @@
 
 #include <string.h>
 
+const char *const clip_input_fields[CLIP_SIDES] = {"image", "tokens"};
+const char *const clip_feature_fields[CLIP_SIDES] = {"image_features", "text_features"};
+
 int clip_record_image(struct clip_record *record, const struct clip_arch *arch, struct clip_tensor *image)
 {
     const struct clip_field *field = clip_record_find(record, "image");

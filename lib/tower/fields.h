@@ -8,6 +8,10 @@
 
 #include <stdint.h>
 
+/* By side: the field that its tower takes, and the one of its features. */
+extern const char *const clip_input_fields[CLIP_SIDES];
+extern const char *const clip_feature_fields[CLIP_SIDES];
+
 /* image: u1 or f4 [3, S, S], S being the architecture's; f2 and f8 as clip_record_floats takes them. A view,
  * whose data need not be aligned. */
 int clip_record_image(struct clip_record *record, const struct clip_arch *arch, struct clip_tensor *image);

@@ -90,13 +90,10 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
     const struct clip_tower_arch *arch = &setup->arch->text;
     enum clip_level level;
     struct clip_transformer_shape shape = {
-        .blocks = "transformer.resblocks.",
-        .norm = "ln_final",
-        .width = (size_t)arch->width,
-        .heads = (size_t)arch->heads,
+        .norm = {"ln_final.weight", "ln_final.bias"},
+        .epsilon = clip_block_epsilon(&arch->block),
+        .arch = arch,
         .layers = (size_t)arch->layers,
-        .mlp = (size_t)arch->mlp,
-        .activation = arch->activation,
         .causal = 1,
         .longest = (size_t)arch->context,
     };
@@ -187,7 +184,7 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
         size_t end = (size_t)find_end(text->arch, caption);
         if (kept)
             kept->captions[s] = *caption;
-        tape->sequences[s] = (struct clip_sequence){row, end + 1, end};
+        tape->sequences[s] = (struct clip_sequence){row, end + 1, end + 1, end};
         if (embed(text, caption, end + 1, tape->layers[0].x + row * base->width, error) != 0)
             return -1;
         row += end + 1;

@@ -11,9 +11,9 @@ static size_t product_scratch(const struct clip_transformer *t)
 {
     size_t most = 0;
     for (size_t i = 0; i < t->shape.layers; i++) {
-        const struct clip_block *block = &t->blocks[i];
-        const struct clip_operand *all[] = {&block->in, &block->query, &block->out, &block->fc, &block->proj};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++) {
+        struct clip_operand *all[6];
+        size_t n = clip_block_operands(&t->blocks[i], all);
+        for (size_t j = 0; j < n; j++) {
             size_t bytes = clip_operand_scratch(all[j]);
             most = bytes > most ? bytes : most;
         }
@@ -21,17 +21,27 @@ static size_t product_scratch(const struct clip_transformer *t)
     return most;
 }
 
+/* n floats if they are wanted. */
+static float *take_floats(struct clip_arena *arena, int wanted, size_t n)
+{
+    return wanted ? clip_arena_take(arena, n, sizeof(float)) : NULL;
+}
+
 static void place_workspace(struct clip_transformer *t, struct clip_block_workspace *out)
 {
-    size_t width = t->shape.width, mlp = t->shape.mlp;
+    const struct clip_block_shape *block = &t->block;
+    size_t width = block->width, mlp = block->mlp, head = t->shape.longest * block->head;
     struct clip_block_workspace workspace = {
         .narrow = clip_arena_take(&t->arena, t->piece * width, t->element),
-        .middle = clip_arena_take(&t->arena, t->piece * width, sizeof(float)),
-        .wide = clip_arena_take(&t->arena, t->piece * mlp, sizeof(float)),
+        .middle = take_floats(&t->arena, 1, t->piece * width),
+        .wide = take_floats(&t->arena, 1, t->piece * mlp),
+        .gate = take_floats(&t->arena, (block->flags & CLIP_BLOCK_GATED) != 0, t->piece * mlp),
         .hidden = clip_arena_take(&t->arena, t->piece * mlp, t->element),
+        .room = take_floats(&t->arena, 1, clip_block_room(block)),
+        .q = take_floats(&t->arena, block->dresses, head),
+        .k = take_floats(&t->arena, block->dresses, head),
         .product = clip_arena_take(&t->arena, product_scratch(t), 1),
-        .attention = clip_arena_take(
-            &t->arena, clip_attention_scratch(t->shape.longest, width / t->shape.heads), sizeof(float)),
+        .attention = take_floats(&t->arena, 1, clip_attention_scratch(t->shape.longest, block->head)),
     };
     if (out)
         *out = workspace;
@@ -56,99 +66,168 @@ static void *element_at(const struct clip_transformer *t, const void *x, size_t 
     return (char *)x + n * t->element;
 }
 
-static void norm_rows(const struct clip_transformer *t, const struct clip_norm *norm, const float *x,
-                      size_t rows, void *out)
+static int is_single(const struct clip_transformer *t, size_t layer)
 {
-    size_t width = t->shape.width;
-    for (size_t r = 0; r < rows; r++)
-        t->kernels->layer_norm(width, x + r * width, norm->weight.value, norm->bias.value,
-                               clip_engine_precision(t->engine), element_at(t, out, r * width));
+    return clip_transformer_single(t, layer);
 }
 
+/* Head h of sequence s: its rows as the in-projection left them. */
 static struct clip_attention head_of(const struct clip_transformer *t, const struct clip_block_rows *rows,
                                      size_t layer, size_t s, size_t h)
 {
     const struct clip_sequence *sequence = &t->sequences[s];
-    int last = layer + 1 == t->shape.layers;
-    size_t width = t->shape.width, dim = width / t->shape.heads, at = h * dim;
-    size_t stride = last ? 2 * width : 3 * width;
-    const float *qkv = rows->qkv + sequence->first * stride + at, *k = last ? qkv : qkv + width;
-    const float *bias = t->blocks[layer].in_bias.value + at;
+    int single = is_single(t, layer);
+    size_t width = t->block.width, dim = t->block.head, at = h * dim;
+    size_t stride = single ? 2 * width : 3 * width;
+    const float *qkv = rows->qkv + sequence->first * stride + at, *k = single ? qkv : qkv + width;
+    const float *bias = t->blocks[layer].values[CLIP_IN_BIAS].value + at;
     return (struct clip_attention){
-        .queries = last ? 1 : sequence->length,
-        .keys = sequence->length,
+        .queries = single ? 1 : sequence->length,
+        .keys = sequence->keys,
         .dim = dim,
-        .causal = t->shape.causal && !last, /* the feature's row sees all */
-        .q = last ? rows->queries + s * width + at : qkv,
+        .causal = t->shape.causal && !single, /* the feature's row sees all */
+        .scale = clip_block_scale(&t->blocks[layer], h),
+        .q = single ? rows->queries + s * width + at : qkv,
         .k = k,
         .v = k + width,
-        .q_stride = last ? width : stride,
+        .q_stride = single ? width : stride,
         .kv_stride = stride,
         .q_bias = bias,
         .k_bias = bias + width,
         .v_bias = bias + 2 * width,
-        .type = clip_engine_precision(t->engine),
-        .out = element_at(t, rows->attended, (last ? s : sequence->first) * width + at),
+        .type = t->block.joins ? CLIP_PRECISION_F32 : t->block.type,
+        .out = (char *)rows->attended + ((single ? s : sequence->first) * width + at) * t->attended_element,
         .out_stride = width,
     };
 }
 
+/* What is to be done to the q (key 0) or the k of a head before attention reads it. */
+static struct clip_dressing dressing_of(const struct clip_transformer *t, const struct clip_attention *a,
+                                        size_t layer, size_t s, size_t h, int key)
+{
+    return (struct clip_dressing){
+        .key = key,
+        .rows = key ? a->keys : a->queries,
+        .h = h,
+        .first = !key && is_single(t, layer) ? t->sequences[s].feature : 0,
+        .x = key ? a->k : a->q,
+        .stride = key ? a->kv_stride : a->q_stride,
+    };
+}
+
+/* Lets attention read them dressed, from the workspace. */
+static void dress(const struct clip_transformer *t, struct clip_attention *a, size_t layer, size_t s,
+                  size_t h, struct clip_block_workspace *workspace)
+{
+    struct clip_dressing q = dressing_of(t, a, layer, s, h, 0), k = dressing_of(t, a, layer, s, h, 1);
+    clip_block_dress(&t->blocks[layer], &q, workspace->q);
+    clip_block_dress(&t->blocks[layer], &k, workspace->k);
+    a->q = workspace->q;
+    a->k = workspace->k;
+    a->q_stride = a->dim;
+    a->q_bias = a->k_bias = t->block.zeros;
+}
+
 static void attend(struct clip_transformer *t, size_t layer, size_t s, struct clip_block_workspace *workspace)
 {
-    for (size_t h = 0; h < t->shape.heads; h++) {
+    for (size_t h = 0; h < t->block.heads; h++) {
         struct clip_attention attention = head_of(t, &t->layers[layer], layer, s, h);
+        if (t->block.dresses)
+            dress(t, &attention, layer, s, h, workspace);
         t->kernels->attention(&attention, workspace->attention);
     }
 }
 
-/* The norm of `rows` rows of the piece for a block's attention, and its in-projection into qkv. */
+/* What attention of `rows` rows of the piece reads: qkv. */
 static int prepare_attention(struct clip_transformer *t, size_t layer, size_t piece, size_t rows,
                              struct clip_block_workspace *workspace, struct clip_error *error)
 {
     size_t first = piece * t->piece;
     const struct clip_block *block = &t->blocks[layer];
-    norm_rows(t, &block->ln_1, t->layers[layer].x + first * t->shape.width, rows, workspace->narrow);
+    clip_block_input(block, CLIP_HALF_ATTENTION, rows, t->layers[layer].x + first * t->block.width,
+                     workspace->room, workspace->narrow);
     return clip_product_rows(block->in.forward, rows, workspace->narrow,
                              t->layers[layer].qkv + first * clip_matrix_outputs(block->in.forward),
                              workspace->product, error);
 }
 
-/* The rest of a block for `rows` rows from row `first` of what it leaves, from x[rows][width]:
- * middle = x + out_proj(attended), out = middle + mlp(ln_2(middle)). */
+/* Rows from row `first` on of what is kept, each of n floats; NULL where it is not kept. */
+static float *rows_at(float *kept, size_t first, size_t n)
+{
+    return kept ? kept + first * n : NULL;
+}
+
+static void *attended_at(const struct clip_transformer *t, const struct clip_block_rows *kept, size_t first)
+{
+    return (char *)kept->attended + first * t->block.width * t->attended_element;
+}
+
+/* middle = the stream after attention, from x[rows][width] and rows [first, first + rows) of `attended`. */
+static int finish_attention(struct clip_transformer *t, size_t layer, size_t first, size_t rows,
+                            const float *x, float *middle, struct clip_block_workspace *workspace,
+                            struct clip_error *error)
+{
+    const struct clip_block *block = &t->blocks[layer];
+    const struct clip_block_rows *kept = &t->layers[layer];
+    size_t width = t->block.width;
+    const void *in = attended_at(t, kept, first);
+    if (t->block.joins) {
+        clip_block_join(block, rows, in, workspace->room, workspace->narrow);
+        in = workspace->narrow;
+    }
+    if (clip_product_rows(block->out.forward, rows, in, middle, workspace->product, error) != 0)
+        return -1;
+    clip_block_end(block, CLIP_HALF_ATTENTION, rows, x, middle, rows_at(kept->branch[0], first, width),
+                   rows_at(kept->sum[0], first, width));
+    return 0;
+}
+
+/* The rest of a block for `rows` rows from row `first` of what it leaves, from x[rows][width]. */
 static int finish_block(struct clip_transformer *t, size_t layer, size_t first, size_t rows, const float *x,
                         struct clip_block_workspace *workspace, struct clip_error *error)
 {
-    size_t width = t->shape.width, mlp = t->shape.mlp;
+    size_t width = t->block.width, mlp = t->block.mlp;
     const struct clip_block *block = &t->blocks[layer];
     const struct clip_block_rows *kept = &t->layers[layer];
     float *middle = kept->middle ? kept->middle + first * width : workspace->middle;
     float *wide = kept->wide ? kept->wide + first * mlp : workspace->wide, *out = kept->out + first * width;
+    float *gate = kept->gate ? kept->gate + first * mlp : workspace->gate;
     void *hidden = kept->wide || t->element != sizeof(float) ? workspace->hidden : wide;
-    if (clip_product_rows(block->out.forward, rows, element_at(t, kept->attended, first * width), middle,
-                          workspace->product, error) != 0)
+    if (finish_attention(t, layer, first, rows, x, middle, workspace, error) != 0)
         return -1;
-    for (size_t r = 0; r < rows; r++)
-        t->kernels->add(width, middle + r * width, x + r * width, block->out_bias.value);
-    norm_rows(t, &block->ln_2, middle, rows, workspace->narrow);
-    if (clip_product_rows(block->fc.forward, rows, workspace->narrow, wide, workspace->product, error) != 0)
+    clip_block_input(block, CLIP_HALF_HIDDEN, rows, middle, workspace->room, workspace->narrow);
+    if (clip_product_rows(block->fc.forward, rows, workspace->narrow, wide, workspace->product, error) != 0 ||
+        (block->gate.forward && clip_product_rows(block->gate.forward, rows, workspace->narrow, gate,
+                                                  workspace->product, error) != 0))
         return -1;
-    for (size_t r = 0; r < rows; r++)
-        (t->shape.activation == CLIP_QUICK_GELU ? t->kernels->quick_gelu : t->kernels->gelu)(
-            mlp, wide + r * mlp, block->fc_bias.value, clip_engine_precision(t->engine),
-            element_at(t, hidden, r * mlp));
+    clip_block_hidden(block, rows, wide, gate, workspace->room, hidden);
     if (clip_product_rows(block->proj.forward, rows, hidden, out, workspace->product, error) != 0)
         return -1;
-    for (size_t r = 0; r < rows; r++)
-        t->kernels->add(width, out + r * width, middle + r * width, block->proj_bias.value);
+    clip_block_end(block, CLIP_HALF_HIDDEN, rows, middle, out, rows_at(kept->branch[1], first, width),
+                   rows_at(kept->sum[1], first, width));
     return 0;
+}
+
+/* The features of `rows` rows of what the last block gave. */
+static void norm_features(const struct clip_transformer *t, const float *x, size_t rows, float *features)
+{
+    size_t width = t->block.width;
+    if (!t->shape.norm[0]) {
+        memcpy(features, x, rows * width * sizeof *x);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++)
+        t->kernels->layer_norm(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
+                               t->norm.bias.value, CLIP_PRECISION_F32, features + r * width);
 }
 
 /* --- running ---
  *
  * The tasks of a run, in this order: step 0 of every piece of rows, which prepares the attention of block 0;
- * then for each block but the last the attention of every sequence, and the step of every piece that ends the
- * block and prepares the attention of the next; then the features of every CLIP_FEATURE_ROWS sequences. A
- * task waits for what it reads, not for all that comes before it, so threads are busy to the end. */
+ * then for each block the attention of every sequence, and the step of every piece that ends the block and
+ * prepares the attention of the next, or gives the features. Where these are one row a sequence, the last
+ * block instead ends with the features of every CLIP_FEATURE_ROWS sequences. A task waits for what it reads,
+ * not for all that comes before it, so threads are busy to the end. */
 
 static size_t piece_rows(const struct clip_transformer *t, size_t piece)
 {
@@ -156,21 +235,26 @@ static size_t piece_rows(const struct clip_transformer *t, size_t piece)
     return rest < t->piece ? rest : t->piece;
 }
 
-/* Step `step` of a piece: the end of block step - 1, and the beginning of block `step`. */
+/* Step `step` of a piece: the end of block step - 1, and the beginning of block `step`, or after the last
+ * the features. */
 static int piece_task(struct clip_transformer *t, size_t step, size_t piece,
                       struct clip_block_workspace *workspace, struct clip_error *error)
 {
-    size_t width = t->shape.width, first = piece * t->piece, rows = piece_rows(t, piece);
+    size_t width = t->block.width, first = piece * t->piece, rows = piece_rows(t, piece);
     if (step > 0) {
-        /* Where layers share their memory, rows of the last block's k and v, narrower than those before, come
+        /* Where layers share their memory, rows of a last block's k and v, narrower than those before, come
          * to lie over rows of sequences that stand earlier, which must have been attended to as well. */
-        size_t over = step + 1 == t->shape.layers ? piece * 2 / 3 : piece;
+        size_t over = step < t->shape.layers && is_single(t, step) ? piece * 2 / 3 : piece;
         size_t last = piece + 1 < t->pieces ? t->first_sequence[piece + 1] : t->count - 1;
         if (clip_crew_wait(&t->crew, t->attended, t->first_sequence[over], last, (unsigned)step) != 0)
             return -1;
         if (finish_block(t, step - 1, first, rows, t->layers[step - 1].x + first * width, workspace, error) !=
             0)
             return -1;
+    }
+    if (step == t->shape.layers) {
+        norm_features(t, t->layers[step - 1].out + first * width, rows, t->features + first * width);
+        return 0;
     }
     if (prepare_attention(t, step, piece, rows, workspace, error) != 0)
         return -1;
@@ -199,7 +283,7 @@ static int attention_task(struct clip_transformer *t, size_t layer, size_t s,
 static int feature_task(struct clip_transformer *t, size_t first, struct clip_block_workspace *workspace,
                         struct clip_error *error)
 {
-    size_t width = t->shape.width, n = t->count - first, last = t->shape.layers - 1;
+    size_t width = t->block.width, n = t->count - first, last = t->shape.layers - 1;
     const struct clip_block *block = &t->blocks[last];
     const struct clip_block_rows *kept = &t->layers[last];
     float *out = kept->out + first * width;
@@ -210,7 +294,7 @@ static int feature_task(struct clip_transformer *t, size_t first, struct clip_bl
         const struct clip_sequence *sequence = &t->sequences[first + r];
         memcpy(out + r * width, kept->x + (sequence->first + sequence->feature) * width, width * sizeof *out);
     }
-    norm_rows(t, &block->ln_1, out, n, workspace->narrow);
+    clip_block_input(block, CLIP_HALF_ATTENTION, n, out, workspace->room, workspace->narrow);
     if (clip_product_rows(block->query.forward, n, workspace->narrow, kept->queries + first * width,
                           workspace->product, error) != 0)
         return -1;
@@ -218,9 +302,7 @@ static int feature_task(struct clip_transformer *t, size_t first, struct clip_bl
         attend(t, last, first + r, workspace);
     if (finish_block(t, last, first, n, out, workspace, error) != 0)
         return -1;
-    for (size_t r = 0; r < n; r++)
-        t->kernels->layer_norm(width, out + r * width, t->norm.weight.value, t->norm.bias.value,
-                               CLIP_PRECISION_F32, t->features + (first + r) * width);
+    norm_features(t, out, n, t->features + first * width);
     return 0;
 }
 
@@ -229,7 +311,7 @@ static int task(void *context, size_t i, int thread, struct clip_error *error)
     struct clip_transformer *t = context;
     struct clip_block_workspace *workspace = &t->workspaces[thread];
     size_t round = t->pieces + t->count, step = i / round, at = i % round;
-    if (step + 1 < t->shape.layers || at < t->pieces)
+    if (t->shape.all || step + 1 < t->shape.layers || at < t->pieces)
         return at < t->pieces ? piece_task(t, step, at, workspace, error)
                               : attention_task(t, step, at - t->pieces, workspace);
     return feature_task(t, (at - t->pieces) * CLIP_FEATURE_ROWS, workspace, error);
@@ -257,8 +339,8 @@ int clip_transformer_forward(struct clip_transformer *t, struct clip_transformer
 {
     begin_run(t, tape->layers, tape->sequences, tape->count);
     t->features = features;
-    size_t groups = (t->count + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS;
-    size_t tasks = (t->shape.layers - 1) * (t->pieces + t->count) + t->pieces + groups;
+    size_t groups = (t->count + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS, round = t->pieces + t->count;
+    size_t tasks = (t->shape.layers - 1) * round + t->pieces + (t->shape.all ? round : groups);
     return clip_crew_run(&t->crew, t->pool, tasks, task, t, error);
 }
 
@@ -272,19 +354,17 @@ int clip_transformer_forward(struct clip_transformer *t, struct clip_transformer
  * what it reads, and all but a few never do. Sums over rows are made in the order of rows, by piece, and
  * pieces are added up in order at the end. */
 
-enum kind { UPPER, FEATURES, WEIGHTS, ATTENTION, QUERIES, LOWER, NORMS };
-
-/* Vectors of a slot of partial sums. */
-enum { LN_1 = 0, LN_2 = 2, PARTIALS = 4 };
+enum kind { UPPER, FEATURES, WEIGHTS, ATTENTION, QUERIES, LOWER, SUMS };
 
 static size_t groups_of(size_t n)
 {
     return (n + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS;
 }
 
-static float *partial(const struct clip_transformer *t, size_t layer, size_t slot, int vector)
+/* A slot of a block; of the norm of the features where layer is the number of layers. */
+static float *partial(const struct clip_transformer *t, size_t layer, size_t slot)
 {
-    return t->back.partial + ((layer * t->back.slots + slot) * PARTIALS + (size_t)vector) * t->shape.width;
+    return t->back.partial + (layer * t->back.slots + slot) * t->back.sums;
 }
 
 /* --- memory of the backward --- */
@@ -304,30 +384,44 @@ static size_t backward_scratch(const struct clip_transformer *t)
     return most;
 }
 
+/* [rows][n] elements if they are wanted. */
+static void *take_elements(struct clip_transformer *t, int wanted, size_t rows, size_t n)
+{
+    return wanted ? clip_arena_take(&t->back.memory, rows, n * t->element) : NULL;
+}
+
 static struct clip_backward_rows place_rows(struct clip_transformer *t, size_t rows, int attention)
 {
-    size_t width = t->shape.width * t->element, mlp = t->shape.mlp * t->element;
+    size_t width = t->block.width, mlp = t->block.mlp;
     return (struct clip_backward_rows){
-        .dout = clip_arena_take(&t->back.memory, rows, width),
-        .hidden = clip_arena_take(&t->back.memory, rows, mlp),
-        .dwide = clip_arena_take(&t->back.memory, rows, mlp),
-        .ln_2 = clip_arena_take(&t->back.memory, rows, width),
-        .dmiddle = clip_arena_take(&t->back.memory, rows, width),
-        .dqkv = attention ? clip_arena_take(&t->back.memory, rows, 3 * width) : NULL,
-        .ln_1 = attention ? clip_arena_take(&t->back.memory, rows, width) : NULL,
+        .dout = take_elements(t, 1, rows, width),
+        .hidden = take_elements(t, 1, rows, mlp),
+        .dwide = take_elements(t, 1, rows, mlp),
+        .dgate = take_elements(t, (t->block.flags & CLIP_BLOCK_GATED) != 0, rows, mlp),
+        .input = take_elements(t, 1, rows, width),
+        .dmiddle = take_elements(t, 1, rows, width),
+        .joined = take_elements(t, t->block.joins, rows, width),
+        .dqkv = take_elements(t, attention, rows, 3 * width),
+        .attention = take_elements(t, attention, rows, width),
     };
 }
 
 static void place_workspaces(struct clip_transformer *t)
 {
-    const struct clip_transformer_shape *shape = &t->shape;
+    struct clip_arena *memory = &t->back.memory;
     size_t threads = (size_t)clip_pool_threads(t->pool), scratch = backward_scratch(t);
-    size_t attention = clip_attention_backward_scratch(shape->longest, shape->width / shape->heads);
-    t->back.workspaces = clip_arena_take(&t->back.memory, threads, sizeof *t->back.workspaces);
+    size_t head = t->shape.longest * t->block.head;
+    t->back.workspaces = clip_arena_take(memory, threads, sizeof *t->back.workspaces);
     for (size_t i = 0; i < threads; i++) {
         struct clip_backward_workspace workspace = {
-            clip_arena_take(&t->back.memory, attention, sizeof(float)),
-            clip_arena_take(&t->back.memory, scratch, 1)};
+            .attention =
+                take_floats(memory, 1, clip_attention_backward_scratch(t->shape.longest, t->block.head)),
+            .dq = take_floats(memory, t->block.dresses, head),
+            .dk = take_floats(memory, t->block.dresses, head),
+            .dv = take_floats(memory, t->block.dresses, head),
+            .gate = take_floats(memory, (t->block.flags & CLIP_BLOCK_GATED) != 0, t->piece * t->block.width),
+            .scratch = clip_arena_take(memory, scratch, 1),
+        };
         if (t->back.workspaces)
             t->back.workspaces[i] = workspace;
     }
@@ -336,10 +430,10 @@ static void place_workspaces(struct clip_transformer *t)
 /* Tasks of the gradients of a block's weights. */
 static size_t weight_tasks(const struct clip_transformer *t, size_t layer)
 {
-    size_t in = layer + 1 == t->shape.layers
-                    ? clip_outer_panels(t->back.kv) + clip_outer_panels(t->back.square)
-                    : clip_outer_panels(t->back.in);
-    return in + clip_outer_panels(t->back.square) + clip_outer_panels(t->back.fc) +
+    size_t in = is_single(t, layer) ? clip_outer_panels(t->back.kv) + clip_outer_panels(t->back.square)
+                                    : clip_outer_panels(t->back.in);
+    size_t wide = t->block.flags & CLIP_BLOCK_GATED ? 2 : 1;
+    return in + clip_outer_panels(t->back.square) + wide * clip_outer_panels(t->back.fc) +
            clip_outer_panels(t->back.proj);
 }
 
@@ -354,10 +448,11 @@ void clip_place_backward(void *context)
 {
     struct clip_transformer *t = context;
     struct clip_arena *memory = &t->back.memory;
-    size_t width = t->shape.width, n = t->batch, groups = groups_of(n);
+    size_t width = t->block.width, n = t->batch, groups = groups_of(n);
     size_t rows = clip_transformer_rows(t, n * t->shape.longest), pieces = rows / t->piece;
     size_t features = groups * CLIP_FEATURE_ROWS;
-    t->back.slots = most_of(pieces, groups);
+    t->back.slots = most_of(most_of(pieces, groups), t->block.dresses ? n : 0);
+    t->back.sums = most_of(t->block.sums, 2 * width);
     t->back.rows[0] = place_rows(t, rows, 1);
     t->back.rows[1] = place_rows(t, t->shape.layers > 1 ? rows : 0, 1);
     t->back.last = place_rows(t, features, 0);
@@ -368,7 +463,7 @@ void clip_place_backward(void *context)
     t->back.dfeatures = clip_arena_take(memory, features, width * sizeof(float));
     t->back.dattended = clip_arena_take(memory, most_of(rows, features), width * sizeof(float));
     t->back.partial =
-        clip_arena_take(memory, (t->shape.layers + 1) * t->back.slots, PARTIALS * width * sizeof(float));
+        clip_arena_take(memory, (t->shape.layers + 1) * t->back.slots, t->back.sums * sizeof(float));
     t->back.upper = clip_arena_take(memory, pieces, sizeof *t->back.upper);
     t->back.lower = clip_arena_take(memory, pieces, sizeof *t->back.lower);
     t->back.groups = clip_arena_take(memory, groups, sizeof *t->back.groups);
@@ -381,11 +476,6 @@ void clip_place_backward(void *context)
 
 /* --- the halves of a block --- */
 
-static int is_last(const struct clip_transformer *t, size_t layer)
-{
-    return layer + 1 == t->shape.layers;
-}
-
 /* Blocks from the last one down to this: what counts must have reached once it is done. */
 static unsigned turn_of(const struct clip_transformer *t, size_t layer)
 {
@@ -397,67 +487,108 @@ static struct clip_backward_rows *rows_of(struct clip_transformer *t, size_t lay
     return &t->back.rows[layer % 2];
 }
 
-static void convert_rows(const struct clip_transformer *t, const float *x, size_t rows, void *out)
+/* Pieces whose upper half was done, of this block and those above, when this block's is. */
+static unsigned uppers_of(const struct clip_transformer *t, size_t layer)
 {
-    t->kernels->convert(rows * t->shape.width, x, clip_engine_precision(t->engine), out);
+    return turn_of(t, layer) - (t->shape.all ? 0 : 1);
 }
 
-/* dx[rows][width] += the gradient through a norm of x, given that of what the norm gave; its own parameters'
- * go to the slot. */
-static void norm_backward(struct clip_transformer *t, const struct clip_norm *norm, const float *x,
-                          const float *dy, size_t rows, float *dx, float *sums)
+/* Of the norm of the features: dx[rows][width], from the gradient of them. */
+static void features_backward(const struct clip_transformer *t, const float *x, const float *dy, size_t rows,
+                              size_t slot, float *dx)
 {
-    size_t width = t->shape.width;
-    memset(sums, 0, 2 * width * sizeof *sums);
+    size_t width = t->block.width;
+    float *sums = partial(t, t->shape.layers, slot);
+    if (!t->shape.norm[0]) {
+        memcpy(dx, dy, rows * width * sizeof *dx);
+        return;
+    }
+    memset(dx, 0, rows * width * sizeof *dx);
     for (size_t r = 0; r < rows; r++)
-        t->kernels->layer_norm_backward(width, x + r * width, norm->weight.value, dy + r * width,
-                                        dx + r * width, sums, sums + width);
+        t->kernels->layer_norm_backward(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
+                                        dy + r * width, dx + r * width, sums, sums + width);
 }
 
-/* From dx[rows][width], the gradient of what the block gave in rows [first, first + rows): dattended of them,
- * and in dx the gradient of the residual stream before the MLP. */
-static int upper_half(struct clip_transformer *t, size_t layer, size_t first, size_t rows, size_t slot,
-                      float *dx, int thread, struct clip_error *error)
+/* What a task of the upper half of a block works on: rows [first, first + rows) of what the block leaves. */
+struct half_rows {
+    size_t layer, first, rows;
+    float *dx, *sums;
+    int thread;
+};
+
+/* The hidden layer: dx, the gradient of what the block gave, becomes that of the stream before it. */
+static int hidden_backward(struct clip_transformer *t, const struct half_rows *h, struct clip_error *error)
 {
-    struct clip_block_workspace *workspace = &t->workspaces[thread];
-    const struct clip_block *block = &t->blocks[layer];
-    const struct clip_block *learner = &t->blocks[layer];
-    const struct clip_block_rows *kept = &t->layers[layer];
-    const struct clip_backward_rows *out = is_last(t, layer) ? &t->back.last : rows_of(t, layer);
-    size_t width = t->shape.width, mlp = t->shape.mlp;
-    void *scratch = t->back.workspaces[thread].scratch, *dwide = element_at(t, out->dwide, first * mlp);
+    struct clip_block_workspace *workspace = &t->workspaces[h->thread];
+    struct clip_backward_workspace *back = &t->back.workspaces[h->thread];
+    const struct clip_block *block = &t->blocks[h->layer];
+    const struct clip_block_rows *kept = &t->layers[h->layer];
+    const struct clip_backward_rows *out = is_single(t, h->layer) ? &t->back.last : rows_of(t, h->layer);
+    size_t width = t->block.width, mlp = t->block.mlp, first = h->first, rows = h->rows;
+    const float *middle = kept->middle + first * width, *gate = rows_at(kept->gate, first, mlp);
+    void *dwide = element_at(t, out->dwide, first * mlp), *dout = element_at(t, out->dout, first * width);
+    void *dgate = out->dgate ? element_at(t, out->dgate, first * mlp) : NULL;
+    clip_block_end_backward(block, CLIP_HALF_HIDDEN, rows, rows_at(kept->branch[1], first, width),
+                            rows_at(kept->sum[1], first, width), h->dx, workspace->room, dout, h->sums);
+    if (clip_product_rows(block->proj.backward, rows, dout, workspace->wide, back->scratch, error) != 0)
+        return -1;
+    clip_block_hidden_backward(block, rows, kept->wide + first * mlp, gate, workspace->wide, workspace->room,
+                               element_at(t, out->hidden, first * mlp), dwide, dgate, h->sums);
+    if (clip_product_rows(block->fc.backward, rows, dwide, workspace->middle, back->scratch, error) != 0 ||
+        (dgate &&
+         clip_product_rows(block->gate.backward, rows, dgate, back->gate, back->scratch, error) != 0))
+        return -1;
+    if (dgate)
+        t->kernels->sum(rows * width, workspace->middle, back->gate, workspace->middle);
+    clip_block_input(block, CLIP_HALF_HIDDEN, rows, middle, workspace->room,
+                     element_at(t, out->input, first * width));
+    clip_block_input_backward(block, CLIP_HALF_HIDDEN, rows, middle, workspace->middle, h->dx,
+                              workspace->room, h->sums);
+    return 0;
+}
+
+/* From dx[rows][width], the gradient of what the block gave: dattended of the rows, and in dx the gradient of
+ * the residual stream that goes past attention. */
+static int upper_half(struct clip_transformer *t, const struct half_rows *h, struct clip_error *error)
+{
+    struct clip_block_workspace *workspace = &t->workspaces[h->thread];
+    const struct clip_block *block = &t->blocks[h->layer];
+    const struct clip_block_rows *kept = &t->layers[h->layer];
+    const struct clip_backward_rows *out = is_single(t, h->layer) ? &t->back.last : rows_of(t, h->layer);
+    size_t width = t->block.width, first = h->first, rows = h->rows;
+    float *dattended = t->back.dattended + first * width;
     void *dmiddle = element_at(t, out->dmiddle, first * width);
-    void *dout = element_at(t, out->dout, first * width);
-    convert_rows(t, dx, rows, dout);
-    if (clip_product_rows(learner->proj.backward, rows, dout, workspace->wide, scratch, error) != 0)
+    if (hidden_backward(t, h, error) != 0)
         return -1;
-    for (size_t r = 0; r < rows; r++)
-        (t->shape.activation == CLIP_QUICK_GELU ? t->kernels->quick_gelu_backward
-                                                : t->kernels->gelu_backward)(
-            mlp, kept->wide + (first + r) * mlp, block->fc_bias.value, workspace->wide + r * mlp,
-            clip_engine_precision(t->engine), element_at(t, out->hidden, (first + r) * mlp),
-            element_at(t, dwide, r * mlp));
-    if (clip_product_rows(learner->fc.backward, rows, dwide, workspace->middle, scratch, error) != 0)
+    clip_block_end_backward(block, CLIP_HALF_ATTENTION, rows, rows_at(kept->branch[0], first, width),
+                            rows_at(kept->sum[0], first, width), h->dx, workspace->room, dmiddle, h->sums);
+    if (clip_product_rows(block->out.backward, rows, dmiddle, dattended,
+                          t->back.workspaces[h->thread].scratch, error) != 0)
         return -1;
-    const float *middle = kept->middle + first * width;
-    norm_rows(t, &block->ln_2, middle, rows, element_at(t, out->ln_2, first * width));
-    norm_backward(t, &block->ln_2, middle, workspace->middle, rows, dx, partial(t, layer, slot, LN_2));
-    convert_rows(t, dx, rows, dmiddle);
-    return clip_product_rows(learner->out.backward, rows, dmiddle, t->back.dattended + first * width, scratch,
-                             error);
+    if (t->block.joins) {
+        const float *attended = attended_at(t, kept, first);
+        clip_block_join(block, rows, attended, workspace->room, element_at(t, out->joined, first * width));
+        clip_block_join_backward(block, rows, attended, dattended, workspace->room, h->sums);
+    }
+    return 0;
 }
 
 static int upper_task(struct clip_transformer *t, size_t layer, size_t piece, int thread,
                       struct clip_error *error)
 {
-    size_t first = piece * t->piece;
+    size_t width = t->block.width, first = piece * t->piece;
+    struct half_rows h = {
+        layer, first, piece_rows(t, piece), t->back.dx + first * width, partial(t, layer, piece), thread};
     /* What is written over must have been read: the weights' gradients two blocks above, and dattended. */
     if ((layer + 2 < t->shape.layers && clip_crew_wait(&t->crew, t->back.summed, layer + 2, layer + 2,
                                                        (unsigned)weight_tasks(t, layer + 2)) != 0) ||
         clip_crew_wait(&t->crew, t->back.attended, 0, t->count - 1, turn_of(t, layer) - 1) != 0 ||
-        clip_crew_wait(&t->crew, t->back.lower, piece, piece, turn_of(t, layer) - 1) != 0 ||
-        upper_half(t, layer, first, piece_rows(t, piece), piece, t->back.dx + first * t->shape.width, thread,
-                   error) != 0)
+        clip_crew_wait(&t->crew, t->back.lower, piece, piece, turn_of(t, layer) - 1) != 0)
+        return -1;
+    if (layer + 1 == t->shape.layers)
+        features_backward(t, t->layers[layer].out + first * width, t->back.gradients + first * width, h.rows,
+                          piece, h.dx);
+    if (upper_half(t, &h, error) != 0)
         return -1;
     clip_crew_count(&t->crew, &t->back.upper[piece]);
     return 0;
@@ -469,71 +600,104 @@ static size_t group_size(const struct clip_transformer *t, size_t group)
     return rest < CLIP_FEATURE_ROWS ? rest : CLIP_FEATURE_ROWS;
 }
 
-/* The norm of the features and the upper half of the last block, of a group of sequences. */
+/* The norm of the features and the upper half of a last block of one row each, of a group of sequences. */
 static int features_task(struct clip_transformer *t, size_t group, int thread, struct clip_error *error)
 {
-    size_t width = t->shape.width, last = t->shape.layers - 1;
-    size_t first = group * CLIP_FEATURE_ROWS, n = group_size(t, group);
-    float *dx = t->back.dfeatures + first * width;
-    memset(dx, 0, n * width * sizeof *dx);
-    norm_backward(t, &t->norm, t->layers[last].out + first * width, t->back.gradients + first * width, n, dx,
-                  partial(t, last + 1, group, LN_1));
-    if (upper_half(t, last, first, n, group, dx, thread, error) != 0)
+    size_t width = t->block.width, last = t->shape.layers - 1, first = group * CLIP_FEATURE_ROWS;
+    struct half_rows h = {
+        last,  first, group_size(t, group), t->back.dfeatures + first * width, partial(t, last, group),
+        thread};
+    features_backward(t, t->layers[last].out + first * width, t->back.gradients + first * width, h.rows,
+                      group, h.dx);
+    if (upper_half(t, &h, error) != 0)
         return -1;
     clip_crew_count(&t->crew, &t->back.groups[group]);
     return 0;
 }
 
+/* The backward of a head whose q and k attention read dressed. */
+static void dressed_backward(struct clip_transformer *t, size_t layer, size_t s, size_t h,
+                             struct clip_attention *forward, struct clip_attention_backward *backward,
+                             int thread)
+{
+    const struct clip_block *block = &t->blocks[layer];
+    struct clip_backward_workspace *back = &t->back.workspaces[thread];
+    struct clip_block_workspace *workspace = &t->workspaces[thread];
+    struct clip_dressing q = dressing_of(t, forward, layer, s, h, 0);
+    struct clip_dressing k = dressing_of(t, forward, layer, s, h, 1);
+    struct clip_attention_backward to = *backward;
+    float *sums = partial(t, layer, s);
+    dress(t, forward, layer, s, h, workspace);
+    backward->type = CLIP_PRECISION_F32;
+    backward->dq = back->dq;
+    backward->dk = back->dk;
+    backward->dv = back->dv;
+    backward->dq_stride = backward->dkv_stride = forward->dim;
+    t->kernels->attention_backward(backward, back->attention);
+    clip_block_scale_backward(block, h, forward->queries, workspace->q, back->dq, sums);
+    clip_block_undress(block, &q, back->dq, to.dq, to.dq_stride, workspace->room, sums);
+    clip_block_undress(block, &k, back->dk, to.dk, to.dkv_stride, workspace->room, sums);
+    for (size_t r = 0; r < forward->keys; r++)
+        t->kernels->convert(forward->dim, back->dv + r * forward->dim, t->block.type,
+                            element_at(t, to.dv, r * to.dkv_stride));
+}
+
 static void attention_backward(struct clip_transformer *t, size_t layer, size_t s, int thread)
 {
     const struct clip_sequence *sequence = &t->sequences[s];
-    int last = is_last(t, layer);
-    size_t width = t->shape.width, stride = last ? 2 * width : 3 * width;
+    int single = is_single(t, layer);
+    size_t width = t->block.width, stride = single ? 2 * width : 3 * width;
     void *dqkv = element_at(t, rows_of(t, layer)->dqkv, sequence->first * stride);
-    size_t row = last ? s : sequence->first;
-    for (size_t h = 0; h < t->shape.heads; h++) {
+    size_t row = single ? s : sequence->first;
+    if (sequence->keys < sequence->length) /* the last row is nobody's key */
+        memset(element_at(t, dqkv, sequence->keys * stride), 0, stride * t->element);
+    for (size_t h = 0; h < t->block.heads; h++) {
         struct clip_attention forward = head_of(t, &t->layers[layer], layer, s, h);
-        size_t at = h * forward.dim, k = last ? at : width + at;
+        size_t at = h * forward.dim, k = single ? at : width + at;
         struct clip_attention_backward backward = {
             .forward = &forward,
             .dout = t->back.dattended + row * width + at,
             .dout_stride = width,
-            .type = forward.type,
-            .dq = last ? element_at(t, t->back.dqueries, s * width + at) : element_at(t, dqkv, at),
+            .type = t->block.type,
+            .dq = single ? element_at(t, t->back.dqueries, s * width + at) : element_at(t, dqkv, at),
             .dk = element_at(t, dqkv, k),
             .dv = element_at(t, dqkv, width + k),
-            .dq_stride = last ? width : stride,
+            .dq_stride = single ? width : stride,
             .dkv_stride = stride,
         };
-        t->kernels->attention_backward(&backward, t->back.workspaces[thread].attention);
+        if (t->block.dresses)
+            dressed_backward(t, layer, s, h, &forward, &backward, thread);
+        else
+            t->kernels->attention_backward(&backward, t->back.workspaces[thread].attention);
     }
 }
 
-/* The attention of a sequence, and the norm that its in-projection read. */
+/* The attention of a sequence, and what its in-projection read. */
 static int attention_back_task(struct clip_transformer *t, size_t layer, size_t s, int thread)
 {
     const struct clip_sequence *sequence = &t->sequences[s];
-    size_t width = t->shape.width, first = sequence->first, end = first + sequence->length - 1;
-    void *ln_1 = element_at(t, rows_of(t, layer)->ln_1, first * width);
-    int last = is_last(t, layer);
+    size_t width = t->block.width, first = sequence->first, end = first + sequence->length - 1;
+    void *in = element_at(t, rows_of(t, layer)->attention, first * width);
+    int single = is_single(t, layer);
     size_t group = s / CLIP_FEATURE_ROWS;
-    if ((last ? clip_crew_wait(&t->crew, t->back.groups, group, group, 1)
-              : clip_crew_wait(&t->crew, t->back.upper, first / t->piece, end / t->piece,
-                               turn_of(t, layer) - 1)) != 0)
+    if ((single ? clip_crew_wait(&t->crew, t->back.groups, group, group, 1)
+                : clip_crew_wait(&t->crew, t->back.upper, first / t->piece, end / t->piece,
+                                 uppers_of(t, layer))) != 0)
         return -1;
-    norm_rows(t, &t->blocks[layer].ln_1, t->layers[layer].x + first * width, sequence->length, ln_1);
-    if (last)
-        memcpy(element_at(t, t->back.query_inputs, s * width), element_at(t, ln_1, sequence->feature * width),
+    clip_block_input(&t->blocks[layer], CLIP_HALF_ATTENTION, sequence->length,
+                     t->layers[layer].x + first * width, t->workspaces[thread].room, in);
+    if (single)
+        memcpy(element_at(t, t->back.query_inputs, s * width), element_at(t, in, sequence->feature * width),
                width * t->element);
     attention_backward(t, layer, s, thread);
     clip_crew_count(&t->crew, &t->back.attended[s]);
     return 0;
 }
 
-/* Of the last block: the gradient of what the queries of a group were made of. */
+/* Of a last block of one row each: the gradient of what the queries of a group were made of. */
 static int queries_task(struct clip_transformer *t, size_t group, int thread, struct clip_error *error)
 {
-    size_t first = group * CLIP_FEATURE_ROWS, n = group_size(t, group), width = t->shape.width;
+    size_t first = group * CLIP_FEATURE_ROWS, n = group_size(t, group), width = t->block.width;
     if (clip_crew_wait(&t->crew, t->back.attended, first, first + n - 1, 1) != 0 ||
         clip_product_rows(
             t->blocks[t->shape.layers - 1].query.backward, n, element_at(t, t->back.dqueries, first * width),
@@ -543,10 +707,10 @@ static int queries_task(struct clip_transformer *t, size_t group, int thread, st
     return 0;
 }
 
-/* Of the last block, for a piece: dx, 0 but for the rows of features, and what queries add to dy. */
+/* Of the same, for a piece: dx, 0 but for the rows of features, and what queries add to dy. */
 static void spread_features(struct clip_transformer *t, size_t piece, size_t last, float *dy)
 {
-    size_t width = t->shape.width, first = piece * t->piece, rows = piece_rows(t, piece);
+    size_t width = t->block.width, first = piece * t->piece, rows = piece_rows(t, piece);
     memset(t->back.dx + first * width, 0, rows * width * sizeof *t->back.dx);
     for (size_t s = t->first_sequence[piece]; s <= last; s++) {
         size_t row = t->sequences[s].first + t->sequences[s].feature;
@@ -561,59 +725,85 @@ static void spread_features(struct clip_transformer *t, size_t piece, size_t las
 static int lower_task(struct clip_transformer *t, size_t layer, size_t piece, int thread,
                       struct clip_error *error)
 {
-    const struct clip_block *learner = &t->blocks[layer];
-    size_t width = t->shape.width, first = piece * t->piece, rows = piece_rows(t, piece);
+    const struct clip_block *block = &t->blocks[layer];
+    size_t width = t->block.width, first = piece * t->piece, rows = piece_rows(t, piece);
     size_t last = piece + 1 < t->pieces ? t->first_sequence[piece + 1] : t->count - 1;
     float *dy = t->workspaces[thread].middle;
-    void *dqkv = element_at(t, rows_of(t, layer)->dqkv, first * clip_matrix_inputs(learner->in.backward));
+    void *dqkv = element_at(t, rows_of(t, layer)->dqkv, first * clip_matrix_inputs(block->in.backward));
     if (clip_crew_wait(&t->crew, t->back.attended, t->first_sequence[piece], last, turn_of(t, layer)) != 0 ||
-        (is_last(t, layer) &&
+        (is_single(t, layer) &&
          clip_crew_wait(&t->crew, t->back.queried, t->first_sequence[piece] / CLIP_FEATURE_ROWS,
                         last / CLIP_FEATURE_ROWS, 1) != 0) ||
-        clip_product_rows(learner->in.backward, rows, dqkv, dy, t->back.workspaces[thread].scratch, error) !=
-            0)
+        clip_product_rows(block->in.backward, rows, dqkv, dy, t->back.workspaces[thread].scratch, error) != 0)
         return -1;
-    if (is_last(t, layer))
+    if (is_single(t, layer))
         spread_features(t, piece, last, dy);
-    norm_backward(t, &t->blocks[layer].ln_1, t->layers[layer].x + first * width, dy, rows,
-                  t->back.dx + first * width, partial(t, layer, piece, LN_1));
+    clip_block_input_backward(block, CLIP_HALF_ATTENTION, rows, t->layers[layer].x + first * width, dy,
+                              t->back.dx + first * width, t->workspaces[thread].room,
+                              partial(t, layer, piece));
     clip_crew_count(&t->crew, &t->back.lower[piece]);
     return 0;
 }
 
 /* --- gradients of parameters --- */
 
-/* The gradient of a matrix and its bias: of da[rows][m] and t[rows][n]. */
+/* The gradient of a matrix and its bias: of da[rows][m] and x[rows][n]. */
 struct part {
     const struct clip_outer *outer;
     const void *da, *x;
     size_t rows, m;
-    float *weight, *bias; /* [m][n], [m] */
+    float *weight;  /* [m][n] */
+    size_t each;    /* columns of each bias */
+    float *bias[3]; /* NULL: there is none */
 };
 
-/* The matrices of a block; of the last block in five parts, in_proj's queries apart. */
-enum { PARTS = 5 };
+/* The matrices of a block at most; in_proj's queries may be apart. */
+enum { PARTS = 6 };
 
 static size_t list_parts(struct clip_transformer *t, size_t layer, struct part parts[PARTS])
 {
-    const struct clip_block *l = &t->blocks[layer];
-    const struct clip_backward_rows *all = rows_of(t, layer), *r = is_last(t, layer) ? &t->back.last : all;
-    size_t width = t->shape.width, mlp = t->shape.mlp, rows = is_last(t, layer) ? t->count : t->rows;
-    float *in_bias = l->in_bias.gradient;
-    parts[0] =
-        (struct part){t->back.proj, r->dout, r->hidden, rows, width, l->proj.gradient, l->proj_bias.gradient};
-    parts[1] = (struct part){t->back.fc, r->dwide, r->ln_2, rows, mlp, l->fc.gradient, l->fc_bias.gradient};
-    parts[2] = (struct part){t->back.square, r->dmiddle,      t->layers[layer].attended, rows,
-                             width,          l->out.gradient, l->out_bias.gradient};
-    if (!is_last(t, layer)) {
-        parts[3] = (struct part){t->back.in, all->dqkv, all->ln_1, rows, 3 * width, l->in.gradient, in_bias};
-        return 4;
+    const struct clip_block *b = &t->blocks[layer];
+    const struct clip_values *v = b->values;
+    int single = is_single(t, layer);
+    const struct clip_backward_rows *all = rows_of(t, layer), *r = single ? &t->back.last : all;
+    size_t width = t->block.width, mlp = t->block.mlp, rows = single ? t->count : t->rows, n = 0;
+    float *in = v[CLIP_IN_BIAS].gradient, *bias[3] = {v[CLIP_Q_BIAS].gradient, NULL, v[CLIP_V_BIAS].gradient};
+    for (size_t i = 0; in && i < 3; i++)
+        bias[i] = in + i * width;
+    const void *joined = r->joined ? r->joined : t->layers[layer].attended;
+    parts[n++] = (struct part){t->back.proj, r->dout,          r->hidden, rows,
+                               width,        b->proj.gradient, width,     {v[CLIP_PROJ_BIAS].gradient}};
+    parts[n++] = (struct part){t->back.fc, r->dwide,       r->input, rows,
+                               mlp,        b->fc.gradient, mlp,      {v[CLIP_FC_BIAS].gradient}};
+    if (r->dgate)
+        parts[n++] = (struct part){t->back.fc, r->dgate,         r->input, rows,
+                                   mlp,        b->gate.gradient, mlp,      {v[CLIP_GATE_BIAS].gradient}};
+    parts[n++] = (struct part){t->back.square, r->dmiddle,      joined, rows,
+                               width,          b->out.gradient, width,  {v[CLIP_OUT_BIAS].gradient}};
+    if (!single) {
+        parts[n++] = (struct part){t->back.in, all->dqkv,      all->attention, rows,
+                                   3 * width,  b->in.gradient, width,          {bias[0], bias[1], bias[2]}};
+        return n;
     }
-    parts[3] =
-        (struct part){t->back.kv, all->dqkv, all->ln_1, t->rows, 2 * width, l->in.gradient, in_bias + width};
-    parts[4] = (struct part){t->back.square,    t->back.dqueries, t->back.query_inputs, rows, width,
-                             l->query.gradient, in_bias};
-    return 5;
+    parts[n++] = (struct part){t->back.kv, all->dqkv,      all->attention, t->rows,
+                               2 * width,  b->in.gradient, width,          {bias[1], bias[2]}};
+    parts[n++] =
+        (struct part){t->back.square, t->back.dqueries, t->back.query_inputs, rows, width, b->query.gradient,
+                      width,          {bias[0]}};
+    return n;
+}
+
+/* Adds to the gradient of a bias what columns [first, end) say. */
+static void sum_bias(const struct clip_transformer *t, const struct part *part, size_t first, size_t end)
+{
+    for (size_t at = first, to; at < end; at = to) {
+        float *bias = part->bias[at / part->each];
+        to = (at / part->each + 1) * part->each;
+        to = to < end ? to : end;
+        if (bias)
+            t->kernels->column_sums(part->rows, to - at, element_at(t, part->da, at), part->m, t->block.type,
+                                    bias + at % part->each);
+    }
 }
 
 static int weights_task(struct clip_transformer *t, size_t layer, size_t index, size_t panel, int thread,
@@ -627,35 +817,26 @@ static int weights_task(struct clip_transformer *t, size_t layer, size_t index, 
         clip_outer_add(part->outer, panel, part->rows, part->da, part->x, part->weight,
                        t->back.workspaces[thread].scratch, error) != 0)
         return -1;
-    t->kernels->column_sums(part->rows, end - first, element_at(t, part->da, first), part->m,
-                            clip_engine_precision(t->engine), part->bias + first);
+    sum_bias(t, part, first, end);
     clip_crew_count(&t->crew, &t->back.summed[layer]);
     return 0;
 }
 
-/* Adds up the slots of a norm, in order. */
-static void sum_norm(struct clip_transformer *t, size_t layer, int vector, size_t slots,
-                     const struct clip_norm *norm)
+/* What was added up in slots, of a block or (layer = layers) of the norm of the features. */
+static int sums_task(struct clip_transformer *t, size_t layer)
 {
-    size_t width = t->shape.width;
-    float *const gradients[] = {norm->weight.gradient, norm->bias.gradient};
-    for (size_t slot = 0; slot < slots; slot++)
-        for (int i = 0; i < 2; i++)
-            t->kernels->sum(width, gradients[i], partial(t, layer, slot, vector + i), gradients[i]);
-}
-
-/* The norms of a block, or of the features (layer = layers). */
-static int norms_task(struct clip_transformer *t, size_t layer)
-{
-    size_t layers = t->shape.layers, groups = groups_of(t->count);
+    size_t layers = t->shape.layers, width = t->block.width;
     if (clip_crew_wait(&t->crew, t->back.lower, 0, t->pieces - 1, (unsigned)layers) != 0)
         return -1;
-    if (layer == layers) {
-        sum_norm(t, layer, LN_1, groups, &t->norm);
+    if (layer < layers) {
+        clip_block_add_sums(&t->blocks[layer], partial(t, layer, 0), t->back.used, t->back.sums);
         return 0;
     }
-    sum_norm(t, layer, LN_1, t->pieces, &t->blocks[layer].ln_1);
-    sum_norm(t, layer, LN_2, is_last(t, layer) ? groups : t->pieces, &t->blocks[layer].ln_2);
+    for (size_t slot = 0; t->shape.norm[0] && slot < t->back.used; slot++) {
+        const float *sums = partial(t, layer, slot);
+        t->kernels->sum(width, t->norm.weight.gradient, sums, t->norm.weight.gradient);
+        t->kernels->sum(width, t->norm.bias.gradient, sums + width, t->norm.bias.gradient);
+    }
     return 0;
 }
 
@@ -682,20 +863,18 @@ static size_t plan(struct clip_transformer *t)
 {
     size_t layers = t->shape.layers, groups = groups_of(t->count), at = 0;
     for (size_t layer = layers; layer-- > 0;) {
-        if (is_last(t, layer)) {
-            at = push(t, at, FEATURES, layer, 0, groups);
-        } else {
-            at = push(t, at, UPPER, layer, 0, t->pieces);
+        at = is_single(t, layer) ? push(t, at, FEATURES, layer, 0, groups)
+                                 : push(t, at, UPPER, layer, 0, t->pieces);
+        if (layer + 1 < layers)
             at = push_weights(t, at, layer + 1);
-        }
         at = push(t, at, ATTENTION, layer, 0, t->count);
-        if (is_last(t, layer))
+        if (is_single(t, layer))
             at = push(t, at, QUERIES, layer, 0, groups);
         at = push(t, at, LOWER, layer, 0, t->pieces);
     }
     at = push_weights(t, at, 0);
     for (size_t layer = 0; layer <= layers; layer++)
-        at = push(t, at, NORMS, layer, 0, 1);
+        at = push(t, at, SUMS, layer, 0, 1);
     return at;
 }
 
@@ -716,8 +895,8 @@ static int run_task(void *context, size_t i, int thread, struct clip_error *erro
         return queries_task(t, task->index, thread, error);
     case LOWER:
         return lower_task(t, task->layer, task->index, thread, error);
-    case NORMS:
-        return norms_task(t, task->layer);
+    case SUMS:
+        return sums_task(t, task->layer);
     }
     return 0;
 }
@@ -733,6 +912,9 @@ int clip_transformer_backward(struct clip_transformer *t, const struct clip_tran
     memset(t->back.queried, 0, groups_of(t->count) * sizeof *t->back.queried);
     memset(t->back.attended, 0, t->count * sizeof *t->back.attended);
     memset(t->back.summed, 0, t->shape.layers * sizeof *t->back.summed);
+    t->back.used = most_of(most_of(t->pieces, groups_of(t->count)), t->block.dresses ? t->count : 0);
+    for (size_t layer = 0; layer <= t->shape.layers; layer++)
+        memset(partial(t, layer, 0), 0, t->back.used * t->back.sums * sizeof(float));
     *dx = t->back.dx;
     return clip_crew_run(&t->crew, t->pool, plan(t), run_task, t, error);
 }

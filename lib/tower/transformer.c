@@ -12,55 +12,65 @@ struct loading {
     const struct clip_tower_setup *setup;
 };
 
-static int load_vectors(const struct loading *l, size_t i, struct clip_error *error)
+/* Rows [first, first + n) of a matrix of block i (n 0: all), for products of `rows` rows, if blocks have it.
+ */
+static int load_matrix(const struct loading *l, size_t i, enum clip_block_tensor tensor, size_t first,
+                       size_t n, size_t rows, struct clip_operand *out, struct clip_error *error)
 {
-    struct clip_block *b = &l->t->blocks[i];
-    const struct {
-        const char *name;
-        struct clip_values *out;
-    } all[] = {{"ln_1.weight", &b->ln_1.weight},   {"ln_1.bias", &b->ln_1.bias},
-               {"ln_2.weight", &b->ln_2.weight},   {"ln_2.bias", &b->ln_2.bias},
-               {"attn.in_proj_bias", &b->in_bias}, {"attn.out_proj.bias", &b->out_bias},
-               {"mlp.c_fc.bias", &b->fc_bias},     {"mlp.c_proj.bias", &b->proj_bias}};
-    for (size_t j = 0; j < sizeof all / sizeof *all; j++)
-        if (clip_values_load(all[j].out, l->setup, error, "%s%zu.%s", l->t->shape.blocks, i, all[j].name) !=
-            0)
-            return -1;
-    return 0;
-}
-
-/* Rows [first, first + n) of the matrix `name` of block i (n 0: all), for products of `rows` rows. */
-static int load_matrix(const struct loading *l, size_t i, const char *name, size_t first, size_t n,
-                       size_t rows, struct clip_operand *out, struct clip_error *error)
-{
-    char full[128];
-    snprintf(full, sizeof full, "%s%zu.%s", l->t->shape.blocks, i, name);
-    struct clip_operand_part part = {.name = full, .first = first, .count = n};
+    char name[sizeof((struct clip_slot *)NULL)->name];
+    size_t shape[4];
+    if (!clip_block_shape(l->t->shape.arch, tensor, shape))
+        return 0;
+    clip_block_name(l->t->shape.arch, i, tensor, name, sizeof name);
+    struct clip_operand_part part = {.name = name, .first = first, .count = n};
     return clip_operand_load(out, l->setup, rows, &part, error);
 }
 
-/* A task: matrix i % 4 of block i / 4, with the block's vectors beside the first. */
+/* The in-projection: of q, k and v, or of k and v with that of q apart. */
+static int load_in(const struct loading *l, size_t i, struct clip_error *error)
+{
+    struct clip_block *b = &l->t->blocks[i];
+    size_t width = l->t->block.width;
+    int single = clip_transformer_single(l->t, i);
+    if (l->t->block.flags & CLIP_BLOCK_SPLIT_QKV) {
+        char names[3][sizeof((struct clip_slot *)NULL)->name];
+        for (int j = 0; j < 3; j++)
+            clip_block_name(l->t->shape.arch, i, CLIP_Q_WEIGHT + j, names[j], sizeof names[j]);
+        struct clip_operand_part q = {.name = names[0]};
+        struct clip_operand_part all = {.name = names[single],
+                                        .more = {names[1 + single], single ? NULL : names[2]}};
+        if (single && clip_operand_load(&b->query, l->setup, CLIP_FEATURE_ROWS, &q, error) != 0)
+            return -1;
+        return clip_operand_load(&b->in, l->setup, 0, &all, error);
+    }
+    if (single && load_matrix(l, i, CLIP_IN_WEIGHT, 0, width, CLIP_FEATURE_ROWS, &b->query, error) != 0)
+        return -1;
+    return load_matrix(l, i, CLIP_IN_WEIGHT, single ? width : 0, single ? 2 * width : 0, 0, &b->in, error);
+}
+
+enum { MATRICES = 5 };
+
+/* A task: matrix i % MATRICES of block i / MATRICES, with the block's vectors beside the first. */
 static int load_task(void *context, size_t task, int thread, struct clip_error *error)
 {
     (void)thread;
     const struct loading *l = context;
-    size_t i = task / 4, width = l->t->shape.width;
+    size_t i = task / MATRICES;
     struct clip_block *b = &l->t->blocks[i];
-    int last = i + 1 == l->t->shape.layers;
-    size_t rows = last ? CLIP_FEATURE_ROWS : 0; /* of the products that are for the features alone */
-    switch (task % 4) {
+    /* Of the products that are for the features alone. */
+    size_t rows = clip_transformer_single(l->t, i) ? CLIP_FEATURE_ROWS : 0;
+    switch (task % MATRICES) {
     case 0:
-        if (load_vectors(l, i, error) != 0 ||
-            (last && load_matrix(l, i, "attn.in_proj_weight", 0, width, rows, &b->query, error) != 0))
-            return -1;
-        return load_matrix(l, i, "attn.in_proj_weight", last ? width : 0, last ? 2 * width : 0, 0, &b->in,
-                           error);
+        b->shape = &l->t->block;
+        return clip_block_load_vectors(b, l->setup, i, error) == 0 ? load_in(l, i, error) : -1;
     case 1:
-        return load_matrix(l, i, "attn.out_proj.weight", 0, 0, rows, &b->out, error);
+        return load_matrix(l, i, CLIP_OUT_WEIGHT, 0, 0, rows, &b->out, error);
     case 2:
-        return load_matrix(l, i, "mlp.c_fc.weight", 0, 0, rows, &b->fc, error);
+        return load_matrix(l, i, CLIP_FC_WEIGHT, 0, 0, rows, &b->fc, error);
+    case 3:
+        return load_matrix(l, i, CLIP_GATE_WEIGHT, 0, 0, rows, &b->gate, error);
     default:
-        return load_matrix(l, i, "mlp.c_proj.weight", 0, 0, rows, &b->proj, error);
+        return load_matrix(l, i, CLIP_PROJ_WEIGHT, 0, 0, rows, &b->proj, error);
     }
 }
 
@@ -70,43 +80,34 @@ static int load(struct clip_transformer *t, const struct clip_tower_setup *setup
     t->blocks = calloc(t->shape.layers, sizeof *t->blocks);
     if (!t->blocks)
         return clip_fail_memory(error, "a transformer");
-    if (clip_values_load(&t->norm.weight, setup, error, "%s.weight", t->shape.norm) != 0 ||
-        clip_values_load(&t->norm.bias, setup, error, "%s.bias", t->shape.norm) != 0)
+    if (t->shape.norm[0] && (clip_values_load(&t->norm.weight, setup, error, "%s", t->shape.norm[0]) != 0 ||
+                             clip_values_load(&t->norm.bias, setup, error, "%s", t->shape.norm[1]) != 0))
         return -1;
-    return clip_crew_run(&t->crew, t->pool, 4 * t->shape.layers, load_task, &l, error);
+    return clip_crew_run(&t->crew, t->pool, MATRICES * t->shape.layers, load_task, &l, error);
 }
 
-/* A task: matrix i % 5 of block i / 5. */
+/* A task: a matrix of a block. */
 static int refresh_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     (void)thread;
     const struct clip_transformer *t = context;
-    struct clip_block *b = &t->blocks[i / 5];
-    struct clip_operand *const all[] = {&b->in, &b->query, &b->out, &b->fc, &b->proj};
-    return clip_operand_refresh(all[i % 5], error);
+    struct clip_operand *all[6];
+    size_t n = clip_block_operands(&t->blocks[i / 6], all);
+    if (i % 6 == 0)
+        clip_block_refresh_vectors(&t->blocks[i / 6]);
+    return i % 6 < n ? clip_operand_refresh(all[i % 6], error) : 0;
 }
 
 int clip_transformer_refresh(struct clip_transformer *t, struct clip_error *error)
 {
-    return clip_crew_run(&t->crew, t->pool, 5 * t->shape.layers, refresh_task, t, error);
-}
-
-static void free_block(struct clip_block *b)
-{
-    struct clip_operand *const operands[] = {&b->in, &b->query, &b->out, &b->fc, &b->proj};
-    struct clip_values *const values[] = {&b->ln_1.weight, &b->ln_1.bias, &b->ln_2.weight, &b->ln_2.bias,
-                                          &b->in_bias,     &b->out_bias,  &b->fc_bias,     &b->proj_bias};
-    for (size_t i = 0; i < sizeof operands / sizeof *operands; i++)
-        clip_operand_free(operands[i]);
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
-        clip_values_free(values[i]);
+    return clip_crew_run(&t->crew, t->pool, 6 * t->shape.layers, refresh_task, t, error);
 }
 
 /* --- opening --- */
 
 static int open_backward(struct clip_transformer *t, struct clip_error *error)
 {
-    size_t width = t->shape.width, mlp = t->shape.mlp;
+    size_t width = t->block.width, mlp = t->block.mlp;
     if (!(t->back.square = clip_outer_new(t->engine, width, width, error)) ||
         !(t->back.in = clip_outer_new(t->engine, 3 * width, width, error)) ||
         !(t->back.kv = clip_outer_new(t->engine, 2 * width, width, error)) ||
@@ -120,6 +121,12 @@ static int open_transformer(struct clip_transformer *t, const struct clip_tower_
                             struct clip_error *error)
 {
     size_t rows;
+    if (clip_block_shape_init(&t->block, t->shape.arch, t->kernels, clip_engine_precision(t->engine),
+                              error) != 0)
+        return -1;
+    t->block.cosines = t->shape.cosines;
+    t->block.sines = t->shape.sines;
+    t->attended_element = t->block.joins ? sizeof(float) : t->element;
     if (load(t, setup, error) != 0)
         return -1;
     if (__builtin_mul_overflow(t->batch, t->shape.longest, &rows) ||
@@ -162,8 +169,9 @@ void clip_transformer_free(struct clip_transformer *t)
     if (!t)
         return;
     for (size_t i = 0; t->blocks && i < t->shape.layers; i++)
-        free_block(&t->blocks[i]);
+        clip_block_free(&t->blocks[i]);
     free(t->blocks);
+    clip_block_shape_free(&t->block);
     clip_values_free(&t->norm.weight);
     clip_values_free(&t->norm.bias);
     clip_outer_free(t->back.square);
@@ -180,6 +188,11 @@ void clip_transformer_free(struct clip_transformer *t)
 size_t clip_transformer_bytes(const struct clip_transformer *t)
 {
     return t->back.memory.size + t->arena.size;
+}
+
+int clip_transformer_single(const struct clip_transformer *t, size_t layer)
+{
+    return !t->shape.all && layer + 1 == t->shape.layers;
 }
 
 size_t clip_transformer_rows(const struct clip_transformer *t, size_t rows)
@@ -201,26 +214,38 @@ static size_t feature_rows(size_t n)
     return (n + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS * CLIP_FEATURE_ROWS;
 }
 
+/* [rows][n] floats if they are wanted. */
+static float *take_rows(struct clip_arena *memory, int wanted, size_t rows, size_t n)
+{
+    return wanted ? clip_arena_take(memory, rows, n * sizeof(float)) : NULL;
+}
+
 /* What each block leaves, for the backward. */
 static void place_layers(const struct tape_plan *plan)
 {
     struct clip_transformer_tape *tape = plan->tape;
     const struct clip_transformer *t = plan->t;
     struct clip_arena *memory = &tape->memory;
-    size_t width = t->shape.width, layers = t->shape.layers, mlp = t->shape.mlp;
+    size_t width = t->block.width, mlp = t->block.mlp;
     size_t all = clip_transformer_rows(t, plan->n * t->shape.longest), features = feature_rows(plan->n);
+    unsigned flags = t->block.flags, scaled = flags & CLIP_BLOCK_LAYER_SCALE;
+    int after = (flags & CLIP_BLOCK_NORM_AFTER) != 0;
     float *x = clip_arena_take(memory, all, width * sizeof *x);
-    for (size_t i = 0; i < layers; i++) {
-        int last = i + 1 == layers;
-        size_t rows = last ? features : all;
+    for (size_t i = 0; i < t->shape.layers; i++) {
+        int single = clip_transformer_single(t, i);
+        size_t rows = single ? features : all;
         struct clip_block_rows layer = {
             .x = x,
-            .qkv = clip_arena_take(memory, all, (last ? 2 : 3) * width * sizeof(float)),
-            .queries = last ? clip_arena_take(memory, rows, width * sizeof(float)) : NULL,
-            .attended = clip_arena_take(memory, rows, width * t->element),
-            .middle = clip_arena_take(memory, rows, width * sizeof(float)),
-            .wide = clip_arena_take(memory, rows, mlp * sizeof(float)),
-            .out = clip_arena_take(memory, rows, width * sizeof(float)),
+            .qkv = clip_arena_take(memory, all, (single ? 2 : 3) * width * sizeof(float)),
+            .queries = take_rows(memory, single, rows, width),
+            .attended = clip_arena_take(memory, rows, width * t->attended_element),
+            .middle = take_rows(memory, 1, rows, width),
+            .wide = take_rows(memory, 1, rows, mlp),
+            .gate = take_rows(memory, (flags & CLIP_BLOCK_GATED) != 0, rows, mlp),
+            .branch = {take_rows(memory, scaled || (flags & CLIP_BLOCK_ATTN_NORM), rows, width),
+                       take_rows(memory, scaled || (flags & CLIP_BLOCK_MLP_NORM), rows, width)},
+            .sum = {take_rows(memory, after, rows, width), take_rows(memory, after, rows, width)},
+            .out = take_rows(memory, 1, rows, width),
         };
         x = layer.out;
         if (tape->layers)
@@ -234,18 +259,20 @@ static void place_buffers(const struct tape_plan *plan)
     struct clip_transformer_tape *tape = plan->tape;
     const struct clip_transformer *t = plan->t;
     struct clip_arena *memory = &tape->memory;
-    size_t width = t->shape.width, layers = t->shape.layers;
+    size_t width = t->block.width, layers = t->shape.layers;
     size_t rows = clip_transformer_rows(t, plan->n * t->shape.longest), features = feature_rows(plan->n);
     struct clip_block_rows shared = {
         .x = clip_arena_take(memory, rows, width * sizeof(float)),
         .qkv = clip_arena_take(memory, rows, 3 * width * sizeof(float)),
-        .attended = clip_arena_take(memory, rows, width * t->element),
+        .attended = clip_arena_take(memory, rows, width * t->attended_element),
     };
     shared.out = shared.x;
     struct clip_block_rows last = shared;
-    last.queries = clip_arena_take(memory, features, width * sizeof(float));
-    last.attended = clip_arena_take(memory, features, width * t->element);
-    last.out = clip_arena_take(memory, features, width * sizeof(float));
+    if (!t->shape.all) {
+        last.queries = clip_arena_take(memory, features, width * sizeof(float));
+        last.attended = clip_arena_take(memory, features, width * t->attended_element);
+        last.out = clip_arena_take(memory, features, width * sizeof(float));
+    }
     for (size_t i = 0; tape->layers && i < layers; i++)
         tape->layers[i] = i + 1 == layers ? last : shared;
 }

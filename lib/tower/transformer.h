@@ -1,15 +1,16 @@
-/* The transformer that towers share: blocks of attention and a hidden layer over the rows of many sequences,
- * and the layer norm of the one row of each sequence that is its feature.
+/* The transformer that towers share: blocks of attention and a hidden layer over the rows of many sequences
+ * (tower/block.h), and a layer norm of what they give.
  *
  * Sequences lie one after the other, whatever their lengths, and the rows of all of them are cut into the
- * engine's pieces. Of the last block only what the features need is computed: keys and values of all rows,
- * the rest for one row a sequence. */
+ * engine's pieces. Where the features need one row of a sequence, only that is computed of the last block,
+ * beside keys and values of all rows. */
 #ifndef CLIP_TOWER_TRANSFORMER_H
 #define CLIP_TOWER_TRANSFORMER_H
 
 #include "base/arena.h"
 #include "base/crew.h"
 #include "math/kernels.h"
+#include "tower/block.h"
 #include "tower/weights.h"
 
 #include <stddef.h>
@@ -18,18 +19,21 @@
 enum { CLIP_FEATURE_ROWS = 16 };
 
 struct clip_transformer_shape {
-    const char *blocks; /* what comes before "0.ln_1.weight": "visual.transformer.resblocks." */
-    const char *norm;   /* the layer norm of the features: "visual.ln_post" */
-    size_t width, heads, layers, mlp;
-    enum clip_activation activation;
+    const struct clip_tower_arch *arch; /* its blocks and sizes */
+    const char
+        *norm[2];  /* weight and bias of the features' layer norm: "visual.ln_post.weight"; NULL: none */
+    float epsilon; /* its epsilon */
+    size_t layers;
     int causal;
-    size_t longest; /* most rows of a sequence */
+    int all;                      /* the features are all rows, not one of each sequence */
+    size_t longest;               /* most rows of a sequence */
+    const float *cosines, *sines; /* rotary positions [longest][head] (clip_kernels.rotate), or NULL */
 };
 
-/* Rows [first, first + length) are a sequence; row first + feature of them is the one. Where the transformer
- * is causal, that is the last one. */
+/* Rows [first, first + length) are a sequence, of which all see the first `keys` at most: all of them, or all
+ * but the last. Row first + feature of them is the one that features need. */
 struct clip_sequence {
-    size_t first, length, feature;
+    size_t first, length, keys, feature;
 };
 
 struct clip_transformer;
@@ -65,7 +69,7 @@ void clip_transformer_tape_free(struct clip_transformer_tape *tape);
 /* Bytes of it that a run of n sequences uses at most. */
 size_t clip_transformer_tape_bytes(const struct clip_transformer *t, size_t n);
 
-/* features[count][width] of the tape's sequences, at least 1. */
+/* features[count][width] of the tape's sequences, at least 1; of a transformer of all rows [rows][width]. */
 int clip_transformer_forward(struct clip_transformer *t, struct clip_transformer_tape *tape, float *features,
                              struct clip_error *error);
 
@@ -76,30 +80,24 @@ int clip_transformer_backward(struct clip_transformer *t, const struct clip_tran
 
 /* --- for the two files of it: transformer.c, and transformer-blocks.c --- */
 
+/* The norm of the features. */
 struct clip_norm {
     struct clip_values weight, bias; /* [width] */
 };
 
-struct clip_block {
-    struct clip_norm ln_1, ln_2;
-    /* attn.in_proj: all of it, or in the last block only keys and values, and queries apart */
-    struct clip_operand in, query;
-    struct clip_operand out, fc, proj;
-    struct clip_values in_bias;             /* [3 width]: q, k, v */
-    struct clip_values out_bias, proj_bias; /* [width] */
-    struct clip_values fc_bias;             /* [mlp] */
-};
-
-/* What a run of a block reads and leaves, row-major. In the last block `attended` and all after it have one
- * row a sequence. Rows are those of whole pieces (clip_transformer_rows), or of whole CLIP_FEATURE_ROWS. */
+/* What a run of a block reads and leaves, row-major. In a last block of one row a sequence that is so of
+ * `attended` and all after it. Rows are those of whole pieces (clip_transformer_rows), or of whole
+ * CLIP_FEATURE_ROWS. What is for the backward alone is NULL where it is not kept, or not needed. */
 struct clip_block_rows {
     float *x;       /* [rows][width]: the residual stream before the block */
-    float *qkv;     /* [rows][3 width] without biases; of the last block k and v, [rows][2 width] */
-    float *queries; /* of the last block: [sequences][width] */
-    void *attended; /* [rows][width] elements: the heads side by side */
-    float *middle;  /* [rows][width]: the residual stream after attention; NULL: not kept */
-    float *wide;    /* [rows][mlp]: the hidden layer before bias and activation; NULL: not kept */
-    float *out;     /* [rows][width]: the residual stream after the block; may be x */
+    float *qkv;     /* [rows][3 width] without biases; [rows][2 width], k and v, where queries are apart */
+    float *queries; /* [sequences][width] */
+    void *attended; /* [rows][width]: the heads side by side; elements, or floats where blocks join them */
+    float *middle;  /* [rows][width]: the residual stream after attention */
+    float *wide;    /* [rows][mlp]: the hidden layer before bias and activation */
+    float *gate;    /* [rows][mlp]: its gate */
+    float *branch[2], *sum[2]; /* [rows][width]: of the halves (clip_block_end) */
+    float *out;                /* [rows][width]: the residual stream after the block; may be x */
 };
 
 /* What a thread needs of its own, for a piece. */
@@ -107,26 +105,33 @@ struct clip_block_workspace {
     void *narrow;     /* [piece][width] elements: the input of a product */
     float *middle;    /* [piece][width] */
     float *wide;      /* [piece][mlp] */
+    float *gate;      /* [piece][mlp] */
     void *hidden;     /* [piece][mlp] elements: the hidden layer after its activation, where not in place */
+    float *room;      /* for blocks */
+    float *q, *k;     /* [longest][head]: of a head, dressed */
     void *product;    /* for clip_product */
     float *attention; /* for the kernel */
 };
 
-/* What the backward of one block leaves for the gradients of its weights; two take turns. Elements; in the
- * last block all but dqkv and ln_1 have one row a sequence. */
+/* What the backward of one block leaves for the gradients of its weights; two take turns. Elements; in a last
+ * block of one row a sequence that is so of all but dqkv and attention. */
 struct clip_backward_rows {
-    void *dout;    /* [rows][width]: of what the block gave */
-    void *hidden;  /* [rows][mlp] */
-    void *dwide;   /* [rows][mlp] */
-    void *ln_2;    /* [rows][width] */
-    void *dmiddle; /* [rows][width] */
-    void *dqkv;    /* [rows][3 width]; of the last block k and v, [rows][2 width] */
-    void *ln_1;    /* [rows][width] */
+    void *dout;      /* [rows][width]: of c_proj's output */
+    void *hidden;    /* [rows][mlp]: its input */
+    void *dwide;     /* [rows][mlp]: of c_fc's output */
+    void *dgate;     /* [rows][mlp]: of c_gate's */
+    void *input;     /* [rows][width]: their input */
+    void *dmiddle;   /* [rows][width]: of out_proj's output */
+    void *joined;    /* [rows][width]: its input, where that is not `attended` */
+    void *dqkv;      /* [rows][3 width]; [rows][2 width], k and v, where queries are apart */
+    void *attention; /* [rows][width]: in_proj's input */
 };
 
 struct clip_backward_workspace {
-    float *attention; /* for the kernel */
-    void *scratch;    /* for products and sums of outer products */
+    float *attention;    /* for the kernel */
+    float *dq, *dk, *dv; /* [longest][head]: of a head, dressed */
+    float *gate;         /* [piece][width] */
+    void *scratch;       /* for products and sums of outer products */
 };
 
 struct clip_backward_task {
@@ -138,14 +143,15 @@ struct clip_backward_task {
 struct clip_transformer_backward {
     struct clip_outer *square, *in, *kv, *fc, *proj; /* [width, width], [3 width, width] ... */
     struct clip_arena memory;
-    size_t slots;                            /* most pieces, or groups of sequences, of a run */
+    size_t slots;                            /* most tasks of a run that add up in slots */
     struct clip_backward_rows rows[2], last; /* `last` has what of the last block is by sequence */
     void *dqueries, *query_inputs;           /* of the last block, elements: [sequences][width] */
     float *dquery_inputs;                    /* [sequences][width]: of its ln_1, by the queries */
     float *dx;                               /* [rows][width]: of the residual stream */
     float *dfeatures;                        /* [sequences][width]: the same of the last block */
     float *dattended;                        /* [rows][width] */
-    float *partial; /* [layers + 1][slots][4][width]: dweight, dbias of ln_1 and ln_2; of the last norm */
+    size_t sums, used;                       /* floats of a slot; slots of the run that is under way */
+    float *partial; /* [layers + 1][slots][sums]: what blocks add up in slots; of the last norm */
     struct clip_backward_workspace *workspaces;
     struct clip_backward_task *tasks;
     unsigned *upper, *lower;    /* [pieces]: halves of blocks that are done, MLP's and attention's */
@@ -157,7 +163,8 @@ struct clip_transformer_backward {
 
 struct clip_transformer {
     struct clip_transformer_shape shape;
-    size_t batch; /* most sequences of a run */
+    struct clip_block_shape block; /* of all */
+    size_t batch;                  /* most sequences of a run */
     int learns;
     struct clip_engine *engine;
     const struct clip_kernels *kernels;
@@ -165,7 +172,8 @@ struct clip_transformer {
     struct clip_block *blocks; /* [layers] */
     struct clip_norm norm;     /* of the features */
 
-    size_t piece, element; /* rows of a piece; bytes of a product's input */
+    size_t piece, element;   /* rows of a piece; bytes of an element of a product's input */
+    size_t attended_element; /* the same of `attended` */
     struct clip_arena arena;
     unsigned *steps;        /* [pieces]: steps of a piece that are done */
     unsigned *attended;     /* [sequences]: attentions of a sequence that are done */
@@ -182,6 +190,9 @@ struct clip_transformer {
 
 /* Rows of whole pieces that hold `rows` rows; 0 if there is no such number. */
 size_t clip_transformer_rows(const struct clip_transformer *t, size_t rows);
+
+/* 1 where of this block only one row a sequence is computed. */
+int clip_transformer_single(const struct clip_transformer *t, size_t layer);
 
 /* Each takes what a struct clip_transformer needs for its runs, for clip_arena_build. */
 void clip_place_forward(void *context);

@@ -1,28 +1,35 @@
-/* The vision transformer: patches, class embedding, positions, ln_pre, the blocks, ln_post of the class
- * token. */
+/* The vision transformer: patches, class embedding, positions, ln_pre, the blocks, a norm, a pool
+ * (model/vit.h). */
 #include "base/arena.h"
 #include "base/crew.h"
 #include "math/kernels.h"
 #include "model/kind.h"
 #include "tower/patches.h"
+#include "tower/pooler.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct vit {
     struct clip_tower base;
+    size_t width; /* of a token */
     const struct clip_kernels *kernels;
     struct clip_engine *engine;
     struct clip_pool *pool;
     struct clip_transformer *transformer;
     struct clip_transformer_tape buffers; /* of a tower that does not learn */
+    struct clip_pooler *pooler;           /* NULL where one token is the features */
     struct clip_patches patches;
+    size_t prefix;             /* tokens before those of patches */
     struct clip_operand conv1; /* [width] of [3, patch, patch] */
-    struct clip_values class, positions;
-    struct clip_norm norm; /* ln_pre */
+    struct clip_values class, positions, bias;
+    struct clip_norm norm;  /* ln_pre; NULL: none */
+    float *cosines, *sines; /* rotary positions [tokens][head], or NULL */
     size_t piece, element;
+    float epsilon; /* of layer norms */
     struct clip_arena arena;
     struct workspace {
         void *in;   /* [piece][3 patch²] elements */
@@ -36,10 +43,12 @@ struct vit {
     void *dpatches;           /* [batch grid²][width] elements */
     float *dembedded;         /* [batch][tokens][width] */
     float *partial;           /* [batch][2][width]: dweight and dbias of ln_pre */
+    float *drows;             /* [batch][tokens][width]: of what the pool read */
     struct clip_crew crew;
     /* the run that is under way */
     const union clip_item *items;
     struct clip_transformer_tape *run;
+    float *rows;     /* [batch][tokens][width]: what the pool reads; of a tower that does not learn */
     float *embedded; /* [count][tokens][width]: before ln_pre; NULL: not kept */
     const float *dx; /* [count][tokens][width]: of the transformer's rows */
 };
@@ -49,12 +58,14 @@ struct vit_tape {
     struct clip_transformer_tape transformer;
     struct clip_arena memory;
     union clip_item *items; /* [batch] */
-    float *embedded;        /* [batch][tokens][width] */
+    float *embedded;        /* [batch][tokens][width]; NULL where there is no ln_pre */
+    float *rows;            /* [batch][tokens][width]: what the pool reads */
+    struct clip_pooler_tape pooler;
 };
 
 static size_t tokens(const struct vit *vit)
 {
-    return 1 + clip_patch_count(&vit->patches);
+    return vit->prefix + clip_patch_count(&vit->patches);
 }
 
 /* --- tapes --- */
@@ -72,7 +83,12 @@ static void place_tape(void *context)
     struct vit_tape *tape = plan->tape;
     const struct vit *vit = plan->vit;
     tape->items = clip_arena_take(&tape->memory, plan->n, sizeof *tape->items);
-    tape->embedded = clip_arena_take(&tape->memory, plan->n * tokens(vit), vit->base.width * sizeof(float));
+    size_t rows = plan->n * tokens(vit), row = vit->width * sizeof(float);
+    tape->embedded = vit->norm.weight.value ? clip_arena_take(&tape->memory, rows, row) : NULL;
+    if (!vit->pooler)
+        return;
+    tape->rows = clip_arena_take(&tape->memory, rows, row);
+    clip_pooler_tape_place(vit->pooler, plan->n, &tape->memory, &tape->pooler);
 }
 
 static void tape_free(struct clip_tape *base)
@@ -122,11 +138,14 @@ static void cut(const struct vit *vit, size_t i, struct workspace *workspace, vo
  * `room` is for the former where it is not kept; it may be `row`. */
 static void embed(const struct vit *vit, size_t picture, size_t token, const float *row, float *room)
 {
-    size_t width = vit->base.width, at = (picture * tokens(vit) + token) * width;
-    float *embedded = vit->embedded ? vit->embedded + at : room;
+    size_t width = vit->width, at = (picture * tokens(vit) + token) * width;
+    float *embedded = vit->embedded ? vit->embedded + at : room, *x = vit->run->layers[0].x + at;
+    if (!vit->norm.weight.value)
+        embedded = x;
     vit->kernels->sum(width, row, vit->positions.value + token * width, embedded);
-    vit->kernels->layer_norm(width, embedded, vit->norm.weight.value, vit->norm.bias.value,
-                             CLIP_PRECISION_F32, vit->run->layers[0].x + at);
+    if (vit->norm.weight.value)
+        vit->kernels->layer_norm(width, vit->epsilon, embedded, vit->norm.weight.value, vit->norm.bias.value,
+                                 CLIP_PRECISION_F32, x);
 }
 
 /* A task: a piece of the patches of all pictures. */
@@ -134,7 +153,7 @@ static int patch_task(void *context, size_t piece, int thread, struct clip_error
 {
     const struct vit *vit = context;
     struct workspace *workspace = &vit->workspaces[thread];
-    size_t patches = clip_patch_count(&vit->patches), first = piece * vit->piece, width = vit->base.width;
+    size_t patches = clip_patch_count(&vit->patches), first = piece * vit->piece, width = vit->width;
     size_t rest = vit->run->count * patches - first, n = rest < vit->piece ? rest : vit->piece;
     size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
     for (size_t r = 0; r < n; r++)
@@ -142,9 +161,12 @@ static int patch_task(void *context, size_t piece, int thread, struct clip_error
     if (clip_product_rows(vit->conv1.forward, n, workspace->in, workspace->out, workspace->scratch, error) !=
         0)
         return -1;
-    for (size_t r = 0; r < n; r++)
-        embed(vit, (first + r) / patches, 1 + (first + r) % patches, workspace->out + r * width,
-              workspace->out + r * width);
+    for (size_t r = 0; r < n; r++) {
+        float *out = workspace->out + r * width;
+        if (vit->bias.value)
+            vit->kernels->sum(width, out, vit->bias.value, out);
+        embed(vit, (first + r) / patches, vit->prefix + (first + r) % patches, out, out);
+    }
     return 0;
 }
 
@@ -163,13 +185,19 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
     if (tape)
         memcpy(tape->items, items, n * sizeof *items);
     for (size_t i = 0; i < n; i++) {
-        vit->run->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), 0};
-        embed(vit, i, 0, vit->class.value, vit->workspaces[0].out);
+        vit->run->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), tokens(vit), 0};
+        if (vit->prefix)
+            embed(vit, i, 0, vit->class.value, vit->workspaces[0].out);
     }
     size_t pieces = (n * clip_patch_count(&vit->patches) + vit->piece - 1) / vit->piece;
     if (clip_crew_run(&vit->crew, vit->pool, pieces, patch_task, vit, error) != 0)
         return -1;
-    return clip_transformer_forward(vit->transformer, vit->run, features, error);
+    float *rows = tape ? tape->rows : vit->rows;
+    if (clip_transformer_forward(vit->transformer, vit->run, vit->pooler ? rows : features, error) != 0)
+        return -1;
+    return vit->pooler
+               ? clip_pooler_forward(vit->pooler, n, rows, tape ? &tape->pooler : NULL, features, error)
+               : 0;
 }
 
 /* --- backward --- */
@@ -180,16 +208,18 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
     (void)error;
     const struct vit *vit = context;
     struct workspace *workspace = &vit->workspaces[thread];
-    size_t width = vit->base.width, count = clip_patch_count(&vit->patches), first = picture * tokens(vit);
+    size_t width = vit->width, count = clip_patch_count(&vit->patches), first = picture * tokens(vit);
     size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
     float *sums = vit->partial + picture * 2 * width, *rows = vit->dembedded + first * width;
     memset(sums, 0, 2 * width * sizeof *sums);
     memset(rows, 0, tokens(vit) * width * sizeof *rows);
-    for (size_t i = 0; i < tokens(vit); i++)
-        vit->kernels->layer_norm_backward(width, vit->embedded + (first + i) * width, vit->norm.weight.value,
-                                          vit->dx + (first + i) * width, rows + i * width, sums,
-                                          sums + width);
-    vit->kernels->convert(count * width, rows + width, clip_engine_precision(vit->engine),
+    if (!vit->norm.weight.value)
+        memcpy(rows, vit->dx + first * width, tokens(vit) * width * sizeof *rows);
+    for (size_t i = 0; vit->norm.weight.value && i < tokens(vit); i++)
+        vit->kernels->layer_norm_backward(width, vit->epsilon, vit->embedded + (first + i) * width,
+                                          vit->norm.weight.value, vit->dx + (first + i) * width,
+                                          rows + i * width, sums, sums + width);
+    vit->kernels->convert(count * width, rows + vit->prefix * width, clip_engine_precision(vit->engine),
                           (char *)vit->dpatches + picture * count * width * vit->element);
     for (size_t i = picture * count; i < (picture + 1) * count; i++)
         cut(vit, i, workspace, (char *)vit->cut + i * bytes);
@@ -199,25 +229,32 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
 /* sum[n] += each of the `count` rows at x, `stride` floats from one to the next, in their order. */
 static void add_rows(const struct vit *vit, const float *x, size_t count, size_t stride, float *sum)
 {
-    vit->kernels->column_sums(count, vit->base.width, x, stride, CLIP_PRECISION_F32, sum);
+    vit->kernels->column_sums(count, vit->width, x, stride, CLIP_PRECISION_F32, sum);
 }
 
-/* A task: a panel of conv1's gradient; then a token's position; then the class token and ln_pre. */
+/* A task: a panel of conv1's gradient; then a token's position; then class token, ln_pre and conv1's bias. */
 static int gradient_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     const struct vit *vit = context;
-    size_t width = vit->base.width, n = vit->run->count, panels = clip_outer_panels(vit->outer);
+    size_t width = vit->width, n = vit->run->count, panels = clip_outer_panels(vit->outer);
+    size_t patches = clip_patch_count(&vit->patches);
     if (i < panels)
-        return clip_outer_add(vit->outer, i, n * clip_patch_count(&vit->patches), vit->dpatches, vit->cut,
-                              vit->conv1.gradient, vit->workspaces[thread].scratch, error);
+        return clip_outer_add(vit->outer, i, n * patches, vit->dpatches, vit->cut, vit->conv1.gradient,
+                              vit->workspaces[thread].scratch, error);
     size_t token = i - panels, stride = tokens(vit) * width;
     if (token < tokens(vit)) {
         add_rows(vit, vit->dembedded + token * width, n, stride, vit->positions.gradient + token * width);
         return 0;
     }
-    add_rows(vit, vit->dembedded, n, stride, vit->class.gradient);
-    add_rows(vit, vit->partial, n, 2 * width, vit->norm.weight.gradient);
-    add_rows(vit, vit->partial + width, n, 2 * width, vit->norm.bias.gradient);
+    if (vit->prefix)
+        add_rows(vit, vit->dembedded, n, stride, vit->class.gradient);
+    if (vit->norm.weight.value) {
+        add_rows(vit, vit->partial, n, 2 * width, vit->norm.weight.gradient);
+        add_rows(vit, vit->partial + width, n, 2 * width, vit->norm.bias.gradient);
+    }
+    for (size_t picture = 0; vit->bias.value && picture < n; picture++)
+        add_rows(vit, vit->dembedded + picture * stride + vit->prefix * width, patches, width,
+                 vit->bias.gradient);
     return 0;
 }
 
@@ -230,7 +267,11 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
     vit->items = tape->items;
     vit->run = &tape->transformer;
     vit->embedded = tape->embedded;
-    if (clip_transformer_backward(vit->transformer, vit->run, gradients, &vit->dx, error) != 0 ||
+    if (vit->pooler && clip_pooler_backward(vit->pooler, vit->run->count, tape->rows, &tape->pooler,
+                                            gradients, vit->drows, error) != 0)
+        return -1;
+    if (clip_transformer_backward(vit->transformer, vit->run, vit->pooler ? vit->drows : gradients, &vit->dx,
+                                  error) != 0 ||
         clip_crew_run(&vit->crew, vit->pool, vit->run->count, picture_task, vit, error) != 0)
         return -1;
     return clip_crew_run(&vit->crew, vit->pool, clip_outer_panels(vit->outer) + tokens(vit) + 1,
@@ -240,6 +281,8 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
 static int refresh(struct clip_tower *base, struct clip_error *error)
 {
     struct vit *vit = (struct vit *)base;
+    if (vit->pooler)
+        clip_pooler_refresh(vit->pooler);
     return clip_operand_refresh(&vit->conv1, error) == 0 ? clip_transformer_refresh(vit->transformer, error)
                                                          : -1;
 }
@@ -247,7 +290,8 @@ static int refresh(struct clip_tower *base, struct clip_error *error)
 static size_t bytes(const struct clip_tower *base)
 {
     const struct vit *vit = (const struct vit *)base;
-    return vit->arena.size + clip_transformer_bytes(vit->transformer);
+    return vit->arena.size + clip_transformer_bytes(vit->transformer) +
+           (vit->pooler ? clip_pooler_bytes(vit->pooler) : 0);
 }
 
 /* --- opening --- */
@@ -257,10 +301,14 @@ static void free_vit(struct clip_tower *base)
     struct vit *vit = (struct vit *)base;
     clip_transformer_tape_free(&vit->buffers);
     clip_transformer_free(vit->transformer);
+    clip_pooler_free(vit->pooler);
     clip_operand_free(&vit->conv1);
     clip_outer_free(vit->outer);
     clip_values_free(&vit->class);
     clip_values_free(&vit->positions);
+    clip_values_free(&vit->bias);
+    free(vit->cosines);
+    free(vit->sines);
     clip_values_free(&vit->norm.weight);
     clip_values_free(&vit->norm.bias);
     clip_arena_free(&vit->arena);
@@ -272,7 +320,7 @@ static void place(void *context)
 {
     struct vit *vit = context;
     struct clip_arena *arena = &vit->arena;
-    size_t threads = (size_t)clip_pool_threads(vit->pool), width = vit->base.width, batch = vit->base.batch;
+    size_t threads = (size_t)clip_pool_threads(vit->pool), width = vit->width, batch = vit->base.batch;
     size_t floats = clip_patch_floats(&vit->patches), patches = batch * clip_patch_count(&vit->patches);
     size_t scratch = clip_operand_scratch(&vit->conv1);
     if (vit->outer) {
@@ -280,8 +328,12 @@ static void place(void *context)
         vit->dpatches = clip_arena_take(arena, patches, width * vit->element);
         vit->dembedded = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
         vit->partial = clip_arena_take(arena, batch, 2 * width * sizeof(float));
+        if (vit->pooler)
+            vit->drows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
         scratch = scratch > clip_outer_scratch(vit->outer) ? scratch : clip_outer_scratch(vit->outer);
     }
+    if (vit->pooler && !vit->outer)
+        vit->rows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
     vit->workspaces = clip_arena_take(arena, threads, sizeof *vit->workspaces);
     for (size_t i = 0; i < threads; i++) {
         struct workspace workspace = {
@@ -297,13 +349,64 @@ static void place(void *context)
 
 static int load(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
 {
-    struct clip_operand_part conv1 = {.name = "visual.conv1.weight", .first_layer = 1};
-    if (clip_operand_load(&vit->conv1, setup, 0, &conv1, error) != 0 ||
-        clip_values_load(&vit->class, setup, error, "visual.class_embedding") != 0 ||
-        clip_values_load(&vit->positions, setup, error, "visual.positional_embedding") != 0 ||
-        clip_values_load(&vit->norm.weight, setup, error, "visual.ln_pre.weight") != 0)
+    const struct clip_tower_arch *arch = &setup->arch->vision;
+    struct clip_operand_part conv1 = {.name = clip_vit_name(arch, CLIP_VIT_CONV), .first_layer = 1};
+    const struct {
+        enum clip_vit_tensor tensor;
+        struct clip_values *to;
+    } all[] = {{CLIP_VIT_CLASS, &vit->class},
+               {CLIP_VIT_POSITIONS, &vit->positions},
+               {CLIP_VIT_CONV_BIAS, &vit->bias},
+               {CLIP_VIT_PRE_WEIGHT, &vit->norm.weight},
+               {CLIP_VIT_PRE_BIAS, &vit->norm.bias}};
+    size_t shape[4];
+    if (clip_operand_load(&vit->conv1, setup, 0, &conv1, error) != 0)
         return -1;
-    return clip_values_load(&vit->norm.bias, setup, error, "visual.ln_pre.bias");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (clip_vit_shape(arch, all[i].tensor, shape) &&
+            clip_values_load(all[i].to, setup, error, "%s", clip_vit_name(arch, all[i].tensor)) != 0)
+            return -1;
+    return 0;
+}
+
+/* Rotary positions, computed in f32 as timm does (model/block.h). */
+static int make_rotary(struct vit *vit, const struct clip_tower_arch *arch, struct clip_error *error)
+{
+    const struct clip_rotary *rotary = &arch->block.rotary;
+    size_t head = (size_t)arch->width / (size_t)arch->heads, grid = vit->patches.grid, n = tokens(vit) * head;
+    if (!rotary->reference)
+        return 0;
+    vit->cosines = malloc(n * sizeof *vit->cosines);
+    vit->sines = malloc(n * sizeof *vit->sines);
+    if (!vit->cosines || !vit->sines)
+        return clip_fail_memory(error, "the image tower");
+    for (size_t i = 0; i < n; i++) {
+        size_t token = i / head, c = i % head, band = c % (head / 2) / 2, patch = token - vit->prefix;
+        size_t place = (c < head / 2) == rotary->columns_first ? patch % grid : patch / grid;
+        float t = (float)(place + (size_t)rotary->offset) / (float)grid * (float)rotary->reference;
+        float base = (float)(1 / pow(10000, (double)((float)band / (float)(head / 4))));
+        float angle = token < vit->prefix ? 0 : t * base;
+        vit->cosines[i] = cosf(angle);
+        vit->sines[i] = c % 2 ? sinf(angle) : -sinf(angle);
+    }
+    return 0;
+}
+
+/* The norm of what the blocks give, and its epsilon. */
+static void choose_norm(const struct vit *vit, const struct clip_tower_arch *arch,
+                        struct clip_transformer_shape *shape)
+{
+    enum clip_vit_tensor weight = CLIP_VIT_POST_WEIGHT;
+    size_t size[4];
+    shape->epsilon = vit->epsilon;
+    if (arch->vit.pooling == CLIP_POOL_QUERY || arch->vit.pooling == CLIP_POOL_QUERIES_MEAN) {
+        weight = CLIP_POOL_LN_K_WEIGHT;
+        shape->epsilon = 1e-5f; /* whatever the blocks' */
+    }
+    if (arch->vit.flags & CLIP_VIT_NORM_AFTER_POOL || !clip_vit_shape(arch, weight, size))
+        return;
+    shape->norm[0] = clip_vit_name(arch, weight);
+    shape->norm[1] = clip_vit_name(arch, weight + 1);
 }
 
 static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
@@ -311,24 +414,25 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
     const struct clip_tower_arch *arch = &setup->arch->vision;
     enum clip_level level;
     struct clip_transformer_shape shape = {
-        .blocks = "visual.transformer.resblocks.",
-        .norm = "visual.ln_post",
-        .width = vit->base.width,
-        .heads = (size_t)arch->heads,
+        .arch = arch,
         .layers = (size_t)arch->layers,
-        .mlp = (size_t)arch->mlp,
-        .activation = arch->activation,
+        .all = arch->vit.pooling != CLIP_POOL_TOKEN,
         .longest = tokens(vit),
     };
-    if (clip_level_choose(&level, error) != 0 || load(vit, setup, error) != 0)
+    choose_norm(vit, arch, &shape);
+    if (clip_level_choose(&level, error) != 0 || load(vit, setup, error) != 0 ||
+        make_rotary(vit, arch, error) != 0)
         return -1;
+    shape.cosines = vit->cosines;
+    shape.sines = vit->sines;
     vit->kernels = clip_kernels(level);
     if (setup->parameters &&
-        !(vit->outer = clip_outer_new(vit->engine, vit->base.width, clip_patch_floats(&vit->patches), error)))
+        !(vit->outer = clip_outer_new(vit->engine, vit->width, clip_patch_floats(&vit->patches), error)))
         return -1;
     /* The transformer first: it checks the sizes. */
     vit->transformer = clip_transformer_open(setup, vit->kernels, &shape, error);
-    if (!vit->transformer || clip_arena_build(&vit->arena, "the image tower", place, vit, error) != 0)
+    if (!vit->transformer || (shape.all && !(vit->pooler = clip_pooler_open(setup, vit->kernels, error))) ||
+        clip_arena_build(&vit->arena, "the image tower", place, vit, error) != 0)
         return -1;
     return setup->parameters ? 0 : clip_transformer_tape_allocate(&vit->buffers, vit->transformer, error);
 }
@@ -343,7 +447,11 @@ static struct clip_tower *open_vit(const struct clip_tower_setup *setup, struct 
         clip_fail_memory(error, "the image tower");
         return NULL;
     }
-    vit->base = (struct clip_tower){&type, (size_t)setup->arch->vision.width, setup->batch};
+    const struct clip_tower_arch *arch = &setup->arch->vision;
+    vit->base = (struct clip_tower){&type, clip_vit_width(arch), setup->batch};
+    vit->width = (size_t)arch->width;
+    vit->epsilon = clip_block_epsilon(&arch->block);
+    vit->prefix = clip_vit_tokens(arch) - clip_vit_patches(arch);
     vit->engine = setup->engine;
     vit->pool = setup->pool;
     vit->piece = clip_engine_rows(setup->engine);

@@ -73,14 +73,47 @@ static int find_floats(const struct clip_model *model, const struct clip_slot *s
     return status;
 }
 
-/* The matrix of a model's tensor. */
+/* Tensors of a part. */
+static size_t tensors_of(const struct clip_operand_part *part)
+{
+    return part->more[0] ? part->more[1] ? 3 : 2 : 1;
+}
+
+static const char *tensor_of(const struct clip_operand_part *part, size_t i)
+{
+    return i ? part->more[i - 1] : part->name;
+}
+
+/* *copy, which is allocated, takes the tensors of a part, one after the other. */
+static int join_floats(const struct clip_model *model, const struct clip_slot *slot,
+                       const struct clip_operand_part *part, float **copy, struct clip_error *error)
+{
+    size_t each = (size_t)clip_slot_count(slot), n = tensors_of(part);
+    *copy = reallocarray(NULL, n * each, sizeof **copy);
+    if (!*copy)
+        return clip_fail_memory(error, slot->name);
+    for (size_t i = 0; i < n; i++) {
+        const char *name = tensor_of(part, i);
+        if (clip_model_floats(model, name, slot->ndim, slot->shape, *copy + i * each, error) != 0)
+            return -1;
+        clip_model_forget(model, name);
+    }
+    return 0;
+}
+
+/* The matrix of a model's tensor; count and columns of all of the part. */
 static int set_mapped(struct clip_operand *operand, const struct clip_tower_setup *setup,
-                      const struct clip_slot *slot, size_t first, size_t count, size_t columns,
-                      struct clip_error *error)
+                      const struct clip_slot *slot, const struct clip_operand_part *part, size_t count,
+                      size_t columns, struct clip_error *error)
 {
     const float *data;
-    if (find_floats(setup->model, slot, first, count, columns, &data, &operand->copy, error) != 0)
+    int found = part->more[0] ? join_floats(setup->model, slot, part, &operand->copy, error)
+                              : find_floats(setup->model, slot, part->first, count, columns, &data,
+                                            &operand->copy, error);
+    if (found != 0)
         return -1;
+    if (part->more[0])
+        data = operand->copy;
     int status = clip_matrix_set(operand->forward, data, operand->transposed, error);
     if (status == 0 && clip_engine_borrows(setup->engine))
         return 0;
@@ -90,16 +123,30 @@ static int set_mapped(struct clip_operand *operand, const struct clip_tower_setu
     return status == 0 ? 0 : clip_fail_prefix(error, "%s", slot->name);
 }
 
+/* Parameters that are read as one matrix must lie one after the other, as those of a layout do whose sizes
+ * are multiples of 64 bytes. */
+static int check_adjacent(const struct clip_tower_setup *setup, const struct clip_operand_part *part,
+                          const struct clip_parameter *first, struct clip_error *error)
+{
+    for (size_t i = 1; i < tensors_of(part); i++) {
+        const struct clip_parameter *next = clip_parameters_get(setup->parameters, "%s", tensor_of(part, i));
+        if (!next || next->count != first->count || next->value != first->value + i * first->count ||
+            next->gradient != first->gradient + i * first->count)
+            return clip_fail(error, "%s: a width that is not a multiple of 4 cannot be trained", part->name);
+    }
+    return 0;
+}
+
 int clip_operand_load(struct clip_operand *operand, const struct clip_tower_setup *setup, size_t rows,
                       const struct clip_operand_part *part, struct clip_error *error)
 {
     struct clip_parameter *parameter;
     const struct clip_slot *slot = find_slot(setup, part->name, &parameter, error);
     *operand = (struct clip_operand){.transposed = part->transposed};
-    if (!slot)
+    if (!slot || (parameter && check_adjacent(setup, part, parameter, error) != 0))
         return -1;
     size_t columns = (size_t)clip_slot_count(slot) / slot->shape[0];
-    size_t count = part->count ? part->count : slot->shape[0];
+    size_t count = part->count ? part->count : slot->shape[0] * tensors_of(part);
     size_t n = part->transposed ? columns : count, k = part->transposed ? count : columns;
     rows = rows ? rows : clip_engine_rows(setup->engine);
     /* The matrix first: it checks the sizes. */
@@ -109,7 +156,7 @@ int clip_operand_load(struct clip_operand *operand, const struct clip_tower_setu
     if (!operand->forward || (parameter && !part->first_layer && !operand->backward))
         return clip_fail_prefix(error, "%s", part->name);
     if (!parameter)
-        return set_mapped(operand, setup, slot, part->first, count, columns, error);
+        return set_mapped(operand, setup, slot, part, count, columns, error);
     operand->value = parameter->value + part->first * columns;
     operand->gradient = parameter->gradient + part->first * columns;
     return clip_operand_refresh(operand, error);

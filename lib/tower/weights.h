@@ -41,6 +41,7 @@ void clip_values_free(struct clip_values *values);
  * the other dimensions; count 0: all. */
 struct clip_operand_part {
     const char *name;
+    const char *more[2]; /* tensors of the same shape whose rows follow, whole; NULL: none */
     size_t first, count;
     int transposed;  /* the tensor is [inputs, outputs] */
     int first_layer; /* nothing learns from the gradient of its input */

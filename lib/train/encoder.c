@@ -1,7 +1,8 @@
 #include "train/encoder.h"
 
+#include "stream/filter.h"
+#include "tower/encoder.h"
 #include "tower/fields.h"
-#include "tower/tower.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,45 +75,75 @@ static struct clip_tower *open_tower(void *context, size_t n, struct clip_error 
 
 static struct clip_stage_work work_of(struct encoder *encoder, const struct clip_encoder_options *options)
 {
-    static const char *const fields[] = {"image", "tokens"}, *const features[] = {"image_features",
-                                                                                  "text_features"};
     const struct clip_arch *arch = encoder->arch;
     int text = encoder->side == CLIP_SIDE_TEXT, frozen = encoder->trainee->frozen;
-    struct clip_stage_work work = {.context = encoder,
-                                   .outputs = {{features[text], clip_feature_width(arch, encoder->side)}},
-                                   .drops = {options->keep ? NULL : fields[text]},
-                                   .item_bytes =
-                                       text ? (size_t)arch->text.context * sizeof(int32_t) : pixels(arch),
-                                   .take = text ? take_text : take_image,
-                                   .item = text ? text_item : image_item,
-                                   .open = open_tower};
+    struct clip_stage_work work = {
+        .context = encoder,
+        .outputs = {{clip_feature_fields[encoder->side], clip_feature_width(arch, encoder->side)}},
+        .drops = {options->keep ? NULL : clip_input_fields[encoder->side]},
+        .item_bytes = text ? (size_t)arch->text.context * sizeof(int32_t) : pixels(arch),
+        .take = text ? take_text : take_image,
+        .item = text ? text_item : image_item,
+        .open = open_tower};
     work.frozen = frozen;
     if (frozen) { /* as in inference: each item stands alone, running statistics are used */
         work.chunk = CHUNK;
         return work;
     }
     work.mixes = clip_tower_mixes(arch, encoder->side);
-    work.chunk = options->chunk || work.mixes ? options->chunk : CHUNK;
+    work.chunk = options->chunk || work.mixes ? (size_t)options->chunk : CHUNK;
     return work;
 }
 
-int clip_encoder_train(enum clip_side side, const struct clip_encoder_options *options,
-                       const struct clip_shared *shared, char *const *operands, size_t n)
+static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_F32};
+
+static int train(enum clip_side side, const struct clip_encoder_options *options,
+                 const struct clip_shared *shared, char *const *operands, size_t n)
 {
     struct clip_error error;
     struct clip_trainee trainee;
     int status = 1;
-    if (clip_trainee_open(&trainee, options->train, side == CLIP_SIDE_TEXT ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
-                          options->precision, (int)shared->threads, &error) == 0) {
+    if (clip_trainee_open(&trainee, &options->train,
+                          side == CLIP_SIDE_TEXT ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
+                          precisions[options->precision], (int)shared->threads, &error) == 0) {
         struct encoder encoder = {
             .trainee = &trainee, .arch = clip_model_arch(trainee.compute.model), .side = side};
         struct clip_stage_work work = work_of(&encoder, options);
         clip_verbose("%s", clip_engine_text(trainee.compute.engine));
-        status = clip_stage_run(&work, &trainee, options->stage, shared, operands, n);
+        status = clip_stage_run(&work, &trainee, &options->stage, shared, operands, n);
     } else {
         clip_message("%s", error.text);
         clip_trainee_fail(&trainee, &error);
     }
     clip_trainee_close(&trainee);
     return status;
+}
+
+static int encode(enum clip_side side, const struct clip_encoder_options *options,
+                  const struct clip_shared *shared, char *const *operands, size_t n)
+{
+    struct clip_error error;
+    struct clip_encoder encoder;
+    const struct clip_filter filter = {
+        .process = clip_encoder_batch, .context = &encoder, .batch = (size_t)shared->batch};
+    int status = 1;
+    if (clip_encoder_open(&encoder, side, shared, precisions[options->precision], options->keep, &error) ==
+        0) {
+        clip_verbose("%s", clip_engine_text(encoder.compute.engine));
+        status = clip_filter_run(&filter, shared, operands, n);
+    } else
+        clip_message("%s", error.text);
+    clip_encoder_close(&encoder);
+    return status;
+}
+
+int clip_encoder_run(enum clip_side side, const struct clip_encoder_options *options,
+                     const struct clip_shared *shared, char *const *operands, size_t n)
+{
+    struct clip_error error;
+    if (clip_train_check(&options->train, shared, options->stage.grad_in, &error) != 0)
+        clip_usage("%s", error.text);
+    if (!options->train.dir && !shared->model)
+        clip_usage("give a model (-m)");
+    return (options->train.dir ? train : encode)(side, options, shared, operands, n);
 }

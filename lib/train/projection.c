@@ -1,6 +1,7 @@
 #include "train/projection.h"
 
 #include "stream/vector.h"
+#include "tower/fields.h"
 #include "tower/project.h"
 
 #include <stdlib.h>
@@ -13,7 +14,8 @@ struct clip_projector {
     struct clip_vector_field features[CLIP_STAGE_FIELDS];
 };
 
-static int take(void *context, struct clip_record *record, struct clip_items *items, struct clip_error *error)
+static int take_features(void *context, struct clip_record *record, struct clip_items *items,
+                         struct clip_error *error)
 {
     struct clip_projector *projector = context;
     const struct clip_vector_field *fields = projector->features;
@@ -31,7 +33,7 @@ static int take(void *context, struct clip_record *record, struct clip_items *it
     return 0;
 }
 
-static union clip_item item(void *context, const void *data, size_t size)
+static union clip_item features_item(void *context, const void *data, size_t size)
 {
     (void)context;
     (void)size;
@@ -62,16 +64,16 @@ struct clip_projector *clip_projector_open(struct clip_trainee *trainee, int kee
     }
     projector->trainee = trainee;
     size_t image = clip_feature_width(arch, CLIP_SIDE_IMAGE), text = clip_feature_width(arch, CLIP_SIDE_TEXT);
-    projector->features[0] = (struct clip_vector_field){"image_features", image};
-    projector->features[1] = (struct clip_vector_field){"text_features", text};
+    projector->features[0] = (struct clip_vector_field){clip_feature_fields[0], image};
+    projector->features[1] = (struct clip_vector_field){clip_feature_fields[1], text};
     *work = (struct clip_stage_work){
         .context = projector,
         .outputs = {{"image_embedding", (size_t)arch->embed}, {"text_embedding", (size_t)arch->embed}},
         .inputs = {projector->features[0], projector->features[1]},
         .chunk = CHUNK,
         .item_bytes = (image + text) * sizeof(float),
-        .take = take,
-        .item = item,
+        .take = take_features,
+        .item = features_item,
         .open = open_learner};
     for (int f = 0; f < CLIP_STAGE_FIELDS && !keep; f++)
         work->drops[f] = projector->features[f].name;

@@ -65,7 +65,7 @@ static int make_room(struct run *run, struct clip_error *error)
 }
 
 /* Takes the record, which then is the run's. */
-static int take(struct run *run, struct clip_record *record, struct clip_error *error)
+static int take_record(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     struct clip_items *items = NULL;
     char name[400];
@@ -266,7 +266,7 @@ static int run_all(struct run *run, struct clip_error *error)
     while ((got = clip_reader_next(run->in, &record, error)) > 0) {
         int status;
         if (clip_record_find(record, "__key__")) {
-            status = take(run, record, error);
+            status = take_record(run, record, error);
             if (status == 0 && run->n == run->work->chunk)
                 status = forward(run, error);
             if (status != 0)

@@ -102,13 +102,26 @@ static void measure_kernels(enum clip_level level)
     float *x = bench_zeros(TOKENS * 3 * WIDTH * sizeof *x), *bias = bench_zeros(MLP * sizeof *bias),
           *y = bench_zeros(TOKENS * WIDTH * sizeof *y),
           *scratch = bench_zeros(clip_attention_scratch(TOKENS, DIM) * 4);
-    struct clip_attention attention = {TOKENS,    TOKENS, DIM,  0,    x,   x + DIM, x + 2 * DIM, 3 * WIDTH,
-                                       3 * WIDTH, bias,   bias, bias, f32, y,       WIDTH};
+    struct clip_attention attention = {.queries = TOKENS,
+                                       .keys = TOKENS,
+                                       .dim = DIM,
+                                       .scale = 0.125f,
+                                       .q = x,
+                                       .k = x + DIM,
+                                       .v = x + 2 * DIM,
+                                       .q_stride = 3 * WIDTH,
+                                       .kv_stride = 3 * WIDTH,
+                                       .q_bias = bias,
+                                       .k_bias = bias,
+                                       .v_bias = bias,
+                                       .type = f32,
+                                       .out = y,
+                                       .out_stride = WIDTH};
     double norm, add, quick, gelu, head;
-    TIME(norm, kernels->layer_norm(WIDTH, x, bias, bias, f32, y));
+    TIME(norm, kernels->layer_norm(WIDTH, 1e-5f, x, bias, bias, f32, y));
     TIME(add, kernels->add(WIDTH, x, y, bias));
-    TIME(quick, kernels->quick_gelu(MLP, x, bias, f32, y));
-    TIME(gelu, kernels->gelu(MLP, x, bias, f32, y));
+    TIME(quick, kernels->activation[CLIP_QUICK_GELU](MLP, x, bias, f32, y));
+    TIME(gelu, kernels->activation[CLIP_GELU](MLP, x, bias, f32, y));
     TIME(head, kernels->attention(&attention, scratch));
     printf("%s, ns: layer_norm[%d] %.0f, add[%d] %.0f, quick_gelu[%d] %.0f, gelu[%d] %.0f, a head of "
            "attention over "

@@ -15,7 +15,9 @@ static void augment(const struct clip_picture *picture, uint32_t epoch, uint8_t 
     struct clip_error error;
     struct clip_change change =
         clip_augment_draw(&augment, epoch, "", 0, picture->width, picture->height, 32);
-    if (clip_augment_apply(&augment, &change, picture, 32, epoch % 2 == 0, fill, out, &error) < 0)
+    if (clip_augment_apply(&augment, &change, picture,
+                           &(struct clip_image_form){32, epoch % 2 == 0, clip_level()}, fill, out,
+                           &error) < 0)
         abort();
 }
 
@@ -27,7 +29,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (clip_picture_decode(&picture, data, size, MAX_PIXELS, &error) < 0)
         return 0;
     for (int convert_first = 0; convert_first < 2; convert_first++)
-        if (clip_picture_to_tensor(&picture, size % 2 ? 32 : 7, convert_first, out, &error) < 0 &&
+        if (clip_picture_to_tensor(&picture,
+                                   &(struct clip_image_form){size % 2 ? 32 : 7, convert_first, clip_level()},
+                                   out, &error) < 0 &&
             (picture.width < MAX_PIXELS / 32 && picture.height < MAX_PIXELS / 32))
             abort(); /* only long ones are refused here */
     for (uint32_t epoch = 0; epoch < 3; epoch++)

@@ -157,10 +157,16 @@ static void check_change(const struct clip_augment *augment, const struct clip_c
     uint8_t got[BYTES], want[BYTES];
     struct clip_error error;
     struct clip_picture window = plain_window(picture, change->window, augment->reflect);
-    CHECK(clip_augment_apply(augment, change, picture, SIZE, convert_first, grey, got, &error) == 0, "%s",
-          error.text);
-    int status = change->whole ? clip_picture_stretch(&window, SIZE, convert_first, want, &error)
-                               : clip_picture_to_tensor(&window, SIZE, convert_first, want, &error);
+    CHECK(clip_augment_apply(augment, change, picture,
+                             &(struct clip_image_form){SIZE, convert_first, clip_level()}, grey, got,
+                             &error) == 0,
+          "%s", error.text);
+    int status =
+        change->whole
+            ? clip_picture_stretch(&window, &(struct clip_image_form){SIZE, convert_first, clip_level()},
+                                   want, &error)
+            : clip_picture_to_tensor(&window, &(struct clip_image_form){SIZE, convert_first, clip_level()},
+                                     want, &error);
     CHECK(status == 0, "");
     for (int i = 0; i < BYTES; i++) {
         int y = i / SIZE % SIZE, x = i % SIZE, from = change->flip ? i - x + SIZE - 1 - x : i;
@@ -202,7 +208,10 @@ static void test_narrow(void)
             if (width > 1)
                 check_change(&augment, &change, &picture, 0);
             else
-                CHECK(clip_augment_apply(&augment, &change, &picture, SIZE, 0, grey, out, &error) == 0, "");
+                CHECK(clip_augment_apply(&augment, &change, &picture,
+                                         &(struct clip_image_form){SIZE, 0, clip_level()}, grey, out,
+                                         &error) == 0,
+                      "");
             free(picture.pixels);
         }
 }
@@ -215,8 +224,12 @@ static void test_nothing(void)
         struct clip_error error;
         struct clip_picture picture = make_picture((enum clip_picture_mode)mode, 21, 16);
         struct clip_change change = draw(&plain, mode, 21, 16);
-        CHECK(clip_augment_apply(&plain, &change, &picture, SIZE, 0, grey, got, &error) == 0, "");
-        CHECK(clip_picture_to_tensor(&picture, SIZE, 0, want, &error) == 0, "");
+        CHECK(clip_augment_apply(&plain, &change, &picture, &(struct clip_image_form){SIZE, 0, clip_level()},
+                                 grey, got, &error) == 0,
+              "");
+        CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){SIZE, 0, clip_level()}, want,
+                                     &error) == 0,
+              "");
         CHECK(memcmp(got, want, BYTES) == 0, "mode %d", mode);
         free(picture.pixels);
     }

@@ -175,7 +175,7 @@ static void test_patches(void)
     for (size_t stride = 1; stride <= 2; stride++) {
         size_t across = (WIDTH - 1) / stride + 1, rows = ((HEIGHT - 1) / stride + 1) * across - 1;
         uint16_t y[HEIGHT * WIDTH * 9 * CHANNELS], *at = y;
-        clip_patches(x, sizeof *x, HEIGHT, WIDTH, CHANNELS, stride, 1, rows, y);
+        clip_im2col(x, sizeof *x, HEIGHT, WIDTH, CHANNELS, stride, 1, rows, y);
         for (size_t row = 1; row <= rows; row++)
             for (size_t k = 0; k < 9 * CHANNELS; k++, at++) {
                 size_t i = row / across * stride + k / CHANNELS / 3,

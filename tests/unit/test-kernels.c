@@ -121,22 +121,73 @@ static void check_layer_norm(const struct clip_kernels *kernels, const char *lev
         for (int t = 0; t < 2; t++) {
             size_t n = sizes[s], wrong = 0;
             double mean = 0, variance = 0;
+            float epsilon = s % 2 ? 1e-5f : 1e-3f;
             for (size_t i = 0; i < n; i++)
                 mean += (double)x[i] / (double)n;
             for (size_t i = 0; i < n; i++)
                 variance += (x[i] - mean) * (x[i] - mean) / (double)n;
             memset(out, mark, sizeof out);
-            kernels->layer_norm(n, x, weight, bias, types[t], out);
+            kernels->layer_norm(n, epsilon, x, weight, bias, types[t], out);
             for (size_t i = 0; i < n; i++)
-                wrong += !near(out, i, types[t], (x[i] - mean) / sqrt(variance + 1e-5) * weight[i] + bias[i],
-                               2e-6);
+                wrong += !near(out, i, types[t],
+                               (x[i] - mean) / sqrt(variance + (double)epsilon) * weight[i] + bias[i], 2e-6);
             CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, n %zu, type %d", level, n, t);
         }
 }
 
-static double exact_gelu(double x, int quick)
+static double exact_activation(double x, int activation)
 {
-    return quick ? x / (1 + exp(-1.702 * x)) : x * erfc(-x / sqrt(2)) / 2;
+    switch (activation) {
+    case CLIP_QUICK_GELU:
+        return x / (1 + exp(-1.702 * x));
+    case CLIP_GELU:
+        return x * erfc(-x / sqrt(2)) / 2;
+    case CLIP_GELU_TANH:
+        return x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))) / 2;
+    default: /* SiLU */
+        return x / (1 + exp(-x));
+    }
+}
+
+static void check_multiply(const struct clip_kernels *kernels, const char *level)
+{
+    float x[MOST], y[MOST], bias[MOST], out[MOST + 16];
+    fill(x, MOST, 1), fill(y, MOST, 1), fill(bias, MOST, 1);
+    for (size_t s = 0; s < SIZES; s++)
+        for (int t = 0; t < 2; t++) {
+            size_t n = sizes[s], wrong = 0;
+            memset(out, mark, sizeof out);
+            kernels->multiply(n, x, y, bias, types[t], out);
+            for (size_t i = 0; i < n; i++)
+                wrong += !near(out, i, types[t], x[i] * ((double)y[i] + bias[i]), 3e-7);
+            CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, n %zu, type %d", level, n, t);
+        }
+}
+
+static void check_rotate(const struct clip_kernels *kernels, const char *level)
+{
+    float x[MOST + 1], cosines[MOST], sines[MOST], out[MOST + 16];
+    fill(x, MOST, 1);
+    for (size_t i = 0; i < MOST; i++) {
+        float angle = (float)(i / 2) * 0.37f;
+        cosines[i] = cosf(angle);
+        sines[i] = i % 2 ? sinf(angle) : -sinf(angle);
+    }
+    for (size_t n = 2; n <= 70; n += 2) {
+        size_t wrong = 0;
+        memset(out, mark, sizeof out);
+        kernels->rotate(n, x, cosines, sines, 0, out);
+        for (size_t i = 0; i < n; i += 2) {
+            double angle = (float)(i / 2) * 0.37f, a = x[i], b = x[i + 1];
+            wrong += fabs(out[i] - (a * cos(angle) - b * sin(angle))) > 3e-7;
+            wrong += fabs(out[i + 1] - (b * cos(angle) + a * sin(angle))) > 3e-7;
+        }
+        CHECK(wrong == 0 && untouched(out, n, CLIP_PRECISION_F32), "%s, n %zu", level, n);
+        kernels->rotate(n, out, cosines, sines, 1, out);
+        for (size_t i = 0; i < n; i++)
+            wrong += fabs((double)out[i] - x[i]) > 3e-7;
+        CHECK(wrong == 0, "%s, back, n %zu", level, n);
+    }
 }
 
 /* x[MOST] where it bends, far from there, and at 0. */
@@ -148,35 +199,51 @@ static void fill_gelu(float *x, float *bias)
     x[0] = -1000, x[1] = 1000, x[2] = -60, x[3] = 60, x[4] = 0, bias[4] = 0;
 }
 
-static void check_gelu(const struct clip_kernels *kernels, const char *level)
+static void check_activations(const struct clip_kernels *kernels, const char *level)
 {
     float x[MOST], bias[MOST], out[MOST + 16];
     fill_gelu(x, bias);
-    for (int quick = 0; quick < 2; quick++)
+    for (int f = 0; f < CLIP_ACTIVATIONS; f++)
         for (size_t s = 0; s < SIZES; s++)
             for (int t = 0; t < 2; t++) {
                 size_t n = sizes[s], wrong = 0;
                 memset(out, mark, sizeof out);
-                (quick ? kernels->quick_gelu : kernels->gelu)(n, x, bias, types[t], out);
+                kernels->activation[f](n, x, bias, types[t], out);
                 for (size_t i = 0; i < n; i++) {
-                    double y = x[i] + bias[i], want = exact_gelu(y, quick);
+                    double y = x[i] + bias[i], want = exact_activation(y, f);
                     wrong += !near(out, i, types[t], want, 2e-7 * fmax(fabs(want), 1) + 1e-7 * fabs(y));
                 }
-                CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, n %zu, type %d, quick %d: %zu wrong",
-                      level, n, t, quick, wrong);
+                CHECK(wrong == 0 && untouched(out, n, types[t]),
+                      "%s, n %zu, type %d, activation %d: %zu wrong", level, n, t, f, wrong);
             }
+}
+
+enum { MOST_KEYS = 260 };
+
+/* Of every third case of attention the bias of its scores. */
+static const float *score_bias(size_t c)
+{
+    static float bias[MOST_KEYS * MOST_KEYS];
+    fill(bias, MOST_KEYS * MOST_KEYS, 1);
+    return c % 3 == 1 ? bias : NULL;
+}
+
+/* Keys of every other causal case: all but the last row's. */
+static size_t shortened(size_t c, size_t keys, size_t queries)
+{
+    return queries == 0 && c % 2 && keys > 1 ? keys - 1 : keys;
 }
 
 /* out[dim] of one query. */
 static void exact_attention(const struct clip_attention *a, size_t query, double *out)
 {
-    size_t keys = a->causal ? query + 1 : a->keys;
+    size_t keys = a->causal && query + 1 < a->keys ? query + 1 : a->keys;
     double weights[MOST], sum = 0, most = -INFINITY;
     for (size_t j = 0; j < keys; j++) {
-        weights[j] = 0;
+        weights[j] = a->bias ? a->bias[query * a->bias_stride + j] : 0;
         for (size_t d = 0; d < a->dim; d++)
             weights[j] += ((double)a->q[query * a->q_stride + d] + a->q_bias[d]) *
-                          ((double)a->k[j * a->kv_stride + d] + a->k_bias[d]) / sqrt((double)a->dim);
+                          ((double)a->k[j * a->kv_stride + d] + a->k_bias[d]) * a->scale;
         most = fmax(most, weights[j]);
     }
     memset(out, 0, a->dim * sizeof *out);
@@ -203,21 +270,24 @@ static void check_attention(const struct clip_kernels *kernels, const char *leve
                   *scratch = aligned_alloc(64, (clip_attention_scratch(keys, dim) * 4 + 63) / 64 * 64);
             double want[100];
             fill(in, keys * stride, 1), fill(bias, 300, 1);
-            struct clip_attention a = {queries ? queries : keys,
-                                       keys,
-                                       dim,
-                                       queries == 0,
-                                       in,
-                                       in + dim,
-                                       in + 2 * dim,
-                                       stride,
-                                       stride,
-                                       bias,
-                                       bias + 100,
-                                       bias + 200,
-                                       types[t],
-                                       out,
-                                       dim};
+            struct clip_attention a = {.queries = queries ? queries : keys,
+                                       .keys = shortened(c, keys, queries),
+                                       .dim = dim,
+                                       .causal = queries == 0,
+                                       .scale = c % 3 ? 1 / sqrtf((float)dim) : 0.3f,
+                                       .q = in,
+                                       .k = in + dim,
+                                       .v = in + 2 * dim,
+                                       .q_stride = stride,
+                                       .kv_stride = stride,
+                                       .q_bias = bias,
+                                       .k_bias = bias + 100,
+                                       .v_bias = bias + 200,
+                                       .bias = score_bias(c),
+                                       .bias_stride = MOST_KEYS,
+                                       .type = types[t],
+                                       .out = out,
+                                       .out_stride = dim};
             memset(out, mark, (keys * dim + 16) * 4);
             kernels->attention(&a, scratch);
             size_t wrong = 0;
@@ -261,7 +331,7 @@ static void check_layer_norm_backward(const struct clip_kernels *kernels, const 
         for (size_t i = 0; i < 3 * n; i++)
             exact[i] = in[i] += i < n ? 3 : 0;
         memcpy(out, was, sizeof out);
-        kernels->layer_norm_backward(n, in, in + n, dy, out, out + n, out + 2 * n);
+        kernels->layer_norm_backward(n, 1e-5f, in, in + n, dy, out, out + n, out + 2 * n);
         for (size_t i = 0; i < 3 * n; i += 1 + n / 50) {
             exact[i] = in[i] + STEP;
             double up = norm_loss(n, exact, dy);
@@ -275,25 +345,25 @@ static void check_layer_norm_backward(const struct clip_kernels *kernels, const 
     }
 }
 
-static void check_gelu_backward(const struct clip_kernels *kernels, const char *level)
+static void check_activations_backward(const struct clip_kernels *kernels, const char *level)
 {
     float x[MOST], bias[MOST], dy[MOST], out[MOST + 16], forward[MOST + 16], dx[MOST + 16];
     fill_gelu(x, bias), fill(dy, MOST, 1);
-    for (int quick = 0; quick < 2; quick++)
+    for (int f = 0; f < CLIP_ACTIVATIONS; f++)
         for (size_t s = 0; s < SIZES; s++)
             for (int t = 0; t < 2; t++) {
                 size_t n = sizes[s], wrong = 0;
                 memset(out, mark, sizeof out), memset(forward, mark, sizeof out), memset(dx, mark, sizeof dx);
-                (quick ? kernels->quick_gelu : kernels->gelu)(n, x, bias, types[t], forward);
-                (quick ? kernels->quick_gelu_backward : kernels->gelu_backward)(n, x, bias, dy, types[t], out,
-                                                                                dx);
+                kernels->activation[f](n, x, bias, types[t], forward);
+                kernels->activation_backward[f](n, x, bias, dy, types[t], out, dx);
                 for (size_t i = 0; i < n; i++) {
                     double y = x[i] + bias[i];
-                    double slope = (exact_gelu(y + STEP, quick) - exact_gelu(y - STEP, quick)) / (2 * STEP);
+                    double slope =
+                        (exact_activation(y + STEP, f) - exact_activation(y - STEP, f)) / (2 * STEP);
                     wrong += !near(dx, i, types[t], dy[i] * slope, 1e-6);
                 }
                 CHECK(wrong == 0 && untouched(dx, n, types[t]) && memcmp(out, forward, sizeof out) == 0,
-                      "%s, n %zu, type %d, quick %d: %zu wrong", level, n, t, quick, wrong);
+                      "%s, n %zu, type %d, activation %d: %zu wrong", level, n, t, f, wrong);
             }
 }
 
@@ -324,13 +394,13 @@ static double attention_loss(const struct clip_attention *a, const double *in, c
     double loss = 0;
     size_t dim = a->dim, stride = 3 * dim;
     for (size_t i = 0; i < a->queries; i++) {
-        size_t keys = a->causal ? i + 1 : a->keys;
+        size_t keys = a->causal && i + 1 < a->keys ? i + 1 : a->keys;
         double scores[MOST], sum = 0, along = 0;
         for (size_t j = 0; j < keys; j++) {
             scores[j] = 0;
             for (size_t d = 0; d < dim; d++)
-                scores[j] += (in[i * stride + d] + a->q_bias[d]) * (in[j * stride + dim + d] + a->k_bias[d]) /
-                             sqrt((double)dim);
+                scores[j] += (in[i * stride + d] + a->q_bias[d]) * (in[j * stride + dim + d] + a->k_bias[d]);
+            scores[j] = scores[j] * a->scale + (a->bias ? a->bias[i * a->bias_stride + j] : 0);
         }
         for (size_t j = 0; j < keys; j++) {
             double value = 0, e = exp(scores[j]);
@@ -361,9 +431,12 @@ static void check_attention_backward(const struct clip_kernels *kernels, const c
             for (size_t i = 0; i < n; i++)
                 exact[i] = in[i];
             struct clip_attention a = {.queries = queries,
-                                       .keys = keys,
+                                       .keys = shortened(c, keys, cases[c][2]),
                                        .dim = dim,
                                        .causal = cases[c][2] == 0,
+                                       .scale = c % 3 ? 1 / sqrtf((float)dim) : 0.3f,
+                                       .bias = score_bias(c),
+                                       .bias_stride = MOST_KEYS,
                                        .q = in,
                                        .k = in + dim,
                                        .v = in + 2 * dim,
@@ -379,7 +452,7 @@ static void check_attention_backward(const struct clip_kernels *kernels, const c
             memset(out, mark, (n + 16) * 4);
             kernels->attention_backward(&b, scratch);
             for (size_t i = 0; i < n; i += 1 + n / 200) {
-                if (i % stride < dim && i / stride >= queries)
+                if (i % stride < dim ? i / stride >= queries : i / stride >= a.keys)
                     continue;
                 exact[i] = in[i] + STEP;
                 double up = attention_loss(&a, exact, dout);
@@ -388,8 +461,10 @@ static void check_attention_backward(const struct clip_kernels *kernels, const c
                 exact[i] = in[i];
                 wrong += !near(out, i, types[t], slope, 3e-6);
             }
-            CHECK(wrong == 0 && untouched(out, n, types[t]), "%s, case %zu, type %d: %zu wrong", level, c, t,
-                  wrong);
+            /* Rows that are not keys have a query alone: what comes after it is not touched. */
+            size_t end = a.keys < keys ? (keys - 1) * stride + dim : n;
+            CHECK(wrong == 0 && untouched(out, end, types[t]), "%s, case %zu, type %d: %zu wrong", level, c,
+                  t, wrong);
             free(in), free(dout), free(out), free(scratch), free(exact);
         }
 }
@@ -417,10 +492,12 @@ int main(void)
         check_add(kernels, name);
         check_layer_norm(kernels, name);
         check_layer_norm_backward(kernels, name);
-        check_gelu_backward(kernels, name);
+        check_multiply(kernels, name);
+        check_rotate(kernels, name);
+        check_activations_backward(kernels, name);
         check_column_sums(kernels, name);
         check_attention_backward(kernels, name);
-        check_gelu(kernels, name);
+        check_activations(kernels, name);
         check_attention(kernels, name);
     }
     return check_end();

@@ -24,7 +24,8 @@ static const char *result_of(const char *path, int size, int convert_first, char
     const char *result = "refused";
     if (clip_picture_decode(&picture, file.data, file.size, CLIP_MAX_PIXELS, &error) == 0) {
         result = "not resized";
-        if (clip_picture_to_tensor(&picture, size, convert_first, out, &error) == 0)
+        if (clip_picture_to_tensor(&picture, &(struct clip_image_form){size, convert_first, clip_level()},
+                                   out, &error) == 0)
             result = sha256(out, bytes, hash);
         clip_picture_free(&picture);
     }
@@ -130,7 +131,9 @@ static void check_published(const char *shared)
         CHECK(clip_map_file(&file, path, &error) == 0, "%s", error.text);
         CHECK(clip_picture_decode(&picture, file.data, file.size, CLIP_MAX_PIXELS, &error) == 0, "%s",
               error.text);
-        CHECK(clip_picture_to_tensor(&picture, SIDE, 0, pixels, &error) == 0, "%s", error.text);
+        CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){SIDE, 0, clip_level()}, pixels,
+                                     &error) == 0,
+              "%s", error.text);
         clip_pixels_normalize(pixels, PLANE, levels, floats);
         CHECK(strcmp(sha256(floats, sizeof floats, hash), json_object_get_string(want)) == 0, "%s", name);
         clip_picture_free(&picture);
@@ -152,9 +155,14 @@ static void check_limits(void)
     CHECK(clip_picture_decode(&picture, file.data, file.size, 23 * 17 - 1, &error) == -1, "");
     CHECK(strcmp(error.text, "23 x 17 pixels are more than the limit of 390") == 0, "%s", error.text);
     CHECK(clip_picture_decode(&picture, file.data, file.size, 23 * 17, &error) == 0, "%s", error.text);
-    CHECK(clip_picture_to_tensor(&picture, 0, 0, out, &error) == -1, "");
-    CHECK(clip_picture_to_tensor(&picture, CLIP_MAX_IMAGE_SIZE + 1, 0, out, &error) == -1, "");
-    CHECK(clip_picture_to_tensor(&picture, 1, 0, out, &error) == 0, "%s", error.text);
+    CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){0, 0, clip_level()}, out, &error) == -1,
+          "");
+    CHECK(clip_picture_to_tensor(&picture,
+                                 &(struct clip_image_form){CLIP_MAX_IMAGE_SIZE + 1, 0, clip_level()}, out,
+                                 &error) == -1,
+          "");
+    CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){1, 0, clip_level()}, out, &error) == 0,
+          "%s", error.text);
     clip_picture_free(&picture);
     clip_picture_free(&picture); /* harmless */
     clip_unmap_file(&file);
@@ -229,10 +237,14 @@ static void check_long(void)
         .mode = CLIP_PICTURE_L, .width = 1, .height = LENGTH, .channels = 1, .pixels = pixels};
     struct clip_error error;
     memset(pixels + LENGTH / 2, 200, LENGTH / 2);
-    CHECK(clip_picture_to_tensor(&picture, SIDE, 0, out, &error) == 0, "%s", error.text);
+    CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){SIDE, 0, clip_level()}, out, &error) ==
+              0,
+          "%s", error.text);
     CHECK(out[0] == 0 && out[SIDE * SIDE - 1] == 200, "%d to %d", out[0], out[SIDE * SIDE - 1]);
     picture.height = 1 << 28; /* never looked at */
-    CHECK(clip_picture_to_tensor(&picture, SIDE, 0, out, &error) == -1, "");
+    CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){SIDE, 0, clip_level()}, out, &error) ==
+              -1,
+          "");
     CHECK(strcmp(error.text, "1 x 268435456 pixels are too long to be resized to 224") == 0, "%s",
           error.text);
 }

@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { N = 37, EMBED = 24, IMAGE = 64, TEXT = 20, ROW = IMAGE + TEXT };
+enum { N = 37, EMBED = 24, IMAGE = 64, TEXT = 20, ROW = IMAGE + EMBED, MOST = 2 * CLIP_HEAD_LAYERS };
 
 /* Numbers in [-1, 1) that look random. */
 static float number(unsigned *state)
@@ -17,18 +17,28 @@ static float number(unsigned *state)
     return (float)(*state >> 8) / (float)(1 << 23) - 1;
 }
 
-static void add(struct clip_parameters *p, const char *name, size_t rows, size_t columns)
+static void add(struct clip_parameters *p, const struct clip_slot *slot)
 {
     struct clip_parameter *item = &p->items[p->count];
     unsigned state = (unsigned)++p->count;
-    size_t bytes = (rows * columns * sizeof(float) + 63) / 64 * 64;
-    *item = (struct clip_parameter){.slot = {.ndim = 2, .shape = {rows, columns}}, .count = rows * columns};
-    snprintf(item->slot.name, sizeof item->slot.name, "%s", name);
+    *item = (struct clip_parameter){.slot = *slot, .count = (size_t)clip_slot_count(slot)};
+    size_t bytes = (item->count * sizeof(float) + 63) / 64 * 64;
     item->value = aligned_alloc(64, bytes);
     item->gradient = aligned_alloc(64, bytes);
     memset(item->gradient, 0, bytes);
     for (size_t i = 0; i < item->count; i++)
         item->value[i] = number(&state);
+}
+
+/* The tensors of both heads. */
+static void add_heads(struct clip_parameters *p, const struct clip_arch *arch)
+{
+    struct clip_slot slots[2 * MOST];
+    struct clip_listing listing = {.slots = slots};
+    for (int side = 0; side < CLIP_SIDES; side++)
+        clip_list_head(&listing, clip_head_of(&arch->towers[side]), clip_feature_width(arch, side), EMBED);
+    for (size_t i = 0; i < listing.count; i++)
+        add(p, &slots[i]);
 }
 
 struct setting {
@@ -73,13 +83,16 @@ static void check_slopes(struct setting *s, const char *name, float *x, const fl
     }
 }
 
-static void test_gradients(const struct clip_kind *kind, int threads)
+/* Of the image's head from IMAGE features, of the text's from TEXT; from EMBED where there is none. */
+static void test_gradients(const struct clip_head *image, const struct clip_head *text, int threads)
 {
-    struct clip_arch arch = {.embed = EMBED,
-                             .vision = {.kind = kind, .width = kind == &clip_kind_vit ? IMAGE : IMAGE / 32},
-                             .text = {.kind = &clip_kind_text, .width = TEXT}};
-    struct clip_parameter items[3];
+    struct clip_arch arch = {
+        .embed = EMBED,
+        .vision = {.kind = &clip_kind_vit, .head = image, .width = clip_head_last(image) ? IMAGE : EMBED},
+        .text = {.kind = &clip_kind_text, .head = text, .width = clip_head_last(text) ? TEXT : EMBED}};
+    struct clip_parameter items[2 * MOST];
     struct clip_parameters parameters = {.items = items};
+    int row = arch.vision.width + arch.text.width;
     struct clip_error error = {""};
     static float features[N * ROW], gradients[N * 2 * EMBED], back[N * ROW];
     struct setting s = {.loss_gradients = gradients};
@@ -89,14 +102,8 @@ static void test_gradients(const struct clip_kind *kind, int threads)
     for (int i = 0; i < N * 2 * EMBED; i++)
         gradients[i] = number(&state);
     for (int i = 0; i < N; i++)
-        s.items[i].features = features + i * ROW;
-    add(&parameters, "text_projection", TEXT, EMBED);
-    if (kind == &clip_kind_vit) {
-        add(&parameters, "visual.proj", IMAGE, EMBED);
-    } else {
-        add(&parameters, "visual.attnpool.c_proj.weight", EMBED, IMAGE);
-        add(&parameters, "visual.attnpool.c_proj.bias", EMBED, 1);
-    }
+        s.items[i].features = features + i * row;
+    add_heads(&parameters, &arch);
     struct clip_pool *pool = clip_pool_new(threads, &error);
     struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
     const struct clip_tower_setup setup = {&arch, NULL, &parameters, engine, pool, N};
@@ -107,9 +114,9 @@ static void test_gradients(const struct clip_kind *kind, int threads)
     CHECK(s.learner->type->backward(s.learner, s.tape, gradients, back, &error) == 0, "%s", error.text);
     for (size_t i = 0; i < parameters.count; i++)
         check_slopes(&s, items[i].slot.name, items[i].value, items[i].gradient, items[i].count, 7);
-    check_slopes(&s, "features", features, back, N * ROW, 41);
+    check_slopes(&s, "features", features, back, (size_t)(N * row), 41);
     memset(features, 0, sizeof features);
-    CHECK(kind == &clip_kind_resnet ||
+    CHECK((clip_head_last(image) && clip_head_last(image)->bias) ||
               s.learner->type->forward(s.learner, s.items, N, 0, s.tape, back, &error) == -1,
           "a vector without direction");
     clip_tape_free(s.tape);
@@ -124,8 +131,13 @@ static void test_gradients(const struct clip_kind *kind, int threads)
 
 int main(void)
 {
-    test_gradients(&clip_kind_vit, 1);
-    test_gradients(&clip_kind_vit, 2);
-    test_gradients(&clip_kind_resnet, 2);
+    test_gradients(&clip_head_vit, &clip_head_text, 1);
+    test_gradients(&clip_head_vit, &clip_head_text, 2);
+    test_gradients(&clip_head_resnet, &clip_head_text, 2);
+    test_gradients(&clip_head_timm_linear, &clip_head_text_linear, 1);
+    test_gradients(&clip_head_timm_classifier_fc, &clip_head_none, 2);
+    test_gradients(&clip_head_timm_mlp, &clip_head_text, 2);
+    test_gradients(&clip_head_timm_mlp_bias, &clip_head_text_linear, 1);
+    test_gradients(&clip_head_none, &clip_head_none, 2);
     return check_end();
 }

@@ -1,0 +1,153 @@
+#include "model/block.h"
+
+#include "model/arch.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Sizes of dimensions. */
+enum size { NONE, ONE, WIDTH, QKV, MLP, HEADS, HEAD };
+
+static const struct {
+    unsigned needs, lacks; /* flags of blocks that have it, and that do not */
+    enum size size[3];
+} tensors[CLIP_BLOCK_TENSORS] = {
+    [CLIP_IN_WEIGHT] = {0, CLIP_BLOCK_SPLIT_QKV, {QKV, WIDTH}},
+    [CLIP_Q_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {WIDTH, WIDTH}},
+    [CLIP_K_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {WIDTH, WIDTH}},
+    [CLIP_V_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {WIDTH, WIDTH}},
+    [CLIP_IN_BIAS] = {0, CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_NO_KEY_BIAS, {QKV}},
+    [CLIP_Q_BIAS] = {CLIP_BLOCK_NO_KEY_BIAS, 0, {WIDTH}},
+    [CLIP_V_BIAS] = {CLIP_BLOCK_NO_KEY_BIAS, 0, {WIDTH}},
+    [CLIP_QUERY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
+    [CLIP_QUERY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
+    [CLIP_KEY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
+    [CLIP_KEY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
+    [CLIP_COSINE_SCALE] = {CLIP_BLOCK_COSINE, 0, {HEADS, ONE, ONE}},
+    [CLIP_HEAD_SCALE] = {CLIP_BLOCK_HEAD_SCALE, 0, {HEADS, ONE, ONE}},
+    [CLIP_INNER_NORM_WEIGHT] = {CLIP_BLOCK_INNER_NORM, 0, {WIDTH}},
+    [CLIP_INNER_NORM_BIAS] = {CLIP_BLOCK_INNER_NORM, 0, {WIDTH}},
+    [CLIP_OUT_WEIGHT] = {0, 0, {WIDTH, WIDTH}},
+    [CLIP_OUT_BIAS] = {0, 0, {WIDTH}},
+    [CLIP_ATTN_NORM_WEIGHT] = {CLIP_BLOCK_ATTN_NORM, 0, {WIDTH}},
+    [CLIP_ATTN_NORM_BIAS] = {CLIP_BLOCK_ATTN_NORM, 0, {WIDTH}},
+    [CLIP_LN_1_WEIGHT] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
+    [CLIP_LN_1_BIAS] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
+    [CLIP_LAYER_SCALE_1] = {CLIP_BLOCK_LAYER_SCALE, 0, {WIDTH}},
+    [CLIP_GATE_WEIGHT] = {CLIP_BLOCK_GATED, 0, {MLP, WIDTH}},
+    [CLIP_GATE_BIAS] = {CLIP_BLOCK_GATED, 0, {MLP}},
+    [CLIP_FC_WEIGHT] = {0, 0, {MLP, WIDTH}},
+    [CLIP_FC_BIAS] = {0, 0, {MLP}},
+    [CLIP_HIDDEN_NORM_WEIGHT] = {CLIP_BLOCK_HIDDEN_NORM, 0, {MLP}},
+    [CLIP_HIDDEN_NORM_BIAS] = {CLIP_BLOCK_HIDDEN_NORM, 0, {MLP}},
+    [CLIP_PROJ_WEIGHT] = {0, 0, {WIDTH, MLP}},
+    [CLIP_PROJ_BIAS] = {0, 0, {WIDTH}},
+    [CLIP_MLP_NORM_WEIGHT] = {CLIP_BLOCK_MLP_NORM, 0, {WIDTH}},
+    [CLIP_MLP_NORM_BIAS] = {CLIP_BLOCK_MLP_NORM, 0, {WIDTH}},
+    [CLIP_LN_2_WEIGHT] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
+    [CLIP_LN_2_BIAS] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
+    [CLIP_INPUT_NORM_WEIGHT] = {CLIP_BLOCK_INPUT_NORM, 0, {WIDTH}},
+    [CLIP_INPUT_NORM_BIAS] = {CLIP_BLOCK_INPUT_NORM, 0, {WIDTH}},
+    [CLIP_LAYER_SCALE_2] = {CLIP_BLOCK_LAYER_SCALE, 0, {WIDTH}},
+};
+
+/* --- names --- */
+
+#define OPENAI_NAMES                                                                                         \
+    [CLIP_IN_WEIGHT] = "attn.in_proj_weight", [CLIP_IN_BIAS] = "attn.in_proj_bias",                          \
+    [CLIP_QUERY_NORM_WEIGHT] = "attn.ln_q.weight", [CLIP_QUERY_NORM_BIAS] = "attn.ln_q.bias",                \
+    [CLIP_KEY_NORM_WEIGHT] = "attn.ln_k.weight", [CLIP_KEY_NORM_BIAS] = "attn.ln_k.bias",                    \
+    [CLIP_COSINE_SCALE] = "attn.logit_scale", [CLIP_HEAD_SCALE] = "attn.head_scale",                         \
+    [CLIP_INNER_NORM_WEIGHT] = "attn.ln_inner.weight", [CLIP_INNER_NORM_BIAS] = "attn.ln_inner.bias",        \
+    [CLIP_OUT_WEIGHT] = "attn.out_proj.weight", [CLIP_OUT_BIAS] = "attn.out_proj.bias",                      \
+    [CLIP_ATTN_NORM_WEIGHT] = "ln_attn.weight", [CLIP_ATTN_NORM_BIAS] = "ln_attn.bias",                      \
+    [CLIP_LN_1_WEIGHT] = "ln_1.weight", [CLIP_LN_1_BIAS] = "ln_1.bias", [CLIP_LAYER_SCALE_1] = "ls_1.gamma", \
+    [CLIP_GATE_WEIGHT] = "mlp.c_gate.weight", [CLIP_GATE_BIAS] = "mlp.c_gate.bias",                          \
+    [CLIP_FC_WEIGHT] = "mlp.c_fc.weight", [CLIP_FC_BIAS] = "mlp.c_fc.bias",                                  \
+    [CLIP_HIDDEN_NORM_WEIGHT] = "mlp.ln.weight", [CLIP_HIDDEN_NORM_BIAS] = "mlp.ln.bias",                    \
+    [CLIP_PROJ_WEIGHT] = "mlp.c_proj.weight", [CLIP_PROJ_BIAS] = "mlp.c_proj.bias",                          \
+    [CLIP_MLP_NORM_WEIGHT] = "ln_mlp.weight", [CLIP_MLP_NORM_BIAS] = "ln_mlp.bias",                          \
+    [CLIP_LN_2_WEIGHT] = "ln_2.weight", [CLIP_LN_2_BIAS] = "ln_2.bias",                                      \
+    [CLIP_INPUT_NORM_WEIGHT] = "mlp.ln_in.weight", [CLIP_INPUT_NORM_BIAS] = "mlp.ln_in.bias",                \
+    [CLIP_LAYER_SCALE_2] = "ls_2.gamma",
+
+const struct clip_block_names clip_block_names_vision = {"visual.transformer.resblocks.", {OPENAI_NAMES}};
+const struct clip_block_names clip_block_names_text = {"transformer.resblocks.", {OPENAI_NAMES}};
+
+#define TIMM_OUT                                                                                             \
+    [CLIP_OUT_WEIGHT] = "attn.proj.weight", [CLIP_OUT_BIAS] = "attn.proj.bias",                              \
+    [CLIP_PROJ_WEIGHT] = "mlp.fc2.weight", [CLIP_PROJ_BIAS] = "mlp.fc2.bias",
+#define TIMM_NORMS                                                                                           \
+    [CLIP_LN_1_WEIGHT] = "norm1.weight", [CLIP_LN_1_BIAS] = "norm1.bias",                                    \
+    [CLIP_LN_2_WEIGHT] = "norm2.weight", [CLIP_LN_2_BIAS] = "norm2.bias",
+#define TIMM_QKV [CLIP_IN_WEIGHT] = "attn.qkv.weight",
+#define TIMM_FC [CLIP_FC_WEIGHT] = "mlp.fc1.weight", [CLIP_FC_BIAS] = "mlp.fc1.bias",
+#define EVA_BIAS [CLIP_Q_BIAS] = "attn.q_bias", [CLIP_V_BIAS] = "attn.v_bias",
+
+const struct clip_block_names clip_block_names_timm = {
+    "visual.trunk.blocks.",
+    {TIMM_QKV TIMM_OUT TIMM_NORMS TIMM_FC[CLIP_IN_BIAS] = "attn.qkv.bias", [CLIP_LAYER_SCALE_1] = "ls1.gamma",
+     [CLIP_LAYER_SCALE_2] = "ls2.gamma"}};
+
+/* EVA01; EVA02-E, whose norms are of what the halves give; EVA02 of other sizes. */
+const struct clip_block_names clip_block_names_eva = {"visual.trunk.blocks.",
+                                                      {TIMM_QKV EVA_BIAS TIMM_OUT TIMM_NORMS TIMM_FC}};
+const struct clip_block_names clip_block_names_eva_post = {
+    "visual.trunk.blocks.",
+    {TIMM_QKV EVA_BIAS TIMM_OUT TIMM_FC[CLIP_ATTN_NORM_WEIGHT] = "norm1.weight",
+     [CLIP_ATTN_NORM_BIAS] = "norm1.bias", [CLIP_MLP_NORM_WEIGHT] = "norm2.weight",
+     [CLIP_MLP_NORM_BIAS] = "norm2.bias"}};
+const struct clip_block_names clip_block_names_eva02 = {
+    "visual.trunk.blocks.",
+    {TIMM_OUT TIMM_NORMS[CLIP_Q_WEIGHT] = "attn.q_proj.weight", [CLIP_K_WEIGHT] = "attn.k_proj.weight",
+     [CLIP_V_WEIGHT] = "attn.v_proj.weight", [CLIP_Q_BIAS] = "attn.q_proj.bias",
+     [CLIP_V_BIAS] = "attn.v_proj.bias", [CLIP_INNER_NORM_WEIGHT] = "attn.norm.weight",
+     [CLIP_INNER_NORM_BIAS] = "attn.norm.bias", [CLIP_GATE_WEIGHT] = "mlp.fc1_g.weight",
+     [CLIP_GATE_BIAS] = "mlp.fc1_g.bias", [CLIP_FC_WEIGHT] = "mlp.fc1_x.weight",
+     [CLIP_FC_BIAS] = "mlp.fc1_x.bias", [CLIP_HIDDEN_NORM_WEIGHT] = "mlp.norm.weight",
+     [CLIP_HIDDEN_NORM_BIAS] = "mlp.norm.bias"}};
+
+static const struct clip_block_names *names_of(const struct clip_tower_arch *tower)
+{
+    if (tower->block.names)
+        return tower->block.names;
+    return tower->context ? &clip_block_names_text : &clip_block_names_vision;
+}
+
+void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum clip_block_tensor tensor,
+                     char *name, size_t size)
+{
+    const struct clip_block_names *names = names_of(tower);
+    snprintf(name, size, "%s%zu.%s", names->blocks, block, names->tensors[tensor]);
+}
+
+int clip_block_is_bias(enum clip_block_tensor tensor)
+{
+    return strstr(clip_block_names_eva02.tensors[tensor] ? clip_block_names_eva02.tensors[tensor]
+                                                         : clip_block_names_text.tensors[tensor],
+                  "bias") != NULL;
+}
+
+int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor tensor, size_t shape[4])
+{
+    unsigned flags = tower->block.flags;
+    size_t width = (size_t)tower->width, heads = (size_t)tower->heads;
+    const size_t sizes[] = {[NONE] = 0,
+                            [ONE] = 1,
+                            [WIDTH] = width,
+                            [QKV] = 3 * width,
+                            [MLP] = (size_t)tower->mlp,
+                            [HEADS] = heads,
+                            [HEAD] = heads ? width / heads : 0};
+    if ((flags & tensors[tensor].needs) != tensors[tensor].needs || (flags & tensors[tensor].lacks))
+        return 0;
+    for (int i = 0; i < 3; i++)
+        shape[i] = sizes[tensors[tensor].size[i]];
+    shape[3] = 0;
+    return 1;
+}
+
+float clip_block_epsilon(const struct clip_block_arch *block)
+{
+    return block->epsilon > 0 ? block->epsilon : 1e-5f;
+}

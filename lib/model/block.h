@@ -1,0 +1,115 @@
+/* What a block of a transformer is made of, beside its sizes: read by the layout, and by forward and backward
+ * (tower/block.h). All 0 is OpenAI's:
+ *
+ *     x += out_proj(attention(ln_1(x)));  x += c_proj(activation(c_fc(ln_2(x)))). */
+#ifndef CLIP_MODEL_BLOCK_H
+#define CLIP_MODEL_BLOCK_H
+
+#include <stddef.h>
+
+/* How it differs. */
+enum {
+    CLIP_BLOCK_NO_NORMS = 1 << 0,     /* neither ln_1 nor ln_2 */
+    CLIP_BLOCK_NORM_AFTER = 1 << 1,   /* they are of the sums: x = ln_1(x + ...) (BERT) */
+    CLIP_BLOCK_INPUT_NORM = 1 << 2,   /* a second norm, mlp.ln_in, follows ln_2 (ViTamin) */
+    CLIP_BLOCK_NO_QKV_BIAS = 1 << 3,  /* in_proj has no bias */
+    CLIP_BLOCK_NO_KEY_BIAS = 1 << 4,  /* it has none for keys, which is 0 there (EVA) */
+    CLIP_BLOCK_QK_NORM = 1 << 5,      /* a norm of each head's q, and of its k */
+    CLIP_BLOCK_COSINE = 1 << 6,       /* scores are exp(min(attn.logit_scale, ln 100)) cos(q, k) */
+    CLIP_BLOCK_HEAD_SCALE = 1 << 7,   /* a factor for what each head gives */
+    CLIP_BLOCK_INNER_NORM = 1 << 8,   /* a norm of the heads side by side, before out_proj */
+    CLIP_BLOCK_ATTN_NORM = 1 << 9,    /* a norm of what attention gives, after out_proj */
+    CLIP_BLOCK_MLP_NORM = 1 << 10,    /* a norm of what the hidden layer gives, after c_proj (EVA02-E) */
+    CLIP_BLOCK_HIDDEN_NORM = 1 << 11, /* a norm of the hidden layer, after its activation */
+    CLIP_BLOCK_GATED = 1 << 12,       /* the hidden layer is activation(c_gate(y)) c_fc(y) */
+    CLIP_BLOCK_LAYER_SCALE = 1 << 13, /* what each half gives is multiplied by ls_1, ls_2 */
+    CLIP_BLOCK_SPLIT_QKV = 1 << 14,   /* the rows of q, k and v in in_proj are three tensors */
+};
+
+/* Rotary positions of a grid's patches (EVA02, PE): of head size d, the neighbours 2j and 2j + 1 of each half
+ * are turned by t 10000^(-4j/d), t = (i + offset) / side * reference of the patch's row i in the first half,
+ * of its column in the second, or the other way round. The class token is not turned. */
+struct clip_rotary {
+    int reference; /* 0: there are none */
+    int offset;
+    int columns_first;
+};
+
+struct clip_block_names;
+
+struct clip_block_arch {
+    const struct clip_block_names *names; /* NULL: OpenAI's */
+    unsigned flags;
+    float epsilon;     /* of layer norms; 0: 1e-5 */
+    float layer_scale; /* first value of ls_1 and ls_2 */
+    struct clip_rotary rotary;
+};
+
+/* The tensors of a block. */
+enum clip_block_tensor {
+    CLIP_IN_WEIGHT, /* rows of q, k, v */
+    CLIP_Q_WEIGHT,
+    CLIP_K_WEIGHT,
+    CLIP_V_WEIGHT,
+    CLIP_IN_BIAS,
+    CLIP_Q_BIAS,
+    CLIP_V_BIAS,
+    CLIP_QUERY_NORM_WEIGHT,
+    CLIP_QUERY_NORM_BIAS,
+    CLIP_KEY_NORM_WEIGHT,
+    CLIP_KEY_NORM_BIAS,
+    CLIP_COSINE_SCALE,
+    CLIP_HEAD_SCALE,
+    CLIP_INNER_NORM_WEIGHT,
+    CLIP_INNER_NORM_BIAS,
+    CLIP_OUT_WEIGHT,
+    CLIP_OUT_BIAS,
+    CLIP_ATTN_NORM_WEIGHT,
+    CLIP_ATTN_NORM_BIAS,
+    CLIP_LN_1_WEIGHT,
+    CLIP_LN_1_BIAS,
+    CLIP_LAYER_SCALE_1,
+    CLIP_GATE_WEIGHT,
+    CLIP_GATE_BIAS,
+    CLIP_FC_WEIGHT,
+    CLIP_FC_BIAS,
+    CLIP_HIDDEN_NORM_WEIGHT,
+    CLIP_HIDDEN_NORM_BIAS,
+    CLIP_PROJ_WEIGHT,
+    CLIP_PROJ_BIAS,
+    CLIP_MLP_NORM_WEIGHT,
+    CLIP_MLP_NORM_BIAS,
+    CLIP_LN_2_WEIGHT,
+    CLIP_LN_2_BIAS,
+    CLIP_INPUT_NORM_WEIGHT,
+    CLIP_INPUT_NORM_BIAS,
+    CLIP_LAYER_SCALE_2,
+    CLIP_BLOCK_TENSORS
+};
+
+/* What they are called: "visual.transformer.resblocks.", a number, '.', and "attn.in_proj_weight". */
+struct clip_block_names {
+    const char *blocks;
+    const char *tensors[CLIP_BLOCK_TENSORS]; /* NULL: no block of these names has it */
+};
+
+/* OpenAI's, as open_clip goes on, of pictures and of captions; timm's, of its vision transformers. */
+extern const struct clip_block_names clip_block_names_vision, clip_block_names_text, clip_block_names_timm,
+    clip_block_names_eva, clip_block_names_eva_post, clip_block_names_eva02;
+
+struct clip_tower_arch;
+
+/* Into name[size]. */
+void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum clip_block_tensor tensor,
+                     char *name, size_t size);
+
+/* 1 if it is a bias, of a product or of a norm. */
+int clip_block_is_bias(enum clip_block_tensor tensor);
+
+/* 1 if the tower's blocks have it. Sets shape[4], zeros after the last dimension. */
+int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor tensor, size_t shape[4]);
+
+/* Epsilon of the tower's layer norms. */
+float clip_block_epsilon(const struct clip_block_arch *block);
+
+#endif

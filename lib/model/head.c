@@ -1,0 +1,145 @@
+#include "model/head.h"
+
+#include <math.h>
+#include <string.h>
+
+/* --- how their tensors are drawn --- */
+
+static struct clip_initial scaled(size_t inputs)
+{
+    return clip_initial_normal(1 / sqrt((double)inputs));
+}
+
+/* timm's trunks: truncated at 2, which is 100 deviations. */
+static struct clip_initial trunk(size_t inputs)
+{
+    (void)inputs;
+    return clip_initial_normal(0.02);
+}
+
+static struct clip_initial zeros(size_t inputs)
+{
+    (void)inputs;
+    return clip_initial_zeros;
+}
+
+/* --- the heads --- */
+
+#define FAN_IN clip_initial_fan_in, clip_initial_fan_in /* PyTorch's own of a linear layer */
+#define MLP_FC1                                                                                              \
+    {                                                                                                        \
+        "visual.head.mlp.fc1.weight", "visual.head.mlp.fc1.bias", 1, 2, FAN_IN                               \
+    }
+
+const struct clip_head clip_head_none = {.title = "none", .timm_proj = "none"};
+
+const struct clip_head clip_head_vit = {
+    .title = "linear", .optional = 1, .layers = {{"visual.proj", NULL, 0, 1, scaled, NULL}}};
+
+const struct clip_head clip_head_resnet = {
+    .title = "linear, with bias",
+    .layers = {
+        {"visual.attnpool.c_proj.weight", "visual.attnpool.c_proj.bias", 1, 1, scaled, clip_initial_fan_in}}};
+
+const struct clip_head clip_head_text = {
+    .title = "linear", .optional = 1, .layers = {{"text_projection", NULL, 0, 1, scaled, NULL}}};
+
+const struct clip_head clip_head_text_linear = {
+    .title = "linear, with bias",
+    .optional = 1,
+    .layers = {{"text_projection.weight", "text_projection.bias", 1, 1, scaled, zeros}}};
+
+const struct clip_head clip_head_timm_linear = {.title = "linear",
+                                                .timm_proj = "linear",
+                                                .optional = 1,
+                                                .layers = {{"visual.head.proj.weight", NULL, 1, 1, FAN_IN}}};
+
+const struct clip_head clip_head_timm_linear_bias = {
+    .title = "linear, with bias",
+    .timm_proj = "linear",
+    .timm_proj_bias = 1,
+    .optional = 1,
+    .layers = {{"visual.head.proj.weight", "visual.head.proj.bias", 1, 1, FAN_IN}}};
+
+const struct clip_head clip_head_timm_mlp = {
+    .title = "mlp",
+    .timm_proj = "mlp",
+    .optional = 1,
+    .layers = {MLP_FC1, {"visual.head.mlp.fc2.weight", NULL, 1, 1, FAN_IN}}};
+
+const struct clip_head clip_head_timm_mlp_bias = {
+    .title = "mlp, with bias",
+    .timm_proj = "mlp",
+    .timm_proj_bias = 1,
+    .optional = 1,
+    .layers = {MLP_FC1, {"visual.head.mlp.fc2.weight", "visual.head.mlp.fc2.bias", 1, 1, FAN_IN}}};
+
+const struct clip_head clip_head_timm_classifier = {
+    .title = "the trunk's classifier",
+    .optional = 1,
+    .layers = {{"visual.trunk.head.weight", "visual.trunk.head.bias", 1, 1, trunk, zeros}}};
+
+const struct clip_head clip_head_timm_classifier_fc = {
+    .title = "the trunk's classifier",
+    .optional = 1,
+    .layers = {{"visual.trunk.head.fc.weight", "visual.trunk.head.fc.bias", 1, 1, trunk, zeros}}};
+
+int clip_head_layers(const struct clip_head *head)
+{
+    int n = 0;
+    while (n < CLIP_HEAD_LAYERS && head->layers[n].weight)
+        n++;
+    return n;
+}
+
+const struct clip_head_layer *clip_head_last(const struct clip_head *head)
+{
+    int n = clip_head_layers(head);
+    return n ? &head->layers[n - 1] : NULL;
+}
+
+void clip_list_head(struct clip_listing *listing, const struct clip_head *head, size_t width, size_t embed)
+{
+    for (int i = 0; i < clip_head_layers(head); i++) {
+        const struct clip_head_layer *layer = &head->layers[i];
+        size_t outputs = (size_t)layer->times * embed;
+        clip_list_tensor(listing, layer->draw(width),
+                         layer->rows ? CLIP_SHAPE(outputs, width) : CLIP_SHAPE(width, outputs), "%s",
+                         layer->weight)
+            ->part = CLIP_PART_PROJECTION;
+        if (layer->bias)
+            clip_list_tensor(listing, layer->draw_bias(width), CLIP_SHAPE(outputs), "%s", layer->bias)->part =
+                CLIP_PART_PROJECTION;
+        width = outputs;
+    }
+}
+
+/* --- open_clip's configuration of a timm tower --- */
+
+static const struct clip_head *const timm_heads[] = {&clip_head_timm_linear, &clip_head_timm_linear_bias,
+                                                     &clip_head_timm_mlp, &clip_head_timm_mlp_bias,
+                                                     &clip_head_none};
+
+/* Where the key is absent it is "linear"; null is the trunk's classifier, as "" is. */
+int clip_read_timm_head(struct json_object *object, const char *where, const struct clip_head *classifier,
+                        struct clip_tower_arch *tower, struct clip_error *error)
+{
+    const char *proj = json_object_object_get_ex(object, "timm_proj", NULL) ? "" : "linear";
+    int bias = 0;
+    if (clip_json_string(object, where, "timm_proj", &proj, error) != 0 ||
+        clip_json_flag(object, where, "timm_proj_bias", &bias, error) != 0)
+        return -1;
+    tower->head = *proj ? NULL : classifier;
+    for (size_t i = 0; i < sizeof timm_heads / sizeof *timm_heads && !tower->head; i++)
+        if (strcmp(timm_heads[i]->timm_proj, proj) == 0 &&
+            (timm_heads[i]->timm_proj_bias == bias || clip_head_layers(timm_heads[i]) == 0))
+            tower->head = timm_heads[i];
+    return tower->head ? 0 : clip_fail(error, "%s.timm_proj: \"%.40s\" is not supported", where, proj);
+}
+
+void clip_put_timm_head(FILE *file, const struct clip_head *head)
+{
+    const char *quote = head->timm_proj ? "\"" : "";
+    fprintf(file, "      \"timm_proj\": %s%s%s,\n", quote, head->timm_proj ? head->timm_proj : "null", quote);
+    fprintf(file, "      \"timm_proj_bias\": %s,\n", head->timm_proj_bias ? "true" : "false");
+}

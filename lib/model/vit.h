@@ -1,0 +1,93 @@
+/* A vision transformer beside its blocks (model/block.h): what comes before them and after. All 0 is
+ * OpenAI's: patches without bias, a class token, positions of all tokens, ln_pre; ln_post of the class token.
+ */
+#ifndef CLIP_MODEL_VIT_H
+#define CLIP_MODEL_VIT_H
+
+#include <stddef.h>
+
+/* How it differs. */
+enum {
+    CLIP_VIT_NO_CLASS = 1 << 0,        /* no class token */
+    CLIP_VIT_PATCH_BIAS = 1 << 1,      /* the convolution that makes patches tokens has a bias */
+    CLIP_VIT_NO_PRE_NORM = 1 << 2,     /* no ln_pre */
+    CLIP_VIT_NORM_AFTER_POOL = 1 << 3, /* ln_post is of the mean, not of each token */
+    CLIP_VIT_NO_POST_NORM = 1 << 4,    /* no ln_post */
+    CLIP_VIT_FIXED_POSITIONS = 1 << 5, /* positions do not learn */
+};
+
+/* How tokens become the features. */
+enum clip_pooling {
+    CLIP_POOL_TOKEN,   /* one token: of pictures the class token, of captions the end token */
+    CLIP_POOL_FIRST,   /* the first token of a caption */
+    CLIP_POOL_LAST,    /* the last of its context */
+    CLIP_POOL_PATCHES, /* the mean of the patches */
+    /* SigLIP's: attention with one query that is learned, y; then y + mlp(norm(y)) */
+    CLIP_POOL_MAP,
+    /* CoCa's: attention with several, of the normed tokens; ln_post; then the first, or the mean of the rest
+     */
+    CLIP_POOL_QUERY,
+    CLIP_POOL_QUERIES_MEAN,
+};
+
+struct clip_vit_names;
+
+struct clip_vit_arch {
+    const struct clip_vit_names *names; /* NULL: OpenAI's */
+    unsigned flags;
+    enum clip_pooling pooling;
+    int pool_width, pool_heads, pool_queries, pool_mlp; /* of attention pools */
+};
+
+/* Its tensors but for those of the blocks. */
+enum clip_vit_tensor {
+    CLIP_VIT_CLASS,
+    CLIP_VIT_POSITIONS,
+    CLIP_VIT_CONV,
+    CLIP_VIT_CONV_BIAS,
+    CLIP_VIT_PRE_WEIGHT,
+    CLIP_VIT_PRE_BIAS,
+    CLIP_VIT_POST_WEIGHT,
+    CLIP_VIT_POST_BIAS,
+    CLIP_POOL_LATENT, /* the queries */
+    CLIP_POOL_Q_WEIGHT,
+    CLIP_POOL_Q_BIAS,
+    CLIP_POOL_KV_WEIGHT,
+    CLIP_POOL_KV_BIAS,
+    CLIP_POOL_IN_WEIGHT, /* q, k and v */
+    CLIP_POOL_K_WEIGHT,
+    CLIP_POOL_V_WEIGHT,
+    CLIP_POOL_IN_BIAS,
+    CLIP_POOL_OUT_WEIGHT,
+    CLIP_POOL_OUT_BIAS,
+    CLIP_POOL_LN_Q_WEIGHT,
+    CLIP_POOL_LN_Q_BIAS,
+    CLIP_POOL_LN_K_WEIGHT,
+    CLIP_POOL_LN_K_BIAS,
+    CLIP_POOL_NORM_WEIGHT,
+    CLIP_POOL_NORM_BIAS,
+    CLIP_POOL_FC_WEIGHT,
+    CLIP_POOL_FC_BIAS,
+    CLIP_POOL_PROJ_WEIGHT,
+    CLIP_POOL_PROJ_BIAS,
+    CLIP_VIT_TENSORS
+};
+
+extern const struct clip_vit_names clip_vit_names_timm;
+
+struct clip_tower_arch;
+
+/* "visual.class_embedding" */
+const char *clip_vit_name(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor);
+
+/* 1 if the tower has it. Sets shape[4], zeros after the last dimension. */
+int clip_vit_shape(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor, size_t shape[4]);
+
+/* Width of the features. */
+size_t clip_vit_width(const struct clip_tower_arch *tower);
+
+/* Patches of a picture, and tokens: with the class token, if any. */
+size_t clip_vit_patches(const struct clip_tower_arch *tower);
+size_t clip_vit_tokens(const struct clip_tower_arch *tower);
+
+#endif

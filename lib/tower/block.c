@@ -1,0 +1,538 @@
+#include "tower/block.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --- what the blocks have in common --- */
+
+/* Widest of what may be missing: in_proj's bias. */
+static size_t widest(const struct clip_block_shape *shape)
+{
+    return 3 * shape->width > shape->mlp ? 3 * shape->width : shape->mlp;
+}
+
+/* Tensors whose gradients are summed up in slots: all vectors but the biases of products. */
+static int in_slots(enum clip_block_tensor tensor, const size_t shape[4])
+{
+    return tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS && tensor != CLIP_V_BIAS &&
+           tensor != CLIP_OUT_BIAS && tensor != CLIP_GATE_BIAS && tensor != CLIP_FC_BIAS &&
+           tensor != CLIP_PROJ_BIAS && (!shape[1] || shape[1] == 1);
+}
+
+int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_tower_arch *arch,
+                          const struct clip_kernels *kernels, enum clip_precision type,
+                          struct clip_error *error)
+{
+    unsigned flags = arch->block.flags;
+    *shape = (struct clip_block_shape){
+        .arch = arch,
+        .kernels = kernels,
+        .type = type,
+        .width = (size_t)arch->width,
+        .heads = (size_t)arch->heads,
+        .head = (size_t)arch->width / (size_t)arch->heads,
+        .mlp = (size_t)arch->mlp,
+        .activation = arch->activation,
+        .flags = flags,
+        .epsilon = clip_block_epsilon(&arch->block),
+        .joins = (flags & (CLIP_BLOCK_HEAD_SCALE | CLIP_BLOCK_INNER_NORM)) != 0,
+        .ends = (flags & (CLIP_BLOCK_ATTN_NORM | CLIP_BLOCK_MLP_NORM | CLIP_BLOCK_LAYER_SCALE |
+                          CLIP_BLOCK_NORM_AFTER)) != 0,
+        .dresses =
+            (flags & (CLIP_BLOCK_QK_NORM | CLIP_BLOCK_COSINE)) != 0 || arch->block.rotary.reference > 0,
+    };
+    for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
+        size_t size[4];
+        if (clip_block_shape(arch, tensor, size) && in_slots(tensor, size)) {
+            shape->at[tensor] = shape->sums;
+            shape->sums += size[0];
+        }
+    }
+    shape->zeros = calloc(widest(shape), sizeof *shape->zeros);
+    return shape->zeros ? 0 : clip_fail_memory(error, "a transformer");
+}
+
+void clip_block_shape_free(struct clip_block_shape *shape)
+{
+    free(shape->zeros);
+    shape->zeros = NULL;
+}
+
+size_t clip_block_room(const struct clip_block_shape *shape)
+{
+    return 3 * widest(shape);
+}
+
+static int has(const struct clip_block *block, unsigned flags)
+{
+    return (block->shape->flags & flags) != 0;
+}
+
+static const float *value_of(const struct clip_block *block, enum clip_block_tensor tensor)
+{
+    return block->values[tensor].value;
+}
+
+/* --- weights --- */
+
+int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_setup *setup, size_t i,
+                            struct clip_error *error)
+{
+    for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
+        size_t shape[4];
+        char name[sizeof((struct clip_slot *)NULL)->name];
+        struct clip_values *values = &block->values[tensor];
+        values->value = block->shape->zeros;
+        if (!clip_block_shape(block->shape->arch, tensor, shape) || (shape[1] && shape[1] != 1))
+            continue;
+        clip_block_name(block->shape->arch, i, tensor, name, sizeof name);
+        if (clip_values_load(values, setup, error, "%s", name) != 0)
+            return -1;
+    }
+    if (!has(block, CLIP_BLOCK_NO_KEY_BIAS))
+        return 0;
+    struct clip_values *joined = &block->values[CLIP_IN_BIAS];
+    joined->value = joined->copy = calloc(3 * block->shape->width, sizeof *joined->copy);
+    if (!joined->copy)
+        return clip_fail_memory(error, "a transformer");
+    clip_block_refresh_vectors(block);
+    return 0;
+}
+
+void clip_block_refresh_vectors(struct clip_block *block)
+{
+    size_t width = block->shape->width;
+    float *joined = block->values[CLIP_IN_BIAS].copy;
+    if (!has(block, CLIP_BLOCK_NO_KEY_BIAS))
+        return;
+    memcpy(joined, value_of(block, CLIP_Q_BIAS), width * sizeof *joined);
+    memcpy(joined + 2 * width, value_of(block, CLIP_V_BIAS), width * sizeof *joined);
+}
+
+size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[6])
+{
+    struct clip_operand *const operands[] = {&block->in,   &block->query, &block->out,
+                                             &block->gate, &block->fc,    &block->proj};
+    size_t n = 0;
+    for (size_t i = 0; i < 6; i++)
+        if (operands[i]->forward)
+            all[n++] = operands[i];
+    return n;
+}
+
+void clip_block_free(struct clip_block *block)
+{
+    clip_operand_free(&block->in);
+    clip_operand_free(&block->query);
+    clip_operand_free(&block->out);
+    clip_operand_free(&block->gate);
+    clip_operand_free(&block->fc);
+    clip_operand_free(&block->proj);
+    for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++)
+        clip_values_free(&block->values[tensor]);
+}
+
+/* --- norms: a norm is its weight; its bias is the tensor after it --- */
+
+static void norm(const struct clip_block *block, enum clip_block_tensor weight, size_t n, const float *x,
+                 enum clip_precision type, void *out)
+{
+    block->shape->kernels->layer_norm(n, block->shape->epsilon, x, value_of(block, weight),
+                                      value_of(block, weight + 1), type, out);
+}
+
+/* dx[n] += */
+static void norm_backward(const struct clip_block *block, enum clip_block_tensor weight, size_t n,
+                          const float *x, const float *dy, float *dx, float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    shape->kernels->layer_norm_backward(n, shape->epsilon, x, value_of(block, weight), dy, dx,
+                                        sums + shape->at[weight], sums + shape->at[weight + 1]);
+}
+
+static void *element_at(const struct clip_block *block, const void *x, size_t n)
+{
+    return (char *)x + n * (block->shape->type == CLIP_PRECISION_F32 ? sizeof(float) : 2);
+}
+
+/* sums[n] += x[n] y[n]; room[n] */
+static void add_products(const struct clip_block *block, size_t n, const float *x, const float *y,
+                         float *room, float *sums)
+{
+    const struct clip_kernels *kernels = block->shape->kernels;
+    kernels->multiply(n, x, y, block->shape->zeros, CLIP_PRECISION_F32, room);
+    kernels->sum(n, sums, room, sums);
+}
+
+static void scale(const struct clip_block *block, size_t n, const float *x, const float *factors, float *out)
+{
+    block->shape->kernels->multiply(n, x, factors, block->shape->zeros, CLIP_PRECISION_F32, out);
+}
+
+/* --- the input of a half --- */
+
+static const enum clip_block_tensor input_norms[] = {
+    [CLIP_HALF_ATTENTION] = CLIP_LN_1_WEIGHT, [CLIP_HALF_HIDDEN] = CLIP_LN_2_WEIGHT};
+
+void clip_block_input(const struct clip_block *block, enum clip_half half, size_t rows, const float *x,
+                      float *room, void *out)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t width = shape->width;
+    int second = half == CLIP_HALF_HIDDEN && has(block, CLIP_BLOCK_INPUT_NORM);
+    if (has(block, CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_NORM_AFTER)) {
+        shape->kernels->convert(rows * width, x, shape->type, out);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++, x += width) {
+        void *to = element_at(block, out, r * width);
+        norm(block, input_norms[half], width, x, second ? CLIP_PRECISION_F32 : shape->type,
+             second ? room : to);
+        if (second)
+            norm(block, CLIP_INPUT_NORM_WEIGHT, width, room, shape->type, to);
+    }
+}
+
+void clip_block_input_backward(const struct clip_block *block, enum clip_half half, size_t rows,
+                               const float *x, const float *dy, float *dx, float *room, float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t width = shape->width;
+    int second = half == CLIP_HALF_HIDDEN && has(block, CLIP_BLOCK_INPUT_NORM);
+    if (has(block, CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_NORM_AFTER)) {
+        shape->kernels->sum(rows * width, dx, dy, dx);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++, x += width, dy += width, dx += width) {
+        float *between = room, *d = room + width;
+        if (second) {
+            norm(block, input_norms[half], width, x, CLIP_PRECISION_F32, between);
+            memset(d, 0, width * sizeof *d);
+            norm_backward(block, CLIP_INPUT_NORM_WEIGHT, width, between, dy, d, sums);
+        }
+        norm_backward(block, input_norms[half], width, x, second ? d : dy, dx, sums);
+    }
+}
+
+/* --- heads --- */
+
+/* A head's row with its bias, and the norm of it, in out[head]. */
+static void dress_norm(const struct clip_block *block, const struct clip_dressing *d, const float *x,
+                       float *out)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t n = shape->head, at = (d->key ? shape->width : 0) + d->h * n;
+    shape->kernels->sum(n, x, value_of(block, CLIP_IN_BIAS) + at, out);
+}
+
+static enum clip_block_tensor dress_tensor(const struct clip_dressing *d)
+{
+    return d->key ? CLIP_KEY_NORM_WEIGHT : CLIP_QUERY_NORM_WEIGHT;
+}
+
+static float length_of(size_t n, const float *x)
+{
+    float sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return fmaxf(sqrtf(sum), 1e-12f); /* as torch.nn.functional.normalize */
+}
+
+void clip_block_dress(const struct clip_block *block, const struct clip_dressing *d, float *out)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t n = shape->head;
+    for (size_t r = 0; r < d->rows; r++, out += n) {
+        dress_norm(block, d, d->x + r * d->stride, out);
+        if (has(block, CLIP_BLOCK_QK_NORM))
+            norm(block, dress_tensor(d), n, out, CLIP_PRECISION_F32, out);
+        if (has(block, CLIP_BLOCK_COSINE)) {
+            float length = length_of(n, out);
+            for (size_t i = 0; i < n; i++)
+                out[i] /= length;
+        }
+        if (shape->cosines)
+            shape->kernels->rotate(n, out, shape->cosines + (d->first + r) * n,
+                                   shape->sines + (d->first + r) * n, 0, out);
+    }
+}
+
+/* y = x / |x|: dx = (dy - y (y . dy)) / |x|, in place. */
+static void undress_length(size_t n, const float *x, float *dy)
+{
+    float length = length_of(n, x), along = 0;
+    for (size_t i = 0; i < n; i++)
+        along += x[i] / length * dy[i];
+    for (size_t i = 0; i < n; i++)
+        dy[i] = (dy[i] - x[i] / length * along) / length;
+}
+
+void clip_block_undress(const struct clip_block *block, const struct clip_dressing *d, float *dy, void *dx,
+                        size_t dx_stride, float *room, float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t n = shape->head;
+    float *x = room, *under = room + n;
+    for (size_t r = 0; r < d->rows; r++, dy += n) {
+        const float *back = dy;
+        dress_norm(block, d, d->x + r * d->stride, x);
+        if (shape->cosines)
+            shape->kernels->rotate(n, dy, shape->cosines + (d->first + r) * n,
+                                   shape->sines + (d->first + r) * n, 1, dy);
+        if (has(block, CLIP_BLOCK_COSINE))
+            undress_length(n, x, dy);
+        if (has(block, CLIP_BLOCK_QK_NORM)) {
+            memset(under, 0, n * sizeof *under);
+            norm_backward(block, dress_tensor(d), n, x, dy, under, sums);
+            back = under;
+        }
+        shape->kernels->convert(n, back, shape->type, element_at(block, dx, r * dx_stride));
+    }
+}
+
+/* The largest that the scale of a cosine may be: ln 100. */
+#define MOST_COSINE_SCALE 4.6051702f
+
+float clip_block_scale(const struct clip_block *block, size_t h)
+{
+    if (has(block, CLIP_BLOCK_COSINE))
+        return expf(fminf(value_of(block, CLIP_COSINE_SCALE)[h], MOST_COSINE_SCALE));
+    return 1 / sqrtf((float)block->shape->head);
+}
+
+/* Scores are s q . k with s = exp(logit): the gradient of the logit is the sum of q . dq, as dq has s. */
+void clip_block_scale_backward(const struct clip_block *block, size_t h, size_t rows, const float *q,
+                               const float *dq, float *sums)
+{
+    if (!has(block, CLIP_BLOCK_COSINE) || value_of(block, CLIP_COSINE_SCALE)[h] > MOST_COSINE_SCALE)
+        return;
+    float sum = 0;
+    for (size_t i = 0; i < rows * block->shape->head; i++)
+        sum += q[i] * dq[i];
+    sums[block->shape->at[CLIP_COSINE_SCALE] + h] += sum;
+}
+
+/* --- the heads side by side --- */
+
+/* A row times each head's factor. */
+static const float *join_scale(const struct clip_block *block, const float *x, float *out)
+{
+    size_t n = block->shape->head;
+    if (!has(block, CLIP_BLOCK_HEAD_SCALE))
+        return x;
+    for (size_t i = 0; i < block->shape->width; i++)
+        out[i] = x[i] * value_of(block, CLIP_HEAD_SCALE)[i / n];
+    return out;
+}
+
+void clip_block_join(const struct clip_block *block, size_t rows, const float *attended, float *room,
+                     void *out)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t width = shape->width;
+    for (size_t r = 0; r < rows; r++) {
+        const float *x = join_scale(block, attended + r * width, room);
+        void *to = element_at(block, out, r * width);
+        if (has(block, CLIP_BLOCK_INNER_NORM))
+            norm(block, CLIP_INNER_NORM_WEIGHT, width, x, shape->type, to);
+        else
+            shape->kernels->convert(width, x, shape->type, to);
+    }
+}
+
+void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended, float *dy,
+                              float *room, float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t width = shape->width;
+    float *d = room + width;
+    for (size_t r = 0; r < rows; r++, attended += width, dy += width) {
+        if (has(block, CLIP_BLOCK_INNER_NORM)) {
+            memset(d, 0, width * sizeof *d);
+            norm_backward(block, CLIP_INNER_NORM_WEIGHT, width, join_scale(block, attended, room), dy, d,
+                          sums);
+            memcpy(dy, d, width * sizeof *d);
+        }
+        for (size_t i = 0; has(block, CLIP_BLOCK_HEAD_SCALE) && i < width; i++) {
+            sums[shape->at[CLIP_HEAD_SCALE] + i / shape->head] += attended[i] * dy[i];
+            dy[i] *= value_of(block, CLIP_HEAD_SCALE)[i / shape->head];
+        }
+    }
+}
+
+/* --- the hidden layer --- */
+
+void clip_block_hidden(const struct clip_block *block, size_t rows, const float *wide, const float *gate,
+                       float *room, void *out)
+{
+    const struct clip_block_shape *shape = block->shape;
+    const struct clip_kernels *kernels = shape->kernels;
+    size_t mlp = shape->mlp;
+    int gated = has(block, CLIP_BLOCK_GATED), normed = has(block, CLIP_BLOCK_HIDDEN_NORM);
+    enum clip_precision type = normed ? CLIP_PRECISION_F32 : shape->type;
+    for (size_t r = 0; r < rows; r++) {
+        void *to = element_at(block, out, r * mlp), *made = normed ? room : to;
+        if (gated) {
+            kernels->activation[shape->activation](mlp, gate + r * mlp, value_of(block, CLIP_GATE_BIAS),
+                                                   CLIP_PRECISION_F32, room);
+            kernels->multiply(mlp, room, wide + r * mlp, value_of(block, CLIP_FC_BIAS), type, made);
+        } else {
+            kernels->activation[shape->activation](mlp, wide + r * mlp, value_of(block, CLIP_FC_BIAS), type,
+                                                   made);
+        }
+        if (normed)
+            norm(block, CLIP_HIDDEN_NORM_WEIGHT, mlp, room, shape->type, to);
+    }
+}
+
+/* A row where the hidden layer is gated or has a norm. */
+static void hidden_row_backward(const struct clip_block *block, const float *wide, const float *gate,
+                                const float *dy, float *room, void *out, void *dwide, void *dgate,
+                                float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    const struct clip_kernels *kernels = shape->kernels;
+    size_t mlp = shape->mlp;
+    const float *bias = value_of(block, CLIP_FC_BIAS), *gate_bias = value_of(block, CLIP_GATE_BIAS);
+    float *active = room, *hidden = room + mlp, *dhidden = room + 2 * mlp;
+    int gated = has(block, CLIP_BLOCK_GATED);
+    kernels->activation[shape->activation](mlp, gated ? gate : wide, gated ? gate_bias : bias,
+                                           CLIP_PRECISION_F32, active);
+    if (gated)
+        kernels->multiply(mlp, active, wide, bias, CLIP_PRECISION_F32, hidden);
+    else
+        hidden = active;
+    if (has(block, CLIP_BLOCK_HIDDEN_NORM)) {
+        norm(block, CLIP_HIDDEN_NORM_WEIGHT, mlp, hidden, shape->type, out);
+        memset(dhidden, 0, mlp * sizeof *dhidden);
+        norm_backward(block, CLIP_HIDDEN_NORM_WEIGHT, mlp, hidden, dy, dhidden, sums);
+        dy = dhidden;
+    } else {
+        kernels->convert(mlp, hidden, shape->type, out);
+    }
+    if (gated) {
+        kernels->multiply(mlp, active, dy, shape->zeros, shape->type, dwide);
+        kernels->multiply(mlp, dy, wide, bias, CLIP_PRECISION_F32, hidden);
+    }
+    /* What the activation gave is not wanted again, but the kernel gives it. */
+    kernels->activation_backward[shape->activation](mlp, gated ? gate : wide, gated ? gate_bias : bias,
+                                                    gated ? hidden : dy, shape->type, active,
+                                                    gated ? dgate : dwide);
+}
+
+void clip_block_hidden_backward(const struct clip_block *block, size_t rows, const float *wide,
+                                const float *gate, const float *dy, float *room, void *out, void *dwide,
+                                void *dgate, float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t mlp = shape->mlp;
+    int plain = !has(block, CLIP_BLOCK_GATED | CLIP_BLOCK_HIDDEN_NORM);
+    for (size_t r = 0; r < rows; r++) {
+        void *to = element_at(block, out, r * mlp), *d = element_at(block, dwide, r * mlp);
+        if (plain)
+            shape->kernels->activation_backward[shape->activation](
+                mlp, wide + r * mlp, value_of(block, CLIP_FC_BIAS), dy + r * mlp, shape->type, to, d);
+        else
+            hidden_row_backward(block, wide + r * mlp, gate ? gate + r * mlp : NULL, dy + r * mlp, room, to,
+                                d, dgate ? element_at(block, dgate, r * mlp) : NULL, sums);
+    }
+}
+
+/* --- the end of a half --- */
+
+static const struct end {
+    enum clip_block_tensor bias, norm, scale, after;
+    unsigned has_norm;
+} half_ends[] = {
+    [CLIP_HALF_ATTENTION] = {CLIP_OUT_BIAS, CLIP_ATTN_NORM_WEIGHT, CLIP_LAYER_SCALE_1, CLIP_LN_1_WEIGHT,
+                             CLIP_BLOCK_ATTN_NORM},
+    [CLIP_HALF_HIDDEN] = {CLIP_PROJ_BIAS, CLIP_MLP_NORM_WEIGHT, CLIP_LAYER_SCALE_2, CLIP_LN_2_WEIGHT,
+                          CLIP_BLOCK_MLP_NORM},
+};
+
+void clip_block_end(const struct clip_block *block, enum clip_half half, size_t rows, const float *x,
+                    float *y, float *branch, float *sum)
+{
+    const struct clip_kernels *kernels = block->shape->kernels;
+    const struct end *end = &half_ends[half];
+    const float *bias = value_of(block, end->bias);
+    size_t width = block->shape->width;
+    for (size_t r = 0; r < rows; r++, x += width, y += width) {
+        if (!block->shape->ends) {
+            kernels->add(width, y, x, bias);
+            continue;
+        }
+        kernels->sum(width, y, bias, y);
+        if (branch)
+            memcpy(branch + r * width, y, width * sizeof *y);
+        if (has(block, end->has_norm))
+            norm(block, end->norm, width, y, CLIP_PRECISION_F32, y);
+        if (has(block, CLIP_BLOCK_LAYER_SCALE))
+            scale(block, width, y, value_of(block, end->scale), y);
+        kernels->sum(width, x, y, y);
+        if (sum)
+            memcpy(sum + r * width, y, width * sizeof *y);
+        if (has(block, CLIP_BLOCK_NORM_AFTER))
+            norm(block, end->after, width, y, CLIP_PRECISION_F32, y);
+    }
+}
+
+/* A row: d[width], the gradient of what the half gives, becomes that of its product. room[2 width] */
+static void branch_backward(const struct clip_block *block, const struct end *end, const float *branch,
+                            float *d, float *room, float *sums)
+{
+    size_t width = block->shape->width;
+    int normed = has(block, end->has_norm);
+    if (has(block, CLIP_BLOCK_LAYER_SCALE)) {
+        const float *given = branch;
+        if (normed) {
+            norm(block, end->norm, width, branch, CLIP_PRECISION_F32, room);
+            given = room;
+        }
+        add_products(block, width, given, d, room + width, sums + block->shape->at[end->scale]);
+        scale(block, width, d, value_of(block, end->scale), d);
+    }
+    if (normed) {
+        memset(room, 0, width * sizeof *room);
+        norm_backward(block, end->norm, width, branch, d, room, sums);
+        memcpy(d, room, width * sizeof *d);
+    }
+}
+
+void clip_block_end_backward(const struct clip_block *block, enum clip_half half, size_t rows,
+                             const float *branch, const float *sum, float *dx, float *room, void *dy,
+                             float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    const struct end *end = &half_ends[half];
+    size_t width = shape->width;
+    float *d = room;
+    if (!shape->ends) {
+        shape->kernels->convert(rows * width, dx, shape->type, dy);
+        return;
+    }
+    for (size_t r = 0; r < rows; r++, dx += width) {
+        if (has(block, CLIP_BLOCK_NORM_AFTER)) {
+            memset(d, 0, width * sizeof *d);
+            norm_backward(block, end->after, width, sum + r * width, dx, d, sums);
+            memcpy(dx, d, width * sizeof *d);
+        }
+        memcpy(d, dx, width * sizeof *d);
+        if (has(block, end->has_norm | CLIP_BLOCK_LAYER_SCALE))
+            branch_backward(block, end, branch + r * width, d, room + width, sums);
+        shape->kernels->convert(width, d, shape->type, element_at(block, dy, r * width));
+    }
+}
+
+void clip_block_add_sums(const struct clip_block *block, const float *slots, size_t n, size_t stride)
+{
+    const struct clip_block_shape *shape = block->shape;
+    for (size_t slot = 0; slot < n; slot++, slots += stride)
+        for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
+            size_t size[4];
+            float *gradient = block->values[tensor].gradient;
+            if (gradient && clip_block_shape(shape->arch, tensor, size) && in_slots(tensor, size))
+                shape->kernels->sum(size[0], gradient, slots + shape->at[tensor], gradient);
+        }
+}

@@ -1,0 +1,116 @@
+/* A block of a transformer as it is described (model/block.h): what it does to rows, forward and backward
+ * side by side. tower/transformer.h runs the blocks.
+ *
+ * A block has two halves, attention and the hidden layer. Each reads rows of the residual stream (input),
+ * computes, and ends in the stream (end). Rows are row-major and stand alone. `type` is the element of what
+ * products read. In the backward, `sums` (clip_block_shape.sums floats) takes what rows add to the gradients
+ * of vectors, each at clip_block_shape.at; `room` is the thread's own, clip_block_room floats. */
+#ifndef CLIP_TOWER_BLOCK_H
+#define CLIP_TOWER_BLOCK_H
+
+#include "math/kernels.h"
+#include "model/arch.h"
+#include "tower/weights.h"
+
+#include <stddef.h>
+
+enum clip_half { CLIP_HALF_ATTENTION, CLIP_HALF_HIDDEN };
+
+/* What the blocks of a transformer have in common. */
+struct clip_block_shape {
+    const struct clip_tower_arch *arch;
+    const struct clip_kernels *kernels;
+    enum clip_precision type;
+    size_t width, heads, head, mlp;
+    enum clip_activation activation;
+    unsigned flags; /* model/block.h */
+    float epsilon;
+    int joins, ends;              /* joined heads are not out_proj's input as they are; ends are not plain */
+    int dresses;                  /* q and k are not attention's input as they are */
+    const float *cosines, *sines; /* rotary positions, [longest][head] each (clip_kernels.rotate), or NULL */
+    float *zeros;                 /* as many as the widest bias has */
+    size_t at[CLIP_BLOCK_TENSORS], sums;
+};
+
+struct clip_block {
+    const struct clip_block_shape *shape;
+    /* in_proj: all of it, or in a last block of one row a sequence only keys and values, and queries apart */
+    struct clip_operand in, query;
+    struct clip_operand out, gate, fc, proj;
+    struct clip_values values[CLIP_BLOCK_TENSORS]; /* of vectors; a bias that is not there is zeros */
+};
+
+/* What is to be freed of it: zeros. -1 with error. */
+int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_tower_arch *arch,
+                          const struct clip_kernels *kernels, enum clip_precision type,
+                          struct clip_error *error);
+void clip_block_shape_free(struct clip_block_shape *shape);
+
+size_t clip_block_room(const struct clip_block_shape *shape);
+
+/* Loads the vectors of block i. -1 with error; clip_block_free afterwards, also of a zeroed one. */
+int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_setup *setup, size_t i,
+                            struct clip_error *error);
+/* Takes up the values of vectors that are made of several. */
+void clip_block_refresh_vectors(struct clip_block *block);
+void clip_block_free(struct clip_block *block);
+
+/* Its matrices: the operands that the block has, into all[6]; returns how many. */
+size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[6]);
+
+/* out[rows][width] in `type`: x as a half's product reads it. Backward: dx += the gradient, of that of out.
+ */
+void clip_block_input(const struct clip_block *block, enum clip_half half, size_t rows, const float *x,
+                      float *room, void *out);
+void clip_block_input_backward(const struct clip_block *block, enum clip_half half, size_t rows,
+                               const float *x, const float *dy, float *dx, float *room, float *sums);
+
+/* Where shape->dresses: one head's q or k (key 0 or 1), rows at x, `stride` floats from one to the next,
+ * whose rotary positions begin at row `first`: out[rows][head], with biases, norm, length and rotation. */
+struct clip_dressing {
+    int key;
+    size_t rows, h, first;
+    const float *x;
+    size_t stride;
+};
+void clip_block_dress(const struct clip_block *block, const struct clip_dressing *d, float *out);
+/* dx[rows] in `type`, `dx_stride` elements from one to the next, of dy[rows][head], which is spoilt. */
+void clip_block_undress(const struct clip_block *block, const struct clip_dressing *d, float *dy, void *dx,
+                        size_t dx_stride, float *room, float *sums);
+
+/* The factor of a head's scores. */
+float clip_block_scale(const struct clip_block *block, size_t h);
+/* Backward, of a cosine's: of queries [rows][head] as dressed, and their gradient. */
+void clip_block_scale_backward(const struct clip_block *block, size_t h, size_t rows, const float *q,
+                               const float *dq, float *sums);
+
+/* Where shape->joins: out[rows][width] in `type`, out_proj's input, from attended[rows][width]. Backward:
+ * dy[rows][width] becomes the gradient with respect to attended. */
+void clip_block_join(const struct clip_block *block, size_t rows, const float *attended, float *room,
+                     void *out);
+void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended, float *dy,
+                              float *room, float *sums);
+
+/* out[rows][mlp] in `type`, c_proj's input, from wide[rows][mlp] and, where gated, gate[rows][mlp]; out may
+ * be wide if `type` is f32. Backward: out again, dwide and dgate in `type` from the gradient of out. */
+void clip_block_hidden(const struct clip_block *block, size_t rows, const float *wide, const float *gate,
+                       float *room, void *out);
+void clip_block_hidden_backward(const struct clip_block *block, size_t rows, const float *wide,
+                                const float *gate, const float *dy, float *room, void *out, void *dwide,
+                                void *dgate, float *sums);
+
+/* y[rows][width], the half's last product, becomes the residual stream after it, which was x before. What the
+ * backward needs is kept where there is memory for it: `branch`, what the half gives; `sum`, before a norm.
+ */
+void clip_block_end(const struct clip_block *block, enum clip_half half, size_t rows, const float *x,
+                    float *y, float *branch, float *sum);
+/* Backward: from dx, the gradient of the stream after the half, dy[rows][width] in `type` of the product; dx
+ * becomes what goes past the half. */
+void clip_block_end_backward(const struct clip_block *block, enum clip_half half, size_t rows,
+                             const float *branch, const float *sum, float *dx, float *room, void *dy,
+                             float *sums);
+
+/* Adds what n slots took up, in order, to the gradients; `stride` floats from one slot to the next. */
+void clip_block_add_sums(const struct clip_block *block, const float *slots, size_t n, size_t stride);
+
+#endif

@@ -1,0 +1,35 @@
+/* A model's tower over the records of a stream: image to image_features, or tokens to text_features. */
+#ifndef CLIP_TOWER_ENCODER_H
+#define CLIP_TOWER_ENCODER_H
+
+#include "base/cli.h"
+#include "base/error.h"
+#include "stream/record.h"
+#include "tower/compute.h"
+#include "tower/tower.h"
+
+#include <stddef.h>
+
+struct clip_encoder {
+    enum clip_side side;
+    int keep; /* the input stays in the record */
+    struct clip_compute compute;
+    struct clip_tower *tower;
+    /* of a batch, [shared->batch] each: the records that are not bad, what the tower takes of them, the
+     * memory of that where it is not the record's, and what it makes of them, [width] */
+    struct clip_record **records;
+    union clip_item *items;
+    void **copies;
+    float *features;
+};
+
+/* Opens the tower of shared->model for batches of shared->batch. -1 with error; close it also then. */
+int clip_encoder_open(struct clip_encoder *encoder, enum clip_side side, const struct clip_shared *shared,
+                      enum clip_precision precision, int keep, struct clip_error *error);
+void clip_encoder_close(struct clip_encoder *encoder);
+
+/* Puts the features of each record in the place of its input: a filter's `process` (stream/filter.h), whose
+ * context is the encoder. */
+int clip_encoder_batch(void *context, struct clip_record **records, size_t n, struct clip_error *error);
+
+#endif

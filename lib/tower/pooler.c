@@ -1,0 +1,559 @@
+/* The pools of vision transformers that read all tokens.
+ *
+ * Backward, of the gradient dv of a head's value: dV = dv z', dz = V' dv of the mix z = sum a x, da = x . dz,
+ * ds = a (da - sum a da), dx = a dz + ds p, and the probe's dp = sum ds x gives dK = q dp', dq = K dp. The
+ * bias of keys has no effect. */
+#include "tower/pooler.h"
+
+#include "base/crew.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A matrix or vector that is part of a tensor. */
+struct piece {
+    const float *value;
+    float *gradient;
+};
+
+/* What a chunk leaves on its way back, beside the tape: rows [n queries][...] each. */
+struct back {
+    float *dprobes;        /* [n][queries heads][width] */
+    float *dvalues, *dout; /* [n][queries][pool width] */
+    float *dwide;          /* [n][mlp] */
+    float *dmixes;         /* [n][queries heads][width] */
+    float *norms;          /* [n][4][pool width]: of ln_post or of the pool's norm: weight, bias */
+    float *room;           /* [n][pool width or mlp] */
+    float *scores;         /* [n][queries heads][tokens] */
+    float *sum;            /* [queries heads][width]: of dprobes */
+};
+
+struct clip_pooler {
+    const struct clip_tower_arch *arch;
+    const struct clip_kernels *kernels;
+    struct clip_pool *pool;
+    enum clip_pooling pooling;
+    int learns;
+    size_t batch, tokens, skip; /* `skip`: tokens before those of patches */
+    size_t width, out, heads, queries, mlp;
+    float epsilon;
+    struct clip_values tensors[CLIP_VIT_TENSORS]; /* of the pool, and ln_post where that is its */
+    struct piece q, k, v;                         /* [out][out], [out][width], [out][width] */
+    struct piece q_bias, v_bias;                  /* [out] */
+    float *normed, *q_rows; /* [queries][out]: the queries' norm, and their projection */
+    float *probes;          /* [queries][heads][width], scaled */
+    struct clip_arena memory;
+    struct clip_pooler_tape own; /* where it does not learn */
+    struct back back;
+    struct clip_crew crew;
+    /* the run that is under way */
+    const struct clip_pooler_tape *tape;
+    const float *rows, *gradients;
+    float *features, *drows;
+};
+
+#define POOL_EPSILON 1e-5f /* of CoCa's ln_q and ln_k, whatever the blocks' */
+
+static int attends(const struct clip_pooler *p)
+{
+    return p->pooling != CLIP_POOL_PATCHES;
+}
+
+static int is_map(const struct clip_pooler *p)
+{
+    return p->pooling == CLIP_POOL_MAP;
+}
+
+static size_t groups(const struct clip_pooler *p)
+{
+    return p->queries * p->heads;
+}
+
+/* --- opening --- */
+
+/* Parts of tensors: q, k and v may stand apart, in two tensors, or in one. */
+static void find_pieces(struct clip_pooler *p)
+{
+    const struct clip_values *t = p->tensors;
+    size_t square = p->out * p->out, wide = p->out * p->width;
+    const struct {
+        struct piece *to;
+        enum clip_vit_tensor from[3]; /* whichever is there */
+        size_t at[3];
+    } all[] = {
+        {&p->q, {CLIP_POOL_Q_WEIGHT, CLIP_POOL_IN_WEIGHT, CLIP_POOL_IN_WEIGHT}, {0, 0, 0}},
+        {&p->k, {CLIP_POOL_KV_WEIGHT, CLIP_POOL_IN_WEIGHT, CLIP_POOL_K_WEIGHT}, {0, square, 0}},
+        {&p->v, {CLIP_POOL_KV_WEIGHT, CLIP_POOL_IN_WEIGHT, CLIP_POOL_V_WEIGHT}, {wide, 2 * square, 0}},
+        {&p->q_bias, {CLIP_POOL_Q_BIAS, CLIP_POOL_IN_BIAS, CLIP_POOL_IN_BIAS}, {0, 0, 0}},
+        {&p->v_bias, {CLIP_POOL_KV_BIAS, CLIP_POOL_IN_BIAS, CLIP_POOL_IN_BIAS}, {p->out, 2 * p->out, 0}},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (int j = 2; j >= 0; j--) {
+            const struct clip_values *from = &t[all[i].from[j]];
+            if (from->value && (j < 2 || all[i].from[2] != all[i].from[1]))
+                *all[i].to = (struct piece){from->value + all[i].at[j],
+                                            from->gradient ? from->gradient + all[i].at[j] : NULL};
+        }
+}
+
+static int load(struct clip_pooler *p, const struct clip_tower_setup *setup, struct clip_error *error)
+{
+    for (int tensor = CLIP_VIT_POST_WEIGHT; tensor < CLIP_VIT_TENSORS; tensor++) {
+        size_t shape[4];
+        int is_post = tensor == CLIP_VIT_POST_WEIGHT || tensor == CLIP_VIT_POST_BIAS;
+        int is_tokens = is_map(p) || (!attends(p) && !(p->arch->vit.flags & CLIP_VIT_NORM_AFTER_POOL));
+        if ((is_post && is_tokens) || tensor == CLIP_POOL_LN_K_WEIGHT || tensor == CLIP_POOL_LN_K_BIAS)
+            continue; /* the transformer's norm of each token */
+        if (clip_vit_shape(p->arch, tensor, shape) &&
+            clip_values_load(&p->tensors[tensor], setup, error, "%s", clip_vit_name(p->arch, tensor)) != 0)
+            return -1;
+    }
+    find_pieces(p);
+    return 0;
+}
+
+void clip_pooler_tape_place(const struct clip_pooler *p, size_t n, struct clip_arena *arena,
+                            struct clip_pooler_tape *tape)
+{
+    size_t out = p->queries * p->out * sizeof(float), wide = p->mlp * sizeof(float);
+    *tape = (struct clip_pooler_tape){
+        .weights = clip_arena_take(arena, n, groups(p) * p->tokens * sizeof(float)),
+        .mixes = clip_arena_take(arena, n, groups(p) * p->width * sizeof(float)),
+        .values = clip_arena_take(arena, n, out),
+        .out = clip_arena_take(arena, n, out),
+        .normed = clip_arena_take(arena, n, out),
+        .wide = clip_arena_take(arena, n, wide),
+        .hidden = clip_arena_take(arena, n, wide),
+    };
+}
+
+static void place_back(struct clip_pooler *p)
+{
+    struct clip_arena *arena = &p->memory;
+    size_t n = p->batch, out = p->queries * p->out * sizeof(float), row = p->width * sizeof(float);
+    size_t room = p->mlp > p->out ? p->mlp : p->out;
+    p->back = (struct back){
+        .dprobes = clip_arena_take(arena, n, groups(p) * row),
+        .dvalues = clip_arena_take(arena, n, out),
+        .dout = clip_arena_take(arena, n, out),
+        .dwide = clip_arena_take(arena, n, p->mlp * sizeof(float)),
+        .dmixes = clip_arena_take(arena, n, groups(p) * row),
+        .norms = clip_arena_take(arena, n, 2 * p->out * sizeof(float)),
+        .room = clip_arena_take(arena, n, room * sizeof(float)),
+        .scores = clip_arena_take(arena, n, groups(p) * p->tokens * sizeof(float)),
+        .sum = clip_arena_take(arena, groups(p), row),
+    };
+}
+
+static void place_pooler(void *context)
+{
+    struct clip_pooler *p = context;
+    size_t out = p->queries * p->out;
+    p->normed = clip_arena_take(&p->memory, out, sizeof(float));
+    p->q_rows = clip_arena_take(&p->memory, out, sizeof(float));
+    p->probes = clip_arena_take(&p->memory, groups(p) * p->width, sizeof(float));
+    if (p->learns)
+        place_back(p);
+    else
+        clip_pooler_tape_place(p, p->batch, &p->memory, &p->own);
+}
+
+struct clip_pooler *clip_pooler_open(const struct clip_tower_setup *setup, const struct clip_kernels *kernels,
+                                     struct clip_error *error)
+{
+    const struct clip_tower_arch *arch = &setup->arch->vision;
+    struct clip_pooler *p = calloc(1, sizeof *p);
+    if (!p) {
+        clip_fail_memory(error, "a pool");
+        return NULL;
+    }
+    *p = (struct clip_pooler){
+        .arch = arch,
+        .kernels = kernels,
+        .pool = setup->pool,
+        .pooling = arch->vit.pooling,
+        .learns = setup->parameters != NULL,
+        .batch = setup->batch,
+        .tokens = clip_vit_tokens(arch),
+        .skip = clip_vit_tokens(arch) - clip_vit_patches(arch),
+        .width = (size_t)arch->width,
+        .out = clip_vit_width(arch),
+        .epsilon = clip_block_epsilon(&arch->block),
+    };
+    p->queries = attends(p) ? (size_t)arch->vit.pool_queries : 1;
+    p->heads = attends(p) ? (size_t)arch->vit.pool_heads : 0;
+    p->mlp = is_map(p) ? (size_t)arch->vit.pool_mlp : 0;
+    clip_crew_init(&p->crew);
+    if (load(p, setup, error) == 0 && clip_arena_build(&p->memory, "a pool", place_pooler, p, error) == 0) {
+        clip_pooler_refresh(p);
+        return p;
+    }
+    clip_pooler_free(p);
+    return NULL;
+}
+
+void clip_pooler_free(struct clip_pooler *p)
+{
+    if (!p)
+        return;
+    for (int i = 0; i < CLIP_VIT_TENSORS; i++)
+        clip_values_free(&p->tensors[i]);
+    clip_arena_free(&p->memory);
+    clip_crew_destroy(&p->crew);
+    free(p);
+}
+
+size_t clip_pooler_bytes(const struct clip_pooler *p)
+{
+    return p->memory.size;
+}
+
+/* --- parts --- */
+
+static const float *value_of(const struct clip_pooler *p, enum clip_vit_tensor tensor)
+{
+    return p->tensors[tensor].value;
+}
+
+static void norm(const struct clip_pooler *p, enum clip_vit_tensor weight, float epsilon, const float *x,
+                 float *out)
+{
+    p->kernels->layer_norm(p->out, epsilon, x, value_of(p, weight), value_of(p, weight + 1),
+                           CLIP_PRECISION_F32, out);
+}
+
+/* out[rows][n] = x[rows][k] w[n][k]' + bias[n] */
+static void linear(const struct clip_pooler *p, size_t rows, size_t n, size_t k, const float *x,
+                   const float *w, const float *bias, float *out)
+{
+    clip_gemm(0, 1, rows, n, k, x, k, w, k, 0, out, n);
+    for (size_t r = 0; r < rows; r++)
+        p->kernels->sum(n, out + r * n, bias, out + r * n);
+}
+
+static float scale_of(const struct clip_pooler *p)
+{
+    return 1 / sqrtf((float)(p->out / p->heads));
+}
+
+/* The queries' own part, which is the same for all pictures. */
+void clip_pooler_refresh(struct clip_pooler *p)
+{
+    size_t head;
+    if (!attends(p))
+        return;
+    head = p->out / p->heads;
+    for (size_t i = 0; i < p->queries; i++) {
+        const float *latent = value_of(p, CLIP_POOL_LATENT) + i * p->out;
+        if (is_map(p))
+            memcpy(p->normed + i * p->out, latent, p->out * sizeof *latent);
+        else
+            norm(p, CLIP_POOL_LN_Q_WEIGHT, POOL_EPSILON, latent, p->normed + i * p->out);
+    }
+    linear(p, p->queries, p->out, p->out, p->normed, p->q.value, p->q_bias.value, p->q_rows);
+    for (size_t h = 0; h < p->heads; h++)
+        clip_gemm(0, 0, p->queries, p->width, head, p->q_rows + h * head, p->out,
+                  p->k.value + h * head * p->width, p->width, 0, p->probes + h * p->width,
+                  p->heads * p->width);
+    for (size_t i = 0; i < groups(p) * p->width; i++)
+        p->probes[i] *= scale_of(p);
+}
+
+static void softmax(float *x, size_t n)
+{
+    float most = x[0], sum = 0;
+    for (size_t i = 1; i < n; i++)
+        most = fmaxf(most, x[i]);
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] = expf(x[i] - most);
+    for (size_t i = 0; i < n; i++)
+        x[i] /= sum;
+}
+
+/* --- forward --- */
+
+/* out[width] = the mean of the patches of a picture's rows. */
+static void mean_patches(const struct clip_pooler *p, const float *rows, float *out)
+{
+    size_t n = p->tokens - p->skip;
+    memset(out, 0, p->width * sizeof *out);
+    for (size_t i = p->skip; i < p->tokens; i++)
+        p->kernels->sum(p->width, out, rows + i * p->width, out);
+    for (size_t c = 0; c < p->width; c++)
+        out[c] /= (float)n;
+}
+
+static int has_post(const struct clip_pooler *p)
+{
+    return value_of(p, CLIP_VIT_POST_WEIGHT) != NULL;
+}
+
+/* Attention of the queries to a picture's rows, and out_proj: out[queries][pool width]. */
+static void attend(const struct clip_pooler *p, size_t i, const float *rows)
+{
+    const struct clip_pooler_tape *t = p->tape;
+    size_t width = p->width, head = p->out / p->heads, n = groups(p);
+    float *weights = t->weights + i * n * p->tokens, *mixes = t->mixes + i * n * width;
+    float *values = t->values + i * p->queries * p->out;
+    clip_gemm(0, 1, n, p->tokens, width, p->probes, width, rows, width, 0, weights, p->tokens);
+    for (size_t g = 0; g < n; g++)
+        softmax(weights + g * p->tokens, p->tokens);
+    clip_gemm(0, 0, n, width, p->tokens, weights, p->tokens, rows, width, 0, mixes, width);
+    for (size_t h = 0; h < p->heads; h++)
+        clip_gemm(0, 1, p->queries, head, width, mixes + h * width, p->heads * width,
+                  p->v.value + h * head * width, width, 0, values + h * head, p->out);
+    for (size_t q = 0; q < p->queries; q++)
+        p->kernels->sum(p->out, values + q * p->out, p->v_bias.value, values + q * p->out);
+    linear(p, p->queries, p->out, p->out, values, value_of(p, CLIP_POOL_OUT_WEIGHT),
+           value_of(p, CLIP_POOL_OUT_BIAS), t->out + i * p->queries * p->out);
+}
+
+/* features = y + mlp(norm(y)) */
+static void map_features(const struct clip_pooler *p, size_t i, float *features)
+{
+    const struct clip_pooler_tape *t = p->tape;
+    const float *y = t->out + i * p->out;
+    float *normed = t->normed + i * p->out, *wide = t->wide + i * p->mlp, *hidden = t->hidden + i * p->mlp;
+    norm(p, CLIP_POOL_NORM_WEIGHT, p->epsilon, y, normed);
+    clip_gemm(0, 1, 1, p->mlp, p->out, normed, p->out, value_of(p, CLIP_POOL_FC_WEIGHT), p->out, 0, wide,
+              p->mlp);
+    p->kernels->activation[p->arch->activation](p->mlp, wide, value_of(p, CLIP_POOL_FC_BIAS),
+                                                CLIP_PRECISION_F32, hidden);
+    linear(p, 1, p->out, p->mlp, hidden, value_of(p, CLIP_POOL_PROJ_WEIGHT), value_of(p, CLIP_POOL_PROJ_BIAS),
+           features);
+    p->kernels->sum(p->out, features, y, features);
+}
+
+/* Queries [*first, *end) are those whose mean the features are. */
+static void features_of(const struct clip_pooler *p, size_t *first, size_t *end)
+{
+    *first = p->pooling == CLIP_POOL_QUERIES_MEAN;
+    *end = p->pooling == CLIP_POOL_QUERIES_MEAN ? p->queries : 1;
+}
+
+static void query_features(const struct clip_pooler *p, size_t i, float *features)
+{
+    size_t first, end;
+    features_of(p, &first, &end);
+    memset(features, 0, p->out * sizeof *features);
+    for (size_t q = first; q < end; q++) {
+        float *normed = p->tape->normed + (i * p->queries + q) * p->out;
+        norm(p, CLIP_VIT_POST_WEIGHT, p->epsilon, p->tape->out + (i * p->queries + q) * p->out, normed);
+        p->kernels->sum(p->out, features, normed, features);
+    }
+    for (size_t c = 0; c < p->out; c++)
+        features[c] /= (float)(end - first);
+}
+
+/* A task: a picture. */
+static int forward_task(void *context, size_t i, int thread, struct clip_error *error)
+{
+    (void)thread, (void)error;
+    const struct clip_pooler *p = context;
+    const float *rows = p->rows + i * p->tokens * p->width;
+    float *features = p->features + i * p->out;
+    if (attends(p)) {
+        attend(p, i, rows);
+        (is_map(p) ? map_features : query_features)(p, i, features);
+        return 0;
+    }
+    mean_patches(p, rows, p->tape->out + i * p->out);
+    if (has_post(p))
+        norm(p, CLIP_VIT_POST_WEIGHT, p->epsilon, p->tape->out + i * p->out, features);
+    else
+        memcpy(features, p->tape->out + i * p->out, p->out * sizeof *features);
+    return 0;
+}
+
+int clip_pooler_forward(struct clip_pooler *p, size_t n, const float *rows,
+                        const struct clip_pooler_tape *tape, float *features, struct clip_error *error)
+{
+    p->tape = tape ? tape : &p->own;
+    p->rows = rows;
+    p->features = features;
+    return clip_crew_run(&p->crew, p->pool, n, forward_task, p, error);
+}
+
+/* --- backward --- */
+
+/* dx[out] += through a norm; what its parameters gain goes to the picture's place. */
+static void norm_backward(const struct clip_pooler *p, size_t i, enum clip_vit_tensor weight, const float *x,
+                          const float *dy, float *dx)
+{
+    float *sums = p->back.norms + i * 2 * p->out;
+    p->kernels->layer_norm_backward(p->out, p->epsilon, x, value_of(p, weight), dy, dx, sums, sums + p->out);
+}
+
+/* dout of a picture, of SigLIP's pool. */
+static void map_backward(const struct clip_pooler *p, size_t i, const float *gradient, float *dout)
+{
+    const struct clip_pooler_tape *t = p->tape;
+    float *dwide = p->back.dwide + i * p->mlp, *room = p->back.room + i * (p->mlp > p->out ? p->mlp : p->out);
+    memcpy(dout, gradient, p->out * sizeof *dout);
+    clip_gemm(0, 0, 1, p->mlp, p->out, gradient, p->out, value_of(p, CLIP_POOL_PROJ_WEIGHT), p->mlp, 0, room,
+              p->mlp);
+    p->kernels->activation_backward[p->arch->activation](p->mlp, t->wide + i * p->mlp,
+                                                         value_of(p, CLIP_POOL_FC_BIAS), room,
+                                                         CLIP_PRECISION_F32, t->hidden + i * p->mlp, dwide);
+    clip_gemm(0, 0, 1, p->out, p->mlp, dwide, p->mlp, value_of(p, CLIP_POOL_FC_WEIGHT), p->out, 0, room,
+              p->out);
+    norm_backward(p, i, CLIP_POOL_NORM_WEIGHT, t->out + i * p->out, room, dout);
+}
+
+/* The same, of CoCa's. */
+static void query_backward(const struct clip_pooler *p, size_t i, const float *gradient, float *dout)
+{
+    size_t first, end;
+    float *share = p->back.room + i * p->out;
+    features_of(p, &first, &end);
+    for (size_t c = 0; c < p->out; c++)
+        share[c] = gradient[c] / (float)(end - first);
+    for (size_t q = first; q < end; q++)
+        norm_backward(p, i, CLIP_VIT_POST_WEIGHT, p->tape->out + (i * p->queries + q) * p->out, share,
+                      dout + q * p->out);
+}
+
+/* drows of a picture, and what its attention leaves for the gradients of parameters, of dout. */
+static void attend_backward(const struct clip_pooler *p, size_t i, const float *dout, float *drows)
+{
+    const struct clip_pooler_tape *t = p->tape;
+    size_t width = p->width, head = p->out / p->heads, n = groups(p), tokens = p->tokens;
+    const float *rows = p->rows + i * tokens * width, *weights = t->weights + i * n * tokens;
+    float *dvalues = p->back.dvalues + i * p->queries * p->out, *dmixes = p->back.dmixes + i * n * width;
+    float *scores = p->back.scores + i * n * tokens;
+    clip_gemm(0, 0, p->queries, p->out, p->out, dout, p->out, value_of(p, CLIP_POOL_OUT_WEIGHT), p->out, 0,
+              dvalues, p->out);
+    for (size_t h = 0; h < p->heads; h++)
+        clip_gemm(0, 0, p->queries, width, head, dvalues + h * head, p->out, p->v.value + h * head * width,
+                  width, 0, dmixes + h * width, p->heads * width);
+    clip_gemm(0, 1, n, tokens, width, dmixes, width, rows, width, 0, scores, tokens);
+    for (size_t g = 0; g < n; g++) {
+        const float *a = weights + g * tokens;
+        float *s = scores + g * tokens, mean = 0;
+        for (size_t j = 0; j < tokens; j++)
+            mean += a[j] * s[j];
+        for (size_t j = 0; j < tokens; j++)
+            s[j] = a[j] * (s[j] - mean);
+    }
+    clip_gemm(1, 0, tokens, width, n, weights, tokens, dmixes, width, 0, drows, width);
+    clip_gemm(1, 0, tokens, width, n, scores, tokens, p->probes, width, 1, drows, width);
+    clip_gemm(0, 0, n, width, tokens, scores, tokens, rows, width, 0, p->back.dprobes + i * n * width, width);
+}
+
+/* drows of a picture, of the mean of its patches. */
+static void mean_backward(const struct clip_pooler *p, size_t i, const float *gradient, float *drows)
+{
+    size_t n = p->tokens - p->skip;
+    float *d = p->back.dout + i * p->out;
+    memcpy(d, gradient, p->out * sizeof *d);
+    if (has_post(p)) {
+        memset(d, 0, p->out * sizeof *d);
+        norm_backward(p, i, CLIP_VIT_POST_WEIGHT, p->tape->out + i * p->out, gradient, d);
+    }
+    memset(drows, 0, p->skip * p->width * sizeof *drows);
+    for (size_t c = 0; c < p->width; c++)
+        d[c] /= (float)n;
+    for (size_t j = p->skip; j < p->tokens; j++)
+        memcpy(drows + j * p->width, d, p->width * sizeof *d);
+}
+
+/* A task: a picture. */
+static int backward_task(void *context, size_t i, int thread, struct clip_error *error)
+{
+    (void)thread, (void)error;
+    const struct clip_pooler *p = context;
+    const float *gradient = p->gradients + i * p->out;
+    float *drows = p->drows + i * p->tokens * p->width, *dout = p->back.dout + i * p->queries * p->out;
+    memset(p->back.norms + i * 2 * p->out, 0, 2 * p->out * sizeof *dout);
+    if (!attends(p)) {
+        mean_backward(p, i, gradient, drows);
+        return 0;
+    }
+    memset(dout, 0, p->queries * p->out * sizeof *dout);
+    (is_map(p) ? map_backward : query_backward)(p, i, gradient, dout);
+    attend_backward(p, i, dout, drows);
+    return 0;
+}
+
+/* Adds to the gradients of w[m][k] and bias[m] those of a linear layer: of dy[rows][m] and x[rows][k]. */
+static void add_linear(const struct clip_pooler *p, size_t rows, size_t m, size_t k, const float *dy,
+                       const float *x, float *w, float *bias)
+{
+    clip_gemm(1, 0, m, k, rows, dy, m, x, k, 1, w, k);
+    p->kernels->column_sums(rows, m, dy, m, CLIP_PRECISION_F32, bias);
+}
+
+/* Of the queries, their norm and projection, and of keys: from the sum of the probes' gradients. */
+static void add_probes(struct clip_pooler *p, size_t n)
+{
+    size_t width = p->width, head = p->out / p->heads, all = groups(p) * width;
+    float *sum = p->back.sum, *dq = p->back.dvalues, *dlatent = p->back.dout; /* which are spent */
+    memset(sum, 0, all * sizeof *sum);
+    for (size_t i = 0; i < n; i++)
+        p->kernels->sum(all, sum, p->back.dprobes + i * all, sum);
+    for (size_t i = 0; i < all; i++)
+        sum[i] *= scale_of(p);
+    for (size_t h = 0; h < p->heads; h++) {
+        const float *dprobe = sum + h * width;
+        clip_gemm(1, 0, head, width, p->queries, p->q_rows + h * head, p->out, dprobe, p->heads * width, 1,
+                  p->k.gradient + h * head * width, width);
+        clip_gemm(0, 1, p->queries, head, width, dprobe, p->heads * width, p->k.value + h * head * width,
+                  width, 0, dq + h * head, p->out);
+    }
+    add_linear(p, p->queries, p->out, p->out, dq, p->normed, p->q.gradient, p->q_bias.gradient);
+    clip_gemm(0, 0, p->queries, p->out, p->out, dq, p->out, p->q.value, p->out, 0, dlatent, p->out);
+    for (size_t q = 0; q < p->queries; q++) {
+        float *to = p->tensors[CLIP_POOL_LATENT].gradient + q * p->out;
+        if (is_map(p))
+            p->kernels->sum(p->out, to, dlatent + q * p->out, to);
+        else
+            p->kernels->layer_norm_backward(p->out, POOL_EPSILON, value_of(p, CLIP_POOL_LATENT) + q * p->out,
+                                            value_of(p, CLIP_POOL_LN_Q_WEIGHT), dlatent + q * p->out, to,
+                                            p->tensors[CLIP_POOL_LN_Q_WEIGHT].gradient,
+                                            p->tensors[CLIP_POOL_LN_Q_BIAS].gradient);
+    }
+}
+
+/* The gradients of parameters: sums over the pictures, in their order. */
+static void add_gradients(struct clip_pooler *p, size_t n)
+{
+    const struct clip_pooler_tape *t = p->tape;
+    struct clip_values *v = p->tensors;
+    enum clip_vit_tensor weight = is_map(p) ? CLIP_POOL_NORM_WEIGHT : CLIP_VIT_POST_WEIGHT;
+    size_t out = p->out, width = p->width, head = p->heads ? out / p->heads : 0, rows = n * p->queries;
+    if (v[weight].value) {
+        p->kernels->column_sums(n, out, p->back.norms, 2 * out, CLIP_PRECISION_F32, v[weight].gradient);
+        p->kernels->column_sums(n, out, p->back.norms + out, 2 * out, CLIP_PRECISION_F32,
+                                v[weight + 1].gradient);
+    }
+    if (!attends(p))
+        return;
+    if (is_map(p)) {
+        add_linear(p, n, out, p->mlp, p->gradients, t->hidden, v[CLIP_POOL_PROJ_WEIGHT].gradient,
+                   v[CLIP_POOL_PROJ_BIAS].gradient);
+        add_linear(p, n, p->mlp, out, p->back.dwide, t->normed, v[CLIP_POOL_FC_WEIGHT].gradient,
+                   v[CLIP_POOL_FC_BIAS].gradient);
+    }
+    add_linear(p, rows, out, out, p->back.dout, t->values, v[CLIP_POOL_OUT_WEIGHT].gradient,
+               v[CLIP_POOL_OUT_BIAS].gradient);
+    for (size_t h = 0; h < p->heads; h++)
+        clip_gemm(1, 0, head, width, rows, p->back.dvalues + h * head, out, t->mixes + h * width,
+                  p->heads * width, 1, p->v.gradient + h * head * width, width);
+    p->kernels->column_sums(rows, out, p->back.dvalues, out, CLIP_PRECISION_F32, p->v_bias.gradient);
+    add_probes(p, n);
+}
+
+int clip_pooler_backward(struct clip_pooler *p, size_t n, const float *rows,
+                         const struct clip_pooler_tape *tape, const float *gradients, float *drows,
+                         struct clip_error *error)
+{
+    p->tape = tape;
+    p->rows = rows;
+    p->gradients = gradients;
+    p->drows = drows;
+    if (clip_crew_run(&p->crew, p->pool, n, backward_task, p, error) != 0)
+        return -1;
+    add_gradients(p, n);
+    return 0;
+}
