@@ -43,6 +43,9 @@ struct clip_parameter *clip_parameters_get(const struct clip_parameters *paramet
 size_t clip_parameters_gradient_bytes(const struct clip_parameters *parameters);
 void clip_parameters_move_gradients(struct clip_parameters *parameters, void *memory);
 
+/* A number of all values, to compare processes that should have the same. */
+uint64_t clip_parameters_hash(const struct clip_parameters *parameters);
+
 /* Sets all gradients to 0. */
 void clip_parameters_zero_gradients(struct clip_parameters *parameters);
 

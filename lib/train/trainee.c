@@ -115,6 +115,16 @@ int clip_trainee_update(struct clip_trainee *trainee, const struct clip_step *st
     return 0;
 }
 
+/* All ranks have the same weights, or something is wrong that no later step would show. (None is past this
+ * call before rank 0 has saved.) */
+static int compare_ranks(const struct clip_trainee *trainee, struct clip_error *error)
+{
+    uint64_t own = clip_parameters_hash(&trainee->parameters), first = own;
+    if (clip_ranks_broadcast(trainee->ranks, &first, sizeof first, error) != 0)
+        return -1;
+    return own == first ? 0 : clip_fail(error, "the weights of this rank are not those of rank 0");
+}
+
 int clip_trainee_save(const struct clip_trainee *trainee, const struct clip_step *step,
                       struct clip_error *error)
 {
@@ -124,5 +134,5 @@ int clip_trainee_save(const struct clip_trainee *trainee, const struct clip_step
         clip_run_save(&trainee->run, trainee->compute.model, &trainee->parameters, trainee->optimizer,
                       (uint64_t)step->number, (uint64_t)step->keep, error) != 0)
         return -1;
-    return clip_ranks_barrier(trainee->ranks, error);
+    return trainee->ranks ? compare_ranks(trainee, error) : 0;
 }
