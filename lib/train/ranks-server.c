@@ -1,5 +1,6 @@
 #include "train/ranks-server.h"
 
+#include "base/threads.h"
 #include "train/ranks-protocol.h"
 
 #include <errno.h>
@@ -48,6 +49,7 @@ struct door {
 struct clip_ranks_server {
     size_t pages, first, size;
     const struct clip_ranks_wire *wire;
+    struct clip_pool *pool; /* for sums here, while the stages wait; NULL with a wire */
     int epoll;
     struct door *doors; /* [pages] */
     struct channel channels[CHANNELS];
@@ -197,20 +199,37 @@ static void finish_call(struct clip_ranks_server *server, struct channel *channe
 
 /* --- calls among the pages of this process --- */
 
-/* Adds a block of each page's array, in order, and gives it to all. Blocks stay in the cache. */
+enum { BLOCK = 16 << 10, TASK = 16 * BLOCK };
+
+struct sum {
+    const struct clip_ranks_server *server;
+    const struct channel *channel;
+};
+
+/* A task: adds TASK bytes of each page's array, in order, and gives them to all. Blocks stay in the cache. */
+static void sum_task(void *context, size_t i, int thread)
+{
+    (void)thread;
+    const struct sum *sum = context;
+    _Alignas(64) char block[BLOCK];
+    struct peer *const *peers = sum->channel->peers;
+    const struct clip_ranks_header *header = &peers[0]->call.header;
+    size_t end = header->size - i * TASK < TASK ? header->size : (i + 1) * TASK;
+    for (size_t done = i * TASK; done < end; done += BLOCK) {
+        size_t bytes = end - done < BLOCK ? end - done : BLOCK;
+        memcpy(block, peers[0]->call.data + done, bytes);
+        for (size_t page = 1; page < sum->server->pages; page++)
+            clip_ranks_add(header->type, block, peers[page]->call.data + done, bytes);
+        for (size_t page = 0; page < sum->server->pages; page++)
+            memcpy(peers[page]->call.data + done, block, bytes);
+    }
+}
+
 static void sum_here(const struct clip_ranks_server *server, const struct channel *channel)
 {
-    enum { BLOCK = 16 << 10 };
-    _Alignas(64) char sum[BLOCK];
-    const struct clip_ranks_header *header = &channel->peers[0]->call.header;
-    for (uint64_t done = 0; done < header->size; done += BLOCK) {
-        size_t bytes = header->size - done < BLOCK ? (size_t)(header->size - done) : BLOCK;
-        memcpy(sum, channel->peers[0]->call.data + done, bytes);
-        for (size_t page = 1; page < server->pages; page++)
-            clip_ranks_add(header->type, sum, channel->peers[page]->call.data + done, bytes);
-        for (size_t page = 0; page < server->pages; page++)
-            memcpy(channel->peers[page]->call.data + done, sum, bytes);
-    }
+    struct sum sum = {server, channel};
+    size_t size = channel->peers[0]->call.header.size;
+    clip_pool_run(server->pool, (size + TASK - 1) / TASK, sum_task, &sum);
 }
 
 static void gather_here(const struct clip_ranks_server *server, const struct channel *channel)
@@ -594,7 +613,8 @@ struct clip_ranks_server *clip_ranks_server_new(const int *doors, size_t pages, 
     server->wire = wire;
     for (size_t i = 0; i < pages; i++)
         server->doors[i].fd = -1;
-    if (add_doors(server, doors, error) == 0)
+    int threads = clip_processors() < (int)pages ? clip_processors() : (int)pages;
+    if (add_doors(server, doors, error) == 0 && (wire || (server->pool = clip_pool_new(threads, error))))
         return server;
     clip_ranks_server_free(server);
     return NULL;
@@ -616,6 +636,7 @@ void clip_ranks_server_free(struct clip_ranks_server *server)
             close(server->doors[i].fd);
     if (server->epoll >= 0)
         close(server->epoll);
+    clip_pool_free(server->pool);
     free(server->doors);
     free(server);
 }
