@@ -49,12 +49,13 @@ static const struct clip_program program = {
     .options = options,
     .shared = CLIP_TAKES_STREAM};
 
-/* Without --steps a batch is held, in a file, until it is full: what remains of the input in the end must not
- * be passed. Its step object is held until the next batch is full, or the input ends: the last step is always
- * saved. With --steps the last is known, and an input that does not reach it is an error: nothing waits.
+/* Without --steps a batch is held in a file until it is full, because the rest of the input must not be
+ * passed on. Its step object is held until the next batch is full or the input ends, because the last step
+ * is always saved. With --steps the last step is known, and an input that ends before it is an error, so
+ * nothing is held.
  *
- * Of several ranks each has its share of a batch in its input. Rank 0 says where they start, when to save and
- * when to stop. */
+ * With several ranks, the input is this rank's share of each batch. Rank 0 decides where they start, when to
+ * save and when to stop. */
 struct batcher {
     struct clip_ranks *ranks;
     size_t share; /* records of a batch in this input */
@@ -63,10 +64,10 @@ struct batcher {
     struct clip_schedule schedule;
     int file;                 /* the batch that is held, or -1 */
     struct clip_writer *held; /* into it */
-    size_t records;           /* of the batch so far */
-    uint64_t step;            /* the last whose records are whole */
-    int step_open;            /* its object is still to be written */
-    int stopped;              /* DIR/stop was there */
+    size_t records;           /* records of the batch so far */
+    uint64_t step;            /* the last step whose records are complete */
+    int step_open;            /* its step object is not yet written */
+    int stopped;              /* DIR/stop was found */
     double saved;             /* time of the last mark */
 };
 
@@ -123,7 +124,7 @@ static int begin_held(struct batcher *b, struct clip_error *error)
     return b->held ? 0 : -1;
 }
 
-/* Passes what is held. */
+/* Passes on what is held. */
 static int pass_held(struct batcher *b, struct clip_error *error)
 {
     struct clip_record *record;
@@ -145,7 +146,7 @@ static int pass_held(struct batcher *b, struct clip_error *error)
     return got == 0 ? begin_held(b, error) : -1;
 }
 
-/* Looks for DIR/stop, by which who started the run ends it early, and takes it away. */
+/* Looks for DIR/stop, with which a user ends the run early, and removes it. */
 static int look_for_stop(struct batcher *b, struct clip_error *error)
 {
     char path[PATH_MAX];
@@ -160,7 +161,7 @@ static int look_for_stop(struct batcher *b, struct clip_error *error)
     return 0;
 }
 
-/* The batch is full: passes it, after the step object of the one before it. */
+/* The batch is full: passes it on, after the step object of the previous one. */
 static int end_batch(struct batcher *b, struct clip_error *error)
 {
     if (!steps && ((b->step_open && write_step(b, 0, error) != 0) || pass_held(b, error) != 0))

@@ -32,7 +32,7 @@ static const struct clip_program program = {
     .options = options,
     .shared = CLIP_TAKES_STREAM};
 
-/* The next record; the next record or control object where they are compared in order. */
+/* Reads the next record or, if they are compared in order, the next record or control object. */
 static int next(struct clip_reader *in, struct clip_record **record, struct clip_error *error)
 {
     int got;
@@ -46,7 +46,7 @@ static int next(struct clip_reader *in, struct clip_record **record, struct clip
     return got;
 }
 
-/* The first with the first, the second with the second. */
+/* Compares the first with the first, the second with the second, and so on. */
 static int compare_in_order(struct clip_reader *a, struct clip_reader *b, struct clip_error *error)
 {
     int more = 1;
@@ -110,7 +110,7 @@ static int compare_by_key(struct clip_reader *a, struct clip_reader *b, struct c
         clip_record_free(match);
         clip_record_free(record);
     }
-    while (status == 0 && got == 0 && held) { /* what A did not have */
+    while (status == 0 && got == 0 && held) { /* records that A did not have */
         struct clip_record *rest = *(struct clip_record **)held;
         status = clip_compare_records(&comparison, NULL, rest, error);
         tdelete(rest, &held, compare_keys);
@@ -144,7 +144,7 @@ static void print_table(void)
     }
 }
 
-/* A misspelt name must not pass for equality. */
+/* A misspelt field name must not count as equality. */
 static int names_are_known(struct clip_error *error)
 {
     for (const char *name = comparison.only; name; name = strchr(name, ',') ? strchr(name, ',') + 1 : NULL) {

@@ -23,7 +23,7 @@ static const struct clip_program program = {
     .options = options,
     .shared = CLIP_TAKES_STREAM};
 
-/* The record's fields `columns`, tabs between them; one that is missing leaves its cell empty. */
+/* Prints the record's fields `columns`, separated by tabs; the cell of a missing field is empty. */
 static void print_cells(const struct clip_record *record)
 {
     for (const char *name = columns, *comma; name; name = comma ? comma + 1 : NULL) {

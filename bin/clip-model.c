@@ -1,9 +1,10 @@
-/* clip-model: looks at models, makes them, and turns one form into another. */
+/* clip-model: describes models, creates them, and converts one form to another. */
 #include "base/cli.h"
 #include "base/datadir.h"
 #include "base/file.h"
 #include "model/describe.h"
 #include "model/open.h"
+#include "model/place.h"
 #include "model/source.h"
 #include "model/vocabulary.h"
 #include "model/write.h"
@@ -44,9 +45,10 @@ static const struct clip_program program = {
     .operands = "info MODEL|ARCH\n"
                 "       clip-model [OPTION]... init ARCH -o FOLDER\n"
                 "       clip-model [OPTION]... convert MODEL -o PATH\n"
-                "       clip-model [OPTION]... vocab --size N [TEXT]",
+                "       clip-model [OPTION]... vocab --size N [TEXT]\n"
+                "       clip-model [OPTION]... list",
     .purpose = "Describes a model; creates one with random weights; converts one to another form; learns a\n"
-               "vocabulary from text.",
+               "vocabulary from text; lists the architectures that have a name.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS};
 
@@ -63,7 +65,7 @@ static int ends_in(const char *name, const char *ending)
     return length > size_of_ending && strcmp(name + length - size_of_ending, ending) == 0;
 }
 
-/* A model of that path or name, or else an architecture: *model is NULL then. */
+/* Opens the model of that path or name; or finds the architecture of that name, and *model is NULL. */
 static void open_subject(const char *name, struct clip_model **model, struct clip_arch *arch)
 {
     int is_arch = ends_in(name, ".json") && !ends_in(name, ".index.json");
@@ -78,7 +80,7 @@ static void open_subject(const char *name, struct clip_model **model, struct cli
     } else if (clip_arch_read(arch, name, &error) != 0) {
         if (!ends_in(name, ".json"))
             clip_die("%s: neither a model nor an architecture: no such file, name in $CLIP_MODEL_PATH or "
-                     "share/models, or one of OpenAI's nine",
+                     "share/models, or name that 'clip-model list' prints",
                      name);
         die();
     }
@@ -100,16 +102,33 @@ static int run_info(const char *name)
     return clip_finish(0);
 }
 
+/* --- list --- */
+
+static int run_list(const char *none)
+{
+    char **names;
+    size_t count;
+    (void)none;
+    for (size_t i = 0; clip_arch_published_name(i); i++)
+        puts(clip_arch_published_name(i));
+    if (clip_arch_names(&names, &count, &error) != 0)
+        die();
+    for (size_t i = 0; i < count; i++)
+        puts(names[i]);
+    clip_arch_names_free(names, count);
+    return clip_finish(0);
+}
+
 /* --- init --- */
 
-/* Removes what was written of the folder, and ends. */
+/* Removes the unfinished folder, and exits. */
 static void abandon(struct clip_folder_output *folder)
 {
     clip_folder_abandon(folder);
     die();
 }
 
-/* Puts the vocabulary of --vocab, or `fallback`, into the folder. Its ids must be the model's. */
+/* Writes the vocabulary of --vocab, or `fallback`, into the folder. Its ids must be the model's. */
 static void add_vocabulary(struct clip_folder_output *folder, const struct clip_arch *arch, const char *path)
 {
     struct clip_vocabulary *words = clip_vocabulary_open(path, &error);
@@ -127,7 +146,7 @@ static void add_vocabulary(struct clip_folder_output *folder, const struct clip_
         abandon(folder);
 }
 
-/* The shipped vocabulary, where it is there and fits; what is written without one cannot tokenize. */
+/* The shipped vocabulary, if it exists and fits; a model without a vocabulary cannot tokenize. */
 static void add_shipped_vocabulary(struct clip_folder_output *folder, const struct clip_arch *arch)
 {
     struct clip_error ignored;
@@ -185,7 +204,7 @@ static int run_init(const char *name)
 
 /* --- convert --- */
 
-/* The form of --to, or what the output's name says. */
+/* The form of --to, or the one that the output's name suggests. */
 static enum form form_of_output(void)
 {
     if (form != NOT_GIVEN)
@@ -193,7 +212,8 @@ static enum form form_of_output(void)
     return ends_in(output, ".safetensors") ? TO_SAFETENSORS : TO_OPEN_CLIP;
 }
 
-/* The vocabulary of --vocab, the files of the model's own folder, or what clip-tokenize -m would find. */
+/* The vocabulary: that of --vocab, the files of the model's folder, or the one that clip-tokenize -m would
+ * find. */
 static void convert_vocabulary(struct clip_folder_output *folder, const struct clip_model *model,
                                const char *name)
 {
@@ -253,7 +273,7 @@ static int run_convert(const char *name)
 
 /* --- vocab --- */
 
-/* The merges alone, as bpe_simple_vocab_16e6.txt has them: all other tokens follow from these. */
+/* Writes the merges alone, as in bpe_simple_vocab_16e6.txt: all other tokens follow from them. */
 static void put_merges(const struct clip_vocabulary *words, FILE *file)
 {
     fputs("#version: 0.2\n", file);
@@ -305,7 +325,7 @@ static int run_vocab(const char *name)
 
 /* --- verbs --- */
 
-/* The options that only some verbs take; those that must be given. */
+/* Checks options that only some commands take, and those that they need. */
 enum takes {
     TAKES_INFO = 1,
     TAKES_OUTPUT = 2,
@@ -326,9 +346,10 @@ static const struct verb {
     {"convert", "a model", TAKES_OUTPUT | TAKES_FORM | TAKES_VOCABULARY | TAKES_MODEL, TAKES_OUTPUT,
      run_convert},
     {"vocab", "a file of text", TAKES_OUTPUT | TAKES_SIZE, TAKES_SIZE, run_vocab},
+    {"list", NULL, 0, 0, run_list},
 };
 
-/* A folder, or a file that would not be of the form that its name says, is not written under such a name. */
+/* Refuses a name whose extension does not suit a folder, or the form of the file. */
 static void check_output(unsigned takes)
 {
     static const char *const endings[] = {".bin", ".pt",   ".pth",     ".ckpt", ".pkl", ".onnx", ".h5",
@@ -379,8 +400,8 @@ static const struct verb *find_verb(const char *name)
         if (name && strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     if (name)
-        clip_usage("'%s' is not one of info, init, convert, vocab", name);
-    clip_usage("info, init, convert or vocab expected");
+        clip_usage("'%s' is not one of info, init, convert, vocab, list", name);
+    clip_usage("info, init, convert, vocab or list expected");
 }
 
 int main(int argc, char **argv)
@@ -389,7 +410,9 @@ int main(int argc, char **argv)
     const struct verb *verb = find_verb(argv[first]);
     check_options(verb);
     int operands = argc - first - 1 + (shared.model != NULL);
-    if (operands > 1 || (operands == 0 && verb->run != run_vocab))
+    if (!verb->operand && operands > 0)
+        clip_usage("'%s' takes no operand", verb->name);
+    if (operands > 1 || (operands == 0 && verb->operand && verb->run != run_vocab))
         clip_usage("'%s' takes %s, and nothing else", verb->name, verb->operand);
     return verb->run(shared.model ? shared.model : argv[first + 1]);
 }

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { THUMBNAIL = 128 }; /* side of a picture that is decoded here */
+enum { THUMBNAIL = 128 }; /* side of a picture decoded here */
 enum edge { EDGE_AUTO, EDGE_LEFT, EDGE_TOP };
 
 static const char *output = "-", *images, *title, *curve_fields;
@@ -75,7 +75,7 @@ static uint8_t *copy_image(struct clip_record *record, int *side)
     return pixels;
 }
 
-static struct clip_image_form thumbnail = {.size = THUMBNAIL, .convert_first = 1};
+static struct clip_image_form thumbnail = {.height = THUMBNAIL, .width = THUMBNAIL, .convert_first = 1};
 
 /* The middle square of the file in field `found`, [3, THUMBNAIL, THUMBNAIL]; NULL with the record marked as
  * bad. */
@@ -116,8 +116,7 @@ static void add_picture(struct pictures *pictures, struct clip_record *record)
     pictures->list[pictures->n++] = (struct clip_thumbnail){pixels, side};
 }
 
-/* No more pictures are read than a figure can have labels: a stream too long is refused before it fills
- * memory. */
+/* Reads no more pictures than a figure can have labels: a longer stream is refused before it fills memory. */
 static void read_pictures(struct pictures *pictures, size_t most, const struct clip_shared *shared)
 {
     struct clip_error error;

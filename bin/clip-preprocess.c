@@ -14,7 +14,8 @@
 
 enum { BYTES, FLOATS };
 
-static long size, max_pixels = CLIP_MAX_PIXELS;
+static int height, width, resize = -1, interpolation = -1;
+static long fill = -1, max_pixels = CLIP_MAX_PIXELS;
 static const char *field;
 static int keep, convert_first, dtype;
 
@@ -22,6 +23,19 @@ static int keep, convert_first, dtype;
 static int augmented, pad_mode, given_range;
 static long seed = -1, pad;
 static struct clip_augment augment = {.scale = {0.9, 1}, .ratio = {0.75, 4 / 3.}};
+
+/* Reads "S", or "H,W", in [1, CLIP_MAX_IMAGE_SIZE]. */
+static int read_size(const char *text, struct clip_error *error)
+{
+    int end = 0, n = sscanf(text, "%6d%n,%6d%n", &height, &end, &width, &end);
+    if (n == 1)
+        width = height;
+    if (n < 1 || text[end] || height < 1 || height > CLIP_MAX_IMAGE_SIZE || width < 1 ||
+        width > CLIP_MAX_IMAGE_SIZE)
+        return clip_fail(error, "'%s' is neither a side S nor a height and width H,W of 1 to %d", text,
+                         CLIP_MAX_IMAGE_SIZE);
+    return 0;
+}
 
 /* Reads "A,B" into range[2]: 0 < A <= B <= most. */
 static int read_range(const char *text, double most, double *range, struct clip_error *error)
@@ -45,7 +59,13 @@ static int read_ratio(const char *text, struct clip_error *error)
 }
 
 static const struct clip_option options[] = {
-    {"size", 's', CLIP_COUNT, &size, "S", "side of the image [the model's]", 1, CLIP_MAX_IMAGE_SIZE},
+    {"size", 's', CLIP_CALLBACK, read_size, "S|H,W", "side of the image, or height and width [the model's]",
+     0, 0},
+    {"resize", 0, CLIP_CHOICE, &resize, "shortest|squash|longest",
+     "crop the middle, distort, or fill the image [the model's, or shortest]", 0, 0},
+    {"interpolation", 0, CLIP_CHOICE, &interpolation, "bicubic|bilinear",
+     "filter to resize with [the model's, or bicubic]", 0, 0},
+    {"fill", 0, CLIP_COUNT, &fill, "N", "longest: the fill colour, in each band [the model's, or 0]", 0, 255},
     {"convert-first", 0, CLIP_FLAG, &convert_first, NULL, "convert to RGB before resizing, like Hugging Face",
      0, 0},
     {"dtype", 0, CLIP_CHOICE, &dtype, "u8|f32", "write bytes or normalized floats [u8]", 0, 0},
@@ -91,18 +111,18 @@ static const struct clip_field *find_picture(const struct clip_record *record)
     return field ? clip_find_picture_in(record, field) : clip_find_picture(record);
 }
 
-/* The picture, changed as its key and epoch have it, as pixels[3, size, size]. */
+/* Makes the picture, augmented according to its key and epoch, pixels[3, height, width]. */
 static int change_picture(const struct job *job, const struct clip_record *record, uint32_t epoch,
                           const struct clip_picture *picture, uint8_t *pixels, struct clip_error *error)
 {
     size_t key_size;
     const char *key = clip_record_key(record, &key_size);
     struct clip_change change =
-        clip_augment_draw(&augment, epoch, key, key_size, picture->width, picture->height, job->form.size);
+        clip_augment_draw(&augment, epoch, key, key_size, picture->width, picture->height, &job->form);
     return clip_augment_apply(&augment, &change, picture, &job->form, job->mean, pixels, error);
 }
 
-/* The record's picture, in `found`, as pixels[3, size, size]. */
+/* Makes the record's picture, in `found`, pixels[3, height, width]. */
 static int make_pixels(const struct job *job, const struct clip_record *record,
                        const struct clip_field *found, uint32_t epoch, uint8_t *pixels,
                        struct clip_error *error)
@@ -124,14 +144,14 @@ static int make_pixels(const struct job *job, const struct clip_record *record,
 static int put_image(const struct job *job, struct clip_record *record, const uint8_t *pixels,
                      struct clip_error *error)
 {
-    size_t side = (size_t)job->form.size;
-    struct clip_tensor image = {CLIP_U8, 3, {3, side, side}, pixels};
+    size_t rows = (size_t)job->form.height, columns = (size_t)job->form.width;
+    struct clip_tensor image = {CLIP_U8, 3, {3, rows, columns}, pixels};
     if (dtype == BYTES)
         return clip_record_put_tensor(record, "image", &image, error);
-    float *floats = reallocarray(NULL, 3 * side * side, sizeof *floats);
+    float *floats = reallocarray(NULL, 3 * rows * columns, sizeof *floats);
     if (!floats)
         return clip_fail_memory(error, "an image");
-    clip_pixels_normalize(pixels, side * side, job->levels, floats);
+    clip_pixels_normalize(pixels, rows * columns, job->levels, floats);
     image.dtype = CLIP_F32;
     image.data = floats;
     int status = clip_record_put_tensor(record, "image", &image, error);
@@ -170,7 +190,7 @@ static void preprocess_record(const struct job *job, struct clip_record *record,
 static void do_one(void *context, size_t i, int thread)
 {
     const struct job *job = context;
-    size_t bytes = 3 * (size_t)job->form.size * (size_t)job->form.size;
+    size_t bytes = 3 * (size_t)job->form.height * (size_t)job->form.width;
     uint8_t *pixels = malloc(bytes);
     (void)thread;
     if (pixels)
@@ -183,31 +203,46 @@ static void do_one(void *context, size_t i, int thread)
 static int do_batch(void *context, struct clip_record **records, size_t n, struct clip_error *error)
 {
     struct job *job = context;
-    (void)error; /* what fails is a record */
+    (void)error; /* only records can fail */
     job->records = records;
     clip_pool_run(job->pool, n, do_one, job);
     return 0;
 }
 
-/* Size, order and normalization from the model, the options before it. */
+/* Sets how pictures are resized: as the model says, unless options override it. */
+static void configure_resizing(struct clip_image_form *form, const struct clip_preprocess_arch *preprocess)
+{
+    form->resize = resize < 0 ? preprocess->resize : (enum clip_resize)resize;
+    form->interpolation =
+        interpolation < 0 ? preprocess->interpolation : (enum clip_interpolation)interpolation;
+    form->fill_color = fill < 0 ? preprocess->fill_color : (int)fill;
+    form->convert_first = preprocess->convert_first || convert_first;
+    if (fill >= 0 && form->resize != CLIP_LONGEST)
+        clip_usage("--fill needs --resize longest");
+}
+
+/* Sets size, resizing, order and normalization: from the model, unless options override them. */
 static void configure(struct job *job, const struct clip_shared *shared)
 {
-    struct clip_preprocess_arch preprocess = {
-        {0.48145466f, 0.4578275f, 0.40821073f}, {0.26862954f, 0.26130258f, 0.27577711f}, 0}; /* OpenAI's */
+    struct clip_preprocess_arch preprocess = {.mean = {0.48145466f, 0.4578275f, 0.40821073f},
+                                              .std = {0.26862954f, 0.26130258f, 0.27577711f}}; /* OpenAI's */
     struct clip_error error;
-    job->form.size = (int)size;
+    job->form.height = height;
+    job->form.width = width;
     if (shared->model) {
         struct clip_model *model = clip_open_settings(shared, CLIP_SIDE_IMAGE, &error);
         if (!model)
             clip_die("%s", error.text);
         preprocess = clip_model_arch(model)->preprocess;
-        if (!size)
-            job->form.size = clip_model_arch(model)->vision.image_size;
+        if (!height) {
+            job->form.height = clip_model_arch(model)->vision.image_size;
+            job->form.width = clip_image_width(&clip_model_arch(model)->vision);
+        }
         clip_model_close(model);
-    } else if (!size) {
+    } else if (!height) {
         clip_usage("give a model (-m) or a size (--size)");
     }
-    job->form.convert_first = preprocess.convert_first || convert_first;
+    configure_resizing(&job->form, &preprocess);
     if (clip_level_choose(&job->form.level, &error) != 0)
         clip_die("%s", error.text);
     clip_pixel_levels(preprocess.mean, preprocess.std, job->levels);
@@ -215,7 +250,7 @@ static void configure(struct job *job, const struct clip_shared *shared)
         job->mean[c] = (uint8_t)rintf(fminf(fmaxf(255 * preprocess.mean[c], 0), 255));
 }
 
-/* The options of --augment, none of which means anything without it. */
+/* Sets the options of --augment, which are errors without it. */
 static void configure_augment(void)
 {
     if (!augmented && (pad || pad_mode || augment.flip || augment.erase > 0 || seed >= 0 || given_range))

@@ -77,12 +77,12 @@ static const struct clip_program program = {
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_BATCH | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
     .engines = clip_engines};
 
-/* What is done with one side's field of a batch. */
+/* The work on one side's field of a batch. */
 struct side {
     const char *features, *embedding;
     struct clip_projection *projection; /* NULL with --no-projection */
     float *in, *out;                    /* [batch][width] */
-    struct clip_record **records;       /* [batch]: those that have the field */
+    struct clip_record **records;       /* [batch]: records that have the field */
     size_t n;
     struct clip_error error;
     int failed;
@@ -93,8 +93,7 @@ struct job {
     struct side sides[SIDES];
 };
 
-/* A features field becomes the embedding's; without a projection the embedding itself does where it is there.
- */
+/* The features become the embedding; without a projection an existing embedding is used, too. */
 static const char *source_of(const struct side *side, const struct clip_record *record)
 {
     if (no_projection && clip_record_find(record, side->embedding))
@@ -122,7 +121,7 @@ static int put_embedding(const struct side *side, struct clip_record *record, co
 
 /* --- with the model's projection --- */
 
-/* Features of a tower that the model does not have. */
+/* Marks records with features of a tower that the model does not have. */
 static void refuse(const struct side *side, struct clip_record **records, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -225,7 +224,7 @@ static void check_projections(const struct clip_model *model)
                  clip_model_path(model));
 }
 
-/* A side that the model does not have stays closed. */
+/* The side of a missing tower stays closed. */
 static int open_side(struct side *side, enum clip_side which, const struct clip_model *model,
                      struct clip_engine *engine, size_t batch, struct clip_error *error)
 {
@@ -287,12 +286,14 @@ int main(int argc, char **argv)
     if (!shared.model == !no_projection)
         clip_usage(no_projection ? "--no-projection takes no model" : "give a model (-m) or --no-projection");
     if (!no_projection) {
-        job.pool = clip_pool_new(shared.threads < SIDES ? (int)shared.threads : SIDES, &error);
-        model = job.pool ? clip_model_open_key(shared.model, shared.arch, shared.weights, &error) : NULL;
+        model = clip_model_open_key(shared.model, shared.arch, shared.weights, &error);
         if (model)
             check_projections(model);
+        /* The engine before the threads: under a limit, these must not take the memory that it found free. */
         engine = model ? clip_engine_open(NULL, CLIP_PRECISION_F32, SIDES, &error) : NULL;
-        if (!engine || open_side(&job.sides[0], CLIP_SIDE_IMAGE, model, engine, batch, &error) != 0 ||
+        if (engine)
+            job.pool = clip_pool_new(shared.threads < SIDES ? (int)shared.threads : SIDES, &error);
+        if (!job.pool || open_side(&job.sides[0], CLIP_SIDE_IMAGE, model, engine, batch, &error) != 0 ||
             open_side(&job.sides[1], CLIP_SIDE_TEXT, model, engine, batch, &error) != 0)
             clip_die("%s", error.text);
     }

@@ -33,14 +33,14 @@ struct run {
     struct clip_reader *in;
     struct clip_output file, key_file; /* those of -o and --keys */
     FILE *final;                       /* standard output, or that of -o */
-    FILE *spool;                       /* an array for what cannot go back */
-    FILE *out;                         /* where the archive, or the array, goes first */
+    FILE *spool;                       /* the array, for an output that cannot seek */
+    FILE *out;                         /* where the archive, or the array, is written first */
     struct clip_tarball tarball;
     struct clip_npy npy;
     uint64_t skipped;
 };
 
-/* An array's header is known only at its end, and a pipe cannot go back. */
+/* The header of an array is known only at the end, and a pipe cannot seek back. */
 static FILE *open_spool(struct clip_error *error)
 {
     int fd = clip_temporary_file(error);
@@ -89,7 +89,7 @@ static int write_record(struct run *run, struct clip_record *record, struct clip
     return record->bad || !keys ? 0 : write_key(run, key, size, error);
 }
 
-/* A bad record ends the run, or is left out. */
+/* A bad record ends the run, or is dropped. */
 static int use_record(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     char name[400];
@@ -164,13 +164,13 @@ static int run_program(struct run *run)
     if (status == 0)
         status = end_output(run, &error);
     if (run->spool)
-        fclose(run->spool);          /* nobody will read it again */
-    clip_output_abandon(&run->file); /* nothing, where it was committed */
+        fclose(run->spool);          /* it will not be read again */
+    clip_output_abandon(&run->file); /* does nothing if it was committed */
     clip_output_abandon(&run->key_file);
     if (status == 0)
         return clip_finish(0);
     clip_message("%s", error.text);
-    return 1; /* whole members went out, and no end of the archive */
+    return 1; /* complete members were written, and no end of the archive */
 }
 
 int main(int argc, char **argv)

@@ -17,7 +17,7 @@ static const char *vocab, *field = "txt", *tab, *prompts_path, *classes_path;
 static int lines, truncate_long, drop, captions_of = -1;
 static long context, seed;
 
-/* --captions; where it is not given, ONE in training, WHOLE elsewhere. */
+/* --captions; the default is ONE in training, else WHOLE. */
 enum { WHOLE, ONE, ALL };
 
 static const struct clip_option options[] = {
@@ -59,14 +59,14 @@ struct job {
     struct clip_tokenizer *tokenizer;
     struct clip_prompts *prompts; /* or NULL */
     struct clip_caption_place place;
-    int most;     /* ids that the model knows */
+    int most;     /* number of ids that the model has */
     int32_t *ids; /* [context] */
     uint64_t truncated;
-    struct clip_record **each; /* --captions all: those of the record that was just processed */
+    struct clip_record **each; /* --captions all: the records made of the record just processed */
     size_t each_count;
 };
 
-/* Parts a line at its first tab. Returns as tokenize. */
+/* Splits a line at its first tab. Returns as tokenize. */
 static int split_line(struct clip_record *record, struct clip_error *error)
 {
     const char *text = NULL;
@@ -102,7 +102,7 @@ static int check_known(const struct job *job, struct clip_record *record, const 
     return 0;
 }
 
-/* The ids of a text: start, text, end, zeros. Returns as tokenize. */
+/* Sets the ids of a text: start, text, end, zeros. Returns as tokenize. */
 static int put_tokens(struct job *job, struct clip_record *record, const char *text, size_t size,
                       struct clip_error *error)
 {
@@ -126,7 +126,7 @@ static int put_tokens(struct job *job, struct clip_record *record, const char *t
     return clip_record_put_tensor(record, "tokens", &tensor, error);
 }
 
-/* The ids of a caption, or of the prompt that it is put into. Returns as tokenize. */
+/* Sets the ids of a caption, or of the prompt that it is inserted into. Returns as tokenize. */
 static int put_caption(struct job *job, struct clip_record *record, uint32_t epoch,
                        const struct clip_caption_text *caption, struct clip_error *error)
 {
@@ -141,7 +141,7 @@ static int put_caption(struct job *job, struct clip_record *record, uint32_t epo
     return status;
 }
 
-/* A record of its own for a caption: the key, the caption, its ids. */
+/* Adds a record for one caption: the key, the caption, its ids. */
 static int add_each(struct job *job, struct clip_record *record, uint32_t epoch,
                     const struct clip_caption_text *caption, struct clip_error *error)
 {
@@ -221,7 +221,8 @@ static int tokenize_batch(void *context_of_run, struct clip_record **records, si
     return 0;
 }
 
-/* Tokens that were added beyond the model's ids are an error once a caption has them. */
+/* Refuses a vocabulary larger than the model's, except for added tokens, which are an error only when a
+ * caption has them. */
 static void check_size(const struct clip_vocabulary *vocabulary, const char *path, int most)
 {
     size_t size = vocabulary->size;
@@ -232,7 +233,7 @@ static void check_size(const struct clip_vocabulary *vocabulary, const char *pat
         clip_die("%s: %zu tokens, but the model has %d", path, size, most);
 }
 
-/* --captions all: the record's captions in its place. */
+/* --captions all: writes the records of the captions instead of the record. */
 static int write_each(void *context_of_run, struct clip_record *record, struct clip_writer *out,
                       struct clip_error *error)
 {
@@ -370,7 +371,7 @@ static void check_usage(struct job *job, size_t operands)
 
 int main(int argc, char **argv)
 {
-    struct clip_shared shared = {.batch = 1}; /* nothing is gained by more at once */
+    struct clip_shared shared = {.batch = 1}; /* larger batches gain nothing */
     struct clip_error error;
     struct job job = {0};
     int first = clip_start(&program, &shared, argc, argv);

@@ -1,4 +1,4 @@
-/* clip-unbin: binary batches of labelled pictures, as of CIFAR-10, to samples. */
+/* clip-unbin: converts binary batches of labelled pictures, such as CIFAR-10's, to samples. */
 #include "base/cli.h"
 #include "image/binary.h"
 #include "stream/writer.h"

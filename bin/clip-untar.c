@@ -56,7 +56,7 @@ struct run {
     struct clip_sample_options options;
     struct clip_except except; /* --except */
     struct clip_writer *out;   /* NULL with --list */
-    struct clip_index index;   /* of the samples; with --shuffle-buffer of the shards */
+    struct clip_index index;   /* index of the samples or, with --shuffle-buffer, of the shards */
     struct clip_mix mix;       /* --shuffle-buffer */
     struct deal {              /* --deal: of each `batch` samples those from `first` on */
         size_t batch, first, count;
@@ -64,8 +64,8 @@ struct run {
     int dealt; /* a sample's turn is known before it is read */
     uint32_t epoch;
     struct clip_progress progress;
-    double waited;    /* for shards that are done */
-    uint64_t samples; /* whose turn came, also those dealt to others */
+    double waited;    /* seconds, in shards that are finished */
+    uint64_t samples; /* whose turn came, also those dealt to other ranks */
     uint64_t bad_samples, bad_shards;
     struct clip_passed passed; /* in the first epoch */
 };
@@ -156,7 +156,7 @@ static int is_done(const struct run *run)
     return most >= 0 && run->samples >= (uint64_t)most;
 }
 
-/* The turn of a sample: 1 where it is to be written, 0 where it was dealt to another rank. */
+/* The turn of a sample: 1 if it is to be written, 0 if it is dealt to another rank. */
 static int take_turn(struct run *run)
 {
     const struct deal *d = &run->deal;
@@ -164,7 +164,7 @@ static int take_turn(struct run *run)
     return d->batch == 0 || (turn % d->batch >= d->first && turn % d->batch - d->first < d->count);
 }
 
-/* A bad sample ends the run, or is left out; not once it was dealt, because other ranks do not see it. */
+/* A bad sample ends the run, or is dropped; not after it was dealt, because other ranks do not see it. */
 static int leave_out(struct run *run, const struct clip_record *record, struct clip_error *error)
 {
     char name[400];
@@ -179,7 +179,7 @@ static int leave_out(struct run *run, const struct clip_record *record, struct c
     return 0;
 }
 
-/* Writes a sample, which it takes. */
+/* Writes a sample, and frees it. */
 static int write_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     int status = 0;
@@ -196,7 +196,7 @@ static int write_sample(struct run *run, struct clip_record *record, struct clip
     return status;
 }
 
-/* The same, if it is this rank's. */
+/* The same, if the sample is this rank's. */
 static int write_turn(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     if (run->dealt || take_turn(run))
@@ -205,7 +205,7 @@ static int write_turn(struct run *run, struct clip_record *record, struct clip_e
     return 0;
 }
 
-/* Writes a sample, or the one whose turn it is instead. */
+/* Writes a sample or, when shuffling, the one that comes out of the buffer for it. */
 static int use_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     if (record->bad) {
@@ -244,7 +244,7 @@ static const char *shown_name(const char *name)
     return strcmp(name, "-") == 0 ? "standard input" : name;
 }
 
-/* What a shard passed over is said at the end, of all of them. */
+/* Adds what was skipped in a shard to the counts for all, which are reported at the end. */
 static void add_passed(struct run *run, const char *name, const struct clip_passed *passed)
 {
     struct clip_passed *sum = &run->passed;
@@ -275,7 +275,7 @@ static int read_shard(struct run *run, const char *name, struct clip_error *erro
     return status;
 }
 
-/* What read_shard or index_shard returned: -1 where it ends the run; else a damaged shard is named. */
+/* Handles the result of read_shard or index_shard: -1 ends the run; a damaged shard is named. */
 static int use_status(struct run *run, int status, const struct clip_error *error)
 {
     if (status < 0 || (status > 0 && !run->shared->skip_bad))
@@ -287,7 +287,7 @@ static int use_status(struct run *run, int status, const struct clip_error *erro
     return 0;
 }
 
-/* An epoch of the shards one after another, with --shuffle-buffer in an order of their own. */
+/* An epoch of the shards one after another; with --shuffle-buffer in shuffled order. */
 static int read_shards_through(struct run *run, const struct clip_shards *shards, struct clip_error *error)
 {
     struct clip_record *record;
@@ -307,9 +307,9 @@ static int read_shards_through(struct run *run, const struct clip_shards *shards
     return 0;
 }
 
-/* --- samples in an order of their own --- */
+/* --- shuffled samples --- */
 
-/* Puts the shard's samples into the index. Returns as read_samples. */
+/* Adds the shard's samples to the index. Returns as read_samples. */
 static int index_shard(struct run *run, const char *name, uint32_t shard,
                        const struct clip_sample_options *options, struct clip_error *error)
 {

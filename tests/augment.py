@@ -1,5 +1,5 @@
 # What clip-preprocess --augment makes of a stream, once more, by NumPy and Pillow: reads the stream before it
-# and the one behind it, and says how many images are the same.
+# and the one after it, and says how many images are the same.
 # usage: augment.py BEFORE AFTER SIZE SEED SCALE_A SCALE_B RATIO_A RATIO_B PAD reflect|black FLIP ERASE
 import io, math, sys
 import msgpack, msgpack_numpy, numpy

@@ -106,8 +106,9 @@ step 3 of 2 at 0.0005 saved" ]
         "5 6 step 3 of 2 at 0.0005 7 8 step 4 of 2 at 0.0005 saved 4 " ]
     clip-batch -n 2 -s 4 --schedule constant in >whole
     tail -c 40 whole >a
-    clip-batch -n 2 -s 4 --schedule constant --train run in | tail -c 40 | head -c 30 | cmp - <(head -c 30 a)
-    rm run/latest && ln -s elsewhere run/latest
+    equal <(clip-batch -n 2 -s 4 --schedule constant --train run in | tail -c 40 | head -c 30) <(head -c 30 a)
+    rm run/latest
+    ln -s elsewhere run/latest
     run -1 --separate-stderr clip-batch -n 2 -s 4 --train run in
     [ "$stderr" = "clip-batch: run/latest: links to 'elsewhere', which is not a checkpoint" ]
 }

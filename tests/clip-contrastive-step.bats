@@ -17,7 +17,7 @@ JSON
     stream <steps.jsonl >steps
 }
 
-# Numbers on stdin to six digits behind the point.
+# Numbers on stdin to six decimals.
 short() {
     sed -E 's/(\.[0-9]{6})[0-9]+/\1/g'
 }
@@ -100,7 +100,8 @@ numbers() {
     captions | stream | clip-contrastive-step --scale 1 --grad-out gradients >log
     for own in cls key; do # no two are equal
         captions | stream | clip-contrastive-step --scale 1 --positives $own --grad-out gradients.$own >log.$own
-        cmp log.$own log && cmp gradients.$own gradients
+        cmp log.$own log
+        cmp gradients.$own gradients
     done
     run -1 --separate-stderr clip-contrastive-step --scale 1 --positives txt pairs
     [ "$stderr" = "clip-contrastive-step: pairs: sample b: no field 'txt'" ] || complain "$stderr"
@@ -199,7 +200,8 @@ values() {
     { step_of 1 0.5 && step_of 2 0.25 ', "save": true'; } | stream |
         clip-contrastive-step --train run --grad-out gradients >log
     [ "$(ls run/.step-00000002)" = "$(printf '%s\n' optimizer.loss.safetensors weights.loss.safetensors)" ]
-    [ ! -e run/latest ] && [ ! -e run/step-00000002 ]
+    [ ! -e run/latest ]
+    [ ! -e run/step-00000002 ]
 }
 
 @test "training: what ends it" {
@@ -243,8 +245,10 @@ values() {
     for threads in 1 2 3; do
         clip-contrastive-step --scale 0.1 -j $threads --grad-out gradients.$threads many >log.$threads
     done
-    cmp log.1 log.2 && cmp log.1 log.3
-    cmp gradients.1 gradients.2 && cmp gradients.1 gradients.3
+    cmp log.1 log.2
+    cmp log.1 log.3
+    cmp gradients.1 gradients.2
+    cmp gradients.1 gradients.3
 }
 
 @test "what is not a batch is refused" {

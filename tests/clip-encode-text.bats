@@ -63,9 +63,8 @@ setup() {
     check_usage
 }
 
-@test "the text tower of ViT-B/32 fits into 350 MB and answers within 0.3 s" {
-    [ -n "${CLIP_LONG-}" ] || skip CLIP_LONG
-    [ -x "$BUILD/bin/clip-model" ] || skip clip-model
+# The time only where nothing else runs.
+@test "the text tower of ViT-B/32 fits into 350 MB and, with CLIP_LONG, answers within 0.3 s" {
     need_python
     ! sanitized || skip memory
     clip-model init ViT-B/32 --seed 1 -o model
@@ -76,6 +75,7 @@ setup() {
     done | stream >in
     "$BUILD/tests/tools/peak" peak clip-encode-text -m model in >/dev/null
     [ "$(cat peak)" -lt 350000 ] || complain "$(cat peak) kB"
+    [ -n "${CLIP_LONG-}" ] || return 0
     echo '{"__key__": "0", "tokens": {"i4": ['$tokens']}}' | stream >one
     local start best=1000000
     for ((i = 0; i < 5; i++)); do

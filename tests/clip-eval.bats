@@ -124,7 +124,8 @@ x' ]
     run -1 --separate-stderr clip-eval -m "$SMALL/model" data
     [[ $stderr == "clip-eval: data/test/2.tar: there is no such file"* ]]
     echo 1 >data/test/nshards.txt
-    head -c 2000 data/test/0.tar >cut && mv cut data/test/0.tar
+    head -c 2000 data/test/0.tar >cut
+    mv cut data/test/0.tar
     run -1 --separate-stderr clip-eval -m "$SMALL/model" data
     [[ -z $output && $stderr == *"data/test/0.tar"* ]]
     rm data/classnames.txt

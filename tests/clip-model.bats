@@ -80,6 +80,7 @@ vision        image 32, transformer, patch 16, width 32, 2 layers, 2 heads, mlp 
 text          context 12, vocabulary 516, width 24, 1 layers, 3 heads, mlp 96, quick_gelu
 end token     the largest id
 pictures      mean [0.48145466, 0.4578275, 0.40821073], std [0.26862954, 0.26130258, 0.27577711], converted to RGB after resizing
+resizing      shortest, bicubic
 path          model
 form          open_clip folder, safetensors
 dtype         f32 (50 tensors)
@@ -92,6 +93,28 @@ import json, sys
 o = json.load(sys.stdin)
 assert o["parameters"] == 65353 and o["vision"]["mlp"] == 80 and o["folder"] == "open_clip", o
 assert o["dtypes"] == {"f32": 50} and o["vocabulary"] == "model/vocab.json", o'
+}
+
+# preprocessed CFG FOLDER: makes a model of vit.json in FOLDER, with this preprocess_cfg.
+preprocessed() {
+    jq --argjson cfg "$1" '{model_cfg: ., preprocess_cfg: $cfg}' vit.json >preprocessed.json
+    clip-model init -q preprocessed.json -o "$2"
+}
+
+@test "how pictures are resized is kept by folders and files, and shown" {
+    small_vit
+    local cfg='{"size":[32,32],"mode":"RGB","mean":[0.5,0.5,0.5],"std":[0.5,0.5,0.5],"interpolation":"bilinear","resize_mode":"longest","fill_color":7}'
+    preprocessed "$cfg" a
+    clip-model convert -q a -o b.safetensors
+    clip-model convert -q b.safetensors -o c
+    for model in a b.safetensors c; do
+        [[ $(clip-model info $model) == *$'\nresizing      longest, bilinear, filled with 7\n'* ]]
+        [ "$(clip-model info --json $model | jq -c '.preprocess | [.mean[0], .resize_mode, .interpolation, .fill_color]')" = \
+            '[0.5,"longest","bilinear",7]' ]
+    done
+    cmp a/open_clip_config.json c/open_clip_config.json
+    preprocessed '{"interpolation":"random","resize_mode":"squash"}' d
+    [[ $(clip-model info d) == *$'\nresizing      squash, bicubic\n'* ]]
 }
 
 @test "a name is looked up in CLIP_MODEL_PATH" {
@@ -169,7 +192,7 @@ END
     echo '{"embed_dim": 8, "vision_cfg": {"image_size": 16, "width": 64}, "text_cfg": {"vocab_size": 6000, "width": 8, "layers": 1}}' >large.json
     run -0 --separate-stderr clip-model init large.json -o d
     [ -z "$stderr" ]
-    cmp <(grep -v version d/merges.txt) <(grep -v version "$SRC/share/vocab/default/merges.txt")
+    equal <(grep -v version d/merges.txt) <(grep -v version "$SRC/share/vocab/default/merges.txt")
     small_resnet
     run -1 --separate-stderr clip-model init resnet.json --vocab vocab.txt -o c
     one_line
@@ -311,7 +334,7 @@ END
     cmp vocab.txt again.txt
     clip-model vocab -n 519 -o folder - <text
     [ "$(ls folder)" = $'merges.txt\ntokenizer.json\nvocab.json' ]
-    grep -v version folder/merges.txt | diff - <(grep -v version vocab.txt)
+    equal <(grep -v version folder/merges.txt) <(grep -v version vocab.txt)
     refuses "standard input" clip-model vocab -n 600 <text
     refuses "No such file" clip-model vocab -n 600 missing
     refuses "it already exists" clip-model vocab -n 519 text -o folder
@@ -356,6 +379,40 @@ json.dump({"model_cfg": c}, open("a/open_clip_config.json", "w"))'
     refuses "has no logit bias" clip-model convert -q a --to hf -o d
 }
 
+# resizing FOLDER: how its pictures are resized, by clip-model.
+resizing() {
+    clip-model info --json "$1" | jq -c '.preprocess | [.convert_first, .resize_mode, .interpolation, .mean[0]]'
+}
+
+@test "Hugging Face's processors: CLIP's and SigLIP's, their filters and crops, are read and written" {
+    need_shared golden/models/vit-a/hf
+    cp -r "$SHARED/golden/models/vit-a/hf" model
+    local config want
+    while IFS='|' read -r config want; do
+        echo "$config" >model/preprocessor_config.json
+        [ "$(resizing model)" = "$want" ] || complain "$config: $(resizing model)"
+        rm -rf again open_clip
+        clip-model convert -q --to hf model -o again
+        [ "$(resizing again)" = "$want" ] || complain "$config: written: $(resizing again)"
+        clip-model convert -q --to open_clip model -o open_clip
+        [ "$(resizing open_clip)" = "[false${want#\[true}" ] || complain "$config: open_clip: $(resizing open_clip)"
+    done <<'END'
+{}|[true,"shortest","bicubic",0.48145467]
+{"image_processor_type":"CLIPImageProcessorFast","size":{"shortest_edge":32},"resample":2}|[true,"shortest","bilinear",0.48145467]
+{"feature_extractor_type":"CLIPFeatureExtractor","size":32,"crop_size":32,"resample":3}|[true,"shortest","bicubic",0.48145467]
+{"image_processor_type":"CLIPImageProcessor","size":{"height":32,"width":32},"do_center_crop":false,"crop_size":7}|[true,"squash","bicubic",0.48145467]
+{"image_processor_type":"CLIPImageProcessor","size":{"height":32,"width":32},"resample":2}|[true,"squash","bilinear",0.48145467]
+{"image_processor_type":"SiglipImageProcessor","size":{"height":32,"width":32},"image_mean":[0.5,0.5,0.5],"do_convert_rgb":null}|[true,"squash","bicubic",0.5]
+{"image_processor_type":"SiglipImageProcessorFast","size":{"height":32,"width":32},"image_mean":0.5,"resample":2}|[true,"squash","bilinear",0.5]
+{"image_processor_type":"SiglipImageProcessor"}|[true,"squash","bicubic",0.5]
+END
+    clip-model convert -q --to open_clip model -o longest
+    jq '.preprocess_cfg.resize_mode = "longest"' longest/open_clip_config.json >config
+    mv config longest/open_clip_config.json
+    refuses 'CLIPImageProcessor does not resize pictures in the mode "longest"' clip-model convert --to hf longest -o x
+    [ ! -e x ]
+}
+
 @test "Hugging Face folders: old configurations, position ids, the end token, preprocessing" {
     rewrite '
 import os, shutil
@@ -370,7 +427,11 @@ c["text_config_dict"]["eos_token_id"] = 2
 json.dump(c, open("old/config.json", "w"))
 def preprocessor(**k): json.dump({"crop_size": 32, "size": 32, "image_mean": [0.5, 0.25, 0.75], **k}, open("old/preprocessor_config.json", "w"))
 preprocessor()
-for name, wrong in ("size", dict(size={"shortest_edge": 40})), ("resample", dict(resample=2)), ("do_resize", dict(do_resize=False)), ("size", dict(size={"height": 32, "width": 32})):
+for name, wrong in ("size", dict(size={"shortest_edge": 40})), ("resample", dict(resample=1)), ("do_resize", dict(do_resize=False)), ("size", dict(size={"height": 32, "width": 33})), \
+        ("size", dict(size={"longest_edge": 32})), ("size", dict(do_center_crop=False)), ("crop_size", dict(crop_size=40)), \
+        ("image_processor_type", dict(image_processor_type="BlipImageProcessor")), \
+        ("image_processor_type", dict(image_processor_type="Siglip2ImageProcessor")), \
+        ("size", dict(image_processor_type="SiglipImageProcessor")):
     i = len(os.listdir())
     shutil.copytree("old", f"wrong-{name}-{i}")
     p = json.load(open("old/preprocessor_config.json"))
@@ -540,29 +601,44 @@ safetensors() {
         refuses "$words" clip-model info x.json
     done <<'END'
 {"embed_dim":8,"vision_cfg":{"timm_model_name":"vit_base"},"text_cfg":{}}|vision_cfg.timm_model_name
-{"embed_dim":8,"vision_cfg":{"attentional_pool":true},"text_cfg":{}}|vision_cfg.attentional_pool
-{"embed_dim":8,"vision_cfg":{"ls_init_value":0.0001},"text_cfg":{}}|vision_cfg.ls_init_value
-{"embed_dim":8,"vision_cfg":{"no_ln_pre":true},"text_cfg":{}}|vision_cfg.no_ln_pre
-{"embed_dim":8,"vision_cfg":{"pool_type":"avg"},"text_cfg":{}}|vision_cfg.pool_type
-{"embed_dim":8,"vision_cfg":{"norm_kwargs":{"eps":1e-6}},"text_cfg":{}}|vision_cfg.norm_kwargs
-{"embed_dim":8,"vision_cfg":{"qk_norm":true},"text_cfg":{}}|vision_cfg.qk_norm
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"vit_base_patch16_siglip_224","timm_pool":"avg","timm_proj":"none"},"text_cfg":{}}|vision_cfg.timm_pool
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"vit_base_patch16_siglip_224","timm_pool":"map","timm_proj":"none"},"text_cfg":{}}|768 features, but the embedding has 8
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"eva02_base_patch16_clip_224","timm_proj":null,"timm_pool":"token","timm_model_kwargs":{"embed_dim":30,"num_heads":3}},"text_cfg":{}}|heads of 10
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"eva02_base_patch16_clip_224","timm_proj":null,"timm_pool":"token","image_size":336},"text_cfg":{}}|vision_cfg.image_size is 336
+{"embed_dim":8,"vision_cfg":{"timm_model_name":"eva02_base_patch16_clip_224","timm_proj":null,"timm_pool":"token","timm_model_kwargs":{"reg_tokens":4}},"text_cfg":{}}|timm_model_kwargs.reg_tokens
+{"embed_dim":8,"vision_cfg":{"attentional_pool":"parallel"},"text_cfg":{}}|vision_cfg.attentional_pool
+{"embed_dim":8,"vision_cfg":{"attentional_pool":true,"attn_pooler_heads":3},"text_cfg":{}}|3 heads
+{"embed_dim":8,"vision_cfg":{"attentional_pool":true,"pool_type":"avg","attn_pooler_queries":1},"text_cfg":{}}|needs two
+{"embed_dim":8,"vision_cfg":{"pool_type":"none"},"text_cfg":{}}|vision_cfg.pool_type
+{"embed_dim":8,"vision_cfg":{"norm_kwargs":{"eps":1e-6,"bias":false}},"text_cfg":{}}|norm_kwargs.bias
+{"embed_dim":8,"vision_cfg":{"act_kwargs":{"approximate":"sigmoid"}},"text_cfg":{}}|vision_cfg.act_kwargs
+{"embed_dim":8,"quick_gelu":true,"vision_cfg":{"act_kwargs":{"approximate":"tanh"}},"text_cfg":{}}|vision_cfg.act_kwargs
+{"embed_dim":8,"vision_cfg":{"qk_norm":true,"scaled_cosine_attn":true},"text_cfg":{}}|vision_cfg: qk_norm and scaled_cosine_attn
 {"embed_dim":8,"vision_cfg":{"patch_size":15},"text_cfg":{}}|image size 224 is not a multiple of the patch size 15
-{"embed_dim":8,"vision_cfg":{"image_size":[224,336]},"text_cfg":{}}|vision_cfg.image_size
+{"embed_dim":8,"vision_cfg":{"image_size":[224,330]},"text_cfg":{}}|image width 330 is not a multiple of the patch size 16
+{"embed_dim":8,"vision_cfg":{"image_size":[224,0]},"text_cfg":{}}|vision_cfg.image_size is neither a number nor [height, width] of 1 to 16384
+{"embed_dim":8,"vision_cfg":{"image_size":[224]},"text_cfg":{}}|vision_cfg.image_size is neither a number nor [height, width] of 1 to 16384
+{"embed_dim":8,"vision_cfg":{"image_size":[224,1e2]},"text_cfg":{}}|vision_cfg.image_size is neither a number nor [height, width] of 1 to 16384
+{"embed_dim":8,"vision_cfg":{"image_size":[224,336],"pos_embed_type":"sin_cos_2d"},"text_cfg":{}}|positions of sines and cosines need square images, not 224 x 336
+{"embed_dim":8,"vision_cfg":{"image_size":[224,336],"layers":[1,1,1,1]},"text_cfg":{}}|vision_cfg.image_size: [224, 336] is not supported
 {"embed_dim":8,"vision_cfg":{"layers":[1,2,3]},"text_cfg":{}}|vision_cfg.layers
 {"embed_dim":8,"vision_cfg":{"width":-3},"text_cfg":{}}|vision_cfg.width is -3
 {"embed_dim":8,"vision_cfg":{"width":1e3},"text_cfg":{}}|vision_cfg.width is not a whole number
 {"embed_dim":8,"vision_cfg":{"width":805,"head_width":96},"text_cfg":{}}|8 heads
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"hf_model_name":"roberta-base"}}|text_cfg.hf_model_name
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"embed_cls":true}}|text_cfg.embed_cls
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{"no_causal_mask":true}}|text_cfg.no_causal_mask
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"last"}}|text_cfg.pool_type
+{"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"none"}}|text_cfg.pool_type
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"eos"}}|eos_id
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{"proj_bias":true}}|text_cfg.proj_bias
+{"embed_dim":8,"vision_cfg":{},"text_cfg":{"proj_type":"mlp"}}|text_cfg.proj_type
+{"embed_dim":8,"vision_cfg":{},"text_cfg":{"proj_type":"none"}}|512 features, but the embedding has 8
+{"embed_dim":8,"custom_text":true,"vision_cfg":{},"text_cfg":{"embed_cls":true,"pad_id":49408}}|padding, 49408
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"heads":7}}|7 heads
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"new_thing":1}}|text_cfg.new_thing
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{},"multimodal_cfg":{"width":8}}|model_cfg.multimodal_cfg
-{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"interpolation":"bilinear"}}|preprocess_cfg.interpolation
-{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"resize_mode":"squash"}}|preprocess_cfg.resize_mode
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"interpolation":"lanczos"}}|preprocess_cfg.interpolation: "lanczos"
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"interpolation":["bilinear"]}}|preprocess_cfg.interpolation is not a string
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"resize_mode":"crop"}}|preprocess_cfg.resize_mode: "crop"
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"fill_color":256}}|preprocess_cfg.fill_color is 256
+{"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"mode":"L"}}|preprocess_cfg.mode
 {"model_cfg":{"embed_dim":8,"vision_cfg":{},"text_cfg":{}},"preprocess_cfg":{"std":[0,1,1]}}|preprocess_cfg.std
 {"vision_cfg":{},"text_cfg":{}}|embed_dim
 [1]|not a JSON object

@@ -66,17 +66,23 @@ print(*struct.unpack(">II", data[16:24]))'
 }
 
 @test "malformed tables are refused with file and line" {
-    printf '' >t && run -1 --separate-stderr clip-plot -o x.png t
+    printf '' >t
+    run -1 --separate-stderr clip-plot -o x.png t
     [ "$stderr" = "clip-plot: t: no rows" ]
-    printf '\ta\tb\nr\t1\n' >t && run -1 --separate-stderr clip-plot -o x.png t
+    printf '\ta\tb\nr\t1\n' >t
+    run -1 --separate-stderr clip-plot -o x.png t
     [ "$stderr" = "clip-plot: t: line 2: 1 cells where the first line has 2 columns" ]
-    printf '\ta\nr\t1\t2\n' >t && run -1 --separate-stderr clip-plot -o x.png t
+    printf '\ta\nr\t1\t2\n' >t
+    run -1 --separate-stderr clip-plot -o x.png t
     [ "$stderr" = "clip-plot: t: line 2: more cells than the first line has columns (1)" ]
-    printf '\ta\nr\tone\n' >t && run -1 --separate-stderr clip-plot -o x.png t
+    printf '\ta\nr\tone\n' >t
+    run -1 --separate-stderr clip-plot -o x.png t
     [ "$stderr" = "clip-plot: t: line 2: 'one' is not a number" ]
-    printf '\ta\nr\t1\nr\xff\t2\n' >t && run -1 --separate-stderr clip-plot -o x.png t
+    printf '\ta\nr\t1\nr\xff\t2\n' >t
+    run -1 --separate-stderr clip-plot -o x.png t
     [ "$stderr" = "clip-plot: t: line 3: not UTF-8 text" ]
-    printf 'cat\n' >t && run -1 --separate-stderr clip-plot -o x.png t
+    printf 'cat\n' >t
+    run -1 --separate-stderr clip-plot -o x.png t
     [[ $stderr == "clip-plot: t: line 1: no columns"* ]]
     [ ! -e x.png ]
 }
@@ -146,13 +152,17 @@ END
     printf '{"step":1,"loss":2}\nnone\n' >log
     run -1 --separate-stderr clip-plot -c loss -o x.png log
     [ "$stderr" = "clip-plot: log: line 2: not JSON: null expected at byte 1" ]
-    printf '[1]\n' >log && run -1 --separate-stderr clip-plot -c loss -o x.png log
+    printf '[1]\n' >log
+    run -1 --separate-stderr clip-plot -c loss -o x.png log
     [ "$stderr" = "clip-plot: log: line 1: not a JSON object" ]
-    printf '{"loss":1} {"loss":2}\n' >log && run -1 --separate-stderr clip-plot -c loss -o x.png log
+    printf '{"loss":1} {"loss":2}\n' >log
+    run -1 --separate-stderr clip-plot -c loss -o x.png log
     [ "$stderr" = "clip-plot: log: line 1: not JSON: unexpected character at byte 11" ]
-    printf '{"loss":1}\0{"loss":2}\n' >log && run -1 --separate-stderr clip-plot -c loss -o x.png log
+    printf '{"loss":1}\0{"loss":2}\n' >log
+    run -1 --separate-stderr clip-plot -c loss -o x.png log
     [ "$stderr" = "clip-plot: log: line 1: not JSON: a zero at byte 10" ]
-    printf '{"loss":1.1e300}\n' >log && run -1 --separate-stderr clip-plot -c loss -o x.png log
+    printf '{"loss":1.1e300}\n' >log
+    run -1 --separate-stderr clip-plot -c loss -o x.png log
     [ "$stderr" = "clip-plot: log: no line has a number 'loss'" ]
     printf '{"step":1,"loss":2}\n' >log
     run -1 --separate-stderr clip-plot -c loss+lost -o x.png log

@@ -48,6 +48,42 @@ rgba8 image u1 [3, 9, 9] $(want rgba8.png 9 convert-first)
 END
 }
 
+# want_resized FILE HEIGHT WIDTH RESIZE INTERPOLATION FILL ORDER: the hash that resized.txt gives.
+want_resized() {
+    sed -n "s/^$* //p" "$SRC/tests/data/pictures/resized.txt"
+}
+
+@test "--resize, --interpolation, --fill and two sides give the bytes of open_clip's transform" {
+    cp "$SRC"/tests/data/pictures/{palette8,gray-alpha8,gray1}.png "$SRC/tests/data/pictures/cmyk.jpg" .
+    pictures 420.jpg rgba8.png lossy.webp palette8.png gray-alpha8.png gray1.png cmyk.jpg >in
+    while read -r height width resize interpolation fill order; do
+        size=$height,$width
+        [ $height != $width ] || size=$height
+        clip-preprocess --size $size --resize $resize --interpolation $interpolation \
+            $([ $resize != longest ] || echo --fill $fill) $([ $order = openai ] || echo --convert-first) in | show >out
+        for file in 420.jpg rgba8.png lossy.webp palette8.png gray-alpha8.png gray1.png cmyk.jpg; do
+            echo "${file%%.*} image u1 [3, $height, $width] $(want_resized $file $height $width $resize $interpolation $fill $order)"
+        done | diff out -
+    done <<END
+9 9 shortest bilinear 0 openai
+9 9 shortest bilinear 0 convert-first
+12 20 shortest bilinear 0 openai
+9 9 squash bilinear 0 openai
+9 16 squash bicubic 0 convert-first
+16 11 longest bilinear 2 openai
+13 13 longest bicubic 255 openai
+16 11 longest bicubic 40 convert-first
+END
+}
+
+@test "what cannot be resized within the image is refused" {
+    cp "$SRC/tests/data/pictures/column.png" .
+    pictures column.png >in
+    run -1 --separate-stderr clip-preprocess --size 16,11 --resize longest in
+    [[ $stderr == "clip-preprocess: in: sample column: png: "*" pixels are too long to be resized to 11 x 16" ]]
+    clip-preprocess --size 16,11 --resize squash in >/dev/null
+}
+
 @test "f32 is (byte / 255 - mean) / std" {
     pictures 420.jpg rgba8.png >in
     clip-preprocess --size 32 in >u8
@@ -72,7 +108,9 @@ for a, b in zip(u8, f32):
     clip-preprocess --size 32 --skip-bad -j 2 -b 7 <in >b 2>/dev/null
     clip-preprocess --size 32 --skip-bad -j 5 <in >c 2>/dev/null
     { head -c 3000 in; sleep 0.2; tail -c +3001 in; } | clip-preprocess --size 32 --skip-bad >d 2>/dev/null
-    cmp a b && cmp a c && cmp a d
+    cmp a b
+    cmp a c
+    cmp a d
     [ "$(stat -c %s a)" -gt 100000 ]
 }
 
@@ -177,10 +215,60 @@ field_order() {
     clip-preprocess -m "$SHARED/golden/models/vit-a/open_clip" -s 9 in | show | grep -F "$(want 420.jpg 9 openai)"
 }
 
+@test "the model says how pictures are resized; options override it" {
+    mkdir model
+    pictures 420.jpg >in
+    while read -r height width resize interpolation fill; do
+        cat >model/open_clip_config.json <<END
+{"model_cfg": {"embed_dim": 8, "text_cfg": {},
+  "vision_cfg": {"image_size": [$height, $width], "patch_size": 1, "width": 64, "layers": 1}},
+ "preprocess_cfg": {"size": 7, "mode": "RGB", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
+  "resize_mode": "$resize", "interpolation": "$interpolation", "fill_color": $fill}}
+END
+        [ "$(clip-preprocess -m model in | show)" = \
+            "420 image u1 [3, $height, $width] $(want_resized 420.jpg $height $width $resize $interpolation $fill openai)" ]
+    done <<'END'
+9 9 shortest bilinear 0
+12 20 shortest bilinear 0
+9 9 squash bilinear 0
+13 13 longest bicubic 255
+16 11 longest bilinear 2
+END
+    clip-preprocess -m model --size 13 --interpolation bicubic --fill 255 in | show | grep -F "$(want_resized 420.jpg 13 13 longest bicubic 255 openai)"
+    clip-preprocess -m model --size 9 --resize shortest in | show | grep -F "$(want_resized 420.jpg 9 9 shortest bilinear 0 openai)"
+    run -2 clip-preprocess -m model --resize squash --fill 3 in
+    # (1 - 0.5) / 0.25 is 2, and -2 the least
+    clip-preprocess -m model --dtype f32 in >floats
+    python -c '
+import msgpack, msgpack_numpy
+image = next(o["image"] for o in msgpack.Unpacker(open("floats", "rb"), object_hook=msgpack_numpy.decode) if "image" in o)
+assert image.shape == (3, 16, 11) and abs(image).max() <= 2 and image[0, 0, 0] == image.dtype.type(2 / 255 - 0.5) / image.dtype.type(0.25)'
+}
+
+@test "Hugging Face's SigLIP processor squashes pictures that are converted first" {
+    need_shared golden/models/vit-a/hf
+    cp -r "$SHARED/golden/models/vit-a/hf" model
+    cp "$SRC/tests/data/pictures/palette8.png" .
+    pictures 420.jpg palette8.png >in
+    echo '{"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}, "resample": 2,
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}' >model/preprocessor_config.json
+    clip-preprocess -m model in >out
+    clip-preprocess --size 32 --resize squash --interpolation bilinear --convert-first in | cmp - out
+    run -1 cmp -s out <(clip-preprocess --size 32 --resize squash --interpolation bilinear in)
+}
+
 @test "wrong usage" {
     run -2 --separate-stderr clip-preprocess
     [[ ${stderr_lines[0]} == "clip-preprocess: give a model (-m) or a size (--size)" ]]
-    run -2 --separate-stderr clip-preprocess -s 0
+    for size in 0 -1 x 9, 9,0 9,8,7 9x8 16385 9,16385; do
+        run -2 --separate-stderr clip-preprocess -s $size
+        [[ ${stderr_lines[0]} == "clip-preprocess: --size: '$size' is neither a side S nor a height and width H,W of 1 to 16384" ]]
+    done
+    run -2 --separate-stderr clip-preprocess -s 9 --fill 3
+    [[ ${stderr_lines[0]} == "clip-preprocess: --fill needs --resize longest" ]]
+    run -2 --separate-stderr clip-preprocess -s 9 --resize longest --fill 256
+    run -2 --separate-stderr clip-preprocess -s 9 --resize crop
+    run -2 --separate-stderr clip-preprocess -s 9 --interpolation lanczos
     run -2 --separate-stderr clip-preprocess -s 9 --dtype f16
     run -2 --separate-stderr clip-preprocess -s 9 --keep --field image
     run -1 --separate-stderr clip-preprocess -m no/such/model
@@ -200,7 +288,7 @@ passes() {
 }
 
 @test "augmentation is what NumPy and Pillow make of the same random numbers" {
-    need_python PIL
+    need_python PIL numpy msgpack msgpack_numpy
     passes 12 2 420.jpg rgba8.png lossy.webp >in
     while read -r count options; do
         set -- $options
@@ -228,7 +316,7 @@ END
     clip-preprocess "${options[@]}" --seed 1 in | show >c
     [ -z "$(comm -12 <(sort a) <(sort c))" ]
     # nor does what else is in the stream matter
-    passes 4 1 420.jpg rgba8.png | clip-preprocess "${options[@]}" | show | grep '420' | diff - <(head -n 4 a)
+    equal <(passes 4 1 420.jpg rgba8.png | clip-preprocess "${options[@]}" | show | grep '420') <(head -n 4 a)
     for epoch in '"x"' -1 4294967296; do
         echo "{\"__key__\": \"a\", \"__epoch__\": $epoch, \"jpg\": {\"hex\": \"$(hex 420.jpg)\"}}" | stream >bad
         run -1 --separate-stderr clip-preprocess "${options[@]}" bad

@@ -31,14 +31,16 @@ numbered() {
 }
 
 @test "cosines as a table, labels escaped" {
-    pictures >a && captions >b
+    pictures >a
+    captions >b
     diff <(clip-simmatrix --tsv a b) <(printf '\ta\\tcat\ta dog\np1\t1\t0.6\np2\t0\t0.8\np3\t-0.6\t0.28\n')
     diff <(clip-simmatrix --tsv --label key b a) <(printf '\tp1\tp2\tp3\nc1\t1\t0\t-0.6\nc2\t0.6\t0.8\t0.28\n')
     equal <(clip-simmatrix --tsv --scale 10 - b <a) <(clip-simmatrix --tsv --scale 10 a - <b)
 }
 
 @test "--softmax without --scale: a hint, once, not with -q" {
-    pictures >a && captions >b
+    pictures >a
+    captions >b
     run -0 --separate-stderr clip-simmatrix --tsv --softmax a b
     [ "$stderr" = "clip-simmatrix: the softmax of unscaled cosines is nearly uniform: did you mean --scale model -m MODEL?" ]
     run -0 --separate-stderr clip-simmatrix --tsv --softmax -m MODEL a b
@@ -50,7 +52,8 @@ numbered() {
 }
 
 @test "softmax is over all columns, also with --top" {
-    pictures >a && captions >b
+    pictures >a
+    captions >b
     run -0 clip-simmatrix --tsv --label key --scale 2 --softmax a b
     [ "${lines[1]}" = "p1	0.6899745	0.31002554" ]
     run -0 clip-simmatrix --tsv --label key --scale 2 --softmax --top 1 a b
@@ -75,7 +78,8 @@ END
 }
 
 @test "JSON lines and records" {
-    pictures >a && captions >b
+    pictures >a
+    captions >b
     run -0 clip-simmatrix --jsonl --top 1 a b
     [ "${lines[0]}" = '{"key": "p1", "label": "p1", "matches": [{"key": "c1", "label": "a\tcat", "score": 1}]}' ]
     run -0 bash -c 'clip-simmatrix a b | clip-dump --values'
@@ -91,8 +95,9 @@ END
 {"__key__": "b", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [1, 0]}}
 END
     diff <(clip-simmatrix --tsv <both) <(printf '\ta\tb\na\t0.6\t1\nb\t0.8\t0\n')
-    pictures >a && captions >b
-    diff <(cat a b | clip-simmatrix --tsv) <(clip-simmatrix --tsv a b)
+    pictures >a
+    captions >b
+    equal <(cat a b | clip-simmatrix --tsv) <(clip-simmatrix --tsv a b)
     diff <(clip-simmatrix --tsv --rows text_embedding --columns text_embedding b) \
         <(printf '\ta\\tcat\ta dog\na\\tcat\t1\t0.6\na dog\t0.6\t1\n')
     run -1 --separate-stderr clip-simmatrix --tsv a
@@ -100,7 +105,8 @@ END
 }
 
 @test "whichever side is larger, however it is cut, on any number of threads: the same bytes" {
-    numbered 700 image_embedding >large && numbered 30 text_embedding 2 >small
+    numbered 700 image_embedding >large
+    numbered 30 text_embedding 2 >small
     clip-simmatrix --scale 50 --softmax --jsonl -j 1 large small >one
     clip-simmatrix --scale 50 --softmax --jsonl -j 2 - small <large | cmp - one
     (head -c 30000 large && sleep 0.3 && tail -c +30001 large) | clip-simmatrix --scale 50 --softmax --jsonl - small | cmp - one
@@ -125,7 +131,8 @@ END
 }
 
 @test "a row is answered before its stream ends" {
-    pictures >a && captions >b
+    pictures >a
+    captions >b
     mkfifo pipe
     clip-simmatrix --tsv - b <pipe >out &
     exec 9>pipe
@@ -163,7 +170,8 @@ END
 }
 
 @test "a cut input: its rows, no end object" {
-    pictures >a && captions >b
+    pictures >a
+    captions >b
     head -c 120 a >cut
     run -1 --separate-stderr clip-simmatrix --tsv cut b
     [[ $stderr == "clip-simmatrix: cut: cut short"* ]]
@@ -219,7 +227,8 @@ END
 }
 
 @test "--bars draws probabilities in the characters of the locale" {
-    pictures >a && captions >b
+    pictures >a
+    captions >b
     diff <(clip-simmatrix --bars --softmax --top 2 --scale 2 --label key a b | head -n 3) - <<'END'
 p1
    69.00 % █████████████▊       c1

@@ -45,7 +45,7 @@ JSON
     clip-tar out >2.tar
     cmp 1.tar 2.tar
     equal <(clip-dump --values in) <(clip-dump --values out | sed 's/"__url__":"1.tar",//')
-    diff <(tar tf 1.tar --quoting-style=literal) <(tar tf 2.tar --quoting-style=literal)
+    equal <(tar tf 1.tar --quoting-style=literal) <(tar tf 2.tar --quoting-style=literal)
     [ "$(tar xPOf 1.tar "$long/$long/$long.jpg")" = long ]
     [ "$(tar xPOf 1.tar "$long/$long.jpg")" = prefix ]
 }
@@ -66,7 +66,9 @@ JSON
         echo '{"__key__": "'"$key"'", "txt": {"bin": "x"}}' | stream >in
         run -1 --separate-stderr clip-tar in
         [ "$stderr" = "clip-tar: in: sample $key: a member '$key.txt' would be extracted elsewhere: absolute names, and '..' in them, are refused" ]
-        [ "$(clip-tar --skip-bad in 2>/dev/null | tar t)" = "" ]
+        clip-tar --skip-bad in >t.tar 2>/dev/null
+        run -0 tar tf t.tar
+        [ -z "$output" ]
     done
 }
 

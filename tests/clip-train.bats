@@ -177,7 +177,7 @@ same_run() {
 }
 
 @test "killed before, or no room at, any call that changes a file: the run goes on to the same files" {
-    ! sanitized || skip "leaks" # LeakSanitizer does not work under ptrace
+    ! sanitized || skip leaks # LeakSanitizer does not work under ptrace
     local how n count step done=0
     train whole -q --keep 2
     count=$("$BUILD/tests/tools/at-syscall" kill 0 clip-train --data pairs.tar --arch "$SMALL/arch.json" \
@@ -208,7 +208,8 @@ same_run() {
     run -1 --separate-stderr train copy -q -e 100
     [[ $stderr == "clip-train: copy/latest: not a link to a checkpoint; "*"ln -s step-NUMBER copy/latest" ]]
     cmp copy/log.jsonl before
-    rm -r copy/latest && ln -s "$(readlink run/latest)" copy/latest
+    rm -r copy/latest
+    ln -s "$(readlink run/latest)" copy/latest
     run -0 train copy -q -e 100 --keep 2
 }
 
@@ -305,7 +306,8 @@ bad_shard() {
         cd bad
         local keys=(*.txt)
         keys=("${keys[@]%.txt}")
-        head -c 300 "${keys[0]}".[jpw]* >cut && mv cut "$(echo "${keys[0]}".[jpw]*)"
+        head -c 300 "${keys[0]}".[jpw]* >cut
+        mv cut "$(echo "${keys[0]}".[jpw]*)"
         rm "${keys[1]}.txt"
         printf ' \n' >"${keys[2]}.txt"
         rm "${keys[3]}".[jpw]*
@@ -321,7 +323,8 @@ bad_shard() {
     [[ ${stderr_lines[0]} == clip-*": bad.tar: sample "* ]]
     [ "${stderr_lines[-2]}" = "clip-train: --skip-bad leaves out samples that cannot be used" ]
     rm -rf run
-    cp pairs.tar all.tar && cp bad.tar pairs.tar
+    cp pairs.tar all.tar
+    cp bad.tar pairs.tar
     run -0 --separate-stderr train run -q --skip-bad -n 2
     [ "$(cut -f 2 run/skipped.tsv)" = "$keys" ]
     [[ $stderr == *"clip-train: 4 samples cannot be used and are left out: run/skipped.tsv"* ]]
@@ -329,7 +332,8 @@ bad_shard() {
     [ "$(jq -c '."data.skipped"' run/log.jsonl | sort -u)" = 4 ]
     mv run whole
     train run -q --skip-bad -n 2 -e 2 2>err
-    rm pairs.tar && cp bad.tar pairs.tar
+    rm pairs.tar
+    cp bad.tar pairs.tar
     run -0 train run -q --skip-bad -n 2
     [ "$(readlink run/latest)" = step-00000010 ]
     rm -rf run
@@ -341,7 +345,8 @@ bad_shard() {
 }
 
 @test "of a caption of several lines each epoch takes one, the same after each start; captions in JSON" {
-    mkdir several && cp "$SRC"/share/samples/*.* several
+    mkdir several
+    cp "$SRC"/share/samples/*.* several
     for caption in several/*.txt; do
         printf '%s\n' 'a boat' 'a red boat' 'the third line' >"$caption"
         jq -n '{a: {caption: ["a boat", "a red boat", "the third line"]}, n: 1}' >"${caption%.txt}.json"
@@ -366,7 +371,8 @@ bad_shard() {
  "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}}
 END
     clip-model init -q large.json -o made
-    mkdir lone && clip-model convert made -o lone/model.safetensors
+    mkdir lone
+    clip-model convert made -o lone/model.safetensors
     cp "$SHARED/golden/tokenizer/bpe_simple_vocab_16e6.txt.gz" lone
     run -0 clip-train -q --data pairs.tar --init lone/model.safetensors -n 4 -e 1 -o run -j 1
     clip-tokenize --lines -m lone/model.safetensors <<<'a model boat' | clip-dump --values >want

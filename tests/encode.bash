@@ -18,9 +18,10 @@ engines() {
 
 # The golden models from every file form that is there, against what must come out.
 check_golden() {
-    local model file want arch
+    local model file want arch forms
     models
     for model in $1; do
+        forms=0
         for file in model.safetensors state.pt legacy.pt checkpoint.pt openai.pt open_clip hf; do
             [ -e "$GOLDEN/$model/$file" ] || continue
             want=forward.msgpack arch=()
@@ -29,7 +30,9 @@ check_golden() {
             "$program" -m "$GOLDEN/$model/$file" "${arch[@]}" "$GOLDEN/$model/batch.msgpack" >out
             run clip-cmp --fields "$field" --tolerance 5e-6 out "$GOLDEN/$model/$want"
             [ "$status" -eq 0 ] || complain "$model/$file: $output"
+            forms=$((forms + 1))
         done
+        [ "$forms" -gt 1 ] || complain "$model: $forms forms"
     done
 }
 

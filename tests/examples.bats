@@ -55,7 +55,8 @@ make_files() {
     make_files
     for page in "$SRC"/man/*.[1-8]; do
         [ "${page##*/}" != clip-recipes.7 ] || continue # its examples take an hour
-        rm -rf here && mkdir here
+        rm -rf here
+        mkdir here
         cp -r $(ls -d * | grep -v '^here$') here
         (cd here && python "$SRC/tests/examples.py" "$page") || return 1
     done

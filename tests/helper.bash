@@ -29,9 +29,10 @@ need() {
 # need_python MODULE...: skips the test where Python lacks one. Tests call it as `python`.
 need_python() {
     [ -x /usr/bin/python3 ] || skip python3
-    local module
+    local module package
     for module; do
-        /usr/bin/python3 -c "import $module" 2>/dev/null || skip "python3-$module"
+        package=python3-${module//_/-}
+        /usr/bin/python3 -c "import $module" 2>/dev/null || skip "${package,,}"
     done
 }
 python() {
@@ -55,6 +56,13 @@ equal() {
     cat "$2" >"$BATS_TEST_TMPDIR/.same-b"
     [ -s "$BATS_TEST_TMPDIR/.same-a" ] || complain "nothing to compare"
     diff -a "$BATS_TEST_TMPDIR/.same-a" "$BATS_TEST_TMPDIR/.same-b"
+}
+
+# differ A B: they differ, and neither is empty.
+differ() {
+    run equal "$@"
+    [ -s "$BATS_TEST_TMPDIR/.same-b" ] || complain "nothing to compare"
+    [[ $status -eq 1 && $output != "nothing to compare" ]]
 }
 
 # one_line: `run --separate-stderr` left exactly one line on stderr, in the program's name.

@@ -39,7 +39,7 @@ load helper
     for kind in $(sed -nE 's/^#define CLIP_KINDS\(row\) //p' "$SRC/lib/model/kind.h" | sed -E 's/row\(([a-z]+)\)/\1/g'); do
         [ -e "$SRC/lib/model/kind-$kind.c" ] || complain "no lib/model/kind-$kind.c"
         grep -qF "&clip_tower_$kind" "$SRC/lib/tower/tower.c" || complain "no row of $kind in lib/tower/tower.c"
-        [ -e "$SRC/lib/tower/$kind.c" ] || complain "no lib/tower/$kind.c"
+        grep -qE "^const struct clip_tower_kind clip_tower_$kind = " "$SRC"/lib/tower/*.c || complain "nothing computes $kind"
     done
     [ -n "$kind" ]
 }
@@ -148,8 +148,10 @@ options_of_page() {
     cd "$BATS_TEST_TMPDIR"
     run -0 env -u MAKEFLAGS make -s -C "$BUILD" install-dist_docDATA install-dist_bashcompletionDATA prefix=/usr \
         DESTDIR="$PWD"
-    [ -s usr/share/doc/clip-tools/README.md ] && [ -s usr/share/doc/clip-tools/NEWS.md ]
-    [ -s usr/share/doc/clip-tools/COPYING ] && [ -s usr/share/bash-completion/completions/clip-tools.bash ]
+    [ -s usr/share/doc/clip-tools/README.md ]
+    [ -s usr/share/doc/clip-tools/NEWS.md ]
+    [ -s usr/share/doc/clip-tools/COPYING ]
+    [ -s usr/share/bash-completion/completions/clip-tools.bash ]
 }
 
 # complete_line WORD...: what bash would offer for the last word.
@@ -164,7 +166,7 @@ complete_line() {
 @test "every program's options are completed" {
     local program
     for program in $(programs); do
-        diff <(options_of_help "$program") <(complete_line "$program" - | sort)
+        equal <(options_of_help "$program") <(complete_line "$program" - | sort)
     done
 }
 
@@ -207,18 +209,32 @@ prose() {
 
 # --- tests ---
 
-# bats runs a case with set -e, which a command after ! never ends: only as the last of its case, or with || after it,
-# can it fail. Two empty outputs are equal, so a comparison of two commands passes where both crash: see equal().
+# bats runs a case with set -e, which a command after ! never ends, nor one before &&: only as the last of its case, or
+# with || after it, can it fail. Two empty outputs are equal, so a comparison of two commands passes where both crash, and
+# where nothing is expected of a pipe, its crash gives nothing: see equal(), differ() and run.
 cannot_fail() {
     awk '
+        function bare(line, i, n) { # without strings, [[ ]], subshells and groups, which fail as a whole
+            gsub(/\\["\\]/, "", line)
+            gsub(/"[^"]*"/, "S", line)
+            gsub(/\047[^\047]*\047/, "S", line)
+            while ((i = index(line, "[[ ")) && (n = index(substr(line, i), " ]]")))
+                line = substr(line, 1, i - 1) "T" substr(line, i + n + 2)
+            gsub(/\(\([^()]*\)\)/, "T", line)
+            while (gsub(/[$<>]?\([^()]*\)/, "P", line) || gsub(/\{ [^{}]*\}/, "P", line));
+            return line
+        }
         FNR == 1 { held = "" }
         held != "" && $0 != "}" { print held }
-        { held = "" }
-        /^    *! / && !/\|\| *(complain|skip|return|fail)/ && !/\|\| *$/ { held = FILENAME ":" FNR ": " $0 }
-        /(cmp|diff)( -[a-z]+)* <\(clip-.*<\(clip-/ && !/run -1 cmp/ || /md5sum\)" = "\$\(.*md5sum/ {
-            print FILENAME ":" FNR ": both may crash: " $0
+        { held = ""; at = FILENAME ":" FNR ": "; line = bare($0) }
+        /^    *! / && !/\|\| *(complain|skip|return|fail)/ && !/\|\| *$/ { held = at $0 }
+        line ~ /^    .*&& / && line !~ /\|\||^ *(if|while|until|elif|for|local) |&& *(break|continue|skip|return|false|exit)( |$)/ {
+            held = at $0
         }
-        / -ge 0 \]|-eq "?\$\((grep -c|wc)|grep -c.* -eq "?\$\(/ { print FILENAME ":" FNR ": counts that may be 0: " $0 }
+        /(cmp|diff)( -[a-z]+)* <\([^)].*<\(/ && !/<\((printf|echo|programs)/ || /\| *(cmp|diff)( -[a-z]+)* - <\(/ ||
+            /md5sum\)" = "\$\(.*md5sum/ { print at "both may crash: " $0 }
+        /\[ -z "?\$\(.*clip-|"?\$\(.*clip-.*\)"? = "" \]/ { print at "nothing comes of a crash, too: " $0 }
+        / -ge 0 \]|-eq "?\$\((grep -c|wc)|grep -c.* -eq "?\$\(/ { print at "counts that may be 0: " $0 }
     ' "$@"
 }
 
@@ -228,16 +244,85 @@ cannot_fail() {
 slips() {
     ! grep -q word file
     cmp <(clip-dump a) <(clip-dump b)
+    clip-dump a | cmp - <(clip-dump b)
     [ "$(clip-dump a | md5sum)" = "$(clip-dump b | md5sum)" ]
     [ "$(grep -c word a)" -eq "$(grep -c word b)" ]
+    [ -z "$(clip-dump a)" ]
+    [ -s a ] && [ -s b ]
+    for file in a b; do
+        cmp a "$file" && grep -q word "$file"
+    done
     ! grep -q word file || complain "that can fail"
+    [ "$a" = 1 ] && [ "$b" = 2 ] || complain "that, too"
+    [[ $a == 1 && $b == 2 ]]
+    (cd "$a" && ls "a && b")
+    [ -s a ] && break
+    diff <(clip-dump a) <(printf 'word\n')
     ! grep -q word file
 }
 END
-    [ "$(cannot_fail slips | cut -d: -f2 | paste -sd ' ')" = "2 3 4 5" ]
+    [ "$(cannot_fail slips | cut -d: -f2 | paste -sd ' ')" = "2 3 4 5 6 7 8 10" ]
     rm slips
     run -0 cannot_fail "$SRC"/tests/{[a-gi-z],he,hos}*.ba[st]*
     [ -z "$output" ] || complain "$output"
+}
+
+# A skip names what is missing: a program, a package, a file, a variable. check.h prints the only one of unit tests.
+long_skips() {
+    grep -nE '(^|[ |&;{])skip( +"?[^ "]+ [^#;|&}]|$)' "$@" | grep -vE ':[0-9]+:(#|@test)' || true
+}
+
+@test "a skip says what is missing in one word" {
+    printf '%s\n' '    need x || skip one' '    skip "two words"' '    skip' '    [ -e a ] || skip a b' >"$BATS_TEST_TMPDIR/skips"
+    [ "$(long_skips -H "$BATS_TEST_TMPDIR/skips" | wc -l)" -eq 3 ]
+    local slips
+    slips=$(long_skips "$SRC"/tests/{[a-gi-z],he,hos}*.ba[st]* && grep -n 'skip' "$SRC"/tests/unit/*.c) || true
+    [ -z "$slips" ] || complain "$slips"
+}
+
+# PyTorch, which has hundreds of megabytes, is not among them.
+@test "quickstart check installs what tests would skip without" {
+    local packages word missing=
+    packages=$(sed -n '/^packages() {/,/^}/p' "$SRC/quickstart" | tr -s '\n' ' ')
+    for word in $(sed -nE 's/^ *need_python //p' "$SRC"/tests/*.ba[st]* | tr ' _' '\n-' | sort -u); do
+        [[ " json struct tarfile torch zipfile " == *" $word "* ]] || [[ " $packages " == *" python3-${word,,} "* ]] ||
+            missing+=" python3-$word"
+    done
+    for word in $(sed -nE 's/^ *need ([a-z0-9-]+)$/\1/p' "$SRC"/tests/*.ba[st]* | sort -u); do
+        case $word in
+        clang-format | iconv) continue ;; # the first is for those who change the code; the second comes with libc
+        localedef) word=locales ;;
+        xz) word=xz-utils ;;
+        esac
+        [[ " $packages " == *" $word "* ]] || missing+=" $word"
+    done
+    [ -z "$missing" ] || complain "quickstart check does not install$missing"
+}
+
+# A copy of quickstart where no package is installed, for a user who is not root; $1: a body for sudo, or none.
+quickstart_of_user() {
+    local command
+    mkdir -p bin
+    cp "$SRC/quickstart" .
+    printf '#!/bin/sh\n%s\n' 'echo 1000' >bin/id
+    printf '#!/bin/sh\n%s\n' 'exit 1' | tee bin/dpkg-query >bin/apt-get
+    rm -f bin/sudo
+    [ $# -eq 0 ] || printf '#!/bin/sh\n%s\n' "$1" | install /dev/stdin bin/sudo
+    chmod +x bin/id bin/dpkg-query bin/apt-get
+    for command in sh dirname grep cat tail; do
+        ln -sf "$(command -v "$command")" bin
+    done
+    run -1 --separate-stderr env PATH="$PWD/bin" ./quickstart build
+}
+
+@test "quickstart says first what it does, then what a user without sudo needs" {
+    cd "$BATS_TEST_TMPDIR"
+    quickstart_of_user
+    [[ ${stderr_lines[0]} == "quickstart: installs Debian packages, builds in "*": about "*" minutes, about "*" of disk" ]]
+    [[ ${stderr_lines[-1]} == "quickstart: there is no sudo; as root, run: apt-get update && apt-get install --no-install-recommends gcc "* ]]
+    quickstart_of_user 'exit 1'
+    [[ ${stderr_lines[0]} == "quickstart: installs Debian packages, "* ]]
+    [[ ${stderr_lines[-1]} == "quickstart: sudo does not work; as root, run: apt-get update && apt-get install "* ]]
 }
 
 # --- the tree ---

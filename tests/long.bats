@@ -150,14 +150,16 @@ forty() {
     start=$(date +%s)
     forty >log
     length=$(($(date +%s) - start + 1))
-    mv run whole && mkdir run && cp -r whole/init run/init
+    mv run whole
+    mkdir run
+    cp -r whole/init run/init
     for ((i = 0; i < 200; i++)); do
         (forty >/dev/null 2>&1) &
         pid=$!
         if ((kills < 20)); then
             sleep "$((RANDOM % length)).$((RANDOM % 10))"
             [ ! -e run/step-00000040 ] || { wait "$pid" && rm -r run/step-* run/latest; }
-            kill_one "$pid" && kills=$((kills + 1))
+            if kill_one "$pid"; then kills=$((kills + 1)); fi
         fi
         wait "$pid" || true
         for j in run/step-*; do

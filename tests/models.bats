@@ -167,12 +167,12 @@ c = json.loads(m["open_clip_config"])
 assert c["model_cfg"]["text_cfg"]["heads"] == 2 and len(c["preprocess_cfg"]["mean"]) == 3, c'
     # The file's own word stands against what lies beside it, another library's or another model's.
     echo '{"model_type": "bert"}' >elsewhere/config.json
-    images elsewhere/x.safetensors | cmp - <(images model)
+    equal <(images elsewhere/x.safetensors) <(images model)
     rm elsewhere/config.json
     clip-model convert model --to hf -o hf
     sed 's/"num_attention_heads": 4/"num_attention_heads": 8/; s/"num_attention_heads": 2/"num_attention_heads": 1/' \
         hf/config.json >elsewhere/config.json
-    images elsewhere/x.safetensors | cmp - <(images model)
+    equal <(images elsewhere/x.safetensors) <(images model)
     [[ $(clip-model info elsewhere/x.safetensors) == *", 4 heads, "* ]]
     # Preprocessing goes along, in Hugging Face's order too.
     sed -i 's/0.48145466/0.25/' hf/preprocessor_config.json
@@ -180,10 +180,10 @@ assert c["model_cfg"]["text_cfg"]["heads"] == 2 and len(c["preprocess_cfg"]["mea
     [[ $(clip-model info hf.safetensors) == *"mean [0.25, "*"converted to RGB before"* ]]
     clip-model init arch.json -s 3 -o init.safetensors
     models 'same("init.safetensors", "model/open_clip_model.safetensors")'
-    images init.safetensors | cmp - <(images model)
+    equal <(images init.safetensors) <(images model)
     # Metadata of others is nobody's trouble, however long.
     models 'save("theirs.safetensors", t, ss_tag_frequency="x" * 100000, open_clip_config=metadata("elsewhere/x.safetensors")["open_clip_config"])'
-    images theirs.safetensors | cmp - <(images model)
+    equal <(images theirs.safetensors) <(images model)
     models 'save("wrong.safetensors", t, open_clip_config="{}")'
     refuses "the architecture in its metadata" clip-model info wrong.safetensors
     models 'save("named.safetensors", t, open_clip_config="ViT-B-32")'
@@ -307,7 +307,7 @@ END
         refuses "student, teacher" $program -m two.pt --arch arch.json </dev/null
         refuses "no end object" $program -m two.pt --arch arch.json --weights student </dev/null || [ $program = clip-tokenize ]
     done
-    images two.pt --arch arch.json --weights student | cmp - <(images model)
+    equal <(images two.pt --arch arch.json --weights student) <(images model)
     run -0 clip-classify -m two.pt --arch arch.json --weights student --dry-run "$SRC/share/samples/photos/cat.jpg" -- a b
     [[ $output == *"clip-encode-image -q -m two.pt --arch arch.json --weights student"* ]]
 }
@@ -353,7 +353,7 @@ torch_save("none.pt", {"epoch": 1})'
     cmp want.safetensors got.safetensors
     clip-model convert sharded/model.safetensors.index.json -o got.safetensors
     cmp want.safetensors got.safetensors
-    images sharded | cmp - <(images hf)
+    equal <(images sharded) <(images hf)
     models '
 index = json.load(open("sharded/model.safetensors.index.json"))
 files = {f: load("sharded/" + f) for f in set(index["weight_map"].values())}
@@ -475,11 +475,11 @@ json.dump({**c, "architectures": ["CLIPVisionModelWithProjection"]}, open("visio
     clip-model convert vision --to hf -o again
     models 'same("vision/model.safetensors", "again/model.safetensors")
 assert json.load(open("again/config.json"))["architectures"] == ["CLIPVisionModelWithProjection"]'
-    images again | cmp - <(images hf)
+    equal <(images again) <(images hf)
     clip-model convert text-plain --to hf -q -o text-again
-    clip-tokenize --lines -m text-again captions.txt | clip-encode-text -m text-again | cmp - <(clip-tokenize --lines -m hf captions.txt | clip-encode-text -m hf)
+    equal <(clip-tokenize --lines -m text-again captions.txt | clip-encode-text -m text-again) <(clip-tokenize --lines -m hf captions.txt | clip-encode-text -m hf)
     clip-model convert vision -o lone.safetensors
-    images lone.safetensors | cmp - <(images hf)
+    equal <(images lone.safetensors) <(images hf)
     refuses "open_clip's form has both towers" clip-model convert vision -q -o open_clip
     [ ! -e open_clip ]
 }

@@ -80,7 +80,8 @@ golden() {
 
 @test "a run goes on from its checkpoint to the same bytes; only the newest are kept" {
     begin run vit-a
-    batches 6 >all && stages run <all >log
+    batches 6 >all
+    stages run <all >log
     [ "$(wc -l <log)" = 6 ]
     mv run whole
     begin run vit-a
@@ -147,7 +148,8 @@ golden() {
     local name pid
     begin run vit-a
     for name in clip-encode-image clip-encode-text clip-project-normalize clip-contrastive-step; do
-        rm -f in && mkfifo in
+        rm -f in
+        mkfifo in
         stages run <in >log 2>/dev/null 7>&- &
         pid=$!
         exec 7>in
@@ -172,7 +174,8 @@ golden() {
     begin run vit-a
     image=--freeze
     batches 2 | stages run >log
-    clip-model convert run/latest -o after.safetensors && clip-model convert run/init -o before.safetensors
+    clip-model convert run/latest -o after.safetensors
+    clip-model convert run/init -o before.safetensors
     edit near after.safetensors before.safetensors 0 >difference 2>&1 && false
     [ -s difference ]
     run -1 grep visual. difference # the first that differs is none of the image tower's

@@ -23,14 +23,14 @@
 static const char *program_name = "clip";
 static int quiet, verbose;
 
-/* What goes to stderr at once: a pipe takes up to PIPE_BUF bytes whole, so that the lines of programs that
- * fail together do not run into each other. What has no room is cut. */
+/* One line on stderr, written at once: a pipe takes up to PIPE_BUF bytes whole, so the lines of programs
+ * that fail together do not mix. A longer line is cut. */
 struct line {
     char text[PIPE_BUF];
     size_t size;
 };
 
-/* Adds to the line, of which `end` bytes stay free for what must follow. */
+/* Adds to the line, keeping `end` bytes free for what must follow. */
 static void add_args(struct line *line, size_t end, const char *format, va_list args)
 {
     size_t room = sizeof line->text - end - line->size;
@@ -52,10 +52,10 @@ static void write_line(const struct line *line)
 {
     struct clip_error error;
     clip_write_all(STDERR_FILENO, line->text, line->size, "standard error",
-                   &error); /* where to say it else? */
+                   &error); /* there is nowhere else to report it */
 }
 
-/* "clip-x: message", then, with a hint, where to read on. */
+/* Prints "clip-x: message" and, with a hint, where to find help. */
 static void print_message(int hint, const char *format, va_list args)
 {
     struct line line = {.size = 0};
@@ -122,7 +122,7 @@ int clip_finish(int status)
     return status;
 }
 
-/* A closed descriptor 0, 1 or 2 would be taken by the first file opened: fill it so that using it fails. */
+/* The first file opened would become a closed descriptor 0, 1 or 2: fill it so that using it fails. */
 static void fill_standard_descriptors(void)
 {
     for (int fd = 0; fd <= 2; fd++)
@@ -133,7 +133,7 @@ static void fill_standard_descriptors(void)
 
 /* --- options --- */
 
-/* The program's own options, then the shared ones it takes, then those that all take. */
+/* The program's own options, then the shared ones it takes, then those of every program. */
 struct table {
     struct clip_option options[MAX_OPTIONS];
     int count;

@@ -1,5 +1,4 @@
-/* The programs' side of the library: options, messages, progress. Here, and only here, it prints and exits.
- */
+/* What every program shares: options, messages, progress. Only this file prints and exits. */
 #ifndef CLIP_BASE_CLI_H
 #define CLIP_BASE_CLI_H
 
@@ -36,7 +35,7 @@ enum clip_shared_options {
     CLIP_TAKES_BATCH = 4,   /* -b BATCH */
     CLIP_TAKES_STREAM = 8,  /* --max-record SIZE, --progress, --no-progress: it reads streams */
     CLIP_TAKES_SKIP = 16,   /* --skip-bad */
-    CLIP_TAKES_RECORDS = 32 /* --max-record SIZE only: it reads a stream on the side */
+    CLIP_TAKES_RECORDS = 32 /* --max-record SIZE only: it reads a stream besides its main input */
 };
 
 struct clip_shared {
@@ -59,10 +58,10 @@ struct clip_program {
     int command; /* the operands are a command: options end before the first of them */
 };
 
-/* Begins a program: descriptors 0 to 2 are made sure of, options read into `shared` and the table's values.
- * --help and --version print and exit 0, wrong usage exits 2. Returns the index of the first operand in argv
- * (options and operands may be mixed; "--" ends options). `shared` comes zeroed but for defaults the program
- * sets. */
+/* Starts a program: makes sure that descriptors 0 to 2 are open, and reads the options into `shared` and
+ * the table's values. --help and --version print and exit 0; wrong usage exits 2. Returns the index of the
+ * first operand in argv (options and operands may be mixed; "--" ends options). Zero `shared` first,
+ * except for defaults that the program sets. */
 int clip_start(const struct clip_program *program, struct clip_shared *shared, int argc, char **argv);
 
 /* A line on stderr, "clip-tokenize: ...", in one write(2). clip_note is silent with -q, clip_verbose without
@@ -83,8 +82,8 @@ void clip_refuse_terminal(void);
  * `status`. */
 int clip_finish(int status) __attribute__((warn_unused_result));
 
-/* --progress: a line on stderr, rewritten at most twice a second. `total` 0: not known. Shares of time waited
- * are of seconds since the start. */
+/* --progress: a line on stderr, rewritten at most twice a second. `total` 0: not known. Waiting is shown
+ * as a share of the time since the start. */
 struct clip_progress {
     int on;
     double start, shown;

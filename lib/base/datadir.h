@@ -1,4 +1,4 @@
-/* Where the files of share/ are: in the source tree, beside an installation, or where configure put them. */
+/* Finds the files of share/: in the source tree, beside an installation, or where configure put them. */
 #ifndef CLIP_BASE_DATADIR_H
 #define CLIP_BASE_DATADIR_H
 

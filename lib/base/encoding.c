@@ -6,8 +6,8 @@
 
 static const uint8_t utf8_mark[] = {0xef, 0xbb, 0xbf};
 
-/* Looks at the first bytes: sets the kind, and how many of them are a mark. Returns 0 where more are needed.
- */
+/* Looks at the first bytes: sets the kind, and how many of the bytes are a mark. Returns 0 if it needs
+ * more bytes. */
 static int find_mark(struct clip_decoder *decoder, const uint8_t *p, size_t size, int last, size_t *mark)
 {
     *mark = 0;
@@ -31,11 +31,11 @@ static int fail_line(const struct clip_decoder *decoder, struct clip_error *erro
     return clip_fail(error, "line %llu: %s of UTF-16", (unsigned long long)decoder->lines + 1, what);
 }
 
-/* Decodes what is whole of p[size]; *used are the bytes that were. */
+/* Decodes the complete characters of p[size]; *used is the number of bytes they take. */
 static int decode_utf16(struct clip_decoder *decoder, const uint8_t *p, size_t size, size_t *used,
                         uint8_t *out, size_t *out_size, struct clip_error *error)
 {
-    int low = decoder->kind == CLIP_TEXT_UTF16_BE; /* where a unit's low byte is */
+    int low = decoder->kind == CLIP_TEXT_UTF16_BE; /* index of a unit's low byte */
     size_t at = 0, n = 0;
     for (; at + 2 <= size; at += 2) {
         ucs4_t c = (ucs4_t)p[at + !low] << 8 | p[at + low];

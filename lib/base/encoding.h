@@ -1,5 +1,5 @@
-/* Text as people's programs save it: UTF-8, or UTF-16 that begins with a byte order mark, as Windows writes
- * it. What comes out is UTF-8 without a mark. Text without a mark is passed on as it is, whatever it is. */
+/* Text as editors save it: UTF-8, or UTF-16 with a byte order mark, as Windows writes it. The output is
+ * UTF-8 without a mark. Text without a mark is passed on unchanged, whatever it is. */
 #ifndef CLIP_BASE_ENCODING_H
 #define CLIP_BASE_ENCODING_H
 
@@ -17,15 +17,15 @@ struct clip_decoder {
 /* Room that `size` bytes need in `out`. */
 #define CLIP_DECODED_ROOM(size) (2 * (size) + 8)
 
-/* Decodes in[size], to which the text has come, or in which it ends if `last`, to out[*out_size]. *used is
- * how many bytes of it; the others, three at most, are to come again, before those after them. -1 with
- * error, which names the line, counted from 1: a lone surrogate, or half a character at the end; `out` then
- * has what came before. */
+/* Decodes in[size], the next bytes of the text, or the last if `last`, to out[*out_size]. *used is the
+ * number of bytes decoded; pass the others, three at most, again in front of the next ones. -1 with error,
+ * which names the line, counted from 1: a lone surrogate, or half a character at the end; `out` then has
+ * what came before. */
 int clip_decoder_run(struct clip_decoder *decoder, const uint8_t *in, size_t size, int last, size_t *used,
                      uint8_t *out, size_t *out_size, struct clip_error *error);
 
-/* Decodes all of (*text)[*size]. *owned is NULL where the result lies in the text itself; else from malloc,
- * the caller's, and *text is it. -1 with error. */
+/* Decodes all of (*text)[*size]. The result is in *text; *owned is NULL where it lies in the text itself,
+ * else it is the memory of the result, from malloc, which the caller frees. -1 with error. */
 int clip_text_decode(const char **text, size_t *size, char **owned, struct clip_error *error);
 
 #endif

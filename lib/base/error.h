@@ -26,7 +26,7 @@ int clip_fail_prefix(struct clip_error *error, const char *format, ...) __attrib
 int clip_fail_memory(struct clip_error *error, const char *what);
 
 /* Makes a name from outside fit for a message: control characters and bytes outside UTF-8 as \xNN, cut to
- * fit. Returns `out`, which holds `size` bytes. */
+ * fit. Returns `out`, which has room for `size` bytes. */
 const char *clip_printable(char *out, size_t size, const char *text, size_t length);
 
 #endif

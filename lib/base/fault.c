@@ -17,7 +17,7 @@ struct entry {
     char *path;
 };
 
-/* What the kernel tells is told to the process, so this is the process's. */
+/* Signals are sent to the process, so the table is the process's. */
 static struct entry entries[MAX_MAPPINGS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *name = "clip";
@@ -59,7 +59,7 @@ static size_t append_text(char line[MAX_LINE], size_t used, const char *text)
     return used;
 }
 
-/* The line is one write(2); only what may be called in a handler is. */
+/* The line is one write(2). Only functions that are safe in a signal handler are called. */
 static void tell(const char *path)
 {
     char line[MAX_LINE];
@@ -84,9 +84,9 @@ static void handle(int number, siginfo_t *info, void *context)
         if (!atomic_flag_test_and_set(&told))
             tell(entries[i].path);
         for (;;)
-            pause(); /* another thread is telling it */
+            pause(); /* another thread is reporting the fault */
     }
-    /* Not ours: the fault comes again, with the system's own answer. */
+    /* Not a mapping of ours: the fault happens again, with the default action. */
     signal(number, SIG_DFL);
 }
 

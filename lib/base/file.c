@@ -89,7 +89,7 @@ int clip_map_file(struct clip_mapping *mapping, const char *path, struct clip_er
 {
     struct stat status;
     *mapping = (struct clip_mapping){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not make it wait */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a FIFO must not wait */
     if (fd < 0)
         return clip_fail_errno(error, "%s", path);
     if (fstat(fd, &status) != 0) {
@@ -121,14 +121,14 @@ void clip_unmap_file(struct clip_mapping *mapping)
     *mapping = (struct clip_mapping){0};
 }
 
-/* Devices, FIFOs and sockets, which a rename would replace by a file. */
+/* Devices, FIFOs and sockets: a rename would replace them by a file. */
 static int is_special(const char *path)
 {
     struct stat status;
     return stat(path, &status) == 0 && !S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode);
 }
 
-/* The file that a symbolic link means, so that the link stays. */
+/* The target of a symbolic link, so that the link stays. */
 static char *behind_link(const char *path)
 {
     struct stat status;

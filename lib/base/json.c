@@ -50,8 +50,8 @@ static char *read_text(const char *path, size_t *length, struct clip_error *erro
     return NULL;
 }
 
-/* The text, which is UTF-8, with \u escapes for all that is not ASCII: json-c 0.18 takes its bytes for
- * control characters when it is to be strict. NULL when out of memory. */
+/* The UTF-8 text with \u escapes for everything outside ASCII, because json-c 0.18 in strict mode takes
+ * those bytes for control characters. NULL when out of memory. */
 static char *escape(const char *text, size_t size)
 {
     const uint8_t *from = (const uint8_t *)text, *end = from + size;
@@ -61,7 +61,7 @@ static char *escape(const char *text, size_t size)
         ucs4_t c;
         from += u8_mbtouc(&c, from, (size_t)(end - from));
         if (c < 0x80 || escaped)
-            *to++ = c < 0x80 ? (char)c : 'x'; /* \x is as wrong as what stands there */
+            *to++ = c < 0x80 ? (char)c : 'x'; /* \x is as invalid as the escape in the text */
         else if (c < 0x10000)
             to += sprintf(to, "\\u%04x", (unsigned)c);
         else
@@ -73,10 +73,10 @@ static char *escape(const char *text, size_t size)
     return out;
 }
 
-/* clip_json_parse of text that is UTF-8 without a mark. */
+/* clip_json_parse for UTF-8 without a mark. */
 static struct json_object *parse(const char *text, size_t size, struct clip_error *error)
 {
-    const char *zero = memchr(text, 0, size); /* would end the text for json-c */
+    const char *zero = memchr(text, 0, size); /* json-c would take it for the end of the text */
     if (zero) {
         clip_fail(error, "not JSON: a zero at byte %td", zero - text);
         return NULL;
@@ -96,7 +96,7 @@ static struct json_object *parse(const char *text, size_t size, struct clip_erro
         return NULL;
     }
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-    /* The closing zero ends a number or a literal that stands alone. */
+    /* The terminating zero ends a number or a literal that is the whole text. */
     struct json_object *object = json_tokener_parse_ex(tokener, ascii, (int)strlen(ascii) + 1);
     enum json_tokener_error code = json_tokener_get_error(tokener);
     int bad = 0;
@@ -221,6 +221,23 @@ int clip_json_object(struct json_object *object, const char *where, const char *
         return clip_fail(error, "%s.%s is not an object", where, key);
     *value = member;
     return 0;
+}
+
+int clip_json_choice(struct json_object *object, const char *where, const char *key, const char *const *names,
+                     int count, int *value, struct clip_error *error)
+{
+    const char *name = NULL;
+    char text[100];
+    if (clip_json_string(object, where, key, &name, error) != 0)
+        return -1;
+    for (int i = 0; name && i < count; i++)
+        if (strcmp(name, names[i]) == 0) {
+            *value = i;
+            return 0;
+        }
+    return name ? clip_fail(error, "%s.%s: \"%s\" is not supported", where, key,
+                            clip_printable(text, sizeof text, name, strlen(name)))
+                : 0;
 }
 
 int clip_json_channels(struct json_object *object, const char *where, const char *key, double low,

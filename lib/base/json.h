@@ -1,4 +1,4 @@
-/* JSON files, read with care: of the right type, within bounds, errors that name the key. */
+/* Reading JSON files with checks: values have the right type and lie within bounds; errors name the key. */
 #ifndef CLIP_BASE_JSON_H
 #define CLIP_BASE_JSON_H
 
@@ -6,10 +6,11 @@
 
 #include <json-c/json.h>
 
-/* A whole file, at most 64 MiB, holding one JSON object. NULL with error; json_object_put gives it back. */
+/* Reads a file of at most 64 MiB that holds one JSON object. NULL with error; release it with
+ * json_object_put. */
 struct json_object *clip_json_read(const char *path, struct clip_error *error);
 
-/* One JSON object of text[size], UTF-8 or UTF-16 (base/encoding.h); the rest as clip_json_read. */
+/* The JSON object in text[size], UTF-8 or UTF-16 (base/encoding.h); otherwise as clip_json_read. */
 struct json_object *clip_json_parse(const char *text, size_t size, struct clip_error *error);
 
 /* The member `key`; NULL if it is absent or null. Borrowed. */
@@ -29,11 +30,15 @@ int clip_json_string(struct json_object *object, const char *where, const char *
 int clip_json_object(struct json_object *object, const char *where, const char *key,
                      struct json_object **value, struct clip_error *error);
 
-/* Three channels' numbers: an array of three, or one number for all. */
+/* A string that is one of names[count], as its index; else refused by name. */
+int clip_json_choice(struct json_object *object, const char *where, const char *key, const char *const *names,
+                     int count, int *value, struct clip_error *error);
+
+/* The numbers of three channels: an array of three, or one number for all. */
 int clip_json_channels(struct json_object *object, const char *where, const char *key, double low,
                        double high, float value[3], struct clip_error *error);
 
-/* What a configuration may hold beside the numbers that are read from it. */
+/* How a configuration's option that is not read is treated. */
 enum clip_json_rule {
     CLIP_JSON_USED,    /* read elsewhere */
     CLIP_JSON_IGNORED, /* does not change the arithmetic */
@@ -46,8 +51,8 @@ struct clip_json_option {
     const char *only;
 };
 
-/* Refuses by name each option of `object` that is not in options[count], or not as it allows. An option that
- * nobody knows is refused unless it is off. */
+/* Refuses by name each option of `object` that is not in options[count] or whose value its entry does not
+ * allow. An unknown option is accepted only if it is off. */
 int clip_json_options(struct json_object *object, const char *where, const struct clip_json_option *options,
                       size_t count, struct clip_error *error);
 

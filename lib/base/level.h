@@ -1,6 +1,6 @@
-/* Levels of x86-64 that kernels are compiled for: one source, compiled once for each with CLIP_LEVEL defined
- * (Makefile.am, `kernels`), each giving a table of functions; which one is used is decided when the program
- * runs. Elsewhere there is the plain one alone. */
+/* Levels of x86-64 that kernels are compiled for. Each kernel source is compiled once per level with
+ * CLIP_LEVEL defined (Makefile.am, `kernels`) and gives a table of functions; the program chooses a table
+ * when it runs. Other architectures have the plain level only. */
 #ifndef CLIP_BASE_LEVEL_H
 #define CLIP_BASE_LEVEL_H
 
@@ -31,7 +31,7 @@ const char *clip_level_name(enum clip_level level);
 #define CLIP_LEVELED_(name, level) CLIP_LEVELED__(name, level)
 #define CLIP_LEVELED__(name, level) name##_##level
 
-/* Of the three tables of that name the one of a level. */
+/* The table of that name for a level. */
 #ifdef __x86_64__
 #define CLIP_TABLE(name, level)                                                                              \
     ((level) == CLIP_AVX512 ? &name##_avx512 : (level) == CLIP_AVX2 ? &name##_avx2 : &name##_plain)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Room for what is decoded next, and a zero. */
+/* Makes room for the next decoded bytes and a zero. */
 static int make_room(struct clip_lines *lines, struct clip_error *error)
 {
     if (lines->begin > 0) {
@@ -63,7 +63,7 @@ int clip_lines_next(struct clip_lines *lines, char **line, size_t *size, struct 
     lines->number++;
     if (newline && *size > 0 && (*line)[*size - 1] == '\r')
         (*size)--;
-    (*line)[*size] = '\0'; /* there is room after the last line too */
+    (*line)[*size] = '\0'; /* the last line has room for it, too */
     return 1;
 }
 

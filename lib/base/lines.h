@@ -12,9 +12,9 @@
 /* Zero it, but for `file`, to begin. */
 struct clip_lines {
     FILE *file;      /* not owned */
-    uint64_t number; /* of the line last read, from 1 */
+    uint64_t number; /* number of the last line read, from 1 */
     struct clip_decoder decoder;
-    char *text; /* text[begin..end) is read and not yet given out; owned */
+    char *text; /* text[begin..end) is decoded but not yet returned; owned */
     size_t begin, end, room;
     uint8_t raw[4096]; /* raw[raw_size] is not yet decoded */
     size_t raw_size;

@@ -5,7 +5,7 @@
 
 #define HUGE ((size_t)2 << 20)
 
-/* In huge pages, the last of which may be filled in part. */
+/* In huge pages; the last may be filled in part. */
 static size_t whole(size_t size)
 {
     return (size + HUGE - 1) / HUGE * HUGE;

@@ -1,5 +1,5 @@
-/* Large memory straight from the kernel, in huge pages as far as it fills them: a program that packs hundreds
- * of megabytes of weights would else spend its start on page faults. */
+/* Large memory taken directly from the kernel, in huge pages where it fills them: a program that packs
+ * hundreds of megabytes of weights would otherwise spend its start on page faults. */
 #ifndef CLIP_BASE_PAGES_H
 #define CLIP_BASE_PAGES_H
 
@@ -10,8 +10,8 @@
 void *clip_pages_new(size_t size);
 void clip_pages_free(void *pages, size_t size);
 
-/* 1 if a limit of the address space leaves room for `size` bytes now: asked before code of others that does
- * not look at what it is given. */
+/* 1 if the limit of the address space leaves room for `size` bytes now. Ask before calling a library that
+ * does not check its allocations. */
 int clip_pages_room(size_t size);
 
 #endif

@@ -37,7 +37,8 @@ uint64_t clip_random_bits(struct clip_random *random)
 
 uint64_t clip_random_below(struct clip_random *random, uint64_t n)
 {
-    uint64_t bits, uneven = -n % n; /* 2^64 mod n: so many numbers would make the small ones likelier */
+    uint64_t bits,
+        uneven = -n % n; /* 2^64 mod n numbers are rejected: they would make small results likelier */
     do
         bits = clip_random_bits(random);
     while (bits < uneven);

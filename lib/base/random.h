@@ -1,7 +1,7 @@
-/* Random numbers that are a function of what they are for: the same on every machine, in any order.
+/* Random numbers that depend only on their purpose: the same on every machine, in any order.
  *
- * All come from Philox4x32-10, which makes a block of numbers of a counter and a key (Salmon, Moraes, Dror,
- * Shaw: Parallel Random Numbers: As Easy as 1, 2, 3; SC 2011). */
+ * All come from Philox4x32-10, which computes a block of numbers from a counter and a key (Salmon, Moraes,
+ * Dror, Shaw: Parallel Random Numbers: As Easy as 1, 2, 3; SC 2011). */
 #ifndef CLIP_BASE_RANDOM_H
 #define CLIP_BASE_RANDOM_H
 
@@ -23,17 +23,17 @@ static inline uint64_t clip_fnv1a(const char *bytes, size_t n)
 /* A sequence of 2^33 numbers. */
 struct clip_random {
     uint32_t key[2], counter[4], block[4];
-    int left; /* pairs of `block` not yet given */
+    int left; /* pairs of `block` not yet returned */
 };
 
-/* Begins the sequence that belongs to a seed, a purpose (clip_fnv1a of a name) and a round of it: key =
- * seed, counter = number of the block, round, purpose. */
+/* Begins the sequence of a seed, a purpose (clip_fnv1a of a name) and a round: key = seed; counter =
+ * number of the block, round, purpose. */
 void clip_random_begin(struct clip_random *random, uint64_t seed, uint64_t purpose, uint32_t round);
 
 /* The next 64 bits: low half first. */
 uint64_t clip_random_bits(struct clip_random *random);
 
-/* The next number in [0, n), each as likely; n > 0. May take more than one number of the sequence. */
+/* The next number in [0, n), all equally likely; n > 0. May consume more than one number of the sequence. */
 uint64_t clip_random_below(struct clip_random *random, uint64_t n);
 
 /* The next number in [from, to): from + (to - from) u, u of the upper 53 bits. */

@@ -45,7 +45,7 @@ static int is_text(const unsigned char *data, size_t size)
     return size > 0;
 }
 
-/* Begins of files of other libraries. */
+/* The first bytes of other libraries' files. */
 static const struct {
     const char *bytes;
     size_t size;

@@ -1,14 +1,15 @@
-/* Files that are not what their name says: what failed downloads leave. */
+/* Recognises files that are not what their name says, such as those that failed downloads leave. */
 #ifndef CLIP_BASE_STRAY_H
 #define CLIP_BASE_STRAY_H
 
 #include <stddef.h>
 
-/* What the begin data[size] of a file is, and what to do, where it is known not to be one of the files that
- * these programs read (a Git LFS pointer, a page of HTML); NULL otherwise. */
+/* If data[size], the beginning of a file, is known not to be a file that these programs read (a Git LFS
+ * pointer, an HTML page): what it is and what to do. Otherwise NULL. */
 const char *clip_stray_text(const void *data, size_t size);
 
-/* The same of a whole file in the place of weights: also what other libraries write, and text of any kind. */
+/* The same for a whole file in the place of weights: recognises also files of other libraries, and text of
+ * any kind. */
 const char *clip_stray_weights(const void *data, size_t size);
 
 #endif

@@ -13,7 +13,7 @@ static int draw_offset(struct clip_random *random, int most)
     return (int)clip_random_below(random, (uint64_t)most + 1);
 }
 
-/* Where ten draws did not fit: the middle, of the nearest shape that is allowed. */
+/* If ten draws do not fit: the middle of the picture, in the nearest allowed shape. */
 static struct clip_box middle_box(const struct clip_augment *augment, int width, int height)
 {
     double shape = (double)width / height;
@@ -46,12 +46,13 @@ static struct clip_box draw_crop(const struct clip_augment *augment, struct clip
     return middle_box(augment, width, height);
 }
 
-/* A square around a random pixel; what lies outside the image is cut off. */
-static struct clip_box draw_erased(const struct clip_augment *augment, struct clip_random *random, int size)
+/* A square around a random pixel, clipped to the image. */
+static struct clip_box draw_erased(const struct clip_augment *augment, struct clip_random *random, int width,
+                                   int height)
 {
-    int side = (int)rint(augment->erase * size);
-    int top = draw_offset(random, size - 1) - side / 2, left = draw_offset(random, size - 1) - side / 2;
-    int bottom = top + side < size ? top + side : size, right = left + side < size ? left + side : size;
+    int side = (int)rint(augment->erase * (width < height ? width : height));
+    int top = draw_offset(random, height - 1) - side / 2, left = draw_offset(random, width - 1) - side / 2;
+    int bottom = top + side < height ? top + side : height, right = left + side < width ? left + side : width;
     struct clip_box box = {left < 0 ? 0 : left, top < 0 ? 0 : top, 0, 0};
     box.width = right > box.x ? right - box.x : 0;
     box.height = bottom > box.y ? bottom - box.y : 0;
@@ -59,7 +60,8 @@ static struct clip_box draw_erased(const struct clip_augment *augment, struct cl
 }
 
 struct clip_change clip_augment_draw(const struct clip_augment *augment, uint32_t epoch, const char *key,
-                                     size_t key_size, int width, int height, int size)
+                                     size_t key_size, int width, int height,
+                                     const struct clip_image_form *form)
 {
     struct clip_random random;
     struct clip_change change = {.window = {0, 0, width, height}};
@@ -78,14 +80,14 @@ struct clip_change clip_augment_draw(const struct clip_augment *augment, uint32_
     if (augment->flip)
         change.flip = (int)clip_random_below(&random, 2);
     if (augment->erase > 0)
-        change.erased = draw_erased(augment, &random, size);
+        change.erased = draw_erased(augment, &random, form->width, form->height);
     return change;
 }
 
 /* --- the window --- */
 
-/* The pixel of [0, size) that stands for one outside, `at` mirroring at the outermost pixels, which are not
- * repeated. */
+/* The pixel of [0, size) that is shown at `at` outside of it, mirrored at the outermost pixels, which are
+ * not repeated. */
 static size_t reflected(int64_t at, int64_t size)
 {
     if (size == 1)
@@ -96,7 +98,7 @@ static size_t reflected(int64_t at, int64_t size)
     return (size_t)(place < size ? place : period - place);
 }
 
-/* `count` pixels of the picture from `pixel` on; of a palette's as RGB. */
+/* Copies `count` pixels of the picture from `pixel` on; those of a palette as RGB. */
 static void copy_pixels(uint8_t *to, const struct clip_picture *picture, size_t pixel, size_t count)
 {
     const uint8_t *from = picture->pixels + pixel * (size_t)picture->channels;
@@ -107,7 +109,7 @@ static void copy_pixels(uint8_t *to, const struct clip_picture *picture, size_t 
             memcpy(to, picture->palette[from[i]], 3);
 }
 
-/* Pixels [x, x + count) of row y, over the edges if need be. */
+/* Copies pixels [x, x + count) of row y, which may lie beyond the edges. */
 static void cut_row(uint8_t *to, size_t channels, const struct clip_picture *picture, int64_t y, int64_t x,
                     int64_t count, int reflect)
 {
@@ -128,7 +130,7 @@ static void cut_row(uint8_t *to, size_t channels, const struct clip_picture *pic
     }
 }
 
-/* The window of a picture as one of its own, in pixels from malloc; of a palette's as RGB. */
+/* Makes a picture of the window of a picture, with pixels from malloc; a palette's as RGB. */
 static int cut_window(struct clip_picture *out, const struct clip_picture *picture,
                       const struct clip_box *window, int reflect, struct clip_error *error)
 {
@@ -140,7 +142,7 @@ static int cut_window(struct clip_picture *out, const struct clip_picture *pictu
         out->channels = 4;
     }
     size_t channels = (size_t)out->channels, row = (size_t)out->width * channels;
-    out->pixels = calloc((size_t)out->height, row); /* black, but for ink */
+    out->pixels = calloc((size_t)out->height, row); /* zero is black, except as CMYK */
     if (!out->pixels)
         return clip_fail_memory(error, "a picture");
     for (int y = 0; y < out->height; y++)
@@ -151,21 +153,22 @@ static int cut_window(struct clip_picture *out, const struct clip_picture *pictu
 
 /* --- the image --- */
 
-static void mirror(uint8_t *planes, size_t size)
+static void mirror(uint8_t *planes, size_t height, size_t width)
 {
-    for (uint8_t *row = planes; row < planes + 3 * size * size; row += size)
-        for (size_t x = 0; x < size / 2; x++) {
+    for (uint8_t *row = planes; row < planes + 3 * height * width; row += width)
+        for (size_t x = 0; x < width / 2; x++) {
             uint8_t left = row[x];
-            row[x] = row[size - 1 - x];
-            row[size - 1 - x] = left;
+            row[x] = row[width - 1 - x];
+            row[width - 1 - x] = left;
         }
 }
 
-static void erase(uint8_t *planes, size_t size, const struct clip_box *box, const uint8_t fill[3])
+static void erase(uint8_t *planes, size_t height, size_t width, const struct clip_box *box,
+                  const uint8_t fill[3])
 {
     for (size_t c = 0; c < 3; c++)
         for (int y = box->y; y < box->y + box->height; y++)
-            memset(planes + (c * size + (size_t)y) * size + (size_t)box->x, fill[c], (size_t)box->width);
+            memset(planes + (c * height + (size_t)y) * width + (size_t)box->x, fill[c], (size_t)box->width);
 }
 
 int clip_augment_apply(const struct clip_augment *augment, const struct clip_change *change,
@@ -179,14 +182,16 @@ int clip_augment_apply(const struct clip_augment *augment, const struct clip_cha
     struct clip_picture part = {0};
     if ((!all || palette) && cut_window(&part, picture, window, augment->reflect, error) != 0)
         return -1;
-    const struct clip_picture *from = part.pixels ? &part : picture;
-    status = change->whole ? clip_picture_stretch(from, form, out, error)
-                           : clip_picture_to_tensor(from, form, out, error);
+    struct clip_image_form squash = *form;
+    squash.resize = CLIP_SQUASH;
+    squash.interpolation = CLIP_BICUBIC; /* as open_clip's random crops, whatever the model's is */
+    status =
+        clip_picture_to_tensor(part.pixels ? &part : picture, change->whole ? &squash : form, out, error);
     clip_picture_free(&part);
     if (status != 0)
         return -1;
     if (change->flip)
-        mirror(out, (size_t)form->size);
-    erase(out, (size_t)form->size, &change->erased, fill);
+        mirror(out, (size_t)form->height, (size_t)form->width);
+    erase(out, (size_t)form->height, (size_t)form->width, &change->erased, fill);
     return 0;
 }

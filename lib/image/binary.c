@@ -8,10 +8,10 @@
 struct clip_binary {
     size_t side, labels;
     const char *prefix;
-    uint64_t count; /* of pictures so far, in all files */
+    uint64_t count; /* pictures so far, in all files */
     FILE *file;
     const char *name;
-    int begun;       /* the file had a picture */
+    int begun;       /* the file has had a picture */
     uint8_t *bytes;  /* [labels + 3 side side], of the file */
     uint8_t *pixels; /* [side, side, 3] */
     void *png;       /* room for the largest PNG of such a picture */
@@ -41,7 +41,7 @@ struct clip_binary *clip_binary_new(int side, int labels, const char *prefix, st
         size_t bytes = 3 * plane_of(binary);
         binary->bytes = malloc(binary->labels + bytes);
         binary->pixels = malloc(bytes);
-        binary->png_room = bytes + bytes / 8 + 4096; /* deflate adds little to what it cannot make smaller */
+        binary->png_room = bytes + bytes / 8 + 4096; /* deflate adds little to data that it cannot compress */
         binary->png = malloc(binary->png_room);
     }
     if (binary && binary->bytes && binary->pixels && binary->png)
@@ -58,7 +58,7 @@ void clip_binary_begin(struct clip_binary *binary, FILE *file, const char *name)
     binary->begun = 0;
 }
 
-/* The picture of binary->bytes as a PNG in binary->png. Sets *size; -1 with error. */
+/* Encodes the picture of binary->bytes as a PNG in binary->png. Sets *size; -1 with error. */
 static int make_png(struct clip_binary *binary, size_t *size, struct clip_error *error)
 {
     size_t plane = plane_of(binary);

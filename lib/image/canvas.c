@@ -9,7 +9,7 @@
 #include <pango/pangocairo.h>
 #include <string.h>
 
-/* The layout of a text, one line, at most `width` wide (0: as wide as it is). The caller frees it. */
+/* The layout of a text in one line, at most `width` wide (0: no limit). The caller frees it. */
 static PangoLayout *text_layout(cairo_t *cairo, const char *text, double font, double width)
 {
     PangoLayout *layout = pango_cairo_create_layout(cairo);
@@ -53,8 +53,10 @@ void clip_draw_text(cairo_t *cairo, const char *text, double font, double width,
 
 int clip_drawing_room(struct clip_error *error)
 {
-    enum { NEEDED = 160 }; /* MiB of address space: fonts, and Pango's threads; half of it was seen in use */
-    mallopt(M_ARENA_MAX, 1); /* else malloc reserves 128 for each of the threads */
+    enum {
+        NEEDED = 160
+    }; /* MiB of address space for fonts and Pango's threads; half of it was seen in use */
+    mallopt(M_ARENA_MAX, 1); /* otherwise malloc reserves 128 for each of the threads */
     return clip_pages_room((size_t)NEEDED << 20)
                ? 0
                : clip_fail(error, "out of memory: drawing needs %d MiB of address space", NEEDED);

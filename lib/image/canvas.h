@@ -1,4 +1,4 @@
-/* What every figure is drawn with: a canvas in one of the formats, and text on it. */
+/* Drawing of figures: a canvas in one of the formats, and text on it. */
 #ifndef CLIP_IMAGE_CANVAS_H
 #define CLIP_IMAGE_CANVAS_H
 
@@ -9,20 +9,20 @@
 
 enum clip_figure_format { CLIP_FIGURE_PNG, CLIP_FIGURE_SVG, CLIP_FIGURE_PDF };
 
-/* The size in pixels of a text, one line, at most `width` wide (0: as wide as it is), else with an ellipsis.
- */
+/* The size in pixels of a text in one line, at most `width` wide (0: no limit), cut with an ellipsis if
+ * needed. */
 void clip_text_size(cairo_t *cairo, const char *text, double font, double width, double *w, double *h);
 
-/* Draws it with its box at (x, y): `across` and `down` tell which share of its size lies before that point.
- */
+/* Draws the text with its box at (x, y); `across` and `down` are the shares of its size that lie before
+ * that point. */
 void clip_draw_text(cairo_t *cairo, const char *text, double font, double width, double x, double y,
                     double across, double down);
 
-/* Fonts are read by libraries that crash where memory is denied: -1 with error where a limit leaves too
- * little for them. To be asked before all else here. */
+/* The libraries that read fonts crash when memory is denied: -1 with error if a limit leaves too little
+ * for them. Call it before everything else here. */
 int clip_drawing_room(struct clip_error *error);
 
-/* A context on which texts can be measured before the size of the canvas is known; cairo_destroy ends it. */
+/* A context to measure texts with before the size of the canvas is known; free it with cairo_destroy. */
 cairo_t *clip_scratch_context(void);
 
 /* A white canvas of `width` x `height` pixels (points in SVG and PDF) that is written to `file`. */
@@ -33,10 +33,10 @@ struct clip_canvas {
     FILE *file;
     int number; /* errno of a write that failed */
 };
-/* The canvas must stay where it is until it is closed. */
+/* The canvas must not move until it is closed. */
 void clip_canvas_open(struct clip_canvas *canvas, enum clip_figure_format format, double width, double height,
                       FILE *file);
-/* Writes what is left; `file` stays open. -1 with error where drawing or a write failed. */
+/* Writes the rest; `file` stays open. -1 with error if drawing or a write failed. */
 int clip_canvas_close(struct clip_canvas *canvas, struct clip_error *error);
 
 #endif

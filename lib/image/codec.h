@@ -1,4 +1,4 @@
-/* Inside the image floor: the three decoders of clip_picture_decode, and what they share. */
+/* Internal to this floor: the three decoders of clip_picture_decode, and what they share. */
 #ifndef CLIP_IMAGE_CODEC_H
 #define CLIP_IMAGE_CODEC_H
 
@@ -10,18 +10,18 @@ struct clip_bytes {
     size_t size, at;
 };
 
-/* Moves on by `count` bytes, or to the end if there are fewer; returns how many there were. */
+/* Skips `count` bytes, or as many as there are; returns how many. */
 size_t clip_bytes_skip(struct clip_bytes *in, size_t count);
 
-/* Points *data at the next `count` bytes and moves past them; -1 if there are fewer. */
+/* Points *data at the next `count` bytes and skips them; -1 if there are fewer. */
 int clip_bytes_take(struct clip_bytes *in, size_t count, const uint8_t **data);
 
-/* Numbers as files of this kind write them, big-endian. */
+/* Big-endian numbers, as in these files. */
 uint16_t clip_be16(const uint8_t *data);
 uint32_t clip_be32(const uint8_t *data);
 
-/* Sets mode, size and palette (i i i), and takes zeroed memory for the pixels. Refuses sizes of zero, or of
- * more than `max_pixels`, first. */
+/* Sets mode, size and palette (i i i), and allocates zeroed pixels. Refuses sizes of zero, or of more than
+ * `max_pixels`, before that. */
 int clip_picture_alloc(struct clip_picture *picture, enum clip_picture_mode mode, uint32_t width,
                        uint32_t height, uint64_t max_pixels, struct clip_error *error);
 

@@ -17,10 +17,11 @@
 #define BOTTOM 48.0 /* below the last: the horizontal axis */
 #define FONT 12.0
 
-/* Axes need room: numbers beyond are not drawn, and ones that are closer than its inverse are one. */
+/* The range of axes: numbers beyond it are not drawn, and numbers closer than its inverse are drawn as
+ * one. */
 #define LARGEST 1e300
 
-/* Tableau's ten, of which neighbours are told apart by most eyes. */
+/* Tableau's ten colours; most eyes can tell neighbouring ones apart. */
 static const double colours[10][3] = {
     {.122, .467, .706}, {1, .498, .055},    {.173, .627, .173}, {.839, .153, .157}, {.580, .404, .741},
     {.549, .337, .294}, {.890, .467, .761}, {.498, .498, .498}, {.737, .741, .133}, {.090, .745, .812}};
@@ -73,7 +74,7 @@ static int grow_steps(struct clip_curves *curves, struct clip_error *error)
     return 0;
 }
 
-/* The number of a member; NaN where it is absent or none that can be drawn. */
+/* The number of a member; NaN where it is absent or cannot be drawn. */
 static double number_of(struct json_object *object, const char *key)
 {
     struct json_object *value = clip_json_get(object, key);
@@ -143,8 +144,8 @@ static double canvas_position(const struct axis *axis, double value)
     return axis->from + (value - axis->low) / (axis->high - axis->low) * (axis->to - axis->from);
 }
 
-/* Widens the axis to whole ticks of 1, 2 or 5 times a power of ten, about `most` of them. What is too close
- * to be told apart at ticks is taken for one value. */
+/* Widens the axis to whole ticks of 1, 2 or 5 times a power of ten, about `most` of them. Values too close
+ * for ticks to tell apart are taken for one. */
 static void choose_ticks(struct axis *axis, double most, int widen)
 {
     double size = fmax(fabs(axis->low), fabs(axis->high));
@@ -183,8 +184,8 @@ static void draw_line(cairo_t *cairo, double x0, double y0, double x1, double y1
     cairo_stroke(cairo);
 }
 
-/* The ticks' lines across the panel and their numbers, of the vertical axis or (`below`: its numbers too) the
- * horizontal one. */
+/* Draws the lines of the ticks across the panel, and the numbers of the vertical axis or, with `below`, of
+ * the horizontal one. */
 static void draw_axis(cairo_t *cairo, const struct axis *axis, const struct axis *other, int vertical,
                       int numbers)
 {
@@ -212,7 +213,7 @@ static void draw_axis(cairo_t *cairo, const struct axis *axis, const struct axis
 
 /* --- the curves --- */
 
-/* The mean of the finite values among `reach` points on both sides of each: out[points]. */
+/* out[points]: the mean of the finite values among `reach` points on both sides of each point. */
 static void smooth(const double *values, size_t points, size_t reach, double *out)
 {
     double sum = 0;

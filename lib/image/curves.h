@@ -1,4 +1,4 @@
-/* Curves of numbers that are logged step by step, one panel above the other. */
+/* Curves of numbers from a log, step by step, in panels one above the other. */
 #ifndef CLIP_IMAGE_CURVES_H
 #define CLIP_IMAGE_CURVES_H
 
@@ -23,17 +23,18 @@ struct clip_curves {
     size_t points, room;
 };
 
-/* The curves that `list` names: "loss,top1_image+top1_text" are two panels, the second of two curves. They
- * are given back by clip_curves_free, also on error: an empty name, or too many. */
+/* The curves that `list` names: "loss,top1_image+top1_text" is two panels, the second with two curves.
+ * Free them with clip_curves_free, also after an error: an empty name, or too many. */
 int clip_curves_name(struct clip_curves *curves, const char *list, struct clip_error *error);
 void clip_curves_free(struct clip_curves *curves);
 
-/* Reads the whole of `file`, named `name` in messages: a JSON object a line. -1 with error: a line is not
- * one, a curve has no number at all, or there are no lines. */
+/* Reads all of `file`, named `name` in messages: one JSON object a line. -1 with error: a line is not one,
+ * a curve has no number at all, or there are no lines. */
 int clip_curves_read(struct clip_curves *curves, FILE *file, const char *name, struct clip_error *error);
 
-/* Draws to `file`, which stays open: each curve pale as it is and, of more than 100 points, strong as the
- * mean of a hundredth of them on both sides. `title` may be NULL. -1 where it cannot be written. */
+/* Draws to `file`, which stays open: each curve as a pale line and, with more than 100 points, its mean
+ * over a hundredth of them on both sides as a strong line. `title` may be NULL. -1 if it cannot be
+ * written. */
 int clip_figure_curves(const struct clip_curves *curves, const char *title, enum clip_figure_format format,
                        FILE *file, struct clip_error *error);
 

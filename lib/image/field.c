@@ -3,7 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* The record's first field whose name is, or with `ending` ends in a dot and, name[size]. */
+/* The record's first field whose name is name[size] or, with `ending`, ends in a dot and name[size]. */
 static const struct clip_field *find_named(const struct clip_record *record, const char *name, size_t size,
                                            int ending)
 {

@@ -7,11 +7,11 @@
 /* The names that pictures have, in the order in which they are looked for. */
 #define CLIP_PICTURE_NAMES "jpg, jpeg, png, webp, jfif, jpe"
 
-/* The record's field whose name is one of these, in any case; of several the first in their order. Where none
- * is, the one whose name ends in a dot and one of them, as canny.png. Or NULL. */
+/* The record's field whose name is one of these, in any case; of several, the first in their order. If
+ * there is none, the field whose name ends in a dot and one of them, such as canny.png. Else NULL. */
 const struct clip_field *clip_find_picture(const struct clip_record *record);
 
-/* The first of the names in `list`, commas between them, that a field has; or NULL. */
+/* The field of the first name in `list`, separated by commas, that exists; or NULL. */
 const struct clip_field *clip_find_picture_in(const struct clip_record *record, const char *list);
 
 #endif

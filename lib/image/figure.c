@@ -10,7 +10,7 @@
 #define BAR_WIDTH 14.0
 #define MOST_PIXELS 32000.0 /* cairo draws pictures of up to 32,767 a side */
 
-/* Everything that is placed, in pixels (points in SVG and PDF). */
+/* The layout, in pixels (points in SVG and PDF). */
 struct layout {
     double cell;
     double font;                        /* of labels */
@@ -26,7 +26,7 @@ struct layout {
     double low, high; /* values at the ends of the colours */
 };
 
-/* Viridis (van der Walt and Smith), by its values at ninths, straight between them. */
+/* Viridis (van der Walt and Smith), by its values at ninths, interpolated linearly. */
 static void colour_of(double t, double rgb[3])
 {
     static const double stops[10][3] = {
@@ -143,7 +143,7 @@ static void draw_thumbnail(cairo_t *cairo, const struct clip_thumbnail *picture,
     cairo_rectangle(cairo, 0, 0, n, n);
     cairo_fill(cairo);
     cairo_restore(cairo);
-    cairo_surface_destroy(surface); /* an error stays in the context, which is looked at in the end */
+    cairo_surface_destroy(surface); /* an error stays in the context, which is checked at the end */
 }
 
 /* The size at which every value fits its cell, or 0. */
@@ -156,7 +156,7 @@ static double value_font(cairo_t *cairo, const struct clip_matrix_figure *figure
         char text[400];
         snprintf(text, sizeof text, "%.*f", figure->digits, figure->values[i]);
         if (strlen(text) <= (size_t)most)
-            continue; /* digits are of one width, so only longer texts can be wider */
+            continue; /* digits have the same width, so only longer texts can be wider */
         most = (double)strlen(text);
         while (clip_text_size(cairo, text, font, 0, &w, &h), w > layout->cell - 4 && font >= 7)
             font -= 0.5;
@@ -214,7 +214,7 @@ static void draw_edges(cairo_t *cairo, const struct clip_matrix_figure *figure, 
     }
 }
 
-/* The colours and the values at their ends, to the right of the cells. */
+/* Draws the scale of colours, with the values at its ends, to the right of the cells. */
 static void draw_bar(cairo_t *cairo, const struct clip_matrix_figure *figure, const struct layout *layout)
 {
     double x = layout->x + (double)figure->columns * layout->cell + 2 * GAP;

@@ -1,4 +1,4 @@
-/* Pictures that the software draws, through cairo and pango. */
+/* Figures, drawn with cairo and pango. */
 #ifndef CLIP_IMAGE_FIGURE_H
 #define CLIP_IMAGE_FIGURE_H
 
@@ -16,11 +16,11 @@ struct clip_thumbnail {
     int size;
 };
 
-/* A matrix of similarities, as in the figures of CLIP's paper and notebook: coloured cells with their values
- * in them while these fit, labels along both edges, pictures between labels and cells. Nothing is owned. */
+/* A matrix of similarities, as in the figures of CLIP's paper and notebook: coloured cells, with their
+ * values where these fit, labels along both edges, and pictures between labels and cells. Owns nothing. */
 struct clip_matrix_figure {
     size_t rows, columns;
-    const double *values;              /* [rows, columns]; what is not finite is drawn grey */
+    const double *values;              /* [rows, columns]; values that are not finite are drawn grey */
     const char *const *row_labels;     /* UTF-8 */
     const char *const *column_labels;  /* UTF-8 */
     const struct clip_thumbnail *left; /* one a row, or NULL */

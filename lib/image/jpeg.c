@@ -1,9 +1,9 @@
-/* JPEG through libjpeg-turbo, with Pillow's reading of the markers before it.
+/* JPEG through libjpeg-turbo, after Pillow's reading of the markers.
  *
- * Pillow's JpegImagePlugin walks the markers by itself up to the first scan, and refuses files there that
- * libjpeg would take (or stops on malformed application data); then it gives the whole file to libjpeg. Both
- * readings must agree to the file. Colours are converted as libjpeg guesses them; CMYK is always inverted, as
- * Adobe writes it. */
+ * Pillow's JpegImagePlugin reads the markers itself up to the first scan, and refuses files that libjpeg
+ * would accept (or fails on malformed application data); then it passes the whole file to libjpeg. A file
+ * must pass both. Colours are converted as libjpeg guesses them; CMYK is always inverted, as Adobe writes
+ * it. */
 #include "image/codec.h"
 
 #include <setjmp.h>
@@ -17,10 +17,10 @@
 struct walk {
     struct clip_bytes in;
     int width, height, components; /* of the last frame header */
-    int has_density;               /* JFIF gave a resolution, so that nobody looks into EXIF for one */
+    int has_density;               /* JFIF gave a resolution, so EXIF is not searched for one */
     const uint8_t *exif;
     size_t exif_size;
-    const uint8_t *profile; /* the first of the ICC pieces, in the order of their bytes */
+    const uint8_t *profile; /* the first ICC piece, in the order of their bytes */
     size_t profile_size;
     struct clip_error *error;
 };
@@ -35,7 +35,7 @@ static int starts(const uint8_t *data, size_t size, const char *with, size_t len
     return size >= length && memcmp(data, with, length) == 0;
 }
 
-/* The resolution that Pillow wants is not ours, but it refuses a TIFF header without its offset. */
+/* Pillow reads the resolution here. It is not needed, but a TIFF header without its offset is refused. */
 static int check_exif(struct walk *walk)
 {
     static const char headers[][5] = {"MM\0\x2a", "II\x2a\0", "MM\x2a\0", "II\0\x2a", "MM\0\x2b", "II\x2b\0"};
@@ -52,7 +52,7 @@ static int check_exif(struct walk *walk)
     return 0;
 }
 
-/* Photoshop's resource blocks: one that ends after its code is an error, other cuts are not. */
+/* Photoshop's resource blocks: a block that ends after its code is an error, other cuts are not. */
 static int check_photoshop(struct walk *walk, const uint8_t *data, size_t size)
 {
     enum { RESOLUTION = 0x03ed };
@@ -133,7 +133,7 @@ static int read_tables(struct walk *walk, const uint8_t *data, size_t size)
     return 0;
 }
 
-/* Those of Pillow's table that are followed by a length. */
+/* The markers of Pillow's table that are followed by a length. */
 static int has_length(int marker)
 {
     return (marker >= 0xc0 && marker < 0xd0 && marker != 0xc8) || (marker >= 0xda && marker < 0xf0) ||
@@ -186,8 +186,8 @@ static int walk_markers(struct walk *walk)
 
 /* --- the picture --- */
 
-/* Pillow shows libjpeg so many bytes more at a time, and no more once it has the last row. It matters:
- * arithmetic decoding cannot suspend, so that longer files of that kind are refused; and errors after the
+/* Pillow passes this many bytes at a time to libjpeg, and no more after the last row. It matters:
+ * arithmetic decoding cannot suspend, so longer files of that kind are refused; and errors after the
  * picture are not seen. */
 #define BLOCK 65536
 
@@ -198,8 +198,8 @@ struct decoder {
     jmp_buf escape;
     char message[JMSG_LENGTH_MAX];
     const struct clip_bytes *file;
-    size_t read; /* bytes of the file that libjpeg may see so far */
-    size_t skip; /* bytes after those that it wants to skip */
+    size_t read; /* bytes of the file passed to libjpeg so far */
+    size_t skip; /* bytes after those that libjpeg wants to skip */
 };
 
 static void on_error(j_common_ptr codec)
@@ -219,7 +219,7 @@ static void on_source(j_decompress_ptr codec)
     (void)codec;
 }
 
-/* libjpeg suspends at the end of what it may see. */
+/* libjpeg suspends at the end of the bytes passed. */
 static boolean on_end(j_decompress_ptr codec)
 {
     (void)codec;
@@ -237,7 +237,7 @@ static void on_skip(j_decompress_ptr codec, long count)
     decoder->skip = wanted - skip;
 }
 
-/* Lets libjpeg see one block more; 0 where the file ends. */
+/* Passes one more block to libjpeg; 0 at the end of the file. */
 static int more(struct decoder *decoder)
 {
     size_t rest = decoder->file->size - decoder->read, block = rest < BLOCK ? rest : BLOCK;
@@ -249,7 +249,7 @@ static int more(struct decoder *decoder)
     return 1;
 }
 
-/* Returns NULL, or what was wrong. Each call of libjpeg is repeated while it suspends, with more to see. */
+/* Returns NULL, or what is wrong. Each call of libjpeg is repeated with more bytes while it suspends. */
 static const char *read_picture(struct decoder *decoder, const struct walk *walk,
                                 struct clip_picture *picture)
 {
@@ -273,7 +273,7 @@ static const char *read_picture(struct decoder *decoder, const struct walk *walk
         if (jpeg_read_scanlines(codec, &to, 1) != 1 && !more(decoder))
             return "cut in its data";
     }
-    jpeg_finish_decompress(codec); /* that it suspends before the end marker does not matter now */
+    jpeg_finish_decompress(codec); /* a suspension before the end marker does not matter now */
     return NULL;
 }
 

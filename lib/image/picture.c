@@ -54,7 +54,7 @@ int clip_picture_alloc(struct clip_picture *picture, enum clip_picture_mode mode
     return picture->pixels ? 0 : clip_fail_memory(error, "a picture");
 }
 
-/* What a file begins with that people take for a picture that is read, or that came in the place of one. */
+/* First bytes of files that people mistake for supported pictures, or that are found in place of one. */
 static const struct {
     const char *magic;
     size_t length;
@@ -127,7 +127,7 @@ static const char *name_markup(const char *data, size_t size)
     return NULL;
 }
 
-/* Says what the file is instead of a picture that is read. */
+/* Sets the error: what the file is instead of a supported picture. */
 static int fail_kind(const uint8_t *data, size_t size, struct clip_error *error)
 {
     const char *name = name_markup((const char *)data, size);

@@ -1,9 +1,9 @@
-/* Pictures as files hold them: decoding of JPEG, PNG and WebP, with the pixels, and the mode, that Pillow 9.4
- * gives for the same bytes.
+/* Decoding of JPEG, PNG and WebP files, with the pixels and the mode that Pillow 9.4 gives for the same
+ * bytes.
  *
- * What Pillow takes despite its flaws is taken, and what Pillow refuses is refused. ICC profiles, gamma and
- * EXIF orientation are not applied, as there. The one difference in pixels: 16-bit gray PNG, which Pillow
- * reads as 32-bit integers and clips at 255 when it converts to RGB, comes as the high byte. */
+ * What Pillow accepts in spite of its flaws is accepted, and what Pillow refuses is refused. As in Pillow,
+ * ICC profiles, gamma and EXIF orientation are not applied. The one difference in pixels: 16-bit gray PNG,
+ * which Pillow reads as 32-bit integers and clips at 255 when it converts to RGB, gives the high byte. */
 #ifndef CLIP_IMAGE_PICTURE_H
 #define CLIP_IMAGE_PICTURE_H
 
@@ -29,14 +29,14 @@ enum clip_picture_mode {
 struct clip_picture {
     enum clip_picture_mode mode;
     int width, height;
-    int channels;    /* bytes of a pixel: 1 for 1, L and P; else 4: L L L A, or R G B and an unused one */
+    int channels;    /* bytes of a pixel: 1 for 1, L and P; else 4: L L L A, or R G B and one unused */
     uint8_t *pixels; /* [height, width, channels]; owned */
-    uint8_t palette[256][3]; /* of mode P: R G B; entries that the file does not give are i i i */
+    uint8_t palette[256][3]; /* for mode P: R G B; entries that the file does not have are i i i */
 };
 
-/* Decodes the file of `size` bytes at `data`, told by its content. Refused from the header, before pixels are
- * decoded or memory is taken for them, if it has more than `max_pixels`. -1 with error: *picture then holds
- * nothing. Free with clip_picture_free. Reentrant. */
+/* Decodes the file of `size` bytes at `data`; the format is found by its content. A picture of more than
+ * `max_pixels` is refused by its header, before anything is decoded or allocated. -1 with error: *picture
+ * then holds nothing. Free with clip_picture_free. Reentrant. */
 int clip_picture_decode(struct clip_picture *picture, const void *data, size_t size, uint64_t max_pixels,
                         struct clip_error *error);
 

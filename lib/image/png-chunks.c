@@ -20,7 +20,7 @@ int clip_png_broken(struct clip_png *png, const char *what)
     return clip_fail(png->error, "PNG file is broken or cut: %s", what);
 }
 
-/* --- readers: each gets the data of a chunk that is as long as the table below wants --- */
+/* --- readers: each gets the data of a chunk that has the length that the table below asks for --- */
 
 static int read_header(struct clip_png *png, const uint8_t *data, uint32_t length)
 {
@@ -52,7 +52,7 @@ static int read_palette(struct clip_png *png, const uint8_t *data, uint32_t leng
     return 0;
 }
 
-/* What is transparent does not matter here, but it must be there. */
+/* The transparent colour does not matter here, but it must be there. */
 static int read_transparency(struct clip_png *png, const uint8_t *data, uint32_t length)
 {
     (void)data;
@@ -66,8 +66,8 @@ static int read_chromaticity(struct clip_png *png, const uint8_t *data, uint32_t
     return length % 4 ? clip_png_broken(png, "cHRM") : 0;
 }
 
-/* Inflates as Pillow does, at most MAX_TEXT bytes. Returns how many; -1 where more would come; -2 where the
- * data are broken, which Pillow takes for no text at all. */
+/* Inflates as Pillow does, at most MAX_TEXT bytes. Returns how many; -1 if there are more; -2 if the data
+ * are broken, which Pillow takes for no text. */
 static long inflate_text(const uint8_t *data, size_t length)
 {
     z_stream stream = {.next_in = (Bytef *)data, .avail_in = (uInt)length};
@@ -178,8 +178,8 @@ static int read_frame(struct clip_png *png, const uint8_t *data, uint32_t length
     return 0;
 }
 
-/* A chunk shorter than `least` is an error; `read` is NULL where nothing else matters. Others are passed
- * over. */
+/* A chunk shorter than `least` is an error; `read` is NULL if only the length matters. Other chunks are
+ * skipped. */
 static const struct reader {
     char name[5];
     uint32_t least;
@@ -213,7 +213,7 @@ static int read_data(struct clip_png *png, const struct chunk *chunk, const uint
 
 /* --- the walk --- */
 
-/* Length and name of the next chunk; -1, without a message, where there is none. */
+/* Reads length and name of the next chunk; -1, without a message, if there is none. */
 static int next_chunk(struct clip_png *png, struct chunk *chunk)
 {
     const uint8_t *data;
@@ -226,8 +226,8 @@ static int next_chunk(struct clip_png *png, struct chunk *chunk)
     return strspn(chunk->name, letters) == 4 ? 0 : -1;
 }
 
-/* Reads the data of a chunk: 0, or 1 if they are the picture's, which stay unread. Data in front of a header
- * that is understood are passed over. */
+/* Reads the data of a chunk: 0, or 1 if they are the picture's, which stay unread. Data before a valid
+ * header are skipped. */
 static int read_chunk(struct clip_png *png, struct chunk *chunk)
 {
     const uint8_t *data;
@@ -244,7 +244,7 @@ static int read_chunk(struct clip_png *png, struct chunk *chunk)
     return read_data(png, chunk, data);
 }
 
-/* The checksum of the chunk that was read last. */
+/* Reads the checksum of the chunk read last. */
 static int check_chunk(struct clip_png *png, const struct chunk *chunk)
 {
     const uint8_t *sum, *data = png->in.data + png->in.at - chunk->length;

@@ -1,5 +1,5 @@
-/* PNG: the chunks by Pillow's rules (image/png-chunks.h), the pixels through libpng, which gets only what
- * those leave: a minimal header and the compressed rows. */
+/* PNG: the chunks are read by Pillow's rules (image/png-chunks.h), the pixels by libpng, which gets only a
+ * minimal header and the compressed rows. */
 #include "image/png-chunks.h"
 
 #include <limits.h>
@@ -9,12 +9,12 @@
 #include <string.h>
 #include <zlib.h>
 
-/* What libpng's callbacks know. */
+/* Context of libpng's callbacks. */
 struct rows {
     struct clip_picture *picture;
     struct clip_png_tile tile;
     int interlaced;
-    uint32_t left; /* rows still to come, of all passes */
+    uint32_t left; /* rows not yet decoded, of all passes */
     jmp_buf escape;
     char message[128];
 };
@@ -59,7 +59,8 @@ static void on_info(png_structp codec, png_infop info)
     png_read_update_info(codec, info);
 }
 
-/* Puts a row of a pass where it belongs. Pillow sets only the rows of whole frames off from the corner. */
+/* Copies a row of a pass to its place. Pillow only shifts the rows of frames that are not interlaced away
+ * from the corner. */
 static void on_row(png_structp codec, png_bytep row, png_uint_32 number, int pass)
 {
     struct rows *rows = png_get_progressive_ptr(codec);
@@ -78,7 +79,7 @@ static void on_row(png_structp codec, png_bytep row, png_uint_32 number, int pas
         memcpy(pixels + x * channels, row, channels);
 }
 
-/* Bytes of a PNG file in libpng's hands: its checksums are not looked at. */
+/* Passes bytes of a PNG file to libpng, which does not check the checksums. */
 static void give(png_structp codec, png_infop info, const void *data, size_t size)
 {
     png_process_data(codec, info, (png_bytep)data, size);
@@ -97,7 +98,7 @@ static void give_header(png_structp codec, png_infop info, const struct clip_png
     give(codec, info, header, sizeof header);
 }
 
-/* Until the rows are there, or no data come. */
+/* Until all rows are decoded, or no data are left. */
 static void give_data(png_structp codec, png_infop info, struct clip_png *png, const struct rows *rows)
 {
     while (rows->left > 0) {
@@ -113,7 +114,7 @@ static void give_data(png_structp codec, png_infop info, struct clip_png *png, c
     }
 }
 
-/* Samples as Pillow unpacks them: bytes, of 16 bits the high one. */
+/* Samples as Pillow unpacks them: bytes; for 16 bits the high byte. */
 static void set_transformations(png_structp codec, const struct clip_png *png, struct rows *rows)
 {
     png_set_crc_action(codec, PNG_CRC_QUIET_USE, PNG_CRC_QUIET_USE);
@@ -165,7 +166,7 @@ static int pixel_bits(const struct clip_png *png)
     return samples[png->colour] * png->depth;
 }
 
-/* Bytes of a compressed row, its filter included, in pass p. */
+/* Bytes of an uncompressed row of pass p, with its filter byte. */
 static size_t row_bytes(const struct clip_png *png, const struct rows *rows, int p)
 {
     uint32_t width = rows->tile.width;
@@ -174,7 +175,7 @@ static size_t row_bytes(const struct clip_png *png, const struct rows *rows, int
     return ((size_t)width * (size_t)pixel_bits(png) + 7) / 8 + 1;
 }
 
-/* Goes on to the next row, of this pass or of the next that has any. */
+/* Goes to the next row, of this pass or of the next one that has rows. */
 static void next_row(const struct rows *rows, int *pass, uint32_t *y)
 {
     ++*y;
@@ -186,9 +187,9 @@ static void next_row(const struct rows *rows, int *pass, uint32_t *y)
     }
 }
 
-/* Whether compressed data that are too short, but not cut, end with a row, as Pillow wants it: then the rest
- * of the picture stays black. libpng does not tell, so they are inflated once more, row for row like there.
- * Leaves the reader where Pillow would stop reading. */
+/* If compressed data are too short, but not cut, Pillow accepts them if they end with a row; the rest of
+ * the picture is then black. libpng does not tell, so this inflates them again, row by row. Leaves the
+ * reader where Pillow would stop reading. */
 static int ends_with_row(struct clip_png *png, const struct rows *rows, z_stream *stream, uint8_t *row)
 {
     int pass = 0, size;
@@ -247,7 +248,7 @@ static enum clip_picture_mode mode_of(const struct clip_png *png)
     }
 }
 
-/* The part of the picture that its data fill. */
+/* The part of the picture that the data fill. */
 static int choose_tile(struct clip_png *png, struct clip_png_tile *tile)
 {
     *tile = (struct clip_png_tile){0, 0, png->width, png->height};

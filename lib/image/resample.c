@@ -8,20 +8,21 @@
 #include <immintrin.h>
 #endif
 
-/* Weights must come out to the last bit: no fused multiply-adds (GCC's -std=c11 has none). */
+/* Weights must be exact to the last bit: no fused multiply-adds (GCC's -std=c11 has none). */
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
 #endif
 
 #define PRECISION 22
-#define ROWS 4   /* rows that a horizontal kernel takes at once */
-#define STEP 4   /* taps that a SIMD kernel takes at once */
-#define ALIGN 32 /* rows between the passes start, and may be overrun, at multiples of this */
+#define ROWS 4   /* rows that a horizontal kernel processes at once */
+#define STEP 4   /* taps that a SIMD kernel processes at once */
+#define ALIGN 32 /* rows between the passes start at multiples of this, and may be overrun up to one */
 
-/* Along one axis: output i is the sum over j < window of weights[i][j] times source pixel first[i] + j. All
- * windows have one width, a multiple of STEP wherever the source is that wide; they lie inside the source,
- * and weigh what they need not with 0. `halves` holds the weights once more for 16-bit products, 4 taps to a
- * group of 8: four low halves (signed), four high halves, weight = high * 65536 + low. */
+/* Along one axis, output i is the sum over j < window of weights[i][j] times source pixel first[i] + j.
+ * All windows have the same width, a multiple of STEP if the source is wide enough; they lie inside the
+ * source, with zero weights for pixels that do not count. `halves` holds the weights again, for 16-bit
+ * products, 4 taps to a group of 8: four low halves (signed), four high halves, weight = high * 65536 +
+ * low. */
 struct taps {
     int outputs, window;
     int *first;
@@ -33,10 +34,12 @@ struct kernels {
     /* out[r][x, c] from in[r] for r < rows <= ROWS; channels 1 or 4. */
     void (*horizontal)(uint8_t *const *out, const uint8_t *const *in, int rows, int channels,
                        const struct taps *taps);
-    /* Output row i, `bytes` wide, from rows that lie `stride` apart, the first of them row 0. */
+    /* Output row i, `bytes` wide, from rows `stride` apart, the first of which is row 0. */
     void (*vertical)(uint8_t *out, const uint8_t *in, size_t stride, size_t bytes, const struct taps *taps,
                      int i);
 };
+
+const char *const clip_interpolation_names[CLIP_INTERPOLATIONS] = {"bicubic", "bilinear"};
 
 static double bicubic(double x)
 {
@@ -49,27 +52,37 @@ static double bicubic(double x)
     return 0.0;
 }
 
-/* What the weights of an axis are made of. */
+static double bilinear(double x)
+{
+    x = fabs(x);
+    return x < 1.0 ? 1.0 - x : 0.0;
+}
+
+/* Parameters of an axis's weights. */
 struct axis {
+    enum clip_interpolation interpolation;
     int size;      /* of the source */
     double scale;  /* source pixels to an output pixel */
-    double spread; /* how much wider the filter is than at its own size: the scale, at least 1 */
+    double spread; /* width of the filter relative to its own: the scale, at least 1 */
+    double reach;  /* source pixels from the filter's centre to its end */
 };
 
-static struct axis make_axis(int size, int new_size)
+static struct axis make_axis(enum clip_interpolation interpolation, int size, int new_size)
 {
     double scale = (double)(float)size / new_size; /* Pillow's box is in float */
-    return (struct axis){size, scale, scale < 1.0 ? 1.0 : scale};
+    double spread = scale < 1.0 ? 1.0 : scale;
+    return (struct axis){interpolation, size, scale, spread,
+                         (interpolation == CLIP_BILINEAR ? 1.0 : 2.0) * spread};
 }
 
 /* The source pixels [*from, *to) under the filter at output i. */
 static void support(const struct axis *axis, int i, int *from, int *to)
 {
-    double center = (i + 0.5) * axis->scale, reach = 2.0 * axis->spread;
-    *from = (int)(center - reach + 0.5);
+    double center = (i + 0.5) * axis->scale;
+    *from = (int)(center - axis->reach + 0.5);
     if (*from < 0)
         *from = 0;
-    double end = center + reach + 0.5;
+    double end = center + axis->reach + 0.5;
     *to = end > axis->size ? axis->size : (int)end;
 }
 
@@ -78,7 +91,8 @@ static void weigh(const struct axis *axis, int i, int from, int to, double *scra
 {
     double center = (i + 0.5) * axis->scale, inverse = 1.0 / axis->spread, sum = 0.0;
     for (int j = 0; j < to - from; j++) {
-        scratch[j] = bicubic((j + from - center + 0.5) * inverse);
+        double x = (j + from - center + 0.5) * inverse;
+        scratch[j] = axis->interpolation == CLIP_BILINEAR ? bilinear(x) : bicubic(x);
         sum += scratch[j];
     }
     for (int j = 0; j < to - from; j++) {
@@ -107,10 +121,10 @@ static void split_weights(struct taps *taps)
 }
 
 /* Taps of the outputs [start, start + outputs) of new_size. */
-static int make_taps(struct taps *taps, int size, int new_size, int start, int outputs,
-                     struct clip_error *error)
+static int make_taps(struct taps *taps, enum clip_interpolation interpolation, int size, int new_size,
+                     int start, int outputs, struct clip_error *error)
 {
-    struct axis axis = make_axis(size, new_size);
+    struct axis axis = make_axis(interpolation, size, new_size);
     int from, to, window = 1;
     for (int i = 0; i < outputs; i++) {
         support(&axis, start + i, &from, &to);
@@ -145,7 +159,7 @@ static int make_taps(struct taps *taps, int size, int new_size, int start, int o
 
 /* --- plain kernels --- */
 
-/* Sums wrap at 32 bits, as Pillow's do. */
+/* Sums wrap at 32 bits, as in Pillow. */
 static uint8_t round_clip(uint32_t sum)
 {
     int32_t value = (int32_t)sum >> PRECISION;
@@ -302,7 +316,7 @@ __attribute__((target("avx2"))) static void vertical_avx2(uint8_t *out, const ui
 static const struct kernels avx2 = {horizontal_avx2, vertical_avx2};
 #endif
 
-/* There are none of AVX-512: rows are too short to gain by it. */
+/* There are none for AVX-512: rows are too short to gain by it. */
 static const struct kernels *choose_kernels(enum clip_level level)
 {
 #ifdef __x86_64__
@@ -340,7 +354,7 @@ static int pass_rows(const struct clip_rows *in, int first, int rows, const stru
 static int resample(const struct clip_rows *in, const struct taps *across, struct taps *down,
                     const struct kernels *kernels, uint8_t *out, struct clip_error *error)
 {
-    /* Windows begin no earlier, and end no later, from one output to the next. */
+    /* From one output to the next, windows never begin earlier or end earlier. */
     int first = down->first[0], rows = down->first[down->outputs - 1] + down->window - first;
     for (int i = 0; i < down->outputs; i++)
         down->first[i] -= first;
@@ -357,12 +371,13 @@ static int resample(const struct clip_rows *in, const struct taps *across, struc
 }
 
 int clip_resample(const struct clip_rows *in, int new_width, int new_height, const struct clip_box *box,
-                  uint8_t *out, enum clip_level level, struct clip_error *error)
+                  enum clip_interpolation interpolation, uint8_t *out, enum clip_level level,
+                  struct clip_error *error)
 {
     struct taps across, down;
-    if (make_taps(&across, in->width, new_width, box->x, box->width, error) < 0)
+    if (make_taps(&across, interpolation, in->width, new_width, box->x, box->width, error) < 0)
         return -1;
-    if (make_taps(&down, in->height, new_height, box->y, box->height, error) < 0) {
+    if (make_taps(&down, interpolation, in->height, new_height, box->y, box->height, error) < 0) {
         free_taps(&across);
         return -1;
     }

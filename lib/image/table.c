@@ -18,7 +18,7 @@ void clip_table_free(struct clip_table *table)
     *table = (struct clip_table){0};
 }
 
-/* A label as it was before it was escaped; from malloc. */
+/* The label without escapes; from malloc. */
 static char *read_label(const char *cell)
 {
     static const char letters[] = "tnr\\", meanings[] = "\t\n\r\\";

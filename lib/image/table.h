@@ -1,6 +1,6 @@
-/* The table that clip-simmatrix --tsv writes: a line of column labels after an empty first cell, then a line
- * a row, its label first. In labels \t, \n, \r and \\ stand for a tab, a newline, a return and a backslash.
- */
+/* The table that clip-simmatrix --tsv writes: a line of column labels after an empty first cell, then one
+ * line a row, beginning with its label. In labels \t, \n, \r and \\ stand for a tab, a newline, a return
+ * and a backslash. */
 #ifndef CLIP_IMAGE_TABLE_H
 #define CLIP_IMAGE_TABLE_H
 
@@ -15,8 +15,8 @@ struct clip_table {
     char **row_labels, **column_labels;
 };
 
-/* Reads the whole of `file`, named `name` in messages. Refuses rows of another length, cells that are not
- * numbers, and an empty table. The table is given back by clip_table_free. */
+/* Reads all of `file`, named `name` in messages. Refuses rows of different lengths, cells that are not
+ * numbers, and an empty table. Free the table with clip_table_free. */
 int clip_table_read(struct clip_table *table, FILE *file, const char *name, struct clip_error *error);
 void clip_table_free(struct clip_table *table);
 

@@ -19,7 +19,7 @@ static int check_canvas(const WebPData *file, uint32_t *width, uint32_t *height,
 int clip_webp_decode(struct clip_picture *picture, const uint8_t *data, size_t size, uint64_t max_pixels,
                      struct clip_error *error)
 {
-    /* The magic leaves the last letter open: "VP8 ", "VP8X", "VP8L". */
+    /* The last letter of the magic varies: "VP8 ", "VP8X", "VP8L". */
     if (size < 16 || memcmp(data, "RIFF", 4) != 0 || !memchr(" XL", data[15], 3))
         return clip_fail(error, "WebP file without a known first chunk");
     WebPData file = {data, size};

@@ -7,6 +7,7 @@ enum clip_activation {
     CLIP_GELU,       /* x Phi(x), Phi by erf */
     CLIP_GELU_TANH,  /* x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x³))) / 2 */
     CLIP_SILU,       /* x sigmoid(x) */
+    CLIP_RELU,       /* max(x, 0) */
     CLIP_ACTIVATIONS
 };
 

@@ -223,6 +223,17 @@ static void layer_norm(size_t n, float epsilon, const float *x, const float *wei
     put_part(out, i, last, m, type);
 }
 
+static void rms_norm(size_t n, float epsilon, const float *x, const float *weight, enum clip_precision type,
+                     void *out)
+{
+    float scale = 1 / sqrtf(variance_of(n, x, 0) + epsilon);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        put(out, i, load(x + i) * scale * load(weight + i), type);
+    size_t m = n - i;
+    put_part(out, i, load_part(x + i, m) * scale * load_part(weight + i, m), m, type);
+}
+
 /* --- activations --- */
 
 /* x sigmoid(steep x). e^-x overflows above 88, and the quotient is 0 to f32 long before. */
@@ -309,6 +320,16 @@ static inline vec gelu_tanh_slope(vec x)
     return s + x * s * (e * s) * 1.5957691f * (x * x * 0.134145f + 1);
 }
 
+static inline vec relu_of(vec x)
+{
+    return choose(x > 0, x, (vec){0});
+}
+
+static inline vec relu_slope(vec x)
+{
+    return choose(x > 0, splat(1), (vec){0});
+}
+
 /* An activation and its backward. */
 #define ACTIVATION(name)                                                                                     \
     static void name(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)       \
@@ -337,6 +358,7 @@ ACTIVATION(quick_gelu)
 ACTIVATION(gelu)
 ACTIVATION(gelu_tanh)
 ACTIVATION(silu)
+ACTIVATION(relu)
 
 /* --- small products, for attention --- */
 
@@ -505,8 +527,8 @@ static void attention(const struct clip_attention *a, float *scratch)
     size_t columns = padded(a->keys), dim = padded(a->dim);
     float *keys = scratch, *values = keys + a->dim * columns, *queries = values + a->keys * dim,
           *scores = queries + TALL * dim, *mixed = scores + TALL * columns;
-    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, keys);
-    copy_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, 1, values);
+    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, keys);
+    copy_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, 1, values);
     for (size_t first = 0; first < a->queries; first += TALL) {
         size_t rows = a->queries - first < TALL ? a->queries - first : TALL;
         size_t seen = seen_by(a, first + rows - 1);
@@ -557,6 +579,29 @@ static void layer_norm_backward(size_t n, float epsilon, const float *x, const f
         float hat = (x[i] - mean) * scale;
         dx[i] += scale * (dy[i] * weight[i] - mean_g - hat * mean_along);
     }
+}
+
+/* With xhat = x scale and g = dy weight: dx = scale (g - xhat mean(g xhat)). */
+static void rms_norm_backward(size_t n, float epsilon, const float *x, const float *weight, const float *dy,
+                              float *dx, float *dweight)
+{
+    float scale = 1 / sqrtf(variance_of(n, x, 0) + epsilon), tail = 0;
+    vec along = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec hat = load(x + i) * scale, y = load(dy + i);
+        along += y * load(weight + i) * hat;
+        store(dweight + i, load(dweight + i) + y * hat);
+    }
+    for (; i < n; i++) {
+        tail += dy[i] * weight[i] * x[i] * scale;
+        dweight[i] += dy[i] * x[i] * scale;
+    }
+    float mean = (sum_of(along) + tail) / (float)n;
+    for (i = 0; i + LANES <= n; i += LANES)
+        store(dx + i, load(dx + i) + scale * (load(dy + i) * load(weight + i) - load(x + i) * scale * mean));
+    for (; i < n; i++)
+        dx[i] += scale * (dy[i] * weight[i] - x[i] * scale * mean);
 }
 
 /* m <= LANES elements at x[at...], and zeros. */
@@ -641,6 +686,8 @@ static void backward_queries(const struct clip_attention_backward *b, const stru
         size_t n = seen_by(a, first + r);
         add_bias(a, first + r, n, room->p + r * keys);
         softmax_backward(n, columns, room->p + r * keys, room->ds + r * keys);
+        if (b->dbias)
+            memcpy(b->dbias + (first + r) * a->keys, room->ds + r * keys, a->keys * sizeof *b->dbias);
     }
     small_product(rows, dim, seen, room->ds, keys, room->k, dim, room->dq, dim);
     for (size_t r = 0; r < rows; r++)
@@ -654,9 +701,9 @@ static void attention_backward(const struct clip_attention_backward *b, float *s
     const struct clip_attention *a = b->forward;
     struct attention_room room = lay_out(a, scratch);
     size_t dim = padded(a->dim);
-    turn_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, room.turned_k);
-    turn_rows(a->keys, a->dim, a->v, a->kv_stride, a->v_bias, room.turned_v);
-    copy_rows(a->keys, a->dim, a->k, a->kv_stride, a->k_bias, 1, room.k);
+    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, room.turned_k);
+    turn_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, room.turned_v);
+    copy_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, 1, room.k);
     memset(room.dk, 0, a->keys * dim * sizeof *room.dk);
     memset(room.dv, 0, a->keys * dim * sizeof *room.dv);
     for (size_t first = 0; first < a->queries; first += CLIP_ATTENTION_QUERIES) {
@@ -676,13 +723,16 @@ const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
     .multiply = multiply,
     .rotate = rotate,
     .layer_norm = layer_norm,
-    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu},
+    .rms_norm = rms_norm,
+    .rms_norm_backward = rms_norm_backward,
+    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu},
     .attention = attention,
     .layer_norm_backward = layer_norm_backward,
     .activation_backward = {[CLIP_QUICK_GELU] = quick_gelu_backward,
                             gelu_backward,
                             gelu_tanh_backward,
-                            silu_backward},
+                            silu_backward,
+                            relu_backward},
     .column_sums = column_sums,
     .attention_backward = attention_backward,
 };

@@ -1,5 +1,4 @@
-/* An architecture as Hugging Face's folder says it: config.json and preprocessor_config.json (transformers'
- * CLIPConfig and CLIPImageProcessor). */
+/* An architecture as Hugging Face's folder says it: config.json (transformers' CLIPConfig). */
 #include "base/json.h"
 #include "model/arch.h"
 #include "model/kind.h"
@@ -7,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* transformers' default, where a configuration is silent. */
 enum { DEFAULT_EMBED = 512 };
@@ -70,8 +68,9 @@ static int read_towers(struct json_object *config, int *flat, struct clip_arch *
         type = "clip";
     *flat = strcmp(type, "clip") != 0;
     if (*flat && strcmp(type, vision->type) != 0 && strcmp(type, text->type) != 0)
-        return clip_fail(error, "model_type: \"%.40s\" is not supported (only \"clip\", \"%s\" and \"%s\")",
-                         type, vision->type, text->type);
+        return clip_fail(
+            error, "model_type: \"%.40s\" is not supported (only \"clip\", \"%s\", \"%s\" and \"siglip\")",
+            type, vision->type, text->type);
     arch->text.absent = strcmp(type, vision->type) == 0 || is_made_as(config, vision->class);
     arch->vision.absent = strcmp(type, text->type) == 0 || is_made_as(config, text->class);
     return 0;
@@ -97,9 +96,36 @@ static int read_tower(struct json_object *config, enum clip_side side, int flat,
     return form->read(object, where, tower, error);
 }
 
+/* A SiglipModel: its towers, the scale and the bias of its logits. */
+static int read_siglip(struct json_object *config, struct json_object *empty, struct clip_arch *arch,
+                       struct clip_error *error)
+{
+    int embed = 0;
+    for (int side = 0; side < CLIP_SIDES; side++) {
+        struct clip_tower_arch *tower = &arch->towers[side];
+        struct json_object *object = empty;
+        tower->kind = clip_kind_of_siglip(side);
+        const struct clip_hf_form *form = &tower->kind->siglip;
+        if (clip_json_object(config, "config", form->key, &object, error) != 0 ||
+            form->read(object, form->key, tower, error) != 0 ||
+            clip_json_int(object, form->key, "projection_size", 1, CLIP_MAX_WIDTH, &embed, error) != 0)
+            return -1;
+    }
+    arch->embed = embed ? embed : arch->text.width;
+    arch->logit_bias = arch->custom_text = 1;
+    arch->init_logit_bias = -10;
+    return clip_arch_check(arch, error);
+}
+
 static int read_config(struct json_object *config, struct json_object *empty, struct clip_arch *arch,
                        struct clip_error *error)
 {
+    const char *type = NULL;
+    if (clip_json_string(config, "config", "model_type", &type, error) != 0)
+        return -1;
+    if (type && strcmp(type, "siglip") == 0)
+        return read_siglip(config, empty, arch, error);
+
     int flat;
     double scale = arch->init_logit_scale;
     arch->embed = DEFAULT_EMBED;
@@ -126,107 +152,10 @@ int clip_arch_is_hf(const char *folder)
     free(path);
     const char *type = config ? json_object_get_string(clip_json_get(config, "model_type")) : NULL;
     int is =
-        config && (type ? strncmp(type, "clip", 4) == 0
+        config && (type ? strncmp(type, "clip", 4) == 0 || strncmp(type, "siglip", 6) == 0
                         : clip_json_get(config, "text_config") || clip_json_get(config, "vision_config"));
     json_object_put(config);
     return is;
-}
-
-/* --- preprocessor_config.json --- */
-
-static const struct clip_json_option preprocessor_options[] = {
-    {"image_mean", CLIP_JSON_USED, NULL},
-    {"image_std", CLIP_JSON_USED, NULL},
-    {"size", CLIP_JSON_USED, NULL},
-    {"crop_size", CLIP_JSON_USED, NULL},
-    {"resample", CLIP_JSON_USED, NULL},
-    {"rescale_factor", CLIP_JSON_USED, NULL},
-    {"do_resize", CLIP_JSON_USED, NULL},
-    {"do_center_crop", CLIP_JSON_USED, NULL},
-    {"do_normalize", CLIP_JSON_USED, NULL},
-    {"do_rescale", CLIP_JSON_USED, NULL},
-    {"do_convert_rgb", CLIP_JSON_USED, NULL},
-    {"image_processor_type", CLIP_JSON_IGNORED, NULL},
-    {"feature_extractor_type", CLIP_JSON_IGNORED, NULL},
-    {"processor_class", CLIP_JSON_IGNORED, NULL},
-    {"auto_map", CLIP_JSON_IGNORED, NULL},
-    {"return_tensors", CLIP_JSON_IGNORED, NULL},
-    {"data_format", CLIP_JSON_IGNORED, NULL},
-    {"input_data_format", CLIP_JSON_IGNORED, NULL},
-    {"device", CLIP_JSON_IGNORED, NULL},
-    {"_valid_processor_keys", CLIP_JSON_IGNORED, NULL},
-    {"use_square_size", CLIP_JSON_OFF, NULL},
-};
-
-/* `key` must be the tower's image size: a number, {first: N} or, if second is given, {first: N, second: N}.
- */
-static int check_size(struct json_object *object, const char *key, const char *first, const char *second,
-                      int image_size, struct clip_error *error)
-{
-    struct json_object *member = clip_json_get(object, key);
-    int a = image_size, b = image_size;
-    if (json_object_is_type(member, json_type_object)) {
-        if (!clip_json_get(member, first))
-            return clip_fail(error, "%s without %s is not supported", key, first);
-        if (clip_json_int(member, key, first, 1, CLIP_MAX_IMAGE, &a, error) != 0 ||
-            (second && clip_json_int(member, key, second, 1, CLIP_MAX_IMAGE, &b, error) != 0))
-            return -1;
-    } else if (clip_json_int(object, "preprocessor", key, 1, CLIP_MAX_IMAGE, &a, error) != 0) {
-        return -1;
-    }
-    if (a != image_size || b != image_size)
-        return clip_fail(error, "%s: %d is not the model's image size, %d", key, a != image_size ? a : b,
-                         image_size);
-    return 0;
-}
-
-/* The steps that make CLIP's input must all be on. */
-static int check_steps(struct json_object *object, struct clip_error *error)
-{
-    static const char *const steps[] = {"do_resize", "do_center_crop", "do_normalize", "do_rescale",
-                                        "do_convert_rgb"};
-    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-        int on = 1;
-        if (clip_json_flag(object, "preprocessor", steps[i], &on, error) != 0)
-            return -1;
-        if (!on)
-            return clip_fail(error, "%s: false is not supported", steps[i]);
-    }
-    return 0;
-}
-
-static int read_preprocessor(struct json_object *object, struct clip_arch *arch, struct clip_error *error)
-{
-    const char *where = "preprocessor";
-    int resample = 3, image_size = arch->vision.image_size;
-    double factor = 1 / 255.;
-    if (clip_json_options(object, where, preprocessor_options,
-                          sizeof preprocessor_options / sizeof *preprocessor_options, error) != 0 ||
-        clip_json_channels(object, where, "image_mean", -1e6, 1e6, arch->preprocess.mean, error) != 0 ||
-        clip_json_channels(object, where, "image_std", 1e-6, 1e6, arch->preprocess.std, error) != 0 ||
-        clip_json_int(object, where, "resample", 0, 5, &resample, error) != 0 ||
-        clip_json_real(object, where, "rescale_factor", 0, 1, &factor, error) != 0 ||
-        check_size(object, "size", "shortest_edge", NULL, image_size, error) != 0 ||
-        check_size(object, "crop_size", "height", "width", image_size, error) != 0 ||
-        check_steps(object, error) != 0)
-        return -1;
-    if (resample != 3)
-        return clip_fail(error, "resample: %d is not supported (only 3, bicubic)", resample);
-    if (fabs(factor * 255 - 1) > 1e-6)
-        return clip_fail(error, "rescale_factor: %g is not supported (only 1/255)", factor);
-    return 0;
-}
-
-static int read_preprocessor_file(struct clip_arch *arch, const char *path, struct clip_error *error)
-{
-    if (access(path, F_OK) != 0)
-        return 0;
-    struct json_object *object = clip_json_read(path, error);
-    if (!object)
-        return -1;
-    int result = read_preprocessor(object, arch, error);
-    json_object_put(object);
-    return result == 0 ? 0 : clip_fail_prefix(error, "%s", path);
 }
 
 static int read_config_file(struct clip_arch *arch, const char *path, struct clip_error *error)
@@ -251,7 +180,7 @@ int clip_arch_read_hf(struct clip_arch *arch, const char *folder, struct clip_er
         asprintf(&preprocessor, "%s/preprocessor_config.json", folder) < 0)
         result = clip_fail_memory(error, "a file name");
     else if ((result = read_config_file(arch, config, error)) == 0)
-        result = arch->vision.absent ? 0 : read_preprocessor_file(arch, preprocessor, error);
+        result = arch->vision.absent ? 0 : clip_arch_read_hf_preprocessor(arch, preprocessor, error);
     free(config);
     free(preprocessor);
     return result;
@@ -312,23 +241,5 @@ int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_err
         fputs(side ? "  },\n" : "  }\n", file);
     }
     fputs("}\n", file);
-    return 0;
-}
-
-int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error)
-{
-    (void)error;
-    int size = arch->vision.image_size;
-    fputs("{\n  \"image_processor_type\": \"CLIPImageProcessor\",\n  \"do_convert_rgb\": true,\n"
-          "  \"do_resize\": true,\n  \"do_center_crop\": true,\n  \"do_rescale\": true,\n"
-          "  \"do_normalize\": true,\n  \"resample\": 3,\n  \"rescale_factor\": 0.00392156862745098,\n",
-          file);
-    fputs("  \"image_mean\": ", file);
-    clip_arch_put_channels(file, arch->preprocess.mean);
-    fputs(",\n  \"image_std\": ", file);
-    clip_arch_put_channels(file, arch->preprocess.std);
-    fprintf(file,
-            ",\n  \"size\": {\"shortest_edge\": %d},\n  \"crop_size\": {\"height\": %d, \"width\": %d}\n}\n",
-            size, size, size);
     return 0;
 }

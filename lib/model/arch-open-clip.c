@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "model/arch.h"
 #include "model/kind.h"
+#include "model/place.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,23 +11,44 @@
 
 /* The options of its CLIP model and of its PreprocessCfg; those of the towers stand with their kinds. */
 static const struct clip_json_option model_options[] = {
-    {"embed_dim", CLIP_JSON_USED, NULL},         {"quick_gelu", CLIP_JSON_USED, NULL},
-    {"vision_cfg", CLIP_JSON_USED, NULL},        {"text_cfg", CLIP_JSON_USED, NULL},
-    {"init_logit_scale", CLIP_JSON_USED, NULL},  {"init_logit_bias", CLIP_JSON_USED, NULL},
-    {"custom_text", CLIP_JSON_IGNORED, NULL},    {"nonscalar_logit_scale", CLIP_JSON_IGNORED, NULL},
-    {"cast_dtype", CLIP_JSON_IGNORED, NULL},     {"output_dict", CLIP_JSON_IGNORED, NULL},
+    {"embed_dim", CLIP_JSON_USED, NULL},
+    {"quick_gelu", CLIP_JSON_USED, NULL},
+    {"vision_cfg", CLIP_JSON_USED, NULL},
+    {"text_cfg", CLIP_JSON_USED, NULL},
+    {"init_logit_scale", CLIP_JSON_USED, NULL},
+    {"init_logit_bias", CLIP_JSON_USED, NULL},
+    {"custom_text", CLIP_JSON_USED, NULL},
+    {"multimodal_cfg", CLIP_JSON_IGNORED, NULL},
+    {"nonscalar_logit_scale", CLIP_JSON_IGNORED, NULL},
+    {"cast_dtype", CLIP_JSON_IGNORED, NULL},
+    {"output_dict", CLIP_JSON_IGNORED, NULL},
     {"preprocess_cfg", CLIP_JSON_IGNORED, NULL},
 };
 
 static const struct clip_json_option preprocess_options[] = {
-    {"mean", CLIP_JSON_USED, NULL},
-    {"std", CLIP_JSON_USED, NULL},
+    {"mean", CLIP_JSON_USED, NULL},          {"std", CLIP_JSON_USED, NULL},
     {"size", CLIP_JSON_IGNORED, NULL}, /* open_clip takes the tower's image size */
-    {"fill_color", CLIP_JSON_IGNORED, NULL},
-    {"mode", CLIP_JSON_ONLY, "RGB"},
-    {"interpolation", CLIP_JSON_ONLY, "bicubic"},
-    {"resize_mode", CLIP_JSON_ONLY, "shortest"},
+    {"fill_color", CLIP_JSON_USED, NULL},    {"mode", CLIP_JSON_ONLY, "RGB"},
+    {"interpolation", CLIP_JSON_USED, NULL}, {"resize_mode", CLIP_JSON_USED, NULL},
 };
+
+static int read_resizing(struct json_object *object, const char *where,
+                         struct clip_preprocess_arch *preprocess, struct clip_error *error)
+{
+    /* open_clip's "random" is for training only. */
+    const char *interpolations[] = {clip_interpolation_names[CLIP_BICUBIC],
+                                    clip_interpolation_names[CLIP_BILINEAR], "random"};
+    int resize = (int)preprocess->resize, interpolation = (int)preprocess->interpolation;
+    if (clip_json_choice(object, where, "resize_mode", clip_resize_names, CLIP_RESIZES, &resize, error) !=
+            0 ||
+        clip_json_choice(object, where, "interpolation", interpolations, COUNT(interpolations),
+                         &interpolation, error) != 0 ||
+        clip_json_int(object, where, "fill_color", 0, 255, &preprocess->fill_color, error) != 0)
+        return -1;
+    preprocess->resize = (enum clip_resize)resize;
+    preprocess->interpolation = interpolation == CLIP_BILINEAR ? CLIP_BILINEAR : CLIP_BICUBIC;
+    return 0;
+}
 
 /* Of metadata (`own`) also the order of the steps, for which open_clip's form has no word. */
 static int read_preprocess(struct json_object *object, int own, struct clip_preprocess_arch *preprocess,
@@ -38,7 +60,8 @@ static int read_preprocess(struct json_object *object, int own, struct clip_prep
     if (own)
         json_object_object_del(object, "convert_first");
     if (clip_json_options(object, where, preprocess_options, COUNT(preprocess_options), error) != 0 ||
-        clip_json_channels(object, where, "mean", -1e6, 1e6, preprocess->mean, error) != 0)
+        clip_json_channels(object, where, "mean", -1e6, 1e6, preprocess->mean, error) != 0 ||
+        read_resizing(object, where, preprocess, error) != 0)
         return -1;
     return clip_json_channels(object, where, "std", 1e-6, 1e6, preprocess->std, error);
 }
@@ -66,6 +89,7 @@ static int read_tower(struct json_object *object, enum clip_side side, int quick
     if (!object)
         return 0;
     tower->kind = clip_kind_of_open_clip(side, object);
+    arch->custom_text |= tower->kind->custom_text;
     tower->activation = quick ? CLIP_QUICK_GELU : CLIP_GELU;
     tower->vit.pool_width = arch->embed;
     return tower->kind->read_open_clip(object, tower_keys[side], tower, error);
@@ -84,7 +108,8 @@ static int read_open_clip(struct json_object *config, int own, struct clip_arch 
         clip_json_object(model, "model_cfg", "vision_cfg", &vision, error) != 0 ||
         clip_json_object(model, "model_cfg", "text_cfg", &text, error) != 0 ||
         clip_json_int(model, "model_cfg", "embed_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0 ||
-        clip_json_flag(model, "model_cfg", "quick_gelu", &quick, error) != 0)
+        clip_json_flag(model, "model_cfg", "quick_gelu", &quick, error) != 0 ||
+        clip_json_flag(model, "model_cfg", "custom_text", &arch->custom_text, error) != 0)
         return -1;
     if ((!own || (!vision && !text)) && (!vision || !text || !arch->embed))
         return clip_fail(error, "not a model's configuration: it lacks %s",
@@ -95,6 +120,8 @@ static int read_open_clip(struct json_object *config, int own, struct clip_arch 
         read_tower(text, CLIP_SIDE_TEXT, quick, arch, error) != 0 ||
         read_logit_scale(model, arch, error) != 0)
         return -1;
+    if (arch->text.class_row && !arch->custom_text)
+        return clip_fail(error, "text_cfg.embed_cls: only models with custom_text have a class row");
     if (preprocess && read_preprocess(preprocess, own, &arch->preprocess, error) != 0)
         return -1;
     return clip_arch_check(arch, error);
@@ -135,12 +162,18 @@ int clip_arch_read_open_clip(struct clip_arch *arch, const char *path, struct cl
 
 int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip_error *error)
 {
-    if (clip_arch_published(arch, name_or_path) || clip_arch_read_open_clip(arch, name_or_path, error) == 0)
+    if (clip_arch_published(arch, name_or_path))
         return 0;
+    char *path = clip_arch_find(name_or_path);
+    int result = clip_arch_read_open_clip(arch, path ? path : name_or_path, error);
+    int known = path != NULL;
+    free(path);
+    if (result == 0 || known)
+        return result;
     if (!strchr(name_or_path, '/') && !strchr(name_or_path, '.'))
         return clip_fail(error,
-                         "%s: no such architecture (a published name that clip-model(1) lists, or an "
-                         "open_clip JSON file)",
+                         "%s: no such architecture (a name that 'clip-model list' prints, or an open_clip "
+                         "JSON file)",
                          name_or_path);
     return -1;
 }
@@ -173,6 +206,22 @@ static int find_quick_gelu(const struct clip_arch *arch, int *quick, struct clip
     return 0;
 }
 
+/* PreprocessCfg; `own` with the order of the steps. */
+static void put_preprocess(const struct clip_preprocess_arch *preprocess, int own, FILE *file)
+{
+    fputs("  \"preprocess_cfg\": {\n    \"mean\": ", file);
+    clip_arch_put_channels(file, preprocess->mean);
+    fputs(",\n    \"std\": ", file);
+    clip_arch_put_channels(file, preprocess->std);
+    if (own && preprocess->convert_first)
+        fputs(",\n    \"convert_first\": true", file);
+    fprintf(file, ",\n    \"interpolation\": \"%s\",\n    \"resize_mode\": \"%s\"",
+            clip_interpolation_names[preprocess->interpolation], clip_resize_names[preprocess->resize]);
+    if (preprocess->fill_color)
+        fprintf(file, ",\n    \"fill_color\": %d", preprocess->fill_color);
+    fputs("\n  }\n", file);
+}
+
 /* The configuration; `own` with what a file's metadata says more. */
 static int put_config(const struct clip_arch *arch, int own, FILE *file, struct clip_error *error)
 {
@@ -183,6 +232,8 @@ static int put_config(const struct clip_arch *arch, int own, FILE *file, struct 
     if (arch->embed)
         fprintf(file, "    \"embed_dim\": %d,\n", arch->embed);
     fprintf(file, "    \"quick_gelu\": %s,\n", quick ? "true" : "false");
+    if (arch->custom_text)
+        fputs("    \"custom_text\": true,\n", file);
     if (arch->init_logit_scale != CLIP_INIT_LOGIT_SCALE)
         fprintf(file, "    \"init_logit_scale\": %.9g,\n", (double)arch->init_logit_scale);
     if (arch->logit_bias)
@@ -195,14 +246,9 @@ static int put_config(const struct clip_arch *arch, int own, FILE *file, struct 
         tower->kind->put_open_clip(file, own, tower);
         fputs(side == CLIP_SIDE_IMAGE && !arch->text.absent ? "    },\n" : "    }\n", file);
     }
-    fputs("  },\n  \"preprocess_cfg\": {\n", file);
-    fputs("    \"mean\": ", file);
-    clip_arch_put_channels(file, arch->preprocess.mean);
-    fputs(",\n    \"std\": ", file);
-    clip_arch_put_channels(file, arch->preprocess.std);
-    if (own && arch->preprocess.convert_first)
-        fputs(",\n    \"convert_first\": true", file);
-    fputs(",\n    \"interpolation\": \"bicubic\",\n    \"resize_mode\": \"shortest\"\n  }\n}\n", file);
+    fputs("  },\n", file);
+    put_preprocess(&arch->preprocess, own, file);
+    fputs("}\n", file);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "model/describe.h"
 
 #include "model/kind-parts.h"
+#include "model/names.h"
 
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -60,10 +61,11 @@ int clip_describe_shapes(FILE *out, const struct clip_arch *arch, const struct c
         return -1;
     for (size_t i = 0; i < layout.count; i++) {
         const struct clip_slot *slot = &layout.slots[i];
-        char text[100];
+        char name[sizeof slot->name + 8], text[100];
+        clip_names_open_clip(slot->name, arch->custom_text && slot->side == CLIP_SIDE_TEXT, name,
+                             sizeof name);
         if (!slot->buffer)
-            fprintf(out, "%s %s\n", slot->name,
-                    clip_shape_describe(slot->ndim, slot->shape, text, sizeof text));
+            fprintf(out, "%s %s\n", name, clip_shape_describe(slot->ndim, slot->shape, text, sizeof text));
     }
     fprintf(out, "parameters: %" PRIu64 "\n", clip_layout_parameters(&layout));
     clip_layout_free(&layout);
@@ -103,6 +105,11 @@ static void put_preprocess(FILE *out, const struct clip_preprocess_arch *preproc
     fprintf(out, ", std ");
     clip_arch_put_channels(out, preprocess->std);
     fprintf(out, ", converted to RGB %s resizing\n", preprocess->convert_first ? "before" : "after");
+    fprintf(out, "%-14s%s, %s", "resizing", clip_resize_names[preprocess->resize],
+            clip_interpolation_names[preprocess->interpolation]);
+    if (preprocess->resize == CLIP_LONGEST)
+        fprintf(out, ", filled with %d", preprocess->fill_color);
+    fputc('\n', out);
 }
 
 /* The logit scale, and what is wrong with it where it cannot be used. */
@@ -195,6 +202,9 @@ static void add_preprocess(struct json_object *parent, const struct clip_preproc
     add_channels(object, "mean", preprocess->mean);
     add_channels(object, "std", preprocess->std);
     json_object_object_add(object, "convert_first", json_object_new_boolean(preprocess->convert_first));
+    clip_add_text(object, "resize_mode", clip_resize_names[preprocess->resize]);
+    clip_add_text(object, "interpolation", clip_interpolation_names[preprocess->interpolation]);
+    clip_add_int(object, "fill_color", (uint64_t)preprocess->fill_color);
 }
 
 static void add_file(struct json_object *object, const struct clip_model *model, const struct facts *facts)

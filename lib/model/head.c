@@ -65,6 +65,7 @@ const struct clip_head clip_head_timm_mlp = {
     .title = "mlp",
     .timm_proj = "mlp",
     .optional = 1,
+    .activation = CLIP_GELU,
     .layers = {MLP_FC1, {"visual.head.mlp.fc2.weight", NULL, 1, 1, FAN_IN}}};
 
 const struct clip_head clip_head_timm_mlp_bias = {
@@ -72,6 +73,7 @@ const struct clip_head clip_head_timm_mlp_bias = {
     .timm_proj = "mlp",
     .timm_proj_bias = 1,
     .optional = 1,
+    .activation = CLIP_GELU,
     .layers = {MLP_FC1, {"visual.head.mlp.fc2.weight", "visual.head.mlp.fc2.bias", 1, 1, FAN_IN}}};
 
 const struct clip_head clip_head_timm_classifier = {
@@ -83,6 +85,21 @@ const struct clip_head clip_head_timm_classifier_fc = {
     .title = "the trunk's classifier",
     .optional = 1,
     .layers = {{"visual.trunk.head.fc.weight", "visual.trunk.head.fc.bias", 1, 1, trunk, zeros}}};
+
+const struct clip_head clip_head_hf_linear = {
+    .title = "linear", .optional = 1, .layers = {{"proj.weight", NULL, 1, 1, FAN_IN}}};
+
+const struct clip_head clip_head_hf_mlp = {
+    .title = "mlp",
+    .optional = 1,
+    .activation = CLIP_GELU,
+    .layers = {{"proj.0.weight", NULL, 1, 0, FAN_IN}, {"proj.2.weight", NULL, 1, 1, FAN_IN}}};
+
+const struct clip_head clip_head_hf_clap = {.title = "mlp of ReLU, with bias",
+                                            .optional = 1,
+                                            .activation = CLIP_RELU,
+                                            .layers = {{"proj.0.weight", "proj.0.bias", 1, 1, FAN_IN},
+                                                       {"proj.2.weight", "proj.2.bias", 1, 1, FAN_IN}}};
 
 int clip_head_layers(const struct clip_head *head)
 {
@@ -102,7 +119,7 @@ void clip_list_head(struct clip_listing *listing, const struct clip_head *head, 
 {
     for (int i = 0; i < clip_head_layers(head); i++) {
         const struct clip_head_layer *layer = &head->layers[i];
-        size_t outputs = (size_t)layer->times * embed;
+        size_t outputs = layer->times ? (size_t)layer->times * embed : (width + embed) / 2;
         clip_list_tensor(listing, layer->draw(width),
                          layer->rows ? CLIP_SHAPE(outputs, width) : CLIP_SHAPE(width, outputs), "%s",
                          layer->weight)

@@ -108,26 +108,6 @@ static int is_open_clip(struct json_object *object)
            strncmp(json_object_get_string(name), "convnext", strlen("convnext")) == 0;
 }
 
-static const struct clip_json_option options[] = {
-    {"timm_model_name", CLIP_JSON_USED, NULL},
-    {"timm_model_kwargs", CLIP_JSON_USED, NULL},
-    {"timm_pool", CLIP_JSON_USED, NULL},
-    {"timm_proj", CLIP_JSON_USED, NULL},
-    {"timm_proj_bias", CLIP_JSON_USED, NULL},
-    {"image_size", CLIP_JSON_USED, NULL},
-    {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
-    {"timm_drop", CLIP_JSON_IGNORED, NULL},
-    {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
-    {"patch_dropout", CLIP_JSON_IGNORED, NULL},
-    {"output_tokens", CLIP_JSON_IGNORED, NULL},
-    /* open_clip's own towers' */
-    {"layers", CLIP_JSON_IGNORED, NULL},
-    {"width", CLIP_JSON_IGNORED, NULL},
-    {"head_width", CLIP_JSON_IGNORED, NULL},
-    {"mlp_ratio", CLIP_JSON_IGNORED, NULL},
-    {"patch_size", CLIP_JSON_IGNORED, NULL},
-};
-
 static const struct clip_json_option kwargs[] = {
     {"depths", CLIP_JSON_USED, NULL},
     {"dims", CLIP_JSON_USED, NULL},
@@ -235,8 +215,7 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     tower->patch = PATCH;
     tower->kernel = KERNEL;
     tower->block.layer_scale = LAYER_SCALE;
-    if (clip_json_options(object, where, options, CLIP_COUNT_OF(options), error) != 0 ||
-        read_name(object, where, tower, error) != 0 ||
+    if (clip_check_timm_options(object, where, error) != 0 || read_name(object, where, tower, error) != 0 ||
         clip_json_object(object, where, "timm_model_kwargs", &more, error) != 0 ||
         (more && read_kwargs(more, tower, error) != 0) ||
         clip_read_image_size(object, where, &tower->image_size, error) != 0 ||

@@ -30,6 +30,18 @@ void clip_list_norm(struct clip_listing *listing, size_t width, const char *name
     clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.bias", name);
 }
 
+void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct clip_initial weight,
+                          const char *name)
+{
+    clip_list_tensor(listing, weight, CLIP_SHAPE(width), "%s.weight", name);
+    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.bias", name);
+    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.running_mean", name)->buffer = 1;
+    clip_list_tensor(listing, clip_initial_ones, CLIP_SHAPE(width), "%s.running_var", name)->buffer = 1;
+    struct clip_slot *batches =
+        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(0), "%s.num_batches_tracked", name);
+    batches->buffer = batches->integer = 1;
+}
+
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed)
 {
@@ -101,71 +113,91 @@ double clip_mlp_ratio(const struct clip_tower_arch *tower)
     return (int)(tower->width * ratio) < tower->mlp ? nextafter(ratio, INFINITY) : ratio;
 }
 
-int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error)
+int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
+                          struct clip_error *error)
 {
     struct json_object *member = clip_json_get(object, "image_size");
-    *size = 224;
+    int64_t sides[2] = {0, 0};
+    *height = 224;
+    *width = 0;
     if (!json_object_is_type(member, json_type_array))
-        return clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, size, error);
-    int64_t height = json_object_get_int64(json_object_array_get_idx(member, 0));
-    int64_t width = json_object_get_int64(json_object_array_get_idx(member, 1));
-    if (json_object_array_length(member) != 2 || height != width || height < 1 || height > CLIP_MAX_IMAGE)
-        return clip_fail(error, "%s.image_size: only squares of 1 to %d are supported", where,
+        return clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, height, error);
+    for (size_t i = 0; i < 2 && json_object_array_length(member) == 2; i++) {
+        struct json_object *side = json_object_array_get_idx(member, i);
+        sides[i] = json_object_is_type(side, json_type_int) ? json_object_get_int64(side) : 0;
+    }
+    if (sides[0] < 1 || sides[0] > CLIP_MAX_IMAGE || sides[1] < 1 || sides[1] > CLIP_MAX_IMAGE)
+        return clip_fail(error, "%s.image_size is neither a number nor [height, width] of 1 to %d", where,
                          CLIP_MAX_IMAGE);
-    *size = (int)height;
+    *height = (int)sides[0];
+    *width = sides[0] == sides[1] ? 0 : (int)sides[1];
     return 0;
 }
 
+int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error)
+{
+    int width;
+    if (clip_read_image_sides(object, where, size, &width, error) != 0)
+        return -1;
+    return width ? clip_fail(error, "%s.image_size: [%d, %d] is not supported, only squares are", where,
+                             *size, width)
+                 : 0;
+}
+
 /* Where one token is taken, a norm before or after taking it is the same: final_ln_after_pool. */
-static const struct clip_json_option vision_options[] = {
-    {"layers", CLIP_JSON_USED, NULL},
-    {"width", CLIP_JSON_USED, NULL},
-    {"head_width", CLIP_JSON_USED, NULL},
-    {"mlp_ratio", CLIP_JSON_USED, NULL},
-    {"patch_size", CLIP_JSON_USED, NULL},
-    {"image_size", CLIP_JSON_USED, NULL},
-    {"patch_dropout", CLIP_JSON_IGNORED, NULL},
-    {"output_tokens", CLIP_JSON_IGNORED, NULL},
-    {"no_ln_pre", CLIP_JSON_USED, NULL},
-    {"final_ln_after_pool", CLIP_JSON_USED, NULL},
-    {"attentional_pool", CLIP_JSON_USED, NULL},
-    {"attn_pooler_queries", CLIP_JSON_USED, NULL},
-    {"attn_pooler_heads", CLIP_JSON_USED, NULL},
-    {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
-    {"timm_pool", CLIP_JSON_IGNORED, NULL},
-    {"timm_proj", CLIP_JSON_IGNORED, NULL},
-    {"timm_proj_bias", CLIP_JSON_IGNORED, NULL},
-    {"timm_drop", CLIP_JSON_IGNORED, NULL},
-    {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
-    {"pool_type", CLIP_JSON_USED, NULL},
-    {"pos_embed_type", CLIP_JSON_USED, NULL},
-    CLIP_BLOCK_OPTIONS};
+static const struct clip_json_option vision_options[] = {{"layers", CLIP_JSON_USED, NULL},
+                                                         {"width", CLIP_JSON_USED, NULL},
+                                                         {"head_width", CLIP_JSON_USED, NULL},
+                                                         {"mlp_ratio", CLIP_JSON_USED, NULL},
+                                                         {"patch_size", CLIP_JSON_USED, NULL},
+                                                         {"image_size", CLIP_JSON_USED, NULL},
+                                                         {"patch_dropout", CLIP_JSON_IGNORED, NULL},
+                                                         {"output_tokens", CLIP_JSON_IGNORED, NULL},
+                                                         {"no_ln_pre", CLIP_JSON_USED, NULL},
+                                                         {"final_ln_after_pool", CLIP_JSON_USED, NULL},
+                                                         {"attentional_pool", CLIP_JSON_USED, NULL},
+                                                         {"attn_pooler_queries", CLIP_JSON_USED, NULL},
+                                                         {"attn_pooler_heads", CLIP_JSON_USED, NULL},
+                                                         {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_pool", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_proj", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_proj_bias", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_drop", CLIP_JSON_IGNORED, NULL},
+                                                         {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
+                                                         {"pool_type", CLIP_JSON_USED, NULL},
+                                                         {"pos_embed_type", CLIP_JSON_USED, NULL},
+                                                         CLIP_BLOCK_OPTIONS};
 
 /* open_clip's flags of a block. */
 static const struct {
     const char *key;
     unsigned flag;
 } block_flags[] = {
-    {"qk_norm", CLIP_BLOCK_QK_NORM},           {"scaled_cosine_attn", CLIP_BLOCK_COSINE},
-    {"scale_heads", CLIP_BLOCK_HEAD_SCALE},    {"scale_attn_inner", CLIP_BLOCK_INNER_NORM},
-    {"scale_attn", CLIP_BLOCK_ATTN_NORM},      {"scale_fc", CLIP_BLOCK_HIDDEN_NORM},
+    {"qk_norm", CLIP_BLOCK_QK_NORM},        {"scaled_cosine_attn", CLIP_BLOCK_COSINE},
+    {"scale_heads", CLIP_BLOCK_HEAD_SCALE}, {"scale_attn_inner", CLIP_BLOCK_INNER_NORM},
+    {"scale_attn", CLIP_BLOCK_ATTN_NORM},   {"scale_fc", CLIP_BLOCK_HIDDEN_NORM},
 };
 
 /* act_kwargs and norm_kwargs of a tower. */
 static int read_block_kwargs(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                              struct clip_error *error)
 {
-    static const struct clip_json_option norm[] = {{"eps", CLIP_JSON_USED, NULL}};
+    static const struct clip_json_option norm[] = {{"eps", CLIP_JSON_USED, NULL},
+                                                   {"bias", CLIP_JSON_USED, NULL}};
     static const struct clip_json_option act[] = {{"approximate", CLIP_JSON_USED, NULL}};
     struct json_object *norms = NULL, *acts = NULL;
     const char *approximate = "none";
     double epsilon = 1e-5;
+    int bias = 1;
     if (clip_json_object(object, where, "norm_kwargs", &norms, error) != 0 ||
         clip_json_object(object, where, "act_kwargs", &acts, error) != 0)
         return -1;
     if (norms && (clip_json_options(norms, "norm_kwargs", norm, CLIP_COUNT_OF(norm), error) != 0 ||
-                  clip_json_real(norms, "norm_kwargs", "eps", 1e-12, 1, &epsilon, error) != 0))
+                  clip_json_real(norms, "norm_kwargs", "eps", 1e-12, 1, &epsilon, error) != 0 ||
+                  clip_json_flag(norms, "norm_kwargs", "bias", &bias, error) != 0))
         return -1;
+    if (!bias)
+        return clip_fail(error, "%s.norm_kwargs.bias: norms without biases are not supported", where);
     tower->block.epsilon = (float)epsilon;
     if (acts && (clip_json_options(acts, "act_kwargs", act, CLIP_COUNT_OF(act), error) != 0 ||
                  clip_json_string(acts, "act_kwargs", "approximate", &approximate, error) != 0))
@@ -208,7 +240,7 @@ void clip_put_block(FILE *file, const struct clip_tower_arch *tower)
     if (tower->block.flags & CLIP_BLOCK_LAYER_SCALE)
         fprintf(file, "      \"ls_init_value\": %.9g,\n", (double)tower->block.layer_scale);
     if (clip_block_epsilon(&tower->block) != 1e-5f)
-        fprintf(file, "      \"norm_kwargs\": {\"eps\": %.9g},\n", (double)tower->block.epsilon);
+        fprintf(file, "      \"norm_kwargs\": {\"eps\": %.6g},\n", (double)tower->block.epsilon);
     if (tower->activation == CLIP_GELU_TANH)
         fputs("      \"act_kwargs\": {\"approximate\": \"tanh\"},\n", file);
 }
@@ -218,29 +250,86 @@ int clip_check_vision_options(struct json_object *object, const char *where, str
     return clip_json_options(object, where, vision_options, CLIP_COUNT_OF(vision_options), error);
 }
 
+static const struct clip_json_option timm_options[] = {
+    {"timm_model_name", CLIP_JSON_USED, NULL},
+    {"timm_model_kwargs", CLIP_JSON_USED, NULL},
+    {"timm_pool", CLIP_JSON_USED, NULL},
+    {"timm_proj", CLIP_JSON_USED, NULL},
+    {"timm_proj_bias", CLIP_JSON_USED, NULL},
+    {"image_size", CLIP_JSON_USED, NULL},
+    {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
+    {"timm_drop", CLIP_JSON_IGNORED, NULL},
+    {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
+    {"patch_dropout", CLIP_JSON_IGNORED, NULL},
+    {"output_tokens", CLIP_JSON_IGNORED, NULL},
+    /* open_clip's own towers' */
+    {"layers", CLIP_JSON_IGNORED, NULL},
+    {"width", CLIP_JSON_IGNORED, NULL},
+    {"head_width", CLIP_JSON_IGNORED, NULL},
+    {"mlp_ratio", CLIP_JSON_IGNORED, NULL},
+    {"patch_size", CLIP_JSON_IGNORED, NULL},
+};
+
+int clip_check_timm_options(struct json_object *object, const char *where, struct clip_error *error)
+{
+    return clip_json_options(object, where, timm_options, CLIP_COUNT_OF(timm_options), error);
+}
+
 /* --- Hugging Face's --- */
+
+/* The names of activations in configurations of transformers. */
+static const struct {
+    const char *name;
+    enum clip_activation activation;
+} activations[] = {
+    {"quick_gelu", CLIP_QUICK_GELU}, {"gelu", CLIP_GELU}, {"gelu_pytorch_tanh", CLIP_GELU_TANH},
+    {"gelu_new", CLIP_GELU_TANH},    {"relu", CLIP_RELU}, {"silu", CLIP_SILU}};
+
+int clip_read_hf_activation(struct json_object *object, const char *where, const char *key,
+                            enum clip_activation *activation, struct clip_error *error)
+{
+    const char *name = NULL;
+    if (clip_json_string(object, where, key, &name, error) != 0)
+        return -1;
+    for (size_t i = 0; name && i < CLIP_COUNT_OF(activations); i++)
+        if (strcmp(activations[i].name, name) == 0) {
+            *activation = activations[i].activation;
+            return 0;
+        }
+    return name ? clip_fail(error, "%s.%s: \"%.40s\" is not supported", where, key, name) : 0;
+}
+
+const char *clip_hf_activation(enum clip_activation activation)
+{
+    size_t i = 0;
+    while (activations[i].activation != activation)
+        i++;
+    return activations[i].name;
+}
 
 int clip_read_hf_tower(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                        struct clip_error *error)
 {
-    const char *activation = "quick_gelu";
-    double epsilon = 1e-5;
+    double epsilon = (double)clip_block_epsilon(&tower->block);
     if (clip_json_int(object, where, "hidden_size", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
         clip_json_int(object, where, "intermediate_size", 1, CLIP_MAX_MLP, &tower->mlp, error) != 0 ||
         clip_json_int(object, where, "num_hidden_layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
         clip_json_int(object, where, "num_attention_heads", 1, CLIP_MAX_WIDTH, &tower->heads, error) != 0 ||
-        clip_json_real(object, where, "layer_norm_eps", 0, 1, &epsilon, error) != 0 ||
-        clip_json_string(object, where, "hidden_act", &activation, error) != 0)
+        clip_json_real(object, where, "layer_norm_eps", 1e-20, 1, &epsilon, error) != 0)
         return -1;
-    if (fabs(epsilon - 1e-5) > 1e-9)
-        return clip_fail(error, "%s.layer_norm_eps: %g is not supported (only 1e-05)", where, epsilon);
-    if (strcmp(activation, "quick_gelu") == 0)
-        tower->activation = CLIP_QUICK_GELU;
-    else if (strcmp(activation, "gelu") == 0)
-        tower->activation = CLIP_GELU;
-    else
-        return clip_fail(error, "%s.hidden_act: \"%.40s\" is not supported", where, activation);
-    return 0;
+    tower->block.epsilon = (float)epsilon;
+    return clip_read_hf_activation(object, where, "hidden_act", &tower->activation, error);
+}
+
+int clip_refuse_hf_blocks(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    static const struct clip_block_arch plain = {0};
+    struct clip_block_arch block = tower->block;
+    block.epsilon = 0; /* which it can say */
+    if (clip_block_same(&block, &plain) && tower->activation != CLIP_SILU && tower->activation != CLIP_RELU)
+        return 0;
+    return clip_fail(error, "Hugging Face's form of CLIP has no blocks like those of the %s tower",
+                     clip_side_names[tower->kind->side]);
 }
 
 void clip_put_hf_tower(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed)
@@ -248,8 +337,8 @@ void clip_put_hf_tower(FILE *file, const char *in, const struct clip_tower_arch 
     fprintf(file, "%s\"hidden_size\": %d,\n%s\"intermediate_size\": %d,\n", in, tower->width, in, tower->mlp);
     fprintf(file, "%s\"num_hidden_layers\": %d,\n%s\"num_attention_heads\": %d,\n", in, tower->layers, in,
             tower->heads);
-    fprintf(file, "%s\"hidden_act\": \"%s\",\n%s\"layer_norm_eps\": 1e-05,\n", in,
-            tower->activation == CLIP_QUICK_GELU ? "quick_gelu" : "gelu", in);
+    fprintf(file, "%s\"hidden_act\": \"%s\",\n%s\"layer_norm_eps\": %.6g,\n", in,
+            clip_hf_activation(tower->activation), in, (double)clip_block_epsilon(&tower->block));
     if (embed)
         fprintf(file, "%s\"projection_dim\": %d,\n", in, embed);
 }
@@ -295,8 +384,11 @@ int clip_grid_side(const struct clip_weights *weights, const char *name, int *si
 
 const char *clip_activation_name(enum clip_activation activation)
 {
-    static const char *const names[CLIP_ACTIVATIONS] = {
-        [CLIP_QUICK_GELU] = "quick_gelu", [CLIP_GELU] = "gelu", [CLIP_GELU_TANH] = "gelu_tanh", [CLIP_SILU] = "silu"};
+    static const char *const names[CLIP_ACTIVATIONS] = {[CLIP_QUICK_GELU] = "quick_gelu",
+                                                        [CLIP_GELU] = "gelu",
+                                                        [CLIP_GELU_TANH] = "gelu_tanh",
+                                                        [CLIP_SILU] = "silu",
+                                                        [CLIP_RELU] = "relu"};
     return names[activation];
 }
 

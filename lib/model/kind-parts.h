@@ -20,6 +20,9 @@ int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *erro
 /* --- tensors --- */
 
 void clip_list_norm(struct clip_listing *listing, size_t width, const char *name);
+/* With its running statistics; `weight`: of the factors. */
+void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct clip_initial weight,
+                          const char *name);
 /* Of the tower's head, unless it is not projected. */
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed);
@@ -40,14 +43,14 @@ void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *t
 /* The names of a block's tensors. */
 /* clang-format off */
 #define CLIP_BLOCK_NAMES(hf, openai)                                                                         \
-    {hf "self_attn.q_proj.", openai "attn.in_proj_", 0, 0},                                                  \
-    {hf "self_attn.k_proj.", openai "attn.in_proj_", 1, 0},                                                  \
-    {hf "self_attn.v_proj.", openai "attn.in_proj_", 2, 0},                                                  \
-    {hf "self_attn.out_proj.", openai "attn.out_proj.", CLIP_NAME_WHOLE, 0},                                 \
-    {hf "layer_norm1.", openai "ln_1.", CLIP_NAME_WHOLE, 0},                                                 \
-    {hf "layer_norm2.", openai "ln_2.", CLIP_NAME_WHOLE, 0},                                                 \
-    {hf "mlp.fc1.", openai "mlp.c_fc.", CLIP_NAME_WHOLE, 0},                                                 \
-    {hf "mlp.fc2.", openai "mlp.c_proj.", CLIP_NAME_WHOLE, 0}
+    {hf "self_attn.q_proj.", openai "attn.in_proj_", 0, 0, 0},                                                  \
+    {hf "self_attn.k_proj.", openai "attn.in_proj_", 1, 0, 0},                                                  \
+    {hf "self_attn.v_proj.", openai "attn.in_proj_", 2, 0, 0},                                                  \
+    {hf "self_attn.out_proj.", openai "attn.out_proj.", CLIP_NAME_WHOLE, 0, 0},                                 \
+    {hf "layer_norm1.", openai "ln_1.", CLIP_NAME_WHOLE, 0, 0},                                                 \
+    {hf "layer_norm2.", openai "ln_2.", CLIP_NAME_WHOLE, 0, 0},                                                 \
+    {hf "mlp.fc1.", openai "mlp.c_fc.", CLIP_NAME_WHOLE, 0, 0},                                                 \
+    {hf "mlp.fc2.", openai "mlp.c_proj.", CLIP_NAME_WHOLE, 0, 0}
 /* clang-format on */
 
 /* --- open_clip's configuration --- */
@@ -70,16 +73,28 @@ int clip_read_block(struct json_object *object, const char *where, struct clip_t
                     struct clip_error *error);
 /* Puts them, a comma after each. */
 void clip_put_block(FILE *file, const struct clip_tower_arch *tower);
-/* image_size: a number or two equal ones. */
+/* image_size: a number, or two, the height and the width. *width is 0 where they are the same. */
+int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
+                          struct clip_error *error);
+/* The same of towers that take squares only. */
 int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error);
 /* The options of a CLIPVisionCfg. */
 int clip_check_vision_options(struct json_object *object, const char *where, struct clip_error *error);
 
+/* The same of a timm tower. */
+int clip_check_timm_options(struct json_object *object, const char *where, struct clip_error *error);
+
 /* --- Hugging Face's --- */
 
-/* What transformers' configurations of the two towers have in common. */
+/* An activation in a configuration of transformers; left alone where it is absent. */
+int clip_read_hf_activation(struct json_object *object, const char *where, const char *key,
+                            enum clip_activation *activation, struct clip_error *error);
+const char *clip_hf_activation(enum clip_activation activation);
+/* What transformers' configurations of the two towers have in common; what is absent stays as it was. */
 int clip_read_hf_tower(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                        struct clip_error *error);
+/* -1 where transformers' CLIP has no such blocks. */
+int clip_refuse_hf_blocks(const struct clip_tower_arch *tower, struct clip_error *error);
 /* Puts it, a comma after all. */
 void clip_put_hf_tower(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed);
 

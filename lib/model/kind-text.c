@@ -20,6 +20,9 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
         clip_check_bounds("text mlp", tower->mlp, CLIP_MAX_MLP, error) != 0 ||
         clip_check_heads("text width", tower->width, tower->heads, error) != 0)
         return -1;
+    if (tower->pad < 0 || tower->pad >= tower->vocabulary)
+        return clip_fail(error, "the id of padding, %d, is outside the vocabulary of %d", tower->pad,
+                         tower->vocabulary);
     if (tower->end_token < -1 || tower->end_token >= tower->vocabulary)
         return clip_fail(error, "end token %d is outside the vocabulary of %d", tower->end_token,
                          tower->vocabulary);
@@ -31,8 +34,10 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 static void list_first(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->width;
-    clip_list_tensor(listing, clip_initial_normal(0.01), CLIP_SHAPE((size_t)tower->context, width),
+    clip_list_tensor(listing, clip_initial_normal(0.01), CLIP_SHAPE(clip_text_places(tower), width),
                      "positional_embedding");
+    if (tower->class_row)
+        clip_list_tensor(listing, clip_initial_normal(0.01), CLIP_SHAPE(width), "cls_emb");
     clip_list_projection(listing, tower, width, embed);
 }
 
@@ -50,57 +55,89 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     clip_list_norm(listing, width, "ln_final");
 }
 
-static const char *const prefixes[] = {"transformer.", "token_embedding.", "positional_embedding",
-                                       "ln_final.",    "text_projection",  NULL};
+static const char *const prefixes[] = {"transformer.",
+                                       "token_embedding.",
+                                       "positional_embedding",
+                                       "ln_final.",
+                                       "text_projection",
+                                       "cls_emb",
+                                       NULL};
 
 static const struct clip_name_pair hf_names[] = {
-    {"text_model.embeddings.token_embedding.", "token_embedding.", CLIP_NAME_WHOLE, 0},
-    {"text_model.embeddings.position_embedding.weight", "positional_embedding", CLIP_NAME_WHOLE, 0},
-    {"text_model.final_layer_norm.", "ln_final.", CLIP_NAME_WHOLE, 0},
-    {"text_projection.weight", "text_projection", CLIP_NAME_WHOLE, 1},
+    {"text_model.embeddings.token_embedding.", "token_embedding.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.embeddings.position_embedding.weight", "positional_embedding", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.final_layer_norm.", "ln_final.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_projection.weight", "text_projection", CLIP_NAME_WHOLE, 1, 0},
     CLIP_BLOCK_NAMES("text_model.encoder.layers.#.", "transformer.resblocks.#."),
     {0}};
 
 /* --- open_clip --- */
 
-static const struct clip_json_option options[] = {
-    {"context_length", CLIP_JSON_USED, NULL},
-    {"vocab_size", CLIP_JSON_USED, NULL},
-    {"width", CLIP_JSON_USED, NULL},
-    {"heads", CLIP_JSON_USED, NULL},
-    {"layers", CLIP_JSON_USED, NULL},
-    {"mlp_ratio", CLIP_JSON_USED, NULL},
-    {"pool_type", CLIP_JSON_USED, NULL},
-    {"eos_id", CLIP_JSON_USED, NULL},
-    {"bos_id", CLIP_JSON_IGNORED, NULL},
-    {"pad_id", CLIP_JSON_IGNORED, NULL},
-    {"hf_tokenizer_name", CLIP_JSON_IGNORED, NULL},
-    {"tokenizer_mode", CLIP_JSON_IGNORED, NULL},
-    {"tokenizer_kwargs", CLIP_JSON_IGNORED, NULL},
-    {"hf_model_pretrained", CLIP_JSON_IGNORED, NULL},
-    {"hf_proj_type", CLIP_JSON_IGNORED, NULL},
-    {"hf_pooler_type", CLIP_JSON_IGNORED, NULL},
-    {"output_tokens", CLIP_JSON_IGNORED, NULL},
-    {"final_ln_after_pool", CLIP_JSON_IGNORED, NULL},
-    {"text_arch", CLIP_JSON_ONLY, "clip"},
-    {"proj_type", CLIP_JSON_ONLY, "linear"},
-    {"block_type", CLIP_JSON_ONLY, "default"},
-};
+static const struct clip_json_option options[] = {{"context_length", CLIP_JSON_USED, NULL},
+                                                  {"vocab_size", CLIP_JSON_USED, NULL},
+                                                  {"width", CLIP_JSON_USED, NULL},
+                                                  {"heads", CLIP_JSON_USED, NULL},
+                                                  {"layers", CLIP_JSON_USED, NULL},
+                                                  {"mlp_ratio", CLIP_JSON_USED, NULL},
+                                                  {"pool_type", CLIP_JSON_USED, NULL},
+                                                  {"eos_id", CLIP_JSON_USED, NULL},
+                                                  {"bos_id", CLIP_JSON_IGNORED, NULL},
+                                                  {"pad_id", CLIP_JSON_USED, NULL},
+                                                  {"embed_cls", CLIP_JSON_USED, NULL},
+                                                  {"no_causal_mask", CLIP_JSON_USED, NULL},
+                                                  {"proj_type", CLIP_JSON_USED, NULL},
+                                                  {"proj_bias", CLIP_JSON_USED, NULL},
+                                                  {"hf_tokenizer_name", CLIP_JSON_IGNORED, NULL},
+                                                  {"tokenizer_mode", CLIP_JSON_IGNORED, NULL},
+                                                  {"tokenizer_kwargs", CLIP_JSON_IGNORED, NULL},
+                                                  {"hf_model_pretrained", CLIP_JSON_IGNORED, NULL},
+                                                  {"hf_proj_type", CLIP_JSON_IGNORED, NULL},
+                                                  {"hf_pooler_type", CLIP_JSON_IGNORED, NULL},
+                                                  {"output_tokens", CLIP_JSON_IGNORED, NULL},
+                                                  {"final_ln_after_pool", CLIP_JSON_IGNORED, NULL},
+                                                  {"text_arch", CLIP_JSON_ONLY, "clip"},
+                                                  CLIP_BLOCK_OPTIONS};
 
-/* Which position's features are the text's: open_clip's pool_type and eos_id. */
-static int read_pooling(struct json_object *object, const char *where, int *end_token,
+/* Which position's features are the text's: open_clip's embed_cls, pool_type and eos_id. */
+static int read_pooling(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                         struct clip_error *error)
 {
     const char *pool = "argmax";
-    if (clip_json_string(object, where, "pool_type", &pool, error) != 0)
+    if (clip_json_string(object, where, "pool_type", &pool, error) != 0 ||
+        clip_json_flag(object, where, "no_causal_mask", &tower->open_mask, error) != 0 ||
+        clip_json_flag(object, where, "embed_cls", &tower->class_row, error) != 0 ||
+        clip_json_int(object, where, "pad_id", 0, CLIP_MAX_VOCABULARY, &tower->pad, error) != 0)
         return -1;
-    if (strcmp(pool, "argmax") == 0)
+    if (tower->class_row || strcmp(pool, "last") == 0)
+        tower->vit.pooling = CLIP_POOL_LAST;
+    else if (strcmp(pool, "first") == 0)
+        tower->vit.pooling = CLIP_POOL_FIRST;
+    else if (strcmp(pool, "eos") != 0)
+        return strcmp(pool, "argmax") == 0
+                   ? 0
+                   : clip_fail(error, "%s.pool_type: \"%.40s\" is not supported", where, pool);
+    if (tower->vit.pooling != CLIP_POOL_TOKEN)
         return 0;
-    if (strcmp(pool, "eos") != 0)
-        return clip_fail(error, "%s.pool_type: \"%.40s\" is not supported", where, pool);
     if (!clip_json_get(object, "eos_id"))
         return clip_fail(error, "%s.pool_type \"eos\" needs an eos_id", where);
-    return clip_json_int(object, where, "eos_id", 0, CLIP_MAX_VOCABULARY, end_token, error);
+    return clip_json_int(object, where, "eos_id", 0, CLIP_MAX_VOCABULARY, &tower->end_token, error);
+}
+
+static int read_projection(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                           struct clip_error *error)
+{
+    const char *type = "linear";
+    int bias = 0;
+    if (clip_json_string(object, where, "proj_type", &type, error) != 0 ||
+        clip_json_flag(object, where, "proj_bias", &bias, error) != 0)
+        return -1;
+    if (strcmp(type, "none") == 0)
+        tower->head = &clip_head_none;
+    else if (strcmp(type, "linear") != 0)
+        return clip_fail(error, "%s.proj_type: \"%.40s\" is not supported", where, type);
+    else if (bias)
+        tower->head = &clip_head_text_linear;
+    return 0;
 }
 
 static int read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
@@ -118,9 +155,10 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
         clip_json_int(object, where, "width", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
         clip_json_int(object, where, "heads", 1, CLIP_MAX_WIDTH, &tower->heads, error) != 0 ||
         clip_json_int(object, where, "layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
-        read_pooling(object, where, &tower->end_token, error) != 0)
+        clip_read_mlp(object, where, tower, error) != 0 ||
+        clip_read_block(object, where, tower, error) != 0 || read_pooling(object, where, tower, error) != 0)
         return -1;
-    return clip_read_mlp(object, where, tower, error);
+    return read_projection(object, where, tower, error);
 }
 
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
@@ -133,6 +171,18 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
      * knows. */
     if (tower->end_token >= 0 && (own || tower->end_token != tower->vocabulary - 1))
         fprintf(file, "      \"pool_type\": \"eos\",\n      \"eos_id\": %d,\n", tower->end_token);
+    if (tower->class_row)
+        fprintf(file, "      \"embed_cls\": true,\n      \"pad_id\": %d,\n", tower->pad);
+    else if (tower->vit.pooling != CLIP_POOL_TOKEN)
+        fprintf(file, "      \"pool_type\": \"%s\",\n",
+                tower->vit.pooling == CLIP_POOL_FIRST ? "first" : "last");
+    if (tower->open_mask)
+        fputs("      \"no_causal_mask\": true,\n", file);
+    if (clip_head_of(tower) == &clip_head_none)
+        fputs("      \"proj_type\": \"none\",\n", file);
+    if (clip_head_of(tower) == &clip_head_text_linear)
+        fputs("      \"proj_bias\": true,\n", file);
+    clip_put_block(file, tower);
     fprintf(file, "      \"mlp_ratio\": %.17g\n", clip_mlp_ratio(tower));
 }
 
@@ -151,6 +201,7 @@ static int read_hf(struct json_object *object, const char *where, struct clip_to
     tower->heads = 8;
     tower->context = 77;
     tower->vocabulary = 49408;
+    tower->activation = CLIP_QUICK_GELU;
     if (clip_read_hf_tower(object, where, tower, error) != 0 ||
         clip_json_int(object, where, "max_position_embeddings", 1, CLIP_MAX_CONTEXT, &tower->context,
                       error) != 0 ||
@@ -175,7 +226,47 @@ static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tow
 
 static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
 {
+    if (tower->open_mask || tower->class_row || tower->vit.pooling != CLIP_POOL_TOKEN || tower->text.flags)
+        return clip_fail(error,
+                         "Hugging Face's form of CLIP has only causal text towers whose features are the end "
+                         "token's");
+    if (clip_head_of(tower) != &clip_head_text)
+        return clip_fail(error, "Hugging Face's form of CLIP has no text projection that is %s",
+                         clip_head_of(tower)->title);
+    if (clip_refuse_hf_blocks(tower, error) != 0)
+        return -1;
     return tower->end_token == 2 ? clip_fail(error, "Hugging Face's form cannot have 2 as the end token") : 0;
+}
+
+/* --- Hugging Face's SiglipModel --- */
+
+static const struct clip_name_pair siglip_names[] = {
+    {"text_model.embeddings.token_embedding.", "token_embedding.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.embeddings.position_embedding.weight", "positional_embedding", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.final_layer_norm.", "ln_final.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.head.", "text_projection.", CLIP_NAME_WHOLE, 0, 0},
+    CLIP_BLOCK_NAMES("text_model.encoder.layers.#.", "transformer.resblocks.#."),
+    {0}};
+
+static int read_siglip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                       struct clip_error *error)
+{
+    tower->width = 768;
+    tower->mlp = 3072;
+    tower->layers = tower->heads = 12;
+    tower->context = 64;
+    tower->vocabulary = 32000;
+    tower->end_token = -1;
+    tower->activation = CLIP_GELU_TANH;
+    tower->block.epsilon = 1e-6f;
+    tower->open_mask = 1;
+    tower->vit.pooling = CLIP_POOL_LAST;
+    tower->head = &clip_head_text_linear;
+    if (clip_read_hf_tower(object, where, tower, error) != 0 ||
+        clip_json_int(object, where, "max_position_embeddings", 1, CLIP_MAX_CONTEXT, &tower->context,
+                      error) != 0)
+        return -1;
+    return clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error);
 }
 
 /* --- shapes --- */
@@ -209,7 +300,14 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
     fprintf(out, "context %d, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s\n", tower->context,
             tower->vocabulary, tower->width, tower->layers, tower->heads, tower->mlp,
             clip_activation_name(tower->activation));
-    if (tower->end_token >= 0)
+    if (tower->open_mask)
+        fprintf(out, "%-14snone\n", "mask");
+    if (tower->vit.pooling != CLIP_POOL_TOKEN)
+        fprintf(out, "%-14s%s\n", "features",
+                tower->class_row                        ? "a class row"
+                : tower->vit.pooling == CLIP_POOL_FIRST ? "the first position"
+                                                        : "the last position");
+    else if (tower->end_token >= 0)
         fprintf(out, "%-14s%d\n", "end token", tower->end_token);
     else
         fprintf(out, "%-14sthe largest id\n", "end token");
@@ -253,6 +351,7 @@ const struct clip_kind clip_kind_text = {
            .put = put_hf,
            .refuse = refuse_hf,
            .names = hf_names},
+    .siglip = {.key = "text_config", .read = read_siglip, .names = siglip_names},
     .anchors = anchors,
     .first_tensor = "token_embedding.weight",
     .read_shapes = read_shapes,

@@ -9,17 +9,21 @@
 int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     const struct clip_vit_arch *vit = &tower->vit;
-    if (vit->pooling != CLIP_POOL_MAP && vit->pooling != CLIP_POOL_QUERY && vit->pooling != CLIP_POOL_QUERIES_MEAN)
+    if (vit->pooling != CLIP_POOL_MAP && vit->pooling != CLIP_POOL_QUERY &&
+        vit->pooling != CLIP_POOL_QUERIES_MEAN)
         return 0;
     if (vit->pooling == CLIP_POOL_QUERIES_MEAN && vit->pool_queries < 2)
         return clip_fail(error, "the mean of all queries but the first needs two of them");
-    return clip_check_heads("width of the attention pool", vit->pooling == CLIP_POOL_MAP ? tower->width : vit->pool_width,
-                            vit->pool_heads, error);
+    return clip_check_heads("width of the attention pool",
+                            vit->pooling == CLIP_POOL_MAP ? tower->width : vit->pool_width, vit->pool_heads,
+                            error);
 }
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 {
+    int image_width = clip_image_width(tower);
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
+        clip_check_bounds("image width", image_width, CLIP_MAX_IMAGE, error) != 0 ||
         clip_check_bounds("vision width", tower->width, CLIP_MAX_WIDTH, error) != 0 ||
         clip_check_bounds("vision layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
         clip_check_bounds("vision mlp", tower->mlp, CLIP_MAX_MLP, error) != 0)
@@ -27,6 +31,12 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
     if (tower->patch < 1 || tower->image_size % tower->patch)
         return clip_fail(error, "image size %d is not a multiple of the patch size %d", tower->image_size,
                          tower->patch);
+    if (image_width % tower->patch)
+        return clip_fail(error, "image width %d is not a multiple of the patch size %d", image_width,
+                         tower->patch);
+    if (tower->image_width && tower->vit.flags & CLIP_VIT_FIXED_POSITIONS)
+        return clip_fail(error, "positions of sines and cosines need square images, not %d x %d",
+                         tower->image_size, image_width);
     if (clip_check_heads("vision width", tower->width, tower->heads, error) != 0)
         return -1;
     return clip_check_pool(tower, error);
@@ -87,12 +97,13 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
 static const char *const prefixes[] = {"visual.", NULL};
 
 static const struct clip_name_pair hf_names[] = {
-    {"vision_model.embeddings.class_embedding", "visual.class_embedding", CLIP_NAME_WHOLE, 0},
-    {"vision_model.embeddings.patch_embedding.", "visual.conv1.", CLIP_NAME_WHOLE, 0},
-    {"vision_model.embeddings.position_embedding.weight", "visual.positional_embedding", CLIP_NAME_WHOLE, 0},
-    {"vision_model.pre_layrnorm.", "visual.ln_pre.", CLIP_NAME_WHOLE, 0}, /* their spelling */
-    {"vision_model.post_layernorm.", "visual.ln_post.", CLIP_NAME_WHOLE, 0},
-    {"visual_projection.weight", "visual.proj", CLIP_NAME_WHOLE, 1},
+    {"vision_model.embeddings.class_embedding", "visual.class_embedding", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.embeddings.patch_embedding.", "visual.conv1.", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.embeddings.position_embedding.weight", "visual.positional_embedding", CLIP_NAME_WHOLE, 0,
+     0},
+    {"vision_model.pre_layrnorm.", "visual.ln_pre.", CLIP_NAME_WHOLE, 0, 0}, /* their spelling */
+    {"vision_model.post_layernorm.", "visual.ln_post.", CLIP_NAME_WHOLE, 0, 0},
+    {"visual_projection.weight", "visual.proj", CLIP_NAME_WHOLE, 1, 0},
     CLIP_BLOCK_NAMES("vision_model.encoder.layers.#.", "visual.transformer.resblocks.#."),
     {0}};
 
@@ -115,7 +126,8 @@ static int read_attentional(struct json_object *object, const char *where, struc
     if (clip_json_int(object, where, "attn_pooler_queries", 1, CLIP_MAX_CONTEXT, &tower->vit.pool_queries,
                       error) != 0)
         return -1;
-    return clip_json_int(object, where, "attn_pooler_heads", 1, CLIP_MAX_WIDTH, &tower->vit.pool_heads, error);
+    return clip_json_int(object, where, "attn_pooler_heads", 1, CLIP_MAX_WIDTH, &tower->vit.pool_heads,
+                         error);
 }
 
 /* Which tokens' features are the picture's. */
@@ -152,7 +164,7 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     tower->patch = 16;
     if (clip_check_vision_options(object, where, error) != 0 ||
         clip_json_int(object, where, "layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
-        clip_read_image_size(object, where, &tower->image_size, error) != 0 ||
+        clip_read_image_sides(object, where, &tower->image_size, &tower->image_width, error) != 0 ||
         clip_json_int(object, where, "width", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
         clip_json_int(object, where, "head_width", 1, CLIP_MAX_WIDTH * 32, &head_width, error) != 0 ||
         clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0)
@@ -183,7 +195,10 @@ static void put_pooling(FILE *file, const struct clip_vit_arch *vit)
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
 {
     (void)own;
-    fprintf(file, "      \"image_size\": %d,\n", tower->image_size);
+    if (tower->image_width)
+        fprintf(file, "      \"image_size\": [%d, %d],\n", tower->image_size, tower->image_width);
+    else
+        fprintf(file, "      \"image_size\": %d,\n", tower->image_size);
     fprintf(file, "      \"layers\": %d,\n      \"width\": %d,\n", tower->layers, tower->width);
     fprintf(file, "      \"head_width\": %d,\n", tower->width / tower->heads);
     fprintf(file, "      \"mlp_ratio\": %.17g,\n", clip_mlp_ratio(tower));
@@ -203,6 +218,7 @@ static int read_hf(struct json_object *object, const char *where, struct clip_to
     tower->layers = tower->heads = 12;
     tower->image_size = 224;
     tower->patch = 32;
+    tower->activation = CLIP_QUICK_GELU;
     if (clip_read_hf_tower(object, where, tower, error) != 0 ||
         clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, &tower->image_size, error) != 0 ||
         clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0)
@@ -215,6 +231,18 @@ static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tow
     clip_put_hf_tower(file, in, tower, embed);
     fprintf(file, "%s\"image_size\": %d,\n%s\"patch_size\": %d,\n%s\"num_channels\": 3\n", in,
             tower->image_size, in, tower->patch, in);
+}
+
+static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    if (tower->vit.flags & ~(unsigned)CLIP_VIT_FIXED_POSITIONS || tower->vit.pooling != CLIP_POOL_TOKEN)
+        return clip_fail(
+            error, "Hugging Face's form of CLIP has only image towers with ln_pre whose features are the "
+                   "class token's");
+    if (tower->image_width)
+        return clip_fail(error, "Hugging Face's form has no images of %d x %d, only squares",
+                         tower->image_size, tower->image_width);
+    return clip_refuse_hf_blocks(tower, error);
 }
 
 /* --- shapes --- */
@@ -249,8 +277,11 @@ static int read_shapes(const struct clip_weights *weights, struct clip_tower_arc
 
 static void describe(FILE *out, const struct clip_tower_arch *tower)
 {
-    fprintf(out, "image %d, transformer, patch %d, width %d, %d layers, %d heads, mlp %d, %s\n",
-            tower->image_size, tower->patch, tower->width, tower->layers, tower->heads, tower->mlp,
+    char width[20] = "";
+    if (tower->image_width)
+        snprintf(width, sizeof width, " x %d", tower->image_width);
+    fprintf(out, "image %d%s, transformer, patch %d, width %d, %d layers, %d heads, mlp %d, %s\n",
+            tower->image_size, width, tower->patch, tower->width, tower->layers, tower->heads, tower->mlp,
             clip_activation_name(tower->activation));
 }
 
@@ -258,6 +289,8 @@ static void describe_json(struct json_object *object, const struct clip_tower_ar
 {
     clip_add_text(object, "kind", tower->kind->name);
     clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    if (tower->image_width)
+        clip_add_int(object, "image_width", (uint64_t)tower->image_width);
     clip_add_int(object, "width", (uint64_t)tower->width);
     clip_add_int(object, "heads", (uint64_t)tower->heads);
     clip_add_int(object, "layers", (uint64_t)tower->layers);
@@ -286,6 +319,7 @@ const struct clip_kind clip_kind_vit = {
            .old_key = "vision_config_dict",
            .read = read_hf,
            .put = put_hf,
+           .refuse = refuse_hf,
            .names = hf_names},
     .anchors = anchors,
     .first_tensor = "visual.conv1.weight",

@@ -31,3 +31,11 @@ const struct clip_kind *clip_kind_of_hf(enum clip_side side)
         kind++;
     return *kind;
 }
+
+const struct clip_kind *clip_kind_of_siglip(enum clip_side side)
+{
+    const struct clip_kind *const *kind = clip_kinds;
+    while ((*kind)->side != side || !(*kind)->siglip.read)
+        kind++;
+    return *kind;
+}

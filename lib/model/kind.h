@@ -19,6 +19,7 @@ struct clip_name_pair {
     const char *hf, *openai;
     int part; /* 0, 1, 2: q, k, v of an in_proj; CLIP_NAME_WHOLE */
     int transposed;
+    int one; /* a dimension of 1 comes before, in ours */
 };
 enum { CLIP_NAME_WHOLE = -1 };
 
@@ -37,6 +38,7 @@ struct clip_kind {
     enum clip_side side;
     int known_widths[5];   /* of OpenAI's models, whose heads are of 64; 0 ends them */
     int own_activation;    /* whatever open_clip's quick_gelu says */
+    int custom_text;       /* open_clip's class of models with such a tower is CustomTextCLIP */
     double beta2, epsilon; /* AdamW's, with which such models were trained */
 
     const struct clip_head *head; /* what projects its features, unless the tower says otherwise */
@@ -68,7 +70,7 @@ struct clip_kind {
         void (*put)(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed);
         int (*refuse)(const struct clip_tower_arch *tower, struct clip_error *error);
         const struct clip_name_pair *names; /* hf NULL at the end */
-    } hf;
+    } hf, siglip;                           /* of its CLIPModel, and of its SiglipModel, which is only read */
 
     /* Weights without a configuration: by what they are known, the first that fits counts (name NULL at the
      * end); whether they are of this kind (NULL: where they are no other's); what shapes say. */
@@ -84,7 +86,7 @@ struct clip_kind {
 };
 
 /* All kinds. Where several may fit, the one that comes first is taken. */
-#define CLIP_KINDS(row) row(convnext) row(resnet) row(vit) row(text)
+#define CLIP_KINDS(row) row(convnext) row(fastvit) row(timm) row(resnet) row(vit) row(hftext) row(text)
 #define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
 CLIP_KINDS(CLIP_KIND_DECLARE)
 
@@ -99,5 +101,6 @@ const struct clip_head *clip_head_of(const struct clip_tower_arch *tower);
 const struct clip_kind *clip_kind_of_open_clip(enum clip_side side, struct json_object *object);
 const struct clip_kind *clip_kind_of_weights(enum clip_side side, const struct clip_weights *weights);
 const struct clip_kind *clip_kind_of_hf(enum clip_side side);
+const struct clip_kind *clip_kind_of_siglip(enum clip_side side);
 
 #endif

@@ -20,7 +20,8 @@ enum clip_draw {
 enum clip_part { CLIP_PART_IMAGE, CLIP_PART_TEXT, CLIP_PART_PROJECTION, CLIP_PART_LOSS };
 
 struct clip_slot {
-    char name[72]; /* the longest is visual.transformer.resblocks.1023.attn.in_proj_weight */
+    char name[96]; /* transformer.block.0.layer.0.SelfAttention.relative_attention_bias.weight and longer ones
+                    */
     int ndim;
     size_t shape[4];
     enum clip_side side; /* the tower it belongs to; the logit scale to both */

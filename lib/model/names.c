@@ -10,7 +10,9 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* What is no tower's. */
-static const struct clip_name_pair shared_names[] = {{"logit_scale", "logit_scale", CLIP_NAME_WHOLE, 0}, {0}};
+static const struct clip_name_pair shared_names[] = {{"logit_scale", "logit_scale", CLIP_NAME_WHOLE, 0, 0},
+                                                     {"logit_bias", "logit_bias", CLIP_NAME_WHOLE, 0, 0},
+                                                     {0}};
 
 /* What follows `start` in text; NULL if text does not begin so. */
 static const char *after(const char *text, const char *start)
@@ -56,6 +58,15 @@ static int find(const struct clip_name_pair *pairs, int hf, int part, const char
     return 0;
 }
 
+/* Our name of one of a SiglipModel. */
+static int look_up_siglip(const char *name, struct found *found)
+{
+    for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
+        if ((*kind)->siglip.names && find((*kind)->siglip.names, 1, 0, name, found))
+            return 1;
+    return find(shared_names, 1, 0, name, found);
+}
+
 /* Looks a name up by Hugging Face's column, or by OpenAI's and the part of an in_proj that is wanted. */
 static int look_up(int hf, int part, const char *name, struct found *found)
 {
@@ -75,6 +86,11 @@ static int translate(const struct found *found, int to_hf, char *out, size_t siz
     return n >= 0 && (size_t)n < size ? 0 : -1;
 }
 
+void clip_names_open_clip(const char *name, int custom, char *out, size_t size)
+{
+    snprintf(out, size, "%s%s", custom ? "text." : "", name);
+}
+
 int clip_names_hf(const char *name, int part, char *out, size_t size, int *parts, int *transposed)
 {
     struct found found;
@@ -89,8 +105,14 @@ int clip_names_ignored(const char *name)
 {
     static const char *const ignored[] = {"input_resolution", "context_length", "vocab_size",
                                           "attn_mask",        "mask",           "position_ids"};
-    static const char *const beside[] = {"loss.", "loss_fn.", "criterion.", "metric.", "metrics."};
+    /* CoCa's decoder writes captions. */
+    static const char *const beside[] = {"loss.",   "loss_fn.", "criterion.",
+                                         "metric.", "metrics.", "text_decoder."};
+    /* M2M100's fixed positions, in old files. */
+    static const char fixed[] = "embed_positions.weights";
     const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
+    if (strlen(name) >= strlen(fixed) && strcmp(name + strlen(name) - strlen(fixed), fixed) == 0)
+        return 1;
     for (size_t i = 0; i < COUNT(ignored); i++)
         if (strcmp(last, ignored[i]) == 0)
             return 1;
@@ -108,7 +130,8 @@ struct set {
     size_t length;
     unsigned towers; /* bit `side` of each that it has */
     int hf, custom, average;
-    int flat; /* all in one dict, under keys that hold the whole of OpenAI's names */
+    int siglip; /* Hugging Face's names are those of a SiglipModel */
+    int flat;   /* all in one dict, under keys that hold the whole of OpenAI's names */
     const char *before;
     const struct clip_weight *anchor;
 };
@@ -357,6 +380,16 @@ static int plain_name(const struct set *set, const char *name, char *out, size_t
     return used < size ? 0 : -1;
 }
 
+/* [rows, columns] becomes [1, rows, columns]. */
+static void add_dimension(struct clip_weight *weight)
+{
+    memmove(weight->shape + 1, weight->shape, (size_t)weight->ndim * sizeof *weight->shape);
+    memmove(weight->stride + 1, weight->stride, (size_t)weight->ndim * sizeof *weight->stride);
+    weight->shape[0] = 1;
+    weight->stride[0] = 0;
+    weight->ndim++;
+}
+
 static int rename_one(struct clip_weight *weight, const struct set *set, struct clip_error *error)
 {
     struct found found;
@@ -364,8 +397,11 @@ static int rename_one(struct clip_weight *weight, const struct set *set, struct 
     const char *result = plain;
     if (plain_name(set, weight->name, plain, sizeof plain) != 0)
         return clip_fail(error, "a tensor's name that is too long");
-    if (set->hf && look_up(1, 0, plain, &found) && translate(&found, 0, name, sizeof name) == 0) {
+    if (set->hf && (set->siglip ? look_up_siglip(plain, &found) : look_up(1, 0, plain, &found)) &&
+        translate(&found, 0, name, sizeof name) == 0) {
         result = name;
+        if (found.pair->one && weight->ndim < CLIP_WEIGHT_DIMENSIONS)
+            add_dimension(weight);
         if (found.pair->transposed && weight->ndim == 2)
             transpose(weight);
         weight->part = found.pair->part == CLIP_NAME_WHOLE ? 0 : found.pair->part;
@@ -402,6 +438,48 @@ static int leave_set(struct clip_weights *weights, const struct set *set, struct
     return 0;
 }
 
+/* 1 if Hugging Face's names are a SiglipModel's: its pools are heads. */
+static int is_siglip(const struct clip_weights *weights, const struct set *set)
+{
+    for (size_t i = 0; i < weights->count; i++) {
+        const char *name = weights->items[i].name + set->length;
+        if (after(name, "vision_model.head.") || after(name, "text_model.head."))
+            return 1;
+    }
+    return 0;
+}
+
+/* The queries' rows of a pool's in_proj become a tensor of their own, as timm has it, and the others one. */
+static int split_pool(struct clip_weights *weights, struct clip_error *error)
+{
+    static const struct {
+        const char *joined, *parts[2];
+    } all[] = {{"visual.trunk.attn_pool.in_proj_weight",
+                {"visual.trunk.attn_pool.q.weight", "visual.trunk.attn_pool.kv.weight"}},
+               {"visual.trunk.attn_pool.in_proj_bias",
+                {"visual.trunk.attn_pool.q.bias", "visual.trunk.attn_pool.kv.bias"}}};
+    for (size_t i = 0, count = weights->count; i < count; i++)
+        for (size_t j = 0; j < COUNT(all); j++) {
+            struct clip_weight joined = weights->items[i];
+            if (strcmp(joined.name, all[j].joined) != 0 || joined.ndim < 1 || joined.shape[0] % 3)
+                continue;
+            size_t rows = joined.shape[0] / 3, size = clip_weight_size(joined.type);
+            size_t row = rows * joined.stride[0] * size, columns = joined.ndim > 1 ? joined.shape[1] : 1;
+            char *name = strdup(all[j].parts[0]);
+            if (!name)
+                return clip_fail_memory(error, "a tensor's name");
+            free(weights->items[i].name);
+            weights->items[i].name = name;
+            weights->items[i].shape[0] = rows;
+            joined.shape[0] = 2 * rows;
+            if (clip_weights_add(weights, all[j].parts[1], strlen(all[j].parts[1]), joined.type, joined.ndim,
+                                 joined.shape, joined.stride, joined.data + row, 2 * rows * columns * size,
+                                 error) != 0)
+                return -1;
+        }
+    return 0;
+}
+
 /* There is no model among the tensors. */
 static int fail_none(const struct clip_weights *weights, struct clip_error *error)
 {
@@ -426,8 +504,11 @@ int clip_names_openai(struct clip_weights *weights, const char *key, struct clip
     struct set *set = &sets.items[0];
     if (leave_set(weights, set, error) != 0)
         return -1;
+    set->siglip = set->hf && is_siglip(weights, set);
     for (size_t i = 0; i < weights->count; i++)
         if (rename_one(&weights->items[i], set, error) != 0)
             return -1;
+    if (set->siglip && split_pool(weights, error) != 0)
+        return -1;
     return clip_weights_sort(weights, error);
 }

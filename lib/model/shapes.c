@@ -39,7 +39,8 @@ static void find_towers(struct clip_arch *arch, const struct clip_weights *weigh
 {
     int there[CLIP_SIDES] = {0};
     for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
-        there[(*kind)->side] |= clip_weights_find(weights, (*kind)->first_tensor) != NULL;
+        there[(*kind)->side] |= clip_weights_find(weights, (*kind)->first_tensor) ||
+                                ((*kind)->is_weights && (*kind)->is_weights(weights));
     for (int side = 0; side < CLIP_SIDES; side++)
         if (!there[side] && there[!side])
             arch->towers[side].absent = 1;

@@ -57,8 +57,8 @@ const char *clip_vit_name(const struct clip_tower_arch *tower, enum clip_vit_ten
 
 size_t clip_vit_patches(const struct clip_tower_arch *tower)
 {
-    size_t grid = (size_t)tower->image_size / (size_t)tower->patch;
-    return grid * grid;
+    size_t patch = (size_t)tower->patch;
+    return (size_t)tower->image_size / patch * ((size_t)clip_image_width(tower) / patch);
 }
 
 size_t clip_vit_tokens(const struct clip_tower_arch *tower)
@@ -178,4 +178,10 @@ int clip_vit_shape(const struct clip_tower_arch *tower, enum clip_vit_tensor ten
     for (int i = 0; i < ones; i++)
         shape[i] = 1;
     return 1;
+}
+
+int clip_vit_same(const struct clip_vit_arch *a, const struct clip_vit_arch *b)
+{
+    return a->names == b->names && a->flags == b->flags && a->pooling == b->pooling &&
+           a->pool_heads == b->pool_heads && a->pool_queries == b->pool_queries && a->pool_mlp == b->pool_mlp;
 }

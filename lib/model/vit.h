@@ -21,6 +21,8 @@ enum clip_pooling {
     CLIP_POOL_TOKEN,   /* one token: of pictures the class token, of captions the end token */
     CLIP_POOL_FIRST,   /* the first token of a caption */
     CLIP_POOL_LAST,    /* the last of its context */
+    CLIP_POOL_MEAN,    /* of a caption: the mean of its tokens, */
+    CLIP_POOL_MAX,     /* and the largest of each channel */
     CLIP_POOL_PATCHES, /* the mean of the patches */
     /* SigLIP's: attention with one query that is learned, y; then y + mlp(norm(y)) */
     CLIP_POOL_MAP,
@@ -89,5 +91,8 @@ size_t clip_vit_width(const struct clip_tower_arch *tower);
 /* Patches of a picture, and tokens: with the class token, if any. */
 size_t clip_vit_patches(const struct clip_tower_arch *tower);
 size_t clip_vit_tokens(const struct clip_tower_arch *tower);
+
+/* 1 if they are alike. */
+int clip_vit_same(const struct clip_vit_arch *a, const struct clip_vit_arch *b);
 
 #endif

@@ -258,8 +258,16 @@ static void free_pieces(struct pieces *pieces)
     free(pieces->infos);
 }
 
-/* Lists what is written of a slot, under its own name or Hugging Face's. */
-static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int type, int hf,
+/* Whose names tensors are written under. */
+enum naming { OWN, CUSTOM_TEXT, HF };
+
+static enum naming naming_of(const struct clip_arch *arch)
+{
+    return arch->custom_text ? CUSTOM_TEXT : OWN;
+}
+
+/* Lists what is written of a slot, under its own name, that in a CustomTextCLIP, or Hugging Face's. */
+static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int type, enum naming naming,
                       struct clip_error *error)
 {
     int parts = 1, transposed = 0;
@@ -267,8 +275,9 @@ static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int t
         struct piece *piece = &pieces->items[pieces->count];
         struct clip_tensor_info *info = &pieces->infos[pieces->count];
         *piece = (struct piece){.slot = slot};
-        if (!hf)
-            snprintf(piece->name, sizeof piece->name, "%s", slot->name);
+        if (naming != HF)
+            clip_names_open_clip(slot->name, naming == CUSTOM_TEXT && slot->side == CLIP_SIDE_TEXT,
+                                 piece->name, sizeof piece->name);
         else if (clip_names_hf(slot->name, part, piece->name, sizeof piece->name, &parts, &transposed) != 0)
             return clip_fail(error, "tensor %s cannot be represented in Hugging Face's form", slot->name);
         *info = (struct clip_tensor_info){.name = piece->name,
@@ -290,7 +299,7 @@ static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int t
 }
 
 static int list_pieces(struct pieces *pieces, const struct clip_layout *layout,
-                       const struct clip_tensor_source *source, int hf, struct clip_error *error)
+                       const struct clip_tensor_source *source, enum naming naming, struct clip_error *error)
 {
     *pieces = (struct pieces){.items = calloc(3 * layout->count, sizeof *pieces->items),
                               .infos = calloc(3 * layout->count, sizeof *pieces->infos)};
@@ -298,7 +307,7 @@ static int list_pieces(struct pieces *pieces, const struct clip_layout *layout,
         return clip_fail_memory(error, "the list of tensors");
     for (size_t i = 0; i < layout->count; i++) {
         int type = source->type(source->context, &layout->slots[i]);
-        if (type >= 0 && add_pieces(pieces, &layout->slots[i], type, hf, error) != 0)
+        if (type >= 0 && add_pieces(pieces, &layout->slots[i], type, naming, error) != 0)
             return -1;
     }
     return 0;
@@ -366,11 +375,11 @@ static int write_pieces(const struct pieces *pieces, size_t first, size_t last, 
     return -1;
 }
 
-static int write_whole(const struct clip_layout *layout, const char *arch,
+static int write_whole(const struct clip_layout *layout, enum naming naming, const char *arch,
                        const struct clip_tensor_source *source, const char *path, struct clip_error *error)
 {
     struct pieces pieces;
-    int result = list_pieces(&pieces, layout, source, 0, error);
+    int result = list_pieces(&pieces, layout, source, naming, error);
     if (result == 0)
         result = write_pieces(&pieces, 0, pieces.count, arch, source, path, error);
     free_pieces(&pieces);
@@ -380,14 +389,14 @@ static int write_whole(const struct clip_layout *layout, const char *arch,
 int clip_write_weights(const struct clip_layout *layout, const struct clip_tensor_source *source,
                        const char *path, struct clip_error *error)
 {
-    return write_whole(layout, NULL, source, path, error);
+    return write_whole(layout, OWN, NULL, source, path, error);
 }
 
 int clip_write_lone(const struct clip_arch *arch, const struct clip_layout *layout,
                     const struct clip_tensor_source *source, const char *path, struct clip_error *error)
 {
     char *text = clip_arch_print(arch, error);
-    int result = text ? write_whole(layout, text, source, path, error) : -1;
+    int result = text ? write_whole(layout, naming_of(arch), text, source, path, error) : -1;
     free(text);
     return result;
 }
@@ -495,15 +504,15 @@ static int write_shards(const struct clip_folder_output *folder, const struct pi
 
 /* NAME.safetensors, or, where that would be too large, shards of it. */
 static int write_weights_in(const struct clip_folder_output *folder, const char *name,
-                            const struct clip_layout *layout, const struct clip_tensor_source *source, int hf,
-                            struct clip_error *error)
+                            const struct clip_layout *layout, const struct clip_tensor_source *source,
+                            enum naming naming, struct clip_error *error)
 {
     struct pieces pieces;
     char file[80], *path = NULL;
     uint64_t size = folder->shard_size ? folder->shard_size : SHARD_SIZE;
     size_t shards = 0;
     snprintf(file, sizeof file, "%s.safetensors", name);
-    int result = list_pieces(&pieces, layout, source, hf, error);
+    int result = list_pieces(&pieces, layout, source, naming, error);
     for (size_t first = 0; result == 0 && first < pieces.count; shards++)
         first = shard_end(&pieces, first, size);
     if (result == 0 && shards > 1) {
@@ -542,7 +551,7 @@ int clip_write_open_clip(const struct clip_folder_output *folder, const struct c
 {
     if (write_config(folder, "open_clip_config.json", arch, clip_arch_write_open_clip, error) != 0)
         return -1;
-    return write_weights_in(folder, "open_clip_model", layout, source, 0, error);
+    return write_weights_in(folder, "open_clip_model", layout, source, naming_of(arch), error);
 }
 
 int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arch *arch,
@@ -554,7 +563,7 @@ int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arc
     if (!arch->vision.absent &&
         write_config(folder, "preprocessor_config.json", arch, clip_arch_write_hf_preprocessor, error) != 0)
         return -1;
-    return write_weights_in(folder, "model", layout, source, 1, error);
+    return write_weights_in(folder, "model", layout, source, HF, error);
 }
 
 static int put_tokenizer(const struct clip_arch *arch, FILE *file, struct clip_error *error)

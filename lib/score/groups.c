@@ -18,7 +18,7 @@ struct mean {
 
 struct group {
     char *name;
-    uint8_t *value; /* of the field that names it, a msgpack object */
+    uint8_t *value; /* value of the field that names it, a msgpack object */
     size_t value_size;
     struct mean means[MOST_FIELDS];
     struct group *next;
@@ -26,7 +26,7 @@ struct group {
 
 struct clip_groups {
     struct group *first, **end;
-    void *tree; /* of tsearch: groups by value */
+    void *tree; /* for tsearch: groups by value */
 };
 
 struct clip_groups *clip_groups_new(struct clip_error *error)
@@ -50,7 +50,7 @@ static void free_group(struct group *group)
 
 static void leave(void *group)
 {
-    (void)group; /* the list owns it */
+    (void)group; /* owned by the list */
 }
 
 void clip_groups_free(struct clip_groups *groups)
@@ -73,7 +73,7 @@ static int compare(const void *a, const void *b)
     return memcmp(x->value, y->value, x->value_size);
 }
 
-/* What the group is called: its text, or its number in decimal. NULL where the field holds neither. */
+/* The group's name: its text, or its number in decimal. NULL if the field is neither. */
 static char *name_of(const struct clip_field *field, int *memory)
 {
     const char *text;
@@ -133,8 +133,8 @@ static struct group *find_group(struct clip_groups *groups, struct clip_record *
     return found ? *found : new_group(groups, field, record, error);
 }
 
-/* The embedding `field` made unit, the caller's to free. -1 with the record marked as bad, or, where it is
- * not, with error. */
+/* The embedding `field`, normalised to unit length, for the caller to free. NULL with the record marked as
+ * bad, or, if it is not, with error. */
 static int read_unit(struct clip_record *record, const char *field, float **unit, size_t *width,
                      struct clip_error *error)
 {
@@ -165,7 +165,7 @@ static int add_to_mean(struct mean *mean, const char *field, const float *unit, 
     return 0;
 }
 
-/* Adds units[n], NULL where the record has no such field; nothing where it is bad. */
+/* Adds units[n], NULL where the record has no such field; adds nothing if the record is bad. */
 static int add_units(struct clip_groups *groups, struct clip_record *record, const char *by,
                      const char *const *fields, size_t n, float *const *units, const size_t *widths,
                      struct clip_error *error)

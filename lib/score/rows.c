@@ -30,7 +30,7 @@ static void print_json(FILE *out, const struct clip_row *row)
     fputs("]}\n", out);
 }
 
-/* A line of the table; of the best, a line each match. */
+/* Writes a line of the table or, for the best, one line a match. */
 static void print_table(FILE *out, const struct clip_row *row, int best)
 {
     if (!best)
@@ -50,7 +50,7 @@ static void print_table(FILE *out, const struct clip_row *row, int best)
         putc('\n', out);
 }
 
-/* A bar of `share` of BAR characters: in eighths of one where the terminal can show them. */
+/* Prints a bar of `share` of BAR characters, in eighths of a character if the terminal can show them. */
 static void print_bar(FILE *out, double share)
 {
     static const char *const eighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉", "█"};
@@ -63,7 +63,7 @@ static void print_bar(FILE *out, double share)
     }
 }
 
-/* The row's label, then a line each match. */
+/* Prints the row's label, then one line a match. */
 static void print_bars(FILE *out, const struct clip_row *row)
 {
     clip_print_line(out, row->label, strlen(row->label));
@@ -96,7 +96,7 @@ static int write_record(const struct clip_rows_output *out, const struct clip_ro
     return status;
 }
 
-/* A scale may be so large that a score is beyond what a float holds. */
+/* The scale may be so large that a score overflows a float. */
 static int check_finite(const struct clip_rows_output *out, const struct clip_row *row,
                         struct clip_error *error)
 {

@@ -1,4 +1,4 @@
-/* Rows of a matrix of scores as clip-simmatrix writes them: records, a table, lines of JSON, bars. */
+/* The rows of a matrix of scores, as clip-simmatrix writes them: records, a table, lines of JSON, bars. */
 #ifndef CLIP_SCORE_ROWS_H
 #define CLIP_SCORE_ROWS_H
 
@@ -9,21 +9,21 @@
 #include <stdio.h>
 
 enum clip_rows_form {
-    CLIP_ROWS_RECORDS, /* __key__, label where it is not the key, scores; of the best also keys */
-    CLIP_ROWS_TABLE,   /* a line of cells with tabs between them; of the best, a line each match */
-    CLIP_ROWS_JSON,    /* a line, with all that there is to know */
-    CLIP_ROWS_BARS,    /* the label, and a line each match: its probability as a number and as a bar */
+    CLIP_ROWS_RECORDS, /* __key__, label if it is not the key, scores; for the best also keys */
+    CLIP_ROWS_TABLE,   /* a line of cells separated by tabs; for the best, one line a match */
+    CLIP_ROWS_JSON,    /* one line with everything */
+    CLIP_ROWS_BARS,    /* the label, and one line a match: its probability as a number and as a bar */
 };
 
 struct clip_rows_output {
     enum clip_rows_form form;
-    int best;                   /* a row is its best matches; otherwise all columns in their order */
+    int best;                   /* a row holds its best matches; otherwise all columns in order */
     double scale;               /* for messages: what the cosines were multiplied by */
     struct clip_writer *writer; /* of records */
-    FILE *text;                 /* of the other forms */
+    FILE *text;                 /* for the other forms */
 };
 
-/* Score i is that of the column keys[i], labels[i]. A label may be the key itself, the same pointer. */
+/* Score i is that of column keys[i], labels[i]. A label may be the key itself, the same pointer. */
 struct clip_row {
     const char *key, *label;
     size_t n;
@@ -31,8 +31,8 @@ struct clip_row {
     const float *scores;
 };
 
-/* What names the columns before the first row, where each row has all of them: a table's first line, or an
- * object with the strings __columns__ before the records. */
+/* Names the columns before the first row, if each row has all of them: a table's first line, or an object
+ * with the strings __columns__ before the records. */
 int clip_rows_begin(const struct clip_rows_output *out, const char *const *keys, const char *const *labels,
                     size_t n, struct clip_error *error);
 

@@ -1,4 +1,4 @@
-/* Samples that are left out: a list of names in a file, a line each, as clip-untar --list prints them. */
+/* A list of samples to leave out: names in a file, one a line, as clip-untar --list prints them. */
 #ifndef CLIP_SHARD_EXCEPT_H
 #define CLIP_SHARD_EXCEPT_H
 
@@ -21,7 +21,7 @@ void clip_sample_print(FILE *out, const struct clip_record *sample);
 int clip_except_read(struct clip_except *except, const char *path, struct clip_error *error);
 void clip_except_free(struct clip_except *except);
 
-/* 1 if the sample is on the list, 0 if not; -1 with error: out of memory. */
+/* 1 if the sample is on the list, 0 if it is not; -1 with error when out of memory. */
 int clip_except_has(const struct clip_except *except, const struct clip_record *sample,
                     struct clip_error *error);
 

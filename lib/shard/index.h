@@ -1,6 +1,6 @@
-/* The samples of many shards in an order of their own: where each begins, and reading one from there.
+/* The samples of many shards in any order: where each begins, and reading one from there.
  *
- * Shards are files that are not compressed. Each sample takes 16 bytes; in shards with hard links each member
+ * The shards must be uncompressed files. Each sample takes 16 bytes; in shards with hard links each member
  * takes 16 more. */
 #ifndef CLIP_SHARD_INDEX_H
 #define CLIP_SHARD_INDEX_H
@@ -15,9 +15,9 @@
 /* Zeroed to begin with. */
 struct clip_index {
     struct clip_index_entry {
-        uint64_t offset; /* of the sample, which is number i of all */
+        uint64_t offset; /* offset of sample i */
         uint32_t shard;
-        uint32_t turn; /* the number of the sample whose turn comes i-th */
+        uint32_t turn; /* number of the sample that comes i-th */
     } * entries;
     size_t count, room;
     struct clip_member_table *tables; /* [table_count]: of shards, for their links */
@@ -28,19 +28,20 @@ struct clip_index {
 struct clip_member_table *clip_index_table(struct clip_index *index, uint32_t shard,
                                            struct clip_error *error);
 
-/* Adds a sample, see clip_samples_offset; turns are in this order at first. -1 with error: out of memory, or
- * 2^32 samples. */
+/* Adds a sample (clip_samples_offset); the samples come in this order at first. -1 with error: out of
+ * memory, or 2^32 samples. */
 int clip_index_add(struct clip_index *index, uint32_t shard, uint64_t offset, struct clip_error *error);
 void clip_index_free(struct clip_index *index);
 
-/* Puts the turns into an order that is a function of the samples' number, the seed and the epoch alone, each
- * order as likely (Fisher and Yates; Durstenfeld, CACM algorithm 235). */
+/* Shuffles the samples: the order depends only on their number, the seed and the epoch, and all orders are
+ * equally likely (Fisher and Yates; Durstenfeld, CACM algorithm 235). */
 void clip_index_shuffle(struct clip_index *index, uint64_t seed, uint32_t epoch);
 
 /* --- reading --- */
 
-/* Opens a shard to be read in any order; with options->headers_only, to be indexed. `name`, the options and
- * the table must stay. NULL with error, which names what to do where the shard is compressed or no file. */
+/* Opens a shard for reading in any order; with options->headers_only, for indexing. `name`, the options
+ * and the table must stay. NULL with error, which says what to do if the shard is compressed or not a
+ * file. */
 struct clip_samples *clip_index_open(const char *name, const struct clip_sample_options *options,
                                      struct clip_member_table *table, struct clip_error *error);
 
@@ -53,7 +54,7 @@ struct clip_index_reader *clip_index_reader_new(const struct clip_index *index, 
                                                 struct clip_error *error);
 void clip_index_reader_free(struct clip_index_reader *reader);
 
-/* Reads the sample whose turn comes i-th; the record is the caller's. -1 with error. */
+/* Reads the sample that comes i-th; the record is the caller's. -1 with error. */
 int clip_index_read(struct clip_index_reader *reader, size_t i, struct clip_record **record,
                     struct clip_error *error);
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A member that is kept: its name, then its bytes. */
+/* A member that is kept in memory: its name, then its bytes. */
 struct kept {
     char *text; /* owned */
     size_t name_size, size;
@@ -14,14 +14,14 @@ struct clip_links {
     struct clip_source *source;
     int ignore_zeros;
     struct clip_member_table own, *table;
-    struct clip_source *again; /* the archive, read a second time; with `tar` from the first link on */
+    struct clip_source *again; /* a second reader of the archive; with `tar`, from the first link on */
     struct clip_tar *tar;
 
-    struct kept *kept; /* [count], in order, those in front of `first` being gone */
+    struct kept *kept; /* [count], in order; those before `first` are freed */
     size_t first, count, room, bytes;
-    int lost; /* not all members so far are kept */
+    int lost; /* some members so far are not kept */
 
-    const char *found; /* the rest of what was found last, among those kept; NULL: in `tar` */
+    const char *found; /* the unread rest of the member found last, if it is kept; NULL: it is in `tar` */
 };
 
 void clip_member_table_free(struct clip_member_table *table)
@@ -95,7 +95,8 @@ int clip_links_wants(struct clip_links *links, const struct clip_member *member)
     return 0;
 }
 
-/* Bytes that it counts for: also of members without name or bytes there is an end. */
+/* The bytes that it counts for. The entry itself counts, so that members without name or bytes are limited,
+ * too. */
 static size_t weight(const struct kept *kept)
 {
     return kept->name_size + kept->size + sizeof *kept;
@@ -191,7 +192,7 @@ static int add_entry(struct clip_member_table *table, const struct clip_member *
     return 0;
 }
 
-/* Where the archive is damaged, the table ends: who reads it will say so. */
+/* If the archive is damaged, the table ends there; the reader of the archive reports the damage. */
 static int fill_table(struct clip_links *links, struct clip_error *error)
 {
     struct clip_member member;
@@ -216,7 +217,7 @@ static int open_again(struct clip_links *links, struct clip_error *error)
     return links->table->whole ? 0 : fill_table(links, error);
 }
 
-/* The number of entries before the first that is not below (hash, offset). */
+/* The number of entries below (hash, offset). */
 static size_t lower_bound(const struct clip_member_table *table, struct clip_member_entry limit)
 {
     size_t low = 0, high = table->count;
@@ -230,7 +231,7 @@ static size_t lower_bound(const struct clip_member_table *table, struct clip_mem
     return low;
 }
 
-/* Goes to the last member of that name before `offset`. Returns as clip_links_find. */
+/* Finds the last member of that name before `offset`. Returns as clip_links_find. */
 static int go_to(struct clip_links *links, const char *name, size_t size, uint64_t offset,
                  struct clip_member *member, struct clip_error *error)
 {
@@ -255,7 +256,7 @@ static int find_in_file(struct clip_links *links, const struct clip_member *memb
     if (open_again(links, error) != 0)
         return -1;
     links->found = NULL;
-    do { /* a link may be to a link, but always backwards */
+    do { /* a link may point to a link, but always backwards */
         char *name = malloc(at.link_size + 1);
         if (!name)
             return clip_fail_memory(error, "a name");

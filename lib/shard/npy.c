@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define ALIGNMENT 64
-#define MOST_DIGITS 21 /* NumPy's room for the first dimension */
+#define MOST_DIGITS 21 /* the room that NumPy leaves for the first dimension */
 
 size_t clip_npy_header(char *out, enum clip_dtype dtype, int ndim, const uint64_t *shape)
 {
@@ -38,7 +38,7 @@ static int write_header(struct clip_npy *npy, struct clip_error *error)
     return fwrite(header, 1, size, npy->file) == size ? 0 : clip_fail_errno(error, "writing an array");
 }
 
-/* The first record decides what all are. */
+/* The first record determines the type and shape of all. */
 static int begin(struct clip_npy *npy, const struct clip_tensor *tensor, struct clip_error *error)
 {
     npy->dtype = tensor->dtype;
@@ -103,7 +103,7 @@ static void skip_blanks(struct text *text)
         text->at++;
 }
 
-/* Takes the word, where it stands there. */
+/* Skips the word, if it comes next. */
 static int take_word(struct text *text, const char *word)
 {
     size_t size = strlen(word);
@@ -205,7 +205,7 @@ static int read_header(struct clip_npy_array *array, struct text *text, struct c
                      : clip_fail(error, "a malformed .npy header: descr, fortran_order or shape is missing");
 }
 
-/* Bytes of the elements; -1 where they are too many to be told. */
+/* Bytes of the elements; -1 if the number overflows. */
 static int count_bytes(const struct clip_npy_array *array, size_t *bytes)
 {
     int none = 0;

@@ -1,4 +1,4 @@
-/* NumPy's .npy files: one tensor, or an array of all records' tensors. Written is version 1.0. */
+/* NumPy's .npy files: one tensor, or an array of all records' tensors. Version 1.0 is written. */
 #ifndef CLIP_SHARD_NPY_H
 #define CLIP_SHARD_NPY_H
 
@@ -13,7 +13,7 @@
 #define CLIP_NPY_HEADER 448 /* holds the header of CLIP_MAX_DIMENSIONS + 1 dimensions */
 
 /* Writes the header of an array in C order to out[CLIP_NPY_HEADER] and returns its size, a multiple of 64
- * that does not depend on shape[0]: NumPy too leaves the first dimension room to grow. */
+ * that does not depend on shape[0]: like NumPy, it leaves room for the first dimension to grow. */
 size_t clip_npy_header(char *out, enum clip_dtype dtype, int ndim, const uint64_t *shape);
 
 /* An array in a file's bytes. */
@@ -26,32 +26,32 @@ struct clip_npy_array {
     const uint8_t *data;
 };
 
-/* Reads the header of a file of `total` bytes, of which bytes[size] are there: all, or CLIP_NPY_MOST at
- * least. Versions are 1.0 to 3.0. Returns 1; 0 where the bytes are not a .npy file; -1 with error where they
- * are cut or more than their array takes, or it is of a type that tensors do not have. */
+/* Reads the header of a file of `total` bytes, of which bytes[size] are available: all, or at least
+ * CLIP_NPY_MOST. Accepts versions 1.0 to 3.0. Returns 1; 0 if the bytes are not a .npy file; -1 with error
+ * if they are cut, are more than the array takes, or if the type is not one of tensors. */
 #define CLIP_NPY_MOST 65547
 int clip_npy_read(struct clip_npy_array *array, const uint8_t *bytes, size_t size, uint64_t total,
                   struct clip_error *error);
 
-/* The array as a tensor: in C order and little-endian, in the file's bytes or, where these are not so, in
- * *owned, from malloc, else NULL. -1 with error: out of memory. */
+/* The array as a tensor in C order and little-endian. Its data are the file's bytes or, where these must
+ * be converted, *owned, from malloc, else NULL. -1 with error when out of memory. */
 int clip_npy_tensor(const struct clip_npy_array *array, struct clip_tensor *tensor, uint8_t **owned,
                     struct clip_error *error);
 
 /* An array [records, ...] that grows; zero it, but for `file`, to begin. */
 struct clip_npy {
-    FILE *file; /* can be seeked; at its begin; not owned */
+    FILE *file; /* seekable; at its beginning; not owned */
     enum clip_dtype dtype;
     int ndim;
     uint64_t shape[CLIP_MAX_DIMENSIONS + 1]; /* shape[0]: records so far */
 };
 
-/* Adds the record's tensor `field`. A record that lacks it, or where its type or shape is another than in the
- * first one, is marked as bad, and nothing is added. -1 with error if it cannot be written. */
+/* Adds the record's tensor `field`. A record that lacks it, or whose type or shape differs from the first
+ * one's, is marked as bad, and nothing is added. -1 with error if it cannot be written. */
 int clip_npy_add(struct clip_npy *npy, struct clip_record *record, const char *field,
                  struct clip_error *error);
 
-/* Writes the header. It is an error if there was no record. */
+/* Writes the header. -1 with error also if there was no record. */
 int clip_npy_end(struct clip_npy *npy, struct clip_error *error);
 
 #endif

@@ -12,15 +12,15 @@
 #include <unictype.h>
 #include <unistr.h>
 
-#define KEYS_MOST 4096 /* keys of a shard that are remembered */
+#define KEYS_MOST 4096 /* number of a shard's keys that are remembered */
 #define KEYS_ROOM (2 * KEYS_MOST)
-#define READ_SIZE ((size_t)1 << 20) /* memory for a member's data grows with what has come of it */
+#define READ_SIZE ((size_t)1 << 20) /* memory for a member's data grows with the data read */
 
-/* A record being put together: msgpack of a map whose count is filled in at the end. */
+/* A record under construction: the msgpack of a map whose count is filled in at the end. */
 struct sketch {
     uint8_t *bytes;
     size_t size, room;
-    size_t names[CLIP_MAX_FIELDS]; /* where each field's name is in bytes, and its length */
+    size_t names[CLIP_MAX_FIELDS]; /* position of each field's name in the bytes, and its length */
     size_t name_sizes[CLIP_MAX_FIELDS];
     size_t count;
 };
@@ -32,24 +32,24 @@ struct clip_samples {
     const char *url;
     const struct clip_sample_options *options;
     struct clip_member member;
-    int pending; /* `member` is not yet looked at */
-    int wanted;  /* its bytes, for links to it, which nobody has read yet */
-    int lost;    /* what it is a link to cannot be read */
+    int pending; /* `member` is not yet processed */
+    int wanted;  /* its bytes are wanted for links to it, and are not read yet */
+    int lost;    /* the target of the link cannot be read */
     struct clip_error lost_error;
     int ended;
     int open; /* a sample is in `sketch` */
     int bad;
     struct clip_error error; /* why */
     struct sketch sketch;
-    size_t head_size; /* of the sketch with key and url alone */
+    size_t head_size; /* size of the sketch with key and url alone */
     char *key;
     size_t key_size;
-    uint64_t begin, offset;  /* of the open sample, of the one last given */
+    uint64_t begin, offset;  /* offset of the open sample, of the one returned last */
     uint64_t unread;         /* headers_only: bytes of the open sample that were not read */
-    uint64_t members, begun; /* but folders; samples */
+    uint64_t members, begun; /* not folders; samples */
     uint64_t *keys;          /* [KEYS_ROOM]: hashes of the first keys, 0 where there is none */
     size_t key_count, repeated;
-    int anywhere; /* it was gone to some sample: their order says nothing */
+    int anywhere; /* the reader jumped to a sample: the order of keys means nothing */
     struct clip_passed passed;
 };
 
@@ -68,8 +68,8 @@ int clip_split_name(const char *name, size_t size, size_t *key_size)
     if (!dot || dot == name)
         return -1;
     size_t end = (size_t)(dot - name);
-    /* The key's last part begins after the last slash that leaves it something, and a "." of a pattern is no
-     * newline. It holds no dot itself. */
+    /* The last part of the key begins after the last slash that leaves it something (a "." of a pattern
+     * does not match a newline). It contains no dot. */
     for (size_t i = 0; i + 1 < end && name[i] != '\n'; i++)
         if (name[i] == '/')
             start = i + 1;
@@ -100,10 +100,11 @@ int clip_name_escapes(const char *name, size_t size)
     return 0;
 }
 
-/* A byte that is not UTF-8 is a surrogate to Python; as no letter it parts those around it. */
+/* Python turns a byte that is not UTF-8 into a surrogate, which is not a letter and so separates the
+ * letters around it. */
 #define ESCAPE 0xdc00
 
-/* Reads the text to points[size]; returns how many they are. */
+/* Decodes the text to points[size]; returns their number. */
 static size_t read_points(ucs4_t *points, const char *text, size_t size)
 {
     size_t n = 0;
@@ -131,7 +132,7 @@ static int is_final_sigma(const ucs4_t *points, size_t n, size_t i)
            (after == n || !uc_is_property_cased(points[after]));
 }
 
-/* Writes the lower case of points[i] to out[6]; returns the bytes it took. */
+/* Writes the lower case of points[i] to out[6]; returns the number of bytes. */
 static size_t write_lower(uint8_t *out, const ucs4_t *points, size_t n, size_t i)
 {
     ucs4_t point = points[i];
@@ -139,7 +140,7 @@ static size_t write_lower(uint8_t *out, const ucs4_t *points, size_t n, size_t i
         *out = (uint8_t)point;
         return 1;
     }
-    if (point == 0x130) { /* the one capital whose small form is two: i, and a dot above */
+    if (point == 0x130) { /* the only capital whose lower case is two characters: i, and a dot above */
         memcpy(out, "i\xcc\x87", 3);
         return 3;
     }
@@ -180,7 +181,7 @@ static int reserve(struct sketch *sketch, size_t size)
     return 0;
 }
 
-/* msgpack-c's packer writes through this. */
+/* msgpack-c's packer writes through this function. */
 static int sketch_write(void *data, const char *bytes, size_t size)
 {
     struct sketch *sketch = data;
@@ -217,8 +218,8 @@ static int sketch_has(const struct sketch *sketch, const char *name, size_t size
 
 static const uint8_t map32[5] = {0xdf};
 
-/* A key that comes a second time is that of a sample whose members lie apart. Where that is how a shard is
- * made, such as all pictures and then all captions, its first keys are enough to see it. */
+/* A key that occurs again belongs to a sample whose members lie apart. If a whole shard is made that way,
+ * such as all pictures and then all captions, its first keys suffice to detect it. */
 static int note_key(struct clip_samples *samples, struct clip_error *error)
 {
     struct clip_passed *passed = &samples->passed;
@@ -230,7 +231,7 @@ static int note_key(struct clip_samples *samples, struct clip_error *error)
     size_t at = hash / 2 % KEYS_ROOM;
     while (samples->keys[at] && samples->keys[at] != hash)
         at = (at + 1) % KEYS_ROOM;
-    if (samples->keys[at] && ++samples->repeated > 1) /* one alone may be a slip, or meant */
+    if (samples->keys[at] && ++samples->repeated > 1) /* a single one may be a slip, or intended */
         clip_printable(passed->scattered, sizeof passed->scattered, samples->key, samples->key_size);
     if (!samples->keys[at] && samples->key_count < KEYS_MOST) {
         samples->keys[at] = hash;
@@ -266,7 +267,7 @@ static int begin_sample(struct clip_samples *samples, size_t key_size, struct cl
     return 0;
 }
 
-/* The open sample will be given as a bad one, without its members. */
+/* The open sample will be returned as a bad one, without its members. */
 static void spoil(struct clip_samples *samples, const struct clip_error *why)
 {
     struct sketch *sketch = &samples->sketch;
@@ -276,7 +277,7 @@ static void spoil(struct clip_samples *samples, const struct clip_error *why)
     sketch->count = 2;
 }
 
-/* What WebDataset takes for no sample: one that says so itself. */
+/* A sample that WebDataset drops: one that marks itself as bad. */
 static int says_bad(const struct clip_record *record)
 {
     const struct clip_field *field = clip_record_find(record, "__bad__");
@@ -285,7 +286,7 @@ static int says_bad(const struct clip_record *record)
     return field && clip_field_bytes(field, &data, &size) == 0 && size > 0;
 }
 
-/* Makes a record of the open sample: NULL in *record where it is left out. */
+/* Makes a record of the open sample; *record is NULL if the sample is left out. */
 static int end_sample(struct clip_samples *samples, struct clip_record **record, struct clip_error *error)
 {
     struct sketch *sketch = &samples->sketch;
@@ -316,8 +317,8 @@ static int end_sample(struct clip_samples *samples, struct clip_record **record,
 
 /* --- members --- */
 
-/* The size of the name of the tensor in a member NAME.npy, as shard/tarball.h writes it; a bare npy is one of
- * that name. 0 for other members; names that begin with "_" are ours. */
+/* For a member NAME.npy, as shard/tarball.h writes it, the size of NAME, the tensor's name; for a plain
+ * npy the size of that word. 0 for other members; names that begin with "_" are reserved. */
 static size_t tensor_name(const char *extension, size_t size)
 {
     if (size == 3 && memcmp(extension, "npy", 3) == 0)
@@ -339,14 +340,14 @@ static int is_kept(const struct clip_samples *samples, const char *extension, si
     return options->only_count == 0;
 }
 
-/* Reads the next bytes of the member, or of what it is a link to. */
+/* Reads the next bytes of the member, or of the target of its link. */
 static int read_data(struct clip_samples *samples, void *out, uint64_t size, struct clip_error *error)
 {
     return samples->member.kind == CLIP_MEMBER_LINK ? clip_links_read(samples->links, out, size, error)
                                                     : clip_tar_read(samples->tar, out, size, error);
 }
 
-/* Reads the member's data after the sketch, memory growing with what comes. */
+/* Appends the member's data to the sketch, whose memory grows with the data read. */
 static int add_data(struct clip_samples *samples, struct clip_error *error)
 {
     struct sketch *sketch = &samples->sketch;
@@ -366,7 +367,7 @@ static int add_data(struct clip_samples *samples, struct clip_error *error)
                            sketch->bytes + sketch->size - samples->member.size, error);
 }
 
-/* Why the member cannot be a field of the open sample: -1 with the reason. */
+/* Checks that the member can be a field of the open sample: 0, or -1 with the reason. */
 static int check_member(const struct clip_samples *samples, const char *extension, size_t size,
                         struct clip_error *why)
 {
@@ -389,14 +390,14 @@ static int check_member(const struct clip_samples *samples, const char *extensio
     return clip_member_fail(member, why);
 }
 
-/* Writes the tensor over the field that begins in the sketch at `begin`, in which it was read as bytes. */
+/* Replaces the field that begins in the sketch at `begin`, and holds the member's bytes, by the tensor. */
 static int put_tensor(struct clip_samples *samples, size_t begin, const char *name, size_t size,
                       const struct clip_tensor *tensor, struct clip_error *error)
 {
     struct sketch *sketch = &samples->sketch;
     char head[CLIP_TENSOR_HEAD];
     size_t head_size = clip_tensor_head(tensor, head), bytes = clip_tensor_bytes(tensor);
-    uint8_t *copy = malloc(bytes + 1); /* what it points at is overwritten */
+    uint8_t *copy = malloc(bytes + 1); /* its data will be overwritten */
     msgpack_packer packer;
     msgpack_packer_init(&packer, sketch, sketch_write);
     if (copy)
@@ -410,7 +411,7 @@ static int put_tensor(struct clip_samples *samples, size_t begin, const char *na
     return failed ? clip_fail_memory(error, "a sample") : 0;
 }
 
-/* The field that begins in the sketch at `begin` gets another name, and is empty. */
+/* Renames the field that begins in the sketch at `begin`, and empties it. */
 static int rename_field(struct clip_samples *samples, size_t begin, const char *name, size_t size,
                         struct clip_error *error)
 {
@@ -424,7 +425,8 @@ static int rename_field(struct clip_samples *samples, size_t begin, const char *
     return 0;
 }
 
-/* The field that was read last, from `begin` on, its bytes from `data`, is a tensor if these are NumPy's. */
+/* Makes the field that was read last, from `begin` on, with its bytes from `data` on, a tensor if these
+ * are a .npy file. */
 static int use_array(struct clip_samples *samples, size_t begin, size_t data, uint64_t total,
                      const char *extension, size_t size, struct clip_error *error)
 {
@@ -446,7 +448,7 @@ static int use_array(struct clip_samples *samples, size_t begin, size_t data, ui
     }
     if (got <= 0)
         return 0;
-    if (read < total) { /* headers_only: the name is all there is to be known */
+    if (read < total) { /* headers_only: only the name is known */
         samples->unread += read;
         return rename_field(samples, begin, extension, stem, error);
     }
@@ -476,7 +478,7 @@ static int add_member(struct clip_samples *samples, const char *extension, size_
         spoil(samples, &why);
         return 0;
     }
-    /* Whether a sample says that it is bad is asked in its data. */
+    /* A sample says in its data whether it is bad. */
     uint64_t total = samples->member.size;
     size_t stem = tensor_name(extension, size);
     if (samples->options->headers_only && !samples->wanted &&
@@ -494,7 +496,8 @@ static int add_member(struct clip_samples *samples, const char *extension, size_
     return stem ? use_array(samples, begin, data, total, extension, size, error) : 0;
 }
 
-/* The pending member is a sample of its own. Where another one is open, it stays pending: returns 1. */
+/* Makes the pending member a sample of its own. If another sample is open, the member stays pending:
+ * returns 1. */
 static int place_loose(struct clip_samples *samples, struct clip_error *error)
 {
     const char *extension = samples->options->loose;
@@ -506,7 +509,7 @@ static int place_loose(struct clip_samples *samples, struct clip_error *error)
     return add_member(samples, extension, strlen(extension), error);
 }
 
-/* Keys name files sooner or later: one that leads elsewhere is not passed on. */
+/* Keys become file names sooner or later: refuses one that leads out of the folder. */
 static void refuse_name(struct clip_samples *samples)
 {
     struct clip_error why;
@@ -515,8 +518,8 @@ static void refuse_name(struct clip_samples *samples)
     spoil(samples, &why);
 }
 
-/* Puts the pending member into its sample, the open one or, where none is, a new one. Where another one is
- * open, it stays pending: returns 1. */
+/* Puts the pending member into its sample: the open one or, if none is open, a new one. If another sample
+ * is open, the member stays pending: returns 1. */
 static int place_member(struct clip_samples *samples, struct clip_error *error)
 {
     const struct clip_member *member = &samples->member;
@@ -591,8 +594,8 @@ void clip_samples_free(struct clip_samples *samples)
     free(samples);
 }
 
-/* Reads what is after the archive: a compressed file may prove damaged there, and who writes into a pipe
- * need not be cut off. Only zeros, which pad archives, may be there. */
+/* Reads what follows the archive: damage of a compressed file may show there, and a program that writes
+ * into a pipe must not be stopped early. Only zeros, which pad archives, may follow. */
 static int drain(struct clip_samples *samples, struct clip_error *error)
 {
     uint8_t block[8192];
@@ -630,7 +633,7 @@ const char *clip_passed_describe(const struct clip_passed *passed, char *out, si
     return out;
 }
 
-/* The archive is read: that it has members, but none of them makes a sample, is not what anybody wants. */
+/* The archive is read. Members without a single sample are an error, because nobody wants that. */
 static int check_all(const struct clip_samples *samples, struct clip_error *error)
 {
     const struct clip_passed *passed = &samples->passed;
@@ -645,7 +648,7 @@ static int check_all(const struct clip_samples *samples, struct clip_error *erro
                      (unsigned long long)named, text[0] ? ", " : "", text);
 }
 
-/* The last member's bytes, where links may want them and nobody read them. */
+/* Keeps the last member's bytes if links may point to it and nobody has read them. */
 static int keep_unread(struct clip_samples *samples, struct clip_error *error)
 {
     if (!samples->wanted)
@@ -660,7 +663,7 @@ static int keep_unread(struct clip_samples *samples, struct clip_error *error)
     return status;
 }
 
-/* Goes to the next member: `pending` if it may be one of a sample, else it is counted. */
+/* Goes to the next member: it is `pending` if it may belong to a sample, else counted. */
 static int next_member(struct clip_samples *samples, struct clip_error *error)
 {
     struct clip_member *member = &samples->member;
@@ -683,7 +686,7 @@ static int next_member(struct clip_samples *samples, struct clip_error *error)
         samples->lost = got < 0;
         samples->pending = got != 0;
     }
-    /* What a link means is kept already. */
+    /* The target of a link is kept already. */
     samples->wanted = member->kind == CLIP_MEMBER_FILE && clip_links_wants(samples->links, member);
     return 0;
 }

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_DEPTH 64 /* of braces within braces */
+#define MAX_DEPTH 64 /* depth of braces within braces */
 
 /* A piece of a pattern, not terminated. */
 struct text {
@@ -13,10 +13,10 @@ struct text {
     size_t size;
 };
 
-/* What `pattern` expands to is put after `out`; on error `out` is left as it is, to be freed. */
+/* Appends the expansion of `pattern` to `out`; on error `out` stays valid and must be freed. */
 static int expand(struct clip_shards *out, struct text pattern, int depth, struct clip_error *error);
 
-/* Takes over `name`, NULL being out of memory. */
+/* Takes over `name`; NULL means out of memory. */
 static int add_name(struct clip_shards *list, char *name, struct clip_error *error)
 {
     if (!name)
@@ -60,7 +60,7 @@ static int join(struct clip_shards *product, const char *head, const char *tail,
     return add_name(product, name, error);
 }
 
-/* heads becomes each of its names followed by each of `tails`, which is freed. */
+/* Replaces heads by each of its names followed by each of `tails`, which is freed. */
 static int multiply(struct clip_shards *heads, struct clip_shards *tails, struct clip_error *error)
 {
     struct clip_shards product = {0};
@@ -74,7 +74,7 @@ static int multiply(struct clip_shards *heads, struct clip_shards *tails, struct
     return status;
 }
 
-/* Where the brace that opens at `open` is closed; pattern.size where it is not. */
+/* The position of the brace that closes the one at `open`; pattern.size if there is none. */
 static size_t closing(struct text pattern, size_t open)
 {
     int depth = 0;
@@ -93,7 +93,7 @@ static size_t closing(struct text pattern, size_t open)
 
 #define MAX_DIGITS 18
 
-/* Takes "-12" off the front of the text. */
+/* Removes a number such as "-12" from the front of the text. */
 static int take_integer(struct text *text, struct text *digits, long *value)
 {
     char copy[MAX_DIGITS + 2];
@@ -168,7 +168,7 @@ static int integer_range(struct clip_shards *out, long first, long last, long st
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/* Ends as places in the alphabet; -1 where the expression is not a range of letters. */
+/* The ends as positions in the alphabet; -1 where the expression is not a range of letters. */
 static int parse_letters(struct text expression, long *first, long *last, long *step)
 {
     if (expression.size < 4 || memcmp(expression.at + 1, "..", 2) != 0 || !expression.at[0] ||
@@ -218,7 +218,7 @@ static int expand_sequence(struct clip_shards *out, struct text sequence, int de
     return 0;
 }
 
-/* What stands between two braces. */
+/* Expands the text between two braces. */
 static int expand_expression(struct clip_shards *out, struct text expression, int depth,
                              struct clip_error *error)
 {
@@ -230,7 +230,7 @@ static int expand_expression(struct clip_shards *out, struct text expression, in
         return letter_range(out, first, last, step, error);
     if (next_comma(expression, 0) < expression.size)
         return expand_sequence(out, expression, depth, error);
-    struct clip_shards inner = {0}, brace = {0}; /* no range, no sequence: the braces are ordinary */
+    struct clip_shards inner = {0}, brace = {0}; /* neither a range nor a sequence: the braces are ordinary */
     int status = add_text(out, "{", 1, error) == 0 && expand(&inner, expression, depth, error) == 0 ? 0 : -1;
     if (status == 0 && (status = multiply(out, &inner, error)) == 0 &&
         (status = add_text(&brace, "}", 1, error)) == 0)
@@ -298,7 +298,7 @@ static void remove_backslashes(char *name)
     *to = '\0';
 }
 
-/* One part of a list: its braces, then its backslashes. */
+/* Expands one part of a list: its braces, then its backslashes. */
 static int add_part(struct clip_shards *shards, struct text part, struct clip_error *error)
 {
     size_t before = shards->count;

@@ -14,10 +14,10 @@ struct clip_shards {
     size_t count, room;
 };
 
-/* Adds what the operand stands for. The name of an existing file is that file. Anything else is a list that
- * "::" separates, each part with braces as Python's braceexpand 0.1.7 reads them: {a,b}, {0..9}, {000..123},
- * {a..f}, steps {0..9..3}, nested; a backslash makes the character after it an ordinary one. On error
- * (unbalanced braces, an empty name, more than CLIP_MAX_SHARDS) nothing is added. */
+/* Adds the shards that the operand stands for. The name of an existing file means that file. Anything else
+ * is a list with "::" between its parts, each with braces as Python's braceexpand 0.1.7 reads them: {a,b},
+ * {0..9}, {000..123}, {a..f}, steps {0..9..3}, nested; a backslash makes the next character an ordinary
+ * one. On error (unbalanced braces, an empty name, more than CLIP_MAX_SHARDS) nothing is added. */
 int clip_shards_add(struct clip_shards *shards, const char *operand, struct clip_error *error);
 
 /* Keeps every n-th shard, from the i-th on; 1 <= i <= n. */

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define READ_SIZE 65536
-#define PIECE 8192 /* of a file that is read here and there */
+#define PIECE 8192 /* buffer for a file that is read at random positions */
 
 struct clip_source {
     struct archive *archive;
@@ -20,19 +20,19 @@ struct clip_source {
     const void *data;
     size_t size;
     int regular;        /* a file */
-    uint64_t start;     /* where in it the archive begins: standard input may have been read before */
-    int seekable;       /* a file without libarchive, of which `buffer` holds what `block` says */
+    uint64_t start;     /* where the archive begins in the file: standard input may have been read before */
+    int seekable;       /* a file read without libarchive; `block` says which part of it is in `buffer` */
     uint64_t file_size; /* then */
     int begun, ended;
-    int no_more;          /* the file itself is at its end */
-    const uint8_t *block; /* libarchive's, with `left` bytes not yet taken */
+    int no_more;          /* the end of the file is reached */
+    const uint8_t *block; /* libarchive's block, with `left` bytes not yet returned */
     size_t left;
     uint64_t offset;
     double waited;
     uint8_t buffer[READ_SIZE];
 };
 
-/* libarchive's client: waits for input, after what is done was written. */
+/* libarchive's client: waits for input, after flushing the output. */
 static la_ssize_t read_more(struct archive *archive, void *data, const void **buffer)
 {
     struct clip_source *source = data;
@@ -57,8 +57,8 @@ static la_ssize_t read_more(struct archive *archive, void *data, const void **bu
     return n;
 }
 
-/* Filters that libarchive has a library for: none that would start a program of its own. It reads tar too,
- * but on other terms than WebDataset (shard/tar.h), so all it does here is decompress. */
+/* The filters for which libarchive uses a library, not a separate program. libarchive could read tar, too,
+ * but not by WebDataset's rules (shard/tar.h), so it only decompresses here. */
 static struct clip_source *new_source(struct clip_error *error)
 {
     static int (*const filters[])(struct archive *) = {
@@ -126,7 +126,7 @@ void clip_source_close(struct clip_source *source)
     free(source);
 }
 
-/* Looks at the first bytes for what they are compressed with; here it waits for the first time. */
+/* Determines the compression from the first bytes; waits for input for the first time. */
 static int begin(struct clip_source *source, struct clip_error *error)
 {
     struct archive *archive = source->archive;
@@ -154,7 +154,7 @@ static int next_block(struct clip_source *source, struct clip_error *error)
     return 0;
 }
 
-/* --- files that are read from any place --- */
+/* --- files that are read at any position --- */
 
 /* From now on it is read by read_file. */
 static int make_seekable(struct clip_source *source, struct clip_error *error)
@@ -207,7 +207,7 @@ struct clip_source *clip_source_open_file(const char *path, struct clip_error *e
                   "(decompress it, as by zstd -d, or see --shuffle-buffer)",
                   path);
     } else if (lseek(source->fd, (off_t)source->start, SEEK_SET) < 0) {
-        clip_fail_errno(error, "%s", path); /* standard input may be opened again, and begins where it did */
+        clip_fail_errno(error, "%s", path); /* standard input may be opened again, at its old position */
     } else if (make_seekable(source, error) != 0) {
         clip_fail_prefix(error, "%s", path);
     } else {
@@ -236,7 +236,7 @@ static int read_at(struct clip_source *source, void *out, size_t size, size_t *g
     return n < 0 ? clip_fail_errno(error, "reading") : 0;
 }
 
-/* clip_source_read of such a file. What fits into the buffer comes through it: headers, small members. */
+/* clip_source_read for such a file. What fits into the buffer is read through it: headers, small members. */
 static int read_file(struct clip_source *source, uint8_t *to, uint64_t size, uint64_t *got,
                      struct clip_error *error)
 {

@@ -5,10 +5,10 @@
 #include <string.h>
 
 #define BLOCK CLIP_TAR_BLOCK
-#define MAX_HEADER (1 << 20) /* bytes of a long name or a PAX header */
-#define MAX_EXTENTS 65536    /* pieces of a sparse member */
+#define MAX_HEADER (1 << 20) /* most bytes of a long name or a PAX header */
+#define MAX_EXTENTS 65536    /* most pieces of a sparse member */
 
-/* A piece of a sparse member that is there; between pieces there are zeros. */
+/* A piece of a sparse member that is stored; between the pieces there are zeros. */
 struct extent {
     uint64_t offset, size;
 };
@@ -18,13 +18,14 @@ struct map {
     size_t count, room;
 };
 
-/* What extension headers say of the member after them. */
+/* What extension headers say about the next member. */
 struct extension {
     char *name, *link; /* NULL: nothing */
     size_t name_size, link_size;
-    int has_size, has_real_size; /* bytes in the archive; as extracted */
+    int has_size, has_real_size; /* bytes in the archive; bytes after extraction */
     uint64_t size, real_size;
-    int major, minor; /* of GNU's sparse form in PAX headers: 0.x has `map`, 1.0 has it before the data */
+    int major,
+        minor; /* version of GNU's sparse form in PAX headers: 0.x has `map`, 1.0 has it before the data */
     int sparse;
     struct map map;
 };
@@ -37,13 +38,13 @@ struct clip_tar {
     uint64_t last_offset;
     struct extension said; /* of the current member; its name is the member's */
     struct extension global;
-    uint64_t stored;  /* the member's bytes still in the archive */
-    uint64_t padding; /* and those after them, up to a whole block */
+    uint64_t stored;  /* bytes of the member not yet read */
+    uint64_t padding; /* bytes after them, up to a whole block */
     uint64_t position;
     size_t extent; /* the one at or after `position` */
 };
 
-/* A header block's fields, where ustar and its forerunners have them. */
+/* The fields of a header block in ustar and the formats before it. */
 struct field {
     size_t offset, size;
 };
@@ -114,17 +115,18 @@ int clip_member_fail(const struct clip_member *member, struct clip_error *error)
 
 /* --- numbers --- */
 
-/* What Python's strip() takes from the ends of ASCII text. */
+/* The characters that Python's strip() removes from ASCII text. */
 static int is_blank(uint8_t c)
 {
     return isspace(c) || (c >= 0x1c && c <= 0x1f);
 }
 
-/* text[size] as Python's int(text, 8): a sign, 0o, and single underscores between digits may be there. */
+/* Parses text[size] as Python's int(text, 8) does: a sign, 0o, and single underscores between digits are
+ * allowed. */
 static int parse_octal(const uint8_t *text, size_t size, int64_t *value)
 {
     size_t i = text[0] == '-' || text[0] == '+';
-    uint8_t before = '_'; /* of a digit one may follow */
+    uint8_t before = '_'; /* an underscore may follow a digit */
     if (i + 2 < size && text[i] == '0' && (text[i + 1] | 0x20) == 'o') {
         before = '0';
         i += 2;
@@ -141,9 +143,9 @@ static int parse_octal(const uint8_t *text, size_t size, int64_t *value)
     return before == '_' ? -1 : 0;
 }
 
-/* A number field as tarfile's nti() reads it: in octal digits among white space, up to a NUL, nothing being
- * 0; or in base 256 after a byte 0x80, after 0xff a negative one (here always -1). Too large ones are
- * INT64_MAX. */
+/* Parses a number field as tarfile's nti() does: octal digits among white space, up to a NUL, where
+ * nothing means 0; or base 256 after a byte 0x80, and negative after 0xff (always -1 here). A number that
+ * is too large is INT64_MAX. */
 static int parse_number(const uint8_t *p, size_t size, int64_t *value)
 {
     *value = 0;
@@ -249,7 +251,7 @@ static int parse_map(struct map *map, const char *text, size_t size, struct clip
 
 /* --- extension headers --- */
 
-/* Says what is wrong at `offset`. Where no member is begun, the last one tells best where that is. */
+/* Sets the error at `offset`. If no member has begun, the last one describes the position best. */
 static int fail_between(const struct clip_tar *tar, uint64_t offset, struct clip_error *error,
                         const char *message)
 {
@@ -341,7 +343,7 @@ static int use_record(struct extension *extension, const char *keyword, const ch
     return numeric ? 0 : clip_fail(error, "a PAX header whose '%s' is not a number", keyword);
 }
 
-/* Records of "LENGTH keyword=value\n", LENGTH counting all of it. */
+/* The records "LENGTH keyword=value\n"; LENGTH counts the whole record. */
 static int parse_pax(struct extension *extension, char *body, size_t size, struct clip_error *error)
 {
     for (size_t at = 0; at < size && body[at];) {
@@ -360,7 +362,7 @@ static int parse_pax(struct extension *extension, char *body, size_t size, struc
     return 0;
 }
 
-/* What an earlier header said stands. */
+/* An earlier header overrides this one. */
 static void merge(struct extension *into, struct extension *from)
 {
     if (!into->name) {
@@ -394,7 +396,7 @@ static int is_extension(char type)
     return type == 'L' || type == 'K' || type == 'x' || type == 'X' || type == 'g';
 }
 
-/* Takes in a GNU long name (L) or link name (K), or a PAX header (x, Sun's X, g for all that follow). */
+/* Reads a GNU long name (L) or link name (K), or a PAX header (x, Sun's X, g for all members after it). */
 static int read_extension(struct clip_tar *tar, char type, uint64_t size, struct clip_error *error)
 {
     struct extension extension = {0};
@@ -424,7 +426,7 @@ static int is_zero(const uint8_t *block)
     return block[0] == 0 && memcmp(block, block + 1, BLOCK - 1) == 0;
 }
 
-/* The sum of the header's bytes with its own field as spaces; some old programs summed signed bytes. */
+/* The sum of the header's bytes, with spaces for its own field; some old programs summed signed bytes. */
 static int checksum_holds(const uint8_t *block)
 {
     int64_t claimed, plain = 0, with_signs = 0;
@@ -436,7 +438,7 @@ static int checksum_holds(const uint8_t *block)
     return field_number(block, CHECKSUM, &claimed) == 0 && (claimed == plain || claimed == with_signs);
 }
 
-/* tarfile refuses a header for any of its numbers. */
+/* tarfile refuses a header if any of its numbers is bad. */
 static int numbers_hold(const uint8_t *block)
 {
     const struct field fields[] = {MODE, UID, GID, SIZE, MTIME, MAJOR, MINOR};
@@ -447,8 +449,8 @@ static int numbers_hold(const uint8_t *block)
     return 1;
 }
 
-/* Whether the bytes at `offset` that are not a whole block, or are missing, may end the archives that
- * ignore_zeros joins: after the two blocks of zeros of the last. */
+/* With ignore_zeros, an incomplete or missing block at `offset` may end the archives: after the two blocks
+ * of zeros of the last one. */
 static int may_end(const struct clip_tar *tar, const uint8_t *block, uint64_t got, uint64_t zeros)
 {
     for (uint64_t i = 0; i < got; i++)
@@ -457,8 +459,8 @@ static int may_end(const struct clip_tar *tar, const uint8_t *block, uint64_t go
     return tar->ignore_zeros && zeros >= 2;
 }
 
-/* Reads a header block, after `zeros` of zeros. Returns 1; 0 for one more of zeros, or at the end of all; -1
- * with error. */
+/* Reads a header block after `zeros` blocks of zeros. Returns 1; 0 for another block of zeros, or at the
+ * end of the input; -1 with error. */
 static int read_header(struct clip_tar *tar, uint8_t *block, uint64_t zeros, struct clip_error *error)
 {
     uint64_t got, offset = clip_source_offset(tar->source);
@@ -483,7 +485,7 @@ static int read_header(struct clip_tar *tar, uint8_t *block, uint64_t zeros, str
     return fail_between(tar, offset, error, "no header of a member, or a damaged one");
 }
 
-/* Behind the first block of zeros there is a second. */
+/* After the first block of zeros there must be a second. */
 static int read_end(struct clip_tar *tar, struct clip_error *error)
 {
     uint8_t block[BLOCK];
@@ -514,7 +516,7 @@ static int header_name(struct extension *said, const uint8_t *block, int folder,
     return set_name(said, name, prefix + size, error);
 }
 
-/* An old GNU header's own map; more of it may follow in blocks. */
+/* The map in an old GNU header; more of it may follow in blocks. */
 static int read_gnu_map(struct clip_tar *tar, const uint8_t *header, struct clip_error *error)
 {
     uint8_t block[BLOCK];
@@ -539,7 +541,7 @@ static int read_gnu_map(struct clip_tar *tar, const uint8_t *header, struct clip
     return 0;
 }
 
-/* Form 1.0: lines of numbers in front of the data, their count first, padded to a block. */
+/* Version 1.0: lines of numbers before the data, their count first, padded to a block. */
 static int read_leading_map(struct clip_tar *tar, struct clip_error *error)
 {
     char block[BLOCK], digits[20];
@@ -577,7 +579,8 @@ static int read_leading_map(struct clip_tar *tar, struct clip_error *error)
     return 0;
 }
 
-/* Links, folders and devices have no data, whatever their size says; of all else it must be skipped. */
+/* Links, folders and devices have no data, whatever their size says; the data of everything else must be
+ * skipped. */
 static int has_data(char type)
 {
     return type < '1' || type > '6';
@@ -617,14 +620,14 @@ static int kind_of(char type)
                          : CLIP_MEMBER_OTHER;
 }
 
-/* The header of a member itself, all extensions being read. */
+/* Reads the header of a member itself, after all its extensions. */
 static int use_header(struct clip_tar *tar, const uint8_t *block, struct clip_error *error)
 {
     char type = (char)block[TYPE];
     struct extension *said = &tar->said;
     size_t size = strnlen((const char *)block, NAME.size);
     if (type == '\0' && size > 0 && block[size - 1] == '/')
-        type = '5'; /* v7 has no other sign of a folder */
+        type = '5'; /* the only sign of a folder in v7 */
     if (!said->name && tar->global.name && type != 'S') {
         if (set_name(said, tar->global.name, tar->global.name_size, error) != 0)
             return -1;

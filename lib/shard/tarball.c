@@ -14,7 +14,7 @@
 #define PREFIX_SIZE 155
 #define MAX_SIZE (((uint64_t)1 << 33) - 1) /* eleven octal digits */
 
-/* A member to be: its extension, and its data in two parts. */
+/* A member to be written: its extension, and its data in two parts. */
 struct part {
     char *extension;
     size_t extension_size;
@@ -34,8 +34,8 @@ static void put_octal(uint8_t *at, int digits, uint64_t value)
     }
 }
 
-/* Splits a name for ustar: bytes of it that go into the prefix, the slash between them into neither. -1 where
- * there is no room. */
+/* Splits a name for ustar: the number of bytes that go into the prefix; the slash after them is dropped.
+ * -1 if the name is too long. */
 static int split_prefix(const char *name, size_t size, size_t *prefix)
 {
     *prefix = 0;
@@ -85,7 +85,7 @@ static int write_header(struct clip_tarball *tarball, const char *name, size_t n
     return write_bytes(tarball, block, BLOCK, error);
 }
 
-/* A PAX header for the member after it: "LENGTH path=NAME\n", LENGTH counting itself too. */
+/* Writes a PAX header for the next member: "LENGTH path=NAME\n"; LENGTH counts the whole record. */
 static int write_pax_name(struct clip_tarball *tarball, const char *name, size_t size,
                           struct clip_error *error)
 {
@@ -203,7 +203,7 @@ static char *join_name(const char *key, size_t key_size, const struct part *part
     return name;
 }
 
-/* A name must be read back as the key and the extension that it was made of. */
+/* The name must be read back as the key and the extension that it was made of. */
 static int check_name(const char *name, size_t size, size_t key_size, struct clip_error *why)
 {
     size_t split, lower_size;
@@ -240,7 +240,7 @@ static int check_part(const struct part *parts, size_t i, const char *key, size_
     return status;
 }
 
-/* Makes the record's parts, in order; -1 with the reason. The caller frees them, also then. */
+/* Makes the record's parts, in order; -1 with the reason. The caller frees them in either case. */
 static int make_parts(const struct clip_record *record, struct part *parts, size_t *n, struct clip_error *why)
 {
     size_t key_size;
@@ -277,7 +277,7 @@ static int write_parts(struct clip_tarball *tarball, const struct part *parts, s
     return status;
 }
 
-/* Remembers the key. Returns 1 where it is the last record's too. */
+/* Remembers the key. Returns 1 if the last record had the same one. */
 static int same_key(struct clip_tarball *tarball, const char *key, size_t size, struct clip_error *error)
 {
     if (tarball->key && tarball->key_size == size && memcmp(tarball->key, key, size) == 0)

@@ -62,7 +62,7 @@ static struct clip_field_comparison *entry(struct clip_comparison *comparison, c
 
 enum verdict { UNLIKE, EQUAL, MEASURED };
 
-/* |a - b|; bytes tell apart what a double cannot. */
+/* |a - b|; if a double cannot tell them apart, their bytes can. */
 static double element_difference(const struct clip_tensor *a, const struct clip_tensor *b, size_t i, double x,
                                  double y)
 {
@@ -118,7 +118,7 @@ static enum verdict compare_numbers(const struct clip_field *a, const struct cli
     *absolute = x == y || (isnan(x) && isnan(y)) ? 0 : isnan(x) || isnan(y) ? INFINITY : fabs(x - y);
     if (*absolute == 0 && head_a.kind != CLIP_REAL && head_b.kind != CLIP_REAL &&
         head_a.integer != head_b.integer)
-        *absolute = 1; /* whole numbers that a double does not tell apart */
+        *absolute = 1; /* whole numbers that are equal as doubles */
     *relative = quotient(*absolute, fabs(x), fabs(y));
     return MEASURED;
 }
@@ -182,7 +182,8 @@ static int is_wanted(const struct clip_comparison *comparison, const struct clip
     return 0;
 }
 
-/* Whether the field counts as one that only `record` has: of a record without a partner only its key does. */
+/* Whether to count the field as one that only `record` has: of a record without a partner, only its key is
+ * counted. */
 static int is_single(const struct clip_record *record, const struct clip_record *other,
                      const struct clip_field *field)
 {

@@ -11,13 +11,13 @@ struct run {
     struct clip_writer *out;
     struct clip_record **batch;
     size_t n;
-    struct clip_record *control; /* came after the batch */
+    struct clip_record *control; /* control object that came after the batch */
     uint64_t skipped;
     struct clip_progress progress;
 };
 
-/* Takes records as they come: waits for the first, then takes on only what is there. Returns
- * clip_reader_next's last answer; a control object ends the batch. */
+/* Takes records as they arrive: waits for the first, then takes only those that are there already. Returns
+ * clip_reader_next's last answer. A control object ends the batch. */
 static int gather(struct run *run, struct clip_error *error)
 {
     int got = 1;
@@ -35,7 +35,7 @@ static int gather(struct run *run, struct clip_error *error)
     return got;
 }
 
-/* Writes the batch in order. A bad record ends it, or is left out. */
+/* Writes the batch in order. A bad record ends the run, or is dropped. */
 static int write_batch(struct run *run, struct clip_error *error)
 {
     char name[400];
@@ -92,7 +92,7 @@ static int run_all(struct run *run, struct clip_error *error)
         if (do_batch(run, error) != 0)
             return -1;
         show_progress(run, 0);
-        if (got < 0) { /* what came before the cut goes out, without an end */
+        if (got < 0) { /* what came before the cut is written, without an end object */
             *error = input_error;
             return -1;
         }

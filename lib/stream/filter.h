@@ -1,4 +1,5 @@
-/* The loop that all filters share: records in, records out, in order, in batches of what has come. */
+/* The loop that all filters share: reads records, writes records, in order, in batches of those that have
+ * arrived. */
 #ifndef CLIP_STREAM_FILTER_H
 #define CLIP_STREAM_FILTER_H
 
@@ -9,16 +10,16 @@
 
 #include <stddef.h>
 
-/* A filter's work. `process` changes records[0..n) in place, n <= batch; a record that cannot be done is
- * marked with clip_record_fail; it returns 0, or -1 with error where the run cannot go on. Messages are put
- * to the program's stderr by the loop. */
+/* A filter's work. `process` changes records[0..n) in place, n <= batch. It marks a record that it cannot
+ * process with clip_record_fail, and returns 0, or -1 with error if the run cannot continue. The loop
+ * prints all messages on stderr. */
 struct clip_filter {
     int (*process)(void *context, struct clip_record **records, size_t n, struct clip_error *error);
-    /* Optional: writes what has become of a record in the place of the record itself. */
+    /* Optional: writes the results of a record instead of the record itself. */
     int (*write)(void *context, struct clip_record *record, struct clip_writer *out,
                  struct clip_error *error);
-    /* Optional: each control object, after everything before it was written and after it was passed on
-     * itself. */
+    /* Optional: called for each control object, after everything before it, and the object itself, was
+     * written. */
     int (*control)(void *context, const struct clip_record *object, struct clip_error *error);
     /* Optional: called once at the end of all input, before the end object is written. */
     int (*finish)(void *context, struct clip_writer *out, struct clip_error *error);
@@ -28,10 +29,9 @@ struct clip_filter {
     int no_output;     /* records and control objects are consumed; only `finish` writes */
 };
 
-/* Runs over the inputs operands[0..n) (none: standard input) to standard output. Returns the program's exit
- * status: 0; 1 after a message, without an end object. Records that are bad end the run, or are named and
- * dropped with
- * --skip-bad. An input that is cut ends it after what came was written. */
+/* Runs over the inputs operands[0..n) (none: standard input) to standard output. Returns the program's
+ * exit status: 0; 1 after a message, without an end object. A bad record ends the run or, with --skip-bad,
+ * is named and dropped. A cut input ends the run after the records before the cut were written. */
 int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *shared, char *const *operands,
                     size_t n);
 

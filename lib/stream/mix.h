@@ -1,4 +1,4 @@
-/* Records that wait in a buffer of fixed size for a turn at random: shuffling what comes only once. */
+/* A buffer of fixed size that returns records in random order: shuffles a stream that is read only once. */
 #ifndef CLIP_STREAM_MIX_H
 #define CLIP_STREAM_MIX_H
 
@@ -12,18 +12,18 @@
 struct clip_mix {
     struct clip_record **held; /* [room] */
     size_t room, count;
-    struct clip_random random; /* the caller's to begin */
+    struct clip_random random; /* the caller begins it */
 };
 
 /* Makes room for `room` records. -1 with error. */
 int clip_mix_init(struct clip_mix *mix, size_t room, struct clip_error *error);
 void clip_mix_free(struct clip_mix *mix);
 
-/* Puts a record in, which is then the buffer's. Returns the one whose turn it is, the caller's; NULL as long
- * as the buffer is not full. */
+/* Puts a record into the buffer, which takes it over. Returns a record drawn at random, which is the
+ * caller's; NULL while the buffer is not full. */
 struct clip_record *clip_mix_put(struct clip_mix *mix, struct clip_record *record);
 
-/* The next of those that are left, or NULL where none is. */
+/* The next of the remaining records; NULL when there are none. */
 struct clip_record *clip_mix_take(struct clip_mix *mix);
 
 #endif

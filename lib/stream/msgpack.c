@@ -10,7 +10,8 @@ static uint64_t big_endian(const uint8_t *p, size_t bytes)
     return value;
 }
 
-/* Heads 0xc0 to 0xdf: the kind, how many bytes of number follow the first, and whether they are a length. */
+/* Heads 0xc0 to 0xdf: the kind, how many bytes of a number follow the first byte, and whether the number
+ * is a length. */
 enum meaning { WRONG, PLAIN, LENGTH, UNSIGNED, SIGNED, FLOAT, FIXEXT };
 static const struct {
     enum clip_kind kind;

@@ -1,4 +1,4 @@
-/* Reading msgpack in place: the head of one object, and where an object ends. Packing is msgpack-c's. */
+/* Reading msgpack in place: the head of an object, and where an object ends. msgpack-c does the packing. */
 #ifndef CLIP_STREAM_MSGPACK_H
 #define CLIP_STREAM_MSGPACK_H
 
@@ -25,27 +25,27 @@ enum clip_kind {
 /* One object's head: what it is, and what follows it. */
 struct clip_head {
     enum clip_kind kind;
-    size_t head;     /* bytes of the head itself, scalars with their value */
+    size_t head;     /* bytes of the head itself; for scalars including their value */
     uint64_t length; /* STR, BIN, EXT: bytes that follow; ARRAY, MAP: entries */
     int64_t integer; /* BOOLEAN, INTEGER; NATURAL as its two's complement */
     double real;     /* REAL */
 };
 
-/* Reads the head at p[0..available). Returns 1; 0 if more bytes are needed; -1 if no object begins like this.
- */
+/* Reads the head at p[0..available). Returns 1; 0 if more bytes are needed; -1 if no object begins with
+ * these bytes. */
 int clip_head_read(struct clip_head *head, const uint8_t *p, size_t available);
 
-/* Finds the end of one object whose bytes come piece by piece. Zero it to begin. */
+/* Finds the end of an object whose bytes arrive in pieces. Zero it to begin. */
 struct clip_skim {
-    size_t at;                           /* bytes of the object understood so far */
-    int depth;                           /* containers open */
-    uint64_t left[CLIP_MAX_NESTING + 1]; /* objects still to come in each */
+    size_t at;                           /* bytes of the object parsed so far */
+    int depth;                           /* number of open containers */
+    uint64_t left[CLIP_MAX_NESTING + 1]; /* objects that each still lacks */
 };
 
-/* Goes on with p[0..available), the object's bytes from its first. Calls mark(context, offset) at each object
- * that begins directly in the outermost container, and at its end. Returns 1 when the object is whole
- * (skim->at bytes long), 0 if more bytes are needed, -1 with error, about the byte at skim->at. `limit`
- * bounds the bytes, and the entries of a container. */
+/* Continues with p[0..available), the object's bytes from the first one on. Calls mark(context, offset) at
+ * each object that begins directly in the outermost container, and at its end. Returns 1 when the object
+ * is complete (skim->at bytes long), 0 if more bytes are needed, -1 with error, about the byte at
+ * skim->at. `limit` bounds the bytes, and the entries of a container. */
 int clip_skim_run(struct clip_skim *skim, const uint8_t *p, size_t available, size_t limit,
                   int (*mark)(void *context, size_t offset), void *context, struct clip_error *error);
 

@@ -114,7 +114,7 @@ static void print_hex(FILE *out, const uint8_t *data, size_t size, size_t shown)
     fputs(size > shown ? "...\"" : "\"", out);
 }
 
-/* What a file of these bytes is called, or NULL. */
+/* The name of the file format of these bytes, or NULL. */
 static const char *file_type(const uint8_t *data, size_t size)
 {
     static const struct {
@@ -178,7 +178,7 @@ static void print_element(FILE *out, const struct clip_tensor *tensor, size_t i)
         clip_print_float(out, (float)value);
         break;
     case CLIP_I64:
-    case CLIP_U64: /* a double does not hold them all */
+    case CLIP_U64: /* a double cannot hold all of them */
         memcpy(&bits, (const char *)tensor->data + 8 * i, sizeof bits);
         fprintf(out, tensor->dtype == CLIP_I64 ? "%lld" : "%llu", (long long)bits);
         break;
@@ -187,7 +187,7 @@ static void print_element(FILE *out, const struct clip_tensor *tensor, size_t i)
     }
 }
 
-/* The elements from *at on, nested as dimensions [dimension, ndim) say. */
+/* Prints the elements from *at on, nested as dimensions [dimension, ndim) say. */
 static void print_nested(FILE *out, const struct clip_tensor *tensor, int dimension, size_t *at)
 {
     if (dimension == tensor->ndim) {
@@ -228,7 +228,7 @@ static void print_tensor(FILE *out, const struct clip_tensor *tensor, int whole)
 
 static size_t print_object(FILE *out, const uint8_t *p, size_t size, int whole);
 
-/* Bytes of the whole object at p. */
+/* Number of bytes of the complete object at p. */
 static size_t object_size(const uint8_t *p, size_t size)
 {
     struct clip_head head;
@@ -287,8 +287,8 @@ static size_t print_array(FILE *out, const uint8_t *p, size_t size, const struct
     return at;
 }
 
-/* Prints the object at p, which is whole and not nested deeper than the reader lets through; returns its
- * bytes. */
+/* Prints the object at p, which is complete and not nested deeper than the reader allows; returns its
+ * number of bytes. */
 static size_t print_object(FILE *out, const uint8_t *p, size_t size, int whole)
 {
     struct clip_head head;

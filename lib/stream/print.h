@@ -1,5 +1,5 @@
-/* Values of a stream as text, for people: JSON, and cells of tables. What the output does with it is seen
- * when it is closed (clip_finish). */
+/* Values of a stream as text, for people: JSON, and cells of tables. Errors of the output show when it is
+ * closed (clip_finish). */
 #ifndef CLIP_STREAM_PRINT_H
 #define CLIP_STREAM_PRINT_H
 
@@ -17,8 +17,8 @@ void clip_print_cell(FILE *out, const char *text, size_t size);
 /* A part of a line for a terminal: text as it is, but control characters and what is not UTF-8 as U+FFFD. */
 void clip_print_line(FILE *out, const char *text, size_t size);
 
-/* The shortest decimal that reads back as the same number; "NaN", "Infinity" and "-Infinity" in quotes, as
- * JSON has no such numbers. */
+/* The shortest decimal that reads back as the same number; "NaN", "Infinity" and "-Infinity" in quotes,
+ * because JSON has no such numbers. */
 void clip_print_float(FILE *out, float value);
 void clip_print_real(FILE *out, double value);
 

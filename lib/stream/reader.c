@@ -23,17 +23,17 @@ struct clip_reader {
     const char *source;
     size_t max_record;
     struct clip_writer *tied;
-    const char *lines; /* the inputs are text, whose lines become this field */
+    const char *lines; /* the inputs are text, and their lines become this field */
     struct clip_decoder decoder;
-    uint8_t raw[READ_SIZE]; /* of text that may not be UTF-8: raw[raw_size] is not yet decoded */
+    uint8_t raw[READ_SIZE]; /* for text that may not be UTF-8: raw[raw_size] is not yet decoded */
     size_t raw_size;
     int damaged; /* the text after the buffer cannot be decoded: see `error` */
 
-    uint8_t *buffer; /* buffer[begin..end) is read and not yet given out */
+    uint8_t *buffer; /* buffer[begin..end) is read but not yet returned */
     size_t begin, end, room;
-    uint64_t offset;       /* of `begin` in the input */
-    struct clip_skim skim; /* how far the object at `begin` is understood */
-    int whole;             /* it is all there, skim.at bytes */
+    uint64_t offset;       /* offset of `begin` in the input */
+    struct clip_skim skim; /* how far the object at `begin` is parsed */
+    int whole;             /* the object is complete, skim.at bytes */
     int eof;               /* the input has no more bytes */
     int failed;            /* the bytes at `begin` are not an object, or cannot be read: see `error` */
     struct clip_error error;
@@ -43,7 +43,7 @@ struct clip_reader {
     int known; /* `progress` is final: FAILED (as `outcome` says) or ENDED */
     struct clip_error outcome;
 
-    int begun;             /* an object of this input was taken */
+    int begun;             /* an object of this input was returned */
     int ended;             /* the last object was an end object */
     uint64_t stream_count; /* records since the last end object */
     uint64_t count;
@@ -106,7 +106,7 @@ static int mark_nothing(void *context, size_t offset)
     return 0;
 }
 
-/* Looks whether the line at `begin` is whole, its newline included. */
+/* Checks whether the line at `begin` is complete, with its newline. */
 static void find_line(struct clip_reader *reader)
 {
     const uint8_t *p = reader->buffer + reader->begin;
@@ -120,8 +120,8 @@ static void find_line(struct clip_reader *reader)
     }
 }
 
-/* Other files, also such as begin like a map (PNG), are told from streams by what must come first: a map, in
- * it a name. */
+/* Files other than streams, also those that begin like a map (PNG), are recognised by their first bytes: a
+ * stream begins with a map, and the map with a name. */
 static int is_other_file(const uint8_t *p, size_t available)
 {
     struct clip_head map, name;
@@ -133,14 +133,14 @@ static int is_other_file(const uint8_t *p, size_t available)
            name.kind != CLIP_STR;
 }
 
-/* Puts in front of the message where it was read: byte `at` of the object at `begin`. */
+/* Puts the position in front of the message: byte `at` of the object at `begin`. */
 static int fail_at(const struct clip_reader *reader, size_t at, struct clip_error *error)
 {
     return clip_fail_prefix(error, "at byte %llu, after %llu records",
                             (unsigned long long)(reader->offset + at), (unsigned long long)reader->count);
 }
 
-/* Looks how far the object at `begin` reaches; sets whole, or failed. */
+/* Checks how far the object at `begin` reaches; sets `whole`, or fails. */
 static void understand(struct clip_reader *reader)
 {
     if (reader->lines) {
@@ -191,7 +191,7 @@ static int make_room(struct clip_reader *reader)
     return 0;
 }
 
-/* Reads up to `size` bytes, waiting if there are none yet; sets eof, or failed. */
+/* Reads up to `size` bytes, waiting if none are available; sets eof, or failed. */
 static size_t read_some(struct clip_reader *reader, uint8_t *to, size_t size)
 {
     double start = clip_seconds();
@@ -222,7 +222,7 @@ static size_t read_text(struct clip_reader *reader)
     return decoded;
 }
 
-/* Reads what the input has, waiting if it has nothing yet. */
+/* Reads the bytes that are available, waiting if there are none. */
 static void fill(struct clip_reader *reader)
 {
     if (make_room(reader) != 0)
@@ -278,7 +278,7 @@ static int close_input(struct clip_reader *reader, struct clip_error *error)
     return 0;
 }
 
-/* Takes the whole object at `begin` out of the buffer; big ones take the buffer with them. */
+/* Takes the complete object at `begin` out of the buffer; a large object takes the buffer with it. */
 static uint8_t *take_object(struct clip_reader *reader, size_t size)
 {
     size_t rest = reader->end - reader->begin - size;
@@ -325,7 +325,7 @@ static int check_end(struct clip_reader *reader, const struct clip_record *recor
     return 1;
 }
 
-/* The record of line bytes[size], its newline included; bytes stay the caller's. */
+/* Makes a record of the line bytes[size], newline included; the bytes stay the caller's. */
 static int set_line(struct clip_reader *reader, struct clip_record *record, const uint8_t *bytes, size_t size,
                     struct clip_error *error)
 {
@@ -339,7 +339,7 @@ static int set_line(struct clip_reader *reader, struct clip_record *record, cons
     return clip_record_put_bytes(record, reader->lines, bytes, size, error);
 }
 
-/* Makes a record of the whole object at `begin`: sets `pending`, or nothing where it was an end object. */
+/* Makes a record of the complete object at `begin`: sets `pending`, except after an end object. */
 static int take_record(struct clip_reader *reader, struct clip_error *error)
 {
     size_t size = reader->skim.at;
@@ -373,7 +373,8 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
     return 0;
 }
 
-/* Goes on until a record is pending or every input ended; stops before it has to wait, unless `wait`. */
+/* Continues until a record is pending or every input has ended; stops before it has to wait, unless
+ * `wait`. */
 static enum progress advance(struct clip_reader *reader, int wait, struct clip_error *error)
 {
     while (!reader->pending) {
@@ -427,7 +428,7 @@ int clip_reader_ready(struct clip_reader *reader)
 {
     if (!reader->known) {
         reader->progress = advance(reader, 0, &reader->outcome);
-        reader->known = reader->progress == FAILED || reader->progress == ENDED; /* those two are final */
+        reader->known = reader->progress == FAILED || reader->progress == ENDED; /* both outcomes are final */
     }
     return reader->progress != WOULD_WAIT;
 }

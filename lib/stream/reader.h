@@ -14,28 +14,27 @@
 
 struct clip_reader;
 
-/* Reads the files paths[0..n) one after another, "-" being descriptor 0; n = 0 is one "-". `paths` must stay.
- * `max_record` bounds a record's bytes (0: CLIP_MAX_RECORD). Nothing is opened yet. */
+/* Reads the files paths[0..n) one after another; "-" is descriptor 0, and n = 0 means one "-". `paths`
+ * must stay. `max_record` bounds a record's bytes (0: CLIP_MAX_RECORD). Does not open anything yet. */
 struct clip_reader *clip_reader_new(char *const *paths, size_t n, size_t max_record,
                                     struct clip_error *error);
 
-/* The same from one descriptor, which stays the caller's; `name` is for messages and must stay. */
+/* The same for one descriptor, which stays the caller's; `name` is for messages and must stay. */
 struct clip_reader *clip_reader_fd(int fd, const char *name, size_t max_record, struct clip_error *error);
 
 void clip_reader_free(struct clip_reader *reader);
 
-/* The inputs are plain text: each line is a record, its number over all inputs the key, its bytes, without
- * "\n" or
- * "\r\n", the field `field`, which must stay. UTF-16 and byte order marks: see base/encoding.h. There are no
- * end objects; an empty input has no lines. */
+/* The inputs are plain text. Each line becomes a record: the key is the line's number over all inputs, and
+ * the field `field`, which must stay, holds its bytes without "\n" or "\r\n". UTF-16 and byte order marks:
+ * see base/encoding.h. There are no end objects; an empty input has no lines. */
 void clip_reader_lines(struct clip_reader *reader, const char *field);
 
 /* From now on `writer` is flushed whenever the reader is about to wait. */
 void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer);
 
-/* Reads the next record or control object; end objects are checked and not passed. Returns 1, with *record
- * the caller's (clip_record_free); 0 when every input ended with its end object; -1 with error: an input is
- * cut, malformed, or cannot be read. */
+/* Reads the next record or control object; end objects are checked, not returned. Returns 1, and *record
+ * is the caller's (clip_record_free); 0 when every input has ended with its end object; -1 with error: an
+ * input is cut, malformed, or cannot be read. */
 int clip_reader_next(struct clip_reader *reader, struct clip_record **record, struct clip_error *error);
 
 /* 1 if clip_reader_next would return without waiting for more input, else 0. */

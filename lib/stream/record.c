@@ -81,7 +81,7 @@ struct field_marks {
     struct clip_error *error;
 };
 
-/* Each object of the map begins where the one before it ends: names at even places, values at odd ones. */
+/* Each object of the map begins where the previous one ends: names at even positions, values at odd ones. */
 static int mark_field(void *context, size_t offset)
 {
     struct field_marks *marks = context;
@@ -208,7 +208,7 @@ int clip_record_fail(struct clip_record *record, const char *format, ...)
     return -1;
 }
 
-/* --- what fields hold --- */
+/* --- the contents of fields --- */
 
 static struct clip_head value_head(const struct clip_field *field)
 {
@@ -268,7 +268,7 @@ int clip_field_is_tensor(const struct clip_field *field)
     return field->size > sizeof tensor_head && memcmp(field->value, tensor_head, sizeof tensor_head) == 0;
 }
 
-/* Steps over the key `name` and gives the head of what follows it; NULL where something else stands there. */
+/* Skips the key `name` and returns the head of the value after it; NULL where something else stands there. */
 static const uint8_t *entry(const uint8_t *p, const uint8_t *end, const char *name, struct clip_head *head)
 {
     if (!p || clip_head_read(head, p, (size_t)(end - p)) != 1 || head->kind != CLIP_BIN)
@@ -291,7 +291,8 @@ static const uint8_t *read_shape(const uint8_t *p, const uint8_t *end, uint64_t 
         tensor->shape[i] = (size_t)head.integer;
         p += head.head;
     }
-    /* A zero makes the product zero whatever the others claim, so the others are checked without it. */
+    /* A zero dimension makes the product zero whatever the others claim, so the others are checked without
+     * it. */
     size_t product = *bytes;
     for (uint64_t i = 0; i < ndim; i++) {
         if (tensor->shape[i] == 0)
@@ -381,7 +382,7 @@ void clip_record_drop(struct clip_record *record, const char *name)
     record->count--;
 }
 
-/* Takes over the packed value; name and value end up in one allocation. */
+/* Takes over the packed value; name and value are put into one allocation. */
 static int put(struct clip_record *record, const char *name, const void *head, size_t head_size,
                const void *body, size_t body_size, struct clip_error *error)
 {
@@ -406,7 +407,7 @@ static int put(struct clip_record *record, const char *name, const void *head, s
     return 0;
 }
 
-/* What msgpack-c packs before a value's body: a scalar, or the heads of a tensor. */
+/* What msgpack-c packs in front of a value's body: a scalar, or the heads of a tensor. */
 struct packed_head {
     char bytes[CLIP_TENSOR_HEAD];
     size_t size;
@@ -422,7 +423,7 @@ static int head_write(void *data, const char *bytes, size_t size)
     return 0;
 }
 
-/* Packs one value with msgpack-c and puts it; BODY is what follows the packed head as it is. */
+/* Packs one value with msgpack-c and puts it; BODY follows the packed head unchanged. */
 #define PUT(PACK, BODY, SIZE)                                                                                \
     struct packed_head head;                                                                                 \
     head.size = 0;                                                                                           \
@@ -492,8 +493,8 @@ int clip_record_put_strings(struct clip_record *record, const char *name, const 
     return status;
 }
 
-/* The order and the kinds of msgpack-numpy's encode(). What all tensors begin with is packed already: nd,
- * type, kind and the key of shape. */
+/* The order and the types of msgpack-numpy's encode(). The beginning that all tensors share is packed
+ * already: nd, type, kind and the key of shape. */
 static int pack_tensor_head(msgpack_packer *packer, const struct clip_tensor *tensor)
 {
     char start[] = "\x85\xc4\x02nd\xc3\xc4\x04type\xa3...\xc4\x04kind\xc4\0\xc4\x05shape";
@@ -512,7 +513,7 @@ size_t clip_tensor_head(const struct clip_tensor *tensor, char *out)
     msgpack_packer packer;
     head.size = 0;
     msgpack_packer_init(&packer, &head, head_write);
-    pack_tensor_head(&packer, tensor); /* CLIP_MAX_DIMENSIONS numbers have room */
+    pack_tensor_head(&packer, tensor); /* room for CLIP_MAX_DIMENSIONS numbers */
     memcpy(out, head.bytes, head.size);
     return head.size;
 }

@@ -1,9 +1,8 @@
-/* A record of a stream: a msgpack map with string keys, kept as the bytes it came in plus what was put in
- * since.
+/* A record of a stream: a msgpack map with string keys, kept as the bytes that were read and the fields
+ * that were set since.
  *
- * Fields keep their order; those that nobody touches go out as the very bytes they came in. A record whose
- * map has no
- * `__key__` is a control object. */
+ * Fields keep their order; those that nobody changes are written as the very bytes that were read. A
+ * record whose map has no `__key__` is a control object. */
 #ifndef CLIP_STREAM_RECORD_H
 #define CLIP_STREAM_RECORD_H
 
@@ -20,7 +19,7 @@ struct clip_field {
     size_t name_size;
     const uint8_t *value; /* one msgpack object */
     size_t size;
-    void *owned; /* what clip_record_put_* allocated for it, or NULL */
+    void *owned; /* memory that clip_record_put_* allocated for it, or NULL */
 };
 
 struct clip_record {
@@ -32,12 +31,13 @@ struct clip_record {
     struct clip_error error; /* why */
 };
 
-/* An empty record; NULL when out of memory. It is given back by clip_record_free. */
+/* An empty record, to be freed by clip_record_free; NULL when out of memory. */
 struct clip_record *clip_record_new(void);
 void clip_record_free(struct clip_record *record);
 
-/* Makes the record that of message bytes[size], one whole map, which it then owns (from malloc). On error it
- * is empty, and bytes are freed. Refuses keys that are not strings, and a key that occurs twice. */
+/* Sets the record to message bytes[size], one complete map from malloc, which the record then owns. On
+ * error the record is empty and the bytes are freed. Refuses keys that are not strings, and a key that
+ * occurs twice. */
 int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, struct clip_error *error);
 
 /* The record's key, not terminated, or NULL: a control object (or a `__key__` that is not a string, which
@@ -45,12 +45,11 @@ int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, str
  */
 const char *clip_record_key(const struct clip_record *record, size_t *size);
 
-/* "SOURCE: sample KEY" for messages, SOURCE being `__url__` where there is one; into out[size], returns out.
- */
+/* "SOURCE: sample KEY" for messages, into out[size]; SOURCE is `__url__` where there is one. Returns out. */
 const char *clip_record_name(const struct clip_record *record, char *out, size_t size);
 
-/* For the message that a field is missing: where the record is of a shard and has one member alone, what may
- * be the cause, in brackets; else "". */
+/* For the message that a field is missing: if the record comes from a shard and has only one member, a
+ * possible cause, in brackets; else "". */
 const char *clip_record_hint(const struct clip_record *record);
 
 /* Marks the record as bad, with the reason; always returns -1. */
@@ -61,8 +60,8 @@ int clip_record_fail(struct clip_record *record, const char *format, ...)
 const struct clip_field *clip_record_find(const struct clip_record *record, const char *name);
 const struct clip_field *clip_record_field(const struct clip_record *record, const char *name, size_t size);
 
-/* What a field holds; each returns 0, or -1 where it holds something else (clip_field_tensor: with a
- * message). Views are valid as long as the field is. bytes: str or bin. */
+/* The contents of a field. Each returns 0, or -1 where the field holds something else (clip_field_tensor:
+ * with a message). Views are valid as long as the field. bytes: str or bin. */
 int clip_field_bytes(const struct clip_field *field, const char **data, size_t *size);
 int clip_field_string(const struct clip_field *field, const char **data, size_t *size);
 int clip_field_integer(const struct clip_field *field, int64_t *value);
@@ -71,19 +70,20 @@ int clip_field_boolean(const struct clip_field *field, int *value);
 int clip_field_is_tensor(const struct clip_field *field);
 int clip_field_tensor(const struct clip_field *field, struct clip_tensor *tensor, struct clip_error *error);
 
-/* The tensor `name` of type `dtype`: -1, the record marked as bad, where it is missing or another. */
+/* The tensor `name` of type `dtype`. -1, and the record is marked as bad, where it is missing or of
+ * another type. */
 int clip_record_tensor(struct clip_record *record, const char *name, enum clip_dtype dtype,
                        struct clip_tensor *tensor);
 
-/* The record's pass over the data, for what is drawn at random in training: __epoch__, 1 where it has none.
- * -1, the record marked as bad, where that is something else. */
+/* The record's pass over the data, on which random choices in training depend: __epoch__, or 1 where there
+ * is none. -1, and the record is marked as bad, where that is something else. */
 int clip_record_epoch(struct clip_record *record, uint32_t *epoch);
 
-/* Drops the field, if there is one. */
+/* Drops the field, if it exists. */
 void clip_record_drop(struct clip_record *record, const char *name);
 
-/* Sets a field to a copy of the value: in the place of the one of that name, else last. -1 when out of memory
- * (the message says so) or past CLIP_MAX_FIELDS. */
+/* Sets a field to a copy of the value: replaces the field of that name, or adds one at the end. -1 when
+ * out of memory (the message says so) or past CLIP_MAX_FIELDS. */
 int clip_record_put_bytes(struct clip_record *record, const char *name, const void *data, size_t size,
                           struct clip_error *error); /* bin */
 int clip_record_put_string(struct clip_record *record, const char *name, const char *data, size_t size,
@@ -96,7 +96,7 @@ int clip_record_put_boolean(struct clip_record *record, const char *name, int va
                             struct clip_error *error);
 int clip_record_put_tensor(struct clip_record *record, const char *name, const struct clip_tensor *tensor,
                            struct clip_error *error);
-/* What stands before a tensor's elements in a stream, to out[CLIP_TENSOR_HEAD]; returns its size. */
+/* Writes what precedes a tensor's elements in a stream to out[CLIP_TENSOR_HEAD]; returns its size. */
 #define CLIP_TENSOR_HEAD 256
 size_t clip_tensor_head(const struct clip_tensor *tensor, char *out);
 

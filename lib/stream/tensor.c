@@ -28,7 +28,7 @@ int clip_dtype_parse(const char *text, size_t size, enum clip_dtype *dtype)
     if (size != 3)
         return -1;
     for (int i = 0; i < CLIP_DTYPES; i++) {
-        /* Byte order means nothing for single bytes. */
+        /* Byte order does not matter for single bytes. */
         int order = types[i].size == 1 ? strchr("|<>=", text[0]) != NULL : text[0] == '<';
         if (order && memcmp(types[i].name + 1, text + 1, 2) == 0) {
             *dtype = (enum clip_dtype)i;

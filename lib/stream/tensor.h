@@ -1,4 +1,4 @@
-/* Tensors as they travel: msgpack-numpy's map of five (clip-stream(5)). */
+/* Tensors as streams hold them: msgpack-numpy's map of five entries (clip-stream(5)). */
 #ifndef CLIP_STREAM_TENSOR_H
 #define CLIP_STREAM_TENSOR_H
 
@@ -38,10 +38,11 @@ struct clip_tensor {
 const char *clip_dtype_name(enum clip_dtype dtype);
 size_t clip_dtype_size(enum clip_dtype dtype);
 
-/* The type of NumPy's name text[size]; -1 where we do not know it (object arrays, structures, big-endian). */
+/* The type of NumPy's name text[size]; -1 where it is not supported (object arrays, structures,
+ * big-endian). */
 int clip_dtype_parse(const char *text, size_t size, enum clip_dtype *dtype);
 
-/* Number of elements (no overflow: what the reader lets through fits in memory). */
+/* Number of elements. It cannot overflow: tensors that the reader accepts fit into memory. */
 size_t clip_tensor_count(const struct clip_tensor *tensor);
 size_t clip_tensor_bytes(const struct clip_tensor *tensor);
 

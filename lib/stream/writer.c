@@ -55,7 +55,7 @@ int clip_writer_flush(struct clip_writer *writer, struct clip_error *error)
 
 static int append_bytes(struct clip_writer *writer, const void *data, size_t size, struct clip_error *error)
 {
-    int direct = size > BUFFER_SIZE / 2; /* not worth a copy */
+    int direct = size > BUFFER_SIZE / 2; /* too large to be worth a copy */
     if ((direct || writer->used + size > BUFFER_SIZE) && clip_writer_flush(writer, error) != 0)
         return -1;
     if (direct)
@@ -65,7 +65,7 @@ static int append_bytes(struct clip_writer *writer, const void *data, size_t siz
     return 0;
 }
 
-/* msgpack-c's packer writes its heads through this. */
+/* msgpack-c's packer writes heads through this function. */
 struct sink {
     struct clip_writer *writer;
     struct clip_error *error;

@@ -1,4 +1,4 @@
-/* Writing clip-stream(5): records and control objects in, one stream out. */
+/* Writing clip-stream(5): records and control objects to one stream. */
 #ifndef CLIP_STREAM_WRITER_H
 #define CLIP_STREAM_WRITER_H
 
@@ -13,12 +13,12 @@ struct clip_writer;
 struct clip_writer *clip_writer_new(int fd, const char *name, struct clip_error *error);
 void clip_writer_free(struct clip_writer *writer);
 
-/* Writes a record or a control object. What is written may stay in the writer's buffer for at most 10 ms of
- * further writing; a reader tied to the writer flushes it before it waits (clip_reader_tie). */
+/* Writes a record or a control object. Its bytes may stay in the writer's buffer for at most 10 ms of
+ * further writing; a reader tied to the writer flushes the buffer before it waits (clip_reader_tie). */
 int clip_writer_record(struct clip_writer *writer, const struct clip_record *record,
                        struct clip_error *error);
 
-/* Writes the end object, which counts the records, and flushes. A stream without it was cut. */
+/* Writes the end object, which holds the number of records, and flushes. A stream without it was cut. */
 int clip_writer_end(struct clip_writer *writer, struct clip_error *error);
 
 int clip_writer_flush(struct clip_writer *writer, struct clip_error *error);

@@ -1,5 +1,5 @@
-/* As the tokenizers library of Hugging Face finds them. Its lstrip and rstrip take white space beside a token
- * away, which is between words here in any case, so they change no ids. */
+/* Finds tokens as Hugging Face's tokenizers library does. lstrip and rstrip remove white space beside a
+ * token, which only separates words here, so they change no ids. */
 #include "text/added.h"
 #include "text/clean.h"
 #include "text/unicode.h"
@@ -16,7 +16,7 @@ static int compare_tokens(const void *a, const void *b)
     return memcmp(x->text, y->text, x->length);
 }
 
-/* The token's text as it is looked for; an empty one is looked for nowhere. */
+/* The token's text to search for; an empty text is never found. */
 static int add_token(struct clip_finder *finder, const struct clip_added_token *token,
                      struct clip_cleaner *cleaner, struct clip_error *error)
 {
@@ -67,7 +67,7 @@ void clip_finder_free(struct clip_finder *finder)
     *finder = (struct clip_finder){0};
 }
 
-/* 1 if a character that words are made of ends text[length]. */
+/* 1 if text[length] ends in a character of words. */
 static int ends_with_word(const char *text, size_t length)
 {
     uint32_t point = 0;
@@ -85,7 +85,7 @@ static int starts_with_word(const char *text, size_t length)
            (clip_point_classes(point) & CLIP_WORD);
 }
 
-/* The longest token that begins the text, or NULL. */
+/* The longest token that the text begins with, or NULL. */
 static const struct clip_found_token *match(const struct clip_finder *finder, const char *text, size_t length)
 {
     unsigned char byte = (unsigned char)text[0];

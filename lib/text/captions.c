@@ -69,7 +69,7 @@ static int add_lines(struct clip_captions *captions, struct clip_error *error)
 
 /* --- JSON --- */
 
-/* Adds what lies under `path`, which is empty at the end, in `value`. */
+/* Adds the captions of `value` under `path`; an empty path means all of them. */
 static int add_values(struct clip_captions *captions, struct json_object *value, const char *path,
                       struct clip_error *error)
 {
@@ -100,7 +100,7 @@ static int add_values(struct clip_captions *captions, struct json_object *value,
                   : clip_fail(error, "is not there");
 }
 
-/* All strings, with newlines between them. */
+/* Joins all strings with newlines. */
 static int join(struct clip_captions *captions, struct clip_error *error)
 {
     size_t size = 0;

@@ -47,8 +47,8 @@ static int reserve(struct clip_cleaner *cleaner, size_t room, struct clip_error 
     return 0;
 }
 
-/* Cleans text[length] to out[length + 1] if only white space and case can change: 1 and the length of what
- * was written; else 0. */
+/* Cleans text[length] to out[length + 1] if only white space and case can change: 1, and the length
+ * written; else 0. */
 static int clean_plain(const char *text, size_t length, uint8_t *out, size_t *out_length)
 {
     size_t n = 0;
@@ -65,7 +65,7 @@ static int clean_plain(const char *text, size_t length, uint8_t *out, size_t *ou
     return 1;
 }
 
-/* errors="replace"; `text` has room for length. */
+/* Decodes as errors="replace"; `text` has room for length. */
 static void decode(const char *bytes, size_t length, struct clip_points *text)
 {
     text->n = 0;
@@ -77,7 +77,7 @@ static void decode(const char *bytes, size_t length, struct clip_points *text)
     }
 }
 
-/* Runs of white space to one space, none at the ends, in place. */
+/* Replaces runs of white space by one space, and removes them at the ends, in place. */
 static void collapse_spaces(struct clip_points *text)
 {
     size_t n = 0;
@@ -90,7 +90,7 @@ static void collapse_spaces(struct clip_points *text)
     text->n = n > 0 && text->at[n - 1] == ' ' ? n - 1 : n;
 }
 
-/* The cleaner's text is decoded; cleans it in place. */
+/* Cleans the cleaner's decoded text in place. */
 static int clean_points(struct clip_cleaner *cleaner, struct clip_error *error)
 {
     struct clip_points *text = &cleaner->text, *work = &cleaner->work;

@@ -11,13 +11,13 @@
 
 struct clip_cleaner;
 
-/* Buffers for cleaning one text after another, on one thread. NULL with error. */
+/* Buffers for cleaning one text after another in one thread. NULL with error. */
 struct clip_cleaner *clip_cleaner_new(struct clip_error *error);
 void clip_cleaner_free(struct clip_cleaner *cleaner);
 
-/* Cleans text[length]: bytes that are not UTF-8 are read as Python's errors="replace" reads them. Sets
- * *clean[*clean_length], UTF-8, with CLIP_CLEAN_PADDING zeros after it; it is the cleaner's until its next
- * use. Fails only when out of memory. */
+/* Cleans text[length]; bytes that are not UTF-8 are read as with Python's errors="replace". Sets
+ * *clean[*clean_length], UTF-8, followed by CLIP_CLEAN_PADDING zeros; it belongs to the cleaner and is
+ * valid until its next use. Fails only when out of memory. */
 int clip_clean(struct clip_cleaner *cleaner, const char *text, size_t length, const char **clean,
                size_t *clean_length, struct clip_error *error);
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define LONGEST_NAME 33 /* with its semicolon, and a zero */
+#define LONGEST_NAME 33 /* including its semicolon and a zero */
 
 static int is_digit(uint32_t point)
 {
@@ -55,7 +55,7 @@ static int is_noncharacter(uint32_t number)
            number == 0x7f || (number >= 0xfdd0 && number <= 0xfdef) || (number & 0xfffe) == 0xfffe;
 }
 
-/* What number `number` refers to, by HTML 5; nothing for noncharacters. */
+/* Appends what number `number` refers to in HTML 5; nothing for noncharacters. */
 static void append_number(struct clip_points *out, uint32_t number)
 {
     if (number >= 0x80 && number < 0xa0)
@@ -66,8 +66,8 @@ static void append_number(struct clip_points *out, uint32_t number)
         out->at[out->n++] = number;
 }
 
-/* Reads "#123", "#x1f" at at[n], after an ampersand. Returns the length of it, without a semicolon; 0 where
- * there is none. A number past Unicode's is read as one that is just past it. */
+/* Reads "#123" or "#x1f" at at[n], after an ampersand. Returns its length without a semicolon; 0 if there
+ * is none. A number beyond Unicode is read as the first one beyond it. */
 static size_t read_number(const uint32_t *at, size_t n, uint32_t *number)
 {
     if (n < 2 || at[0] != '#')
@@ -91,7 +91,7 @@ static size_t read_name(const uint32_t *at, size_t n, char *name)
     return i;
 }
 
-/* Resolves the reference after an ampersand, at[n], appending what it means. Returns its length, or 0. */
+/* Resolves the reference at at[n], after an ampersand, and appends its meaning. Returns its length, or 0. */
 static size_t resolve(const uint32_t *at, size_t n, struct clip_points *out)
 {
     uint32_t number;
@@ -110,7 +110,7 @@ static size_t resolve(const uint32_t *at, size_t n, struct clip_points *out)
             return length + 1;
         }
     }
-    /* the longest beginning that is a name */
+    /* the longest prefix that is a name */
     for (; length > 1; length--) {
         name[length] = 0;
         const char *text = find_entity(clip_html_entities, clip_html_entities_count, name);
@@ -122,7 +122,7 @@ static size_t resolve(const uint32_t *at, size_t n, struct clip_points *out)
     return 0;
 }
 
-/* The same for ftfy: 1 to 24 letters and digits, and a semicolon, all of which must be understood. */
+/* The same for ftfy: 1 to 24 letters and digits, and a semicolon; the whole must be a reference. */
 static size_t resolve_strict(const uint32_t *at, size_t n, struct clip_points *out)
 {
     size_t hash = n > 0 && at[0] == '#', end = hash;
@@ -158,7 +158,7 @@ static int unescape(struct clip_points *text, struct clip_points *work,
         first++;
     if (first == text->n)
         return 0;
-    /* no reference means more code points than it is long */
+    /* no reference stands for more code points than its length */
     if (clip_points_reserve(work, text->n, error) != 0)
         return -1;
     memcpy(work->at, text->at, first * sizeof *work->at);

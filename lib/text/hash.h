@@ -21,8 +21,8 @@ static inline uint64_t clip_hash_pair(int32_t left, int32_t right)
     return hash ^ hash >> 32;
 }
 
-/* A hash table of numbers below 2^32 - 1; what they stand for is its user's. A slot holds number + 1, or 0.
- * Zeroed, it is empty. It is searched from slot hash & (room - 1) on, by clip_slots_next, to the first empty
+/* A hash table of numbers below 2^32 - 1; the user knows what they stand for. A slot holds number + 1, or
+ * 0. Zeroed, it is empty. Search from slot hash & (room - 1), with clip_slots_next, to the first empty
  * one. */
 struct clip_slots {
     uint32_t *slots;
@@ -34,7 +34,7 @@ static inline size_t clip_slots_next(const struct clip_slots *table, size_t slot
     return (slot + 1) & (table->room - 1);
 }
 
-/* Makes room for one more, so that an empty slot remains. hash(context, number) is that of what the number
+/* Makes room for one more number and an empty slot. hash(context, number) is the hash of what the number
  * stands for. -1 when out of memory. */
 int clip_slots_grow(struct clip_slots *table, uint64_t (*hash)(const void *context, uint32_t number),
                     const void *context, struct clip_error *error);

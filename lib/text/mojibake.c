@@ -5,10 +5,9 @@
 #include <string.h>
 #include <uchar.h>
 
-/* Classes of the characters that mojibake is made of (of struct clip_mojibake_point), then some that rules
- * also ask for. */
+/* Classes of characters in mojibake (of struct clip_mojibake_point), then some more that rules use. */
 enum clip_mojibake_class {
-    COMMON = 1 << 0, /* seen in all kinds of places */
+    COMMON = 1 << 0, /* found in many contexts */
     C1 = 1 << 1,     /* control characters, U+0080 to U+009F */
     BAD = 1 << 2,    /* hardly ever meant */
     LAW = 1 << 3,
@@ -22,13 +21,13 @@ enum clip_mojibake_class {
     UPPER_COMMON = 1 << 11, /* Greek and Cyrillic */
     LOWER_COMMON = 1 << 12,
     BOX = 1 << 13,
-    FIRST_OF_2 = 1 << 14, /* what begins UTF-8 sequences of two, three, four bytes in some encoding */
+    FIRST_OF_2 = 1 << 14, /* first bytes of UTF-8 sequences of two, three, four bytes in some encoding */
     FIRST_OF_3 = 1 << 15,
     FIRST_OF_4 = 1 << 16,
-    CONTINUATION = 1 << 17,        /* what goes on with them */
-    STRICT_CONTINUATION = 1 << 18, /* and seldom stands for itself beside mojibake */
+    CONTINUATION = 1 << 17,        /* bytes that continue them */
+    STRICT_CONTINUATION = 1 << 18, /* those, but seldom meant when beside mojibake */
 
-    NAMED = 1 << 19, /* some rule names it as its first character */
+    NAMED = 1 << 19, /* some rule begins with it */
 
     LOWER = 1 << 20, /* a-z */
     UPPER = 1 << 21, /* A-Z */
@@ -38,7 +37,7 @@ enum clip_mojibake_class {
     SPACE = 1 << 25,
     WORD = 1 << 26,
     IN_LINE = 1 << 27, /* all but newlines */
-    KNOWN = 1 << 28    /* some encoding has it beyond ASCII */
+    KNOWN = 1 << 28    /* in some encoding, beyond ASCII */
 };
 
 #define ACCENTED (LOWER_ACCENTED | UPPER_ACCENTED)
@@ -52,7 +51,7 @@ struct place {
 
 #define LONGEST_RULE 7
 
-/* Sequences that make text bad. */
+/* Sequences that mark text as bad. */
 static const struct place rules[][LONGEST_RULE] = {
     {{C1, NULL}},
     {{BAD | ACCENTED | BOX | QUOTES | CURRENCY | NUMERIC | LAW, NULL}, {BAD, NULL}},
@@ -71,14 +70,14 @@ static const struct place rules[][LONGEST_RULE] = {
     {{ACCENTED | CURRENCY | NUMERIC | QUOTES | LAW, NULL}, {BOX, NULL}},
     {{BOX, NULL}, {CLOSING, NULL}},
     {{ACCENTED, NULL}, {QUOTES, NULL}, {WORD, NULL}},
-    /* the ligature, but before a plain Latin letter */
+    /* the ligature, except before a plain Latin letter */
     {{0, U"Œœ"}, {NEITHER, NULL}},
     /* degrees after a capital */
     {{UPPER_ACCENTED, NULL}, {0, U"°"}},
-    /* Windows-1252: pairs that the rules above let through */
+    /* Windows-1252: pairs that the rules above miss */
     {{0, U"ÂÃÎÐ"}, {QUOTES, U"€œŠš¢£Ÿž\u00a0\u00ad®©°·»–—´"}},
     {{0, U"×"}, {0, U"²³"}},
-    /* Arabic in Windows-1252, with characters so common that it takes two pairs */
+    /* Arabic in Windows-1252: its characters are so common that two pairs are needed */
     {{0, U"ØÙ"},
      {COMMON | CURRENCY | BAD | NUMERIC | OPENING, U"ŸŠ®°µ»"},
      {0, U"ØÙ"},
@@ -98,7 +97,7 @@ static const struct place rules[][LONGEST_RULE] = {
     {{0, U"Ã"}, {0, U"\u00a0¡"}},
     {{LOWER, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
     {{LOWER, NULL}, {SPACE, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
-    /* a character after "Â" that stands for itself */
+    /* "Â" before a character that means itself */
     {{LOWER | STOP | CLOSING, NULL}, {0, U"Â"}, {BLANK | QUOTES, NULL}},
     /* Windows-1253: U+2000 and on; Latin-1 and Greek */
     {{0, U"β"}, {0, U"€"}, {0, U"™\u00a0Ά\u00ad®°"}},
@@ -107,7 +106,7 @@ static const struct place rules[][LONGEST_RULE] = {
     {{0, U"ā"}, {0, U"€"}},
 };
 
-/* The row of a character that one of the encodings has, or NULL. */
+/* The row of a character that is in one of the encodings, or NULL. */
 static const struct clip_mojibake_point *find_point(uint32_t point)
 {
     if (point > 0xffff)
@@ -131,7 +130,7 @@ static uint32_t ascii_classes(uint32_t c)
     return clip_is_space(c) ? classes | SPACE : classes;
 }
 
-/* All classes but WORD, which is seldom asked for. */
+/* All classes except WORD, which is seldom needed. */
 static uint32_t classify(uint32_t point)
 {
     if (point < 0x80)
@@ -156,7 +155,7 @@ static int fits(const struct place *place, uint32_t point, uint32_t classes)
 static int breaks_rule(const uint32_t *at, size_t n)
 {
     if (at[0] < 0x80 && (n < 2 || at[1] < 0x80) && (n < 3 || at[2] < 0x80))
-        return 0; /* each has another character in its first three */
+        return 0; /* each rule has a different kind of character among its first three */
     uint32_t first = classify(at[0]);
     if (!(first & (KNOWN | LOWER | UPPER | SPACE | STOP)))
         return 0; /* no rule begins with it */
@@ -187,14 +186,14 @@ int clip_is_mojibake(const uint32_t *at, size_t n)
     return 0;
 }
 
-/* --- text as the bytes that it was read from --- */
+/* --- text as the bytes it was decoded from --- */
 
 static int is_sloppy(int map)
 {
     return map >= CLIP_WINDOWS_1252 && map <= CLIP_WINDOWS_1257;
 }
 
-/* The encodings that have all of text's characters: bit i for enum clip_charmap i. */
+/* The encodings that contain all of the text's characters: bit i for enum clip_charmap i. */
 static unsigned possible_encodings(const struct clip_points *text)
 {
     const unsigned sloppy = ((2u << CLIP_WINDOWS_1257) - 1) & ~((1u << CLIP_WINDOWS_1252) - 1);
@@ -205,7 +204,7 @@ static unsigned possible_encodings(const struct clip_points *text)
             const struct clip_mojibake_point *row = find_point(point);
             possible &= row ? row->encodings : 0;
         } else if (point == 0x1a) {
-            possible &= ~sloppy; /* there it is U+FFFD */
+            possible &= ~sloppy; /* it is U+FFFD there */
         }
     }
     return possible;
@@ -224,13 +223,13 @@ static int in(uint8_t byte, uint8_t least, uint8_t last)
     return byte >= least && byte <= last;
 }
 
-/* What continues a sequence, except the bytes of a no-break space and of an ellipsis. */
+/* Bytes that continue a sequence, except those of a no-break space and of an ellipsis. */
 static int is_plain_continuation(uint8_t byte)
 {
     return in(byte, 0x80, 0xbf) && byte != 0x85 && byte != 0xa0;
 }
 
-/* Length of the UTF-8 sequence at p[n] one byte 0xa0 of which became a space, among the likely ones; or 0. */
+/* Length of the UTF-8 sequence at p[n] in which a byte 0xa0 became a space, if it is a likely one; or 0. */
 static size_t altered_sequence(const uint8_t *p, size_t n)
 {
     if (n >= 2 && memchr("\xc2\xc3\xc5\xce\xd0\xd9", p[0], 6) && p[1] == ' ')
@@ -249,7 +248,7 @@ static size_t altered_sequence(const uint8_t *p, size_t n)
     return spaces == 1 && others == 2 ? 4 : 0;
 }
 
-/* Whether "Ã " at p[n] is the word "à" rather than a letter of the word after it: not before a space, nor in
+/* Whether "Ã " at p[n] is the word "à" rather than a letter of the next word: not before a space, nor in
  * the Portuguese "às", "àquele", "àquela", "àquilo". */
 static int is_word_a(const uint8_t *p, size_t n)
 {
@@ -264,8 +263,8 @@ static int is_word_a(const uint8_t *p, size_t n)
     return 1;
 }
 
-/* Puts the no-break spaces back of which something made spaces; `from` to `to`, which has room for 3n / 2.
- * Returns the length of `to`. */
+/* Restores no-break spaces that became spaces, from `from` to `to`, which has room for 3n / 2. Returns the
+ * length of `to`. */
 static size_t restore_a0(const uint8_t *from, size_t n, uint8_t *to)
 {
     size_t length = 0;
@@ -291,7 +290,7 @@ static int has_altered(const uint8_t *p, size_t n)
     return 0;
 }
 
-/* A continuation byte, or one that was lost: 0x1a stands for it. */
+/* A continuation byte, or a lost byte, for which 0x1a stands. */
 static int is_lossy(uint8_t byte)
 {
     return byte == 0x1a || in(byte, 0x80, 0xbf);
@@ -302,7 +301,7 @@ static int is_lost(uint8_t byte)
     return byte == 0x1a || byte == '?';
 }
 
-/* Length of the sequence at p[n] some bytes of which are lost, at most one of them as '?'; or 0. */
+/* Length of the sequence at p[n] some bytes of which are lost, at most one of them to '?'; or 0. */
 static size_t lossy_sequence(const uint8_t *p, size_t n)
 {
     if (n >= 2 && ((in(p[0], 0xc2, 0xdf) && p[1] == 0x1a) || (in(p[0], 0xc2, 0xc3) && p[1] == '?')))
@@ -324,8 +323,8 @@ static size_t lossy_sequence(const uint8_t *p, size_t n)
     return p[0] == 0x1a;
 }
 
-/* Makes each sequence that lost bytes U+FFFD in UTF-8; `from` to `to`, which has room for 3n. Returns the
- * length of `to`. */
+/* Replaces each sequence that lost bytes by U+FFFD in UTF-8, from `from` to `to`, which has room for 3n.
+ * Returns the length of `to`. */
 static size_t replace_lossy(const uint8_t *from, size_t n, uint8_t *to)
 {
     size_t length = 0;
@@ -342,8 +341,8 @@ static size_t replace_lossy(const uint8_t *from, size_t n, uint8_t *to)
     return length;
 }
 
-/* A surrogate pair, each half in three bytes, at p[n]: its length and *point, or 0. As ftfy's pattern does,
- * it takes a newline that ends the text for the last byte. */
+/* A surrogate pair at p[n], each half in three bytes: its length and *point, or 0. Like ftfy's pattern, it
+ * takes a newline at the end of the text for the last byte. */
 static int read_cesu8(uint32_t *point, const uint8_t *p, size_t n)
 {
     if (n < 6 || p[0] != 0xed || !in(p[1], 0xa0, 0xaf) || !in(p[2], 0x80, 0xbf) || p[3] != 0xed ||
@@ -354,15 +353,15 @@ static int read_cesu8(uint32_t *point, const uint8_t *p, size_t n)
     return 6;
 }
 
-/* Java's zero in two bytes, with the same newline. */
+/* Java's zero in two bytes, with the same treatment of a newline. */
 static int read_null(uint32_t *point, const uint8_t *p, size_t n)
 {
     *point = 0;
     return n >= 2 && p[0] == 0xc0 && (p[1] == 0x80 || (n == 2 && p[1] == '\n')) ? 2 : 0;
 }
 
-/* Decodes UTF-8, and these two where there may be some. Returns 1, or 0 where it is none of it. `out` has
- * room for n. */
+/* Decodes UTF-8, and these two forms if there may be some. Returns 1, or 0 if it is none of these. `out`
+ * has room for n. */
 static int decode(const uint8_t *bytes, size_t n, struct clip_points *out)
 {
     out->n = 0;
@@ -381,13 +380,14 @@ static int decode(const uint8_t *bytes, size_t n, struct clip_points *out)
     return 1;
 }
 
-/* Reads `text` as UTF-8 that was read as `map`, by way of two buffers of 3n bytes: 1 with *out, or 0. */
+/* Decodes `text` as UTF-8 that was decoded as `map` before, with two buffers of 3n bytes: 1 with *out, or
+ * 0. */
 static int decode_as(const struct clip_points *text, int map, uint8_t *bytes, uint8_t *other,
                      struct clip_points *out)
 {
     size_t n = text->n;
     encode(text, map, bytes);
-    /* in MacRoman it would take dashes before spaces for letters */
+    /* in MacRoman dashes before spaces would become letters */
     if (map != CLIP_MACROMAN && has_altered(bytes, n)) {
         n = restore_a0(bytes, n, other);
         memcpy(bytes, other, n);
@@ -404,10 +404,12 @@ static int decode_as(const struct clip_points *text, int map, uint8_t *bytes, ui
 static uint32_t clues(uint32_t point)
 {
     const struct clip_mojibake_point *row = point >= 0x80 ? find_point(point) : NULL;
-    return row ? row->classes : point == ' ' ? CONTINUATION : 0; /* the space may have been a no-break one */
+    return row            ? row->classes
+           : point == ' ' ? CONTINUATION
+                          : 0; /* the space may have been a no-break space */
 }
 
-/* Length of what looks like one UTF-8 sequence at at[n], or 0. */
+/* Length of what looks like a UTF-8 sequence at at[n], or 0. */
 static size_t one_sequence(const uint32_t *at, size_t n)
 {
     static const uint32_t first[] = {FIRST_OF_2, FIRST_OF_3, FIRST_OF_4};
@@ -424,7 +426,8 @@ static size_t one_sequence(const uint32_t *at, size_t n)
     return 0;
 }
 
-/* Length of a run of them that begins at text->at[i], 0 where none does: a run does not begin amid others. */
+/* Length of a run of such sequences that begins at text->at[i]; 0 if none does: a run does not begin
+ * inside another. */
 static size_t sequences(const struct clip_points *text, size_t i)
 {
     if (i > 0 && clues(text->at[i - 1]) & STRICT_CONTINUATION)
@@ -435,7 +438,8 @@ static size_t sequences(const struct clip_points *text, size_t i)
     return end - i;
 }
 
-/* ftfy.fixes.decode_inconsistent_utf8: fixes such runs each by itself; `text` to `out`, which has room. */
+/* ftfy.fixes.decode_inconsistent_utf8: fixes each such run separately, from `text` to `out`, which has
+ * room. */
 static int fix_runs(const struct clip_points *text, struct clip_points *out, struct clip_error *error)
 {
     out->n = 0;
@@ -471,7 +475,7 @@ static int differ(const struct clip_points *a, const struct clip_points *b)
     return a->n != b->n || memcmp(a->at, b->at, a->n * sizeof *a->at) != 0;
 }
 
-/* One layer: `text` to `out`, which has room for as much, by way of two buffers of 3n bytes. */
+/* Removes one layer, from `text` to `out`, which has the same room, with two buffers of 3n bytes. */
 static int fix_once(const struct clip_points *text, uint8_t *bytes, uint8_t *other, struct clip_points *out,
                     struct clip_error *error)
 {
@@ -483,7 +487,7 @@ static int fix_once(const struct clip_points *text, uint8_t *bytes, uint8_t *oth
         return -1;
     if (differ(text, out))
         return 0;
-    /* what is left of C1 is Windows-1252 that was read as Latin-1 */
+    /* remaining C1 characters are Windows-1252 that was decoded as Latin-1 */
     for (size_t i = 0; i < out->n; i++)
         if (out->at[i] >= 0x80 && out->at[i] < 0xa0)
             out->at[i] = clip_windows_1252[out->at[i] - 0x80];

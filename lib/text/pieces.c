@@ -5,13 +5,13 @@
 
 enum kind { LETTER = 'L', NUMBER = 'N', SYMBOL = 'S', NOTHING = ' ' };
 
-/* The kinds of the ASCII characters, 32 a line. */
+/* The kinds of ASCII characters, 32 a line. */
 static const char ascii[] = "SSSSSSSSS     SSSSSSSSSSSSSS    "
                             " SSSSSSSSSSSSSSSNNNNNNNNNNSSSSSS"
                             "SLLLLLLLLLLLLLLLLLLLLLLLLLLSSSSS"
                             "SLLLLLLLLLLLLLLLLLLLLLLLLLLSSSSS";
 
-/* What the character at text[n] is, and its length. */
+/* The kind of the character at text[n], and its length. */
 static enum kind kind_of(const uint8_t *text, size_t n, size_t *length)
 {
     uint32_t point = text[0];
@@ -22,15 +22,15 @@ static enum kind kind_of(const uint8_t *text, size_t n, size_t *length)
     if (taken < 0)
         return SYMBOL;
     *length = (size_t)taken;
-    /* Ignoring case, regex takes U+0345, the mark whose capital is a letter, neither for a letter nor for
-     * something else. */
+    /* When it ignores case, regex takes U+0345, a mark whose capital is a letter, neither for a letter nor
+     * for anything else. */
     if (clip_is_space(point) || point == 0x345)
         return NOTHING;
     unsigned classes = clip_point_classes(point);
     return classes & CLIP_LETTER ? LETTER : classes & CLIP_NUMBER ? NUMBER : SYMBOL;
 }
 
-/* Length of `word`, lower case ASCII, at text[n], or 0. Ignoring case, the long s is an s. */
+/* Length of `word`, lower case ASCII, at text[n], or 0. When case is ignored, the long s is an s. */
 static size_t match(const char *text, size_t n, const char *word)
 {
     size_t i = 0;
@@ -54,7 +54,7 @@ static size_t match_contraction(const char *text, size_t n)
     return length;
 }
 
-/* Length of the piece where it is a word of plain letters, as most are; else 0. */
+/* Length of the piece if it is a word of plain letters, as most are; else 0. */
 static size_t match_word(const char *text, size_t n)
 {
     size_t length = 0;
@@ -63,7 +63,7 @@ static size_t match_word(const char *text, size_t n)
     return length == n || !(text[length] & 0x80) ? length : 0;
 }
 
-/* Length of what the pattern spells out, or 0. */
+/* Length of a literal of the pattern at text[n], or 0. */
 static size_t match_spelt(const char *text, size_t n, enum clip_piece *piece)
 {
     static const char start[] = "<|startoftext|>", end[] = "<|endoftext|>";
@@ -73,7 +73,7 @@ static size_t match_spelt(const char *text, size_t n, enum clip_piece *piece)
     if (text[0] != '<')
         return 0;
     if ((length = match(text, n, start)) ==
-        strlen(start)) /* with a long s it is a piece, but not the token */
+        strlen(start)) /* with a long s it is a piece, but not the special token */
         *piece = CLIP_PIECE_START;
     else if (length == 0 && (length = match(text, n, end)) > 0)
         *piece = CLIP_PIECE_END;

@@ -8,7 +8,7 @@ enum clip_piece {
     CLIP_PIECE_TEXT,
     CLIP_PIECE_START,  /* <|startoftext|> */
     CLIP_PIECE_END,    /* <|endoftext|> */
-    CLIP_PIECE_SKIPPED /* white space, and what the pattern takes for nothing */
+    CLIP_PIECE_SKIPPED /* white space, and characters that the pattern does not match */
 };
 
 /* The first piece of text[length], clean UTF-8, length >= 1, by the pattern of OpenAI's tokenizer:

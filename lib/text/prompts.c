@@ -67,7 +67,7 @@ void clip_prompts_free(struct clip_prompts *prompts)
     free(prompts);
 }
 
-/* The first place for a caption, and its length; NULL where there is none. */
+/* The first placeholder and its length; NULL if there is none. */
 static const char *find_place(const char *text, size_t *size)
 {
     for (const char *at = strchr(text, '{'); at; at = strchr(at + 1, '{')) {
@@ -78,7 +78,7 @@ static const char *find_place(const char *text, size_t *size)
     return NULL;
 }
 
-/* Prompts are published as Python too, and as JSON: a list's line is a string in quotes, or a lambda. */
+/* Prompts are also published as Python and as JSON: a line of a list is a string in quotes, or a lambda. */
 static int is_code(const char *line)
 {
     line += strspn(line, " \t");
@@ -128,7 +128,7 @@ char *clip_prompts_fill(const struct clip_prompts *prompts, size_t i, const char
                         size_t *filled)
 {
     const char *at = prompts->lines[i], *place;
-    size_t length, room = strlen(at) + strlen(at) / 2 * size + 1; /* a place takes two bytes at least */
+    size_t length, room = strlen(at) + strlen(at) / 2 * size + 1; /* a placeholder has at least two bytes */
     char *text = malloc(room), *to = text;
     if (!text)
         return NULL;

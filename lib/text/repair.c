@@ -6,8 +6,8 @@
 #include <string.h>
 #include <uninorm.h>
 
-#define LONGEST_SEGMENT 1000000 /* code points; longer lines are taken in parts */
-#define LONGEST_FORM 3          /* code points that a ligature or a form of another width becomes */
+#define LONGEST_SEGMENT 1000000 /* code points; longer lines are processed in parts */
+#define LONGEST_FORM 3          /* code points that a ligature or a half- or full-width form becomes */
 
 void clip_repair_free(struct clip_repair *repair)
 {
@@ -16,7 +16,7 @@ void clip_repair_free(struct clip_repair *repair)
     clip_points_free(&repair->work);
 }
 
-/* The Latin letters that a ligature or digraph is made of, or NULL. The apostrophe of U+0149 is uncurled. */
+/* The Latin letters of a ligature or digraph, or NULL. The apostrophe of U+0149 is straight. */
 static const char *ligature(uint32_t point)
 {
     static const struct {
@@ -42,13 +42,13 @@ static int has_usual_width(uint32_t point)
     return point != 0x3000 && !(point > 0xff00 && point < 0xfff0);
 }
 
-/* Appends a half-width or full-width form in its usual width: its compatibility form. */
+/* Appends a half-width or full-width character in its usual width: its compatibility form. */
 static void append_usual_width(struct clip_points *out, uint32_t point)
 {
     uint32_t form[LONGEST_FORM];
     size_t length = LONGEST_FORM;
     uint32_t *result = u32_normalize(UNINORM_NFKC, &point, 1, form, &length);
-    if (result != form) { /* none of them is that long */
+    if (result != form) { /* none of the forms is that long */
         free(result);
         form[0] = point;
         length = 1;
@@ -57,7 +57,7 @@ static void append_usual_width(struct clip_points *out, uint32_t point)
     out->n += length;
 }
 
-/* Quotation marks and line breaks made plain. U+0085 was taken for mojibake already. */
+/* Makes quotation marks and line breaks plain. U+0085 was treated as mojibake already. */
 static uint32_t plain(uint32_t point)
 {
     if (point == 0x2bc || (point >= 0x2018 && point <= 0x201b))
@@ -69,14 +69,14 @@ static uint32_t plain(uint32_t point)
     return point;
 }
 
-/* Control characters that show nothing. White space, C1, joiners, marks of direction and tags stay. */
+/* Control characters without effect. White space, C1, joiners, marks of direction and tags are kept. */
 static int is_dropped(uint32_t point)
 {
     return point < '\t' || point == 0xb || (point >= 0xe && point < 0x20) || point == 0x7f ||
            (point >= 0x206a && point <= 0x206f) || point == 0xfeff || (point >= 0xfff9 && point <= 0xfffc);
 }
 
-/* Appends what the character becomes by itself, up to LONGEST_FORM. */
+/* Appends the replacement of a single character, up to LONGEST_FORM. */
 static void append_point(struct clip_points *out, uint32_t point)
 {
     const char *letters = ligature(point);
@@ -93,7 +93,7 @@ static void append_point(struct clip_points *out, uint32_t point)
     }
 }
 
-/* Length of a terminal's escape sequence at at[n], ESC [ numbers letter, or 0. */
+/* Length of a terminal's escape sequence at at[n] (ESC [ numbers letter), or 0. */
 static size_t escape_sequence(const uint32_t *at, size_t n)
 {
     size_t i = 2;
@@ -117,7 +117,7 @@ static void remove_controls(struct clip_points *text)
     text->n = kept;
 }
 
-/* ftfy's fixes of single characters, in its order. */
+/* Applies ftfy's fixes of single characters, in its order. */
 static int fix_characters(struct clip_points *text, struct clip_points *work, struct clip_error *error)
 {
     if (text->n > SIZE_MAX / LONGEST_FORM)
@@ -133,7 +133,7 @@ static int fix_characters(struct clip_points *text, struct clip_points *work, st
     return 0;
 }
 
-/* Fixes repair->segment until it stays as it is: references, encoding, characters, and again. */
+/* Fixes repair->segment until it no longer changes: references, encoding, characters, and again. */
 static int fix_segment(struct clip_repair *repair, int unescape, struct clip_error *error)
 {
     struct clip_points *text = &repair->segment, *before = &repair->before, *work = &repair->work;
@@ -156,7 +156,7 @@ static int fix_segment(struct clip_repair *repair, int unescape, struct clip_err
     return 0;
 }
 
-/* Length of the line at at[n] with its newline, or of as much of it as is taken at once. */
+/* Length of the line at at[n] with its newline, or of the part of it that is processed at once. */
 static size_t segment_length(const uint32_t *at, size_t n)
 {
     size_t length = 0;
@@ -177,7 +177,7 @@ static int contains(const uint32_t *at, size_t n, uint32_t point)
 int clip_repair(struct clip_repair *repair, const struct clip_points *text, struct clip_points *out,
                 struct clip_error *error)
 {
-    int unescape = 1; /* until the first "<", which makes it HTML that is meant */
+    int unescape = 1; /* until the first "<", after which it is HTML */
     out->n = 0;
     for (size_t i = 0; i < text->n;) {
         struct clip_points *segment = &repair->segment;

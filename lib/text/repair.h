@@ -4,7 +4,7 @@
 
 #include "text/unicode.h"
 
-/* Buffers of clip_repair, used again from text to text. Zeroed, they are empty. */
+/* Buffers of clip_repair, reused from text to text. Zeroed, they are empty. */
 struct clip_repair {
     struct clip_points segment, before, work;
 };

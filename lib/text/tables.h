@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A code point's classes, those of `first` and on up to the next range: enum clip_point_class. */
+/* The classes (enum clip_point_class) of the code points from `first` up to the next range. */
 struct clip_class_range {
     uint32_t first;
     uint8_t classes;
@@ -14,7 +14,7 @@ struct clip_class_range {
 extern const struct clip_class_range clip_class_ranges[];
 extern const size_t clip_class_ranges_count;
 
-/* Of each block of 256 code points, the range that its first is in. */
+/* For each block of 256 code points, the range that contains its first one. */
 extern const uint16_t clip_class_blocks[];
 extern const size_t clip_class_blocks_count;
 
@@ -33,8 +33,8 @@ enum clip_charmap {
     CLIP_CHARMAPS
 };
 
-/* A character that one of these encodings has beyond ASCII: those that have it (bit i for enum clip_charmap
- * i), enum clip_mojibake_class, and its byte in each encoding (0: it has none). */
+/* A character beyond ASCII in one of these encodings: the encodings that have it (bit i for enum
+ * clip_charmap i), enum clip_mojibake_class, and its byte in each encoding (0: none). */
 struct clip_mojibake_point {
     uint16_t point, encodings;
     uint32_t classes;
@@ -43,13 +43,13 @@ struct clip_mojibake_point {
 extern const struct clip_mojibake_point clip_mojibake_points[];
 extern const size_t clip_mojibake_points_count;
 
-/* Where they are: code point p below 0x10000 has leaf number leaves[64 * blocks[p / 64] + p % 64], the row +
- * 1, or 0. */
+/* Their index: code point p below 0x10000 has leaf number leaves[64 * blocks[p / 64] + p % 64], which is
+ * the row + 1, or 0. */
 extern const uint8_t clip_mojibake_blocks[];
 extern const uint16_t clip_mojibake_leaves[];
 extern const size_t clip_mojibake_blocks_count, clip_mojibake_leaves_count;
 
-/* HTML 5's character references without their '&', and those that ftfy takes in capitals too; UTF-8. */
+/* HTML 5's character references without their '&', and those that ftfy accepts in capitals, too; UTF-8. */
 struct clip_entity {
     const char *name, *text;
 };
@@ -59,8 +59,8 @@ extern const size_t clip_html_entities_count, clip_upper_entities_count;
 /* Bytes 0x80 to 0x9f of Windows-1252, holes as Latin-1. */
 extern const uint16_t clip_windows_1252[];
 
-/* What a byte becomes in cleaning where all others are such too: ASCII that is printed, but for '&', in lower
- * case, and a space for white space; 0 for other bytes. */
+/* What a byte becomes in cleaning if all others are of this kind, too: printable ASCII except '&' in lower
+ * case; a space for white space; 0 for other bytes. */
 extern const uint8_t clip_plain_bytes[];
 
 #endif

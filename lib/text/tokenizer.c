@@ -9,14 +9,14 @@
 #include <string.h>
 
 #define CACHE_SLOTS 32768  /* a power of two */
-#define CACHE_ROOM 1000000 /* words of four bytes; when it is full, the cache is emptied */
+#define CACHE_ROOM 1000000 /* words of four bytes; when it is full, the cache is cleared */
 #define CACHED_BYTES 1024
-#define SHORT_BYTES CLIP_CLEAN_PADDING /* a piece of up to as many is its own key */
+#define SHORT_BYTES CLIP_CLEAN_PADDING /* a piece of up to this many bytes is its own key */
 
-/* A piece and its tokens: count ids at cache->room + at; after them, if it is long, the piece. length 0:
- * none yet. */
+/* A piece and its tokens: count ids at cache->room + at, and after them, if it is long, the piece. length
+ * 0: unused. */
 struct cached {
-    uint64_t key[2]; /* the bytes of a short piece, then zeros; of a long one its hash */
+    uint64_t key[2]; /* the bytes of a short piece, then zeros; the hash of a long one */
     uint32_t at;
     uint16_t length, count;
 };
@@ -28,15 +28,15 @@ struct cache {
 };
 
 #define NONE UINT32_MAX
-#define GONE (-1) /* the id of a symbol that became part of the one before it */
+#define GONE (-1) /* the id of a symbol that was merged into the one before it */
 
 /* One symbol of a piece being merged. */
 struct symbol {
     int32_t id;
-    uint32_t previous, next; /* neighbours that are left, or NONE */
+    uint32_t previous, next; /* remaining neighbours, or NONE */
 };
 
-/* A merge that can be done: of the symbol at `at` and the next one, if they are still the same. */
+/* A possible merge: of the symbol at `at` and the next one, if they have not changed since. */
 struct candidate {
     uint32_t rank, at;
     int32_t left, right;
@@ -45,13 +45,13 @@ struct candidate {
 struct clip_tokenizer {
     const struct clip_vocabulary *vocabulary;
     struct clip_cleaner *cleaner;
-    struct clip_finder raw, clean; /* added tokens that are looked for before cleaning, and after it */
+    struct clip_finder raw, clean; /* finders of added tokens: before cleaning, and after it */
     struct cache *cache;
     int32_t *ids;
     size_t count, id_room;
 
     struct symbol *symbols;
-    struct candidate *heap, *found; /* what can be done; what the merges of one rank made possible */
+    struct candidate *heap, *found; /* possible merges; those that the merges of one rank made possible */
     size_t heap_size, found_count, room;
 };
 
@@ -103,8 +103,8 @@ static int reserve_ids(struct clip_tokenizer *tokenizer, size_t room, struct cli
     return 0;
 }
 
-/* Room for a piece of n bytes: n symbols, and in the heap each pair of neighbours there ever is: n - 1 at
- * first, and two more of each of up to n - 1 merges. */
+/* Makes room for a piece of n bytes: n symbols, and in the heap every pair of neighbours that can occur: n
+ * - 1 at first, and two more for each of up to n - 1 merges. */
 static int reserve_piece(struct clip_tokenizer *tokenizer, size_t n, struct clip_error *error)
 {
     if (n <= tokenizer->room)
@@ -156,7 +156,7 @@ static struct candidate pop(struct clip_tokenizer *tokenizer)
     return top;
 }
 
-/* Notes the merge of the symbol at `at` with the next one, if there is such a merge. */
+/* Records the merge of the symbol at `at` with the next one, if there is such a merge. */
 static void note(struct clip_tokenizer *tokenizer, uint32_t at)
 {
     const struct symbol *symbols = tokenizer->symbols;
@@ -170,7 +170,7 @@ static void note(struct clip_tokenizer *tokenizer, uint32_t at)
     }
 }
 
-/* Does the candidate's merge, if its symbols are still there. */
+/* Applies the candidate's merge, if its symbols have not changed. */
 static void merge(struct clip_tokenizer *tokenizer, const struct candidate *candidate)
 {
     struct symbol *symbols = tokenizer->symbols, *left = &symbols[candidate->at];
@@ -186,8 +186,8 @@ static void merge(struct clip_tokenizer *tokenizer, const struct candidate *cand
     note(tokenizer, candidate->at);
 }
 
-/* Merges the symbols of a piece. As OpenAI's loop, it does all merges of the lowest rank, from left to right,
- * before it looks at what they made possible. */
+/* Merges the symbols of a piece. Like OpenAI's loop, it applies all merges of the lowest rank, from left
+ * to right, before it looks at those that they made possible. */
 static void merge_all(struct clip_tokenizer *tokenizer, size_t n)
 {
     tokenizer->heap_size = tokenizer->found_count = 0;
@@ -205,7 +205,7 @@ static void merge_all(struct clip_tokenizer *tokenizer, size_t n)
     } while (tokenizer->heap_size > 0 || tokenizer->found_count > 0);
 }
 
-/* Appends the tokens of a piece. There is room for as many as it has bytes. */
+/* Appends the tokens of a piece. There is room for as many as the piece has bytes. */
 static int encode_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t n,
                         struct clip_error *error)
 {
@@ -229,7 +229,8 @@ static uint64_t load_bytes(const char *bytes, size_t n)
     return le64toh(word) & UINT64_MAX >> (64 - 8 * n);
 }
 
-/* The key of a piece after which CLIP_CLEAN_PADDING bytes may be read. Returns the number of its slot. */
+/* The key of a piece, which is followed by CLIP_CLEAN_PADDING readable bytes. Returns the number of its
+ * slot. */
 static size_t make_key(const char *piece, size_t n, uint64_t key[2])
 {
     key[0] = n > SHORT_BYTES ? clip_hash(piece, n) : load_bytes(piece, n < 8 ? n : 8);
@@ -238,7 +239,7 @@ static size_t make_key(const char *piece, size_t n, uint64_t key[2])
     return hash >> 32 & (CACHE_SLOTS - 1);
 }
 
-/* Remembers the piece with its tokens ids[count]. */
+/* Stores the piece with its tokens ids[count]. */
 static void remember(struct cache *cache, struct cached *slot, const uint64_t key[2], const char *piece,
                      size_t n, const int32_t *ids, size_t count)
 {
@@ -254,7 +255,7 @@ static void remember(struct cache *cache, struct cached *slot, const uint64_t ke
     cache->used += room;
 }
 
-/* The same by way of the cache. */
+/* The same through the cache. */
 static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t n, struct clip_error *error)
 {
     if (n > CACHED_BYTES)
@@ -277,13 +278,11 @@ static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t
     return 0;
 }
 
-/* Appends the tokens of clean text, in which none was added. Behind it CLIP_CLEAN_PADDING bytes may be read.
- */
+/* Appends the tokens of clean text without added tokens. CLIP_CLEAN_PADDING readable bytes follow it. */
 static int add_words(struct clip_tokenizer *tokenizer, const char *clean, size_t n, struct clip_error *error)
 {
     size_t step;
-    if (reserve_ids(tokenizer, tokenizer->count + n + 1, error) !=
-        0) /* no token is made of less than a byte */
+    if (reserve_ids(tokenizer, tokenizer->count + n + 1, error) != 0) /* each token has at least one byte */
         return -1;
     for (size_t i = 0; i < n; i += step) {
         enum clip_piece piece;
@@ -300,7 +299,7 @@ static int add_words(struct clip_tokenizer *tokenizer, const char *clean, size_t
     return 0;
 }
 
-/* Appends the tokens of text: each that `finder` finds, and what `rest` makes of what is between them. */
+/* Appends the tokens of text: each that `finder` finds, and what `rest` makes of the text between them. */
 static int add_found(struct clip_tokenizer *tokenizer, const struct clip_finder *finder, const char *text,
                      size_t length,
                      int (*rest)(struct clip_tokenizer *, const char *, size_t, struct clip_error *),

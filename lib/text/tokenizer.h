@@ -10,13 +10,13 @@
 
 struct clip_tokenizer;
 
-/* What one thread tokenizes with: buffers, and a cache of pieces, of bounded size. The vocabulary must
- * outlive it. NULL with error. */
+/* A tokenizer for one thread: buffers, and a cache of pieces, of bounded size. The vocabulary must outlive
+ * it. NULL with error. */
 struct clip_tokenizer *clip_tokenizer_new(const struct clip_vocabulary *vocabulary, struct clip_error *error);
 void clip_tokenizer_free(struct clip_tokenizer *tokenizer);
 
-/* Cleans text[length] and sets *ids[*count] to its tokens, without start and end; they are the tokenizer's
- * until its next use. Fails only when out of memory. */
+/* Cleans text[length] and sets *ids[*count] to its tokens, without start and end. The ids belong to the
+ * tokenizer and are valid until its next use. Fails only when out of memory. */
 int clip_tokenize(struct clip_tokenizer *tokenizer, const char *text, size_t length, const int32_t **ids,
                   size_t *count, struct clip_error *error);
 

@@ -34,7 +34,7 @@ void clip_points_swap(struct clip_points *a, struct clip_points *b)
     *b = c;
 }
 
-/* Continuation bytes from text[1] on, at most `most`, the first of them in [least, last]. */
+/* The number of continuation bytes from text[1] on, at most `most`, the first of them in [least, last]. */
 static int continuations(const uint8_t *text, size_t length, int most, uint8_t least, uint8_t last)
 {
     int n = 0;
@@ -56,7 +56,7 @@ int clip_utf8_read(uint32_t *point, const uint8_t *text, size_t length)
     if (lead < 0xc2 || lead > 0xf4)
         return -1;
     int more = lead < 0xe0 ? 1 : lead < 0xf0 ? 2 : 3;
-    /* the second byte's range keeps out long forms, surrogates and what lies above U+10FFFF */
+    /* the range of the second byte excludes long forms, surrogates and numbers beyond U+10FFFF */
     uint8_t least = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80;
     uint8_t last = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
     int found = continuations(text, length, more, least, last);
@@ -127,8 +127,8 @@ int clip_nfc(struct clip_points *text, struct clip_points *work, struct clip_err
     if (first == text->n)
         return 0;
     work->n = 0;
-    /* A code point that Unicode 14.0 does not assign stands for itself and composes with nothing: newer
-     * versions of libunistring may know better, so it is kept from them. */
+    /* A code point that Unicode 14.0 does not assign is unchanged and composes with nothing. Newer
+     * versions of libunistring may assign it, so they do not get to see it. */
     for (size_t i = 0, run = 0; i <= text->n; i++) {
         if (i < text->n && (text->at[i] < 0x300 || clip_point_classes(text->at[i]) & CLIP_ASSIGNED))
             continue;
@@ -175,7 +175,7 @@ int clip_lower(struct clip_points *text, struct clip_points *work, struct clip_e
         uint32_t point = text->at[i];
         if (point == 0x3a3) {
             work->at[work->n++] = is_final_sigma(text, i) ? 0x3c2 : 0x3c3;
-        } else if (point == 0x130) { /* the one capital whose small form is two code points */
+        } else if (point == 0x130) { /* the only capital whose lower case is two code points */
             work->at[work->n++] = 'i';
             work->at[work->n++] = 0x307;
         } else {

@@ -1,8 +1,8 @@
-/* Code points as Python sees them: reading and writing UTF-8, their classes, NFC, lower case.
+/* Code points as in Python: reading and writing UTF-8, their classes, NFC, lower case.
  *
- * Classes and which code points are assigned are those of Python 3.11 (Unicode 14.0), whatever libunistring's
- * own version: the same text gives the same tokens on every system. Letters and numbers are those of the
- * regex module, which follows newer Unicode. */
+ * Classes and the set of assigned code points are those of Python 3.11 (Unicode 14.0), whatever
+ * libunistring's own version: the same text gives the same tokens on every system. Letters and numbers are
+ * those of the regex module, which follows newer Unicode. */
 #ifndef CLIP_TEXT_UNICODE_H
 #define CLIP_TEXT_UNICODE_H
 
@@ -20,17 +20,17 @@ struct clip_points {
     size_t n, room;
 };
 
-/* Makes room for `room` code points in all; -1 when out of memory, the array as it was. */
+/* Makes room for `room` code points in all; -1 when out of memory, with the array unchanged. */
 int clip_points_reserve(struct clip_points *points, size_t room, struct clip_error *error);
 void clip_points_free(struct clip_points *points);
 void clip_points_swap(struct clip_points *a, struct clip_points *b);
 
-/* Reads one code point from text[length], length >= 1. Returns the bytes it takes, 1 to 4; where they are not
- * UTF-8 (surrogates are not), minus the number of bytes that Python's errors="replace" makes one U+FFFD of.
- */
+/* Reads one code point from text[length], length >= 1. Returns its number of bytes, 1 to 4. Where the
+ * bytes are not UTF-8 (surrogates are not), returns minus the number of bytes that Python's
+ * errors="replace" replaces by one U+FFFD. */
 int clip_utf8_read(uint32_t *point, const uint8_t *text, size_t length);
 
-/* Writes one code point, no surrogate, to out[4]; returns the bytes it took. */
+/* Writes one code point, which is not a surrogate, to out[4]; returns its number of bytes. */
 size_t clip_utf8_write(uint8_t *out, uint32_t point);
 
 /* str.isspace, and \s of re. */
@@ -42,7 +42,7 @@ static inline int clip_is_space(uint32_t point)
            point == 0x2028 || point == 0x2029 || point == 0x202f || point == 0x205f || point == 0x3000;
 }
 
-/* A set of these describes a code point. */
+/* A code point has a set of these. */
 enum clip_point_class {
     CLIP_LETTER = 1,          /* \p{L} of regex */
     CLIP_NUMBER = 2,          /* \p{N} of regex */
@@ -51,7 +51,7 @@ enum clip_point_class {
     CLIP_ASSIGNED = 16,       /* in Unicode 14.0 */
     CLIP_CASED = 32,          /* Cased, where it is not Case_Ignorable */
     CLIP_CASE_IGNORABLE = 64, /* Case_Ignorable */
-    CLIP_STAYS_IN_NFC = 128   /* unless what is after it composes with it */
+    CLIP_STAYS_IN_NFC = 128   /* unless the next code point composes with it */
 };
 unsigned clip_point_classes(uint32_t point);
 

@@ -1,4 +1,5 @@
-/* tokenizer.json beyond the vocabulary and merges: what was added to it, and whether the rest is CLIP's. */
+/* The parts of tokenizer.json other than the vocabulary and merges: added tokens, and checks that the rest
+ * is CLIP's. */
 #include "text/vocabulary-forms.h"
 
 #include <limits.h>
@@ -11,8 +12,8 @@
 
 /* --- added tokens --- */
 
-/* {content, single_word, lstrip, rstrip, normalized, special}; a token that is not special is looked for in
- * clean text, unless it says otherwise. */
+/* {content, single_word, lstrip, rstrip, normalized, special}. A token that is not special is searched for
+ * in clean text, unless it says otherwise. */
 static int read_flags(struct json_object *object, struct clip_added_token *token, struct clip_error *error)
 {
     const char *where = "added_tokens";
@@ -26,7 +27,7 @@ static int read_flags(struct json_object *object, struct clip_added_token *token
     return clip_json_flag(object, where, "rstrip", &token->rstrip, error);
 }
 
-/* The start and end tokens are found by OpenAI's own pattern; they may stand here alone. */
+/* OpenAI's own pattern finds the start and end tokens; they must stand alone here. */
 static int add_token(struct clip_vocabulary *vocabulary, const struct clip_added_token *token,
                      struct clip_error *error)
 {
@@ -115,7 +116,7 @@ static int read_checked(struct clip_vocabulary *vocabulary, struct json_object *
                                                        : clip_read_added_tokens(vocabulary, tokenizer, error);
 }
 
-/* 1 if the configuration says which tokens were added, as those of the last years do. */
+/* 1 if the configuration lists the added tokens, as those of recent years do. */
 static int has_decoder(struct json_object *config)
 {
     return clip_json_get(config, "added_tokens_decoder") != NULL;
@@ -194,8 +195,8 @@ static struct json_object *part_at(struct json_object *part, const char *key, si
                : part;
 }
 
-/* NFC, white space to one blank, lower case: what OpenAI's cleaning does, too. Without the last it is
- * another. */
+/* NFC, white space to one blank, lower case, as OpenAI's cleaning does. Without the last it is a different
+ * tokenizer. */
 static int check_normalizer(struct json_object *normalizer, struct clip_error *error)
 {
     int lower = 0;
@@ -223,7 +224,7 @@ static int is_split(struct json_object *part)
             is_text(pattern, "Regex", "<\\|startoftext\\|>|<\\|endoftext\\|>|" PATTERN));
 }
 
-/* Split by the pattern, then bytes; in the first converted files the bytes alone. */
+/* Split by the pattern, then bytes; the first converted files have the bytes alone. */
 static int check_pre_tokenizer(struct json_object *pre_tokenizer, struct clip_error *error)
 {
     int bytes = 0;

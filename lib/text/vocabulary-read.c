@@ -10,7 +10,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define OPENAI_MERGES (49152 - 256 - 2) /* what OpenAI's code takes of the file */
+#define OPENAI_MERGES (49152 - 256 - 2) /* the number of lines that OpenAI's code uses */
 #define LONGEST_LINE 8192
 #define LARGEST_TEXT ((size_t)256 << 20) /* unpacked */
 
@@ -22,9 +22,7 @@ static int no_token(const char *name, size_t length, struct clip_error *error)
     return clip_fail(error, "it has no token '%s'", clip_printable(shown, sizeof shown, name, length));
 }
 
-/* Adds the merge of two tokens. The token that they make is there, or, as in OpenAI's file, takes the next
- * id.
- */
+/* Adds the merge of two tokens. The token that they make exists or, as in OpenAI's file, gets the next id. */
 static int add_merge(struct clip_vocabulary *vocabulary, const char *left, size_t left_length,
                      const char *right, size_t right_length, int is_new, struct clip_error *error)
 {
@@ -62,9 +60,9 @@ static int read_merge(struct clip_vocabulary *vocabulary, const char *text, int 
     return add_merge(vocabulary, text, left_length, right, right_length, is_new, error);
 }
 
-/* --- texts of a merge a line, also compressed --- */
+/* --- texts with one merge a line, also compressed --- */
 
-/* Reads on to the end, so that a cut or damaged file is seen. */
+/* Reads to the end, so that a cut or damaged file is detected. */
 static int drain(gzFile file, const char *path, struct clip_error *error)
 {
     char skipped[16384];
@@ -84,7 +82,7 @@ static int read_lines(struct clip_vocabulary *vocabulary, gzFile file, const cha
     char line[LONGEST_LINE];
     size_t number = 0, merges = 0;
     while (merges < most && gzgets(file, line, sizeof line)) {
-        size_t length = strlen(line); /* of a line with a zero byte in it, the part before that */
+        size_t length = strlen(line); /* for a line with a zero byte, the part before it */
         number++;
         if (number == 1 && strstr(line, "#version"))
             continue;
@@ -115,7 +113,7 @@ static int read_merges(struct clip_vocabulary *vocabulary, const char *path, siz
     return status;
 }
 
-/* OpenAI's file: bytes, what the merges make, the start and the end token. */
+/* OpenAI's file: the tokens of bytes, those of the merges, the start and the end token. */
 static int read_openai(struct clip_vocabulary *vocabulary, const char *path, struct clip_error *error)
 {
     if (clip_vocabulary_add_bytes(vocabulary, error) != 0 ||
@@ -183,8 +181,8 @@ static int read_tokenizer(struct clip_vocabulary *vocabulary, struct json_object
     return 0;
 }
 
-/* What a JSON object is follows from its form: names and numbers are a vocabulary, whatever the names; a
- * tokenizer has its `model` as an object. */
+/* The form of a JSON object tells what it is: names and numbers are a vocabulary, whatever the names; a
+ * tokenizer has `model` as an object. */
 static int is_vocabulary(struct json_object *json)
 {
     int members = 0, numbers = 0;
@@ -208,7 +206,7 @@ static int read_added(struct clip_vocabulary *vocabulary, const char *path, stru
     return status;
 }
 
-/* vocab.json or tokenizer.json; `merges` is where the former's merges are. */
+/* vocab.json or tokenizer.json; for the former, `merges` is the file of the merges. */
 static int read_json(struct clip_vocabulary *vocabulary, const char *path, const char *merges,
                      struct clip_error *error)
 {
@@ -234,7 +232,7 @@ static int read_json(struct clip_vocabulary *vocabulary, const char *path, const
 
 /* --- telling the forms apart --- */
 
-/* "folder/name" into out[PATH_MAX], folder being that of the file `path` or, where is_folder, path itself. */
+/* "folder/name" into out[PATH_MAX]; folder is that of the file `path` or, if is_folder, `path` itself. */
 static int beside(char *out, const char *path, int is_folder, const char *name, struct clip_error *error)
 {
     const char *slash = strrchr(path, '/');
@@ -243,7 +241,7 @@ static int beside(char *out, const char *path, int is_folder, const char *name, 
     return n < 0 || n >= PATH_MAX ? clip_fail(error, "%s: a name that is too long", path) : 0;
 }
 
-/* The first character tells most about a file. */
+/* The first character of a file tells most about its form. */
 static int first_character(const char *path, int *first, struct clip_error *error)
 {
     char text[512];

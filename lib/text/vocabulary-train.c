@@ -6,9 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Byte-pair encoding is learnt as by Sennrich et al. 2016 (arXiv 1508.07909): again and again the most
- * frequent pair of neighbours becomes one token. Counts are kept up to date, so that a merge costs as much as
- * the words that have its pair are long. */
+/* Learns byte-pair encoding as Sennrich et al. 2016 (arXiv 1508.07909): the most frequent pair of
+ * neighbours becomes one token, again and again. Counts are updated, so that the cost of a merge is the
+ * length of the words that contain its pair. */
 
 #define MAX_WORDS (UINT32_MAX / 2)
 
@@ -18,7 +18,7 @@ struct word {
     uint64_t count;
 };
 
-/* Two tokens that are neighbours: how often, and in which words (some may have lost it since). */
+/* A pair of neighbouring tokens: how often it occurs, and in which words (some may have lost it since). */
 struct pair {
     int32_t left, right;
     uint64_t count;
@@ -26,7 +26,7 @@ struct pair {
     size_t word_count, word_room;
 };
 
-/* A pair in the heap with the count that it had then; it only goes down. */
+/* A pair in the heap with its count at that time; the count never grows. */
 struct entry {
     uint64_t count;
     uint32_t pair;
@@ -40,7 +40,7 @@ struct trainer {
     struct clip_slots words_by_bytes;
     char *bytes;
     size_t byte_count, byte_room;
-    int32_t *symbols; /* as many as bytes */
+    int32_t *symbols; /* one for each byte */
 
     struct pair *pairs;
     size_t pair_count, pair_room;
@@ -63,8 +63,8 @@ static void free_trainer(struct trainer *trainer)
     free(trainer->heap);
 }
 
-/* `array` with room for `count` elements of `size` bytes, at least; NULL, and it stays, when out of memory.
- */
+/* `array` with room for at least `count` elements of `size` bytes; NULL, with `array` unchanged, when out
+ * of memory. */
 static void *reserve(void *array, size_t count, size_t *room, size_t size, struct clip_error *error)
 {
     if (count <= *room)
@@ -169,7 +169,7 @@ static uint64_t hash_of_pair(const void *context, uint32_t number)
     return clip_hash_pair(pair->left, pair->right);
 }
 
-/* The pair of these tokens, made where it is new; NULL with error. */
+/* The pair of these tokens, created if it is new; NULL with error. */
 static struct pair *pair_of(struct trainer *trainer, int32_t left, int32_t right, struct clip_error *error)
 {
     struct clip_slots *table = &trainer->pairs_by_tokens;
@@ -191,8 +191,8 @@ static struct pair *pair_of(struct trainer *trainer, int32_t left, int32_t right
     return &pairs[trainer->pair_count++];
 }
 
-/* Counts the word's pairs: those with `token` in them are new, and note the word; all of them where it is -1.
- */
+/* Counts the word's pairs: those that contain `token`, which are new, and records the word for them; all
+ * pairs if `token` is -1. */
 static int count_pairs(struct trainer *trainer, uint32_t number, int32_t token, struct clip_error *error)
 {
     const struct word *word = &trainer->words[number];
@@ -226,7 +226,7 @@ static int uncount_pairs(struct trainer *trainer, const struct word *word, struc
     return 0;
 }
 
-/* --- the heap: the most frequent pair first, of those the one of lower ids --- */
+/* --- the heap: the most frequent pair first; of equal ones, the one of lower ids --- */
 
 static int comes_before(const struct trainer *trainer, const struct entry *a, const struct entry *b)
 {
@@ -251,7 +251,7 @@ static int push(struct trainer *trainer, size_t pair, struct clip_error *error)
     return 0;
 }
 
-/* Puts `entry` in place of the first one. */
+/* Replaces the first entry by `entry`. */
 static void replace_first(struct trainer *trainer, struct entry entry)
 {
     struct entry *heap = trainer->heap;
@@ -266,13 +266,13 @@ static void replace_first(struct trainer *trainer, struct entry entry)
     heap[i] = entry;
 }
 
-/* Takes the most frequent pair: 1 and *pair, or 0 where none is there. */
+/* Removes the most frequent pair: 1 and *pair, or 0 if there is none. */
 static int pop(struct trainer *trainer, uint32_t *pair)
 {
     while (trainer->heap_size > 0) {
         struct entry first = trainer->heap[0];
         uint64_t count = trainer->pairs[first.pair].count;
-        if (first.count != count && count > 0) { /* it became rarer: to its new place */
+        if (first.count != count && count > 0) { /* it became rarer: moves it to its new place */
             replace_first(trainer, (struct entry){count, first.pair});
             continue;
         }
@@ -288,7 +288,7 @@ static int pop(struct trainer *trainer, uint32_t *pair)
 
 /* --- merging --- */
 
-/* Makes `token` of the pair wherever it is in the word. */
+/* Replaces the pair by `token` wherever it is in the word. */
 static void merge_in_word(int32_t *symbols, struct word *word, int32_t left, int32_t right, int32_t token)
 {
     size_t length = 0;
@@ -308,7 +308,7 @@ static int has_pair(const int32_t *symbols, const struct word *word, int32_t lef
     return 0;
 }
 
-/* The same in all words that have it; the pairs that arise go into the heap. */
+/* The same in all words that contain it; new pairs go into the heap. */
 static int merge_in_words(struct trainer *trainer, uint32_t number, int32_t token, struct clip_error *error)
 {
     size_t first_new = trainer->pair_count;
@@ -332,8 +332,8 @@ static int merge_in_words(struct trainer *trainer, uint32_t number, int32_t toke
     return 0;
 }
 
-/* Adds the merge of the pair to the vocabulary. 1 and its *token; 0 where another merge made that token
- * already, which a second one would take the id from; -1 with error. */
+/* Adds the merge of the pair to the vocabulary. 1 and its *token; 0 if another merge made that token
+ * already, because a second one would take its id; -1 with error. */
 static int add_merge(struct clip_vocabulary *vocabulary, const struct pair *pair, int32_t *token,
                      struct clip_error *error)
 {
@@ -354,7 +354,7 @@ static int add_merge(struct clip_vocabulary *vocabulary, const struct pair *pair
     return status;
 }
 
-/* The words as byte tokens, and their pairs. */
+/* Sets the words to byte tokens, and counts their pairs. */
 static int start(struct trainer *trainer, struct clip_error *error)
 {
     trainer->symbols = reallocarray(NULL, trainer->byte_count + 1, sizeof *trainer->symbols);
@@ -374,7 +374,7 @@ static int start(struct trainer *trainer, struct clip_error *error)
     return 0;
 }
 
-/* Merges until the vocabulary, its ends to come, has `size` tokens. */
+/* Merges until the vocabulary, including the start and end tokens to come, has `size` tokens. */
 static int merge_all(struct trainer *trainer, size_t size, struct clip_error *error)
 {
     struct clip_vocabulary *vocabulary = trainer->vocabulary;

@@ -7,7 +7,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Names hold no control characters (files spell bytes as printable ones), unless they were read from JSON. */
+/* Names contain no control characters (files spell bytes as printable ones), unless they were read from
+ * JSON. */
 static void put_escaped(FILE *file, const char *text)
 {
     for (; *text; text++) {
@@ -28,7 +29,7 @@ static void put_tokens(FILE *file, const struct clip_vocabulary *vocabulary)
     for (size_t id = 0; id < vocabulary->size; id++) {
         const char *name = vocabulary->names[id];
         if (!name || clip_vocabulary_id(vocabulary, name, strlen(name)) != (int32_t)id)
-            continue; /* unused, added, or a later id has the name */
+            continue; /* unused, added, or a later id has the same name */
         fprintf(file, "%s\"", between);
         put_escaped(file, name);
         fprintf(file, "\": %zu", id);
@@ -79,7 +80,7 @@ static void put_added_tokens(FILE *file, const struct clip_vocabulary *vocabular
         put_added_token(file, &vocabulary->added[i], i + 1 < count ? "," : "");
 }
 
-/* What was added, for those that read vocab.json and merges.txt. */
+/* The added tokens, for programs that read vocab.json and merges.txt. */
 static void write_added(FILE *file, const struct clip_vocabulary *vocabulary)
 {
     for (size_t i = 0; i < vocabulary->added_count; i++) {
@@ -90,7 +91,8 @@ static void write_added(FILE *file, const struct clip_vocabulary *vocabulary)
     fputs("}\n", file);
 }
 
-/* As transformers converts CLIP's tokenizer: NFC, white space and case; OpenAI's pattern; start and end. */
+/* As transformers' conversion of CLIP's tokenizer: NFC, white space and case; OpenAI's pattern; start and
+ * end. */
 static void write_tokenizer(FILE *file, const struct clip_vocabulary *vocabulary)
 {
     fputs(

@@ -86,7 +86,7 @@ const struct clip_merge *clip_vocabulary_find(const struct clip_vocabulary *voca
     return found ? &vocabulary->merges[found - 1] : NULL;
 }
 
-/* Room for names of the ids [0, size). */
+/* Makes room for the names of ids [0, size). */
 static int reserve_names(struct clip_vocabulary *vocabulary, size_t size, struct clip_error *error)
 {
     if (size > vocabulary->name_room) {
@@ -166,7 +166,7 @@ int clip_vocabulary_add_merge(struct clip_vocabulary *vocabulary, struct clip_me
 
 /* --- bytes as printable characters --- */
 
-/* The character that stands for a byte: itself where it is printable; the others are U+0100 and on. */
+/* The character that stands for a byte: the byte itself if it is printable; else one from U+0100 on. */
 static uint32_t byte_character(int byte)
 {
     if (byte <= ' ')
@@ -189,7 +189,7 @@ int clip_vocabulary_add_bytes(struct clip_vocabulary *vocabulary, struct clip_er
     char name[16];
     int32_t id = 0;
     for (int ends = 0; ends < 2; ends++) {
-        for (int i = 0; i < 512; i++) { /* OpenAI's order: those that stand for themselves, then the others */
+        for (int i = 0; i < 512; i++) { /* OpenAI's order: bytes that stand for themselves, then the others */
             int byte = i % 256, itself = byte_character(byte) == (uint32_t)byte;
             if (itself != (i < 256))
                 continue;
@@ -219,7 +219,7 @@ static int require(const struct clip_vocabulary *vocabulary, const char *name, i
     return *id < 0 ? clip_fail(error, "it has no token '%s'", name) : 0;
 }
 
-/* Of tokens of one name the last counts, as in OpenAI's table: merges mean that one. */
+/* Of tokens with the same name the last counts, as in OpenAI's table: merges mean that one. */
 static int take_last_ids(struct clip_vocabulary *vocabulary, struct clip_error *error)
 {
     for (size_t rank = 0; rank < vocabulary->merge_count; rank++) {
@@ -232,7 +232,7 @@ static int take_last_ids(struct clip_vocabulary *vocabulary, struct clip_error *
     return 0;
 }
 
-/* Of merges that are the same the last counts, too. */
+/* Of equal merges the last counts, too. */
 static int rank_merges(struct clip_vocabulary *vocabulary, struct clip_error *error)
 {
     for (size_t rank = 0; rank < vocabulary->merge_count; rank++) {

@@ -45,6 +45,7 @@ struct clip_projection {
     const struct clip_kernels *kernels;
     struct layer layers[CLIP_HEAD_LAYERS];
     int count;
+    enum clip_activation activation; /* between two */
     size_t inputs, outputs;
     size_t widest; /* of a layer's inputs */
     struct clip_arena arena;
@@ -92,6 +93,7 @@ static int load(struct clip_projection *p, const struct clip_tower_setup *setup,
                 struct clip_error *error)
 {
     const struct clip_head *head = clip_head_of(&setup->arch->towers[side]);
+    p->activation = head->activation;
     p->inputs = p->outputs = clip_feature_width(setup->arch, side);
     for (; p->count < clip_head_layers(head); p->count++) {
         struct layer *layer = &p->layers[p->count];
@@ -141,8 +143,8 @@ static int run_layers(struct clip_projection *p, size_t rows, float *out, struct
             return -1;
         for (size_t r = 0; r < rows; r++)
             if (i + 1 < p->count)
-                p->kernels->activation[CLIP_GELU](n, p->out + r * n, p->biases[i], type,
-                                                  (char *)p->in + r * n * element);
+                p->kernels->activation[p->activation](n, p->out + r * n, p->biases[i], type,
+                                                      (char *)p->in + r * n * element);
             else
                 p->kernels->sum(n, p->out + r * n, p->biases[i], out + r * n);
     }
@@ -180,10 +182,11 @@ struct learning {
     float *y, *dy;            /* [rows][outputs]: without bias, but of the last layer */
 };
 
-/* One side: its layers, with a GELU between two. */
+/* One side: its layers, with the head's activation between two. */
 struct side {
     struct learning layers[CLIP_HEAD_LAYERS];
     int count;
+    enum clip_activation activation;
     size_t inputs, at; /* width of its features, and where they begin among both sides' */
     float *y, *dy;     /* [rows][embed]: the last layer's; where there is none, the features and dx */
     float *e;          /* [rows][embed]: y, made unit */
@@ -273,6 +276,7 @@ static int open_side(struct pair *l, const struct clip_tower_setup *setup, enum 
 {
     const struct clip_head *head = clip_head_of(&setup->arch->towers[which]);
     struct side *side = &l->sides[which];
+    side->activation = head->activation;
     side->inputs = clip_feature_width(setup->arch, which);
     side->at = l->inputs;
     l->inputs += side->inputs;
@@ -316,8 +320,8 @@ static int run_layer(const struct pair *l, struct side *side, int i, size_t firs
         return -1;
     for (size_t r = first; r < first + rows; r++)
         if (i + 1 < side->count)
-            l->kernels->activation[CLIP_GELU](n, learning->y + r * n, bias_of(l, learning),
-                                              CLIP_PRECISION_F32, side->layers[i + 1].x + r * n);
+            l->kernels->activation[side->activation](n, learning->y + r * n, bias_of(l, learning),
+                                                     CLIP_PRECISION_F32, side->layers[i + 1].x + r * n);
         else
             l->kernels->sum(n, learning->y + r * n, bias_of(l, learning), learning->y + r * n);
     return 0;
@@ -342,7 +346,7 @@ static int project_piece(void *context, size_t i, int thread, struct clip_error 
     return 0;
 }
 
-/* From layer i's dy to its dx; the layer's before it, its dy, and again what the GELU gave. */
+/* From layer i's dy to its dx; the layer's before it, its dy, and again what the activation gave. */
 static int return_layer(const struct pair *l, struct side *side, int i, size_t first, size_t rows,
                         char *scratch, struct clip_error *error)
 {
@@ -353,9 +357,9 @@ static int return_layer(const struct pair *l, struct side *side, int i, size_t f
                           learning->dy + first * learning->layer.outputs, dx, scratch, error) != 0)
         return -1;
     for (size_t r = first; i > 0 && r < first + rows; r++, dx += n)
-        l->kernels->activation_backward[CLIP_GELU](n, learning[-1].y + r * n, bias_of(l, learning - 1), dx,
-                                                   CLIP_PRECISION_F32, learning->x + r * n,
-                                                   learning[-1].dy + r * n);
+        l->kernels->activation_backward[side->activation](n, learning[-1].y + r * n, bias_of(l, learning - 1),
+                                                          dx, CLIP_PRECISION_F32, learning->x + r * n,
+                                                          learning[-1].dy + r * n);
     return 0;
 }
 

@@ -369,4 +369,4 @@ static struct clip_tower *open_resnet(const struct clip_tower_setup *setup, stru
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_resnet = {&clip_kind_resnet, 1, open_resnet};
+const struct clip_tower_kind clip_tower_resnet = {&clip_kind_resnet, 1, 0, open_resnet};

@@ -1,46 +1,118 @@
-/* The text transformer: token embeddings, positions, causal blocks, ln_final at the end token. */
+/* The text transformer: token embeddings, positions, blocks, ln_final at one position. */
+#include "base/arena.h"
 #include "model/kind.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const char token_embedding[] = "token_embedding.weight";
+/* What a caption's rows are: position in the caption, and row of the table of positions. */
+struct place {
+    uint32_t at, position;
+};
 
 struct text {
     struct clip_tower base;
-    const struct clip_arch *arch;
+    const struct clip_tower_arch *tower;
     const struct clip_kernels *kernels;
     struct clip_transformer *transformer;
-    struct clip_values positions;         /* [context][width] */
+    /* All but the token embeddings: positions [places][width], a class row's the last; the class row [width];
+     * types [types][width]; the norm before the blocks; the pooler [width][width] */
+    struct clip_values values[CLIP_TEXT_TENSORS];
+    float epsilon;
+    struct place *places;                 /* [rows]: of a caption's rows */
     struct clip_parameter *parameter;     /* of the token embeddings, where they learn */
     const struct clip_model *model;       /* whose they are else */
     const float *embedding;               /* [vocabulary][width] where they are in memory, or NULL */
     float *row;                           /* [width]: one row of a model's, where they are not */
     struct clip_transformer_tape buffers; /* of a tower that does not learn */
+    struct clip_arena memory;
+    float *rows; /* [rows of a batch][width]: what a pool reads, of a tower that does not learn; or their
+                    gradient */
+    float *room; /* [batch][width] */
+    float *bias; /* [heads][longest][longest]: of the scores, by relative position; NULL: none */
+    float *sums; /* [rows][width]: the gradient of a caption's embeddings, before the norm */
 };
 
 struct text_tape {
     struct clip_tape base;
     struct clip_transformer_tape transformer;
+    struct clip_arena memory;
     struct clip_caption *captions; /* [batch] */
+    float *embedded;               /* [rows][width]: before the norm; NULL where there is none */
+    float *rows;                   /* [rows][width]: what a pool reads; of a pooler [batch][width] */
+    float *features;               /* [batch][width]: the pooler's */
 };
 
 /* --- captions --- */
 
-/* Position of a caption's end token, from which on nothing matters; -1 if there is none. */
-static long find_end(const struct clip_arch *arch, const struct clip_caption *caption)
+/* Position of a caption's end token: the first one, 0 where there is none, as in open_clip. */
+static size_t find_end(const struct clip_tower_arch *arch, const struct clip_caption *caption)
 {
-    int32_t token = arch->text.end_token;
+    int32_t token = arch->end_token;
     size_t end = 0;
     for (size_t i = 0; i < caption->count; i++) {
         if (token >= 0 && caption->tokens[i] == token)
-            return (long)i;
-        if (caption->tokens[i] > caption->tokens[end])
+            return i;
+        if (token < 0 && caption->tokens[i] > caption->tokens[end])
             end = i;
     }
-    return token >= 0 ? -1 : (long)end;
+    return end;
+}
+
+/* Position of the features. */
+static size_t find_features(const struct clip_tower_arch *arch, const struct clip_caption *caption)
+{
+    switch (arch->vit.pooling) {
+    case CLIP_POOL_FIRST:
+        return 0;
+    case CLIP_POOL_LAST:
+        return caption->count - 1 + (size_t)arch->class_row;
+    default:
+        return find_end(arch, caption);
+    }
+}
+
+/* 1 where the features are of all rows that are seen. */
+static int pools(const struct clip_tower_arch *arch)
+{
+    return arch->vit.pooling == CLIP_POOL_MEAN || arch->vit.pooling == CLIP_POOL_MAX;
+}
+
+/* 1 where a position is seen by others: not padding, where that is hidden. CoCa's class row is at position
+ * `count`; there a position is seen unless the token before it is padding (open_clip masks one too early, and
+ * its weights learned so). */
+static int is_key(const struct clip_tower_arch *arch, const struct clip_caption *caption, size_t position)
+{
+    if (arch->class_row)
+        return position == 0 || caption->tokens[position - 1] != arch->pad;
+    return !(arch->text.flags & CLIP_TEXT_HIDES_PADDING) || caption->tokens[position] != arch->pad;
+}
+
+/* The rows that are computed of a caption: places[*keys] of those that are seen, and, where the features' is
+ * not, that one last; returns how many. */
+static size_t list_rows(const struct clip_tower_arch *arch, const struct clip_caption *caption,
+                        struct place *places, size_t *keys, size_t *feature)
+{
+    size_t at = pools(arch) ? 0 : find_features(arch, caption), n = 0;
+    size_t end = arch->open_mask ? caption->count + (size_t)arch->class_row : at + 1;
+    uint32_t first = arch->text.flags & CLIP_TEXT_COUNTED ? (uint32_t)arch->pad + 1 : 0;
+    *feature = 0;
+    for (size_t i = 0; i < end; i++)
+        if (is_key(arch, caption, i)) {
+            if (i == at)
+                *feature = n;
+            places[n] = (struct place){(uint32_t)i, first ? first + (uint32_t)n : (uint32_t)i};
+            n++;
+        }
+    *keys = n;
+    if (!pools(arch) && !is_key(arch, caption, at)) {
+        *feature = n;
+        places[n++] = (struct place){(uint32_t)at, first ? first - 1 : (uint32_t)at};
+    }
+    return n;
 }
 
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
@@ -53,8 +125,19 @@ int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *
         if (caption->tokens[i] < 0 || caption->tokens[i] >= text->vocabulary)
             return clip_fail(error, "token %d at position %zu is not in the model's vocabulary of %d",
                              (int)caption->tokens[i], i, text->vocabulary);
-    if (find_end(arch, caption) < 0)
-        return clip_fail(error, "there is no end token (%d)", text->end_token);
+    if (text->text.flags & CLIP_TEXT_HIDES_PADDING) {
+        size_t i = 0;
+        while (i < caption->count && caption->tokens[i] == text->pad)
+            i++;
+        if (i == caption->count)
+            return clip_fail(error, "all tokens are padding (%d)", text->pad);
+        size_t last = caption->count - 1;
+        while (caption->tokens[last] == text->pad)
+            last--;
+        for (i = 0; text->text.flags & CLIP_TEXT_RELATIVE && i < last; i++)
+            if (caption->tokens[i] == text->pad)
+                return clip_fail(error, "token %zu is padding (%d), and tokens follow it", i, text->pad);
+    }
     return 0;
 }
 
@@ -65,7 +148,11 @@ static void free_text(struct clip_tower *base)
     struct text *text = (struct text *)base;
     clip_transformer_tape_free(&text->buffers);
     clip_transformer_free(text->transformer);
-    clip_values_free(&text->positions);
+    for (int i = 0; i < CLIP_TEXT_TENSORS; i++)
+        clip_values_free(&text->values[i]);
+    clip_arena_free(&text->memory);
+    free(text->places);
+    free(text->bias);
     free(text->row);
     free(text);
 }
@@ -73,63 +160,213 @@ static void free_text(struct clip_tower *base)
 /* Token embeddings stay where they are: few rows of them are touched. */
 static int find_embedding(struct text *text, const struct clip_tower_setup *setup, struct clip_error *error)
 {
+    const char *name = clip_text_name(text->tower, CLIP_TEXT_TOKENS);
     if (setup->parameters) {
-        text->parameter = clip_parameters_get(setup->parameters, token_embedding);
+        text->parameter = clip_parameters_get(setup->parameters, "%s", name);
         text->embedding = text->parameter->value;
         return 0;
     }
-    const struct clip_slot *slot = clip_model_slot(setup->model, token_embedding);
+    const struct clip_slot *slot = clip_model_slot(setup->model, name);
     text->row = calloc(text->base.width, sizeof *text->row);
     if (!text->row)
         return clip_fail_memory(error, "the text tower");
     return clip_model_mapped(setup->model, slot->name, slot->ndim, slot->shape, &text->embedding, error);
 }
 
+/* Fixed positions (model/text.h), computed in f32 as transformers does. */
+static int make_sinusoids(struct text *text, struct clip_error *error)
+{
+    struct clip_values *positions = &text->values[CLIP_TEXT_POSITIONS];
+    size_t width = text->base.width, half = width / 2, places = clip_text_places(text->tower);
+    positions->value = positions->copy = calloc(places * width, sizeof *positions->copy);
+    if (!positions->copy)
+        return clip_fail_memory(error, "the text tower");
+    for (size_t place = 0; place < places; place++)
+        for (size_t j = 0; j < half && place != (size_t)text->tower->pad; j++) {
+            float angle = (float)place * expf((float)j * -(float)(log(10000) / (double)(half - 1)));
+            positions->copy[place * width + j] = sinf(angle);
+            positions->copy[place * width + half + j] = cosf(angle);
+        }
+    return 0;
+}
+
+static size_t longest(const struct text *text)
+{
+    return (size_t)text->tower->context + 1; /* with a class row, or one more that padding hides */
+}
+
+/* The bucket of a key that stands `distance` after the query (model/text.h), in f32 as transformers computes.
+ */
+static size_t bucket_of(const struct clip_text_arch *arch, long distance)
+{
+    size_t half = (size_t)arch->buckets / 2, exact = half / 2, a = (size_t)labs(distance), bucket = a;
+    if (a >= exact) {
+        float part = logf((float)a / (float)exact) / (float)log((double)arch->farthest / (double)exact) *
+                     (float)(half - exact);
+        bucket = exact + (size_t)part;
+        bucket = bucket < half ? bucket : half - 1;
+    }
+    return (distance > 0 ? half : 0) + bucket;
+}
+
+static size_t heads_of(const struct text *text)
+{
+    return (size_t)text->tower->heads;
+}
+
+/* The bias of the scores, from its buckets. */
+static void fill_bias(struct text *text)
+{
+    size_t n = longest(text), heads = heads_of(text);
+    for (size_t i = 0; text->bias && i < n; i++)
+        for (size_t j = 0; j < n; j++) {
+            const float *row =
+                text->values[CLIP_TEXT_BIAS].value + bucket_of(&text->tower->text, (long)j - (long)i) * heads;
+            for (size_t h = 0; h < heads; h++)
+                text->bias[(h * n + i) * n + j] = row[h];
+        }
+}
+
+/* As clip_transformer_shape.bias_backward. */
+static void bias_backward(const void *context, size_t h, size_t first, size_t rows, size_t keys,
+                          const float *ds, float *sums)
+{
+    const struct text *text = context;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < keys; j++)
+            sums[bucket_of(&text->tower->text, (long)j - (long)(first + i)) * heads_of(text) + h] +=
+                ds[i * keys + j];
+}
+
+static int load_values(struct text *text, const struct clip_tower_setup *setup, struct clip_error *error)
+{
+    for (int tensor = 0; tensor < CLIP_TEXT_TENSORS; tensor++) {
+        size_t shape[4];
+        if (tensor != CLIP_TEXT_TOKENS && tensor != CLIP_TEXT_FINAL_WEIGHT &&
+            tensor != CLIP_TEXT_FINAL_BIAS && clip_text_shape(text->tower, tensor, shape) &&
+            clip_values_load(&text->values[tensor], setup, error, "%s",
+                             clip_text_name(text->tower, tensor)) != 0)
+            return -1;
+    }
+    return text->tower->text.flags & CLIP_TEXT_SINUSOIDS ? make_sinusoids(text, error) : 0;
+}
+
+static const float *value_of(const struct text *text, enum clip_text_tensor tensor)
+{
+    return text->values[tensor].value;
+}
+
+static int has_norm(const struct text *text)
+{
+    return value_of(text, CLIP_TEXT_NORM_WEIGHT) != NULL;
+}
+
+static int has_pooler(const struct text *text)
+{
+    return value_of(text, CLIP_TEXT_POOLER_WEIGHT) != NULL;
+}
+
+static void place_memory(void *context)
+{
+    struct text *text = context;
+    size_t row = text->base.width * sizeof(float), rows = text->base.batch * longest(text);
+    if (pools(text->tower))
+        text->rows = clip_arena_take(&text->memory, rows, row);
+    else if (has_pooler(text))
+        text->rows = clip_arena_take(&text->memory, text->base.batch, row);
+    if (has_pooler(text) && text->parameter)
+        text->room = clip_arena_take(&text->memory, text->base.batch, row);
+    if (has_norm(text) && text->parameter)
+        text->sums = clip_arena_take(&text->memory, longest(text), row);
+}
+
 static int load(struct text *text, const struct clip_tower_setup *setup, struct clip_error *error)
 {
-    const struct clip_tower_arch *arch = &setup->arch->text;
+    const struct clip_tower_arch *arch = text->tower;
     enum clip_level level;
-    struct clip_transformer_shape shape = {
-        .norm = {"ln_final.weight", "ln_final.bias"},
-        .epsilon = clip_block_epsilon(&arch->block),
+    size_t shape[4];
+    int normed = clip_text_shape(arch, CLIP_TEXT_FINAL_WEIGHT, shape);
+    int biased = clip_text_shape(arch, CLIP_TEXT_FINAL_BIAS, shape);
+    struct clip_transformer_shape transformer = {
+        .norm = {normed ? clip_text_name(arch, CLIP_TEXT_FINAL_WEIGHT) : NULL,
+                 biased ? clip_text_name(arch, CLIP_TEXT_FINAL_BIAS) : NULL},
+        .epsilon = text->epsilon,
         .arch = arch,
         .layers = (size_t)arch->layers,
-        .causal = 1,
-        .longest = (size_t)arch->context,
+        .causal = !arch->open_mask,
+        .all = pools(arch),
+        .longest = arch->class_row || arch->text.flags & CLIP_TEXT_HIDES_PADDING ? longest(text)
+                                                                                 : (size_t)arch->context,
     };
     if (clip_level_choose(&level, error) != 0 || find_embedding(text, setup, error) != 0 ||
-        clip_values_load(&text->positions, setup, error, "positional_embedding") != 0)
+        load_values(text, setup, error) != 0)
         return -1;
+    if (text->tower->text.flags & CLIP_TEXT_RELATIVE) {
+        text->bias = calloc(heads_of(text) * longest(text), longest(text) * sizeof *text->bias);
+        if (!text->bias)
+            return clip_fail_memory(error, "the text tower");
+        fill_bias(text);
+        transformer.bias = text->bias;
+        transformer.bias_sums = (size_t)arch->text.buckets * heads_of(text);
+        transformer.bias_backward = bias_backward;
+        transformer.bias_context = text;
+        transformer.bias_gradient = text->values[CLIP_TEXT_BIAS].gradient;
+    }
+    text->places = calloc(longest(text), sizeof *text->places);
+    if (!text->places)
+        return clip_fail_memory(error, "the text tower");
     text->kernels = clip_kernels(level);
-    text->transformer = clip_transformer_open(setup, text->kernels, &shape, error);
-    if (!text->transformer)
+    text->transformer = clip_transformer_open(setup, text->kernels, &transformer, error);
+    if (!text->transformer ||
+        clip_arena_build(&text->memory, "the text tower", place_memory, text, error) != 0)
         return -1;
     return setup->parameters ? 0 : clip_transformer_tape_allocate(&text->buffers, text->transformer, error);
 }
 
 /* --- tapes --- */
 
+/* A tape of n captions. */
+struct tape_plan {
+    struct text_tape *tape;
+    const struct text *text;
+    size_t n;
+};
+
+static void place_tape(void *context)
+{
+    const struct tape_plan *plan = context;
+    struct text_tape *tape = plan->tape;
+    const struct text *text = plan->text;
+    size_t row = text->base.width * sizeof(float), rows = plan->n * longest(text);
+    tape->captions = clip_arena_take(&tape->memory, plan->n, sizeof *tape->captions);
+    tape->embedded = has_norm(text) ? clip_arena_take(&tape->memory, rows, row) : NULL;
+    if (pools(text->tower))
+        tape->rows = clip_arena_take(&tape->memory, rows, row);
+    else if (has_pooler(text))
+        tape->rows = clip_arena_take(&tape->memory, plan->n, row);
+    tape->features = has_pooler(text) ? clip_arena_take(&tape->memory, plan->n, row) : NULL;
+}
+
 static void tape_free(struct clip_tape *base)
 {
     struct text_tape *tape = (struct text_tape *)base;
     clip_transformer_tape_free(&tape->transformer);
-    free(tape->captions);
+    clip_arena_free(&tape->memory);
     free(tape);
 }
 
 static struct clip_tape *tape_new(const struct clip_tower *base, struct clip_error *error)
 {
+    const struct text *text = (const struct text *)base;
     struct text_tape *tape = calloc(1, sizeof *tape);
     if (!tape) {
         clip_fail_memory(error, "a tape");
         return NULL;
     }
     tape->base.type = base->type;
-    tape->captions = calloc(base->batch, sizeof *tape->captions);
-    if (!tape->captions)
-        clip_fail_memory(error, "a tape");
-    else if (clip_transformer_tape_allocate(&tape->transformer, ((const struct text *)base)->transformer,
-                                            error) == 0)
+    struct tape_plan plan = {tape, text, base->batch};
+    if (clip_arena_build(&tape->memory, "a tape", place_tape, &plan, error) == 0 &&
+        clip_transformer_tape_allocate(&tape->transformer, text->transformer, error) == 0)
         return &tape->base;
     tape_free(&tape->base);
     return NULL;
@@ -137,11 +374,13 @@ static struct clip_tape *tape_new(const struct clip_tower *base, struct clip_err
 
 static size_t tape_bytes(const struct clip_tower *base, size_t n)
 {
-    return n * sizeof(struct clip_caption) +
-           clip_transformer_tape_bytes(((const struct text *)base)->transformer, n);
+    const struct text *text = (const struct text *)base;
+    struct text_tape counted = {0};
+    place_tape(&(struct tape_plan){&counted, text, n});
+    return counted.memory.used + clip_transformer_tape_bytes(text->transformer, n);
 }
 
-/* --- running --- */
+/* --- embeddings --- */
 
 /* The embedding of a token; NULL with error. */
 static const float *embedding_of(struct text *text, size_t token, struct clip_error *error)
@@ -149,25 +388,158 @@ static const float *embedding_of(struct text *text, size_t token, struct clip_er
     size_t width = text->base.width;
     if (text->embedding)
         return text->embedding + token * width;
-    return clip_model_rows(text->model, token_embedding, token, 1, width, text->row, error) == 0 ? text->row
-                                                                                                 : NULL;
+    return clip_model_rows(text->model, clip_text_name(text->tower, CLIP_TEXT_TOKENS), token, 1, width,
+                           text->row, error) == 0
+               ? text->row
+               : NULL;
 }
 
-/* rows[length][width] = embeddings of the caption's first tokens, and of their positions. */
-static int embed(struct text *text, const struct clip_caption *caption, size_t length, float *rows,
+/* The factor of token embeddings. */
+static float scale_of(const struct text *text)
+{
+    return text->tower->text.flags & CLIP_TEXT_SCALED ? sqrtf((float)text->base.width) : 1;
+}
+
+/* rows[n][width], before a norm, of the caption's tokens at text->places[n]. */
+static int embed(struct text *text, const struct clip_caption *caption, size_t n, float *rows,
                  struct clip_error *error)
 {
     size_t width = text->base.width;
-    for (size_t i = 0; i < length; i++) {
-        const float *row = embedding_of(text, (size_t)caption->tokens[i], error);
+    float scale = scale_of(text);
+    const float *type = value_of(text, CLIP_TEXT_TYPE), *positions = value_of(text, CLIP_TEXT_POSITIONS);
+    for (size_t i = 0; i < n; i++, rows += width) {
+        size_t at = text->places[i].at;
+        const float *row = at == caption->count ? value_of(text, CLIP_TEXT_CLASS)
+                                                : embedding_of(text, (size_t)caption->tokens[at], error);
         if (!row)
             return -1;
-        text->kernels->sum(width, row, text->positions.value + i * width, rows + i * width);
+        for (size_t c = 0; c < width; c++)
+            rows[c] = row[c] * scale;
+        if (positions)
+            text->kernels->sum(width, rows, positions + text->places[i].position * width, rows);
+        if (type)
+            text->kernels->sum(width, rows, type, rows);
     }
     return 0;
 }
 
-/* Positions after the end token are not computed. */
+/* x[n][width] = the norm of embedded[n][width], which may be x. */
+static void norm_rows(const struct text *text, size_t n, const float *embedded, float *x)
+{
+    size_t width = text->base.width;
+    for (size_t i = 0; i < n; i++)
+        text->kernels->layer_norm(width, text->epsilon, embedded + i * width,
+                                  value_of(text, CLIP_TEXT_NORM_WEIGHT), value_of(text, CLIP_TEXT_NORM_BIAS),
+                                  CLIP_PRECISION_F32, x + i * width);
+}
+
+/* The gradients of embeddings, of one caption's rows dx[n][width]. */
+static void embed_backward(struct text *text, const struct clip_caption *caption, size_t n, const float *dx)
+{
+    size_t width = text->base.width;
+    float scale = scale_of(text), *type = text->values[CLIP_TEXT_TYPE].gradient;
+    float *positions = text->values[CLIP_TEXT_POSITIONS].gradient;
+    for (size_t i = 0; i < n; i++, dx += width) {
+        size_t at = text->places[i].at;
+        float *token = at == caption->count ? text->values[CLIP_TEXT_CLASS].gradient
+                                            : text->parameter->gradient + (size_t)caption->tokens[at] * width;
+        float *position = positions ? positions + text->places[i].position * width : NULL;
+        if (scale == 1)
+            text->kernels->sum(width, token, dx, token);
+        for (size_t c = 0; scale != 1 && c < width; c++)
+            token[c] += dx[c] * scale;
+        if (position)
+            text->kernels->sum(width, position, dx, position);
+        if (type)
+            text->kernels->sum(width, type, dx, type);
+    }
+}
+
+/* --- pools --- */
+
+/* features[width] of the first `keys` rows of a caption. */
+static void pool_rows(const struct text *text, const float *rows, size_t keys, float *features)
+{
+    size_t width = text->base.width;
+    int max = text->tower->vit.pooling == CLIP_POOL_MAX;
+    memcpy(features, rows, width * sizeof *features);
+    for (size_t i = 1; i < keys; i++)
+        for (size_t c = 0; c < width; c++)
+            features[c] = max ? fmaxf(features[c], rows[i * width + c]) : features[c] + rows[i * width + c];
+    for (size_t c = 0; !max && c < width; c++)
+        features[c] /= (float)keys;
+}
+
+/* drows[n][width] of a caption, of which the features saw the first `keys`. */
+static void pool_backward(const struct text *text, const float *rows, size_t n, size_t keys,
+                          const float *gradients, float *drows)
+{
+    size_t width = text->base.width;
+    memset(drows, 0, n * width * sizeof *drows);
+    for (size_t c = 0; c < width; c++) {
+        size_t most = 0;
+        for (size_t i = 0; i < keys; i++) {
+            drows[i * width + c] = gradients[c] / (float)keys;
+            most = rows[i * width + c] > rows[most * width + c] ? i : most;
+        }
+        for (size_t i = 0; text->tower->vit.pooling == CLIP_POOL_MAX && i < keys; i++)
+            drows[i * width + c] = i == most ? gradients[c] : 0;
+    }
+}
+
+/* features[n][width] = tanh(W x + b) of x[n][width]; each by itself, so that a batch changes no byte. */
+static void pooler_forward(const struct text *text, size_t n, const float *x, float *features)
+{
+    size_t width = text->base.width;
+    for (size_t i = 0; i < n; i++, x += width, features += width) {
+        clip_gemm(0, 1, 1, width, width, x, width, value_of(text, CLIP_TEXT_POOLER_WEIGHT), width, 0,
+                  features, width);
+        for (size_t c = 0; c < width; c++)
+            features[c] = tanhf(features[c] + value_of(text, CLIP_TEXT_POOLER_BIAS)[c]);
+    }
+}
+
+/* text->rows[n][width], the gradient of what it read. */
+static void pooler_backward(struct text *text, size_t n, const float *x, const float *features,
+                            const float *gradients)
+{
+    size_t width = text->base.width;
+    for (size_t i = 0; i < n * width; i++)
+        text->room[i] = gradients[i] * (1 - features[i] * features[i]);
+    clip_gemm(0, 0, n, width, width, text->room, width, value_of(text, CLIP_TEXT_POOLER_WEIGHT), width, 0,
+              text->rows, width);
+    clip_gemm(1, 0, width, width, n, text->room, width, x, width, 1,
+              text->values[CLIP_TEXT_POOLER_WEIGHT].gradient, width);
+    text->kernels->column_sums(n, width, text->room, width, CLIP_PRECISION_F32,
+                               text->values[CLIP_TEXT_POOLER_BIAS].gradient);
+}
+
+/* --- running --- */
+
+/* The sequences of a batch, and their rows of the blocks. Positions that the features do not see are not
+ * computed. */
+static int embed_all(struct text *text, const union clip_item *items, size_t n,
+                     struct clip_transformer_tape *tape, struct text_tape *kept, struct clip_error *error)
+{
+    size_t row = 0, width = text->base.width;
+    tape->count = n;
+    for (size_t s = 0; s < n; s++) {
+        const struct clip_caption *caption = &items[s].caption;
+        size_t keys, feature, length = list_rows(text->tower, caption, text->places, &keys, &feature);
+        float *x = tape->layers[0].x + row * width,
+              *embedded = kept && kept->embedded ? kept->embedded + row * width : x;
+        if (kept)
+            kept->captions[s] = *caption;
+        tape->sequences[s] = (struct clip_sequence){row, length, keys, feature};
+        if (embed(text, caption, length, embedded, error) != 0)
+            return -1;
+        if (has_norm(text))
+            norm_rows(text, length, embedded, x);
+        row += length;
+    }
+    return 0;
+}
+
 static int forward(struct clip_tower *base, const union clip_item *items, size_t n, int again,
                    struct clip_tape *to, float *features, struct clip_error *error)
 {
@@ -175,21 +547,36 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
     struct text *text = (struct text *)base;
     struct text_tape *kept = (struct text_tape *)to;
     struct clip_transformer_tape *tape = kept ? &kept->transformer : &text->buffers;
-    size_t row = 0;
+    int pooled = pools(text->tower);
     if (n == 0)
         return 0;
-    tape->count = n;
-    for (size_t s = 0; s < n; s++) {
-        const struct clip_caption *caption = &items[s].caption;
-        size_t end = (size_t)find_end(text->arch, caption);
-        if (kept)
-            kept->captions[s] = *caption;
-        tape->sequences[s] = (struct clip_sequence){row, end + 1, end + 1, end};
-        if (embed(text, caption, end + 1, tape->layers[0].x + row * base->width, error) != 0)
-            return -1;
-        row += end + 1;
+    float *rows = !pooled && !has_pooler(text) ? features : kept ? kept->rows : text->rows;
+    if (embed_all(text, items, n, tape, kept, error) != 0 ||
+        clip_transformer_forward(text->transformer, tape, rows, error) != 0)
+        return -1;
+    for (size_t s = 0; pooled && s < n; s++)
+        pool_rows(text, rows + tape->sequences[s].first * base->width, tape->sequences[s].keys,
+                  features + s * base->width);
+    if (has_pooler(text))
+        pooler_forward(text, n, rows, features);
+    if (kept && kept->features)
+        memcpy(kept->features, features, n * base->width * sizeof *features);
+    return 0;
+}
+
+/* The gradient of what the blocks gave. */
+static const float *features_backward(struct text *text, const struct text_tape *tape, const float *gradients)
+{
+    size_t width = text->base.width, n = tape->transformer.count;
+    if (has_pooler(text))
+        pooler_backward(text, n, tape->rows, tape->features, gradients);
+    for (size_t s = 0; pools(text->tower) && s < n; s++) {
+        const struct clip_sequence *sequence = &tape->transformer.sequences[s];
+        size_t at = sequence->first * width;
+        pool_backward(text, tape->rows + at, sequence->length, sequence->keys, gradients + s * width,
+                      text->rows + at);
     }
-    return clip_transformer_forward(text->transformer, tape, features, error);
+    return text->rows ? text->rows : gradients;
 }
 
 /* The gradients of the embeddings, which are sums over rows, in their order. */
@@ -197,30 +584,39 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
                     float *input_gradients, struct clip_error *error)
 {
     (void)input_gradients;
-    const struct text *text = (const struct text *)base;
+    struct text *text = (struct text *)base;
     const struct text_tape *tape = (const struct text_tape *)from;
     size_t width = base->width;
     const float *dx;
-    if (clip_transformer_backward(text->transformer, &tape->transformer, gradients, &dx, error) != 0)
+    if (clip_transformer_backward(text->transformer, &tape->transformer,
+                                  features_backward(text, tape, gradients), &dx, error) != 0)
         return -1;
-    for (size_t s = 0; s < tape->transformer.count; s++)
-        for (size_t i = 0; i < tape->transformer.sequences[s].length; i++, dx += width) {
-            float *token = text->parameter->gradient + (size_t)tape->captions[s].tokens[i] * width;
-            float *position = text->positions.gradient + i * width;
-            text->kernels->sum(width, token, dx, token);
-            text->kernels->sum(width, position, dx, position);
-        }
+    for (size_t s = 0; s < tape->transformer.count; s++) {
+        const struct clip_caption *caption = &tape->captions[s];
+        size_t keys, feature, n = list_rows(text->tower, caption, text->places, &keys, &feature);
+        size_t at = tape->transformer.sequences[s].first * width;
+        if (has_norm(text))
+            memset(text->sums, 0, n * width * sizeof *text->sums);
+        for (size_t i = 0; has_norm(text) && i < n; i++)
+            text->kernels->layer_norm_backward(
+                width, text->epsilon, tape->embedded + at + i * width, value_of(text, CLIP_TEXT_NORM_WEIGHT),
+                dx + at + i * width, text->sums + i * width, text->values[CLIP_TEXT_NORM_WEIGHT].gradient,
+                text->values[CLIP_TEXT_NORM_BIAS].gradient);
+        embed_backward(text, caption, n, has_norm(text) ? text->sums : dx + at);
+    }
     return 0;
 }
 
 static int refresh(struct clip_tower *base, struct clip_error *error)
 {
+    fill_bias((struct text *)base);
     return clip_transformer_refresh(((struct text *)base)->transformer, error);
 }
 
 static size_t bytes(const struct clip_tower *base)
 {
-    return clip_transformer_bytes(((const struct text *)base)->transformer);
+    const struct text *text = (const struct text *)base;
+    return text->memory.size + clip_transformer_bytes(text->transformer);
 }
 
 static const struct clip_tower_type type = {free_text, forward,  backward,  refresh,
@@ -234,7 +630,8 @@ static struct clip_tower *open_text(const struct clip_tower_setup *setup, struct
         return NULL;
     }
     text->base = (struct clip_tower){&type, (size_t)setup->arch->text.width, setup->batch};
-    text->arch = setup->arch;
+    text->tower = &setup->arch->text;
+    text->epsilon = clip_block_epsilon(&text->tower->block);
     text->model = setup->model;
     if (load(text, setup, error) == 0)
         return &text->base;
@@ -242,4 +639,5 @@ static struct clip_tower *open_text(const struct clip_tower_setup *setup, struct
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_text = {&clip_kind_text, 0, open_text};
+const struct clip_tower_kind clip_tower_text = {&clip_kind_text, 0, 0, open_text};
+const struct clip_tower_kind clip_tower_hftext = {&clip_kind_hftext, 0, 0, open_text};

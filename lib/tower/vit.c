@@ -39,8 +39,8 @@ struct vit {
     } * workspaces;
     /* of the backward */
     struct clip_outer *outer; /* of conv1's gradient */
-    void *cut;                /* [batch grid²][3 patch²] elements: all patches */
-    void *dpatches;           /* [batch grid²][width] elements */
+    void *cut;                /* [batch patches][3 patch²] elements: all patches */
+    void *dpatches;           /* [batch patches][width] elements */
     float *dembedded;         /* [batch][tokens][width] */
     float *partial;           /* [batch][2][width]: dweight and dbias of ln_pre */
     float *drows;             /* [batch][tokens][width]: of what the pool read */
@@ -464,4 +464,5 @@ static struct clip_tower *open_vit(const struct clip_tower_setup *setup, struct 
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_vit = {&clip_kind_vit, 0, open_vit};
+const struct clip_tower_kind clip_tower_vit = {&clip_kind_vit, 0, 0, open_vit};
+const struct clip_tower_kind clip_tower_timm = {&clip_kind_timm, 0, 0, open_vit};

@@ -9,12 +9,12 @@ struct clip_adamw {
     double beta1, beta2, eps, weight_decay;
 };
 
-/* Of CLIP's paper for vision transformers: betas 0.9 and 0.98, eps 1e-6, decay 0.2. Other kinds of towers
- * have another beta2 and eps (model/kind.h). */
+/* The CLIP paper's values for vision transformers: betas 0.9 and 0.98, eps 1e-6, decay 0.2. Other kinds of
+ * towers have another beta2 and eps (model/kind.h). */
 extern const struct clip_adamw clip_adamw;
 
-/* 1 if the parameter is decayed: at least two dimensions, and none of "bn", "ln", "bias" and "logit_scale" in
- * its name (open_clip's rule of OpenAI's time). */
+/* 1 if weight decay applies to the parameter: it has at least two dimensions, and none of "bn", "ln",
+ * "bias" and "logit_scale" is in its name (open_clip's rule at the time of OpenAI's models). */
 int clip_adamw_decays(const char *name, int ndim);
 
 /* One step on p[n] with gradient g[n] and moments m[n], v[n] (zero before the first); `t` counts the steps

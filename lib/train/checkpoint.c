@@ -62,7 +62,7 @@ static int write_part(const struct clip_parameters *parameters, const char *path
     return status;
 }
 
-/* --- the whole --- */
+/* --- the complete checkpoint --- */
 
 struct whole {
     const struct clip_run *run;
@@ -72,7 +72,7 @@ struct whole {
     struct clip_tensors parts[CLIP_TRAIN_PARTS];
 };
 
-/* Copies from the part that has the tensor, and gives the pages back: they are not needed again. */
+/* Copies from the part that has the tensor, then releases the pages, which are not needed again. */
 static int whole_fill(const void *context, const struct clip_slot *slot, size_t first, size_t count,
                       void *out, struct clip_error *error)
 {
@@ -92,7 +92,8 @@ static int whole_fill(const void *context, const struct clip_slot *slot, size_t 
     return clip_fail(error, "no part has tensor %s", slot->name);
 }
 
-/* The files of the model: configuration, weights from the parts, what the first model had beside these. */
+/* Writes the files of the model: configuration, weights from the parts, and the extra files of the first
+ * model. */
 static int write_model(struct whole *whole, const struct clip_folder_output *folder,
                        const struct clip_model *model, struct clip_error *error)
 {
@@ -113,7 +114,8 @@ static int write_model(struct whole *whole, const struct clip_folder_output *fol
     return status == 0 ? clip_run_copy_extras(whole->run, folder->temporary, error) : -1;
 }
 
-/* The optimizers' states into their folder; the parts' weights, which are in the whole's, go. */
+/* Moves the optimizers' states into their folder, and removes the parts' weights, which are in the
+ * model's. */
 static int arrange_parts(const struct whole *whole, struct clip_error *error)
 {
     char folder[PATH_MAX], from[PATH_MAX], to[PATH_MAX];
@@ -136,7 +138,7 @@ static int arrange_parts(const struct whole *whole, struct clip_error *error)
     return clip_folder_sync(folder, error);
 }
 
-/* A checkpoint of that number that is there already, whole but not yet what `latest` means, is replaced. */
+/* Replaces an existing checkpoint of that number, which is complete but not yet the target of `latest`. */
 static int show(struct whole *whole, struct clip_folder_output *folder, struct clip_error *error)
 {
     char old[PATH_MAX];
@@ -166,7 +168,7 @@ static int move_latest(const struct whole *whole, struct clip_error *error)
 /* --- old checkpoints --- */
 
 struct old {
-    uint64_t *numbers; /* of the checkpoints up to the newest */
+    uint64_t *numbers; /* numbers of the checkpoints up to the newest */
     size_t count, room;
     uint64_t newest;
 };
@@ -197,7 +199,7 @@ static int compare_numbers(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Under another name first, so that no half of it is ever seen. */
+/* Renames it first, so that a half-removed checkpoint is never seen. */
 static int remove_checkpoint(const struct clip_run *run, uint64_t number, struct clip_error *error)
 {
     char path[PATH_MAX], hidden[PATH_MAX];
@@ -231,7 +233,7 @@ static int make_whole(struct whole *whole, const struct clip_model *model, uint6
         clip_fail_memory(error, "a file name");
     } else if (write_model(whole, &folder, model, error) == 0 && arrange_parts(whole, error) == 0) {
         if (show(whole, &folder, error) != 0 || move_latest(whole, error) != 0)
-            return -1; /* the folder's names are given back with it, either way */
+            return -1; /* the folder's names are freed with it in either case */
         return keep ? remove_old(whole->run, whole->number, keep, error) : 0;
     }
     free(folder.path);
@@ -239,7 +241,7 @@ static int make_whole(struct whole *whole, const struct clip_model *model, uint6
     return -1;
 }
 
-/* 1 if the weights of all parts are there; each part's were written after its optimizer. */
+/* 1 if the weights of all parts exist; each part's were written after its optimizer. */
 static int all_there(const struct whole *whole)
 {
     char path[PATH_MAX];
@@ -282,7 +284,7 @@ int clip_run_save(const struct clip_run *run, const struct clip_model *model,
         write_parts(whole, parameters, optimizer, error) == 0)
         status = clip_run_lock(run, error);
     if (status == 0) {
-        if (all_there(whole)) /* else the part that is missing is another's, who will find the rest here */
+        if (all_there(whole)) /* otherwise another stage still writes its part, and will find the rest here */
             status = make_whole(whole, model, keep, error);
         clip_run_unlock(run);
     }

@@ -1,8 +1,8 @@
-/* Checkpoints of a run: parts that stages write, and the whole that the last of them makes of the parts.
+/* Checkpoints of a run: each stage writes a part, and the last stage to write combines the parts.
  *
  * DIR/.step-00000100/{weights,optimizer}.PART.safetensors become DIR/step-00000100, a model folder with
- * optimizer/PART.safetensors beside the weights, by one rename; DIR/latest, a link, is moved to it by
- * another. So a folder without the dot is whole, whenever the machine or a process stops. */
+ * optimizer/PART.safetensors beside the weights, by one rename; another rename moves the link DIR/latest
+ * to it. So a folder without the dot is complete, whenever the machine or a process stops. */
 #ifndef CLIP_TRAIN_CHECKPOINT_H
 #define CLIP_TRAIN_CHECKPOINT_H
 
@@ -14,12 +14,12 @@
 
 #include <stdint.h>
 
-/* Reads the optimizer's state of the checkpoint that the run starts from, if it has done a step. */
+/* Reads the optimizer's state from the checkpoint that the run starts from, if that has done a step. */
 int clip_run_restore(const struct clip_run *run, struct clip_optimizer *optimizer, struct clip_error *error);
 
-/* Writes the stage's part of the checkpoint of step `number`; where all parts are there, makes the whole of
- * them, in the form of `model`'s folder and with the extra files of DIR/init, and moves DIR/latest. `keep`
- * above 0: all but the newest `keep` checkpoints up to this are then removed. */
+/* Writes the stage's part of the checkpoint of step `number`. If all parts exist then, combines them, in
+ * the form of `model`'s folder and with the extra files of DIR/init, and moves DIR/latest. With `keep`
+ * above 0, removes all but the newest `keep` checkpoints up to this one. */
 int clip_run_save(const struct clip_run *run, const struct clip_model *model,
                   const struct clip_parameters *parameters, const struct clip_optimizer *optimizer,
                   uint64_t number, uint64_t keep, struct clip_error *error);

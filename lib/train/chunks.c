@@ -12,24 +12,24 @@ enum { NONE = -1 };
 struct slot {
     struct clip_items items;
     struct clip_tape *tape;
-    ssize_t chunk; /* whose items and tape these are, or NONE */
+    ssize_t chunk; /* the chunk whose items and tape these are, or NONE */
 };
 
 struct clip_chunks {
     const struct clip_stage_work *work;
-    struct clip_tower *tower; /* open for chunks of up to `room` items */
+    struct clip_tower *tower; /* opened for chunks of up to `room` items */
     size_t room;
-    union clip_item *items; /* [room], of the chunk that goes forward */
-    /* Chunk i is kept in slot i; all after the last slot share that one. */
+    union clip_item *items; /* [room], of the chunk in its forward pass */
+    /* Chunk i is kept in slot i; all chunks after the last slot share that one. */
     struct slot *slots;
     size_t slots_count;
-    size_t count;      /* chunks of the batch */
+    size_t count;      /* number of chunks of the batch */
     size_t *sizes;     /* [places]: items of each chunk */
-    uint64_t *offsets; /* [places]: its inputs in the file */
+    uint64_t *offsets; /* [places]: offset of its inputs in the file */
     size_t places;
     int file; /* or -1 */
     uint64_t end;
-    float *out; /* [room][widths], of what goes forward again */
+    float *out; /* [room][widths], of a repeated forward pass */
 };
 
 static void free_tapes(struct clip_chunks *chunks)
@@ -82,7 +82,7 @@ static int reserve(struct clip_chunks *chunks, size_t n, struct clip_error *erro
     return 0;
 }
 
-/* As many slots as fit into the memory; one is the least. */
+/* The number of slots that fit into the memory, at least one. */
 static size_t count_slots(const struct clip_chunks *chunks, size_t memory)
 {
     const struct clip_stage_work *work = chunks->work;
@@ -139,7 +139,7 @@ static struct slot *slot_of(struct clip_chunks *chunks, size_t chunk)
     return &chunks->slots[chunk < last ? chunk : last];
 }
 
-/* Makes the slot free: the inputs of the chunk in it, if they are to come back, go to the file. */
+/* Frees the slot: if the inputs of its chunk are needed again, they go to the file. */
 static int make_free(struct clip_chunks *chunks, struct slot *slot, struct clip_error *error)
 {
     if (slot->chunk != NONE && chunks->offsets[slot->chunk] == UNSAVED && !chunks->work->frozen) {

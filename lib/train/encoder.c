@@ -43,7 +43,7 @@ static int take_text(void *context, struct clip_record *record, struct clip_item
 
 static size_t pixels(const struct clip_arch *arch)
 {
-    return 3 * (size_t)arch->vision.image_size * (size_t)arch->vision.image_size;
+    return 3 * (size_t)arch->vision.image_size * (size_t)clip_image_width(&arch->vision);
 }
 
 /* Whether an image is bytes or floats its size tells. */
@@ -105,7 +105,9 @@ static int train(enum clip_side side, const struct clip_encoder_options *options
     int status = 1;
     if (clip_trainee_open(&trainee, &options->train,
                           side == CLIP_SIDE_TEXT ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
-                          precisions[options->precision], (int)shared->threads, &error) == 0) {
+                          precisions[options->precision], (int)shared->threads, &error) == 0 &&
+        (trainee.frozen ||
+         clip_tower_need_training(clip_model_arch(trainee.compute.model), side, &error) == 0)) {
         struct encoder encoder = {
             .trainee = &trainee, .arch = clip_model_arch(trainee.compute.model), .side = side};
         struct clip_stage_work work = work_of(&encoder, options);

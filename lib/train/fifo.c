@@ -10,7 +10,7 @@
 
 enum { TRIES = 250, PAUSE_MS = 20 }; /* five seconds */
 
-/* Reading and writing wait again: only the opening must not. */
+/* Makes reads and writes wait again: only opening must not. */
 static int make_blocking(int fd, const char *path, struct clip_error *error)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -31,7 +31,8 @@ int clip_fifo_reader(const char *path, struct clip_error *error)
 
 int clip_fifo_await(int fd, int out, struct clip_error *error)
 {
-    /* A FIFO that nobody has opened for writing yet gives no event; a pipe without a reader gives POLLERR. */
+    /* A FIFO that nobody has opened for writing yet gives no event; a pipe that nobody reads gives
+     * POLLERR. */
     struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = out}};
     int n;
     do

@@ -29,10 +29,10 @@ static int remove_one(const char *path, const struct stat *status, int kind, str
     return remove(path);
 }
 
-/* Removes a folder and all in it; nothing where there is none. */
+/* Removes a folder and its contents; does nothing if it does not exist. */
 int clip_tree_remove(const char *path, struct clip_error *error)
 {
-    /* Again where a process that still ends writes into it meanwhile. */
+    /* Tries again if a process that is still ending writes into it meanwhile. */
     for (int i = 0; i < REMOVE_TRIES; i++) {
         nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
         int code = errno;

@@ -18,7 +18,7 @@ struct clip_gradients_in {
     int fd, out;
     struct clip_reader *reader;
     int begun;
-    double awaited; /* seconds until the first came */
+    double awaited; /* seconds until the first gradients came */
 };
 
 struct clip_gradients_in *clip_gradients_in_open(const char *path, int out, struct clip_error *error)
@@ -52,7 +52,7 @@ double clip_gradients_in_waited(const struct clip_gradients_in *in)
     return in->awaited + clip_reader_waited(in->reader);
 }
 
-/* The next record or step object; what else there is between them is nobody's. */
+/* Reads the next record or step object; other control objects are ignored. */
 static int next(struct clip_gradients_in *in, struct clip_record **record, struct clip_step *step,
                 struct clip_error *error)
 {

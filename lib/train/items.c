@@ -19,7 +19,7 @@ void clip_items_clear(struct clip_items *items)
     items->count = items->used = 0;
 }
 
-/* Room for `bytes` and `count` in all. Growing by half keeps what is not used small. */
+/* Makes room for `bytes` and `count` in all. It grows by half, so that little room is unused. */
 static int reserve(struct clip_items *items, size_t bytes, size_t count, struct clip_error *error)
 {
     if (bytes > items->room) {

@@ -19,17 +19,17 @@ struct clip_items {
 
 void clip_items_free(struct clip_items *items);
 
-/* Forgets the items, and keeps the memory for others. */
+/* Removes the items, and keeps the memory for others. */
 void clip_items_clear(struct clip_items *items);
 
-/* Adds an item of `size` bytes and returns its place, aligned to 64, valid until the next is added; NULL with
- * error. */
+/* Adds an item of `size` bytes and returns its address, aligned to 64 and valid until the next is added;
+ * NULL with error. */
 void *clip_items_add(struct clip_items *items, size_t size, struct clip_error *error);
 
 /* Item i, aligned to 64. */
 const void *clip_items_get(const struct clip_items *items, size_t i, size_t *size);
 
-/* Writes the list to a file at *offset, which is moved after it; reads it back from `offset`. */
+/* Writes the list to a file at *offset, and moves *offset past it; reads it back from `offset`. */
 int clip_items_write(const struct clip_items *items, int fd, uint64_t *offset, struct clip_error *error);
 int clip_items_read(struct clip_items *items, int fd, uint64_t offset, struct clip_error *error);
 

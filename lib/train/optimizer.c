@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Elements of a piece of work, and sums that run side by side in it. */
+/* Elements of a piece of work, and the number of sums kept side by side in it. */
 #define PIECE ((size_t)1 << 16)
 #define LANES 8
 
@@ -21,7 +21,7 @@ struct clip_optimizer {
     struct clip_adamw adamw;
     double clip_norm;
     uint64_t steps;           /* done */
-    float **mean, **square;   /* the moments, [parameters]: NULL of buffers, and before the first step */
+    float **mean, **square;   /* the moments, [parameters]: NULL for buffers, and before the first step */
     struct clip_arena memory; /* theirs */
     struct piece *pieces;
     size_t pieces_count;
@@ -45,7 +45,7 @@ void clip_optimizer_free(struct clip_optimizer *optimizer)
     free(optimizer);
 }
 
-/* Counts, and with `pieces` lists, the pieces of all gradients that are used, in order. */
+/* Counts the pieces of all gradients that are used, in order; with `pieces` also lists them. */
 static size_t cut(const struct clip_parameters *parameters, struct piece *pieces)
 {
     size_t count = 0;
@@ -97,7 +97,7 @@ static void place_moments(void *context)
     }
 }
 
-/* The moments take memory from the first step on: a frozen stage has none. */
+/* The moments are allocated at the first step: a frozen stage has none. */
 static int need_moments(struct clip_optimizer *o, struct clip_error *error)
 {
     if (o->memory.memory)
@@ -190,11 +190,11 @@ int clip_optimizer_step(struct clip_optimizer *o, double lr, double *norm, struc
 #define SQUARE ".exp_avg_sq"
 #define STEP "step"
 
-/* What is written: the count of steps, then the moments of each parameter in turn. */
+/* What is written: the number of steps, then the moments of each parameter in turn. */
 struct state {
     const struct clip_optimizer *optimizer;
     struct clip_layout layout;
-    const float **data; /* [layout.count]; NULL: the count */
+    const float **data; /* [layout.count]; NULL: the number of steps */
 };
 
 static int state_type(const void *context, const struct clip_slot *slot)

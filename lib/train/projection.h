@@ -8,8 +8,8 @@
 
 struct clip_projector;
 
-/* The projections of an opened trainee, whose part is "projection". `keep`: the features stay in the record.
- * Sets `work`, which is good as long as the projector. NULL with error. */
+/* The projections of an opened trainee, whose part is "projection". `keep`: the features stay in the
+ * record. Sets `work`, which is valid as long as the projector. NULL with error. */
 struct clip_projector *clip_projector_open(struct clip_trainee *trainee, int keep,
                                            struct clip_stage_work *work, struct clip_error *error);
 void clip_projector_free(struct clip_projector *projector);

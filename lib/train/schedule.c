@@ -18,7 +18,7 @@ int clip_schedule_check(const struct clip_schedule *schedule, struct clip_error 
     return 0;
 }
 
-/* How much of [begin, end) is done at `step`, in [0, 1]. */
+/* The share of [begin, end) that is done at `step`, in [0, 1]. */
 static double share_done(uint64_t step, uint64_t begin, uint64_t end)
 {
     if (step >= end)

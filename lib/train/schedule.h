@@ -11,14 +11,14 @@ enum clip_schedule_kind { CLIP_CONSTANT, CLIP_COSINE, CLIP_COOLDOWN };
 struct clip_schedule {
     enum clip_schedule_kind kind;
     double lr;         /* the full rate */
-    uint64_t warmup;   /* steps that rise to it */
+    uint64_t warmup;   /* steps in which the rate rises to it */
     uint64_t steps;    /* of the whole run; not used by CLIP_CONSTANT */
-    uint64_t cooldown; /* CLIP_COOLDOWN: the last so many steps fall */
+    uint64_t cooldown; /* CLIP_COOLDOWN: number of last steps in which the rate falls */
     double power;      /* ... as (1 - e / es)^power */
     double end_lr;     /* ... toward this rate */
 };
 
-/* 0, or -1 where the numbers make no schedule: warm-up and cool-down that do not fit into the steps. */
+/* 0, or -1 if warm-up and cool-down do not fit into the steps. */
 int clip_schedule_check(const struct clip_schedule *schedule, struct clip_error *error);
 
 /* The rate of a step, counted from 0. Warm-up: lr (step + 1) / warmup. Then constant; or, with e steps done

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* A whole number of the object that is at least `least`; *value stays where there is none. */
+/* Reads a whole number of the object that is at least `least`; *value is unchanged if there is none. */
 static int read_integer(const struct clip_record *object, const char *name, int64_t least, int64_t *value,
                         struct clip_error *error)
 {

@@ -11,18 +11,17 @@ struct clip_step {
     int64_t number; /* from 1 */
     int64_t count;  /* records of the batch; -1 where the object does not say */
     double lr;      /* NAN where it does not say */
-    int save;       /* a checkpoint is to be written after it */
-    int64_t keep;   /* only the newest so many checkpoints are kept then; 0: all */
+    int save;       /* a checkpoint follows this step */
+    int64_t keep;   /* number of newest checkpoints that are kept then; 0: all */
 };
 
-/* Reads a step object. 1; 0 where the object is another control object; -1 with error where it is malformed.
- */
+/* Reads a step object. 1; 0 if the object is another control object; -1 with error if it is malformed. */
 int clip_step_read(struct clip_step *step, const struct clip_record *object, struct clip_error *error);
 
 #define CLIP_STEP_DATA "data"
 
-/* Puts a number of the stage `part` ("image"), or of CLIP_STEP_DATA, into a step object on its way, as the
- * field "PART.NAME": what the last stage logs. */
+/* Puts a number of the stage `part` ("image"), or of CLIP_STEP_DATA, into a step object that passes
+ * through, as the field "PART.NAME", for the last stage to log. */
 int clip_step_report(struct clip_record *object, const char *part, const char *name, double value,
                      struct clip_error *error);
 

@@ -11,7 +11,7 @@ struct clip_tensors {
     struct clip_weights weights; /* sorted by name; views into the mapping */
 };
 
-/* Maps the file and lists its tensors. -1 with error; nothing is then open. */
+/* Maps the file and lists its tensors. -1 with error, and nothing is open. */
 int clip_tensors_open(struct clip_tensors *tensors, const char *path, struct clip_error *error);
 void clip_tensors_close(struct clip_tensors *tensors);
 

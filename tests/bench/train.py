@@ -2,7 +2,7 @@
 """Training against PyTorch, by turns in one run: pairs a second of the whole pipeline of processes.
 
 train.py [BUILD [SHARED]]. Ours: batches of tokens and bytes through clip-encode-image, clip-encode-text,
-clip-project-normalize and clip-contrastive-step with --train, what the log says of the steps behind the first. Theirs:
+clip-project-normalize and clip-contrastive-step with --train, what the log says of the steps after the first. Theirs:
 clip_torch.py bench train, its inputs in memory; both update their weights by AdamW. ViT-B/32 with batches of 16, and
 the architecture of the CIFAR-10 recipe with batches of 256. Environment as towers.py's."""
 import json

@@ -9,7 +9,7 @@
 
 enum { DEPTH = 512 }; /* values are nested less deeply, but a map in JSON may be three containers */
 
-/* text[size] is one whole value; the NUL behind it ends a number. */
+/* text[size] is one whole value; the NUL after it ends a number. */
 static void check_json(const char *text, size_t size)
 {
     struct json_tokener *tokener = json_tokener_new_ex(DEPTH);

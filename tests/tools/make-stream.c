@@ -1,5 +1,5 @@
 /* make-stream [-n]: lines of JSON on standard input to a stream on standard output, for tests. It shares no
- * code with the stream library. A line is a record or a control object; behind the last comes the end object,
+ * code with the stream library. A line is a record or a control object; after the last comes the end object,
  * unless -n.
  *
  * {"f4": [[1, 2], [3, 4]]} is a tensor (also u1, i4, i8, f8), {"f4": [], "shape": [0, 3]} one whose shape is

@@ -26,14 +26,8 @@ static inline int check_end(void)
     return failures ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
-/* Ends the test as skipped, saying why (automake: status 77). */
-static inline void check_skip(const char *why)
-{
-    printf("skipped: %s\n", why);
-    exit(77);
-}
-
-/* The folder of shared data: $CLIP_SHARED, or ../shared beside the sources; NULL where it is absent. */
+/* The folder of shared data: $CLIP_SHARED, or ../shared beside the sources; NULL, and a line that says so,
+ * where it is absent. */
 static inline const char *check_shared(void)
 {
     static char path[4096];
@@ -45,10 +39,19 @@ static inline const char *check_shared(void)
     char probe[4200];
     snprintf(probe, sizeof probe, "%s/golden/README.md", path);
     FILE *file = fopen(probe, "r");
-    if (!file)
+    if (!file) {
+        printf("skipped: shared/golden\n");
         return NULL;
+    }
     fclose(file);
     return path;
+}
+
+/* The same for a test of nothing else, which then ends as skipped (automake: status 77). */
+static inline void check_need_shared(void)
+{
+    if (!check_shared())
+        exit(77);
 }
 
 #endif

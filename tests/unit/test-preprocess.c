@@ -9,13 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The hash of what a file becomes; "refused" where it is no picture to us. */
-static const char *result_of(const char *path, int size, int convert_first, char hash[65])
+/* The hash of what a file becomes; "refused" where it is not a picture to us, or cannot be resized. */
+static const char *result_of(const char *path, const struct clip_image_form *form, char hash[65])
 {
     struct clip_mapping file;
     struct clip_picture picture;
     struct clip_error error;
-    size_t bytes = 3 * (size_t)size * (size_t)size;
+    size_t bytes = 3 * (size_t)form->height * (size_t)form->width;
     uint8_t *out = malloc(bytes);
     if (!out || clip_map_file(&file, path, &error) != 0) {
         free(out);
@@ -23,9 +23,7 @@ static const char *result_of(const char *path, int size, int convert_first, char
     }
     const char *result = "refused";
     if (clip_picture_decode(&picture, file.data, file.size, CLIP_MAX_PIXELS, &error) == 0) {
-        result = "not resized";
-        if (clip_picture_to_tensor(&picture, &(struct clip_image_form){size, convert_first, clip_level()},
-                                   out, &error) == 0)
+        if (clip_picture_to_tensor(&picture, form, out, &error) == 0)
             result = sha256(out, bytes, hash);
         clip_picture_free(&picture);
     }
@@ -34,13 +32,28 @@ static const char *result_of(const char *path, int size, int convert_first, char
     return result;
 }
 
-static void check_file(const char *folder, const char *name, int size, int convert_first, const char *want)
+static struct clip_image_form square(int size, int convert_first)
+{
+    return (struct clip_image_form){
+        .height = size, .width = size, .convert_first = convert_first, .level = clip_level()};
+}
+
+static void check_form(const char *folder, const char *name, const struct clip_image_form *form,
+                       const char *want)
 {
     char path[4400], hash[65];
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    const char *got = result_of(path, size, convert_first, hash);
-    CHECK(strcmp(got, want) == 0, "%s at %d%s: %s instead of %s", path, size,
-          convert_first ? ", converted first" : "", got, want);
+    const char *got = result_of(path, form, hash);
+    CHECK(strcmp(got, want) == 0, "%s at %d x %d, %s, %s, filled with %d%s: %s instead of %s", path,
+          form->height, form->width, clip_resize_names[form->resize],
+          clip_interpolation_names[form->interpolation], form->fill_color,
+          form->convert_first ? ", converted first" : "", got, want);
+}
+
+static void check_file(const char *folder, const char *name, int size, int convert_first, const char *want)
+{
+    struct clip_image_form form = square(size, convert_first);
+    check_form(folder, name, &form, want);
 }
 
 /* Lines of FILE SIZE ORDER HASH. */
@@ -58,6 +71,40 @@ static void check_own(void)
         lines++;
     }
     CHECK(lines > 300, "%d", lines);
+    if (file)
+        fclose(file);
+}
+
+static int find_word(const char *const *words, int count, const char *word)
+{
+    int i = 0;
+    while (i < count && strcmp(words[i], word) != 0)
+        i++;
+    CHECK(i < count, "%s", word);
+    return i < count ? i : 0;
+}
+
+/* Lines of FILE HEIGHT WIDTH RESIZE INTERPOLATION FILL ORDER HASH. */
+static void check_resized(void)
+{
+    char folder[4200], path[4300], name[100], resize[20], interpolation[20], order[20], want[100];
+    const char *src = getenv("srcdir");
+    struct clip_image_form form = {.level = clip_level()};
+    int lines = 0;
+    snprintf(folder, sizeof folder, "%s/tests/data/pictures", src ? src : ".");
+    snprintf(path, sizeof path, "%s/resized.txt", folder);
+    FILE *file = fopen(path, "r");
+    CHECK(file, "%s", path);
+    while (file && fscanf(file, "%99s %d %d %19s %19s %d %19s %99s", name, &form.height, &form.width, resize,
+                          interpolation, &form.fill_color, order, want) == 8) {
+        form.resize = (enum clip_resize)find_word(clip_resize_names, CLIP_RESIZES, resize);
+        form.interpolation =
+            (enum clip_interpolation)find_word(clip_interpolation_names, CLIP_INTERPOLATIONS, interpolation);
+        form.convert_first = strcmp(order, "convert-first") == 0;
+        check_form(folder, name, &form, want);
+        lines++;
+    }
+    CHECK(lines > 500, "%d", lines);
     if (file)
         fclose(file);
 }
@@ -82,12 +129,40 @@ static void check_golden_line(const char *folder, struct json_object *line)
         check_file(folder, name, size, 1, wrong ? "refused" : convert_first);
 }
 
-static void check_golden(const char *shared)
+/* A line of what open_clip's own transform makes of a picture. */
+static void check_resize_line(const char *folder, struct json_object *line)
+{
+    struct clip_error error;
+    struct clip_image_form form = {.level = clip_level()};
+    const char *name = NULL, *mode = NULL, *want = NULL;
+    int resize = -1, interpolation = -1;
+    struct json_object *size = clip_json_get(line, "size");
+    CHECK(clip_json_string(line, "", "file", &name, &error) == 0 && name, "");
+    CHECK(clip_json_string(line, "", "mode", &mode, &error) == 0 && mode, "");
+    CHECK(clip_json_string(line, "", "sha256", &want, &error) == 0 && want, "");
+    CHECK(clip_json_choice(line, "", "resize_mode", clip_resize_names, CLIP_RESIZES, &resize, &error) == 0 &&
+              clip_json_choice(line, "", "interpolation", clip_interpolation_names, CLIP_INTERPOLATIONS,
+                               &interpolation, &error) == 0 &&
+              clip_json_int(line, "", "fill_color", 0, 255, &form.fill_color, &error) == 0,
+          "%s", error.text);
+    CHECK(json_object_is_type(size, json_type_array) && resize >= 0 && interpolation >= 0, "%s", name);
+    if (!name || !mode || !want || strcmp(mode, "I") == 0) /* 16-bit gray: the high byte is ours */
+        return;
+    form.height = json_object_get_int(json_object_array_get_idx(size, 0));
+    form.width = json_object_get_int(json_object_array_get_idx(size, 1));
+    form.resize = (enum clip_resize)resize;
+    form.interpolation = (enum clip_interpolation)interpolation;
+    check_form(folder, name, &form, want);
+}
+
+/* Calls `check` for each line of a file that is about golden/preprocess/images. */
+static void check_golden(const char *shared, const char *results, int least,
+                         void (*check)(const char *folder, struct json_object *line))
 {
     char path[4300], folder[4300], *text = NULL;
     size_t room = 0;
     int lines = 0;
-    snprintf(path, sizeof path, "%s/golden/preprocess/expected.jsonl", shared);
+    snprintf(path, sizeof path, "%s/golden/%s", shared, results);
     snprintf(folder, sizeof folder, "%s/golden/preprocess/images", shared);
     FILE *file = fopen(path, "r");
     CHECK(file, "%s", path);
@@ -95,11 +170,11 @@ static void check_golden(const char *shared)
         struct json_object *line = json_tokener_parse(text);
         CHECK(line, "%s", text);
         if (line)
-            check_golden_line(folder, line);
+            check(folder, line);
         json_object_put(line);
         lines++;
     }
-    CHECK(lines > 300, "%d", lines);
+    CHECK(lines >= least, "%d", lines);
     free(text);
     if (file)
         fclose(file);
@@ -113,6 +188,7 @@ static void check_published(const char *shared)
     enum { SIDE = 224, PLANE = SIDE * SIDE };
     static uint8_t pixels[3 * PLANE];
     static float floats[3 * PLANE];
+    const struct clip_image_form form = square(SIDE, 0);
     float levels[CLIP_PIXEL_LEVELS];
     char path[4300], hash[65];
     struct clip_error error;
@@ -131,9 +207,7 @@ static void check_published(const char *shared)
         CHECK(clip_map_file(&file, path, &error) == 0, "%s", error.text);
         CHECK(clip_picture_decode(&picture, file.data, file.size, CLIP_MAX_PIXELS, &error) == 0, "%s",
               error.text);
-        CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){SIDE, 0, clip_level()}, pixels,
-                                     &error) == 0,
-              "%s", error.text);
+        CHECK(clip_picture_to_tensor(&picture, &form, pixels, &error) == 0, "%s", error.text);
         clip_pixels_normalize(pixels, PLANE, levels, floats);
         CHECK(strcmp(sha256(floats, sizeof floats, hash), json_object_get_string(want)) == 0, "%s", name);
         clip_picture_free(&picture);
@@ -155,14 +229,17 @@ static void check_limits(void)
     CHECK(clip_picture_decode(&picture, file.data, file.size, 23 * 17 - 1, &error) == -1, "");
     CHECK(strcmp(error.text, "23 x 17 pixels are more than the limit of 390") == 0, "%s", error.text);
     CHECK(clip_picture_decode(&picture, file.data, file.size, 23 * 17, &error) == 0, "%s", error.text);
-    CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){0, 0, clip_level()}, out, &error) == -1,
-          "");
-    CHECK(clip_picture_to_tensor(&picture,
-                                 &(struct clip_image_form){CLIP_MAX_IMAGE_SIZE + 1, 0, clip_level()}, out,
-                                 &error) == -1,
-          "");
-    CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){1, 0, clip_level()}, out, &error) == 0,
-          "%s", error.text);
+    static const struct {
+        int height, width, fine;
+    } sizes[] = {
+        {0, 1, 0}, {1, 0, 0}, {CLIP_MAX_IMAGE_SIZE + 1, 1, 0}, {1, CLIP_MAX_IMAGE_SIZE + 1, 0}, {1, 1, 1}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct clip_image_form form = square(1, 0);
+        form.height = sizes[i].height;
+        form.width = sizes[i].width;
+        CHECK((clip_picture_to_tensor(&picture, &form, out, &error) == 0) == sizes[i].fine, "%zu: %s", i,
+              error.text);
+    }
     clip_picture_free(&picture);
     clip_picture_free(&picture); /* harmless */
     clip_unmap_file(&file);
@@ -233,19 +310,21 @@ static void check_long(void)
 {
     enum { SIDE = 224, LENGTH = 100000 };
     static uint8_t pixels[LENGTH], out[3 * SIDE * SIDE];
+    struct clip_image_form form = square(SIDE, 0);
     struct clip_picture picture = {
         .mode = CLIP_PICTURE_L, .width = 1, .height = LENGTH, .channels = 1, .pixels = pixels};
     struct clip_error error;
     memset(pixels + LENGTH / 2, 200, LENGTH / 2);
-    CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){SIDE, 0, clip_level()}, out, &error) ==
-              0,
-          "%s", error.text);
+    CHECK(clip_picture_to_tensor(&picture, &form, out, &error) == 0, "%s", error.text);
     CHECK(out[0] == 0 && out[SIDE * SIDE - 1] == 200, "%d to %d", out[0], out[SIDE * SIDE - 1]);
+    form.resize = CLIP_LONGEST; /* its width would be 0 */
+    CHECK(clip_picture_to_tensor(&picture, &form, out, &error) == -1, "");
+    CHECK(strcmp(error.text, "1 x 100000 pixels are too long to be resized to 224 x 224") == 0, "%s",
+          error.text);
+    form.resize = CLIP_SHORTEST;
     picture.height = 1 << 28; /* never looked at */
-    CHECK(clip_picture_to_tensor(&picture, &(struct clip_image_form){SIDE, 0, clip_level()}, out, &error) ==
-              -1,
-          "");
-    CHECK(strcmp(error.text, "1 x 268435456 pixels are too long to be resized to 224") == 0, "%s",
+    CHECK(clip_picture_to_tensor(&picture, &form, out, &error) == -1, "");
+    CHECK(strcmp(error.text, "1 x 268435456 pixels are too long to be resized to 224 x 224") == 0, "%s",
           error.text);
 }
 
@@ -253,14 +332,14 @@ int main(void)
 {
     const char *shared = check_shared();
     check_own();
+    check_resized();
     check_limits();
     check_kinds();
     check_long();
     if (shared) {
-        check_golden(shared);
+        check_golden(shared, "preprocess/expected.jsonl", 300, check_golden_line);
+        check_golden(shared, "families/preprocess/resize.jsonl", 1005, check_resize_line);
         check_published(shared);
-    } else {
-        printf("golden results skipped: no shared data\n");
     }
     return check_end();
 }

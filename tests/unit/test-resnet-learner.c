@@ -176,8 +176,7 @@ static void test_gradients(const char *name)
 
 int main(void)
 {
-    if (!check_shared())
-        check_skip("shared data is absent");
+    check_need_shared();
     test_golden("rn-a");
     test_golden("rn-b");
     test_gradients("rn-a");

@@ -184,8 +184,7 @@ static void test_floats(void)
 
 int main(void)
 {
-    if (!check_shared())
-        check_skip("shared data is absent");
+    check_need_shared();
     test_golden("rn-a", "model.safetensors", "forward.msgpack");
     test_golden("rn-a", "open_clip", "forward.msgpack");
     test_golden("rn-a", "openai.pt", "forward_f16.msgpack");

@@ -41,7 +41,7 @@ static const struct {
     {"a.\xff\xc3\x84", "a", "\xff\xc3\xa4"},
     {"a.A\xce\xa3", "a", "a\xcf\x82"}, /* a final sigma */
     {"a.\xce\xa3", "a", "\xcf\x83"},
-    {"a.A'\xce\xa3:", "a", "a'\xcf\x82:"}, /* behind what case ignores */
+    {"a.A'\xce\xa3:", "a", "a'\xcf\x82:"}, /* after what case ignores */
     {"a.A\xce\xa3'b", "a", "a\xcf\x83'b"},
     {"a.A\xff\xce\xa3", "a", "a\xff\xcf\x83"},
     {"a.\xc8\xba", "a", "\xe2\xb1\xa5"}, /* two bytes become three */

@@ -468,8 +468,6 @@ int main(void)
     if (shared) {
         check_openai(shared);
         check_model_folders(shared);
-    } else {
-        printf("skipped: golden tokens, for there is no shared data\n");
     }
     char command[100];
     snprintf(command, sizeof command, "rm -r %s", folder);

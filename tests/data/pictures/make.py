@@ -1,8 +1,10 @@
 #!/usr/bin/python3
-"""Makes the pictures of this folder, and expected.txt: what Pillow 9.4 and torchvision 0.14 make of them.
+"""Makes the pictures of this folder, and expected.txt and resized.txt: what Pillow 9.4 and torchvision 0.14 make of
+them.
 
 Run with Debian 12's python3-pil and python3-torchvision. Each line of expected.txt is FILE SIZE ORDER and the SHA-256
-of the [3, SIZE, SIZE] bytes, or the word refused. Two kinds are ours (DEVIATIONS.md): 16-bit gray, which is read as
+of the [3, SIZE, SIZE] bytes, or the word refused. Those of resized.txt, FILE HEIGHT WIDTH RESIZE INTERPOLATION FILL
+ORDER HASH, are of open_clip's other ways to resize. Two kinds are ours (DEVIATIONS.md): 16-bit gray, which is read as
 its high bytes, and palette-none-transparent.png. The odd samplings come from libjpeg-turbo's cjpeg."""
 import hashlib
 import io
@@ -15,7 +17,7 @@ import zlib
 
 import numpy
 from PIL import Image
-from torchvision.transforms import CenterCrop, InterpolationMode, Resize
+from torchvision.transforms import CenterCrop, InterpolationMode, Resize, functional
 
 warnings.simplefilter("ignore")
 os.chdir(os.path.dirname(os.path.abspath(__file__)))
@@ -214,22 +216,66 @@ files["text.jpg"] = b"not a picture"
 
 # --- what comes of them ---
 
-def reference(content, size, order):
+def read(content):
     picture = Image.open(io.BytesIO(content))
     if picture.mode == "I":
         picture = Image.fromarray((numpy.asarray(picture) >> 8).astype(numpy.uint8))
     if picture.mode == "P" and not picture.palette:
         picture.info.pop("transparency", None)  # which convert("RGB") would trip over
+    return picture
+
+
+def hashed(picture):
+    return hashlib.sha256(numpy.asarray(picture).transpose(2, 0, 1).tobytes()).hexdigest()
+
+
+def reference(content, size, order):
+    picture = read(content)
     if order == "openai":
         picture = CenterCrop(size)(Resize(size, InterpolationMode.BICUBIC)(picture)).convert("RGB")
     else:
         picture = Resize(size, InterpolationMode.BICUBIC)(picture.convert("RGB"))
         left, top = (picture.width - size) // 2, (picture.height - size) // 2
         picture = picture.crop((left, top, left + size, top + size))
-    return hashlib.sha256(numpy.asarray(picture).transpose(2, 0, 1).tobytes()).hexdigest()
+    return hashed(picture)
 
 
-with open("expected.txt", "w") as expected:
+def resized(content, height, width, resize, interpolation, fill, order):
+    picture = read(content)
+    if order == "convert-first":
+        picture = picture.convert("RGB")
+    filter = InterpolationMode(interpolation)
+    ratios = picture.height / height, picture.width / width
+    if resize == "squash":
+        picture = functional.resize(picture, (height, width), filter)
+    elif resize == "shortest" and height == width:
+        picture = functional.resize(picture, height, filter)
+    elif resize == "shortest":
+        sides = [round(side / min(ratios)) for side in (picture.height, picture.width)]
+        picture = functional.resize(picture, sides, InterpolationMode.BICUBIC)
+    else:
+        sides = [round(side / max(ratios)) for side in (picture.height, picture.width)]
+        picture = functional.resize(picture, sides, filter)
+        below, beside = height - picture.height, width - picture.width
+        picture = functional.pad(picture, [beside // 2, below // 2, (beside + 1) // 2, (below + 1) // 2], fill)
+    top, left = (picture.height - height) / 2, (picture.width - width) / 2
+    top, left = (int(top), int(left)) if order == "convert-first" else (round(top), round(left))
+    return hashed(picture.crop((left, top, left + width, top + height)).convert("RGB"))
+
+
+FORMS = [
+    (9, 9, "shortest", "bilinear", 0, "openai"),
+    (9, 9, "shortest", "bilinear", 0, "convert-first"),
+    (12, 20, "shortest", "bilinear", 0, "openai"),
+    (9, 9, "squash", "bilinear", 0, "openai"),
+    (9, 16, "squash", "bicubic", 0, "convert-first"),
+    (16, 11, "longest", "bilinear", 2, "openai"),
+    (13, 13, "longest", "bicubic", 255, "openai"),
+    (16, 11, "longest", "bicubic", 40, "convert-first"),
+]
+
+
+with open("expected.txt", "w") as expected, open("resized.txt", "w") as expected_resized:
     for name, content in sorted(files.items()):
         with open(name, "wb") as file:
             file.write(content)
@@ -241,3 +287,10 @@ with open("expected.txt", "w") as expected:
             print(name, size, order, result, file=expected)
             if result == "refused":
                 break
+        else:
+            for form in FORMS:
+                try:
+                    result = resized(content, *form)
+                except ValueError:  # resized it would have no width
+                    result = "refused"
+                print(name, *form, result, file=expected_resized)

@@ -1,0 +1,273 @@
+# Picture towers of convolutions, beside ResNets: golden families, their oracle in PyTorch, open_clip's names.
+load helper
+load train
+
+setup() {
+    mkdir "$BATS_TEST_TMPDIR/work"
+    cd "$BATS_TEST_TMPDIR/work"
+    export SHARED
+    FAMILIES=$SHARED/golden/families/families
+}
+
+family() {
+    python "$BATS_TEST_DIRNAME/family.py" "$@"
+}
+
+# embed MODEL [OPTION...]: features and embeddings of the records on stdin; the options are the image encoder's.
+embed() {
+    local model=$1
+    shift
+    clip-encode-image --keep -m "$model" "$@" | clip-encode-text -m "$model" | clip-project-normalize --keep -m "$model"
+}
+
+# picture_arch VISION_CFG: a JSON in arch.json, whose pictures are of the size that it says.
+picture_arch() {
+    cat >arch.json <<END
+{"embed_dim": 20, "vision_cfg": $1,
+ "text_cfg": {"context_length": 12, "vocab_size": 514, "width": 16, "heads": 2, "layers": 1}}
+END
+}
+
+# pictures SIDE N: a stream of N pictures [3, SIDE, SIDE] of bytes: some squares of colour, and noise.
+pictures() {
+    python - "$@" <<'END'
+import sys, msgpack, numpy
+side, n = map(int, sys.argv[1:])
+draw = numpy.random.default_rng(side)
+for i in range(n):
+    at = numpy.arange(side) * 4 // side
+    image = draw.integers(0, 192, (3, 4, 4), "u1")[:, at][:, :, at] + draw.integers(0, 64, (3, side, side), "u1")
+    sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "image": {
+        b"nd": True, b"type": "|u1", b"kind": b"", b"shape": image.shape, b"data": image.tobytes()}}))
+sys.stdout.buffer.write(msgpack.packb({"__end__": n}))
+END
+}
+
+@test "golden ConvNeXts: features, embeddings" {
+    need_shared golden/families
+    local name
+    for name in convnext convnext-mlp convnext-xxlarge; do
+        embed "$FAMILIES/$name/open_clip" <"$FAMILIES/$name/batch.msgpack" >got
+        clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$FAMILIES/$name/forward.msgpack" ||
+            complain "$name"
+        clip-cmp -q -r 2e-6 -f image_features,text_features got "$FAMILIES/$name/forward.msgpack" ||
+            complain "$name"
+    done
+}
+
+@test "a ConvNeXt's picture has the same bytes in any batch, with any number of threads" {
+    need_python msgpack numpy
+    local batch
+    picture_arch '{"timm_model_name": "convnext_tiny", "image_size": 76,
+        "timm_model_kwargs": {"depths": [1, 2, 1, 1], "dims": [24, 16, 40, 32], "ls_init_value": 0.5}}'
+    clip-model init -q arch.json -o model 2>/dev/null
+    pictures 76 19 >in
+    clip-encode-image -m model -b 1 -j 1 in >want
+    [ "$(clip-dump --keys want | wc -l)" -eq 19 ]
+    for batch in 2 7 16 64; do
+        equal want <(clip-encode-image -m model -b "$batch" -j $((batch % 3 + 1)) in)
+    done
+    if clip-encode-image -m model --precision bf16 in >half 2>/dev/null; then
+        clip-cmp -q -r 2e-2 -f image_features want half
+        equal half <(clip-encode-image -m model --precision bf16 -b 1 -j 1 in)
+    fi
+}
+
+# Sizes that 32 does not divide leave a row and a column out; strips of columns, kernels and heads of all kinds.
+@test "ConvNeXts of other sizes and options, against PyTorch" {
+    need_shared oracle/famref.py
+    need_python msgpack numpy torch
+    local size options
+    while read -r size options; do
+        picture_arch "{\"image_size\": $size, \"timm_model_name\": \"convnext_$options}"
+        clip-model init -q arch.json -o model 2>/dev/null || complain "$options"
+        pictures "$size" 3 >in
+        clip-encode-image --keep -m model in | clip-project-normalize -m model >got
+        family embeddings model got 2e-6 || complain "$size $options"
+        rm -r model
+    done <<'END'
+32 tiny", "timm_proj": "mlp", "timm_model_kwargs": {"depths": [1,1,1,1], "dims": [8,16,24,32], "ls_init_value": 0.3}
+100 base", "timm_proj": "mlp", "timm_proj_bias": true, "timm_model_kwargs": {"depths": [2,1,3,1], "dims": [32,20,12,40], "ls_init_value": -1}
+228 xxlarge", "timm_proj": null, "timm_pool": "avg", "timm_model_kwargs": {"depths": [1,1,1,2], "dims": [16,16,48,17], "ls_init_value": 1}
+90 small", "timm_proj": "linear", "timm_proj_bias": true, "timm_model_kwargs": {"depths": [1,1,1,1], "dims": [16,32,64,20], "kernel_sizes": 3, "patch_size": 2, "ls_init_value": 1}
+72 large", "timm_proj": "none", "timm_model_kwargs": {"depths": [1,1,1,1], "dims": [16,8,24,20], "kernel_sizes": [5,5,5,5], "ls_init_value": 1}
+END
+}
+
+@test "three steps of training of golden ConvNeXts, against PyTorch; their gradients" {
+    need_shared golden/families
+    need_python msgpack numpy torch
+    local name
+    for name in convnext convnext-mlp convnext-xxlarge; do
+        mkdir "$name"
+        clip-model convert -q "$FAMILIES/$name/open_clip" -o "$name/init"
+        family batches "$FAMILIES/$name" 3 >steps
+        (set -o pipefail && stages "$name" <steps >"$name/log")
+        family check "$FAMILIES/$name" "$name" 3 1e-4 5e-4 || complain "$name"
+    done
+}
+
+@test "a ConvNeXt's gradients are the same kept or computed again, in chunks, with any number of threads" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local run
+    family batches "$FAMILIES/convnext-mlp" 2 >steps
+    for run in kept again one; do
+        mkdir "$run"
+        clip-model convert -q "$FAMILIES/convnext-mlp/open_clip" -o "$run/init"
+    done
+    stages kept --chunk 3 -j 2 <steps >log
+    stages again --chunk 3 -j 2 --memory 0 <steps >log
+    stages one --chunk 3 -j 1 <steps >log
+    diff -r kept/step-00000002 again/step-00000002
+    diff -r kept/step-00000002 one/step-00000002
+}
+
+@test "open_clip's names of ConvNeXts: parameters, names and shapes" {
+    need_shared golden/families/named.jsonl.gz
+    need jq
+    local name parameters sum count=0
+    while read -r name parameters sum; do
+        clip-model info --shapes "$name" >shapes
+        [ "$(sed -n 's/^parameters: //p' shapes)" = "$parameters" ] || complain "$name"
+        [ "$(grep -v '^parameters: ' shapes | LC_ALL=C sort | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name"
+        count=$((count + 1))
+    done < <(gunzip -c "$SHARED/golden/families/named.jsonl.gz" |
+        jq -r 'select(.name | startswith("convnext")) | "\(.name) \(.parameters) \(.sha256)"')
+    [ "$count" -eq 11 ]
+}
+
+@test "a ConvNeXt's folder and file are converted to the same bytes; its configuration reads back" {
+    need_shared golden/families
+    local name
+    for name in convnext convnext-mlp convnext-xxlarge; do
+        clip-model convert -q "$FAMILIES/$name/open_clip" -o "$name"
+        cmp "$name/open_clip_model.safetensors" "$FAMILIES/$name/open_clip/open_clip_model.safetensors"
+        clip-model convert -q "$name" -o "$name.safetensors"
+        clip-model convert -q "$name.safetensors" -o "$name.again"
+        diff -r "$name" "$name.again"
+        equal <(clip-model info "$name" | sed -n '/^vision/p') \
+            <(clip-model info "$FAMILIES/$name/open_clip" | sed -n '/^vision/p')
+    done
+    refuses "no ConvNeXts" clip-model convert -q --to hf convnext-mlp -o hf
+    cp convnext/open_clip_model.safetensors lone.safetensors
+    refuses "image size" clip-model info lone.safetensors
+}
+
+@test "ConvNeXts that are not supported, or that lie, are refused by name" {
+    local words cfg
+    while IFS='|' read -r words cfg; do
+        picture_arch "$cfg"
+        refuses "$words" clip-model info arch.json
+    done <<'END'
+convnext_atto|{"timm_model_name": "convnext_atto"}
+convnextv2_base|{"timm_model_name": "convnextv2_base"}
+timm_proj: "conv"|{"timm_model_name": "convnext_tiny", "timm_proj": "conv"}
+timm_pool: "abs_attn"|{"timm_model_name": "convnext_tiny", "timm_pool": "abs_attn"}
+timm_pool: ""|{"timm_model_name": "convnext_tiny", "timm_pool": "", "timm_proj": null}
+use_grn|{"timm_model_name": "convnext_tiny", "timm_model_kwargs": {"use_grn": true}}
+depths|{"timm_model_name": "convnext_tiny", "timm_model_kwargs": {"depths": [1, 2, 3]}}
+depths|{"timm_model_name": "convnext_tiny", "timm_model_kwargs": {"depths": [1, 2, 1000000000, 1]}}
+dims|{"timm_model_name": "convnext_tiny", "timm_model_kwargs": {"dims": [8, 8, "8", 8]}}
+kernel size of 4|{"timm_model_name": "convnext_tiny", "timm_model_kwargs": {"kernel_sizes": 4}}
+without layer scale|{"timm_model_name": "convnext_tiny", "timm_model_kwargs": {"ls_init_value": null}}
+least is 32|{"timm_model_name": "convnext_tiny", "image_size": 31}
+768 features|{"timm_model_name": "convnext_tiny", "timm_proj": "none"}
+pos_embed_type|{"timm_model_name": "convnext_tiny", "pos_embed_type": "learnable"}
+END
+}
+
+@test "a ConvNeXt is initialised as timm does it" {
+    need_python json numpy
+    picture_arch '{"timm_model_name": "convnext_tiny", "image_size": 64, "timm_proj": "mlp",
+        "timm_model_kwargs": {"depths": [1, 1, 1, 1], "dims": [32, 64, 96, 128]}}'
+    clip-model init -q arch.json -o model 2>/dev/null
+    python - "$BATS_TEST_DIRNAME" <<'END'
+import sys
+sys.argv, folder = ["train.py", "tensors", "model/open_clip_model.safetensors"], sys.argv[1]
+exec(open(folder + "/train.py").read())
+t = tensors("model/open_clip_model.safetensors")
+trunk = "visual.trunk.stages.3."
+for name in "downsample.1.weight", "blocks.0.mlp.fc1.weight", "blocks.0.conv_dw.weight":
+    assert abs(t[trunk + name].std() - 0.02) < 1e-3, name
+    assert abs(t[trunk + name]).max() > 0.05, name
+assert (abs(t[trunk + "blocks.0.gamma"] - 1e-6) < 1e-9).all() and (t[trunk + "blocks.0.norm.weight"] == 1).all()
+assert (t[trunk + "blocks.0.mlp.fc1.bias"] == 0).all() and (t[trunk + "blocks.0.conv_dw.bias"] == 0).all()
+head = t["visual.head.mlp.fc1.weight"]
+bound = 128 ** -0.5
+assert abs(head).max() <= bound and abs(head.std() - bound / 3 ** 0.5) < 1e-3 and t["visual.head.mlp.fc1.bias"].std() > 0
+END
+}
+
+# --- FastViT of MobileCLIP ---
+
+@test "golden FastViTs: features, embeddings" {
+    need_shared golden/families
+    local name
+    for name in mobileclip-s mobileclip2-s3; do
+        embed "$FAMILIES/$name/open_clip" <"$FAMILIES/$name/batch.msgpack" >got
+        clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$FAMILIES/$name/forward.msgpack" ||
+            complain "$name"
+        clip-cmp -q -r 4e-6 -f image_features,text_features got "$FAMILIES/$name/forward.msgpack" ||
+            complain "$name"
+    done
+}
+
+# Batch norm's running statistics and layer scales as if it had been trained.
+@test "FastViTs of other sizes, against PyTorch, with the same bytes in any batch, with any number of threads" {
+    need_shared oracle/famref.py
+    need_python msgpack numpy torch
+    local size options
+    while read -r size options; do
+        picture_arch "{\"image_size\": $size, \"timm_model_name\": \"fastvit_$options}"
+        clip-model init -q arch.json -o model 2>/dev/null || complain "$options"
+        family trained model/open_clip_model.safetensors
+        pictures "$size" 5 >in
+        clip-encode-image --keep -m model in >want
+        clip-project-normalize -m model want >got
+        family embeddings model got 2e-6 || complain "$size $options"
+        equal want <(clip-encode-image --keep -m model -b 1 -j 1 in)
+        equal want <(clip-encode-image --keep -m model -b 2 -j 3 in)
+        rm -r model
+    done <<'END'
+64 mci0", "timm_proj": null, "timm_pool": "avg", "timm_model_kwargs": {"layers": [1,1,1,1], "embed_dims": [8,16,48,96]}
+91 mci2", "timm_proj": "linear", "timm_pool": "avg", "timm_model_kwargs": {"layers": [2,1,1,2], "embed_dims": [20,20,40,160]}
+70 mci4", "timm_proj": "mlp", "timm_proj_bias": true, "timm_pool": "avg", "timm_model_kwargs": {"layers": [1,2,1,1,1], "embed_dims": [4,12,24,96,96]}
+END
+}
+
+@test "a FastViT is converted to the same bytes, and not trained: the text is, beside it" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local name=mobileclip-s
+    clip-model convert -q "$FAMILIES/$name/open_clip" -o folder
+    clip-model convert -q folder -o lone.safetensors
+    clip-model convert -q lone.safetensors -o again
+    diff -r folder again
+    equal <(clip-encode-image -m folder "$FAMILIES/$name/batch.msgpack") \
+        <(clip-encode-image -m "$FAMILIES/$name/open_clip" "$FAMILIES/$name/batch.msgpack")
+    mkdir run
+    cp -r folder run/init
+    family batches "$FAMILIES/$name" 1 >steps
+    refuses "a FastViT, cannot be trained" clip-encode-image --train run --grad-in run/image steps
+    [ "$(ls run)" = init ]
+    image=--freeze
+    stages run <steps >log
+    [ "$(jq -r .step log)" = 1 ]
+}
+
+@test "FastViTs that are not supported, or that lie, are refused by name" {
+    local words cfg
+    while IFS='|' read -r words cfg; do
+        picture_arch "$cfg"
+        refuses "$words" clip-model info arch.json
+    done <<'END'
+fastvit_t8|{"timm_model_name": "fastvit_t8", "timm_pool": "avg"}
+timm_pool: ""|{"timm_model_name": "fastvit_mci0", "timm_pool": ""}
+layers is not a list of 5|{"timm_model_name": "fastvit_mci3", "timm_pool": "avg", "timm_model_kwargs": {"layers": [1, 2, 3, 4]}}
+number 2 is not between|{"timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_model_kwargs": {"layers": [1, -2, 3, 4]}}
+width of 100 is not a multiple of the 64|{"timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_model_kwargs": {"embed_dims": [64, 100, 200, 400]}}
+heads of 32|{"timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_model_kwargs": {"embed_dims": [6, 12, 24, 48]}}
+mlp_ratios|{"timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_model_kwargs": {"mlp_ratios": [3, 3, 3, 3]}}
+END
+}
