@@ -102,7 +102,8 @@ bytes() {
 --freeze image,text
 END
     train three -n 7 --ranks 3
-    rm -r one && train one -n 7
+    rm -r one
+    train one -n 7
     near 1e-6 one three
 }
 
@@ -125,8 +126,10 @@ END
 @test "a run goes on with the same number of ranks to the byte, with another within rounding" {
     train whole --ranks 2 --save-steps 5 --keep 9
     train part --ranks 2 -e 5 --save-steps 5 --keep 9
-    rm -r part/step-000000{15,20} && ln -sfn step-00000010 part/latest
-    cp -r part other && cp -r part one
+    rm -r part/step-000000{15,20}
+    ln -sfn step-00000010 part/latest
+    cp -r part other
+    cp -r part one
     train part --ranks 2 --save-steps 5 --keep 9
     [ "$(bytes part)" = "$(bytes whole)" ]
     train other --ranks 3
@@ -208,7 +211,8 @@ fails() {
 @test "the first cause on any rank is what is said, with the rank and the host" {
     local host
     host=$(uname -n)
-    mkdir bad && tar -C bad -xf pairs.tar
+    mkdir bad
+    tar -C bad -xf pairs.tar
     echo text >bad/3-star.png
     tar --sort=name -C bad -cf pairs.tar .
     run -1 --separate-stderr train run --ranks 2
@@ -218,7 +222,8 @@ fails() {
     [ "$(wc -l <said)" -eq 3 ] || complain "$stderr"
     rm -r run
     train run --ranks 2 --skip-bad
-    rm -r run && mkdir -p run/init
+    rm -r run
+    mkdir -p run/init
     run -1 --separate-stderr train run --ranks 2
     [[ $stderr == *"rank 0 on $host: clip-"*": run/init: not a model folder"* ]] || complain "$stderr"
 }

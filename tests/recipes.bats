@@ -86,10 +86,12 @@ one_pipeline() {
     [ "$(cd embeddings && echo *)" = "0.clip 1.clip 2.clip 3.clip 4.b.clip" ]
     one_pipeline data/{0,1,2,3}.tar data/4.b.tar.gz >want
     clip-cmp <(cat embeddings/*.clip) want
-    clip-dump --values embeddings/*.clip >all && diff all <(clip-dump --values want)
+    clip-dump --values embeddings/*.clip >all
+    diff all <(clip-dump --values want)
     run -0 embed 'data/*.tar data/4.b.tar.gz' SIDES='image text'
     [[ $output == *"Nothing to be done"* ]]
-    rm embeddings/2.clip && touch data/3.tar
+    rm embeddings/2.clip
+    touch data/3.tar
     stat -c '%n %Y' embeddings/{0,1}.clip >before
     run -0 embed 'data/*.tar data/4.b.tar.gz' SIDES='image text' missing
     [ "${lines[-1]}" = embeddings/2.clip ]
@@ -102,7 +104,8 @@ one_pipeline() {
 
 @test "embed: a shard that is cut fails alone and is named, and leaves nothing" {
     make_shards
-    head -c 1500 data/1.tar >cut && mv cut data/1.tar
+    head -c 1500 data/1.tar >cut
+    mv cut data/1.tar
     run -2 embed 'data/*.tar' -j 2
     [[ $output == *"clip-untar: data/1.tar: "* && $output == *"embeddings/1.clip"* ]]
     [ "$(ls -A embeddings | paste -sd ' ')" = "0.clip 2.clip 3.clip" ]
@@ -111,7 +114,8 @@ one_pipeline() {
     [ -s embeddings/1.clip ]
     run -2 embed 'data/*.tar data/nowhere.tar'
     [[ $output == *data/nowhere.tar* ]]
-    mkdir other && cp data/0.tar other
+    mkdir other
+    cp data/0.tar other
     run -2 embed 'data/*.tar other/0.tar'
     [[ $output == *"two shards have the same name"* ]]
     run -2 embed 'data/*.tar' SLICE=0/2
