@@ -258,9 +258,11 @@ static int run_training(const struct clip_shared *shared, char *const *operands,
     if (clip_trainee_open(&trainee, &train, CLIP_PART_PROJECTION, CLIP_PRECISION_F32, (int)shared->threads,
                           &error) == 0)
         projector = clip_projector_open(&trainee, keep, &work, &error);
-    if (!projector)
-        clip_die("%s", error.text);
-    int status = clip_stage_run(&work, &trainee, &stage, shared, operands, n);
+    if (!projector) {
+        clip_message("%s", error.text);
+        clip_trainee_fail(&trainee, &error);
+    }
+    int status = projector ? clip_stage_run(&work, &trainee, &stage, shared, operands, n) : 1;
     clip_projector_free(projector);
     clip_trainee_close(&trainee);
     return status;

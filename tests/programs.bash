@@ -25,6 +25,7 @@ entry() {
     clip-plot) input=table writes=file ;;
     clip-preprocess) input=raw args=(--size 8) writes=records ;;
     clip-project-normalize) input=features args=(-m "$SMALL/model") writes=records ;;
+    clip-ranks) input=nothing args=(-n 1 clip-dump "$SMALL/raw") writes=text ;;
     clip-simmatrix) input=embeddings writes=stream ;;
     clip-table) input=table args=(--caption a) writes=stream ;;
     clip-tar) input=raw writes=file ;;

@@ -348,10 +348,13 @@ static void set_option(const struct clip_option *o, const char *text)
                    o->kind == CLIP_CHOICE ? o->argument : "");
 }
 
-static int parse_options(const struct table *table, int argc, char **argv)
+static int parse_options(const struct table *table, int command, int argc, char **argv)
 {
     struct option longs[MAX_OPTIONS + 1] = {0};
-    char shorts[2 * MAX_OPTIONS + 2] = ":", *s = shorts + 1;
+    char shorts[2 * MAX_OPTIONS + 3], *s = shorts;
+    if (command)
+        *s++ = '+';
+    *s++ = ':';
     for (int i = 0; i < table->count; i++) {
         const struct clip_option *o = &table->options[i];
         longs[i] = (struct option){o->name, o->argument ? required_argument : no_argument, NULL, 256 + i};
@@ -361,6 +364,7 @@ static int parse_options(const struct table *table, int argc, char **argv)
                 *s++ = ':';
         }
     }
+    *s = '\0';
     int c;
     opterr = 0;
     while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
@@ -390,7 +394,7 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
     shared->batch = shared->batch ? shared->batch : 32;
     shared->progress = -1;
     gather_options(&table, program, shared, &no_progress);
-    int first = parse_options(&table, argc, argv);
+    int first = parse_options(&table, program->command, argc, argv);
     if (asked_for[ASKED_HELP])
         exit(print_help(program, &table));
     if (asked_for[ASKED_VERSION])

@@ -56,6 +56,7 @@ struct clip_program {
     unsigned shared; /* enum clip_shared_options */
     /* what computes matrix products, for --version and -v, into text[size], which it returns; or NULL */
     const char *(*engines)(char *text, size_t size);
+    int command; /* the operands are a command: options end before the first of them */
 };
 
 /* Starts a program: makes sure that descriptors 0 to 2 are open, and reads the options into `shared` and

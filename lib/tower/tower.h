@@ -6,7 +6,9 @@
  * Inference: the features of an item do not depend on what else is in the batch, to the byte. Training: a
  * batch is run in chunks of up to `batch` items. What a chunk gives, forward and backward, is a function of
  * its items and of the parameters alone: not of the number of threads, and not of whether its tape was kept
- * or made again. Gradients are summed over chunks in the order of the backward calls. */
+ * or made again. Gradients are summed over chunks in the order of the backward calls. Where the setup has
+ * ranks, towers whose items mix are run on one chunk by each, in step; gradients are those of its own items.
+ */
 #ifndef CLIP_TOWER_TOWER_H
 #define CLIP_TOWER_TOWER_H
 

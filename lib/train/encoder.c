@@ -67,8 +67,9 @@ static struct clip_tower *open_tower(void *context, size_t n, struct clip_error 
 {
     const struct encoder *encoder = context;
     struct clip_trainee *trainee = encoder->trainee;
-    const struct clip_tower_setup setup =
+    struct clip_tower_setup setup =
         clip_compute_setup(&trainee->compute, trainee->frozen ? NULL : &trainee->parameters, n);
+    setup.exchange = clip_ranks_exchange(trainee->ranks);
     return clip_tower_open(encoder->side, &setup, error);
 }
 
@@ -112,8 +113,10 @@ static int train(enum clip_side side, const struct clip_encoder_options *options
         struct clip_stage_work work = work_of(&encoder, options);
         clip_verbose("%s", clip_engine_text(trainee.compute.engine));
         status = clip_stage_run(&work, &trainee, &options->stage, shared, operands, n);
-    } else
+    } else {
         clip_message("%s", error.text);
+        clip_trainee_fail(&trainee, &error);
+    }
     clip_trainee_close(&trainee);
     return status;
 }
