@@ -234,7 +234,7 @@ END
     run -2 clip-model list RN50
     run -2 clip-model list -o x
     refuses "clip-model list" clip-model info ViT-B-33
-    refuses "clip-model list" clip-model init ../architectures/EVA02-B-16 -o model
+    refuses "No such file" clip-model init ../architectures/EVA02-B-16 -o model
     # A file of that name does not stand before it.
     cp "$SRC/share/architectures/ViT-B-32-256.json" EVA02-B-16.json
     equal <(clip-model info --shapes EVA02-B-16) <(clip-model info --shapes "$SRC/share/architectures/EVA02-B-16.json")
@@ -370,6 +370,20 @@ train() {
     train siglip --chunk 3 --memory 0 -j 1
     diff -r kept/step-00000003 siglip/step-00000003
     run -1 cmp -s kept/step-00000003/open_clip_model.safetensors frozen/step-00000003/open_clip_model.safetensors
+}
+
+@test "a run that starts from Hugging Face's SiglipModel is saved as open_clip's folder" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local loss="--loss sigmoid" run
+    for run in hf open_clip; do
+        mkdir "$run"
+        cp -r "$FAMILIES/siglip2/$run" "$run/init"
+        family batches "$FAMILIES/siglip2" 2 >steps
+        (set -o pipefail && stages "$run" <steps >log)
+    done
+    cmp {hf,open_clip}/step-00000002/open_clip_model.safetensors
+    clip-encode-text -m hf/latest "$FAMILIES/siglip2/batch.msgpack" >text
 }
 
 @test "a run of clip-train on a SigLIP goes on from its checkpoint, its vocabulary kept" {
