@@ -500,3 +500,30 @@ ids_of() {
     # Contractions are found in any case.
     [ "$(tokens_of "IT'S" --clean none)" = 40,307,6,306 ]
 }
+
+# vast KIND: a file that is bad at its end, of tens of millions of bytes.
+vast() {
+    awk -v kind="$1" 'BEGIN {
+        if (kind == "deep.json") { printf "{\"model\":"; for (i = 0; i < 3000000; i++) printf "[" }
+        if (kind == "wide.json") { printf "{\"added_tokens\":["; for (i = 0; i < 3000000; i++) printf "{},"; printf "{}],\"model\":{}}" }
+        if (kind == "merges.json") {
+            printf "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":["
+            for (i = 0; i < 3000000; i++) printf "\"a b\","
+            printf "\"a c\"]}}"
+        }
+        if (kind == "words.txt") { print "[UNK]"; for (i = 0; i < 9000000; i++) print "a" }
+        if (kind == "pieces.model") for (i = 0; i < 6000000; i++) printf "\n\003\n\001a"
+    }'
+}
+
+@test "vast files that are bad are refused in one line, in little memory" {
+    sanitized && skip "memory"
+    local kind
+    for kind in deep.json wide.json merges.json words.txt pieces.model; do
+        vast $kind >$kind
+        run -1 --separate-stderr "$BUILD/tests/tools/peak" kb clip-tokenize --lines --vocab $kind </dev/null
+        [[ $stderr == "clip-tokenize: $kind: "* && ${#stderr_lines[@]} -eq 1 ]] || complain "$stderr"
+        [ "$(cat kb)" -lt 100000 ] || complain "$kind: $(cat kb) kB"
+        rm $kind
+    done
+}
