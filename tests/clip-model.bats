@@ -749,3 +749,33 @@ END
     run -0 clip-model --help
     run -0 clip-model --version
 }
+
+@test "a tokenizer other than OpenAI's: its files and what the configuration says of it go along" {
+    cat >bert.json <<'END'
+{"embed_dim": 8, "vision_cfg": {"image_size": 16, "width": 64, "layers": 1, "patch_size": 8},
+ "text_cfg": {"context_length": 8, "vocab_size": 6, "width": 8, "heads": 1, "layers": 1, "hf_tokenizer_name": "bert-base-uncased",
+              "tokenizer_kwargs": {"strip_sep_token": true, "clean": "canonicalize"}}}
+END
+    printf '%s\n' '[PAD]' '[UNK]' '[CLS]' '[SEP]' a '##b' >words.txt
+    ids() { clip-tokenize --lines "$@" <(echo 'A.B a') | clip-dump --values | sed -n 's/.*"values":\[\([^]]*\)\].*/\1/p'; }
+    run -0 --separate-stderr clip-model init bert.json -o without
+    [ "$stderr" = "clip-model: without: no vocabulary: its tokenizer is bert-base-uncased; see --vocab" ]
+    clip-model init bert.json --vocab words.txt -o model
+    cmp words.txt model/vocab.txt
+    [ "$(ids -m model)" = 2,4,5,4,0,0,0,0 ]
+    [ "$(ids -m model --clean whitespace)" = 2,4,1,1,4,0,0,0 ]
+    clip-model convert model -o again
+    cmp words.txt again/vocab.txt
+    [ "$(ids -m again)" = 2,4,5,4,0,0,0,0 ]
+    grep -q '"hf_tokenizer_name": "bert-base-uncased"' again/open_clip_config.json
+    clip-model convert model -o lone.safetensors
+    [ "$(ids -m lone.safetensors --vocab words.txt)" = 2,4,5,4,0,0,0,0 ]
+    # All files that describe it.
+    echo '{"do_lower_case": false}' >model/tokenizer_config.json
+    cp words.txt model/x.tiktoken
+    clip-model convert model -o third
+    [ "$(ls third)" = $'open_clip_config.json\nopen_clip_model.safetensors\ntokenizer_config.json\nvocab.txt\nx.tiktoken' ]
+    sed 's/"vocab_size": 6/"vocab_size": 3/' bert.json >small.json
+    refuses "its template has the token 3, but the model has 3 tokens" clip-model init small.json --vocab words.txt -o fourth
+    [ ! -e fourth ]
+}

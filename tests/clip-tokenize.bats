@@ -424,6 +424,8 @@ ids_of() {
     # NLLB: the language comes first.
     model_of '"context_length": 8, "hf_tokenizer_name": "facebook/nllb-200-distilled-600M", "tokenizer_kwargs": {"language": "fra_Latn"}'
     cp "$t/nllb-bpe/tokenizer.json" model
+    # whatever the file's template is
+    sed -i 's/"single": *\[{"SpecialToken": *{"id": *"eng_Latn", *"type_id": *0}}, */"single": [/' model/tokenizer.json
     [[ $(ids_of 'a') = 1603,*,2,1,1,1,1 || $(ids_of 'a') = 1603,*,2,1,1,1,1,1 ]]
     # tiktoken: start, end and padding are beyond its own tokens.
     model_of '"context_length": 6, "tokenizer_type": "tiktoken", "tiktoken_name": "r50k_base"'
@@ -477,6 +479,10 @@ ids_of() {
     [ "$(ids_of 'A_Photo, OF')" = "$(ids_of 'a_photo, of')" ]
     [ "$(ids_of 'a_photo')" != "$(ids_of 'aphoto')" ]
     [[ $(ids_of 'a') = *,1,0,0,0,0,0,0,0 ]]
+    local own
+    own=$(ids_of 'a' --bare)
+    echo '{"tokenizer_class": "GemmaTokenizer", "pad_token": "<pad>", "add_bos_token": true, "add_eos_token": false}' >model/tokenizer_config.json
+    [ "$(ids_of 'a')" = 2,$own,0,0,0,0,0,0,0 ]
 }
 
 @test "--bare: a caption's own ids, and how many" {
@@ -499,4 +505,31 @@ ids_of() {
     [ "$(tokens <(clip-tokenize --bare --clean none --vocab bpe.txt in))" != "$(tokens <(clip-tokenize --bare --vocab bpe.txt in))" ]
     # Contractions are found in any case.
     [ "$(tokens_of "IT'S" --clean none)" = 40,307,6,306 ]
+}
+
+# vast KIND: a file that is bad at its end, of tens of millions of bytes.
+vast() {
+    awk -v kind="$1" 'BEGIN {
+        if (kind == "deep.json") { printf "{\"model\":"; for (i = 0; i < 3000000; i++) printf "[" }
+        if (kind == "wide.json") { printf "{\"added_tokens\":["; for (i = 0; i < 3000000; i++) printf "{},"; printf "{}],\"model\":{}}" }
+        if (kind == "merges.json") {
+            printf "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":["
+            for (i = 0; i < 3000000; i++) printf "\"a b\","
+            printf "\"a c\"]}}"
+        }
+        if (kind == "words.txt") { print "[UNK]"; for (i = 0; i < 9000000; i++) print "a" }
+        if (kind == "pieces.model") for (i = 0; i < 6000000; i++) printf "\n\003\n\001a"
+    }'
+}
+
+@test "vast files that are bad are refused in one line, in little memory" {
+    sanitized && skip "memory"
+    local kind
+    for kind in deep.json wide.json merges.json words.txt pieces.model; do
+        vast $kind >$kind
+        run -1 --separate-stderr "$BUILD/tests/tools/peak" kb clip-tokenize --lines --vocab $kind </dev/null
+        [[ $stderr == "clip-tokenize: $kind: "* && ${#stderr_lines[@]} -eq 1 ]] || complain "$stderr"
+        [ "$(cat kb)" -lt 100000 ] || complain "$kind: $(cat kb) kB"
+        rm $kind
+    done
 }

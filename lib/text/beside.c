@@ -40,6 +40,8 @@ static void take(struct clip_beside *beside, struct json_object *config)
     take_flag(config, "do_lower_case", &beside->lower);
     take_flag(config, "strip_accents", &beside->accents);
     take_flag(config, "tokenize_chinese_chars", &beside->chinese);
+    take_flag(config, "add_bos_token", &beside->add_start);
+    take_flag(config, "add_eos_token", &beside->add_end);
     struct json_object *additional = clip_json_get(config, "additional_special_tokens");
     if (json_object_is_type(additional, json_type_array) && !beside->additional)
         beside->additional = json_object_get(additional);
@@ -51,7 +53,7 @@ static void take(struct clip_beside *beside, struct json_object *config)
 int clip_beside_read(struct clip_beside *beside, const char *folder, struct clip_error *error)
 {
     static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json"};
-    *beside = (struct clip_beside){.lower = -1, .accents = -1, .chinese = -1};
+    *beside = (struct clip_beside){.lower = -1, .accents = -1, .chinese = -1, .add_start = -1, .add_end = -1};
     for (size_t i = 0; i < COUNT(names); i++) {
         char path[PATH_MAX];
         if (snprintf(path, sizeof path, "%s/%s", folder, names[i]) >= (int)sizeof path ||
@@ -107,4 +109,11 @@ void clip_frame_name(struct clip_tokenizer *tokenizer, const struct clip_beside 
     frame->end = find_name(pipeline, ends);
     frame->class_token = find_name(pipeline, classes);
     frame->separator = find_name(pipeline, separators);
+    /* Gemma's class makes the template of these, whatever the file has. */
+    if (strncmp(beside->class_name, "Gemma", 5) != 0 || (beside->add_start < 0 && beside->add_end < 0))
+        return;
+    frame->before_n = beside->add_start != 0 && frame->start >= 0;
+    frame->before[0] = frame->start;
+    frame->after_n = beside->add_end > 0 && frame->end >= 0;
+    frame->after[0] = frame->end;
 }

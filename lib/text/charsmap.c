@@ -48,7 +48,15 @@ int clip_charsmap_read(struct clip_charsmap *map, const void *data, size_t size,
         map->units[i] = le32toh(map->units[i]);
     if (u8_check((const uint8_t *)map->texts, map->size))
         return clip_fail(error, "precompiled_charsmap has a text that is not UTF-8");
-    return check_units(map, error);
+    if (check_units(map, error) != 0)
+        return -1;
+    for (int c = 1; c < 128; c++) {
+        char text = (char)c;
+        size_t length;
+        const char *to = clip_charsmap_find(map, &text, 1, 1, &length);
+        map->ascii[c] = to ? (char)(*to && !to[1] ? *to : 0) : text;
+    }
+    return 0;
 }
 
 void clip_charsmap_free(struct clip_charsmap *map)
@@ -118,8 +126,15 @@ static size_t cluster_end(const char *text, size_t n, size_t at)
 int clip_charsmap_apply(const struct clip_charsmap *map, const char *text, size_t n, struct clip_buffer *out,
                         struct clip_error *error)
 {
+    if (clip_buffer_reserve(out, n, error) != 0)
+        return -1;
     for (size_t i = 0, end; i < n; i = end) {
         end = cluster_end(text, n, i);
+        char plain = end == i + 1 && !(text[i] & 0x80) ? map->ascii[(unsigned char)text[i]] : 0;
+        if (plain && out->n + CLIP_TEXT_PADDING < out->room) {
+            out->at[out->n++] = plain;
+            continue;
+        }
         if (add_cluster(map, text + i, end - i, out, error) != 0)
             return -1;
     }

@@ -14,6 +14,7 @@ struct clip_charsmap {
     size_t count;
     char *texts; /* [size], each ended by a zero */
     size_t size;
+    char ascii[128]; /* what a character becomes by itself, if that is one byte; else 0 */
 };
 
 /* Reads data[size]: u32 bytes of the trie, the trie, the texts; all little-endian. -1 with error where these

@@ -9,7 +9,7 @@
 #include <unistr.h>
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
-#define LARGEST_FILE ((size_t)256 << 20)
+#define LARGEST_FILE ((size_t)128 << 20)
 #define LARGEST_PART ((size_t)8 << 20)
 #define MOST_VALUES 65536 /* objects and arrays of a part */
 

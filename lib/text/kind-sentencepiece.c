@@ -321,7 +321,9 @@ static int make_template(struct reader *reader, struct clip_error *error)
         if (end < 0 || (size_t)end >= tokenizer->pipeline->subwords.lexicon.size)
             return 0;
         frame->end = (int32_t)end;
-        return clip_frame_put(frame, 1, frame->end, error);
+        return strncmp(reader->beside->class_name, "Gemma", 5) == 0 && reader->beside->add_end >= 0
+                   ? 0
+                   : clip_frame_put(frame, 1, frame->end, error);
     }
     if (is_nllb(reader) ? put_language(reader, error) != 0 : clip_frame_put(frame, 0, 0, error) != 0)
         return -1;

@@ -59,8 +59,9 @@ struct clip_beside {
     char class_name[64];
     char pad[64], start[64], end[64], separator[64], class_token[64], unknown[64],
         mask[64]; /* "": not said */
-    int lower, accents,
-        chinese; /* do_lower_case, strip_accents, tokenize_chinese_chars: 0, 1; -1: not said */
+    /* do_lower_case, strip_accents, tokenize_chinese_chars: 0, 1; -1: not said */
+    int lower, accents, chinese;
+    int add_start, add_end;         /* add_bos_token, add_eos_token; the same */
     struct json_object *additional; /* additional_special_tokens, an array; or NULL */
     struct json_object *decoder;    /* added_tokens_decoder, an object; or NULL */
 };

@@ -49,6 +49,8 @@ int clip_lexicon_add(struct clip_lexicon *lexicon, const char *name, size_t leng
     if (id < 0 || (uint32_t)id >= CLIP_MOST_IDS)
         return clip_fail(error, "token '%s' has no valid id",
                          clip_printable(shown, sizeof shown, name, length));
+    if (lexicon->count == CLIP_MOST_WORDS)
+        return clip_fail(error, "more than %u tokens", CLIP_MOST_WORDS);
     if (lexicon->text.n + length > UINT32_MAX / 2)
         return clip_fail(error, "a vocabulary that is too large");
     if (reserve(lexicon, (size_t)id + 1, error) != 0 ||

@@ -9,7 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define CLIP_MOST_IDS (1u << 22) /* ids are below this */
+#define CLIP_MOST_IDS (1u << 22)   /* ids are below this */
+#define CLIP_MOST_WORDS (1u << 20) /* tokens of a vocabulary; the largest published one has 0.9 million */
 
 /* Zeroed, it is empty. */
 struct clip_lexicon {

@@ -635,6 +635,15 @@ static int go_back(struct clip_search *search, struct stack *stack, size_t *op, 
     return 1;
 }
 
+/* 1 if the op asks for an ASCII character that is not there. */
+static inline int fails_at_once(const struct clip_search *search, const struct op *op, size_t at)
+{
+    if (op->code != MATCH_SET || op->least == 0 || at == search->n)
+        return 0;
+    unsigned char byte = (unsigned char)search->text[at];
+    return byte < 0x80 && !(search->pattern->sets[op->a].ascii[byte >> 6] >> (byte & 63) & 1);
+}
+
 /* Whether what a LOOK asks for holds. */
 static enum outcome look(struct clip_search *search, size_t op, size_t at, int depth)
 {
@@ -664,6 +673,8 @@ static enum outcome match(struct clip_search *search, size_t op, size_t from, si
             ok = take_set(search, now, &at, &low);
             if (ok && at > low && !now->possessive)
                 stack.at[stack.n++] = (struct retry){(uint32_t)next, at, low};
+        } else if (now->code == FORK && fails_at_once(search, &ops[now->a], at)) {
+            next = now->b;
         } else if (now->code == FORK) {
             stack.at[stack.n++] = (struct retry){now->b, before, SIZE_MAX};
             next = now->a;

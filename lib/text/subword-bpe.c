@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #define LONGEST_NAME 65536
+#define MOST_MERGES (2 * CLIP_MOST_WORDS)
 
 /* --- a list of merges --- */
 
@@ -50,8 +51,8 @@ int clip_subwords_add_merge(struct clip_subwords *subwords, const char *left, si
         need_token(subwords, right, right_n, &merge.right, error) != 0 ||
         need_token(subwords, whole, left_n + right_n, &merge.result, error) != 0)
         return -1;
-    if (subwords->merge_count == CLIP_MOST_IDS)
-        return clip_fail(error, "more than %u merges", CLIP_MOST_IDS);
+    if (subwords->merge_count == MOST_MERGES)
+        return clip_fail(error, "more than %u merges", MOST_MERGES);
     if (subwords->merge_count == subwords->merge_room) {
         size_t room = 2 * subwords->merge_room + 1024;
         struct clip_word_merge *merges = reallocarray(subwords->merges, room, sizeof *merges);

@@ -184,18 +184,32 @@ int clip_frame_put(struct clip_frame *frame, int after, int32_t id, struct clip_
     return 0;
 }
 
+/* NLLB's template is the language, English where nothing else is said, before the text, and the end after it,
+ * whatever the file has. Other tokenizers have no language, and open_clip ignores it, too. */
+static int set_language(struct clip_tokenizer *tokenizer, struct clip_error *error)
+{
+    const struct clip_tokenizer_settings *settings = &tokenizer->settings;
+    const char *language = *settings->language ? settings->language : "eng_Latn";
+    struct clip_frame *frame = &tokenizer->frame;
+    int32_t english = tokenizer->pipeline ? clip_pipeline_id(tokenizer->pipeline, "eng_Latn", 8) : -1;
+    if (english < 0 || frame->end < 0)
+        return 0;
+    int32_t id = clip_pipeline_id(tokenizer->pipeline, language, strlen(language));
+    if (id < 0)
+        return clip_fail(error, "it has no token of the language '%s'", language);
+    frame->before_n = frame->after_n = 1;
+    frame->before[0] = id;
+    frame->after[0] = frame->end;
+    return 0;
+}
+
 /* What the settings ask for beyond the files. */
 static int apply_settings(struct clip_tokenizer *tokenizer, struct clip_error *error)
 {
     const struct clip_tokenizer_settings *settings = &tokenizer->settings;
     struct clip_frame *frame = &tokenizer->frame;
-    if (*settings->language && tokenizer->pipeline) {
-        int32_t id = clip_pipeline_id(tokenizer->pipeline, settings->language, strlen(settings->language));
-        if (id < 0)
-            return clip_fail(error, "it has no token of the language '%s'", settings->language);
-        if (frame->before_n == 1)
-            frame->before[0] = id;
-    }
+    if (set_language(tokenizer, error) != 0)
+        return -1;
     if (settings->clips && (frame->start < 0 || frame->end < 0 || frame->class_token < 0))
         return clip_fail(error, "it has no start, end or class token, which tokenizer_mode \"clips\" needs");
     if (settings->clips) {
