@@ -4,6 +4,7 @@
 #include "stream/reader.h"
 #include "stream/writer.h"
 #include "train/folder.h"
+#include "train/ranks.h"
 #include "train/run.h"
 #include "train/schedule.h"
 #include "train/step.h"
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 static long batch_size = 256, steps, warmup, cooldown, save_steps, keep, skipped;
@@ -19,7 +21,7 @@ static int kind = CLIP_COSINE;
 static const char *run_dir;
 
 static const struct clip_option options[] = {
-    {"number", 'n', CLIP_COUNT, &batch_size, "N", "records in a batch [256]", 2, 1 << 24},
+    {"number", 'n', CLIP_COUNT, &batch_size, "N", "records in a batch, of all ranks [256]", 2, 1 << 24},
     {"steps", 's', CLIP_COUNT, &steps, "N", "stop after step N [at the end of the input]", 1, 1e15},
     {"lr", 0, CLIP_NUMBER, &lr, "X", "learning rate [5e-4]", 0, 1e3},
     {"schedule", 0, CLIP_CHOICE, &kind, "constant|cosine|cooldown",
@@ -50,8 +52,13 @@ static const struct clip_program program = {
 /* Without --steps a batch is held in a file until it is full, because the rest of the input must not be
  * passed on. Its step object is held until the next batch is full or the input ends, because the last step
  * is always saved. With --steps the last step is known, and an input that ends before it is an error, so
- * nothing is held. */
+ * nothing is held.
+ *
+ * With several ranks, the input is this rank's share of each batch. Rank 0 decides where they start, when to
+ * save and when to stop. */
 struct batcher {
+    struct clip_ranks *ranks;
+    size_t share; /* records of a batch in this input */
     struct clip_reader *in;
     struct clip_writer *out;
     struct clip_schedule schedule;
@@ -64,19 +71,32 @@ struct batcher {
     double saved;             /* time of the last mark */
 };
 
+/* What rank 0's clock and DIR/stop say of the step. */
+static int agree(struct batcher *b, int *save, struct clip_error *error)
+{
+    int both[2] = {*save, b->stopped};
+    if (clip_ranks_broadcast(b->ranks, both, sizeof both, error) != 0)
+        return -1;
+    *save = both[0];
+    b->stopped = both[1];
+    return 0;
+}
+
 static int write_step(struct batcher *b, int last, struct clip_error *error)
 {
     struct clip_record *object = clip_record_new();
     int save = last || (save_steps && b->step % (uint64_t)save_steps == 0) ||
                (save_minutes > 0 && clip_seconds() - b->saved >= 60 * save_minutes);
     int status = object ? 0 : clip_fail_memory(error, "a step");
+    if (status == 0)
+        status = agree(b, &save, error);
     if (save)
         b->saved = clip_seconds();
     b->step_open = 0;
     if (status == 0)
         status = clip_record_put_integer(object, "__step__", (int64_t)b->step, error);
     if (status == 0)
-        status = clip_record_put_integer(object, "count", batch_size, error);
+        status = clip_record_put_integer(object, "count", (int64_t)b->share, error);
     if (status == 0)
         status = clip_record_put_real(object, "lr", clip_schedule_lr(&b->schedule, b->step - 1), error);
     if (status == 0)
@@ -130,7 +150,7 @@ static int pass_held(struct batcher *b, struct clip_error *error)
 static int look_for_stop(struct batcher *b, struct clip_error *error)
 {
     char path[PATH_MAX];
-    if (!run_dir || b->stopped)
+    if (!run_dir || b->stopped || clip_ranks_rank(b->ranks) > 0)
         return 0;
     if (clip_path_print(path, error, "%s/stop", run_dir) != 0)
         return -1;
@@ -161,12 +181,12 @@ static int take_record(struct batcher *b, const struct clip_record *record, stru
     if (clip_writer_record(steps ? b->out : b->held, record, error) != 0)
         return -1;
     b->records += clip_record_find(record, "__key__") != NULL;
-    return b->records == (size_t)batch_size ? end_batch(b, error) : 0;
+    return b->records == b->share ? end_batch(b, error) : 0;
 }
 
 static int run_batches(struct batcher *b, struct clip_progress *progress, struct clip_error *error)
 {
-    uint64_t seen = b->step * (uint64_t)batch_size; /* records before the checkpoint */
+    uint64_t seen = b->step * b->share; /* records before the checkpoint */
     struct clip_record *record;
     int got = 1;
     while (!b->stopped && (!steps || b->step < (uint64_t)steps) &&
@@ -175,7 +195,7 @@ static int run_batches(struct batcher *b, struct clip_progress *progress, struct
         clip_record_free(record);
         if (status != 0)
             return -1;
-        clip_progress_show(progress, clip_reader_count(b->in), (uint64_t)steps * (uint64_t)batch_size,
+        clip_progress_show(progress, clip_reader_count(b->in), (uint64_t)steps * b->share,
                            clip_reader_waited(b->in), clip_writer_waited(b->out), 0);
     }
     if (got < 0)
@@ -183,7 +203,7 @@ static int run_batches(struct batcher *b, struct clip_progress *progress, struct
     if (got == 0 && !b->stopped && steps && b->step < (uint64_t)steps)
         return clip_fail(error, "the input ended in step %" PRIu64 " of %ld", b->step + 1, steps);
     if (b->step == 0)
-        return clip_fail(error, "%zu records, less than one batch of %ld", b->records, batch_size);
+        return clip_fail(error, "%zu records, less than one batch of %zu", b->records, b->share);
     if (b->step_open && write_step(b, 1, error) != 0)
         return -1;
     if (b->stopped)
@@ -191,6 +211,24 @@ static int run_batches(struct batcher *b, struct clip_progress *progress, struct
     else if (got == 0 && b->records)
         clip_note("dropped %zu records after the last full batch", b->records);
     return clip_writer_end(b->out, error);
+}
+
+/* Joins the other ranks, if there are any, and finds where to start. */
+static int begin(struct batcher *b, struct clip_error *error)
+{
+    size_t first;
+    if (run_dir && clip_ranks_open(&b->ranks, "batch", error) != 0)
+        return -1;
+    if (b->ranks && !steps)
+        return clip_fail(error, "several ranks need --steps");
+    b->share =
+        clip_ranks_share((size_t)batch_size, clip_ranks_rank(b->ranks), clip_ranks_size(b->ranks), &first);
+    if (b->share == 0)
+        return clip_fail(error, "--number %ld: less than one record for each of %zu ranks", batch_size,
+                         clip_ranks_size(b->ranks));
+    if (run_dir && clip_ranks_rank(b->ranks) == 0 && clip_run_steps(run_dir, &b->step, error) != 0)
+        return -1;
+    return clip_ranks_broadcast(b->ranks, &b->step, sizeof b->step, error);
 }
 
 int main(int argc, char **argv)
@@ -210,8 +248,11 @@ int main(int argc, char **argv)
     if (clip_schedule_check(&b.schedule, &error) != 0)
         clip_usage("%s", error.text);
     clip_refuse_terminal();
-    if (run_dir && clip_run_steps(run_dir, &b.step, &error) != 0)
-        clip_die("%s", error.text);
+    if (begin(&b, &error) != 0) {
+        clip_message("%s", error.text);
+        clip_ranks_fail(b.ranks, error.text);
+        exit(1);
+    }
     if (steps && b.step >= (uint64_t)steps)
         clip_note("%s: all %ld steps are done", run_dir, steps);
     b.in = clip_reader_new(argv + first, (size_t)(argc - first), shared.max_record, &error);
@@ -225,8 +266,13 @@ int main(int argc, char **argv)
                        clip_writer_waited(b.out), 1);
     if (status == 0 && close(STDOUT_FILENO) != 0)
         status = clip_fail_errno(&error, "standard output");
-    if (status != 0)
+    if (status == 0)
+        status = clip_ranks_end(b.ranks, &error);
+    if (status != 0) {
         clip_message("%s", error.text);
+        clip_ranks_fail(b.ranks, error.text);
+    }
+    clip_ranks_close(b.ranks);
     if (b.file >= 0)
         close(b.file);
     clip_writer_free(b.held);

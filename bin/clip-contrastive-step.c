@@ -90,8 +90,10 @@ int main(int argc, char **argv)
     if (clip_loss_begin(&stage, &loss_options, &shared, &error) == 0 &&
         (in = clip_reader_new(argv + first, (size_t)(argc - first), shared.max_record, &error)))
         status = do_stream(&stage, in, &shared, &error);
-    if (status != 0)
+    if (status != 0) {
         clip_message("%s", error.text);
+        clip_loss_fail(&stage, &error);
+    }
     clip_reader_free(in);
     clip_loss_close(&stage);
     return status != 0 ? 1 : clip_finish(0);

@@ -72,13 +72,14 @@ int main(int argc, char **argv)
     struct clip_reader *in = clip_reader_new(argv + first, (size_t)(argc - first), shared.max_record, &error);
     if (!in)
         clip_die("%s", error.text);
+    uint64_t total = shared.progress ? clip_reader_total(in) : 0;
     clip_progress_start(&progress, &shared, "input");
     while ((got = clip_reader_next(in, &record, &error)) > 0 && !ferror(stdout)) {
         print_record(record);
         clip_record_free(record);
         if (!clip_reader_ready(in))
             fflush(stdout);
-        clip_progress_show(&progress, clip_reader_count(in), 0, clip_reader_waited(in), 0, 0);
+        clip_progress_show(&progress, clip_reader_count(in), total, clip_reader_waited(in), 0, 0);
     }
     clip_progress_show(&progress, clip_reader_count(in), 0, clip_reader_waited(in), 0, 1);
     if (got > 0)

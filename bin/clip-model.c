@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "model/describe.h"
 #include "model/open.h"
+#include "model/place.h"
 #include "model/source.h"
 #include "model/vocabulary.h"
 #include "model/write.h"
@@ -44,9 +45,10 @@ static const struct clip_program program = {
     .operands = "info MODEL|ARCH\n"
                 "       clip-model [OPTION]... init ARCH -o FOLDER\n"
                 "       clip-model [OPTION]... convert MODEL -o PATH\n"
-                "       clip-model [OPTION]... vocab --size N [TEXT]",
+                "       clip-model [OPTION]... vocab --size N [TEXT]\n"
+                "       clip-model [OPTION]... list",
     .purpose = "Describes a model; creates one with random weights; converts one to another form; learns a\n"
-               "vocabulary from text.",
+               "vocabulary from text; lists the architectures that have a name.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS};
 
@@ -78,7 +80,7 @@ static void open_subject(const char *name, struct clip_model **model, struct cli
     } else if (clip_arch_read(arch, name, &error) != 0) {
         if (!ends_in(name, ".json"))
             clip_die("%s: neither a model nor an architecture: no such file, name in $CLIP_MODEL_PATH or "
-                     "share/models, or one of OpenAI's nine",
+                     "share/models, or name that 'clip-model list' prints",
                      name);
         die();
     }
@@ -97,6 +99,23 @@ static int run_info(const char *name)
     if (describe(stdout, &arch, model, &error) != 0)
         die();
     clip_model_close(model);
+    return clip_finish(0);
+}
+
+/* --- list --- */
+
+static int run_list(const char *none)
+{
+    char **names;
+    size_t count;
+    (void)none;
+    for (size_t i = 0; clip_arch_published_name(i); i++)
+        puts(clip_arch_published_name(i));
+    if (clip_arch_names(&names, &count, &error) != 0)
+        die();
+    for (size_t i = 0; i < count; i++)
+        puts(names[i]);
+    clip_arch_names_free(names, count);
     return clip_finish(0);
 }
 
@@ -348,6 +367,7 @@ static const struct verb {
     {"convert", "a model", TAKES_OUTPUT | TAKES_FORM | TAKES_VOCABULARY | TAKES_MODEL, TAKES_OUTPUT,
      run_convert},
     {"vocab", "a file of text", TAKES_OUTPUT | TAKES_SIZE, TAKES_SIZE, run_vocab},
+    {"list", NULL, 0, 0, run_list},
 };
 
 /* Refuses a name whose extension does not suit a folder, or the form of the file. */
@@ -401,8 +421,8 @@ static const struct verb *find_verb(const char *name)
         if (name && strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     if (name)
-        clip_usage("'%s' is not one of info, init, convert, vocab", name);
-    clip_usage("info, init, convert or vocab expected");
+        clip_usage("'%s' is not one of info, init, convert, vocab, list", name);
+    clip_usage("info, init, convert, vocab or list expected");
 }
 
 int main(int argc, char **argv)
@@ -411,7 +431,9 @@ int main(int argc, char **argv)
     const struct verb *verb = find_verb(argv[first]);
     check_options(verb);
     int operands = argc - first - 1 + (shared.model != NULL);
-    if (operands > 1 || (operands == 0 && verb->run != run_vocab))
+    if (!verb->operand && operands > 0)
+        clip_usage("'%s' takes no operand", verb->name);
+    if (operands > 1 || (operands == 0 && verb->operand && verb->run != run_vocab))
         clip_usage("'%s' takes %s, and nothing else", verb->name, verb->operand);
     return verb->run(shared.model ? shared.model : argv[first + 1]);
 }

@@ -1,14 +1,14 @@
-/* clip-plot: draws a table of clip-simmatrix --tsv, or the log of a training run, as a figure. */
+/* clip-plot: draws a table of clip-simmatrix --tsv, the log of a training run, or pictures, as a figure. */
 #include "base/cli.h"
 #include "base/file.h"
 #include "image/curves.h"
 #include "image/field.h"
 #include "image/figure.h"
 #include "image/preprocess.h"
+#include "image/sheet.h"
 #include "image/table.h"
 #include "stream/reader.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,14 +17,22 @@ enum { THUMBNAIL = 128 }; /* side of a picture decoded here */
 enum edge { EDGE_AUTO, EDGE_LEFT, EDGE_TOP };
 
 static const char *output = "-", *images, *title, *curve_fields;
-static int format = -1, edge = EDGE_AUTO, no_values;
-static long digits = 2;
+static int format = -1, edge = EDGE_AUTO, no_values, sheet_asked;
+static long digits = 2, columns, side = 160;
+static struct clip_sheet sheet;
+static struct clip_missing missing;
 
 static const struct clip_option options[] = {
     {"output", 'o', CLIP_TEXT, &output, "FILE", "write FILE, in the format of its ending [-]", 0, 0},
     {"format", 'f', CLIP_CHOICE, &format, "png|svg|pdf", "format of the figure [png]", 0, 0},
     {"curve", 'c', CLIP_TEXT, &curve_fields, "FIELD,...",
      "draw curves of these fields of a log: A,B in two panels, A+B in one", 0, 0},
+    {"sheet", 's', CLIP_FLAG, &sheet_asked, NULL, "draw the pictures of a stream as a contact sheet", 0, 0},
+    {"columns", 0, CLIP_COUNT, &columns, "N", "with --sheet: pictures in a row [8]", 1,
+     CLIP_SHEET_MOST_COLUMNS},
+    {"size", 0, CLIP_COUNT, &side, "PIXELS", "with --sheet: side of a picture [160]", 16, 2048},
+    {"label", 0, CLIP_TEXT, &sheet.label, "FIELD", "with --sheet: the field under a picture [txt, else key]",
+     0, 0},
     {"images", 'i', CLIP_TEXT, &images, "STREAM", "draw the pictures of STREAM along an edge", 0, 0},
     {"edge", 0, CLIP_CHOICE, &edge, "auto|left|top",
      "edge for the pictures [auto: the one with as many labels]", 0, 0},
@@ -35,11 +43,11 @@ static const struct clip_option options[] = {
 
 static const struct clip_program program = {
     .name = "clip-plot",
-    .operands = "[TABLE|LOG]",
+    .operands = "[TABLE|LOG|STREAM]",
     .purpose = "Draws the table that clip-simmatrix --tsv writes, with coloured cells, labels and pictures;\n"
-               "or curves of the numbers in the log of clip-contrastive-step.",
+               "curves of the numbers in the log of clip-contrastive-step; or pictures with captions.",
     .options = options,
-    .shared = CLIP_TAKES_RECORDS};
+    .shared = CLIP_TAKES_RECORDS | CLIP_TAKES_SKIP};
 
 struct pictures {
     struct clip_thumbnail *list;
@@ -149,12 +157,15 @@ static void put_pictures(struct clip_matrix_figure *figure, const struct picture
                  figure->rows, figure->columns);
 }
 
-/* One of the two that is not NULL. */
+/* One of the two that is not NULL, or the sheet. */
 static int draw(const struct clip_matrix_figure *figure, const struct clip_curves *curves, FILE *file,
                 struct clip_error *error)
 {
-    return figure ? clip_figure_matrix(figure, (enum clip_figure_format)format, file, error)
-                  : clip_figure_curves(curves, title, (enum clip_figure_format)format, file, error);
+    enum clip_figure_format form = (enum clip_figure_format)format;
+    if (figure)
+        return clip_figure_matrix(figure, form, file, &missing, error);
+    return curves ? clip_figure_curves(curves, title, form, file, &missing, error)
+                  : clip_figure_sheet(&sheet, form, file, &missing, error);
 }
 
 static int draw_to(const struct clip_matrix_figure *figure, const struct clip_curves *curves,
@@ -214,6 +225,68 @@ static int plot_matrix(FILE *file, const char *name, const struct clip_shared *s
     return status;
 }
 
+/* Takes a record in; one that is bad ends the run, or is left out. */
+static int use_record(struct clip_record *record, const struct clip_shared *shared, uint64_t *skipped,
+                      struct clip_error *error)
+{
+    char name[400];
+    if (!clip_record_find(record, "__key__") || clip_sheet_add(&sheet, record, error) == 0)
+        return 0;
+    if (!record->bad)
+        return -1;
+    clip_record_name(record, name, sizeof name);
+    if (!shared->skip_bad)
+        return clip_fail(error, "%s: %s", name, record->error.text);
+    clip_message("%s: %s (skipped)", name, record->error.text);
+    ++*skipped;
+    return 0;
+}
+
+static int plot_sheet(char *path, const struct clip_shared *shared, struct clip_error *error)
+{
+    struct clip_record *record;
+    uint64_t skipped = 0;
+    int got = 0, status = clip_level_choose(&sheet.level, error);
+    struct clip_reader *reader =
+        status == 0 ? clip_reader_new(&path, path != NULL, shared->max_record, error) : NULL;
+    if (!reader)
+        return -1;
+    while (status == 0 && (got = clip_reader_next(reader, &record, error)) > 0) {
+        status = use_record(record, shared, &skipped, error);
+        clip_record_free(record);
+    }
+    if (skipped)
+        clip_message("%llu bad records skipped", (unsigned long long)skipped);
+    if (status == 0 && got == 0)
+        status = draw_to(NULL, NULL, error);
+    clip_reader_free(reader);
+    clip_sheet_free(&sheet);
+    return got < 0 ? -1 : status;
+}
+
+static int plot_file(const char *path, const struct clip_shared *shared, struct clip_error *error)
+{
+    const char *name = path ? path : "standard input";
+    FILE *file = path ? fopen(path, "re") : stdin;
+    if (!file)
+        return clip_fail_errno(error, "%s", path);
+    int status = curve_fields ? plot_curves(file, name, error) : plot_matrix(file, name, shared, error);
+    if (path)
+        fclose(file);
+    return status;
+}
+
+static void check_options(const struct clip_shared *shared)
+{
+    if ((curve_fields && images) || (sheet_asked && (curve_fields || images)))
+        clip_usage("--images, --curve and --sheet are mutually exclusive");
+    if (!sheet_asked && (columns || side != 160 || sheet.label || shared->skip_bad))
+        clip_usage("--columns, --size, --label and --skip-bad are about --sheet");
+    sheet.columns = (int)columns;
+    sheet.side = (int)side;
+    sheet.title = title;
+}
+
 static void choose_format(void)
 {
     if (format < 0 && strcmp(output, "-") != 0 && (format = format_of(output)) < 0)
@@ -228,23 +301,20 @@ int main(int argc, char **argv)
 {
     struct clip_shared shared = {0};
     struct clip_error error;
+    char scripts[300];
     int first = clip_start(&program, &shared, argc, argv);
     if (argc - first > 1)
         clip_usage("at most one table");
-    if (curve_fields && images)
-        clip_usage("--images and --curve are mutually exclusive");
+    check_options(&shared);
     choose_format();
     if (images && clip_level_choose(&thumbnail.level, &error) != 0)
         clip_die("%s", error.text);
-    const char *path = first < argc && strcmp(argv[first], "-") != 0 ? argv[first] : NULL;
-    const char *name = path ? path : "standard input";
-    FILE *file = path ? fopen(path, "re") : stdin;
-    if (!file)
-        clip_die("%s: %s", path, strerror(errno));
-    int status = curve_fields ? plot_curves(file, name, &error) : plot_matrix(file, name, &shared, &error);
-    if (path)
-        fclose(file);
+    char *path = first < argc && strcmp(argv[first], "-") != 0 ? argv[first] : NULL;
+    int status = sheet_asked ? plot_sheet(path, &shared, &error) : plot_file(path, &shared, &error);
     if (status != 0)
         clip_die("%s", error.text);
+    if (missing.count)
+        clip_note("no font that is installed has these scripts, which are drawn as boxes: %s",
+                  clip_missing_list(&missing, scripts, sizeof scripts));
     return clip_finish(0);
 }

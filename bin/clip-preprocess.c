@@ -234,8 +234,10 @@ static void configure(struct job *job, const struct clip_shared *shared)
         if (!model)
             clip_die("%s", error.text);
         preprocess = clip_model_arch(model)->preprocess;
-        if (!height)
-            job->form.height = job->form.width = clip_model_arch(model)->vision.image_size;
+        if (!height) {
+            job->form.height = clip_model_arch(model)->vision.image_size;
+            job->form.width = clip_image_width(&clip_model_arch(model)->vision);
+        }
         clip_model_close(model);
     } else if (!height) {
         clip_usage("give a model (-m) or a size (--size)");

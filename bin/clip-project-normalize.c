@@ -258,9 +258,11 @@ static int run_training(const struct clip_shared *shared, char *const *operands,
     if (clip_trainee_open(&trainee, &train, CLIP_PART_PROJECTION, CLIP_PRECISION_F32, (int)shared->threads,
                           &error) == 0)
         projector = clip_projector_open(&trainee, keep, &work, &error);
-    if (!projector)
-        clip_die("%s", error.text);
-    int status = clip_stage_run(&work, &trainee, &stage, shared, operands, n);
+    if (!projector) {
+        clip_message("%s", error.text);
+        clip_trainee_fail(&trainee, &error);
+    }
+    int status = projector ? clip_stage_run(&work, &trainee, &stage, shared, operands, n) : 1;
     clip_projector_free(projector);
     clip_trainee_close(&trainee);
     return status;
@@ -284,12 +286,14 @@ int main(int argc, char **argv)
     if (!shared.model == !no_projection)
         clip_usage(no_projection ? "--no-projection takes no model" : "give a model (-m) or --no-projection");
     if (!no_projection) {
-        job.pool = clip_pool_new(shared.threads < SIDES ? (int)shared.threads : SIDES, &error);
-        model = job.pool ? clip_model_open_key(shared.model, shared.arch, shared.weights, &error) : NULL;
+        model = clip_model_open_key(shared.model, shared.arch, shared.weights, &error);
         if (model)
             check_projections(model);
+        /* The engine before the threads: under a limit, these must not take the memory that it found free. */
         engine = model ? clip_engine_open(NULL, CLIP_PRECISION_F32, SIDES, &error) : NULL;
-        if (!engine || open_side(&job.sides[0], CLIP_SIDE_IMAGE, model, engine, batch, &error) != 0 ||
+        if (engine)
+            job.pool = clip_pool_new(shared.threads < SIDES ? (int)shared.threads : SIDES, &error);
+        if (!job.pool || open_side(&job.sides[0], CLIP_SIDE_IMAGE, model, engine, batch, &error) != 0 ||
             open_side(&job.sides[1], CLIP_SIDE_TEXT, model, engine, batch, &error) != 0)
             clip_die("%s", error.text);
     }

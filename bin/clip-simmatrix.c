@@ -1,15 +1,13 @@
 /* clip-simmatrix: cosine similarities of the embeddings of one stream with those of another. */
 #include "base/cli.h"
-#include "math/product.h"
-#include "math/unit.h"
 #include "model/open.h"
+#include "score/embedding.h"
+#include "score/retrieval.h"
 #include "score/rows.h"
 #include "score/similarity.h"
 #include "stream/reader.h"
-#include "stream/vector.h"
 #include "stream/writer.h"
 
-#include <inttypes.h>
 #include <locale.h>
 #include <math.h>
 #include <stdlib.h>
@@ -17,18 +15,26 @@
 #include <unistd.h>
 
 #define MEMORY ((size_t)64 << 20) /* of embeddings; more of them go to a temporary file */
+#define TILE ((size_t)16 << 20)   /* elements of a part of the matrix that is written whole */
 
-enum { FULL_COLUMNS = 256 };
+/* Columns that go by at once: where there are few rows, so few that they stay in the cache. */
+enum { FULL_COLUMNS = 256, FEW_COLUMNS = 64, FEW_ROWS = 16 };
 
-static const char *scale_text, *row_field, *column_field, *label_field = "caption";
-static int softmax, tsv, jsonl, bars;
+enum { MOST_ROWS = 256 }; /* that are answered at once */
+
+static const char *scale_text, *min_text, *row_field, *column_field, *label_field = "caption";
+static int softmax, pairs, tsv, jsonl, bars;
 static long top;
 
 static const struct clip_option options[] = {
-    {"scale", 0, CLIP_TEXT, &scale_text, "X|model", "multiply by X, or by the logit scale of -m [1]", 0, 0},
+    {"scale", 0, CLIP_TEXT, &scale_text, "X|model",
+     "multiply by X, or by the logit scale of -m, and add its logit bias [1]", 0, 0},
     {"softmax", 0, CLIP_FLAG, &softmax, NULL, "write probabilities: the softmax of each row over all columns",
      0, 0},
     {"top", 0, CLIP_COUNT, &top, "K", "write only the K best columns of each row, best first", 1, 1e9},
+    {"min", 0, CLIP_TEXT, &min_text, "X", "write only scores of at least X, best first", 0, 0},
+    {"pairs", 0, CLIP_FLAG, &pairs, NULL, "write each pair of two embeddings of stream A once, best first", 0,
+     0},
     {"tsv", 0, CLIP_FLAG, &tsv, NULL, "write a table, for people and for clip-plot", 0, 0},
     {"jsonl", 0, CLIP_FLAG, &jsonl, NULL, "write one line of JSON per row", 0, 0},
     {"bars", 0, CLIP_FLAG, &bars, NULL, "with --softmax and --top: print probabilities as bars", 0, 0},
@@ -47,8 +53,7 @@ static const struct clip_program program = {
         "Writes the cosine similarity of each embedding of stream A (rows) with each of stream B (columns),\n"
         "or of the pictures of one stream with its captions.",
     .options = options,
-    .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP,
-    .engines = clip_engines};
+    .shared = CLIP_TAKES_MODEL | CLIP_TAKES_THREADS | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
 
 /* One operand, and what is kept of it. */
 struct side {
@@ -66,7 +71,8 @@ struct matrix {
     size_t width;
     struct side rows, columns;
     struct clip_rows_output out;
-    const char **keys, **labels; /* of the columns */
+    struct clip_wanted wanted;
+    const char **keys, **labels; /* of the columns, where each row has all */
     int cut; /* the rows ended too early, as `cut_error` says: what came is answered first */
     struct clip_error cut_error;
     uint64_t skipped;
@@ -75,78 +81,24 @@ struct matrix {
 
 /* --- reading --- */
 
-static char *copy_text(const struct clip_field *field)
-{
-    const char *text;
-    size_t size;
-    if (!field || clip_field_bytes(field, &text, &size) != 0)
-        return NULL;
-    while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
-        size--;
-    return strndup(text, size);
-}
-
 /* Everything has the width of the first embedding. */
-static int set_width(struct matrix *m, size_t width, struct clip_error *error)
+static int set_width(struct matrix *m, struct clip_error *error)
 {
-    m->width = width;
-    m->similarity = clip_similarity_new(m->pool, width, error);
-    m->rows.vectors = m->similarity ? clip_vectors_new(width, MEMORY, error) : NULL;
-    m->columns.vectors = m->rows.vectors ? clip_vectors_new(width, MEMORY, error) : NULL;
-    m->rows.unit = calloc(width, sizeof(float));
-    m->columns.unit = calloc(width, sizeof(float));
-    if (!m->columns.vectors)
+    m->similarity = clip_similarity_new(m->pool, m->width, error);
+    m->rows.vectors = m->similarity ? clip_vectors_new(m->width, MEMORY, error) : NULL;
+    m->columns.vectors = m->rows.vectors ? clip_vectors_new(m->width, MEMORY, error) : NULL;
+    return m->columns.vectors ? 0 : -1;
+}
+
+static int keep(struct matrix *m, struct side *side, const struct clip_record *record,
+                struct clip_error *error)
+{
+    struct clip_record_text key, label;
+    if (!m->similarity && set_width(m, error) != 0)
         return -1;
-    return m->rows.unit && m->columns.unit ? 0 : clip_fail_memory(error, "embeddings");
-}
-
-/* The record's embedding in field `name` into side->unit. 0, or -1 with the record marked as bad. */
-static int read_unit(struct matrix *m, struct side *side, struct clip_record *record, const char *name)
-{
-    struct clip_tensor tensor;
-    struct clip_error error;
-    if (clip_record_floats(record, name, &tensor) != 0)
-        return -1;
-    if (tensor.ndim != 1 || tensor.shape[0] < 1 || tensor.shape[0] > 1 << 20)
-        return clip_record_fail(record, "field '%s' is not a vector", name);
-    if (!m->similarity && set_width(m, tensor.shape[0], &error) != 0)
-        clip_die("%s", error.text);
-    if (tensor.shape[0] != m->width)
-        return clip_record_fail(record, "field '%s' has width %zu, but the embeddings before it have %zu",
-                                name, tensor.shape[0], m->width);
-    memcpy(side->unit, tensor.data, m->width * sizeof(float));
-    if (clip_unit_vector(m->width, side->unit, side->unit, &error) != 0)
-        return clip_record_fail(record, "field '%s': %s", name, error.text);
-    return 0;
-}
-
-/* What --label says names the record; NULL where that is its key. From malloc. */
-static char *label_of(const struct clip_record *record)
-{
-    int64_t number;
-    char text[24];
-    if (strcmp(label_field, "key") == 0)
-        return NULL;
-    if (strcmp(label_field, "caption") == 0)
-        return copy_text(clip_record_find(record, "txt"));
-    const struct clip_field *field = clip_record_find(record, label_field);
-    if (!field || clip_field_integer(field, &number) != 0) {
-        char *label = copy_text(field);
-        return label ? label : strdup("");
-    }
-    snprintf(text, sizeof text, "%" PRId64, number);
-    return strdup(text);
-}
-
-static int keep(struct side *side, const struct clip_record *record, struct clip_error *error)
-{
-    char *key = copy_text(clip_record_find(record, "__key__"));
-    char *label = label_of(record);
-    int status = key ? clip_vectors_add(side->vectors, side->unit, key, label, error)
-                     : clip_fail_memory(error, "keys");
-    free(key);
-    free(label);
-    return status;
+    clip_key_read(&key, record);
+    clip_label_read(&label, record, label_field);
+    return clip_vectors_add(side->vectors, side->unit, key.data, key.size, label.data, label.size, error);
 }
 
 /* Ends the run at a bad record, or names and counts it. */
@@ -161,24 +113,12 @@ static int bad_record(struct matrix *m, struct clip_record *record, struct clip_
     return 0;
 }
 
-static const char *field_of(const struct side *side, const struct clip_record *record)
-{
-    for (int i = 0; i < 2; i++)
-        if (side->fields[i] && clip_record_find(record, side->fields[i]))
-            return side->fields[i];
-    return NULL;
-}
-
 static int take_record(struct matrix *m, struct side *side, struct clip_record *record,
                        struct clip_error *error)
 {
-    const char *name = field_of(side, record);
-    if (!name)
-        clip_record_fail(record, side->fields[1] ? "no field '%s' or '%s'" : "no field '%s'", side->fields[0],
-                         side->fields[1]);
-    if (!name || read_unit(m, side, record, name) != 0)
+    if (clip_embedding_read(record, side->fields, &m->width, &side->unit) != 0)
         return bad_record(m, record, error);
-    return keep(side, record, error);
+    return keep(m, side, record, error);
 }
 
 static void show_progress(struct matrix *m, int last)
@@ -227,34 +167,6 @@ static int begin_rows(struct matrix *m, struct clip_error *error)
     return clip_rows_begin(&m->out, m->keys, m->labels, n, error);
 }
 
-/* The best of row `r`, as probabilities where these were asked for. */
-static int write_best(struct matrix *m, size_t r, struct clip_ranking *ranking, struct clip_error *error)
-{
-    size_t n = ranking->count;
-    const char **keys = calloc(n + 1, sizeof *keys), **labels = calloc(n + 1, sizeof *labels);
-    float *scores = calloc(n + 1, sizeof *scores);
-    int status = keys && labels && scores ? 0 : clip_fail_memory(error, "the best matches");
-    clip_ranking_sort(ranking);
-    for (size_t i = 0; i < n && status == 0; i++) {
-        const struct clip_match *match = &ranking->matches[i];
-        keys[i] = match->key;
-        labels[i] = match->label;
-        scores[i] = softmax ? clip_ranking_softmax(ranking, match->score) : match->score;
-    }
-    struct clip_row row = {clip_vectors_key(m->rows.vectors, r),
-                           clip_vectors_label(m->rows.vectors, r),
-                           n,
-                           keys,
-                           labels,
-                           scores};
-    if (status == 0)
-        status = clip_rows_write(&m->out, &row, error);
-    free(keys);
-    free(labels);
-    free(scores);
-    return status;
-}
-
 /* --- the two ways through the matrix --- */
 
 /* Row `r`, whose cosines become scores in place. */
@@ -262,15 +174,12 @@ static int finish_row(struct matrix *m, size_t r, float *scores, struct clip_err
 {
     size_t n = clip_vectors_count(m->columns.vectors);
     struct clip_ranking ranking;
-    int status = clip_ranking_init(&ranking, top < (long)n ? (size_t)top : n, error);
-    if (!top)
-        ranking.most = 0; /* only what the softmax needs */
-    for (size_t c = 0; c < n && status == 0; c++) {
-        scores[c] = (float)(m->out.scale * scores[c]);
-        if (softmax || top)
-            status = clip_ranking_add(&ranking, scores[c], c, m->keys[c], m->labels[c], error);
-    }
-    for (size_t c = 0; c < n && softmax && !top; c++)
+    clip_ranking_init(&ranking, 0, 0, softmax);
+    for (size_t c = 0; c < n; c++)
+        scores[c] = clip_score_of(m->wanted.scoring, scores[c]);
+    if (clip_ranking_add(&ranking, scores, n, NULL, 0, 0, error) != 0)
+        return -1;
+    for (size_t c = 0; c < n && softmax; c++)
         scores[c] = clip_ranking_softmax(&ranking, scores[c]);
     struct clip_row row = {clip_vectors_key(m->rows.vectors, r),
                            clip_vectors_label(m->rows.vectors, r),
@@ -278,32 +187,54 @@ static int finish_row(struct matrix *m, size_t r, float *scores, struct clip_err
                            m->keys,
                            m->labels,
                            scores};
-    if (status == 0)
-        status = top ? write_best(m, r, &ranking, error) : clip_rows_write(&m->out, &row, error);
-    clip_ranking_free(&ranking);
+    return clip_rows_write(&m->out, &row, error);
+}
+
+/* All rows that are kept, each with all columns. */
+static int write_whole_rows(struct matrix *m, struct clip_error *error)
+{
+    struct clip_tile tile = {.rows = m->rows.vectors, .columns = m->columns.vectors};
+    size_t count = clip_vectors_count(tile.rows), tall = MOST_ROWS;
+    tile.column_count = clip_vectors_count(tile.columns);
+    if (tall > TILE / tile.column_count)
+        tall = TILE / tile.column_count > 0 ? TILE / tile.column_count : 1;
+    if (tall > count)
+        tall = count;
+    float *scores = reallocarray(NULL, tall * sizeof *scores, tile.column_count);
+    int status = scores ? 0 : clip_fail_memory(error, "a tile of the matrix");
+    for (; tile.row < count && status == 0; tile.row += tile.row_count) {
+        tile.row_count = count - tile.row < tall ? count - tile.row : tall;
+        status = clip_similarity_tile(m->similarity, &tile, scores, error);
+        for (size_t r = 0; r < tile.row_count && status == 0; r++)
+            status = finish_row(m, tile.row + r, scores + r * tile.column_count, error);
+    }
+    free(scores);
     return status;
+}
+
+static int name_column(const void *context, uint64_t column, const char **key, const char **label,
+                       struct clip_error *error)
+{
+    (void)error;
+    const struct clip_vectors *columns = context;
+    *key = clip_vectors_key(columns, column);
+    *label = clip_vectors_label(columns, column);
+    return 0;
 }
 
 /* All rows that are kept, against all columns. */
 static int write_rows(struct matrix *m, struct clip_error *error)
 {
-    size_t count = m->rows.vectors ? clip_vectors_count(m->rows.vectors) : 0, tile, columns;
-    if (count == 0)
+    if (!m->rows.vectors || clip_vectors_count(m->rows.vectors) == 0)
         return 0;
-    columns = clip_vectors_count(m->columns.vectors);
-    tile = clip_similarity_most_rows(m->similarity);
-    if (tile > count)
-        tile = count;
-    float *scores = reallocarray(NULL, tile * sizeof *scores, columns);
-    int status = scores ? 0 : clip_fail_memory(error, "a tile of the matrix");
-    for (size_t first = 0; first < count && status == 0; first += tile) {
-        size_t n = count - first < tile ? count - first : tile;
-        status =
-            clip_similarity_rows(m->similarity, m->rows.vectors, first, n, m->columns.vectors, scores, error);
-        for (size_t r = 0; r < n && status == 0; r++)
-            status = finish_row(m, first + r, scores + r * columns, error);
-    }
-    free(scores);
+    if (!m->out.best)
+        return write_whole_rows(m, error);
+    struct clip_retrieval *retrieval = clip_retrieval_new(m->similarity, &m->wanted, m->rows.vectors,
+                                                          name_column, m->columns.vectors, error);
+    int status = retrieval ? clip_retrieval_add(retrieval, m->columns.vectors, 0, error) : -1;
+    if (status == 0)
+        status = clip_retrieval_write(retrieval, &m->out, error);
+    clip_retrieval_free(retrieval);
     return status;
 }
 
@@ -322,48 +253,34 @@ static int stream_rows(struct matrix *m, struct clip_error *error)
         clip_vectors_clear(m->rows.vectors);
         do
             read_row(m);
-        while (!m->rows.ended &&
-               clip_vectors_count(m->rows.vectors) < clip_similarity_most_rows(m->similarity) &&
+        while (!m->rows.ended && clip_vectors_count(m->rows.vectors) < MOST_ROWS &&
                clip_reader_ready(m->rows.reader));
         status = write_rows(m, error);
     }
     return status;
 }
 
-/* Columns go by in whole tiles, however many came at first: how OpenBLAS sums may depend on a column's place.
- */
-static int whole_tiles(const struct clip_vectors *columns)
-{
-    size_t n = clip_vectors_count(columns);
-    return n > 0 && n % FULL_COLUMNS == 0;
-}
-
 /* The rows are all there and their best are wanted: columns go by, a block at a time. */
 static int stream_columns(struct matrix *m, struct clip_error *error)
 {
-    size_t count = clip_vectors_count(m->rows.vectors);
     uint64_t seen = 0;
+    size_t block = clip_vectors_count(m->rows.vectors) <= FEW_ROWS ? FEW_COLUMNS : FULL_COLUMNS;
     int status = 0;
-    struct clip_ranking *rankings = calloc(count ? count : 1, sizeof *rankings);
-    if (!rankings)
-        return clip_fail_memory(error, "the best matches");
-    for (size_t r = 0; r < count && status == 0; r++)
-        status = clip_ranking_init(&rankings[r], (size_t)top, error);
+    struct clip_retrieval *retrieval =
+        clip_retrieval_new(m->similarity, &m->wanted, m->rows.vectors, NULL, NULL, error);
+    if (!retrieval)
+        return -1;
     do {
-        while (status == 0 && !m->columns.ended && !whole_tiles(m->columns.vectors))
+        while (status == 0 && !m->columns.ended && clip_vectors_count(m->columns.vectors) < block)
             status = read_one(m, &m->columns, error);
         if (status == 0)
-            status = clip_similarity_rank(m->similarity, m->rows.vectors, m->columns.vectors, m->out.scale,
-                                          seen, rankings, error);
+            status = clip_retrieval_add(retrieval, m->columns.vectors, seen, error);
         seen += clip_vectors_count(m->columns.vectors);
         clip_vectors_clear(m->columns.vectors);
     } while (status == 0 && !m->columns.ended);
-    for (size_t r = 0; r < count; r++) {
-        if (status == 0)
-            status = write_best(m, r, &rankings[r], error);
-        clip_ranking_free(&rankings[r]);
-    }
-    free(rankings);
+    if (status == 0)
+        status = clip_retrieval_write(retrieval, &m->out, error);
+    clip_retrieval_free(retrieval);
     return status;
 }
 
@@ -376,7 +293,7 @@ static int two_streams(struct matrix *m, struct clip_error *error)
         if (status == 0 && !m->columns.ended && clip_reader_ready(m->rows.reader))
             read_row(m);
     }
-    if (status == 0 && !m->columns.ended && top && m->similarity)
+    if (status == 0 && !m->columns.ended && m->out.best && (top || !softmax) && m->similarity)
         status = stream_columns(m, error);
     else {
         while (status == 0 && !m->columns.ended)
@@ -423,32 +340,75 @@ static int one_stream(struct matrix *m, struct clip_error *error)
     return begin_rows(m, error) == 0 ? write_rows(m, error) : -1;
 }
 
+/* Each embedding of one stream with each other. */
+static int pairs_of_stream(struct matrix *m, struct clip_error *error)
+{
+    int status = 0;
+    while (status == 0 && !m->rows.ended)
+        status = read_one(m, &m->rows, error);
+    if (status != 0)
+        return -1;
+    if (!m->similarity)
+        return clip_fail(error, "%s: no embeddings", clip_reader_source(m->rows.reader));
+    return clip_find_pairs(m->similarity, &m->wanted, m->rows.vectors, &m->out, error);
+}
+
 /* --- the program --- */
 
-static double read_scale(const struct clip_shared *shared)
+static struct clip_scoring read_scoring(const struct clip_shared *shared)
 {
     struct clip_error error;
-    float logit_scale;
+    float logit_scale, logit_bias;
     char *end;
     if (!scale_text) {
         if (softmax)
             clip_note("the softmax of unscaled cosines is nearly uniform: did you mean --scale model%s?",
                       shared->model ? "" : " -m MODEL");
-        return 1;
+        return (struct clip_scoring){1, 0};
     }
     double scale = strtod(scale_text, &end);
     if (strcmp(scale_text, "model") != 0) {
         if (end == scale_text || *end || !isfinite(scale))
             clip_usage("--scale: '%s' is neither a number nor 'model'", scale_text);
-        return scale;
+        return (struct clip_scoring){scale, 0};
     }
     if (!shared->model)
         clip_usage("--scale model needs a model (-m)");
     struct clip_model *model = clip_open_model(shared, CLIP_SIDE_BOTH, &error);
-    if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0)
+    if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0 ||
+        clip_model_logit_bias(model, &logit_bias, &error) != 0)
         clip_die("%s", error.text);
     clip_model_close(model);
-    return exp(logit_scale);
+    return (struct clip_scoring){exp(logit_scale), logit_bias};
+}
+
+static float read_min(void)
+{
+    char *end;
+    if (!min_text)
+        return -INFINITY;
+    float min = strtof(min_text, &end); /* as a score is printed */
+    if (end == min_text || *end || !isfinite(min))
+        clip_usage("--min: '%s' is not a number", min_text);
+    return min;
+}
+
+static void check_usage(char **operands, int n)
+{
+    if (n > 2)
+        clip_usage("at most two streams");
+    if (n == 2 && strcmp(operands[0], operands[1]) == 0 && strcmp(operands[0], "-") == 0)
+        clip_usage("standard input can be only one of the streams");
+    if (tsv + jsonl + bars > 1)
+        clip_usage("--tsv, --jsonl and --bars are mutually exclusive");
+    if (bars && (!softmax || !top))
+        clip_usage("--bars needs --softmax and --top");
+    if (pairs && n == 2)
+        clip_usage("--pairs takes one stream");
+    if (pairs && softmax)
+        clip_usage("--pairs and --softmax are mutually exclusive");
+    if (pairs && column_field)
+        clip_usage("--pairs has no columns: use --rows");
 }
 
 static void set_fields(struct matrix *m, int two)
@@ -456,7 +416,7 @@ static void set_fields(struct matrix *m, int two)
     static const char *const names[2] = {"image_embedding", "text_embedding"};
     m->rows.fields[0] = row_field ? row_field : names[0];
     m->columns.fields[0] = column_field ? column_field : names[1];
-    if (two && !row_field)
+    if ((two || pairs) && !row_field)
         m->rows.fields[1] = names[1];
     if (two && !column_field)
         m->columns.fields[1] = names[0];
@@ -494,22 +454,19 @@ int main(int argc, char **argv)
     struct matrix m = {.out = {.text = stdout}};
     struct clip_error error, flush_error;
     int first = clip_start(&program, &m.shared, argc, argv), n = argc - first;
-    if (n > 2)
-        clip_usage("at most two streams");
-    if (tsv + jsonl + bars > 1)
-        clip_usage("--tsv, --jsonl and --bars are mutually exclusive");
-    if (bars && (!softmax || !top))
-        clip_usage("--bars needs --softmax and --top");
+    check_usage(argv + first, n);
     setlocale(LC_CTYPE, "");
-    if (n == 2 && strcmp(argv[first], argv[first + 1]) == 0 && strcmp(argv[first], "-") == 0)
-        clip_usage("standard input can be only one of the streams");
     m.out.form = tsv ? CLIP_ROWS_TABLE : jsonl ? CLIP_ROWS_JSON : bars ? CLIP_ROWS_BARS : CLIP_ROWS_RECORDS;
-    m.out.best = top > 0;
-    m.out.scale = read_scale(&m.shared);
+    m.out.best = top > 0 || min_text || pairs;
+    m.wanted = (struct clip_wanted){.top = (size_t)top, .least = read_min(), .softmax = softmax};
+    m.wanted.scoring = read_scoring(&m.shared);
+    m.out.scale = m.wanted.scoring.scale;
     set_fields(&m, n == 2);
     open_all(&m, argv + first, n);
     clip_progress_start(&m.progress, &m.shared, n > 0 ? argv[first] : "standard input");
-    int status = n == 2 ? two_streams(&m, &error) : one_stream(&m, &error);
+    int status = pairs    ? pairs_of_stream(&m, &error)
+                 : n == 2 ? two_streams(&m, &error)
+                          : one_stream(&m, &error);
     show_progress(&m, 1);
     if (m.skipped)
         clip_message("%llu bad records skipped", (unsigned long long)m.skipped);

@@ -112,6 +112,7 @@ static int read_records(struct run *run, struct clip_error *error)
     struct clip_progress progress;
     struct clip_record *record;
     int got, status = 0;
+    uint64_t total = run->shared->progress ? clip_reader_total(run->in) : 0;
     clip_progress_start(&progress, run->shared, clip_reader_source(run->in));
     while (status == 0 && (got = clip_reader_next(run->in, &record, error)) != 0) {
         if (got < 0) {
@@ -122,7 +123,7 @@ static int read_records(struct run *run, struct clip_error *error)
         clip_record_free(record);
         if (status == 0 && run->out == stdout && !clip_reader_ready(run->in) && fflush(stdout) != 0)
             status = clip_fail_errno(error, "standard output");
-        clip_progress_show(&progress, clip_reader_count(run->in), 0, clip_reader_waited(run->in), 0, 0);
+        clip_progress_show(&progress, clip_reader_count(run->in), total, clip_reader_waited(run->in), 0, 0);
     }
     clip_progress_show(&progress, clip_reader_count(run->in), 0, clip_reader_waited(run->in), 0, 1);
     if (run->skipped)

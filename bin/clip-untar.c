@@ -1,5 +1,6 @@
 /* clip-untar: the samples of tar shards as a stream, once or in several epochs, in order or shuffled. */
 #include "base/cli.h"
+#include "image/field.h"
 #include "shard/except.h"
 #include "shard/index.h"
 #include "shard/sample.h"
@@ -8,13 +9,14 @@
 #include "stream/mix.h"
 #include "stream/reader.h"
 #include "stream/writer.h"
+#include "train/ranks.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static const char *slice, *only, *loose, *except;
+static const char *slice, *only, *loose, *except, *deal;
 static long most = -1, seed = -1, epochs, buffer, expected = -1;
 static int ignore_zeros, list;
 static size_t max_member = (size_t)64 << 20;
@@ -29,6 +31,8 @@ static const struct clip_option options[] = {
      0},
     {"samples", 0, CLIP_COUNT, &expected, "N", "with --shuffle: fail unless the shards hold N samples", 0, 0},
     {"slice", 0, CLIP_TEXT, &slice, "I/N", "read every N-th shard, starting with the I-th (1 to N)", 0, 0},
+    {"deal", 0, CLIP_TEXT, &deal, "R/S:N",
+     "of each N samples, in the order they come, write the share of rank R of S (0 to S - 1)", 0, 0},
     {"shuffle", 0, CLIP_COUNT, &seed, "SEED", "write the samples in random order, a different one per epoch",
      0, 0},
     {"shuffle-buffer", 0, CLIP_COUNT, &buffer, "N", "shuffle compressed shards and pipes, within N samples",
@@ -55,11 +59,17 @@ struct run {
     struct clip_writer *out;   /* NULL with --list */
     struct clip_index index;   /* index of the samples or, with --shuffle-buffer, of the shards */
     struct clip_mix mix;       /* --shuffle-buffer */
+    struct deal {              /* --deal: of each `batch` samples those from `first` on */
+        size_t batch, first, count;
+    } deal;
+    int dealt; /* a sample's turn is known before it is read */
     uint32_t epoch;
     struct clip_progress progress;
-    double waited; /* seconds, in shards that are finished */
-    uint64_t samples, bad_samples, bad_shards;
+    double waited;    /* seconds, in shards that are finished */
+    uint64_t samples; /* whose turn came, also those dealt to other ranks */
+    uint64_t bad_samples, bad_shards;
     struct clip_passed passed; /* in the first epoch */
+    int noted;                 /* that a sample holds several pictures */
 };
 
 /* --- options --- */
@@ -93,6 +103,19 @@ static void free_only(struct clip_sample_options *from)
     for (size_t i = 0; i < from->only_count; i++)
         free(from->only[i]);
     free((void *)from->only);
+}
+
+static void read_deal(struct deal *into)
+{
+    unsigned long rank, size, batch;
+    int end = -1;
+    if (!deal)
+        return;
+    if (sscanf(deal, "%8lu/%8lu:%15lu%n", &rank, &size, &batch, &end) != 3 || deal[end] || rank >= size ||
+        batch < size || strspn(deal, "0123456789/:") != strlen(deal))
+        clip_usage("--deal: '%s' is not R/S:N with R from 0 to S - 1 and N at least S", deal);
+    into->batch = batch;
+    into->count = clip_ranks_share(batch, rank, size, &into->first);
 }
 
 static void read_shards(struct clip_shards *shards, char **operands, size_t n)
@@ -135,11 +158,22 @@ static int is_done(const struct run *run)
     return most >= 0 && run->samples >= (uint64_t)most;
 }
 
-/* A bad sample ends the run, or is dropped. */
+/* The turn of a sample: 1 if it is to be written, 0 if it is dealt to another rank. */
+static int take_turn(struct run *run)
+{
+    const struct deal *d = &run->deal;
+    uint64_t turn = run->samples++;
+    return d->batch == 0 || (turn % d->batch >= d->first && turn % d->batch - d->first < d->count);
+}
+
+/* A bad sample ends the run, or is dropped; not after it was dealt, because other ranks do not see it. */
 static int leave_out(struct run *run, const struct clip_record *record, struct clip_error *error)
 {
     char name[400];
     clip_record_name(record, name, sizeof name);
+    if (run->dealt && run->deal.batch)
+        return clip_fail(error, "%s: %s (it cannot be left out, because it was dealt)", name,
+                         record->error.text);
     if (!run->shared->skip_bad)
         return clip_fail(error, "%s: %s", name, record->error.text);
     clip_message("%s: %s (skipped)", name, record->error.text);
@@ -147,10 +181,24 @@ static int leave_out(struct run *run, const struct clip_record *record, struct c
     return 0;
 }
 
-/* Writes a sample, and frees it. */
+/* Pictures whose names differ only after their first dot are members of one sample, where few expect it. */
+static void note_pictures(struct run *run, const struct clip_record *record)
+{
+    char name[400];
+    size_t count = run->noted ? 0 : clip_count_pictures(record);
+    if (count < 2)
+        return;
+    clip_note("%s: holds %zu pictures, of which programs use one: names that differ only after the first dot "
+              "are one sample (clip-files reads loose pictures one by one)",
+              clip_record_name(record, name, sizeof name), count);
+    run->noted = 1;
+}
+
+/* Writes a sample, which it takes. */
 static int write_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
     int status = 0;
+    note_pictures(run, record);
     if (list) {
         clip_sample_print(stdout, record);
         putchar('\n');
@@ -160,9 +208,17 @@ static int write_sample(struct run *run, struct clip_record *record, struct clip
         if (status == 0)
             status = clip_writer_record(run->out, record, error);
     }
-    run->samples++;
     clip_record_free(record);
     return status;
+}
+
+/* The same, if the sample is this rank's. */
+static int write_turn(struct run *run, struct clip_record *record, struct clip_error *error)
+{
+    if (run->dealt || take_turn(run))
+        return write_sample(run, record, error);
+    clip_record_free(record);
+    return 0;
 }
 
 /* Writes a sample or, when shuffling, the one that comes out of the buffer for it. */
@@ -171,11 +227,12 @@ static int use_sample(struct run *run, struct clip_record *record, struct clip_e
     if (record->bad) {
         int status = leave_out(run, record, error);
         clip_record_free(record);
+        run->samples -= (uint64_t)run->dealt;
         return status;
     }
     if (buffer && !(record = clip_mix_put(&run->mix, record)))
         return 0;
-    return write_sample(run, record, error);
+    return write_turn(run, record, error);
 }
 
 /* --- shards in their order --- */
@@ -261,7 +318,7 @@ static int read_shards_through(struct run *run, const struct clip_shards *shards
             return -1;
     }
     while (!is_done(run) && (record = clip_mix_take(&run->mix)))
-        if (write_sample(run, record, error) != 0)
+        if (write_turn(run, record, error) != 0)
             return -1;
     return 0;
 }
@@ -312,7 +369,10 @@ static int read_index(struct run *run, struct clip_index_reader *reader, struct 
 {
     struct clip_record *record;
     clip_index_shuffle(&run->index, (uint64_t)seed, run->epoch);
+    run->dealt = 1;
     for (size_t i = 0; i < run->index.count && !is_done(run); i++) {
+        if (!take_turn(run))
+            continue;
         if (clip_index_read(reader, i, &record, error) != 0 || use_sample(run, record, error) != 0)
             return -1;
         show_progress(run, 0, 0);
@@ -399,6 +459,7 @@ int main(int argc, char **argv)
         clip_usage("--shuffle-buffer needs --shuffle SEED");
     read_shards(&shards, argv + first, (size_t)(argc - first));
     read_only(&run.options);
+    read_deal(&run.deal);
     if (loose && (only || !*loose))
         clip_usage("--loose needs the name of a field, and cannot be combined with --only");
     if (list && (seed >= 0 || epochs))

@@ -45,7 +45,7 @@ $(cat recipes/cifar10/classnames.txt)'
 
     echo
     echo "The same by hand: photographs and captions, each through its tower, into one space."
-    run '(cd samples/photos && tar -cf - *.jpg) | clip-untar -q | clip-preprocess -q -m cifar10 |
+    run '(cd samples/photos && clip-files -q *.jpg) | clip-preprocess -q -m cifar10 |
 tee "$work/pixels.clip" | clip-encode-image -q -m cifar10 | clip-project-normalize -q -m cifar10 >"$work/photos.clip"'
     run 'clip-tokenize -q --lines -m cifar10 recipes/cifar10/classnames.txt | clip-encode-text -q -m cifar10 |
 clip-project-normalize -q -m cifar10 >"$work/captions.clip"'

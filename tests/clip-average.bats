@@ -79,3 +79,40 @@ END
     [[ $stderr == *"sample 2: field 'text_embedding' has width 3, but its group has 2"* ]]
     [[ $stderr == *"sample 3: field 'text_embedding': "* ]]
 }
+
+@test "--weight: the weighted sum, made unit, with weights of any sign and form" {
+    stream >in <<'END'
+{"__key__": "1", "g": "a", "w": 2, "text_embedding": {"f4": [5, 0]}}
+{"__key__": "2", "g": "a", "w": "-1.5\n", "text_embedding": {"f4": [0, 0.1]}}
+{"__key__": "3", "g": "b", "w": {"bin": "1e-3"}, "text_embedding": {"f4": [0.6, 0.8]}}
+{"__key__": "4", "g": "b", "w": 0, "text_embedding": {"f4": [1, 0]}}
+{"__key__": "5", "g": "c", "w": -3.0, "text_embedding": {"f4": [1, 0]}}
+END
+    run -0 bash -c 'clip-average --by g --weight w in | clip-dump --values'
+    [[ ${lines[0]} == *'"values":[0.8,-0.6]}}' ]]
+    [[ ${lines[1]} == *'"values":[0.6,0.8]}}' ]]
+    [[ ${lines[2]} == *'"values":[-1,0]}}' || ${lines[2]} == *'"values":[-1,-0]}}' ]]
+    for w in '' '"w": "x",' '"w": "",' '"w": [1],' '"w": "1 2",' '"w": "inf",' '"w": "1e999",'; do
+        echo '{"__key__": "k", "g": "a", '"$w"' "text_embedding": {"f4": [1, 0]}}' | stream >in
+        refuses "sample k: " bash -c 'clip-average --by g --weight w in >out'
+        [[ $stderr == *"no field 'w'" || $stderr == *"field 'w' is not a number" ]]
+    done
+    echo '{"__key__": "k", "g": "a", "w": 0, "text_embedding": {"f4": [1, 0]}}' | stream >in
+    refuses "group a: a vector of length 0" bash -c 'clip-average --by g --weight w in >out'
+}
+
+@test "--into: pictures and texts in one sum" {
+    stream >in <<'END'
+{"__key__": "1", "g": "a", "w": 2, "text_embedding": {"f4": [5, 0]}}
+{"__key__": "2", "g": "a", "w": -1.5, "image_embedding": {"f4": [0, 0.1]}}
+{"__key__": "3", "g": "b", "w": 1, "image_embedding": {"f4": [0, 2]}, "text_embedding": {"f4": [1, 0]}}
+END
+    run -0 bash -c 'clip-average --by g --weight w --into text_embedding in | clip-dump --values'
+    [ "${lines[0]}" = '{"__key__":"a","g":"a","text_embedding":{"tensor":"f4","shape":[2],"values":[0.8,-0.6]}}' ]
+    [ "${lines[1]}" = '{"__key__":"b","g":"b","text_embedding":{"tensor":"f4","shape":[2],"values":[0.70710677,0.70710677]}}' ]
+    echo '{"__key__": "k", "g": "a", "image_embedding": {"f4": [1]}, "text_embedding": {"f4": [1, 0]}}' | stream >in
+    refuses "sample k: field 'text_embedding' has width 2, but its group has 1" bash -c 'clip-average --by g --into v in >out'
+    for words in '--into v --field x' "--into ''" '--into g' '--into __key__'; do
+        run -2 --separate-stderr bash -c "clip-average --by g $words in >out"
+    done
+}

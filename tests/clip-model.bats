@@ -404,7 +404,7 @@ resizing() {
 {"image_processor_type":"CLIPImageProcessor","size":{"height":32,"width":32},"resample":2}|[true,"squash","bilinear",0.48145467]
 {"image_processor_type":"SiglipImageProcessor","size":{"height":32,"width":32},"image_mean":[0.5,0.5,0.5],"do_convert_rgb":null}|[true,"squash","bicubic",0.5]
 {"image_processor_type":"SiglipImageProcessorFast","size":{"height":32,"width":32},"image_mean":0.5,"resample":2}|[true,"squash","bilinear",0.5]
-{"image_processor_type":"SiglipImageProcessor"}|[true,"squash","bicubic",0.48145467]
+{"image_processor_type":"SiglipImageProcessor"}|[true,"squash","bicubic",0.5]
 END
     clip-model convert -q --to open_clip model -o longest
     jq '.preprocess_cfg.resize_mode = "longest"' longest/open_clip_config.json >config
@@ -615,12 +615,17 @@ safetensors() {
 {"embed_dim":8,"quick_gelu":true,"vision_cfg":{"act_kwargs":{"approximate":"tanh"}},"text_cfg":{}}|vision_cfg.act_kwargs
 {"embed_dim":8,"vision_cfg":{"qk_norm":true,"scaled_cosine_attn":true},"text_cfg":{}}|vision_cfg: qk_norm and scaled_cosine_attn
 {"embed_dim":8,"vision_cfg":{"patch_size":15},"text_cfg":{}}|image size 224 is not a multiple of the patch size 15
-{"embed_dim":8,"vision_cfg":{"image_size":[224,336]},"text_cfg":{}}|vision_cfg.image_size
+{"embed_dim":8,"vision_cfg":{"image_size":[224,330]},"text_cfg":{}}|image width 330 is not a multiple of the patch size 16
+{"embed_dim":8,"vision_cfg":{"image_size":[224,0]},"text_cfg":{}}|vision_cfg.image_size is neither a number nor [height, width] of 1 to 16384
+{"embed_dim":8,"vision_cfg":{"image_size":[224]},"text_cfg":{}}|vision_cfg.image_size is neither a number nor [height, width] of 1 to 16384
+{"embed_dim":8,"vision_cfg":{"image_size":[224,1e2]},"text_cfg":{}}|vision_cfg.image_size is neither a number nor [height, width] of 1 to 16384
+{"embed_dim":8,"vision_cfg":{"image_size":[224,336],"pos_embed_type":"sin_cos_2d"},"text_cfg":{}}|positions of sines and cosines need square images, not 224 x 336
+{"embed_dim":8,"vision_cfg":{"image_size":[224,336],"layers":[1,1,1,1]},"text_cfg":{}}|vision_cfg.image_size: [224, 336] is not supported
 {"embed_dim":8,"vision_cfg":{"layers":[1,2,3]},"text_cfg":{}}|vision_cfg.layers
 {"embed_dim":8,"vision_cfg":{"width":-3},"text_cfg":{}}|vision_cfg.width is -3
 {"embed_dim":8,"vision_cfg":{"width":1e3},"text_cfg":{}}|vision_cfg.width is not a whole number
 {"embed_dim":8,"vision_cfg":{"width":805,"head_width":96},"text_cfg":{}}|8 heads
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{"hf_model_name":"roberta-base"}}|text_cfg.hf_model_name
+{"embed_dim":8,"vision_cfg":{},"text_cfg":{"hf_model_name":"roberta-tiny"}}|text_cfg.hf_model_name
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"embed_cls":true}}|text_cfg.embed_cls
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"none"}}|text_cfg.pool_type
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"eos"}}|eos_id

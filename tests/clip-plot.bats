@@ -173,3 +173,83 @@ END
     run -2 clip-plot -c '' log
     run -2 clip-plot -c loss -i log log
 }
+
+@test "a contact sheet: pictures whole, in rows, with captions or keys" {
+    (cd "$SRC/share/samples" && clip-files star.png boat.webp house.jpg) >pictures
+    clip-plot --sheet -f svg pictures >one
+    [ "$(grep -c '<image' one)" -eq 3 ]
+    width() { sed -nE '/<svg/s/.* width="([0-9]+).*/\1/p' "$1"; }
+    height() { sed -nE '/<svg/s/.* height="([0-9]+).*/\1/p' "$1"; }
+    [ "$(width one) $(height one)" = "528 212" ] # 2 * 16 + 3 * (160 + 8) - 8, and a line of 20
+    clip-plot -s --columns 2 --size 64 -f svg pictures >two
+    [ "$(width two) $(height two)" = "168 208" ]
+    clip-plot -s -t title -f pdf <pictures | head -c 5 | grep -qx %PDF-
+    clip-plot -s -o sheet.png pictures
+    [ "$(head -c 4 sheet.png | od -An -tx1)" = " 89 50 4e 47" ]
+    clip-plot -s --label __size__ -f svg pictures >sizes
+    run -1 cmp -s sizes one
+    clip-plot -s --label __key__ -f svg pictures | equal - one
+    clip-preprocess --size 32 pictures | clip-plot -s -f svg | grep -c '<image' | grep -qx 3
+    refuses "there are no pictures" bash -c "printf '\x81\xa7__end__\0' | clip-plot -s >out"
+    echo '{"__key__": "k", "txt": "x"}' | stream >none
+    refuses "none: sample k: no picture" bash -c 'clip-plot -s none >out'
+    run -0 --separate-stderr bash -c 'clip-plot -s --skip-bad none pictures >out; cat pictures none | clip-plot -s --skip-bad -f svg | grep -c "<image"'
+    [ "$output" = 3 ]
+    head -c 3000 pictures >cut
+    refuses "cut: cut short" clip-plot -s -o cut.png cut
+    [ ! -e cut.png ]
+    for words in '-s -i x' '-s -c loss' '--columns 3' '--label x' '-s --size 3' '--skip-bad'; do
+        run -2 bash -c "clip-plot $words pictures >out"
+    done
+}
+
+@test "more pictures than a sheet has room for are refused, with bounded memory" {
+    clip-files "$SRC/share/samples/star.png" >one
+    python - one <<'END' >many
+import sys, msgpack
+record = next(iter(msgpack.Unpacker(open("one", "rb"))))
+for i in range(40): sys.stdout.buffer.write(msgpack.packb(record))
+sys.stdout.buffer.write(msgpack.packb({"__end__": 40}))
+END
+    refuses "more than 15 pictures do not fit on a sheet of 1 columns" clip-plot -s --size 2048 --columns 1 -o x.png many
+    refuses "20 pictures of 2048 pixels are too wide to draw" clip-plot -s --size 2048 --columns 20 -o x.png many
+}
+
+@test "pictures on a sheet are upright" {
+    need_python numpy msgpack msgpack_numpy
+    cp "$SRC/tests/data/pictures/restart.jpg" 1.jpg
+    python - <<'END'
+import struct
+data = open("1.jpg", "rb").read()
+for turn in range(2, 9):
+    order = "<" if turn % 2 else ">"
+    tiff = (b"II*\0" if turn % 2 else b"MM\0*") + struct.pack(order + "IH", 8, 2)
+    tiff += struct.pack(order + "HHIHH", 271, 2, 1, 0, 0) + struct.pack(order + "HHIHH", 274, 3, 1, turn, 0)
+    exif = b"Exif\0\0" + tiff
+    open(f"{turn}.jpg", "wb").write(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+END
+    for i in 1 2 3 4 5 6 7 8; do
+        clip-files $i.jpg | clip-plot -s --size 64 --label none -o sheet-$i.png
+    done
+    clip-files sheet-?.png | clip-preprocess --size 96 >out
+    python - <<'END'
+import msgpack, msgpack_numpy, numpy
+images = [r["image"][:, 6:70, 16:80] for r in msgpack.Unpacker(open("out", "rb"), object_hook=msgpack_numpy.decode) if "__key__" in r]
+one = images[0].transpose(1, 2, 0)
+assert one.std() > 10
+turns = [one, one[:, ::-1], one[::-1, ::-1], one[::-1], one.transpose(1, 0, 2), numpy.rot90(one, -1),
+         numpy.rot90(one, 2).transpose(1, 0, 2), numpy.rot90(one)]
+for i, (image, want) in enumerate(zip(images, turns)):
+    assert abs(image.transpose(1, 2, 0).astype(int) - want).max() <= 2, i + 1
+END
+}
+
+@test "scripts without a font are named" {
+    printf '\t\xf0\x93\x80\x80 x\t\xf0\x90\x80\x80\nr\t1\t2\n' >odd
+    run -0 --separate-stderr clip-plot -o x.png odd
+    [ "$stderr" = "clip-plot: no font that is installed has these scripts, which are drawn as boxes: Egyptian Hieroglyphs, Linear B" ]
+    run -0 --separate-stderr clip-plot -q -o x.png odd
+    [ -z "$stderr" ]
+    run -0 --separate-stderr clip-plot -o x.png <<<$'\tabc é Ж\nr\t1'
+    [ -z "$stderr" ]
+}

@@ -215,6 +215,48 @@ field_order() {
     clip-preprocess -m "$SHARED/golden/models/vit-a/open_clip" -s 9 in | show | grep -F "$(want 420.jpg 9 openai)"
 }
 
+@test "the model says how pictures are resized; options override it" {
+    mkdir model
+    pictures 420.jpg >in
+    while read -r height width resize interpolation fill; do
+        cat >model/open_clip_config.json <<END
+{"model_cfg": {"embed_dim": 8, "text_cfg": {},
+  "vision_cfg": {"image_size": [$height, $width], "patch_size": 1, "width": 64, "layers": 1}},
+ "preprocess_cfg": {"size": 7, "mode": "RGB", "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25],
+  "resize_mode": "$resize", "interpolation": "$interpolation", "fill_color": $fill}}
+END
+        [ "$(clip-preprocess -m model in | show)" = \
+            "420 image u1 [3, $height, $width] $(want_resized 420.jpg $height $width $resize $interpolation $fill openai)" ]
+    done <<'END'
+9 9 shortest bilinear 0
+12 20 shortest bilinear 0
+9 9 squash bilinear 0
+13 13 longest bicubic 255
+16 11 longest bilinear 2
+END
+    clip-preprocess -m model --size 13 --interpolation bicubic --fill 255 in | show | grep -F "$(want_resized 420.jpg 13 13 longest bicubic 255 openai)"
+    clip-preprocess -m model --size 9 --resize shortest in | show | grep -F "$(want_resized 420.jpg 9 9 shortest bilinear 0 openai)"
+    run -2 clip-preprocess -m model --resize squash --fill 3 in
+    # (1 - 0.5) / 0.25 is 2, and -2 the least
+    clip-preprocess -m model --dtype f32 in >floats
+    python -c '
+import msgpack, msgpack_numpy
+image = next(o["image"] for o in msgpack.Unpacker(open("floats", "rb"), object_hook=msgpack_numpy.decode) if "image" in o)
+assert image.shape == (3, 16, 11) and abs(image).max() <= 2 and image[0, 0, 0] == image.dtype.type(2 / 255 - 0.5) / image.dtype.type(0.25)'
+}
+
+@test "Hugging Face's SigLIP processor squashes pictures that are converted first" {
+    need_shared golden/models/vit-a/hf
+    cp -r "$SHARED/golden/models/vit-a/hf" model
+    cp "$SRC/tests/data/pictures/palette8.png" .
+    pictures 420.jpg palette8.png >in
+    echo '{"image_processor_type": "SiglipImageProcessor", "size": {"height": 32, "width": 32}, "resample": 2,
+        "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}' >model/preprocessor_config.json
+    clip-preprocess -m model in >out
+    clip-preprocess --size 32 --resize squash --interpolation bilinear --convert-first in | cmp - out
+    run -1 cmp -s out <(clip-preprocess --size 32 --resize squash --interpolation bilinear in)
+}
+
 @test "wrong usage" {
     run -2 --separate-stderr clip-preprocess
     [[ ${stderr_lines[0]} == "clip-preprocess: give a model (-m) or a size (--size)" ]]

@@ -242,3 +242,126 @@ END
     run -2 clip-simmatrix --bars --softmax a b
     run -2 clip-simmatrix --bars --softmax --top 1 --tsv a b
 }
+
+@test "--min: scores from there on, best first, with --top and alone, whichever side is longer" {
+    stream >a <<'END'
+{"__key__": "q", "text_embedding": {"f4": [1, 0]}}
+{"__key__": "r", "txt": "none", "text_embedding": {"f4": [-1, -1]}}
+END
+    stream >b <<'END'
+{"__key__": "w", "image_embedding": {"f4": [0, 1]}}
+{"__key__": "x", "image_embedding": {"f4": [3, 4]}}
+{"__key__": "y", "image_embedding": {"f4": [4, 3]}}
+{"__key__": "z", "txt": "last", "image_embedding": {"f4": [5, 0]}}
+END
+    diff <(clip-simmatrix --tsv --min 0.6 a b) <(printf 'q\tlast\t1\nq\ty\t0.8\nq\tx\t0.6\n')
+    diff <(clip-simmatrix --tsv --min 0.6 --top 2 a b) <(printf 'q\tlast\t1\nq\ty\t0.8\n')
+    diff <(clip-simmatrix --tsv --min 0.6 b a) <(printf 'x\tq\t0.6\ny\tq\t0.8\nlast\tq\t1\n')
+    diff <(clip-simmatrix --tsv --min 6.5 --scale 10 a b) <(printf 'q\tlast\t10\nq\ty\t8\n')
+    # A row of which none reaches it is there, and empty.
+    run -0 clip-simmatrix --jsonl --min 0.9 a b
+    [ "${lines[0]}" = '{"key": "q", "label": "q", "matches": [{"key": "z", "label": "last", "score": 1}]}' ]
+    [ "${lines[1]}" = '{"key": "r", "label": "none", "matches": []}' ]
+    run -0 bash -c 'clip-simmatrix --min 0.9 a b | clip-dump --values'
+    [[ ${lines[1]} == '{"__key__":"r","label":"none","keys":[],"scores":{"tensor":"f4","shape":[0],'* ]]
+    # What is compared with X is what is printed: here probabilities, over all columns.
+    diff <(clip-simmatrix -q --tsv --softmax --scale 2 --min 0.3 a b) \
+        <(clip-simmatrix -q --tsv --softmax --scale 2 --top 4 a b | awk -F '\t' '$3 >= 0.3')
+    diff <(clip-simmatrix -q --tsv --softmax --scale 2 --min 0.3 a b) \
+        <(clip-simmatrix -q --tsv --softmax --scale 2 --min 0.3 --top 4 a b)
+}
+
+@test "--min: all that the whole matrix has, in streams of many tiles" {
+    numbered 700 image_embedding >large
+    numbered 30 text_embedding 2 >small
+    clip-simmatrix --tsv --label key small large |
+        awk -F '\t' 'NR == 1 { split($0, name) } NR > 1 { for (c = 2; c <= NF; c++) if ($c >= 0.5) print $1 "\t" name[c] "\t" $c }' \
+            >want
+    [ "$(wc -l <want)" -gt 100 ]
+    clip-simmatrix --tsv --label key --min 0.5 small large >got
+    sort got >sorted
+    sort want | diff sorted -
+    awk -F '\t' '$1 == row && $3 > score { exit 1 } { row = $1; score = $3 }' got
+    clip-simmatrix --tsv --label key --min 0.5 -j 1 - large <small | cmp - got
+    mkfifo pipe
+    (head -c 60000 large && sleep 0.3 && tail -c +60001 large) >pipe &
+    clip-simmatrix --tsv --label key --min 0.5 small pipe | cmp - got
+    wait
+    clip-simmatrix --tsv --label key --min 0.5 --top 5 small large |
+        diff - <(awk -F '\t' '$1 != row { n = 0 } { row = $1 } n++ < 5' got)
+}
+
+@test "--pairs: each pair once, none with itself, best first" {
+    stream >a <<'END'
+{"__key__": "p", "image_embedding": {"f4": [1, 0]}}
+{"__key__": "q", "txt": "the second", "image_embedding": {"f4": [3, 4]}}
+{"__key__": "r", "text_embedding": {"f4": [2, 0]}}
+{"__key__": "s", "image_embedding": {"f4": [0, 1]}}
+END
+    printf 'p\tr\t1\nthe second\ts\t0.8\np\tthe second\t0.6\nthe second\tr\t0.6\np\ts\t0\nr\ts\t0\n' >want
+    diff <(clip-simmatrix --pairs --tsv a) want
+    head -n 3 want | diff <(clip-simmatrix --pairs --tsv --top 3 <a) -
+    head -n 4 want | diff <(clip-simmatrix --pairs --tsv --min 0.6 a) -
+    head -n 1 want | diff <(clip-simmatrix --pairs --tsv --min 0.6 --top 1 a) -
+    diff <(clip-simmatrix --pairs --tsv --min 5 --scale 10 a) <(printf 'p\tr\t10\nthe second\ts\t8\np\tthe second\t6\nthe second\tr\t6\n')
+    run -0 clip-simmatrix --pairs --jsonl --top 1 a
+    [ "$output" = '{"key": "p", "label": "p", "matches": [{"key": "r", "label": "r", "score": 1}]}' ]
+    run -0 bash -c 'clip-simmatrix --pairs --min 0.7 a | clip-dump --values'
+    [ "${lines[1]}" = '{"__key__":"q","label":"the second","keys":["s"],"scores":{"tensor":"f4","shape":[1],"values":[0.8]}}' ]
+    # One embedding has no pair.
+    echo '{"__key__": "p", "image_embedding": {"f4": [1, 0]}}' | stream >one
+    run -0 clip-simmatrix --pairs --tsv one
+    [ -z "$output" ]
+}
+
+@test "--pairs: those of the whole matrix, across tiles and threads" {
+    numbered 700 image_embedding >large
+    clip-simmatrix --tsv --label key --columns image_embedding large large | awk -F '\t' 'NR == 1 { split($0, name) }
+        NR > 1 { for (c = NR + 1; c <= NF; c++) if ($c >= 0.7) print $1 "\t" name[c] "\t" $c }' >want
+    [ "$(wc -l <want)" -gt 1000 ]
+    clip-simmatrix --pairs --tsv --label key --min 0.7 large >got
+    sort got >sorted
+    sort want | diff sorted -
+    sort -s -c -t "$(printf '\t')" -k 3,3gr got
+    head -n 100 got | cmp <(clip-simmatrix --pairs --tsv --label key --top 100 -j 1 large) -
+}
+
+@test "all pairs of more than fits into memory go through a temporary file" {
+    numbered 1800 image_embedding >large
+    export TMPDIR=$PWD/tmp
+    mkdir tmp
+    clip-simmatrix --pairs --tsv --label key large >all
+    [ "$(wc -l <all)" -eq $((1800 * 1799 / 2)) ]
+    sort -s -c -t "$(printf '\t')" -k 3,3gr all
+    head -n 1000000 all | cmp <(clip-simmatrix --pairs --tsv --label key --top 1000000 large) -
+    head -n 1000 all | cmp <(clip-simmatrix --pairs --tsv --label key --top 1000 large) -
+    [ -z "$(ls tmp)" ]
+    TMPDIR=$PWD/none refuses 'none' clip-simmatrix --pairs --tsv large
+}
+
+@test "wrong usage of --min and --pairs" {
+    pictures >a
+    captions >b
+    run -2 --separate-stderr clip-simmatrix --min x a b
+    [ "${stderr_lines[0]}" = "clip-simmatrix: --min: 'x' is not a number" ]
+    run -2 --separate-stderr clip-simmatrix --min nan a b
+    run -2 --separate-stderr clip-simmatrix --pairs a b
+    [ "${stderr_lines[0]}" = "clip-simmatrix: --pairs takes one stream" ]
+    run -2 --separate-stderr clip-simmatrix --pairs --softmax a
+    [ "${stderr_lines[0]}" = "clip-simmatrix: --pairs and --softmax are mutually exclusive" ]
+    run -2 --separate-stderr clip-simmatrix --pairs --columns x a
+    [ "${stderr_lines[0]}" = "clip-simmatrix: --pairs has no columns: use --rows" ]
+    refuses "a: sample p1: no field 'other'" clip-simmatrix --pairs --rows other a
+}
+
+@test "a cosine is the same number wherever its two embeddings stand" {
+    numbered 700 image_embedding >large
+    numbered 30 text_embedding 2 >small
+    clip-simmatrix --tsv --label key small large >full
+    clip-simmatrix --tsv --label key large small >turned
+    awk -F '\t' 'NR == FNR { for (c = 1; c <= NF; c++) cell[FNR "," c] = $c; next }
+        { for (c = 1; c <= NF; c++) if (cell[c "," FNR] != $c) { print FNR, c, $c; exit 1 } }' full turned
+    clip-simmatrix --tsv --label key --min -1 small large | sort >all
+    awk -F '\t' 'NR == 1 { split($0, name) } NR > 1 { for (c = 2; c <= NF; c++) print $1 "\t" name[c] "\t" $c }' full |
+        sort | cmp - all
+}

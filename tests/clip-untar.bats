@@ -739,3 +739,21 @@ END
     clip-simmatrix --tsv --rows text_embedding --columns text_embedding out in >got
     clip-simmatrix --tsv --rows text_embedding --columns text_embedding in in | diff - got
 }
+
+@test "a sample with several pictures is reported once" {
+    mkdir -p d
+    cp "$SRC/share/samples/star.png" d/a.1.png
+    cp d/a.1.png d/a.2.png
+    cp d/a.1.png d/b.1.png
+    cp d/a.1.png d/b.2.PNG
+    cp d/a.1.png d/c.png
+    echo text >d/c.seg.txt
+    tar -cf t.tar --sort=name d
+    for how in 'clip-untar t.tar' 'clip-untar -t t.tar' 'clip-untar --shuffle 3 --epochs 2 t.tar'; do
+        run -0 --separate-stderr bash -c "$how >out"
+        one_line
+        [[ $stderr == "clip-untar: t.tar: sample d/"[ab]": holds 2 pictures, of which programs use one: "*clip-files* ]]
+    done
+    run -0 --separate-stderr bash -c 'clip-untar -q t.tar >out; clip-untar --only 1.png t.tar >out; clip-untar --loose png t.tar >out'
+    [ "$stderr" = "clip-untar: 1 samples had none of '1.png'" ]
+}

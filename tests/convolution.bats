@@ -28,14 +28,15 @@ picture_arch() {
 END
 }
 
-# pictures SIDE N: a stream of N random pictures [3, SIDE, SIDE] of bytes.
+# pictures SIDE N: a stream of N pictures [3, SIDE, SIDE] of bytes: some squares of colour, and noise.
 pictures() {
     python - "$@" <<'END'
 import sys, msgpack, numpy
 side, n = map(int, sys.argv[1:])
 draw = numpy.random.default_rng(side)
 for i in range(n):
-    image = draw.integers(0, 256, (3, side, side), "u1") >> (i % 3)
+    at = numpy.arange(side) * 4 // side
+    image = draw.integers(0, 192, (3, 4, 4), "u1")[:, at][:, :, at] + draw.integers(0, 64, (3, side, side), "u1")
     sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "image": {
         b"nd": True, b"type": "|u1", b"kind": b"", b"shape": image.shape, b"data": image.tobytes()}}))
 sys.stdout.buffer.write(msgpack.packb({"__end__": n}))
@@ -195,5 +196,81 @@ assert (t[trunk + "blocks.0.mlp.fc1.bias"] == 0).all() and (t[trunk + "blocks.0.
 head = t["visual.head.mlp.fc1.weight"]
 bound = 128 ** -0.5
 assert abs(head).max() <= bound and abs(head.std() - bound / 3 ** 0.5) < 1e-3 and t["visual.head.mlp.fc1.bias"].std() > 0
+END
+}
+
+# --- FastViT of MobileCLIP ---
+
+@test "golden FastViTs: features, embeddings" {
+    need_shared golden/families
+    local name
+    for name in mobileclip-s mobileclip2-s3; do
+        embed "$FAMILIES/$name/open_clip" <"$FAMILIES/$name/batch.msgpack" >got
+        clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$FAMILIES/$name/forward.msgpack" ||
+            complain "$name"
+        clip-cmp -q -r 4e-6 -f image_features,text_features got "$FAMILIES/$name/forward.msgpack" ||
+            complain "$name"
+    done
+}
+
+# Batch norm's running statistics and layer scales as if it had been trained.
+@test "FastViTs of other sizes, against PyTorch, with the same bytes in any batch, with any number of threads" {
+    need_shared oracle/famref.py
+    need_python msgpack numpy torch
+    local size options
+    while read -r size options; do
+        picture_arch "{\"image_size\": $size, \"timm_model_name\": \"fastvit_$options}"
+        clip-model init -q arch.json -o model 2>/dev/null || complain "$options"
+        family trained model/open_clip_model.safetensors
+        pictures "$size" 5 >in
+        clip-encode-image --keep -m model in >want
+        clip-project-normalize -m model want >got
+        family embeddings model got 2e-6 || complain "$size $options"
+        equal want <(clip-encode-image --keep -m model -b 1 -j 1 in)
+        equal want <(clip-encode-image --keep -m model -b 2 -j 3 in)
+        rm -r model
+    done <<'END'
+64 mci0", "timm_proj": null, "timm_pool": "avg", "timm_model_kwargs": {"layers": [1,1,1,1], "embed_dims": [8,16,48,96]}
+91 mci2", "timm_proj": "linear", "timm_pool": "avg", "timm_model_kwargs": {"layers": [2,1,1,2], "embed_dims": [20,20,40,160]}
+70 mci4", "timm_proj": "mlp", "timm_proj_bias": true, "timm_pool": "avg", "timm_model_kwargs": {"layers": [1,2,1,1,1], "embed_dims": [4,12,24,96,96]}
+END
+}
+
+@test "a FastViT is converted to the same bytes, and not trained: the text is, beside it" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local name=mobileclip-s
+    clip-model convert -q "$FAMILIES/$name/open_clip" -o folder
+    clip-model convert -q folder -o lone.safetensors
+    clip-model convert -q lone.safetensors -o again
+    diff -r folder again
+    equal <(clip-encode-image -m folder "$FAMILIES/$name/batch.msgpack") \
+        <(clip-encode-image -m "$FAMILIES/$name/open_clip" "$FAMILIES/$name/batch.msgpack")
+    mkdir run
+    cp -r folder run/init
+    family batches "$FAMILIES/$name" 1 >steps
+    refuses "a FastViT, cannot be trained" clip-encode-image --train run --grad-in run/image steps
+    [ "$(ls run)" = init ]
+    image=--freeze
+    stages run <steps >log
+    [ "$(jq -r .step log)" = 1 ]
+    run -2 --separate-stderr clip-train --data nowhere.tar --init folder --samples 4 --out new
+    [[ $stderr == *"image tower cannot be trained; --freeze image"* ]]
+    [ ! -e new ]
+}
+
+@test "FastViTs that are not supported, or that lie, are refused by name" {
+    local words cfg
+    while IFS='|' read -r words cfg; do
+        picture_arch "$cfg"
+        refuses "$words" clip-model info arch.json
+    done <<'END'
+fastvit_t8|{"timm_model_name": "fastvit_t8", "timm_pool": "avg"}
+timm_pool: ""|{"timm_model_name": "fastvit_mci0", "timm_pool": ""}
+layers is not a list of 5|{"timm_model_name": "fastvit_mci3", "timm_pool": "avg", "timm_model_kwargs": {"layers": [1, 2, 3, 4]}}
+number 2 is not between|{"timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_model_kwargs": {"layers": [1, -2, 3, 4]}}
+width of 100 is not a multiple of the 64|{"timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_model_kwargs": {"embed_dims": [64, 100, 200, 400]}}
+heads of 32|{"timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_model_kwargs": {"embed_dims": [6, 12, 24, 48]}}
+mlp_ratios|{"timm_model_name": "fastvit_mci0", "timm_pool": "avg", "timm_model_kwargs": {"mlp_ratios": [3, 3, 3, 3]}}
 END
 }

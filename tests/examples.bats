@@ -40,11 +40,14 @@ make_files() {
     printf 'airplane\ncat\n' >data/classnames.txt
     printf 'a photo of a {c}\n' >data/zeroshot_classification_templates.txt
     printf 'a photo of %s\n' 'an airplane' 'a cat' 'a horse' >captions.txt
+    { echo caption && cat captions.txt; } >captions.csv
+    printf 'filepath\ttitle\nphotos/%s.jpg\ta "%s"\n' cat cat owl owl | sed '3d' >open_clip.csv
+    printf '{"file_name": "%s.jpg", "text": "a %s"}\n' cat cat owl owl >photos/metadata.jsonl
     head -c 30730 "$SRC/share/models/cifar10/open_clip_model.safetensors" >data_batch_1.bin
     cp "$SRC/share/recipes/cifar10/arch.json" .
     sed -i 's/1024/5120/' arch.json
     printf '{"step":%d,"loss":1,"top1_image":0,"top1_text":0}\n' 1 2 3 >run/log.jsonl
-    tar -cf - photos/*.jpg | clip-untar | clip-preprocess -m cifar10 | clip-encode-image -m cifar10 |
+    clip-files photos | clip-preprocess -m cifar10 | clip-encode-image -m cifar10 |
         clip-project-normalize -m cifar10 >pictures.clip
     clip-tokenize -m cifar10 --lines captions.txt | clip-encode-text -m cifar10 |
         clip-project-normalize -m cifar10 >captions.clip

@@ -18,11 +18,16 @@ entry() {
     clip-encode-image) input=image args=(-m "$SMALL/model") writes=records ;;
     clip-encode-text) input=tokens args=(-m "$SMALL/model") writes=records ;;
     clip-eval) input=nothing args=(-m "$SMALL/model" -t retrieval "$SMALL/data") writes=text ;;
+    clip-files) input=nothing args=("$SMALL/picture.png" "$SMALL/shard/star.png") writes=stream ;;
+    clip-index) input=embeddings args=(search "$SMALL/index") writes=records ;;
     clip-model) input=lines args=(vocab --size 516) writes=file ;;
+    clip-page) input=results args=(-i "$SMALL/raw") writes=text ;;
     clip-plot) input=table writes=file ;;
     clip-preprocess) input=raw args=(--size 8) writes=records ;;
     clip-project-normalize) input=features args=(-m "$SMALL/model") writes=records ;;
+    clip-ranks) input=nothing args=(-n 1 clip-dump "$SMALL/raw") writes=text ;;
     clip-simmatrix) input=embeddings writes=stream ;;
+    clip-table) input=table args=(--caption a) writes=stream ;;
     clip-tar) input=raw writes=file ;;
     clip-tokenize) input=raw args=(-m "$SMALL/model") writes=records ;;
     clip-train)
@@ -99,6 +104,9 @@ make_small() {
     records_of embeddings \
         '{"__key__": "a", "group": "x", "image_embedding": {"f4": [1, 0]}, "text_embedding": {"f4": [0.6, 0.8]}}' \
         '{"__key__": "b", "group": "y", "image_embedding": {"f4": [0, 1]}, "text_embedding": {"f4": [0.8, 0.6]}}'
+    records_of results '{"__key__": "q", "label": "red", "keys": ["a", "b"], "scores": {"f4": [0.5, 0.25]}}' \
+        '{"__key__": "r", "keys": ["b"], "scores": {"f4": [0.75]}}'
+    clip-index build -o "$SMALL/index" "$SMALL/embeddings"
     : >"$SMALL/nothing"
     printf '\001aaaabbbbcccc' >"$SMALL/pixels"
     mkdir -p "$SMALL/data/test"

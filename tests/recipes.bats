@@ -41,6 +41,8 @@ recipe() {
     [[ $(cat zeroshot.txt) == "zero-shot: 8 pictures, 10 classes"* ]]
     clip-untar data/train/0.tar | clip-dump --tsv __key__,cls,txt >captions
     [ "$(wc -l <captions)" -eq 8 ]
+    # The captions were written beside read-only pictures, which only root can overwrite.
+    [ "$(tar --numeric-owner -tvf data/train/0.tar | cut -c 1-14 | sort -u)" = "-r--r--r-- 0/0" ]
     grep -qE '	airplane\\n$' captions || grep -qE '	.*, a airplane\\n$' captions
     [ "$(grep -c ', a ' captions)" -gt 0 ]
     run -0 recipe cifar10 CIFAR=in CAPTIONS=templates
@@ -54,4 +56,86 @@ recipe() {
     run -2 recipe pairs
     run -2 recipe pairs DATA=nowhere
     run -2 recipe cifar10 CIFAR=nowhere
+}
+
+# embed SHARD...: the recipe on these, into the folder embeddings; "$@" of `more` too.
+embed() {
+    env -u MAKEFLAGS make -f "$SRC/share/recipes/embed/Makefile" MODEL="$MODEL" SHARDS="$1" "${@:2}"
+}
+
+# make_shards: five shards in data, one of them compressed; a model.
+make_shards() {
+    local n
+    mkdir data
+    for n in 0 1 2 3; do
+        (cd samples && tar --sort=name -cf "../data/$n.tar" -- $(ls | sed -n "$((n * 4 + 1)),$((n * 4 + 4))p"))
+    done
+    (cd samples && tar --sort=name -czf ../data/4.b.tar.gz -- $(ls | head -n 4))
+    MODEL=$SRC/share/models/cifar10
+}
+
+# one_pipeline SHARD...: what the recipe must give.
+one_pipeline() {
+    clip-untar "$@" | clip-preprocess -m "$MODEL" | clip-tokenize -m "$MODEL" --truncate |
+        clip-encode-image -m "$MODEL" | clip-encode-text -m "$MODEL" | clip-project-normalize -m "$MODEL"
+}
+
+@test "embed: a file a shard, together what one pipeline writes; nothing twice; only what is missing" {
+    make_shards
+    embed 'data/*.tar data/4.b.tar.gz' SIDES='image text' -j 2
+    [ "$(cd embeddings && echo *)" = "0.clip 1.clip 2.clip 3.clip 4.b.clip" ]
+    one_pipeline data/{0,1,2,3}.tar data/4.b.tar.gz >want
+    clip-cmp <(cat embeddings/*.clip) want
+    clip-dump --values embeddings/*.clip >all
+    diff all <(clip-dump --values want)
+    run -0 embed 'data/*.tar data/4.b.tar.gz' SIDES='image text'
+    [[ $output == *"Nothing to be done"* ]]
+    rm embeddings/2.clip
+    touch data/3.tar
+    stat -c '%n %Y' embeddings/{0,1}.clip >before
+    run -0 embed 'data/*.tar data/4.b.tar.gz' SIDES='image text' missing
+    [ "${lines[-1]}" = embeddings/2.clip ]
+    embed 'data/*.tar data/4.b.tar.gz' SIDES='image text'
+    clip-dump --values embeddings/*.clip | diff all -
+    stat -c '%n %Y' embeddings/{0,1}.clip | diff before -
+    embed 'data/*.tar' SIDES=text OUT=captions
+    [[ "$(clip-dump captions/0.clip)" == *'"text_embedding":'* && "$(clip-dump captions/0.clip)" != *image_embedding* ]]
+}
+
+@test "embed: a shard that is cut fails alone and is named, and leaves nothing" {
+    make_shards
+    head -c 1500 data/1.tar >cut
+    mv cut data/1.tar
+    run -2 embed 'data/*.tar' -j 2
+    [[ $output == *"clip-untar: data/1.tar: "* && $output == *"embeddings/1.clip"* ]]
+    [ "$(ls -A embeddings | paste -sd ' ')" = "0.clip 2.clip 3.clip" ]
+    (cd samples && tar --sort=name -cf ../data/1.tar -- $(ls | sed -n 5,8p))
+    embed 'data/*.tar'
+    [ -s embeddings/1.clip ]
+    run -2 embed 'data/*.tar data/nowhere.tar'
+    [[ $output == *data/nowhere.tar* ]]
+    mkdir other
+    cp data/0.tar other
+    run -2 embed 'data/*.tar other/0.tar'
+    [[ $output == *"two shards have the same name"* ]]
+    run -2 embed 'data/*.tar' SLICE=0/2
+    run -2 embed 'data/*.tar' SIDES=sound
+    run -2 env -u MAKEFLAGS make -f "$SRC/share/recipes/embed/Makefile" MODEL=m
+}
+
+@test "embed: slices, the array job of Slurm, the page for GNU parallel" {
+    make_shards
+    embed 'data/*.tar' SLICE=1/3 OUT=slices
+    [ "$(cd slices && echo *)" = "0.clip 3.clip" ]
+    embed 'data/*.tar' TASKS=2 CPUS=1 slurm >job
+    grep -qx '#SBATCH --array=1-2' job
+    SLURM_ARRAY_TASK_ID=1 SLURM_CPUS_PER_TASK=1 sh job
+    [ "$(cd embeddings && echo *)" = "0.clip 2.clip" ]
+    SLURM_ARRAY_TASK_ID=2 sh job
+    cp -r embeddings want
+    rm embeddings/1.clip embeddings/3.clip
+    embed 'data/*.tar' TASKS=2 parallel >page
+    need parallel
+    sh page
+    diff -r embeddings want
 }

@@ -19,9 +19,9 @@
 
 #define MAX_OPTIONS 64
 
-/* A process is one program: its name and how much it says are the only state kept here. */
+/* A process is one program: its name and how it speaks are the only state kept here. */
 static const char *program_name = "clip";
-static int quiet, verbose;
+static int quiet, verbose, terminal;
 
 /* One line on stderr, written at once: a pipe takes up to PIPE_BUF bytes whole, so the lines of programs
  * that fail together do not mix. A longer line is cut. */
@@ -60,7 +60,7 @@ static void print_message(int hint, const char *format, va_list args)
 {
     struct line line = {.size = 0};
     fflush(stdout);
-    add_words(&line, "%s: ", program_name);
+    add_words(&line, "%s%s: ", terminal ? "\r\033[K" : "", program_name); /* over another's status */
     add_args(&line, 100, format, args);
     add_words(&line, "\n");
     if (hint)
@@ -91,6 +91,23 @@ void clip_verbose(const char *format, ...)
 {
     if (verbose)
         PRINT_MESSAGE(0, format);
+}
+
+void clip_put_status(const char *format, ...)
+{
+    struct line line = {.size = 0};
+    add_words(&line, "\r%s: ", program_name);
+    va_list args;
+    va_start(args, format);
+    add_args(&line, 10, format, args);
+    va_end(args);
+    add_words(&line, "\033[K");
+    write_line(&line);
+}
+
+void clip_clear_status(void)
+{
+    write_line(&(struct line){"\r\033[K", 4});
 }
 
 void clip_die(const char *format, ...)
@@ -331,10 +348,13 @@ static void set_option(const struct clip_option *o, const char *text)
                    o->kind == CLIP_CHOICE ? o->argument : "");
 }
 
-static int parse_options(const struct table *table, int argc, char **argv)
+static int parse_options(const struct table *table, int command, int argc, char **argv)
 {
     struct option longs[MAX_OPTIONS + 1] = {0};
-    char shorts[2 * MAX_OPTIONS + 2] = ":", *s = shorts + 1;
+    char shorts[2 * MAX_OPTIONS + 3], *s = shorts;
+    if (command)
+        *s++ = '+';
+    *s++ = ':';
     for (int i = 0; i < table->count; i++) {
         const struct clip_option *o = &table->options[i];
         longs[i] = (struct option){o->name, o->argument ? required_argument : no_argument, NULL, 256 + i};
@@ -344,6 +364,7 @@ static int parse_options(const struct table *table, int argc, char **argv)
                 *s++ = ':';
         }
     }
+    *s = '\0';
     int c;
     opterr = 0;
     while ((c = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
@@ -373,13 +394,15 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
     shared->batch = shared->batch ? shared->batch : 32;
     shared->progress = -1;
     gather_options(&table, program, shared, &no_progress);
-    int first = parse_options(&table, argc, argv);
+    int first = parse_options(&table, program->command, argc, argv);
     if (asked_for[ASKED_HELP])
         exit(print_help(program, &table));
     if (asked_for[ASKED_VERSION])
         exit(print_version(program));
     quiet = shared->quiet;
+    terminal = isatty(STDERR_FILENO);
     verbose = shared->verbose;
+    shared->progress_asked = shared->progress == 1;
     if (no_progress || shared->quiet)
         shared->progress = 0;
     if (shared->progress < 0)
@@ -388,37 +411,4 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
     if (verbose && program->engines)
         clip_verbose("engines: %s", program->engines(engines, sizeof engines));
     return first;
-}
-
-/* --- progress --- */
-
-void clip_progress_start(struct clip_progress *progress, const struct clip_shared *shared,
-                         const char *awaited)
-{
-    *progress = (struct clip_progress){.on = shared->progress, .start = clip_seconds()};
-    if (progress->on) {
-        struct line line = {.size = 0};
-        add_words(&line, "\r%s: waiting for %.1000s\033[K", program_name, awaited);
-        write_line(&line);
-    }
-}
-
-void clip_progress_show(struct clip_progress *progress, uint64_t records, uint64_t total, double waited_input,
-                        double waited_output, int last)
-{
-    double now = progress->on ? clip_seconds() : 0, elapsed = now - progress->start;
-    if (!progress->on || (!last && now - progress->shown < 0.5))
-        return;
-    progress->shown = now;
-    double rate = elapsed > 0 ? (double)records / elapsed : 0;
-    struct line line = {.size = 0};
-    add_words(&line, "\r%s: %llu", program_name, (unsigned long long)records);
-    if (total)
-        add_words(&line, " of %llu", (unsigned long long)total);
-    add_words(&line, " records, %.*f/s", rate < 10 ? 2 : rate < 100 ? 1 : 0, rate);
-    if (elapsed > 0)
-        add_words(&line, ", waited %.0f %% for input, %.0f %% for output", 100 * waited_input / elapsed,
-                  100 * waited_output / elapsed);
-    add_words(&line, last ? "\033[K\n" : "\033[K");
-    write_line(&line);
 }

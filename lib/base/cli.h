@@ -43,7 +43,8 @@ struct clip_shared {
     long threads; /* default: the processors */
     long batch;   /* default: set it before clip_start, else 32 */
     size_t max_record;
-    int progress; /* 1, 0, or -1: where stderr is a terminal */
+    int progress;       /* 1, 0, or -1: where stderr is a terminal */
+    int progress_asked; /* by --progress */
     int skip_bad, verbose, quiet;
 };
 
@@ -55,6 +56,7 @@ struct clip_program {
     unsigned shared; /* enum clip_shared_options */
     /* what computes matrix products, for --version and -v, into text[size], which it returns; or NULL */
     const char *(*engines)(char *text, size_t size);
+    int command; /* the operands are a command: options end before the first of them */
 };
 
 /* Starts a program: makes sure that descriptors 0 to 2 are open, and reads the options into `shared` and
@@ -81,14 +83,23 @@ void clip_refuse_terminal(void);
  * `status`. */
 int clip_finish(int status) __attribute__((warn_unused_result));
 
-/* --progress: a line on stderr, rewritten at most twice a second. `total` 0: not known. Waiting is shown
- * as a share of the time since the start. */
+/* A line on stderr in whose place the next one is written; nothing instead. */
+void clip_put_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void clip_clear_status(void);
+
+/* Progress: a line on stderr, written anew at most twice a second, by one stage of a pipeline: the last one
+ * that it can be. A run of a minute, -v or --progress leaves a line that says what was done. */
 struct clip_progress {
-    int on;
+    int on, verbose, forced;
+    int piped; /* standard output is a pipe: a later stage may show progress */
+    int holds; /* this stage shows it */
     double start, shown;
+    uint64_t said, heard; /* how many records there will be: told to, and by, other stages */
 };
 void clip_progress_start(struct clip_progress *progress, const struct clip_shared *shared,
                          const char *awaited);
+/* `total`: how many records there will be, 0: not known here; other stages of the pipeline are told. The
+ * seconds waited are counted from the start. `last`: nothing more will come. */
 void clip_progress_show(struct clip_progress *progress, uint64_t records, uint64_t total, double waited_input,
                         double waited_output, int last);
 

@@ -288,7 +288,7 @@ static void draw_panel(cairo_t *cairo, const struct clip_curves *curves, int pan
 }
 
 int clip_figure_curves(const struct clip_curves *curves, const char *title, enum clip_figure_format format,
-                       FILE *file, struct clip_error *error)
+                       FILE *file, struct clip_missing *missing, struct clip_error *error)
 {
     struct clip_canvas canvas;
     struct axis x = {.low = INFINITY, .high = -INFINITY, .from = LEFT, .to = WIDTH - RIGHT};
@@ -303,7 +303,7 @@ int clip_figure_curves(const struct clip_curves *curves, const char *title, enum
         x.high = fmax(x.high, curves->steps[p]);
     }
     choose_ticks(&x, 8, 0);
-    clip_canvas_open(&canvas, format, WIDTH, height, file);
+    clip_canvas_open(&canvas, format, WIDTH, height, file, missing);
     cairo_set_source_rgb(canvas.cairo, .1, .1, .1);
     if (title)
         clip_draw_text(canvas.cairo, title, 16, WIDTH - 32, WIDTH / 2, 14, .5, 0);

@@ -33,9 +33,9 @@ void clip_curves_free(struct clip_curves *curves);
 int clip_curves_read(struct clip_curves *curves, FILE *file, const char *name, struct clip_error *error);
 
 /* Draws to `file`, which stays open: each curve as a pale line and, with more than 100 points, its mean
- * over a hundredth of them on both sides as a strong line. `title` may be NULL. -1 if it cannot be
- * written. */
+ * over a hundredth of them on both sides as a strong line. `title` and `missing` may be NULL. -1 if it cannot
+ * be written. */
 int clip_figure_curves(const struct clip_curves *curves, const char *title, enum clip_figure_format format,
-                       FILE *file, struct clip_error *error);
+                       FILE *file, struct clip_missing *missing, struct clip_error *error);
 
 #endif

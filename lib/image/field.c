@@ -3,18 +3,22 @@
 #include <string.h>
 #include <strings.h>
 
-/* The record's first field whose name is name[size] or, with `ending`, ends in a dot and name[size]. */
+/* 1 if the field's name is name[size] or, with `ending`, ends in a dot and name[size]. */
+static int has_name(const struct clip_field *field, const char *name, size_t size, int ending)
+{
+    size_t before = field->name_size - size;
+    if (field->name_size < size || strncasecmp(field->name + before, name, size) != 0)
+        return 0;
+    return ending ? before > 0 && field->name[before - 1] == '.' : before == 0;
+}
+
+/* The record's first field of that name. */
 static const struct clip_field *find_named(const struct clip_record *record, const char *name, size_t size,
                                            int ending)
 {
-    for (size_t i = 0; i < record->count; i++) {
-        const struct clip_field *field = &record->fields[i];
-        size_t before = field->name_size - size;
-        if (field->name_size < size || strncasecmp(field->name + before, name, size) != 0)
-            continue;
-        if (ending ? before > 0 && field->name[before - 1] == '.' : before == 0)
-            return field;
-    }
+    for (size_t i = 0; i < record->count; i++)
+        if (has_name(&record->fields[i], name, size, ending))
+            return &record->fields[i];
     return NULL;
 }
 
@@ -28,6 +32,25 @@ const struct clip_field *clip_find_picture(const struct clip_record *record)
             name += size + strspn(name + size, ", ");
         }
     return found;
+}
+
+static int is_picture(const struct clip_field *field)
+{
+    for (const char *name = CLIP_PICTURE_NAMES; *name;) {
+        size_t size = strcspn(name, ", ");
+        if (has_name(field, name, size, 0) || has_name(field, name, size, 1))
+            return 1;
+        name += size + strspn(name + size, ", ");
+    }
+    return 0;
+}
+
+size_t clip_count_pictures(const struct clip_record *record)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < record->count; i++)
+        count += (size_t)is_picture(&record->fields[i]);
+    return count;
 }
 
 const struct clip_field *clip_find_picture_in(const struct clip_record *record, const char *list)

@@ -11,6 +11,9 @@
  * there is none, the field whose name ends in a dot and one of them, such as canny.png. Else NULL. */
 const struct clip_field *clip_find_picture(const struct clip_record *record);
 
+/* How many fields have one of these names, or a name that ends in a dot and one of them. */
+size_t clip_count_pictures(const struct clip_record *record);
+
 /* The field of the first name in `list`, separated by commas, that exists; or NULL. */
 const struct clip_field *clip_find_picture_in(const struct clip_record *record, const char *list);
 

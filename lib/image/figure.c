@@ -117,35 +117,6 @@ static int make_layout(cairo_t *cairo, const struct clip_matrix_figure *figure, 
     return 0;
 }
 
-static void draw_thumbnail(cairo_t *cairo, const struct clip_thumbnail *picture, double x, double y,
-                           double side)
-{
-    int n = picture->size;
-    size_t plane = (size_t)n * (size_t)n;
-    cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, n, n);
-    unsigned char *data = cairo_image_surface_get_data(surface);
-    if (data) {
-        int stride = cairo_image_surface_get_stride(surface);
-        for (int r = 0; r < n; r++)
-            for (int c = 0; c < n; c++) {
-                const uint8_t *p = picture->pixels + (size_t)r * (size_t)n + (size_t)c;
-                uint32_t pixel = (uint32_t)p[0] << 16 | (uint32_t)p[plane] << 8 | p[2 * plane];
-                memcpy(data + r * stride + 4 * c, &pixel, 4);
-            }
-        cairo_surface_mark_dirty(surface);
-    }
-    cairo_save(cairo);
-    cairo_translate(cairo, x, y);
-    cairo_scale(cairo, side / n, side / n);
-    cairo_set_source_surface(cairo, surface, 0, 0);
-    cairo_pattern_set_filter(cairo_get_source(cairo), CAIRO_FILTER_BEST);
-    cairo_pattern_set_extend(cairo_get_source(cairo), CAIRO_EXTEND_PAD);
-    cairo_rectangle(cairo, 0, 0, n, n);
-    cairo_fill(cairo);
-    cairo_restore(cairo);
-    cairo_surface_destroy(surface); /* an error stays in the context, which is checked at the end */
-}
-
 /* The size at which every value fits its cell, or 0. */
 static double value_font(cairo_t *cairo, const struct clip_matrix_figure *figure, const struct layout *layout)
 {
@@ -193,7 +164,8 @@ static void draw_edges(cairo_t *cairo, const struct clip_matrix_figure *figure, 
     for (size_t r = 0; r < figure->rows; r++) {
         double y = layout->y + (double)r * layout->cell;
         if (figure->left)
-            draw_thumbnail(cairo, &figure->left[r], layout->x - layout->left_pictures, y + 1, side);
+            clip_draw_pixels(cairo, figure->left[r].pixels, figure->left[r].size, figure->left[r].size,
+                             layout->x - layout->left_pictures, y + 1, side);
         cairo_set_source_rgb(cairo, .1, .1, .1);
         if (r % (size_t)layout->label_step == 0)
             clip_draw_text(cairo, figure->row_labels[r], layout->font, LABEL_WIDTH,
@@ -202,7 +174,8 @@ static void draw_edges(cairo_t *cairo, const struct clip_matrix_figure *figure, 
     for (size_t c = 0; c < figure->columns; c++) {
         double x = layout->x + (double)c * layout->cell;
         if (figure->top)
-            draw_thumbnail(cairo, &figure->top[c], x + 1, layout->y - layout->top_pictures, side);
+            clip_draw_pixels(cairo, figure->top[c].pixels, figure->top[c].size, figure->top[c].size, x + 1,
+                             layout->y - layout->top_pictures, side);
         if (c % (size_t)layout->label_step != 0)
             continue;
         cairo_save(cairo);
@@ -235,7 +208,7 @@ static void draw_bar(cairo_t *cairo, const struct clip_matrix_figure *figure, co
 }
 
 int clip_figure_matrix(const struct clip_matrix_figure *figure, enum clip_figure_format format, FILE *file,
-                       struct clip_error *error)
+                       struct clip_missing *missing, struct clip_error *error)
 {
     struct layout layout = {0};
     struct clip_canvas canvas;
@@ -246,7 +219,7 @@ int clip_figure_matrix(const struct clip_matrix_figure *figure, enum clip_figure
     cairo_destroy(scratch);
     if (status != 0)
         return -1;
-    clip_canvas_open(&canvas, format, layout.width, layout.height, file);
+    clip_canvas_open(&canvas, format, layout.width, layout.height, file, missing);
     if (figure->title) {
         cairo_set_source_rgb(canvas.cairo, .1, .1, .1);
         clip_draw_text(canvas.cairo, figure->title, 16, 0, layout.width / 2, MARGIN, .5, 0);

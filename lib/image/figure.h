@@ -30,9 +30,10 @@ struct clip_matrix_figure {
     int show_values;                   /* 0: never, even where they fit */
 };
 
-/* Draws to `file`, which stays open. -1 where it cannot be written, or the figure would be too large to draw.
+/* Draws to `file`, which stays open; `missing` (image/canvas.h) may be NULL. -1 where it cannot be written,
+ * or the figure would be too large to draw.
  */
 int clip_figure_matrix(const struct clip_matrix_figure *figure, enum clip_figure_format format, FILE *file,
-                       struct clip_error *error);
+                       struct clip_missing *missing, struct clip_error *error);
 
 #endif

@@ -142,29 +142,44 @@ static int fail_kind(const uint8_t *data, size_t size, struct clip_error *error)
                 : clip_fail(error, "neither JPEG, PNG nor WebP");
 }
 
+/* The kinds of files that are read. */
+static const struct kind {
+    const char *magic;
+    size_t at, length;
+    const char *extension;
+    int (*decode)(struct clip_picture *, const uint8_t *, size_t, uint64_t, struct clip_error *);
+} kinds[] = {
+    {"\xff\xd8\xff", 0, 3, "jpg", clip_jpeg_decode},
+    {"\x89PNG\r\n\x1a\n", 0, 8, "png", clip_png_decode},
+    {"WEBPVP8", 8, 7, "webp", clip_webp_decode},
+};
+
+/* NULL with error where it is none of them. */
+static const struct kind *find_kind(const uint8_t *data, size_t size, struct clip_error *error)
+{
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (size >= kinds[i].at + kinds[i].length &&
+            memcmp(data + kinds[i].at, kinds[i].magic, kinds[i].length) == 0)
+            return &kinds[i];
+    fail_kind(data, size, error);
+    return NULL;
+}
+
+const char *clip_picture_extension(const void *data, size_t size, struct clip_error *error)
+{
+    const struct kind *kind = find_kind(data, size, error);
+    return kind ? kind->extension : NULL;
+}
+
 int clip_picture_decode(struct clip_picture *picture, const void *data, size_t size, uint64_t max_pixels,
                         struct clip_error *error)
 {
-    static const struct {
-        const char *magic;
-        size_t at, length;
-        int (*decode)(struct clip_picture *, const uint8_t *, size_t, uint64_t, struct clip_error *);
-    } kinds[] = {
-        {"\xff\xd8\xff", 0, 3, clip_jpeg_decode},
-        {"\x89PNG\r\n\x1a\n", 0, 8, clip_png_decode},
-        {"WEBPVP8", 8, 7, clip_webp_decode},
-    };
+    const struct kind *kind = find_kind(data, size, error);
     memset(picture, 0, sizeof *picture);
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        if (size < kinds[i].at + kinds[i].length ||
-            memcmp((const char *)data + kinds[i].at, kinds[i].magic, kinds[i].length) != 0)
-            continue;
-        if (kinds[i].decode(picture, data, size, max_pixels, error) == 0)
-            return 0;
-        clip_picture_free(picture);
-        return -1;
-    }
-    return fail_kind(data, size, error);
+    if (kind && kind->decode(picture, data, size, max_pixels, error) == 0)
+        return 0;
+    clip_picture_free(picture);
+    return -1;
 }
 
 void clip_picture_free(struct clip_picture *picture)

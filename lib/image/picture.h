@@ -40,6 +40,11 @@ struct clip_picture {
 int clip_picture_decode(struct clip_picture *picture, const void *data, size_t size, uint64_t max_pixels,
                         struct clip_error *error);
 
+/* The extension that files of this kind have: "jpg", "png" or "webp"; told by how data[size] begins, of which
+ * CLIP_PICTURE_HEAD bytes are enough. NULL with error, which says what it is instead. */
+#define CLIP_PICTURE_HEAD 512
+const char *clip_picture_extension(const void *data, size_t size, struct clip_error *error);
+
 /* Frees the pixels; the struct is the caller's. */
 void clip_picture_free(struct clip_picture *picture);
 

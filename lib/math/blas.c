@@ -22,9 +22,11 @@ static size_t buffer_size; /* of one; 0: not known yet */
 /* Not in its header, but exported, so that its own interfaces can be built apart. */
 static void *(*memory_alloc)(int);
 static void (*memory_free)(void *);
+static void (*set_num_threads)(int);
 
-/* What versions for x86-64 take, and some more. */
+/* What versions for x86-64 take, and some more: for a buffer, and for the library itself. */
 #define LIKELY_SIZE ((size_t)132 << 20)
+#define LIBRARY_SIZE ((size_t)48 << 20)
 
 static int find_symbol(const char *name, void *into, struct clip_error *error)
 {
@@ -35,7 +37,11 @@ static int find_symbol(const char *name, void *into, struct clip_error *error)
 
 static int load_library(struct clip_error *error)
 {
-    void (*set_num_threads)(int);
+    /* Newer versions, such as 0.3.29, take a buffer when they are loaded, and try forever if there is no
+     * room. */
+    if (!clip_pages_room(LIBRARY_SIZE + LIKELY_SIZE))
+        return clip_fail(error, "out of memory: OpenBLAS needs %zu MiB of address space",
+                         (LIBRARY_SIZE + LIKELY_SIZE) >> 20);
     if (setenv("OPENBLAS_NUM_THREADS", "1", 1) != 0)
         return clip_fail_memory(error, "OpenBLAS");
     library = dlopen(CLIP_OPENBLAS, RTLD_LAZY | RTLD_LOCAL);
@@ -54,7 +60,6 @@ static int load_library(struct clip_error *error)
     if (find_symbol("blas_memory_alloc", &memory_alloc, &ignored) != 0 ||
         find_symbol("blas_memory_free", &memory_free, &ignored) != 0)
         memory_alloc = NULL;
-    set_num_threads(1); /* it may have been loaded before, by another library */
     return 0;
 }
 
@@ -99,6 +104,8 @@ int clip_blas_open(int threads, struct clip_error *error)
 {
     pthread_mutex_lock(&lock);
     int status = library ? 0 : load_library(error);
+    if (status == 0)
+        set_num_threads(1); /* another library of the process may use it, too */
     if (status == 0 && memory_alloc && threads > buffers)
         status = take_buffers(threads, error);
     pthread_mutex_unlock(&lock);

@@ -223,6 +223,17 @@ static void layer_norm(size_t n, float epsilon, const float *x, const float *wei
     put_part(out, i, last, m, type);
 }
 
+static void rms_norm(size_t n, float epsilon, const float *x, const float *weight, enum clip_precision type,
+                     void *out)
+{
+    float scale = 1 / sqrtf(variance_of(n, x, 0) + epsilon);
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        put(out, i, load(x + i) * scale * load(weight + i), type);
+    size_t m = n - i;
+    put_part(out, i, load_part(x + i, m) * scale * load_part(weight + i, m), m, type);
+}
+
 /* --- activations --- */
 
 /* x sigmoid(steep x). e^-x overflows above 88, and the quotient is 0 to f32 long before. */
@@ -570,6 +581,29 @@ static void layer_norm_backward(size_t n, float epsilon, const float *x, const f
     }
 }
 
+/* With xhat = x scale and g = dy weight: dx = scale (g - xhat mean(g xhat)). */
+static void rms_norm_backward(size_t n, float epsilon, const float *x, const float *weight, const float *dy,
+                              float *dx, float *dweight)
+{
+    float scale = 1 / sqrtf(variance_of(n, x, 0) + epsilon), tail = 0;
+    vec along = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vec hat = load(x + i) * scale, y = load(dy + i);
+        along += y * load(weight + i) * hat;
+        store(dweight + i, load(dweight + i) + y * hat);
+    }
+    for (; i < n; i++) {
+        tail += dy[i] * weight[i] * x[i] * scale;
+        dweight[i] += dy[i] * x[i] * scale;
+    }
+    float mean = (sum_of(along) + tail) / (float)n;
+    for (i = 0; i + LANES <= n; i += LANES)
+        store(dx + i, load(dx + i) + scale * (load(dy + i) * load(weight + i) - load(x + i) * scale * mean));
+    for (; i < n; i++)
+        dx[i] += scale * (dy[i] * weight[i] - x[i] * scale * mean);
+}
+
 /* m <= LANES elements at x[at...], and zeros. */
 static inline vec get(const void *x, size_t at, size_t m, enum clip_precision type)
 {
@@ -652,6 +686,8 @@ static void backward_queries(const struct clip_attention_backward *b, const stru
         size_t n = seen_by(a, first + r);
         add_bias(a, first + r, n, room->p + r * keys);
         softmax_backward(n, columns, room->p + r * keys, room->ds + r * keys);
+        if (b->dbias)
+            memcpy(b->dbias + (first + r) * a->keys, room->ds + r * keys, a->keys * sizeof *b->dbias);
     }
     small_product(rows, dim, seen, room->ds, keys, room->k, dim, room->dq, dim);
     for (size_t r = 0; r < rows; r++)
@@ -687,6 +723,8 @@ const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
     .multiply = multiply,
     .rotate = rotate,
     .layer_norm = layer_norm,
+    .rms_norm = rms_norm,
+    .rms_norm_backward = rms_norm_backward,
     .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu},
     .attention = attention,
     .layer_norm_backward = layer_norm_backward,

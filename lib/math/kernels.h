@@ -37,6 +37,7 @@ struct clip_attention_backward {
     enum clip_precision type;
     void *dq, *dk, *dv;           /* [queries][dim], [keys][dim], [keys][dim] in `type` */
     size_t dq_stride, dkv_stride; /* elements from row to row */
+    float *dbias;                 /* [queries][keys]: of the scores; NULL: not wanted */
 };
 
 struct clip_kernels {
@@ -61,6 +62,13 @@ struct clip_kernels {
      * out may be x if `type` is f32. */
     void (*layer_norm)(size_t n, float epsilon, const float *x, const float *weight, const float *bias,
                        enum clip_precision type, void *out);
+
+    /* out[n] = x[n] / sqrt(mean of x² + epsilon) * weight[n]. out may be x if `type` is f32. Backward: dx[n]
+     * +=, dweight[n] +=. */
+    void (*rms_norm)(size_t n, float epsilon, const float *x, const float *weight, enum clip_precision type,
+                     void *out);
+    void (*rms_norm_backward)(size_t n, float epsilon, const float *x, const float *weight, const float *dy,
+                              float *dx, float *dweight);
 
     /* out[n] = f(x[n] + bias[n]), f as math/activation.h has it, erf within 2e-7. out may be x if `type` is
      * f32. */

@@ -1,17 +1,15 @@
 #include "math/unit.h"
+#include "math/dots.h"
 
 #include <math.h>
 
-int clip_unit_vector(size_t n, const float *x, float *out, struct clip_error *error)
+int clip_unit_vector(size_t n, const void *x, float *out, struct clip_error *error)
 {
-    double sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (double)x[i] * x[i];
+    const struct clip_dot_kernels *kernels = clip_dot_kernels(clip_level());
+    double sum = kernels->squares(n, x);
     if (!(sum > 0) || !isfinite(sum))
         return clip_fail(error, "a vector of length %g cannot be normalised", sqrt(sum));
-    double length = sqrt(sum);
-    for (size_t i = 0; i < n; i++)
-        out[i] = (float)(x[i] / length);
+    kernels->scale(n, x, 1 / sqrt(sum), out);
     return 0;
 }
 

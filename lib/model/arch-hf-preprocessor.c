@@ -16,8 +16,9 @@ enum { PILLOW_BILINEAR = 2, PILLOW_BICUBIC = 3 };
 /* Processors whose steps are known, with FeatureExtractor and ImageProcessorFast for ImageProcessor too. */
 static const struct processor {
     const char *name;
-    int crops; /* do_center_crop where nothing is said of it */
-} processors[] = {{"CLIP", 1}, {"ChineseCLIP", 1}, {"Siglip", 0}};
+    int crops; /* do_center_crop, unless the file states it */
+    int half;  /* the same of image_mean and image_std: 0.5, instead of OpenAI's */
+} processors[] = {{"CLIP", 1, 0}, {"ChineseCLIP", 1, 0}, {"Siglip", 0, 1}};
 
 static const struct clip_json_option options[] = {
     {"image_mean", CLIP_JSON_USED, NULL},
@@ -155,6 +156,8 @@ static int read_preprocessor(struct json_object *object, struct clip_arch *arch,
     if (!processor)
         return -1;
     int crops = processor->crops;
+    for (int c = 0; c < 3 && processor->half; c++)
+        arch->preprocess.mean[c] = arch->preprocess.std[c] = 0.5f;
     if (clip_json_options(object, where, options, COUNT(options), error) != 0 ||
         check_steps(object, where, error) != 0 ||
         read_numbers(object, where, &arch->preprocess, error) != 0 ||
@@ -176,25 +179,20 @@ int clip_arch_read_hf_preprocessor(struct clip_arch *arch, const char *path, str
     return result == 0 ? 0 : clip_fail_prefix(error, "%s", path);
 }
 
-/* CLIP's processor squashes too, if `size` is {height, width} and nothing is cropped. */
-static const char *processor_of(const struct clip_arch *arch)
-{
-    const char *own = arch->vision.kind->hf.processor;
-    return own ? own : "CLIPImageProcessor";
-}
-
 int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error)
 {
     enum clip_resize resize = arch->preprocess.resize;
-    int size = arch->vision.image_size, crops = resize == CLIP_SHORTEST;
-    if (resize == CLIP_LONGEST || (crops && arch->vision.kind->hf.processor))
-        return clip_fail(error, "Hugging Face's %s does not resize pictures in the mode \"%s\"",
-                         processor_of(arch), clip_resize_names[resize]);
+    int size = arch->vision.image_size, crops = resize == CLIP_SHORTEST,
+        siglip = !arch->vision.kind->hf.put; /* what a CLIPModel cannot say is written as a SiglipModel */
+    const char *processor = siglip ? "SiglipImageProcessor" : "CLIPImageProcessor";
+    if (resize == CLIP_LONGEST || (siglip && crops))
+        return clip_fail(error, "Hugging Face's %s does not resize pictures in the mode \"%s\"", processor,
+                         clip_resize_names[resize]);
     fprintf(file,
             "{\n  \"image_processor_type\": \"%s\",\n  \"do_convert_rgb\": true,\n"
             "  \"do_resize\": true,\n  \"do_center_crop\": %s,\n  \"do_rescale\": true,\n"
             "  \"do_normalize\": true,\n  \"resample\": %d,\n  \"rescale_factor\": 0.00392156862745098,\n",
-            processor_of(arch), crops ? "true" : "false",
+            processor, crops ? "true" : "false",
             arch->preprocess.interpolation == CLIP_BILINEAR ? PILLOW_BILINEAR : PILLOW_BICUBIC);
     fputs("  \"image_mean\": ", file);
     clip_arch_put_channels(file, arch->preprocess.mean);

@@ -206,8 +206,7 @@ static void put_one(FILE *file, const struct clip_arch *arch)
     fputs("}\n", file);
 }
 
-/* Fails where the form cannot say what the model is. */
-static int refuse(const struct clip_arch *arch, struct clip_error *error)
+int clip_arch_refuse_hf(const struct clip_arch *arch, struct clip_error *error)
 {
     for (int side = 0; side < CLIP_SIDES; side++) {
         const struct clip_tower_arch *tower = &arch->towers[side];
@@ -226,7 +225,7 @@ static int refuse(const struct clip_arch *arch, struct clip_error *error)
 
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error)
 {
-    if (refuse(arch, error) != 0)
+    if (clip_arch_refuse_hf(arch, error) != 0)
         return -1;
     if (arch->vision.absent || arch->text.absent) {
         put_one(file, arch);

@@ -2,6 +2,7 @@
 #include "base/json.h"
 #include "model/arch.h"
 #include "model/kind.h"
+#include "model/place.h"
 #include "model/tokenizer-settings.h"
 
 #include <stdlib.h>
@@ -89,6 +90,7 @@ static int read_tower(struct json_object *object, enum clip_side side, int quick
     if (!object)
         return 0;
     tower->kind = clip_kind_of_open_clip(side, object);
+    arch->custom_text |= tower->kind->custom_text;
     tower->activation = quick ? CLIP_QUICK_GELU : CLIP_GELU;
     tower->vit.pool_width = arch->embed;
     return tower->kind->read_open_clip(object, tower_keys[side], tower, error);
@@ -162,12 +164,18 @@ int clip_arch_read_open_clip(struct clip_arch *arch, const char *path, struct cl
 
 int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip_error *error)
 {
-    if (clip_arch_published(arch, name_or_path) || clip_arch_read_open_clip(arch, name_or_path, error) == 0)
+    if (clip_arch_published(arch, name_or_path))
         return 0;
+    char *path = clip_arch_find(name_or_path);
+    int result = clip_arch_read_open_clip(arch, path ? path : name_or_path, error);
+    int known = path != NULL;
+    free(path);
+    if (result == 0 || known)
+        return result;
     if (!strchr(name_or_path, '/') && !strchr(name_or_path, '.'))
         return clip_fail(error,
-                         "%s: no such architecture (a published name that clip-model(1) lists, or an "
-                         "open_clip JSON file)",
+                         "%s: no such architecture (a name that 'clip-model list' prints, or an open_clip "
+                         "JSON file)",
                          name_or_path);
     return -1;
 }

@@ -17,26 +17,9 @@ const char *const clip_side_names[CLIP_SIDES] = {"vision", "text"};
 #define TEXT(w, n)                                                                                           \
     {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (n), .layers = 12,  \
      .mlp = 4 * (w), .end_token = -1, .activation = CLIP_QUICK_GELU}
-
-/* timm's ConvNeXts, open_clip's text towers beside them. */
-#define CONVNEXT(size, of, eps, depths, ...)                                                                 \
-    {.kind = &clip_kind_convnext, .head = &clip_head_timm_##of, .image_size = (size), .patch = 4,            \
-     .kernel = 7, .block = {.epsilon = (eps), .layer_scale = 1e-6f}, .blocks = DEPTHS_##depths,                         \
-     .widths = {__VA_ARGS__}, .activation = CLIP_GELU}
-#define DEPTHS_SHALLOW {3, 3, 9, 3}
-#define DEPTHS_DEEP {3, 3, 27, 3}
-#define DEPTHS_DEEPEST {3, 4, 30, 3}
-#define TINY(size, depths) CONVNEXT(size, linear, 1e-6f, depths, 96, 192, 384, 768)
-#define BASE(size) CONVNEXT(size, linear, 1e-6f, DEEP, 128, 256, 512, 1024)
-#define LARGE(size, of) CONVNEXT(size, of, 1e-6f, DEEP, 192, 384, 768, 1536)
-#define XLARGE(size) CONVNEXT(size, linear, 1e-6f, DEEP, 256, 512, 1024, 2048)
-#define XXLARGE(size) CONVNEXT(size, linear, 1e-5f, DEEPEST, 384, 768, 1536, 3072)
-#define GELU_TEXT(w, n)                                                                                      \
-    {.kind = &clip_kind_text, .context = 77, .vocabulary = 49408, .width = (w), .heads = (w) / 64,           \
-     .layers = (n), .mlp = 4 * (w), .end_token = -1, .activation = CLIP_GELU}
 /* clang-format on */
 
-/* OpenAI's published models (FACTS: the models), and configurations of open_clip. */
+/* OpenAI's published models; share/architectures holds open_clip's configurations. */
 static const struct {
     const char *name;
     int embed;
@@ -51,17 +34,6 @@ static const struct {
     {"ViT-B/16", 512, VIT(224, 16, 12, 768), TEXT(512, 8)},
     {"ViT-L/14", 768, VIT(224, 14, 24, 1024), TEXT(768, 12)},
     {"ViT-L/14@336px", 768, VIT(336, 14, 24, 1024), TEXT(768, 12)},
-    {"convnext_tiny", 1024, TINY(224, SHALLOW), GELU_TEXT(512, 12)},
-    {"convnext_small", 512, TINY(224, DEEP), GELU_TEXT(512, 12)},
-    {"convnext_base", 512, BASE(224), GELU_TEXT(512, 12)},
-    {"convnext_base_w", 640, BASE(256), GELU_TEXT(640, 12)},
-    {"convnext_base_w_320", 640, BASE(320), GELU_TEXT(640, 12)},
-    {"convnext_large", 768, LARGE(224, linear), GELU_TEXT(768, 12)},
-    {"convnext_large_d", 768, LARGE(256, mlp), GELU_TEXT(768, 16)},
-    {"convnext_large_d_320", 768, LARGE(320, mlp), GELU_TEXT(768, 16)},
-    {"convnext_xlarge", 1024, XLARGE(256), GELU_TEXT(1024, 20)},
-    {"convnext_xxlarge", 1024, XXLARGE(256), GELU_TEXT(1024, 24)},
-    {"convnext_xxlarge_320", 1024, XXLARGE(320), GELU_TEXT(1024, 24)},
 };
 
 void clip_arch_clear(struct clip_arch *arch)
@@ -97,6 +69,11 @@ static int same_name(const char *a, const char *b)
     return *a == *b;
 }
 
+const char *clip_arch_published_name(size_t i)
+{
+    return i < CLIP_COUNT_OF(published) ? published[i].name : NULL;
+}
+
 int clip_arch_published(struct clip_arch *arch, const char *name)
 {
     for (size_t i = 0; i < CLIP_COUNT_OF(published); i++)
@@ -105,6 +82,11 @@ int clip_arch_published(struct clip_arch *arch, const char *name)
             return 1;
         }
     return 0;
+}
+
+int clip_image_width(const struct clip_tower_arch *tower)
+{
+    return tower->image_width ? tower->image_width : tower->image_size;
 }
 
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side)
@@ -117,15 +99,15 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
 {
     if (t->absent || u->absent)
         return t->absent == u->absent;
-    return t->kind == u->kind && t->image_size == u->image_size && t->width == u->width &&
-           t->layers == u->layers && t->patch == u->patch && t->heads == u->heads && t->mlp == u->mlp &&
-           memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
+    return t->kind == u->kind && t->image_size == u->image_size && t->image_width == u->image_width &&
+           t->width == u->width && t->layers == u->layers && t->patch == u->patch && t->heads == u->heads &&
+           t->mlp == u->mlp && memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
            memcmp(t->widths, u->widths, sizeof t->widths) == 0 && t->kernel == u->kernel &&
-           t->context == u->context && t->vocabulary == u->vocabulary && t->class_row == u->class_row &&
-           t->open_mask == u->open_mask && t->activation == u->activation &&
-           t->unprojected == u->unprojected && clip_head_of(t) == clip_head_of(u) &&
-           clip_block_same(&t->block, &u->block) && clip_vit_same(&t->vit, &u->vit) &&
-           clip_text_same(&t->text, &u->text);
+           memcmp(&t->fastvit, &u->fastvit, sizeof t->fastvit) == 0 && t->context == u->context &&
+           t->vocabulary == u->vocabulary && t->class_row == u->class_row && t->open_mask == u->open_mask &&
+           t->activation == u->activation && t->unprojected == u->unprojected &&
+           clip_head_of(t) == clip_head_of(u) && clip_block_same(&t->block, &u->block) &&
+           clip_vit_same(&t->vit, &u->vit) && clip_text_same(&t->text, &u->text);
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)

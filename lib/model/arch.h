@@ -35,6 +35,17 @@ enum { CLIP_SIDES = 2 };
 /* "vision" and "text", as their towers are called. */
 extern const char *const clip_side_names[CLIP_SIDES];
 
+enum { CLIP_MAX_STAGES = 5 };
+
+/* What a FastViT is made of, beside its stages' blocks and widths. */
+struct clip_fastvit_arch {
+    int stages;    /* 4 or 5 */
+    int attending; /* of them the last ones, whose blocks attend */
+    int ratio;     /* of a block's hidden layer */
+    int second;    /* as mci3 and mci4: a stem without branches of side 1, layer norms before attention, no
+                      squeeze and    excitation between stages */
+};
+
 /* The numbers of a tower; those that its kind does not have are 0. */
 struct clip_tower_arch {
     int absent;      /* a model of the other tower alone; nothing else of this one means anything then */
@@ -50,11 +61,13 @@ struct clip_tower_arch {
     struct clip_vit_arch vit;     /* transformer's of pictures; of captions `pooling` alone */
     struct clip_text_arch text;   /* transformer's of captions */
     /* of pictures */
-    int image_size; /* S: pictures are [3, S, S] */
-    int patch;      /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */
-    int blocks[4];  /* of each stage; of a ResNet: bottlenecks */
-    int widths[4];  /* ConvNeXt: channels of each stage */
-    int kernel;     /* ConvNeXt: side of the filters of its blocks */
+    int image_size;              /* S: pictures are [3, S, S], unless: */
+    int image_width;             /* W: pictures are [3, S, W]; 0 where they are square (clip_image_width) */
+    int patch;                   /* transformer, ConvNeXt: side of a patch, S / patch a side of the grid */
+    int blocks[CLIP_MAX_STAGES]; /* of each stage; of a ResNet: bottlenecks */
+    int widths[CLIP_MAX_STAGES]; /* ConvNeXt, FastViT: channels of each stage */
+    int kernel;                  /* ConvNeXt: side of the filters of its blocks */
+    struct clip_fastvit_arch fastvit;
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */
@@ -93,9 +106,9 @@ struct clip_arch {
 };
 
 /* The architecture of a published name, OpenAI's ("RN50" ... "ViT-L/14@336px"; '-' is taken for '/') or
- * open_clip's (of the table in arch.c), or of an open_clip JSON file {embed_dim, vision_cfg, text_cfg} or
- * {model_cfg: {...}}. Sizes are checked: what returns is consistent (heads divide width, patch divides
- * image_size) and within sane bounds. */
+ * open_clip's (a file of share/architectures), or of an open_clip JSON file {embed_dim, vision_cfg, text_cfg}
+ * or {model_cfg: {...}}. Sizes are checked: what returns is consistent (heads divide width) and within sane
+ * bounds. */
 int clip_arch_read(struct clip_arch *arch, const char *name_or_path, struct clip_error *error);
 
 /* As clip_arch_read, of an open_clip JSON file alone; its preprocess_cfg too, where there is one. */
@@ -122,6 +135,9 @@ int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct c
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 
+/* -1 where Hugging Face's form of CLIP, which alone is written, cannot say what the architecture is. */
+int clip_arch_refuse_hf(const struct clip_arch *arch, struct clip_error *error);
+
 /* What clip_arch_parse reads, as the first; from malloc, NULL with error. */
 char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
 
@@ -133,14 +149,19 @@ void clip_arch_clear(struct clip_arch *arch);
 /* Reads preprocessor_config.json, if there is one, into arch->preprocess; the image size must be known. */
 int clip_arch_read_hf_preprocessor(struct clip_arch *arch, const char *path, struct clip_error *error);
 
-/* Sets the architecture to the published one of this name, or returns 0. */
+/* Sets the architecture to OpenAI's of this name, or returns 0. */
 int clip_arch_published(struct clip_arch *arch, const char *name);
+/* The i-th of OpenAI's names; NULL after the last. */
+const char *clip_arch_published_name(size_t i);
 
 /* Checks what clip_arch_read promises. */
 int clip_arch_check(const struct clip_arch *arch, struct clip_error *error);
 
 /* Writes "[0.1, 0.2, 0.3]", which reads back as the same floats. */
 void clip_arch_put_channels(FILE *file, const float value[3]);
+
+/* Width of the pictures of a tower, whose height is image_size. */
+int clip_image_width(const struct clip_tower_arch *tower);
 
 /* Width of the features of a side's tower. */
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side);

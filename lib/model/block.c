@@ -5,49 +5,49 @@
 #include <stdio.h>
 
 /* Sizes of dimensions. */
-enum size { NONE, ONE, WIDTH, QKV, MLP, HEADS, HEAD };
+enum size { NONE, ONE, WIDTH, INNER, QKV, MLP, HEADS, HEAD };
 
 static const struct {
     unsigned needs, lacks; /* flags of blocks that have it, and that do not */
     enum size size[3];
 } tensors[CLIP_BLOCK_TENSORS] = {
     [CLIP_IN_WEIGHT] = {0, CLIP_BLOCK_SPLIT_QKV, {QKV, WIDTH}},
-    [CLIP_Q_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {WIDTH, WIDTH}},
-    [CLIP_K_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {WIDTH, WIDTH}},
-    [CLIP_V_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {WIDTH, WIDTH}},
-    [CLIP_IN_BIAS] = {0, CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_SPLIT_BIAS, {QKV}},
-    [CLIP_Q_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, 0, {WIDTH}},
-    [CLIP_K_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_KEY_BIAS, {WIDTH}},
-    [CLIP_V_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, 0, {WIDTH}},
+    [CLIP_Q_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {INNER, WIDTH}},
+    [CLIP_K_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {INNER, WIDTH}},
+    [CLIP_V_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {INNER, WIDTH}},
+    [CLIP_IN_BIAS] = {0, CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_SPLIT_BIAS | CLIP_BLOCK_NO_BIASES, {QKV}},
+    [CLIP_Q_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_BIASES, {INNER}},
+    [CLIP_K_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_NO_BIASES, {INNER}},
+    [CLIP_V_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_BIASES, {INNER}},
     [CLIP_QUERY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
-    [CLIP_QUERY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
+    [CLIP_QUERY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, CLIP_BLOCK_RMS, {HEAD}},
     [CLIP_KEY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
-    [CLIP_KEY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
+    [CLIP_KEY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, CLIP_BLOCK_RMS, {HEAD}},
     [CLIP_COSINE_SCALE] = {CLIP_BLOCK_COSINE, 0, {HEADS, ONE, ONE}},
     [CLIP_HEAD_SCALE] = {CLIP_BLOCK_HEAD_SCALE, 0, {HEADS, ONE, ONE}},
-    [CLIP_INNER_NORM_WEIGHT] = {CLIP_BLOCK_INNER_NORM, 0, {WIDTH}},
-    [CLIP_INNER_NORM_BIAS] = {CLIP_BLOCK_INNER_NORM, 0, {WIDTH}},
-    [CLIP_OUT_WEIGHT] = {0, 0, {WIDTH, WIDTH}},
-    [CLIP_OUT_BIAS] = {0, 0, {WIDTH}},
+    [CLIP_INNER_NORM_WEIGHT] = {CLIP_BLOCK_INNER_NORM, 0, {INNER}},
+    [CLIP_INNER_NORM_BIAS] = {CLIP_BLOCK_INNER_NORM, CLIP_BLOCK_RMS, {INNER}},
+    [CLIP_OUT_WEIGHT] = {0, 0, {WIDTH, INNER}},
+    [CLIP_OUT_BIAS] = {0, CLIP_BLOCK_NO_BIASES, {WIDTH}},
     [CLIP_ATTN_NORM_WEIGHT] = {CLIP_BLOCK_ATTN_NORM, 0, {WIDTH}},
-    [CLIP_ATTN_NORM_BIAS] = {CLIP_BLOCK_ATTN_NORM, 0, {WIDTH}},
+    [CLIP_ATTN_NORM_BIAS] = {CLIP_BLOCK_ATTN_NORM, CLIP_BLOCK_RMS, {WIDTH}},
     [CLIP_LN_1_WEIGHT] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
-    [CLIP_LN_1_BIAS] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
+    [CLIP_LN_1_BIAS] = {0, CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_RMS, {WIDTH}},
     [CLIP_LAYER_SCALE_1] = {CLIP_BLOCK_LAYER_SCALE, 0, {WIDTH}},
     [CLIP_GATE_WEIGHT] = {CLIP_BLOCK_GATED, 0, {MLP, WIDTH}},
-    [CLIP_GATE_BIAS] = {CLIP_BLOCK_GATED, 0, {MLP}},
+    [CLIP_GATE_BIAS] = {CLIP_BLOCK_GATED, CLIP_BLOCK_NO_BIASES, {MLP}},
     [CLIP_FC_WEIGHT] = {0, 0, {MLP, WIDTH}},
-    [CLIP_FC_BIAS] = {0, 0, {MLP}},
+    [CLIP_FC_BIAS] = {0, CLIP_BLOCK_NO_BIASES, {MLP}},
     [CLIP_HIDDEN_NORM_WEIGHT] = {CLIP_BLOCK_HIDDEN_NORM, 0, {MLP}},
-    [CLIP_HIDDEN_NORM_BIAS] = {CLIP_BLOCK_HIDDEN_NORM, 0, {MLP}},
+    [CLIP_HIDDEN_NORM_BIAS] = {CLIP_BLOCK_HIDDEN_NORM, CLIP_BLOCK_RMS, {MLP}},
     [CLIP_PROJ_WEIGHT] = {0, 0, {WIDTH, MLP}},
-    [CLIP_PROJ_BIAS] = {0, 0, {WIDTH}},
+    [CLIP_PROJ_BIAS] = {0, CLIP_BLOCK_NO_BIASES, {WIDTH}},
     [CLIP_MLP_NORM_WEIGHT] = {CLIP_BLOCK_MLP_NORM, 0, {WIDTH}},
-    [CLIP_MLP_NORM_BIAS] = {CLIP_BLOCK_MLP_NORM, 0, {WIDTH}},
+    [CLIP_MLP_NORM_BIAS] = {CLIP_BLOCK_MLP_NORM, CLIP_BLOCK_RMS, {WIDTH}},
     [CLIP_LN_2_WEIGHT] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
-    [CLIP_LN_2_BIAS] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
+    [CLIP_LN_2_BIAS] = {0, CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_RMS, {WIDTH}},
     [CLIP_INPUT_NORM_WEIGHT] = {CLIP_BLOCK_INPUT_NORM, 0, {WIDTH}},
-    [CLIP_INPUT_NORM_BIAS] = {CLIP_BLOCK_INPUT_NORM, 0, {WIDTH}},
+    [CLIP_INPUT_NORM_BIAS] = {CLIP_BLOCK_INPUT_NORM, CLIP_BLOCK_RMS, {WIDTH}},
     [CLIP_LAYER_SCALE_2] = {CLIP_BLOCK_LAYER_SCALE, 0, {WIDTH}},
 };
 
@@ -124,6 +124,18 @@ const struct clip_block_names clip_block_names_m2m = {
      LAYER(CLIP_OUT, "self_attn.out_proj"), LAYER(CLIP_LN_1, "self_attn_layer_norm"), LAYER(CLIP_FC, "fc1"),
      LAYER(CLIP_PROJ, "fc2"), LAYER(CLIP_LN_2, "final_layer_norm")}};
 
+const struct clip_block_names clip_block_names_t5 = {
+    "transformer.block.",
+    {[CLIP_Q_WEIGHT] = "layer.0.SelfAttention.q.weight",
+     [CLIP_K_WEIGHT] = "layer.0.SelfAttention.k.weight",
+     [CLIP_V_WEIGHT] = "layer.0.SelfAttention.v.weight",
+     [CLIP_OUT_WEIGHT] = "layer.0.SelfAttention.o.weight",
+     [CLIP_LN_1_WEIGHT] = "layer.0.layer_norm.weight",
+     [CLIP_GATE_WEIGHT] = "layer.1.DenseReluDense.wi_0.weight",
+     [CLIP_FC_WEIGHT] = "layer.1.DenseReluDense.wi_1.weight",
+     [CLIP_PROJ_WEIGHT] = "layer.1.DenseReluDense.wo.weight",
+     [CLIP_LN_2_WEIGHT] = "layer.1.layer_norm.weight"}};
+
 static const struct clip_block_names *names_of(const struct clip_tower_arch *tower)
 {
     if (tower->block.names)
@@ -167,20 +179,23 @@ int clip_block_is_bias(enum clip_block_tensor tensor)
 int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor tensor, size_t shape[4])
 {
     unsigned flags = tower->block.flags;
-    size_t width = (size_t)tower->width, heads = (size_t)tower->heads;
-    const size_t sizes[] = {[NONE] = 0,
-                            [ONE] = 1,
-                            [WIDTH] = width,
-                            [QKV] = 3 * width,
-                            [MLP] = (size_t)tower->mlp,
-                            [HEADS] = heads,
-                            [HEAD] = heads ? width / heads : 0};
+    size_t head = clip_block_head(tower), heads = (size_t)tower->heads, inner = heads * head;
+    const size_t sizes[] = {[NONE] = 0,      [ONE] = 1,         [WIDTH] = (size_t)tower->width,
+                            [INNER] = inner, [QKV] = 3 * inner, [MLP] = (size_t)tower->mlp,
+                            [HEADS] = heads, [HEAD] = head};
     if ((flags & tensors[tensor].needs) != tensors[tensor].needs || (flags & tensors[tensor].lacks))
         return 0;
     for (int i = 0; i < 3; i++)
         shape[i] = sizes[tensors[tensor].size[i]];
     shape[3] = 0;
     return 1;
+}
+
+size_t clip_block_head(const struct clip_tower_arch *tower)
+{
+    if (tower->block.head)
+        return (size_t)tower->block.head;
+    return tower->heads ? (size_t)tower->width / (size_t)tower->heads : 0;
 }
 
 float clip_block_epsilon(const struct clip_block_arch *block)
@@ -191,6 +206,6 @@ float clip_block_epsilon(const struct clip_block_arch *block)
 int clip_block_same(const struct clip_block_arch *a, const struct clip_block_arch *b)
 {
     return a->names == b->names && a->flags == b->flags && clip_block_epsilon(a) == clip_block_epsilon(b) &&
-           a->rotary.reference == b->rotary.reference && a->rotary.offset == b->rotary.offset &&
-           a->rotary.columns_first == b->rotary.columns_first;
+           a->head == b->head && a->rotary.reference == b->rotary.reference &&
+           a->rotary.offset == b->rotary.offset && a->rotary.columns_first == b->rotary.columns_first;
 }

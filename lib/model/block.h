@@ -25,6 +25,9 @@ enum {
     CLIP_BLOCK_LAYER_SCALE = 1 << 13, /* what each half gives is multiplied by ls_1, ls_2 */
     CLIP_BLOCK_SPLIT_QKV = 1 << 14,   /* the rows of q, k and v in in_proj are three tensors */
     CLIP_BLOCK_SPLIT_BIAS = 1 << 15,  /* and so are those of its bias */
+    CLIP_BLOCK_NO_BIASES = 1 << 16,   /* no product has a bias */
+    CLIP_BLOCK_RMS = 1 << 17,      /* norms are x weight / sqrt(mean of x² + epsilon), without a bias (T5) */
+    CLIP_BLOCK_UNSCALED = 1 << 18, /* scores are q . k (T5) */
 };
 
 /* Rotary positions of a grid's patches (EVA02, PE): of head size d, the neighbours 2j and 2j + 1 of each half
@@ -41,7 +44,8 @@ struct clip_block_names;
 struct clip_block_arch {
     const struct clip_block_names *names; /* NULL: OpenAI's */
     unsigned flags;
-    float epsilon;     /* of layer norms; 0: 1e-5 */
+    float epsilon;     /* of norms; 0: 1e-5 */
+    int head;          /* size of a head; 0: width / heads */
     float layer_scale; /* first value of ls_1 and ls_2 */
     struct clip_rotary rotary;
 };
@@ -96,10 +100,10 @@ struct clip_block_names {
 };
 
 /* OpenAI's, as open_clip goes on, of pictures and of captions; timm's, of its vision transformers; those of
- * transformers' BERT and M2M100, in open_clip's HFTextEncoder. */
+ * transformers' BERT, M2M100 and T5, in open_clip's HFTextEncoder. */
 extern const struct clip_block_names clip_block_names_vision, clip_block_names_text, clip_block_names_timm,
     clip_block_names_eva, clip_block_names_eva_post, clip_block_names_eva02, clip_block_names_bert,
-    clip_block_names_m2m;
+    clip_block_names_m2m, clip_block_names_t5;
 
 struct clip_tower_arch;
 
@@ -113,7 +117,10 @@ int clip_block_is_bias(enum clip_block_tensor tensor);
 /* 1 if the tower's blocks have it. Sets shape[4], zeros after the last dimension. */
 int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor tensor, size_t shape[4]);
 
-/* Epsilon of the tower's layer norms. */
+/* Size of a head. */
+size_t clip_block_head(const struct clip_tower_arch *tower);
+
+/* Epsilon of the tower's norms. */
 float clip_block_epsilon(const struct clip_block_arch *block);
 
 /* 1 if the blocks are alike; first values aside. */

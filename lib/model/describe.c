@@ -1,6 +1,7 @@
 #include "model/describe.h"
 
 #include "model/kind-parts.h"
+#include "model/names.h"
 
 #include <inttypes.h>
 #include <json-c/json.h>
@@ -60,10 +61,11 @@ int clip_describe_shapes(FILE *out, const struct clip_arch *arch, const struct c
         return -1;
     for (size_t i = 0; i < layout.count; i++) {
         const struct clip_slot *slot = &layout.slots[i];
-        char text[100];
+        char name[sizeof slot->name + 8], text[100];
+        clip_names_open_clip(slot->name, arch->custom_text && slot->side == CLIP_SIDE_TEXT, name,
+                             sizeof name);
         if (!slot->buffer)
-            fprintf(out, "%s %s\n", slot->name,
-                    clip_shape_describe(slot->ndim, slot->shape, text, sizeof text));
+            fprintf(out, "%s %s\n", name, clip_shape_describe(slot->ndim, slot->shape, text, sizeof text));
     }
     fprintf(out, "parameters: %" PRIu64 "\n", clip_layout_parameters(&layout));
     clip_layout_free(&layout);
@@ -189,8 +191,10 @@ static void add_tower(struct json_object *parent, const struct clip_arch *arch, 
     const struct clip_tower_arch *tower = &arch->towers[side];
     struct json_object *object = tower->absent ? NULL : json_object_new_object();
     json_object_object_add(parent, clip_side_names[side], object);
-    if (object)
+    if (object) {
         tower->kind->describe_json(object, tower);
+        json_object_object_add(object, "trainable", json_object_new_boolean(!tower->kind->untrained));
+    }
 }
 
 static void add_preprocess(struct json_object *parent, const struct clip_preprocess_arch *preprocess)

@@ -1,5 +1,5 @@
 /* The encoders of Hugging Face's transformers that open_clip takes for captions (HFTextEncoder): BERT,
- * RoBERTa, XLM-R, and the encoder of M2M100 (NLLB). */
+ * RoBERTa, XLM-R, and the encoders of M2M100 (NLLB) and of T5 (mT5). */
 #include "model/kind-parts.h"
 #include "model/shapes.h"
 
@@ -11,6 +11,11 @@
 #define M2M_BLOCK (CLIP_BLOCK_SPLIT_QKV | CLIP_BLOCK_SPLIT_BIAS)
 #define BERT_TEXT (CLIP_TEXT_HIDES_PADDING | CLIP_TEXT_TYPES | CLIP_TEXT_NORM | CLIP_TEXT_NO_FINAL_NORM)
 #define M2M_TEXT (CLIP_TEXT_HIDES_PADDING | CLIP_TEXT_COUNTED | CLIP_TEXT_SINUSOIDS | CLIP_TEXT_SCALED)
+
+#define T5_BLOCK                                                                                             \
+    (CLIP_BLOCK_SPLIT_QKV | CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_NO_BIASES | CLIP_BLOCK_RMS |                 \
+     CLIP_BLOCK_UNSCALED | CLIP_BLOCK_GATED)
+#define T5_TEXT (CLIP_TEXT_HIDES_PADDING | CLIP_TEXT_RELATIVE)
 
 /* A model_type, and what its configuration calls things. */
 static const struct family {
@@ -28,9 +33,12 @@ static const struct family {
      "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act"},
     {"m2m_100", &clip_block_names_m2m, &clip_text_names_m2m, M2M_BLOCK, M2M_TEXT, "d_model", "encoder_layers",
      "encoder_attention_heads", "encoder_ffn_dim", "activation_function"},
+    {"mt5", &clip_block_names_t5, &clip_text_names_t5, T5_BLOCK, T5_TEXT, "d_model", "num_layers",
+     "num_heads", "d_ff", NULL},
 };
 
-enum family_index { BERT, ROBERTA, XLM_ROBERTA, M2M_100 };
+enum family_index { BERT, ROBERTA, XLM_ROBERTA, M2M_100, MT5 };
+enum { T5_HEAD = 64, T5_BUCKETS = 32, T5_FARTHEST = 128 };
 
 static const struct named {
     const char *name;
@@ -48,6 +56,9 @@ static const struct named {
      CLIP_RELU},
     {"facebook/nllb-200-distilled-1.3B", &families[M2M_100], 1024, 24, 16, 8192, 256206, 1024, 0, 1, 1e-5f,
      CLIP_RELU},
+    {"google/mt5-base", &families[MT5], 768, 12, 12, 2048, 250112, 0, 0, 0, 1e-6f, CLIP_GELU_TANH},
+    {"google/mt5-large", &families[MT5], 1024, 24, 16, 2816, 250112, 0, 0, 0, 1e-6f, CLIP_GELU_TANH},
+    {"google/mt5-xl", &families[MT5], 2048, 24, 32, 5120, 250112, 0, 0, 0, 1e-6f, CLIP_GELU_TANH},
 };
 
 static const struct named *find_named(const char *name)
@@ -73,6 +84,25 @@ static size_t feature_width(const struct clip_tower_arch *tower)
     return (size_t)tower->width;
 }
 
+/* Of T5: the heads side by side may be of any width; buckets of four kinds. */
+static int check_relative(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    const struct clip_text_arch *text = &tower->text;
+    if (clip_check_bounds("d_kv", tower->block.head, CLIP_MAX_WIDTH / tower->heads, error) != 0 ||
+        clip_check_bounds("relative_attention_num_buckets", text->buckets, CLIP_MAX_CONTEXT, error) != 0)
+        return -1;
+    if (text->buckets % 4 || text->farthest <= text->buckets / 4)
+        return clip_fail(
+            error,
+            "%d buckets of relative positions up to %d cannot be: a multiple of 4, and distances beyond a "
+            "quarter of it",
+            text->buckets, text->farthest);
+    if (tower->pad < 0 || tower->pad >= tower->vocabulary)
+        return clip_fail(error, "the id of padding, %d, is outside the vocabulary of %d", tower->pad,
+                         tower->vocabulary);
+    return 0;
+}
+
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     int counted = (tower->text.flags & CLIP_TEXT_COUNTED) != 0;
@@ -81,7 +111,11 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
         clip_check_bounds("text width", tower->width, CLIP_MAX_WIDTH, error) != 0 ||
         clip_check_bounds("text layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
         clip_check_bounds("text mlp", tower->mlp, CLIP_MAX_MLP, error) != 0 ||
-        clip_check_bounds("positions", tower->text.places, CLIP_MAX_CONTEXT, error) != 0 ||
+        clip_check_bounds("text heads", tower->heads, CLIP_MAX_WIDTH, error) != 0)
+        return -1;
+    if (tower->text.flags & CLIP_TEXT_RELATIVE)
+        return check_relative(tower, error);
+    if (clip_check_bounds("positions", tower->text.places, CLIP_MAX_CONTEXT, error) != 0 ||
         clip_check_heads("text width", tower->width, tower->heads, error) != 0)
         return -1;
     if (tower->pad < 0 || tower->pad >= tower->vocabulary)
@@ -171,6 +205,25 @@ static int check_refused(struct json_object *object, const char *where, struct c
     return result;
 }
 
+static int read_t5(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                   struct clip_error *error)
+{
+    double epsilon = (double)tower->block.epsilon;
+    const char *hidden = "gated-gelu";
+    if (clip_json_int(object, where, "d_kv", 1, CLIP_MAX_WIDTH, &tower->block.head, error) != 0 ||
+        clip_json_int(object, where, "relative_attention_num_buckets", 1, CLIP_MAX_CONTEXT,
+                      &tower->text.buckets, error) != 0 ||
+        clip_json_int(object, where, "relative_attention_max_distance", 1, CLIP_MAX_VOCABULARY,
+                      &tower->text.farthest, error) != 0 ||
+        clip_json_real(object, where, "layer_norm_epsilon", 1e-20, 1, &epsilon, error) != 0 ||
+        clip_json_string(object, where, "feed_forward_proj", &hidden, error) != 0)
+        return -1;
+    tower->block.epsilon = (float)epsilon;
+    return strcmp(hidden, "gated-gelu") == 0
+               ? 0
+               : clip_fail(error, "%s.feed_forward_proj: \"%.40s\" is not supported", where, hidden);
+}
+
 static int read_encoder(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                         struct clip_error *error)
 {
@@ -189,8 +242,11 @@ static int read_encoder(struct json_object *object, const char *where, struct cl
             0 ||
         clip_json_int(object, where, "pad_token_id", 0, CLIP_MAX_VOCABULARY, &tower->pad, error) != 0 ||
         clip_json_real(object, where, "layer_norm_eps", 1e-20, 1, &epsilon, error) != 0 ||
-        clip_json_flag(object, where, "scale_embedding", &scaled, error) != 0 ||
-        clip_read_hf_activation(object, where, family->activation, &tower->activation, error) != 0)
+        clip_json_flag(object, where, "scale_embedding", &scaled, error) != 0)
+        return -1;
+    if (family == &families[MT5])
+        return read_t5(object, where, tower, error);
+    if (clip_read_hf_activation(object, where, family->activation, &tower->activation, error) != 0)
         return -1;
     tower->block.epsilon = (float)epsilon;
     if (family == &families[M2M_100] && !scaled)
@@ -215,6 +271,11 @@ static void set_named(const struct named *named, struct clip_tower_arch *tower)
                                           .flags = named->family->text,
                                           .places = named->places,
                                           .types = named->types};
+    if (named->family == &families[MT5]) {
+        tower->block.head = T5_HEAD;
+        tower->text.buckets = T5_BUCKETS;
+        tower->text.farthest = T5_FARTHEST;
+    }
 }
 
 static const struct {
@@ -306,17 +367,23 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     fprintf(file, "      \"hf_tokenizer_name\": \"%s\",\n", named->name);
     fprintf(file, "      \"hf_pooler_type\": \"%s\",\n      \"hf_proj_type\": %s%s%s,\n", poolers[i].name,
             quote, projections[j].name ? projections[j].name : "null", quote);
-    fprintf(file,
-            "      \"hf_model_config\": {\"%s\": %d, \"%s\": %d, \"%s\": %d, \"%s\": %d, \"%s\": \"%s\",\n",
+    fprintf(file, "      \"hf_model_config\": {\"%s\": %d, \"%s\": %d, \"%s\": %d, \"%s\": %d,\n",
             family->width, tower->width, family->layers, tower->layers, family->heads, tower->heads,
-            family->mlp, tower->mlp, family->activation, clip_hf_activation(tower->activation));
-    fprintf(file, "        \"vocab_size\": %d, \"max_position_embeddings\": %d, \"pad_token_id\": %d",
-            tower->vocabulary, tower->text.places, tower->pad);
+            family->mlp, tower->mlp);
+    fprintf(file, "        \"vocab_size\": %d, \"pad_token_id\": %d", tower->vocabulary, tower->pad);
+    if (family->activation)
+        fprintf(file, ", \"max_position_embeddings\": %d, \"%s\": \"%s\"", tower->text.places,
+                family->activation, clip_hf_activation(tower->activation));
     if (tower->text.flags & CLIP_TEXT_TYPES)
         fprintf(file, ", \"type_vocab_size\": %d, \"layer_norm_eps\": %.6g", tower->text.types,
                 (double)tower->block.epsilon);
-    else
+    if (tower->text.flags & CLIP_TEXT_SINUSOIDS)
         fprintf(file, ", \"scale_embedding\": %s", tower->text.flags & CLIP_TEXT_SCALED ? "true" : "false");
+    if (tower->text.flags & CLIP_TEXT_RELATIVE)
+        fprintf(file,
+                ", \"d_kv\": %d, \"relative_attention_num_buckets\": %d, "
+                "\"relative_attention_max_distance\": %d, \"layer_norm_epsilon\": %.6g",
+                tower->block.head, tower->text.buckets, tower->text.farthest, (double)tower->block.epsilon);
     fputs("}\n", file);
 }
 
@@ -372,9 +439,10 @@ static void describe_json(struct json_object *object, const struct clip_tower_ar
 
 const struct clip_kind clip_kind_hftext = {
     .name = "hf-text",
-    .title = "encoder of transformers",
+    .title = "transformers text encoder",
     .side = CLIP_SIDE_TEXT,
     .own_activation = 1,
+    .custom_text = 1,
     .beta2 = 0.98,
     .epsilon = 1e-6,
     .head = &clip_head_hf_mlp,

@@ -30,6 +30,18 @@ void clip_list_norm(struct clip_listing *listing, size_t width, const char *name
     clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.bias", name);
 }
 
+void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct clip_initial weight,
+                          const char *name)
+{
+    clip_list_tensor(listing, weight, CLIP_SHAPE(width), "%s.weight", name);
+    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.bias", name);
+    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.running_mean", name)->buffer = 1;
+    clip_list_tensor(listing, clip_initial_ones, CLIP_SHAPE(width), "%s.running_var", name)->buffer = 1;
+    struct clip_slot *batches =
+        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(0), "%s.num_batches_tracked", name);
+    batches->buffer = batches->integer = 1;
+}
+
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed)
 {
@@ -101,19 +113,35 @@ double clip_mlp_ratio(const struct clip_tower_arch *tower)
     return (int)(tower->width * ratio) < tower->mlp ? nextafter(ratio, INFINITY) : ratio;
 }
 
-int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error)
+int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
+                          struct clip_error *error)
 {
     struct json_object *member = clip_json_get(object, "image_size");
-    *size = 224;
+    int64_t sides[2] = {0, 0};
+    *height = 224;
+    *width = 0;
     if (!json_object_is_type(member, json_type_array))
-        return clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, size, error);
-    int64_t height = json_object_get_int64(json_object_array_get_idx(member, 0));
-    int64_t width = json_object_get_int64(json_object_array_get_idx(member, 1));
-    if (json_object_array_length(member) != 2 || height != width || height < 1 || height > CLIP_MAX_IMAGE)
-        return clip_fail(error, "%s.image_size: only squares of 1 to %d are supported", where,
+        return clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, height, error);
+    for (size_t i = 0; i < 2 && json_object_array_length(member) == 2; i++) {
+        struct json_object *side = json_object_array_get_idx(member, i);
+        sides[i] = json_object_is_type(side, json_type_int) ? json_object_get_int64(side) : 0;
+    }
+    if (sides[0] < 1 || sides[0] > CLIP_MAX_IMAGE || sides[1] < 1 || sides[1] > CLIP_MAX_IMAGE)
+        return clip_fail(error, "%s.image_size is neither a number nor [height, width] of 1 to %d", where,
                          CLIP_MAX_IMAGE);
-    *size = (int)height;
+    *height = (int)sides[0];
+    *width = sides[0] == sides[1] ? 0 : (int)sides[1];
     return 0;
+}
+
+int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error)
+{
+    int width;
+    if (clip_read_image_sides(object, where, size, &width, error) != 0)
+        return -1;
+    return width ? clip_fail(error, "%s.image_size: [%d, %d] is not supported, only squares are", where,
+                             *size, width)
+                 : 0;
 }
 
 /* Where one token is taken, a norm before or after taking it is the same: final_ln_after_pool. */

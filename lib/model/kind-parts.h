@@ -20,6 +20,9 @@ int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *erro
 /* --- tensors --- */
 
 void clip_list_norm(struct clip_listing *listing, size_t width, const char *name);
+/* With its running statistics; `weight`: of the factors. */
+void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct clip_initial weight,
+                          const char *name);
 /* Of the tower's head, unless it is not projected. */
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed);
@@ -70,7 +73,10 @@ int clip_read_block(struct json_object *object, const char *where, struct clip_t
                     struct clip_error *error);
 /* Puts them, a comma after each. */
 void clip_put_block(FILE *file, const struct clip_tower_arch *tower);
-/* image_size: a number or two equal ones. */
+/* image_size: a number, or two, the height and the width. *width is 0 where they are the same. */
+int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
+                          struct clip_error *error);
+/* The same of towers that take squares only. */
 int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error);
 /* The options of a CLIPVisionCfg. */
 int clip_check_vision_options(struct json_object *object, const char *where, struct clip_error *error);

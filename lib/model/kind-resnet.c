@@ -108,18 +108,6 @@ int clip_resnet_next(const struct clip_tower_arch *tower, struct clip_resnet_con
 
 /* --- tensors --- */
 
-static void list_batch_norm(struct clip_listing *listing, size_t width, struct clip_initial weight,
-                            const char *name)
-{
-    clip_list_tensor(listing, weight, CLIP_SHAPE(width), "%s.weight", name);
-    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.bias", name);
-    clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(width), "%s.running_mean", name)->buffer = 1;
-    clip_list_tensor(listing, clip_initial_ones, CLIP_SHAPE(width), "%s.running_var", name)->buffer = 1;
-    struct clip_slot *batches =
-        clip_list_tensor(listing, clip_initial_zeros, CLIP_SHAPE(0), "%s.num_batches_tracked", name);
-    batches->buffer = batches->integer = 1;
-}
-
 static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t pool = feature_width(tower), grid = (size_t)tower->image_size / 32;
@@ -128,9 +116,9 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
         clip_list_tensor(listing, clip_initial_fan_in(conv.in * conv.side * conv.side),
                          CLIP_SHAPE(conv.out, conv.in, conv.side, conv.side), "%s.weight", conv.weight);
         /* A bottleneck starts as the identity: its last norm multiplies by 0. */
-        list_batch_norm(listing, conv.out,
-                        conv.stage >= 0 && conv.number == 3 ? clip_initial_zeros : clip_initial_ones,
-                        conv.norm);
+        clip_list_batch_norm(listing, conv.out,
+                             conv.stage >= 0 && conv.number == 3 ? clip_initial_zeros : clip_initial_ones,
+                             conv.norm);
     }
     struct clip_initial scaled = clip_initial_normal(1 / sqrt((double)pool));
     clip_list_tensor(listing, scaled, CLIP_SHAPE(grid * grid + 1, pool),

@@ -21,7 +21,9 @@ int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *erro
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 {
+    int image_width = clip_image_width(tower);
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
+        clip_check_bounds("image width", image_width, CLIP_MAX_IMAGE, error) != 0 ||
         clip_check_bounds("vision width", tower->width, CLIP_MAX_WIDTH, error) != 0 ||
         clip_check_bounds("vision layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
         clip_check_bounds("vision mlp", tower->mlp, CLIP_MAX_MLP, error) != 0)
@@ -29,6 +31,12 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
     if (tower->patch < 1 || tower->image_size % tower->patch)
         return clip_fail(error, "image size %d is not a multiple of the patch size %d", tower->image_size,
                          tower->patch);
+    if (image_width % tower->patch)
+        return clip_fail(error, "image width %d is not a multiple of the patch size %d", image_width,
+                         tower->patch);
+    if (tower->image_width && tower->vit.flags & CLIP_VIT_FIXED_POSITIONS)
+        return clip_fail(error, "positions of sines and cosines need square images, not %d x %d",
+                         tower->image_size, image_width);
     if (clip_check_heads("vision width", tower->width, tower->heads, error) != 0)
         return -1;
     return clip_check_pool(tower, error);
@@ -156,7 +164,7 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     tower->patch = 16;
     if (clip_check_vision_options(object, where, error) != 0 ||
         clip_json_int(object, where, "layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
-        clip_read_image_size(object, where, &tower->image_size, error) != 0 ||
+        clip_read_image_sides(object, where, &tower->image_size, &tower->image_width, error) != 0 ||
         clip_json_int(object, where, "width", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
         clip_json_int(object, where, "head_width", 1, CLIP_MAX_WIDTH * 32, &head_width, error) != 0 ||
         clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0)
@@ -187,7 +195,10 @@ static void put_pooling(FILE *file, const struct clip_vit_arch *vit)
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
 {
     (void)own;
-    fprintf(file, "      \"image_size\": %d,\n", tower->image_size);
+    if (tower->image_width)
+        fprintf(file, "      \"image_size\": [%d, %d],\n", tower->image_size, tower->image_width);
+    else
+        fprintf(file, "      \"image_size\": %d,\n", tower->image_size);
     fprintf(file, "      \"layers\": %d,\n      \"width\": %d,\n", tower->layers, tower->width);
     fprintf(file, "      \"head_width\": %d,\n", tower->width / tower->heads);
     fprintf(file, "      \"mlp_ratio\": %.17g,\n", clip_mlp_ratio(tower));
@@ -228,6 +239,9 @@ static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *err
         return clip_fail(
             error, "Hugging Face's form of CLIP has only image towers with ln_pre whose features are the "
                    "class token's");
+    if (tower->image_width)
+        return clip_fail(error, "Hugging Face's form has no images of %d x %d, only squares",
+                         tower->image_size, tower->image_width);
     return clip_refuse_hf_blocks(tower, error);
 }
 
@@ -263,8 +277,11 @@ static int read_shapes(const struct clip_weights *weights, struct clip_tower_arc
 
 static void describe(FILE *out, const struct clip_tower_arch *tower)
 {
-    fprintf(out, "image %d, transformer, patch %d, width %d, %d layers, %d heads, mlp %d, %s\n",
-            tower->image_size, tower->patch, tower->width, tower->layers, tower->heads, tower->mlp,
+    char width[20] = "";
+    if (tower->image_width)
+        snprintf(width, sizeof width, " x %d", tower->image_width);
+    fprintf(out, "image %d%s, transformer, patch %d, width %d, %d layers, %d heads, mlp %d, %s\n",
+            tower->image_size, width, tower->patch, tower->width, tower->layers, tower->heads, tower->mlp,
             clip_activation_name(tower->activation));
 }
 
@@ -272,6 +289,8 @@ static void describe_json(struct json_object *object, const struct clip_tower_ar
 {
     clip_add_text(object, "kind", tower->kind->name);
     clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    if (tower->image_width)
+        clip_add_int(object, "image_width", (uint64_t)tower->image_width);
     clip_add_int(object, "width", (uint64_t)tower->width);
     clip_add_int(object, "heads", (uint64_t)tower->heads);
     clip_add_int(object, "layers", (uint64_t)tower->layers);

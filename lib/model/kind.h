@@ -37,7 +37,9 @@ struct clip_kind {
     const char *title; /* for people: "ResNet" */
     enum clip_side side;
     int known_widths[5];   /* of OpenAI's models, whose heads are of 64; 0 ends them */
+    int untrained;         /* for inference alone */
     int own_activation;    /* whatever open_clip's quick_gelu says */
+    int custom_text;       /* open_clip's class of models with such a tower is CustomTextCLIP */
     double beta2, epsilon; /* AdamW's, with which such models were trained */
 
     const struct clip_head *head; /* what projects its features, unless the tower says otherwise */
@@ -64,7 +66,6 @@ struct clip_kind {
     struct clip_hf_form {
         const char *type, *class;  /* model_type and class of models of this tower alone */
         const char *key, *old_key; /* of its configuration within the whole's */
-        const char *processor;     /* of pictures, where it is not CLIP's: it resizes without a crop */
         int (*read)(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                     struct clip_error *error);
         void (*put)(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed);
@@ -86,7 +87,7 @@ struct clip_kind {
 };
 
 /* All kinds. Where several may fit, the one that comes first is taken. */
-#define CLIP_KINDS(row) row(convnext) row(timm) row(resnet) row(vit) row(hftext) row(text)
+#define CLIP_KINDS(row) row(convnext) row(fastvit) row(timm) row(resnet) row(vit) row(hftext) row(text)
 #define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
 CLIP_KINDS(CLIP_KIND_DECLARE)
 

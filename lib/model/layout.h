@@ -20,7 +20,8 @@ enum clip_draw {
 enum clip_part { CLIP_PART_IMAGE, CLIP_PART_TEXT, CLIP_PART_PROJECTION, CLIP_PART_LOSS };
 
 struct clip_slot {
-    char name[72]; /* the longest is visual.transformer.resblocks.1023.attn.in_proj_weight */
+    char name[96]; /* the longest is
+                      visual.trunk.stages.4.blocks.1023.token_mixer.mixer.conv_kxk.0.bn.num_batches_tracked */
     int ndim;
     size_t shape[4];
     enum clip_side side; /* the tower it belongs to; the logit scale to both */

@@ -672,3 +672,16 @@ int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, s
             model->path, (double)*logit_scale, (double)*logit_scale, log((double)*logit_scale));
     return 0;
 }
+
+int clip_model_logit_bias(const struct clip_model *model, float *logit_bias, struct clip_error *error)
+{
+    *logit_bias = 0;
+    if (!model->arch.logit_bias)
+        return 0;
+    if (clip_model_floats(model, "logit_bias", 0, NULL, logit_bias, error) != 0)
+        return -1;
+    if (!isfinite(*logit_bias))
+        return clip_fail(error, "%s: logit_bias is %g, not a finite number", model->path,
+                         (double)*logit_bias);
+    return 0;
+}

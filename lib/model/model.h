@@ -69,6 +69,8 @@ void clip_model_forget(const struct clip_model *model, const char *name);
 /* exp of this is the factor of the cosines. An error where there is none, or it is not finite, or so large
  * that it must be the factor itself. */
 int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error);
+/* What is added to the scaled cosines, 0 where the model has none. An error where it is not finite. */
+int clip_model_logit_bias(const struct clip_model *model, float *logit_bias, struct clip_error *error);
 
 /* An error that names the model where it lacks a tower, or (CLIP_SIDE_BOTH) the logit scale. */
 int clip_model_need(const struct clip_model *model, enum clip_side side, struct clip_error *error);

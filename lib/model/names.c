@@ -86,6 +86,11 @@ static int translate(const struct found *found, int to_hf, char *out, size_t siz
     return n >= 0 && (size_t)n < size ? 0 : -1;
 }
 
+void clip_names_open_clip(const char *name, int custom, char *out, size_t size)
+{
+    snprintf(out, size, "%s%s", custom ? "text." : "", name);
+}
+
 int clip_names_hf(const char *name, int part, char *out, size_t size, int *parts, int *transposed)
 {
     struct found found;

@@ -20,6 +20,10 @@ size_t clip_names_count(const struct clip_weights *weights);
  * lists the keys where that leaves several or none. Sorts afterwards. */
 int clip_names_openai(struct clip_weights *weights, const char *key, struct clip_error *error);
 
+/* open_clip's name of OpenAI's tensor `name` into out[size]; `custom`: of the text tower of a CustomTextCLIP.
+ */
+void clip_names_open_clip(const char *name, int custom, char *out, size_t size);
+
 /* Hugging Face's name of OpenAI's tensor `name` into out[size]; `part` 0, 1, 2 for q, k, v where *parts is 3,
  * else 0. Sets *transposed. -1 if it has none there. */
 int clip_names_hf(const char *name, int part, char *out, size_t size, int *parts, int *transposed);

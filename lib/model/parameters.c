@@ -7,18 +7,23 @@
 
 /* Values side by side, and gradients: tensors that follow one another may be read as one (tower/weights.h).
  */
-static void place_parameters(void *context)
+static void place_values(void *context)
 {
     struct clip_parameters *parameters = context;
     for (size_t i = 0; i < parameters->count; i++) {
         struct clip_parameter *p = &parameters->items[i];
         if (!p->slot.integer)
-            p->value = clip_arena_take(&parameters->memory, p->count, sizeof(float));
+            p->value = clip_arena_take(&parameters->values, p->count, sizeof(float));
     }
+}
+
+static void place_gradients(void *context)
+{
+    struct clip_parameters *parameters = context;
     for (size_t i = 0; i < parameters->count; i++) {
         struct clip_parameter *p = &parameters->items[i];
         if (!p->slot.integer && !p->slot.buffer)
-            p->gradient = clip_arena_take(&parameters->memory, p->count, sizeof(float));
+            p->gradient = clip_arena_take(&parameters->gradients, p->count, sizeof(float));
     }
 }
 
@@ -44,7 +49,8 @@ int clip_parameters_load(struct clip_parameters *parameters, const struct clip_m
         if (layout->slots[i].part == part)
             parameters->items[parameters->count++] = (struct clip_parameter){
                 .slot = layout->slots[i], .count = (size_t)clip_slot_count(&layout->slots[i])};
-    if (clip_arena_build(&parameters->memory, "parameters", place_parameters, parameters, error) != 0)
+    if (clip_arena_build(&parameters->values, "parameters", place_values, parameters, error) != 0 ||
+        clip_arena_build(&parameters->gradients, "gradients", place_gradients, parameters, error) != 0)
         return -1;
     for (size_t i = 0; i < parameters->count; i++)
         if (read_values(&parameters->items[i], model, error) != 0)
@@ -55,7 +61,8 @@ int clip_parameters_load(struct clip_parameters *parameters, const struct clip_m
 void clip_parameters_free(struct clip_parameters *parameters)
 {
     free(parameters->items);
-    clip_arena_free(&parameters->memory);
+    clip_arena_free(&parameters->values);
+    clip_arena_free(&parameters->gradients);
     *parameters = (struct clip_parameters){0};
 }
 
@@ -70,6 +77,40 @@ struct clip_parameter *clip_parameters_get(const struct clip_parameters *paramet
         if (strcmp(parameters->items[i].slot.name, name) == 0)
             return &parameters->items[i];
     return NULL;
+}
+
+size_t clip_parameters_gradient_bytes(const struct clip_parameters *parameters)
+{
+    return parameters->gradients.size;
+}
+
+void clip_parameters_move_gradients(struct clip_parameters *parameters, void *memory)
+{
+    const char *old = parameters->gradients.memory;
+    for (size_t i = 0; i < parameters->count; i++) {
+        struct clip_parameter *p = &parameters->items[i];
+        if (p->gradient)
+            p->gradient = (float *)((char *)memory + ((const char *)p->gradient - old));
+    }
+    clip_arena_free(&parameters->gradients);
+}
+
+/* FNV-1a over words, in lanes, so that no product waits for the one before it. (The arena is a multiple of 64
+ * bytes, with zeros between the values.) */
+uint64_t clip_parameters_hash(const struct clip_parameters *parameters)
+{
+    const char *bytes = parameters->values.memory;
+    uint64_t hashes[8], word, hash = 14695981039346656037u;
+    for (size_t lane = 0; lane < 8; lane++)
+        hashes[lane] = hash + lane;
+    for (size_t i = 0; i + sizeof hashes <= parameters->values.size; i += sizeof hashes)
+        for (size_t lane = 0; lane < 8; lane++) {
+            memcpy(&word, bytes + i + lane * sizeof word, sizeof word);
+            hashes[lane] = (hashes[lane] ^ word) * 1099511628211u;
+        }
+    for (size_t lane = 0; lane < 8; lane++)
+        hash = (hash ^ hashes[lane]) * 1099511628211u;
+    return hash;
 }
 
 void clip_parameters_zero_gradients(struct clip_parameters *parameters)

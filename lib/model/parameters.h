@@ -1,7 +1,8 @@
 /* The tensors of a part of a model in memory, as f32, with their gradients: what a stage of a training run
  * owns and changes.
  *
- * Values and gradients lie row-major in OpenAI's orientation, each aligned to 64 bytes, in one allocation. */
+ * Values and gradients lie row-major in OpenAI's orientation, each aligned to 64 bytes, in one allocation for
+ * the values and one for the gradients. */
 #ifndef CLIP_MODEL_PARAMETERS_H
 #define CLIP_MODEL_PARAMETERS_H
 
@@ -24,7 +25,7 @@ struct clip_parameter {
 struct clip_parameters {
     struct clip_parameter *items; /* in the layout's order */
     size_t count;
-    struct clip_arena memory;
+    struct clip_arena values, gradients;
 };
 
 /* Loads the model's tensors of a part; counts that the file lacks are 0.
@@ -36,6 +37,14 @@ void clip_parameters_free(struct clip_parameters *parameters);
 /* The parameter whose name is printed from `format`; NULL if there is none. */
 struct clip_parameter *clip_parameters_get(const struct clip_parameters *parameters, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Moves the gradients, which are still 0, to memory of clip_parameters_gradient_bytes zeroed bytes, aligned
+ * to 64, that stays the caller's and outlives the parameters: in the same order, with zeros between them. */
+size_t clip_parameters_gradient_bytes(const struct clip_parameters *parameters);
+void clip_parameters_move_gradients(struct clip_parameters *parameters, void *memory);
+
+/* A number of all values, to compare processes that should have the same. */
+uint64_t clip_parameters_hash(const struct clip_parameters *parameters);
 
 /* Sets all gradients to 0. */
 void clip_parameters_zero_gradients(struct clip_parameters *parameters);

@@ -2,6 +2,8 @@
 #include "base/datadir.h"
 #include "model/model.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +69,66 @@ char *clip_model_find(const char *name, struct clip_error *error)
                   "share/models",
                   name);
     return path;
+}
+
+/* --- architectures --- */
+
+#define ARCHITECTURES "architectures"
+
+char *clip_arch_find(const char *name)
+{
+    struct clip_error ignored;
+    char *folder = clip_data_path(ARCHITECTURES, &ignored), *file = NULL, *path = NULL;
+    if (folder && asprintf(&file, "%s.json", name) >= 0)
+        path = find_in(folder, file);
+    free(file);
+    free(folder);
+    return path;
+}
+
+static int is_json(const struct dirent *entry)
+{
+    const char *dot = strrchr(entry->d_name, '.');
+    return dot && dot > entry->d_name && strcmp(dot, ".json") == 0;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int clip_arch_names(char ***names, size_t *count, struct clip_error *error)
+{
+    char *folder = clip_data_path(ARCHITECTURES, error);
+    struct dirent **entries = NULL;
+    int n = folder ? scandir(folder, &entries, is_json, NULL) : -1;
+    if (folder && n < 0)
+        clip_fail(error, "%s: %s", folder, strerror(errno));
+    free(folder);
+    *names = n >= 0 ? calloc((size_t)n + 1, sizeof **names) : NULL;
+    *count = 0;
+    for (int i = 0; i < n; i++) {
+        char *dot = strrchr(entries[i]->d_name, '.');
+        if (*names && ((*names)[*count] = strndup(entries[i]->d_name, (size_t)(dot - entries[i]->d_name))))
+            ++*count;
+        free(entries[i]);
+    }
+    free(entries);
+    if (n < 0)
+        return -1;
+    if (*names && *count == (size_t)n) {
+        qsort(*names, *count, sizeof **names, by_name);
+        return 0;
+    }
+    clip_arch_names_free(*names, *count);
+    return clip_fail_memory(error, "names");
+}
+
+void clip_arch_names_free(char **names, size_t count)
+{
+    for (size_t i = 0; names && i < count; i++)
+        free(names[i]);
+    free(names);
 }
 
 /* --- in a folder --- */

@@ -28,6 +28,11 @@ const struct clip_text_names clip_text_names_bert = {
 const struct clip_text_names clip_text_names_m2m = {{[CLIP_TEXT_TOKENS] = "transformer.embed_tokens.weight",
                                                      NORM(CLIP_TEXT_FINAL, "transformer.layer_norm")}};
 
+const struct clip_text_names clip_text_names_t5 = {
+    {[CLIP_TEXT_TOKENS] = "transformer.embed_tokens.weight",
+     [CLIP_TEXT_BIAS] = "transformer.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+     [CLIP_TEXT_FINAL_WEIGHT] = "transformer.final_layer_norm.weight"}};
+
 const char *clip_text_name(const struct clip_tower_arch *tower, enum clip_text_tensor tensor)
 {
     return (tower->text.names ? tower->text.names : &openai)->tensors[tensor];
@@ -44,7 +49,7 @@ static int has(const struct clip_tower_arch *tower, enum clip_text_tensor tensor
     unsigned flags = tower->text.flags;
     switch (tensor) {
     case CLIP_TEXT_POSITIONS:
-        return !(flags & CLIP_TEXT_SINUSOIDS);
+        return !(flags & (CLIP_TEXT_SINUSOIDS | CLIP_TEXT_RELATIVE));
     case CLIP_TEXT_CLASS:
         return tower->class_row;
     case CLIP_TEXT_TYPE:
@@ -52,8 +57,11 @@ static int has(const struct clip_tower_arch *tower, enum clip_text_tensor tensor
     case CLIP_TEXT_NORM_WEIGHT:
     case CLIP_TEXT_NORM_BIAS:
         return (flags & CLIP_TEXT_NORM) != 0;
-    case CLIP_TEXT_FINAL_WEIGHT:
+    case CLIP_TEXT_BIAS:
+        return (flags & CLIP_TEXT_RELATIVE) != 0;
     case CLIP_TEXT_FINAL_BIAS:
+        return !(flags & CLIP_TEXT_NO_FINAL_NORM) && !(tower->block.flags & CLIP_BLOCK_RMS);
+    case CLIP_TEXT_FINAL_WEIGHT:
         return !(flags & CLIP_TEXT_NO_FINAL_NORM);
     case CLIP_TEXT_POOLER_WEIGHT:
     case CLIP_TEXT_POOLER_BIAS:
@@ -71,6 +79,7 @@ int clip_text_shape(const struct clip_tower_arch *tower, enum clip_text_tensor t
         [CLIP_TEXT_CLASS] = {width},
         [CLIP_TEXT_TOKENS] = {(size_t)tower->vocabulary, width},
         [CLIP_TEXT_TYPE] = {types, width},
+        [CLIP_TEXT_BIAS] = {(size_t)tower->text.buckets, (size_t)tower->heads},
         [CLIP_TEXT_NORM_WEIGHT] = {width},
         [CLIP_TEXT_NORM_BIAS] = {width},
         [CLIP_TEXT_FINAL_WEIGHT] = {width},
@@ -86,5 +95,6 @@ int clip_text_shape(const struct clip_tower_arch *tower, enum clip_text_tensor t
 
 int clip_text_same(const struct clip_text_arch *a, const struct clip_text_arch *b)
 {
-    return a->names == b->names && a->flags == b->flags && a->places == b->places && a->types == b->types;
+    return a->names == b->names && a->flags == b->flags && a->places == b->places && a->types == b->types &&
+           a->buckets == b->buckets && a->farthest == b->farthest;
 }

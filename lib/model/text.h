@@ -19,6 +19,10 @@ enum {
     CLIP_TEXT_NORM = 1 << 5,          /* a norm comes before the blocks */
     CLIP_TEXT_NO_FINAL_NORM = 1 << 6, /* no ln_final */
     CLIP_TEXT_TANH = 1 << 7,          /* the features are tanh(W x + b) of the row (BERT's pooler) */
+    /* No positions: scores have a bias by relative position, which all blocks share (T5). Of the `buckets`
+     * half is for keys after the query; of each half the first half is for distances of so many tokens, the
+     * rest by the logarithm of the distance, up to `farthest`. */
+    CLIP_TEXT_RELATIVE = 1 << 8,
 };
 
 struct clip_text_names;
@@ -28,6 +32,7 @@ struct clip_text_arch {
     unsigned flags;
     int places; /* rows of the table of positions; 0: the context's */
     int types;  /* rows of that of types */
+    int buckets, farthest;
 };
 
 /* Its tensors but for those of the blocks. */
@@ -36,6 +41,7 @@ enum clip_text_tensor {
     CLIP_TEXT_CLASS, /* CoCa's cls_emb */
     CLIP_TEXT_TOKENS,
     CLIP_TEXT_TYPE,
+    CLIP_TEXT_BIAS, /* [buckets][heads] */
     CLIP_TEXT_NORM_WEIGHT,
     CLIP_TEXT_NORM_BIAS,
     CLIP_TEXT_FINAL_WEIGHT,
@@ -45,7 +51,7 @@ enum clip_text_tensor {
     CLIP_TEXT_TENSORS
 };
 
-extern const struct clip_text_names clip_text_names_bert, clip_text_names_m2m;
+extern const struct clip_text_names clip_text_names_bert, clip_text_names_m2m, clip_text_names_t5;
 
 struct clip_tower_arch;
 

@@ -57,8 +57,8 @@ const char *clip_vit_name(const struct clip_tower_arch *tower, enum clip_vit_ten
 
 size_t clip_vit_patches(const struct clip_tower_arch *tower)
 {
-    size_t grid = (size_t)tower->image_size / (size_t)tower->patch;
-    return grid * grid;
+    size_t patch = (size_t)tower->patch;
+    return (size_t)tower->image_size / patch * ((size_t)clip_image_width(tower) / patch);
 }
 
 size_t clip_vit_tokens(const struct clip_tower_arch *tower)

@@ -263,6 +263,11 @@ static void free_pieces(struct pieces *pieces)
 /* Whose names tensors are written under. */
 enum naming { OWN, CUSTOM_TEXT, HF };
 
+static enum naming naming_of(const struct clip_arch *arch)
+{
+    return arch->custom_text ? CUSTOM_TEXT : OWN;
+}
+
 /* Lists what is written of a slot, under its own name, that in a CustomTextCLIP, or Hugging Face's. */
 static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int type, enum naming naming,
                       struct clip_error *error)
@@ -273,8 +278,8 @@ static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int t
         struct clip_tensor_info *info = &pieces->infos[pieces->count];
         *piece = (struct piece){.slot = slot};
         if (naming != HF)
-            snprintf(piece->name, sizeof piece->name, "%s%s",
-                     naming == CUSTOM_TEXT && slot->side == CLIP_SIDE_TEXT ? "text." : "", slot->name);
+            clip_names_open_clip(slot->name, naming == CUSTOM_TEXT && slot->side == CLIP_SIDE_TEXT,
+                                 piece->name, sizeof piece->name);
         else if (clip_names_hf(slot->name, part, piece->name, sizeof piece->name, &parts, &transposed) != 0)
             return clip_fail(error, "tensor %s cannot be represented in Hugging Face's form", slot->name);
         *info = (struct clip_tensor_info){.name = piece->name,
@@ -372,11 +377,11 @@ static int write_pieces(const struct pieces *pieces, size_t first, size_t last, 
     return -1;
 }
 
-static int write_whole(const struct clip_layout *layout, const char *arch,
+static int write_whole(const struct clip_layout *layout, enum naming naming, const char *arch,
                        const struct clip_tensor_source *source, const char *path, struct clip_error *error)
 {
     struct pieces pieces;
-    int result = list_pieces(&pieces, layout, source, OWN, error);
+    int result = list_pieces(&pieces, layout, source, naming, error);
     if (result == 0)
         result = write_pieces(&pieces, 0, pieces.count, arch, source, path, error);
     free_pieces(&pieces);
@@ -386,14 +391,14 @@ static int write_whole(const struct clip_layout *layout, const char *arch,
 int clip_write_weights(const struct clip_layout *layout, const struct clip_tensor_source *source,
                        const char *path, struct clip_error *error)
 {
-    return write_whole(layout, NULL, source, path, error);
+    return write_whole(layout, OWN, NULL, source, path, error);
 }
 
 int clip_write_lone(const struct clip_arch *arch, const struct clip_layout *layout,
                     const struct clip_tensor_source *source, const char *path, struct clip_error *error)
 {
     char *text = clip_arch_print(arch, error);
-    int result = text ? write_whole(layout, text, source, path, error) : -1;
+    int result = text ? write_whole(layout, naming_of(arch), text, source, path, error) : -1;
     free(text);
     return result;
 }
@@ -548,8 +553,7 @@ int clip_write_open_clip(const struct clip_folder_output *folder, const struct c
 {
     if (write_config(folder, "open_clip_config.json", arch, clip_arch_write_open_clip, error) != 0)
         return -1;
-    return write_weights_in(folder, "open_clip_model", layout, source, arch->custom_text ? CUSTOM_TEXT : OWN,
-                            error);
+    return write_weights_in(folder, "open_clip_model", layout, source, naming_of(arch), error);
 }
 
 int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arch *arch,

@@ -3,6 +3,7 @@
 #include "stream/vector.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,55 +154,92 @@ static int read_unit(struct clip_record *record, const char *field, float **unit
     return 0;
 }
 
-static int add_to_mean(struct mean *mean, const char *field, const float *unit, size_t width,
+static int add_to_mean(struct mean *mean, const char *field, double weight, const float *unit, size_t width,
                        struct clip_error *error)
 {
     if (!mean->sum && !(mean->sum = calloc(width, sizeof *mean->sum)))
         return clip_fail_memory(error, "a mean");
     for (size_t i = 0; i < width; i++)
-        mean->sum[i] += unit[i];
+        mean->sum[i] += weight * unit[i];
     mean->width = width;
     mean->field = field;
     return 0;
 }
 
-/* Adds units[n], NULL where the record has no such field; adds nothing if the record is bad. */
-static int add_units(struct clip_groups *groups, struct clip_record *record, const char *by,
-                     const char *const *fields, size_t n, float *const *units, const size_t *widths,
+/* A record's embeddings, made unit: NULL where it has no such field. */
+struct units {
+    float *data[MOST_FIELDS];
+    size_t widths[MOST_FIELDS];
+    double weight;
+};
+
+static int read_weight(struct clip_record *record, const char *name, double *weight)
+{
+    const struct clip_field *field = name ? clip_record_find(record, name) : NULL;
+    const char *text;
+    char copy[64], *end = copy;
+    size_t size;
+    *weight = 1;
+    if (!name)
+        return 0;
+    if (!field)
+        return clip_record_fail(record, "no field '%s'", name);
+    if (clip_field_real(field, weight) == 0 && isfinite(*weight))
+        return 0;
+    if (clip_field_bytes(field, &text, &size) == 0 && size > 0 && size < sizeof copy) {
+        memcpy(copy, text, size);
+        copy[size] = '\0';
+        *weight = strtod(copy, &end);
+        end += end > copy ? strspn(end, "\r\n") : 0;
+    }
+    return end > copy && *end == '\0' && isfinite(*weight)
+               ? 0
+               : clip_record_fail(record, "field '%s' is not a number", name);
+}
+
+/* Adds the units to the record's group; nothing where it is bad. */
+static int add_units(struct clip_groups *groups, struct clip_record *record,
+                     const struct clip_grouping *grouping, const struct units *units,
                      struct clip_error *error)
 {
-    struct group *group = find_group(groups, record, by, error);
+    struct group *group = find_group(groups, record, grouping->by, error);
+    size_t width = 0; /* of those before it that go into the same mean */
     int status = group ? 0 : -1;
-    for (size_t i = 0; i < n && status == 0; i++) {
-        const struct mean *mean = &group->means[i];
-        if (units[i] && mean->sum && mean->width != widths[i])
-            status = clip_record_fail(record, "field '%s' has width %zu, but its group has %zu", fields[i],
-                                      widths[i], mean->width);
+    for (size_t i = 0; i < grouping->n && status == 0; i++) {
+        const struct mean *mean = &group->means[grouping->into ? 0 : i];
+        size_t wanted = mean->sum ? mean->width : grouping->into ? width : 0;
+        if (units->data[i] && wanted && wanted != units->widths[i])
+            status = clip_record_fail(record, "field '%s' has width %zu, but its group has %zu",
+                                      grouping->fields[i], units->widths[i], wanted);
+        width = units->data[i] ? units->widths[i] : width;
     }
-    for (size_t i = 0; i < n && status == 0; i++)
-        if (units[i])
-            status = add_to_mean(&group->means[i], fields[i], units[i], widths[i], error);
+    for (size_t i = 0; i < grouping->n && status == 0; i++)
+        if (units->data[i])
+            status = add_to_mean(&group->means[grouping->into ? 0 : i],
+                                 grouping->into ? grouping->into : grouping->fields[i], units->weight,
+                                 units->data[i], units->widths[i], error);
     return status;
 }
 
-int clip_groups_add(struct clip_groups *groups, struct clip_record *record, const char *by,
-                    const char *const *fields, size_t n, struct clip_error *error)
+int clip_groups_add(struct clip_groups *groups, struct clip_record *record,
+                    const struct clip_grouping *grouping, struct clip_error *error)
 {
-    float *units[MOST_FIELDS] = {NULL};
-    size_t widths[MOST_FIELDS], found = 0;
-    int status = 0;
-    for (size_t i = 0; i < n && status == 0; i++)
+    struct units units = {.data = {NULL}};
+    const char *const *fields = grouping->fields;
+    size_t found = 0;
+    int status = read_weight(record, grouping->weight, &units.weight);
+    for (size_t i = 0; i < grouping->n && status == 0; i++)
         if (clip_record_find(record, fields[i])) {
-            status = read_unit(record, fields[i], &units[i], &widths[i], error);
+            status = read_unit(record, fields[i], &units.data[i], &units.widths[i], error);
             found++;
         }
-    if (found == 0)
-        status = clip_record_fail(record, n > 1 ? "no field '%s' or '%s'" : "no field '%s'", fields[0],
-                                  n > 1 ? fields[1] : "");
+    if (status == 0 && found == 0)
+        status = clip_record_fail(record, grouping->n > 1 ? "no field '%s' or '%s'" : "no field '%s'",
+                                  fields[0], grouping->n > 1 ? fields[1] : "");
     if (status == 0)
-        status = add_units(groups, record, by, fields, n, units, widths, error);
-    for (size_t i = 0; i < n; i++)
-        free(units[i]);
+        status = add_units(groups, record, grouping, &units, error);
+    for (size_t i = 0; i < grouping->n; i++)
+        free(units.data[i]);
     return status;
 }
 

@@ -1,5 +1,8 @@
 /* The batch is worked through in bands of BAND rows (pictures); a band's logits in tiles of TILE columns
- * (captions), one thread each. Every sum runs in an order that these two alone fix. */
+ * (captions), one thread each. Every sum runs in an order that these two alone fix.
+ *
+ * A rank that has a share of the batch does its rows against all captions, and then, turned, its captions'
+ * columns as rows against all pictures: no rank has all logits, and none waits for another within a pass. */
 #include "score/loss.h"
 #include "base/arena.h"
 #include "math/product.h"
@@ -30,6 +33,8 @@ struct work {
     const uint32_t *group; /* [n]: the batch's, or own_group */
     uint32_t *own_group;   /* [n]: each pair by itself */
     double *share;         /* [n]: a row's target mass on each of its positives */
+    int turned;            /* rows are captions */
+    size_t begin, end;     /* the rows that are done here */
     /* of the band */
     size_t first, rows;
     float *band;        /* [BAND][n]: cosines, then their gradient */
@@ -78,17 +83,27 @@ static double logit_of(const struct work *work, float cosine)
     return work->batch.scale * (double)cosine + work->batch.bias;
 }
 
+static const float *row_side(const struct work *work)
+{
+    return work->turned ? work->batch.text : work->batch.image;
+}
+
+static const float *column_side(const struct work *work)
+{
+    return work->turned ? work->batch.image : work->batch.text;
+}
+
 /* The cosines of the band's rows with the tile's columns. */
 static void multiply_tile(const struct work *work, size_t tile)
 {
     size_t n = work->batch.n, width = work->batch.width, column = tile * TILE;
-    clip_gemm(0, 1, work->rows, tile_columns(work, tile), width, work->batch.image + work->first * width,
-              width, work->batch.text + column * width, width, 0, work->band + column, n);
+    clip_gemm(0, 1, work->rows, tile_columns(work, tile), width, row_side(work) + work->first * width, width,
+              column_side(work) + column * width, width, 0, work->band + column, n);
 }
 
 /* --- forward --- */
 
-/* The largest logits of each of the tile's rows and columns. */
+/* The largest logits of each of the tile's rows and columns (NULL: rows alone, here and below). */
 static void find_largest(struct work *work, size_t tile, struct line *columns)
 {
     size_t first = tile * TILE, count = tile_columns(work, tile);
@@ -100,10 +115,12 @@ static void find_largest(struct work *work, size_t tile, struct line *columns)
             double logit = logit_of(work, cosines[c]);
             if (group == work->group[first + c]) {
                 row.positive = larger(row.positive, logit);
-                columns[c].positive = larger(columns[c].positive, logit);
+                if (columns)
+                    columns[c].positive = larger(columns[c].positive, logit);
             } else {
                 row.other = larger(row.other, logit);
-                columns[c].other = larger(columns[c].other, logit);
+                if (columns)
+                    columns[c].other = larger(columns[c].other, logit);
             }
         }
         work->parts[r * work->tiles + tile] = row;
@@ -119,7 +136,7 @@ static double log_sigmoid(double x)
 static void sum_softmax(struct work *work, size_t tile, struct line *columns)
 {
     size_t first = tile * TILE, count = tile_columns(work, tile);
-    for (size_t c = 0; c < count; c++)
+    for (size_t c = 0; columns && c < count; c++)
         columns[c].all.max = larger(columns[c].positive, columns[c].other);
     for (size_t r = 0; r < work->rows; r++) {
         const float *cosines = work->band + r * work->batch.n + first;
@@ -129,7 +146,8 @@ static void sum_softmax(struct work *work, size_t tile, struct line *columns)
         for (size_t c = 0; c < count; c++) {
             double logit = logit_of(work, cosines[c]);
             row->all.sum += exp(logit - row->all.max);
-            columns[c].all.sum += exp(logit - columns[c].all.max);
+            if (columns)
+                columns[c].all.sum += exp(logit - columns[c].all.max);
             if (group == work->group[first + c])
                 row->own += logit * work->share[work->first + r];
         }
@@ -154,24 +172,25 @@ static void forward_tile(void *context, size_t tile, int thread)
 {
     (void)thread;
     struct work *work = context;
-    struct line columns[TILE];
+    struct line of_tile[TILE], *columns = work->batch.share ? NULL : of_tile;
     for (size_t c = 0; c < TILE; c++)
-        columns[c] = nothing;
+        of_tile[c] = nothing;
     multiply_tile(work, tile);
     find_largest(work, tile, columns);
     if (work->batch.loss == CLIP_LOSS_SIGMOID)
         sum_sigmoid(work, tile);
     else
         sum_softmax(work, tile, columns);
-    for (size_t c = 0; c < tile_columns(work, tile); c++)
+    for (size_t c = 0; columns && c < tile_columns(work, tile); c++)
         line_add(&work->column[tile * TILE + c], &columns[c]);
 }
 
 static void finish_rows(struct work *work)
 {
+    struct line *lines = work->turned ? work->column : work->row;
     for (size_t r = 0; r < work->rows; r++)
         for (size_t tile = 0; tile < work->tiles; tile++)
-            line_add(&work->row[work->first + r], &work->parts[r * work->tiles + tile]);
+            line_add(&lines[work->first + r], &work->parts[r * work->tiles + tile]);
 }
 
 static double log_of(const struct logsum *logsum)
@@ -179,11 +198,10 @@ static double log_of(const struct logsum *logsum)
     return logsum->max + log(logsum->sum);
 }
 
-static void summarize(struct work *work, struct clip_contrast *result)
+/* Of the rows and columns that are done here: sums that are over all pairs. */
+static void summarize(struct work *work, double *loss, double *hits_image, double *hits_text)
 {
-    size_t hits_image = 0, hits_text = 0;
-    double loss = 0, n = (double)work->batch.n;
-    for (size_t i = 0; i < work->batch.n; i++) {
+    for (size_t i = work->begin; i < work->end; i++) {
         const struct line *row = &work->row[i], *column = &work->column[i];
         double logs = 0;
         if (work->batch.loss == CLIP_LOSS_SOFTMAX) {
@@ -191,23 +209,23 @@ static void summarize(struct work *work, struct clip_contrast *result)
             work->column_log[i] = log_of(&column->all);
             logs = (work->row_log[i] + work->column_log[i]) / 2;
         }
-        loss += logs - row->own;
-        hits_image += row->positive > row->other;
-        hits_text += column->positive > column->other;
+        *loss += logs - row->own;
+        *hits_image += row->positive > row->other;
+        *hits_text += column->positive > column->other;
     }
-    *result = (struct clip_contrast){
-        .loss = loss / n, .top1_image = (double)hits_image / n, .top1_text = (double)hits_text / n};
 }
 
 /* --- backward --- */
 
-/* The gradient of the loss, times n, with respect to the logit of picture i and caption j. */
+/* The gradient of the loss, times n, with respect to the logit of row i and column j. */
 static double logit_gradient(const struct work *work, size_t i, size_t j, double logit)
 {
+    const double *row_log = work->turned ? work->column_log : work->row_log;
+    const double *column_log = work->turned ? work->row_log : work->column_log;
     int positive = work->group[i] == work->group[j];
     if (work->batch.loss == CLIP_LOSS_SIGMOID)
         return positive ? -1 / (1 + exp(logit)) : 1 / (1 + exp(-logit));
-    double both = exp(logit - work->row_log[i]) + exp(logit - work->column_log[j]);
+    double both = exp(logit - row_log[i]) + exp(logit - column_log[j]);
     return both / 2 - (positive ? work->share[i] : 0);
 }
 
@@ -228,8 +246,12 @@ static void backward_tile(void *context, size_t tile, int thread)
             bias_part += gradient;
             *cosine = (float)(gradient * batch->scale);
         }
-    work->scale_parts[tile] += scale_part;
-    work->bias_parts[tile] += bias_part;
+    if (!work->turned) {
+        work->scale_parts[tile] += scale_part;
+        work->bias_parts[tile] += bias_part;
+    }
+    if (batch->share) /* columns are rows of their own pass */
+        return;
     clip_gemm(1, 0, columns, width, work->rows, work->band + column, n, batch->image + work->first * width,
               width, work->first > 0, batch->text_gradient + column * width, width);
 }
@@ -239,40 +261,95 @@ static void backward_rows(void *context, size_t chunk, int thread)
     (void)thread;
     const struct work *work = context;
     size_t r = chunk * CHUNK, left = work->rows - r, n = work->batch.n, width = work->batch.width;
-    clip_gemm(0, 0, left < CHUNK ? left : CHUNK, width, n, work->band + r * n, n, work->batch.text, width, 0,
-              work->batch.image_gradient + (work->first + r) * width, width);
+    float *gradient = work->turned ? work->batch.text_gradient : work->batch.image_gradient;
+    clip_gemm(0, 0, left < CHUNK ? left : CHUNK, width, n, work->band + r * n, n, column_side(work), width, 0,
+              gradient + (work->first - work->begin + r) * width, width);
 }
 
 /* --- the batch --- */
 
+static void begin_bands(struct work *work, int turned)
+{
+    work->turned = turned;
+    work->first = work->begin;
+    work->rows = 0;
+}
+
 static int next_band(struct work *work)
 {
     work->first += work->rows;
-    size_t left = work->batch.n - work->first;
+    size_t left = work->end - work->first;
     work->rows = left < BAND ? left : BAND;
     return left > 0;
 }
 
-static void compute_loss(struct work *work, struct clip_pool *pool, struct clip_contrast *result)
+static void run_forward(struct work *work, struct clip_pool *pool)
 {
     for (size_t i = 0; i < work->batch.n; i++)
         work->row[i] = work->column[i] = nothing;
-    for (work->first = work->rows = 0; next_band(work);) {
-        clip_pool_run(pool, work->tiles, forward_tile, work);
-        finish_rows(work);
+    for (int turned = 0; turned <= (work->batch.share != NULL); turned++)
+        for (begin_bands(work, turned); next_band(work);) {
+            clip_pool_run(pool, work->tiles, forward_tile, work);
+            finish_rows(work);
+        }
+}
+
+static void run_backward(struct work *work, struct clip_pool *pool)
+{
+    for (int turned = 0; turned <= (work->batch.share != NULL); turned++)
+        for (begin_bands(work, turned); next_band(work);) {
+            clip_pool_run(pool, work->tiles, backward_tile, work);
+            clip_pool_run(pool, (work->rows + CHUNK - 1) / CHUNK, backward_rows, work);
+        }
+}
+
+/* x[n] becomes the sum over the ranks that have a share, if there are any. */
+static int sum_shares(const struct work *work, double *x, size_t n, struct clip_error *error)
+{
+    const struct clip_contrast_share *share = work->batch.share;
+    return share ? share->exchange->sum(share->exchange->context, x, n, error) : 0;
+}
+
+/* The ln of the sums of all rows and columns, for the backward of any. */
+static int gather_logs(struct work *work, struct clip_error *error)
+{
+    const struct clip_contrast_share *share = work->batch.share;
+    if (!share || work->batch.loss == CLIP_LOSS_SIGMOID)
+        return 0;
+    for (size_t i = work->begin; i < work->end; i++) {
+        share->row_log[i] = work->row_log[i];
+        share->column_log[i] = work->column_log[i];
     }
-    summarize(work, result);
+    work->row_log = share->row_log;
+    work->column_log = share->column_log;
+    return share->gather(share->context, error);
+}
+
+static int compute_loss(struct work *work, struct clip_pool *pool, struct clip_contrast *result,
+                        struct clip_error *error)
+{
+    double n = (double)work->batch.n, sums[3] = {0}, gradients[2] = {0};
+    run_forward(work, pool);
+    summarize(work, &sums[0], &sums[1], &sums[2]);
+    if (sum_shares(work, sums, 3, error) != 0)
+        return -1;
+    *result =
+        (struct clip_contrast){.loss = sums[0] / n, .top1_image = sums[1] / n, .top1_text = sums[2] / n};
     if (!work->batch.image_gradient)
-        return;
-    for (work->first = work->rows = 0; next_band(work);) {
-        clip_pool_run(pool, work->tiles, backward_tile, work);
-        clip_pool_run(pool, (work->rows + CHUNK - 1) / CHUNK, backward_rows, work);
-    }
+        return 0;
+    if (gather_logs(work, error) != 0)
+        return -1;
+    run_backward(work, pool);
     for (size_t tile = 0; tile < work->tiles; tile++) {
-        result->logit_scale_gradient += work->scale_parts[tile];
+        gradients[0] += work->scale_parts[tile];
         if (work->batch.loss == CLIP_LOSS_SIGMOID) /* a softmax's is 0 but for rounding */
-            result->logit_bias_gradient += work->bias_parts[tile];
+            gradients[1] += work->bias_parts[tile];
     }
+    if (sum_shares(work, gradients, 2, error) != 0)
+        return -1;
+    result->logit_scale_gradient = gradients[0];
+    result->logit_bias_gradient = gradients[1];
+    return 0;
 }
 
 /* Groups where there are none, and how many each has. */
@@ -311,14 +388,20 @@ static void place_buffers(void *context)
 int clip_contrastive_loss(const struct clip_contrast_batch *batch, struct clip_pool *pool,
                           struct clip_contrast *result, struct clip_error *error)
 {
-    struct work work = {.batch = *batch, .tiles = (batch->n + TILE - 1) / TILE};
+    const struct clip_contrast_share *share = batch->share;
+    struct work work = {.batch = *batch,
+                        .tiles = (batch->n + TILE - 1) / TILE,
+                        .begin = share ? share->first : 0,
+                        .end = share ? share->first + share->count : batch->n};
     if (batch->n < 2 || batch->n > INT_MAX || batch->width < 1 || batch->width > INT_MAX)
         return clip_fail(error, "no contrastive loss of %zu pairs of width %zu", batch->n, batch->width);
     if (clip_arena_build(&work.arena, "a batch's logits", place_buffers, &work, error) != 0)
         return -1;
     share_out(&work);
-    compute_loss(&work, pool, result);
+    int status = compute_loss(&work, pool, result, error);
     clip_arena_free(&work.arena);
+    if (status != 0)
+        return -1;
     if (!isfinite(result->loss) || !isfinite(result->logit_scale_gradient))
         return clip_fail(error, "the loss is not finite");
     return 0;

@@ -3,6 +3,7 @@
 #define CLIP_SCORE_LOSS_H
 
 #include "base/error.h"
+#include "base/exchange.h"
 #include "base/threads.h"
 
 #include <stddef.h>
@@ -16,6 +17,16 @@ enum clip_loss {
     CLIP_LOSS_SIGMOID
 };
 
+/* The part of a rank in a batch that several have: its pairs, whose rows and columns of the logits it does.
+ */
+struct clip_contrast_share {
+    const struct clip_exchange *exchange; /* loss, accuracies and the gradients of scale and bias are sums */
+    size_t first, count;                  /* its pairs, count >= 1 */
+    double *row_log, *column_log;         /* [n] each: ln of the sums; its own are set, then */
+    int (*gather)(void *context, struct clip_error *error); /* the others' are filled in. -1 with error */
+    void *context;
+};
+
 /* A batch of n >= 2 pairs: logits[i][j] = scale * image[i] · text[j] + bias. */
 struct clip_contrast_batch {
     size_t n, width;
@@ -23,9 +34,10 @@ struct clip_contrast_batch {
     const uint32_t *group; /* [n], each below n: i and j are positives where group[i] == group[j]; NULL: i = j
                             */
     enum clip_loss loss;
-    double scale;                          /* > 0 */
-    double bias;                           /* CLIP_LOSS_SIGMOID; else 0 */
-    float *image_gradient, *text_gradient; /* [n][width] each, of the loss; both NULL: the loss alone */
+    double scale;                            /* > 0 */
+    double bias;                             /* CLIP_LOSS_SIGMOID; else 0 */
+    float *image_gradient, *text_gradient;   /* [n][width] each, of the loss; both NULL: the loss alone */
+    const struct clip_contrast_share *share; /* NULL: all of it is here; else gradients are [share->count] */
 };
 
 struct clip_contrast {

@@ -60,26 +60,26 @@ static uint64_t hash_value(const void *context, uint32_t number)
     return clip_hash((const char *)pairs->values[number].bytes, pairs->values[number].size);
 }
 
-/* The group that the field's value, a msgpack object, stands for: one that is there, or a new one. */
-static int find_group(struct clip_pairs *pairs, const struct clip_field *field, uint32_t *group,
+/* The group that a value, a msgpack object, stands for: one that is there, or a new one. */
+static int find_group(struct clip_pairs *pairs, const uint8_t *value_bytes, size_t size, uint32_t *group,
                       struct clip_error *error)
 {
     if (clip_slots_grow(&pairs->table, hash_value, pairs, error) != 0)
         return -1;
-    size_t slot = clip_hash((const char *)field->value, field->size) & (pairs->table.room - 1);
+    size_t slot = clip_hash((const char *)value_bytes, size) & (pairs->table.room - 1);
     for (; pairs->table.slots[slot]; slot = clip_slots_next(&pairs->table, slot)) {
         const struct clip_pair_value *value = &pairs->values[pairs->table.slots[slot] - 1];
-        if (value->size == field->size && memcmp(value->bytes, field->value, field->size) == 0) {
+        if (value->size == size && memcmp(value->bytes, value_bytes, size) == 0) {
             *group = pairs->table.slots[slot] - 1;
             return 0;
         }
     }
-    uint8_t *bytes = malloc(field->size);
+    uint8_t *bytes = malloc(size);
     if (!bytes)
         return clip_fail_memory(error, "a batch");
-    memcpy(bytes, field->value, field->size);
+    memcpy(bytes, value_bytes, size);
     *group = (uint32_t)pairs->value_count++;
-    pairs->values[*group] = (struct clip_pair_value){bytes, field->size};
+    pairs->values[*group] = (struct clip_pair_value){bytes, size};
     clip_slots_set(&pairs->table, slot, *group);
     return 0;
 }
@@ -111,7 +111,7 @@ int clip_pairs_take(struct clip_pairs *pairs, struct clip_record *record, struct
         return -1;
     for (int side = 0; side < 2; side++)
         memcpy(pairs->embeddings[side] + pairs->n * pairs->width, data[side], pairs->width * sizeof(float));
-    if (by && find_group(pairs, by, &pairs->group[pairs->n], error) != 0)
+    if (by && find_group(pairs, by->value, by->size, &pairs->group[pairs->n], error) != 0)
         return -1;
     if (!(pairs->keys[pairs->n] = key_alone(record, error)))
         return -1;
@@ -119,22 +119,59 @@ int clip_pairs_take(struct clip_pairs *pairs, struct clip_record *record, struct
     return 0;
 }
 
+/* --- values of several ranks --- */
+
+size_t clip_pairs_pack_values(const struct clip_pairs *pairs, char *out)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < pairs->n; i++) {
+        const struct clip_pair_value *value = &pairs->values[pairs->group[i]];
+        if (out) {
+            memcpy(out + bytes, &value->size, sizeof value->size);
+            memcpy(out + bytes + sizeof value->size, value->bytes, value->size);
+        }
+        bytes += sizeof value->size + value->size;
+    }
+    return bytes;
+}
+
+int clip_pairs_unpack_groups(const char *packed, size_t bytes, size_t n, uint32_t *group,
+                             struct clip_error *error)
+{
+    struct clip_pairs all = {.values = calloc(n, sizeof *all.values)};
+    int status = all.values ? 0 : clip_fail_memory(error, "a batch");
+    for (size_t i = 0, at = 0; i < n && status == 0; i++) {
+        size_t size = 0;
+        if (bytes - at >= sizeof size)
+            memcpy(&size, packed + at, sizeof size);
+        if (bytes - at < sizeof size || bytes - at - sizeof size < size)
+            status = clip_fail(error, "the ranks' values of positives are cut short");
+        else
+            status = find_group(&all, (const uint8_t *)packed + at + sizeof size, size, &group[i], error);
+        at += sizeof size + size;
+    }
+    clip_pairs_free(&all);
+    return status;
+}
+
 /* --- the loss --- */
 
 int clip_pairs_loss(struct clip_pairs *pairs, const struct clip_contrast_batch *kind, int gradients,
                     struct clip_pool *pool, struct clip_contrast *contrast, struct clip_error *error)
 {
-    if (pairs->n < 2)
+    if (!kind->share && pairs->n < 2)
         return clip_fail(error, "a batch of %zu: nothing to contrast", pairs->n);
     for (int side = 0; gradients && side < 2; side++)
         if (resize(&pairs->gradients[side], pairs->n, pairs->width * sizeof(float)) != 0)
             return clip_fail_memory(error, "gradients");
     struct clip_contrast_batch batch = *kind;
-    batch.n = pairs->n;
     batch.width = pairs->width;
-    batch.image = pairs->embeddings[0];
-    batch.text = pairs->embeddings[1];
-    batch.group = pairs->group;
+    if (!batch.share) {
+        batch.n = pairs->n;
+        batch.image = pairs->embeddings[0];
+        batch.text = pairs->embeddings[1];
+        batch.group = pairs->group;
+    }
     batch.image_gradient = gradients ? pairs->gradients[0] : NULL;
     batch.text_gradient = gradients ? pairs->gradients[1] : NULL;
     return clip_contrastive_loss(&batch, pool, contrast, error);

@@ -38,9 +38,18 @@ void clip_pairs_free(struct clip_pairs *pairs);
 int clip_pairs_take(struct clip_pairs *pairs, struct clip_record *record, struct clip_error *error);
 
 /* The loss of the batch, of which `kind` gives loss, scale and bias; with `gradients` also those, in
- * pairs->gradients. -1 with error: less than two pairs, or see clip_contrastive_loss. */
+ * pairs->gradients. Where the pairs are a share, `kind` also gives the whole batch. -1 with error: less than
+ * two pairs, or see clip_contrastive_loss. */
 int clip_pairs_loss(struct clip_pairs *pairs, const struct clip_contrast_batch *kind, int gradients,
                     struct clip_pool *pool, struct clip_contrast *contrast, struct clip_error *error);
+
+/* The values of `by` of each pair in turn, for other ranks: their size and bytes. Returns the bytes of it
+ * all; out NULL: that alone. */
+size_t clip_pairs_pack_values(const struct clip_pairs *pairs, char *out);
+
+/* The groups of n pairs whose values packed[bytes] holds. -1 with error. */
+int clip_pairs_unpack_groups(const char *packed, size_t bytes, size_t n, uint32_t *group,
+                             struct clip_error *error);
 
 /* Writes the gradients, a record a pair, under the embeddings' names. */
 int clip_pairs_write_gradients(struct clip_pairs *pairs, struct clip_writer *out, struct clip_error *error);

@@ -14,6 +14,7 @@ struct run {
     struct clip_record *control; /* control object that came after the batch */
     uint64_t skipped;
     struct clip_progress progress;
+    uint64_t total;
 };
 
 /* Takes records as they arrive: waits for the first, then takes only those that are there already. Returns
@@ -79,7 +80,7 @@ static int do_batch(struct run *run, struct clip_error *error)
 
 static void show_progress(struct run *run, int last)
 {
-    clip_progress_show(&run->progress, clip_reader_count(run->in), 0, clip_reader_waited(run->in),
+    clip_progress_show(&run->progress, clip_reader_count(run->in), run->total, clip_reader_waited(run->in),
                        clip_writer_waited(run->out), last);
 }
 
@@ -89,9 +90,9 @@ static int run_all(struct run *run, struct clip_error *error)
     do {
         struct clip_error input_error;
         got = gather(run, &input_error);
+        show_progress(run, 0); /* and hears the total while the first stage is there, before others ask */
         if (do_batch(run, error) != 0)
             return -1;
-        show_progress(run, 0);
         if (got < 0) { /* what came before the cut is written, without an end object */
             *error = input_error;
             return -1;
@@ -118,6 +119,7 @@ int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *
         if (filter->lines)
             clip_reader_lines(run.in, filter->lines);
         clip_reader_tie(run.in, run.out);
+        run.total = shared->progress && !filter->lines ? clip_reader_total(run.in) : 0;
         clip_progress_start(&run.progress, shared, clip_reader_source(run.in));
         status = run_all(&run, &error);
         if (status != 0)

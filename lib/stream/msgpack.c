@@ -1,13 +1,25 @@
 #include "stream/msgpack.h"
 
+#include <endian.h>
+#include <stdlib.h>
 #include <string.h>
 
-static uint64_t big_endian(const uint8_t *p, size_t bytes)
+static inline uint64_t big_endian(const uint8_t *p, size_t bytes)
 {
     uint64_t value = 0;
-    for (size_t i = 0; i < bytes; i++)
-        value = value << 8 | p[i];
-    return value;
+    switch (bytes) {
+    case 1:
+        return p[0];
+    case 2:
+        return (uint64_t)p[0] << 8 | p[1];
+    case 4:
+        return (uint64_t)p[0] << 24 | (uint64_t)p[1] << 16 | (uint64_t)p[2] << 8 | p[3];
+    case 8:
+        memcpy(&value, p, sizeof value);
+        return be64toh(value);
+    default:
+        return 0;
+    }
 }
 
 /* Heads 0xc0 to 0xdf: the kind, how many bytes of a number follow the first byte, and whether the number
@@ -75,7 +87,7 @@ static int read_wide_head(struct clip_head *head, const uint8_t *p, size_t avail
     return 1;
 }
 
-int clip_head_read(struct clip_head *head, const uint8_t *p, size_t available)
+static inline int read_head(struct clip_head *head, const uint8_t *p, size_t available)
 {
     if (available < 1)
         return 0;
@@ -98,19 +110,44 @@ int clip_head_read(struct clip_head *head, const uint8_t *p, size_t available)
     return 1;
 }
 
+int clip_head_read(struct clip_head *head, const uint8_t *p, size_t available)
+{
+    return read_head(head, p, available);
+}
+
+void clip_marks_free(struct clip_marks *marks)
+{
+    free(marks->offsets);
+    *marks = (struct clip_marks){0};
+}
+
+static int mark(struct clip_marks *marks, size_t offset, struct clip_error *error)
+{
+    if (marks->count == marks->room) {
+        size_t room = 2 * marks->room + 32;
+        size_t *offsets = reallocarray(marks->offsets, room, sizeof *offsets);
+        if (!offsets)
+            return clip_fail_memory(error, "a record");
+        marks->offsets = offsets;
+        marks->room = room;
+    }
+    marks->offsets[marks->count++] = offset;
+    return 0;
+}
+
 int clip_skim_run(struct clip_skim *skim, const uint8_t *p, size_t available, size_t limit,
-                  int (*mark)(void *context, size_t offset), void *context, struct clip_error *error)
+                  struct clip_marks *marks, struct clip_error *error)
 {
     if (skim->at == 0 && skim->depth == 0)
         skim->left[0] = 1;
     while (skim->left[0] > 0 || skim->depth > 0) {
         if (skim->left[skim->depth] == 0) { /* the innermost container is full */
-            if (skim->depth-- == 1 && mark(context, skim->at) != 0)
+            if (skim->depth-- == 1 && mark(marks, skim->at, error) != 0)
                 return -1;
             continue;
         }
         struct clip_head head;
-        int known = clip_head_read(&head, p + skim->at, available - skim->at);
+        int known = read_head(&head, p + skim->at, available - skim->at);
         if (known < 0)
             return clip_fail(error, "0x%02x does not begin a msgpack object", p[skim->at]);
         if (known == 0)
@@ -125,7 +162,7 @@ int clip_skim_run(struct clip_skim *skim, const uint8_t *p, size_t available, si
             return clip_fail(error, "a record of more than %zu bytes (see --max-record)", limit);
         if (available - skim->at < size)
             return 0;
-        if (skim->depth == 1 && mark(context, skim->at) != 0)
+        if (skim->depth == 1 && mark(marks, skim->at, error) != 0)
             return -1;
         skim->left[skim->depth]--;
         skim->at += size;

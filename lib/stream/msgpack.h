@@ -42,11 +42,18 @@ struct clip_skim {
     uint64_t left[CLIP_MAX_NESTING + 1]; /* objects that each still lacks */
 };
 
-/* Continues with p[0..available), the object's bytes from the first one on. Calls mark(context, offset) at
- * each object that begins directly in the outermost container, and at its end. Returns 1 when the object
- * is complete (skim->at bytes long), 0 if more bytes are needed, -1 with error, about the byte at
- * skim->at. `limit` bounds the bytes, and the entries of a container. */
+/* Where each object begins that is directly in the outermost container, and that container's end. Zeroed, it
+ * is empty. */
+struct clip_marks {
+    size_t *offsets;
+    size_t count, room;
+};
+void clip_marks_free(struct clip_marks *marks);
+
+/* Continues with p[0..available), the object's bytes from the first one on, and adds to `marks`. Returns 1
+ * when the object is complete (skim->at bytes long), 0 if more bytes are needed, -1 with error, about the
+ * byte at skim->at. `limit` bounds the bytes, and the entries of a container. */
 int clip_skim_run(struct clip_skim *skim, const uint8_t *p, size_t available, size_t limit,
-                  int (*mark)(void *context, size_t offset), void *context, struct clip_error *error);
+                  struct clip_marks *marks, struct clip_error *error);
 
 #endif

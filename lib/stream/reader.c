@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define READ_SIZE ((size_t)65536)
@@ -31,11 +32,12 @@ struct clip_reader {
 
     uint8_t *buffer; /* buffer[begin..end) is read but not yet returned */
     size_t begin, end, room;
-    uint64_t offset;       /* offset of `begin` in the input */
-    struct clip_skim skim; /* how far the object at `begin` is parsed */
-    int whole;             /* the object is complete, skim.at bytes */
-    int eof;               /* the input has no more bytes */
-    int failed;            /* the bytes at `begin` are not an object, or cannot be read: see `error` */
+    uint64_t offset;         /* offset of `begin` in the input */
+    struct clip_skim skim;   /* how far the object at `begin` is parsed */
+    struct clip_marks marks; /* of its fields */
+    int whole;               /* the object is complete, skim.at bytes */
+    int eof;                 /* the input has no more bytes */
+    int failed;              /* the bytes at `begin` are not an object, or cannot be read: see `error` */
     struct clip_error error;
 
     struct clip_record *pending; /* read ahead by clip_reader_ready */
@@ -85,6 +87,7 @@ void clip_reader_free(struct clip_reader *reader)
     if (reader->owned)
         close(reader->fd);
     clip_record_free(reader->pending);
+    clip_marks_free(&reader->marks);
     free(reader->buffer);
     free(reader);
 }
@@ -97,13 +100,6 @@ void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer)
 void clip_reader_lines(struct clip_reader *reader, const char *field)
 {
     reader->lines = field;
-}
-
-static int mark_nothing(void *context, size_t offset)
-{
-    (void)context;
-    (void)offset;
-    return 0;
 }
 
 /* Checks whether the line at `begin` is complete, with its newline. */
@@ -164,7 +160,7 @@ static void understand(struct clip_reader *reader)
         return;
     }
     int state =
-        clip_skim_run(&reader->skim, p, available, reader->max_record, mark_nothing, NULL, &reader->error);
+        clip_skim_run(&reader->skim, p, available, reader->max_record, &reader->marks, &reader->error);
     reader->whole = state == 1;
     reader->failed = state < 0;
     if (state < 0)
@@ -235,6 +231,41 @@ static void fill(struct clip_reader *reader)
         understand(reader);
 }
 
+/* The count in the end object at the end of a file; 0 where there is none. */
+static uint64_t count_in_file(int fd)
+{
+    uint8_t tail[18]; /* a map of one, "__end__", and an integer of at most nine bytes */
+    struct stat about;
+    struct clip_head head;
+    if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode))
+        return 0;
+    size_t size = about.st_size < (off_t)sizeof tail ? (size_t)about.st_size : sizeof tail;
+    if (pread(fd, tail, size, about.st_size - (off_t)size) != (ssize_t)size)
+        return 0;
+    for (size_t at = 0; at + 9 < size; at++)
+        if (memcmp(tail + at, "\x81\xa7__end__", 9) == 0 &&
+            clip_head_read(&head, tail + at + 9, size - at - 9) == 1 && head.kind == CLIP_INTEGER &&
+            head.head == size - at - 9 && head.integer > 0)
+            return (uint64_t)head.integer;
+    return 0;
+}
+
+uint64_t clip_reader_total(const struct clip_reader *reader)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < reader->paths_count; i++) {
+        int standard = strcmp(reader->paths[i], "-") == 0;
+        int fd = standard ? STDIN_FILENO : open(reader->paths[i], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        uint64_t count = fd >= 0 ? count_in_file(fd) : 0;
+        if (!standard && fd >= 0)
+            close(fd);
+        if (count == 0)
+            return 0;
+        total += count;
+    }
+    return total;
+}
+
 static int input_waits(const struct clip_reader *reader)
 {
     struct pollfd poll_fd = {.fd = reader->fd, .events = POLLIN};
@@ -300,12 +331,19 @@ static uint8_t *take_object(struct clip_reader *reader, size_t size)
         reader->begin += size;
     }
     reader->offset += size;
-    reader->skim = (struct clip_skim){0};
     reader->whole = 0;
     reader->begun = 1;
+    return bytes;
+}
+
+/* Looks at the object after the one that was taken. */
+static void understand_next(struct clip_reader *reader)
+{
+    reader->skim.at = 0;
+    reader->skim.depth = 0;
+    reader->marks.count = 0;
     if (reader->begin < reader->end)
         understand(reader);
-    return bytes;
 }
 
 /* An end object is {"__end__": N} and nothing else. Returns 1, 0 where `record` is something else, -1 with
@@ -351,9 +389,11 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
         return clip_fail_memory(error, "a record");
     }
     int status = reader->lines ? set_line(reader, record, bytes, size, error)
-                               : clip_record_set(record, bytes, size, error);
+                               : clip_record_set_marked(record, bytes, size, reader->marks.offsets,
+                                                        reader->marks.count, error);
     if (reader->lines)
         free(bytes);
+    understand_next(reader);
     if (status != 0)
         clip_fail_prefix(error, "%s: at byte %llu, after %llu records", reader->source,
                          (unsigned long long)offset, (unsigned long long)reader->count);

@@ -37,6 +37,10 @@ void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer);
  * input is cut, malformed, or cannot be read. */
 int clip_reader_next(struct clip_reader *reader, struct clip_record **record, struct clip_error *error);
 
+/* How many records all inputs hold, where these are files and say so at their end; else 0. (Of a file that is
+ * several streams, that of the last.) */
+uint64_t clip_reader_total(const struct clip_reader *reader);
+
 /* 1 if clip_reader_next would return without waiting for more input, else 0. */
 int clip_reader_ready(struct clip_reader *reader);
 

@@ -34,7 +34,8 @@ void clip_record_free(struct clip_record *record)
 static struct clip_field *find_among(struct clip_field *fields, size_t count, const char *name, size_t size)
 {
     for (size_t i = 0; i < count; i++)
-        if (fields[i].name_size == size && memcmp(fields[i].name, name, size) == 0)
+        if (fields[i].name_size == size && (size == 0 || *fields[i].name == *name) &&
+            memcmp(fields[i].name, name, size) == 0)
             return &fields[i];
     return NULL;
 }
@@ -75,31 +76,17 @@ static struct clip_field *append_field(struct clip_record *record, struct clip_e
     return field;
 }
 
-struct field_marks {
-    struct clip_record *record;
-    size_t seen; /* objects directly in the map so far */
-    struct clip_error *error;
-};
-
-/* Each object of the map begins where the previous one ends: names at even positions, values at odd ones. */
-static int mark_field(void *context, size_t offset)
+/* Each object of the map begins where the previous one ends: names at even places, values at odd ones. */
+static int set_fields(struct clip_record *record, const size_t *marks, size_t count, struct clip_error *error)
 {
-    struct field_marks *marks = context;
-    struct clip_record *record = marks->record;
-    const uint8_t *here = record->bytes + offset;
-    if (marks->seen % 2 == 1) {
-        record->fields[record->count - 1].value = here;
-    } else {
-        if (marks->seen > 0) {
-            struct clip_field *last = &record->fields[record->count - 1];
-            last->size = (size_t)(here - last->value);
-        }
-        struct clip_field *field = append_field(record, marks->error);
+    for (size_t i = 0; i + 2 < count; i += 2) {
+        struct clip_field *field = append_field(record, error);
         if (!field)
             return -1;
-        field->name = (const char *)here;
+        field->name = (const char *)record->bytes + marks[i];
+        field->value = record->bytes + marks[i + 1];
+        field->size = marks[i + 2] - marks[i + 1];
     }
-    marks->seen++;
     return 0;
 }
 
@@ -129,36 +116,42 @@ static int read_names(struct clip_record *record, struct clip_error *error)
     return 0;
 }
 
-int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, struct clip_error *error)
+int clip_record_set_marked(struct clip_record *record, uint8_t *bytes, size_t size, const size_t *marks,
+                           size_t count, struct clip_error *error)
 {
+    struct clip_head head;
     clear(record);
     record->bytes = bytes;
-    struct clip_head head;
-    struct clip_skim skim = {0};
-    struct field_marks marks = {record, 0, error};
-    if (clip_head_read(&head, bytes, size) != 1 || head.kind != CLIP_MAP) {
+    if (clip_head_read(&head, bytes, size) != 1 || head.kind != CLIP_MAP)
         clip_fail(error, "an object that is not a map");
-        goto bad;
-    }
-    if (head.length > CLIP_MAX_FIELDS) {
-        clip_fail(error, "a map of %llu entries (at most %d)", (unsigned long long)head.length,
-                  CLIP_MAX_FIELDS);
-        goto bad;
-    }
-    int whole = clip_skim_run(&skim, bytes, size, size, mark_field, &marks, error);
-    if (whole == 0)
-        clip_fail(error, "a map that is cut short");
-    if (whole != 1)
-        goto bad;
-    if (marks.seen % 2 == 1) /* the mark at the map's end opened one field too many */
-        record->count--;
-    if (read_names(record, error) != 0)
-        goto bad;
-    return 0;
-bad:
-    record->count = 0;
+    else if (set_fields(record, marks, count, error) == 0 && read_names(record, error) == 0)
+        return 0;
     clear(record);
     return -1;
+}
+
+int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, struct clip_error *error)
+{
+    struct clip_head head;
+    struct clip_skim skim = {0};
+    struct clip_marks marks = {0};
+    int whole = -1;
+    if (clip_head_read(&head, bytes, size) == 1 && head.kind == CLIP_MAP && head.length > CLIP_MAX_FIELDS)
+        clip_fail(error, "a map of %llu entries (at most %d)", (unsigned long long)head.length,
+                  CLIP_MAX_FIELDS);
+    else
+        whole = clip_skim_run(&skim, bytes, size, size, &marks, error);
+    if (whole == 0)
+        clip_fail(error, "a map that is cut short");
+    if (whole == 1) {
+        whole = clip_record_set_marked(record, bytes, size, marks.offsets, marks.count, error);
+    } else {
+        clear(record);
+        free(bytes);
+        whole = -1;
+    }
+    clip_marks_free(&marks);
+    return whole;
 }
 
 const char *clip_record_key(const struct clip_record *record, size_t *size)

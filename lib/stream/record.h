@@ -39,6 +39,10 @@ void clip_record_free(struct clip_record *record);
  * error the record is empty and the bytes are freed. Refuses keys that are not strings, and a key that
  * occurs twice. */
 int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, struct clip_error *error);
+/* The same where it is known already what is in the map: marks[count] are where each name and each value
+ * begins, and the map's end, as clip_skim_run marks them. */
+int clip_record_set_marked(struct clip_record *record, uint8_t *bytes, size_t size, const size_t *marks,
+                           size_t count, struct clip_error *error);
 
 /* The record's key, not terminated, or NULL: a control object (or a `__key__` that is not a string, which
  * `set` refuses).

@@ -27,9 +27,14 @@ int clip_dtype_parse(const char *text, size_t size, enum clip_dtype *dtype)
 {
     if (size != 3)
         return -1;
+    for (int i = 0; i < CLIP_DTYPES; i++)
+        if (memcmp(types[i].name, text, 3) == 0) {
+            *dtype = (enum clip_dtype)i;
+            return 0;
+        }
     for (int i = 0; i < CLIP_DTYPES; i++) {
         /* Byte order does not matter for single bytes. */
-        int order = types[i].size == 1 ? strchr("|<>=", text[0]) != NULL : text[0] == '<';
+        int order = types[i].size == 1 && strchr("|<>=", text[0]) != NULL;
         if (order && memcmp(types[i].name + 1, text + 1, 2) == 0) {
             *dtype = (enum clip_dtype)i;
             return 0;

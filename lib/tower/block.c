@@ -9,7 +9,8 @@
 /* Widest of what may be missing: in_proj's bias. */
 static size_t widest(const struct clip_block_shape *shape)
 {
-    return 3 * shape->width > shape->mlp ? 3 * shape->width : shape->mlp;
+    size_t most = 3 * (shape->width > shape->inner ? shape->width : shape->inner);
+    return most > shape->mlp ? most : shape->mlp;
 }
 
 /* Tensors whose gradients are summed up in slots: all vectors but the biases of products. */
@@ -31,7 +32,8 @@ int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_towe
         .type = type,
         .width = (size_t)arch->width,
         .heads = (size_t)arch->heads,
-        .head = (size_t)arch->width / (size_t)arch->heads,
+        .head = clip_block_head(arch),
+        .inner = (size_t)arch->heads * clip_block_head(arch),
         .mlp = (size_t)arch->mlp,
         .activation = arch->activation,
         .flags = flags,
@@ -93,7 +95,7 @@ int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_se
     if (!has(block, CLIP_BLOCK_SPLIT_BIAS))
         return 0;
     struct clip_values *joined = &block->values[CLIP_IN_BIAS];
-    joined->value = joined->copy = calloc(3 * block->shape->width, sizeof *joined->copy);
+    joined->value = joined->copy = calloc(3 * block->shape->inner, sizeof *joined->copy);
     if (!joined->copy)
         return clip_fail_memory(error, "a transformer");
     clip_block_refresh_vectors(block);
@@ -102,11 +104,11 @@ int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_se
 
 void clip_block_refresh_vectors(struct clip_block *block)
 {
-    size_t width = block->shape->width;
+    size_t inner = block->shape->inner;
     float *joined = block->values[CLIP_IN_BIAS].copy;
     for (size_t i = 0; has(block, CLIP_BLOCK_SPLIT_BIAS) && i < 3; i++)
-        memcpy(joined + i * width, value_of(block, CLIP_Q_BIAS + (enum clip_block_tensor)i),
-               width * sizeof *joined);
+        memcpy(joined + i * inner, value_of(block, CLIP_Q_BIAS + (enum clip_block_tensor)i),
+               inner * sizeof *joined);
 }
 
 size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[6])
@@ -137,8 +139,12 @@ void clip_block_free(struct clip_block *block)
 static void norm(const struct clip_block *block, enum clip_block_tensor weight, size_t n, const float *x,
                  enum clip_precision type, void *out)
 {
-    block->shape->kernels->layer_norm(n, block->shape->epsilon, x, value_of(block, weight),
-                                      value_of(block, weight + 1), type, out);
+    const struct clip_block_shape *shape = block->shape;
+    if (shape->flags & CLIP_BLOCK_RMS)
+        shape->kernels->rms_norm(n, shape->epsilon, x, value_of(block, weight), type, out);
+    else
+        shape->kernels->layer_norm(n, shape->epsilon, x, value_of(block, weight), value_of(block, weight + 1),
+                                   type, out);
 }
 
 /* dx[n] += */
@@ -146,8 +152,12 @@ static void norm_backward(const struct clip_block *block, enum clip_block_tensor
                           const float *x, const float *dy, float *dx, float *sums)
 {
     const struct clip_block_shape *shape = block->shape;
-    shape->kernels->layer_norm_backward(n, shape->epsilon, x, value_of(block, weight), dy, dx,
-                                        sums + shape->at[weight], sums + shape->at[weight + 1]);
+    if (shape->flags & CLIP_BLOCK_RMS)
+        shape->kernels->rms_norm_backward(n, shape->epsilon, x, value_of(block, weight), dy, dx,
+                                          sums + shape->at[weight]);
+    else
+        shape->kernels->layer_norm_backward(n, shape->epsilon, x, value_of(block, weight), dy, dx,
+                                            sums + shape->at[weight], sums + shape->at[weight + 1]);
 }
 
 static void *element_at(const struct clip_block *block, const void *x, size_t n)
@@ -221,7 +231,7 @@ static void dress_norm(const struct clip_block *block, const struct clip_dressin
                        float *out)
 {
     const struct clip_block_shape *shape = block->shape;
-    size_t n = shape->head, at = (d->key ? shape->width : 0) + d->h * n;
+    size_t n = shape->head, at = (d->key ? shape->inner : 0) + d->h * n;
     shape->kernels->sum(n, x, value_of(block, CLIP_IN_BIAS) + at, out);
 }
 
@@ -297,7 +307,7 @@ float clip_block_scale(const struct clip_block *block, size_t h)
 {
     if (has(block, CLIP_BLOCK_COSINE))
         return expf(fminf(value_of(block, CLIP_COSINE_SCALE)[h], MOST_COSINE_SCALE));
-    return 1 / sqrtf((float)block->shape->head);
+    return has(block, CLIP_BLOCK_UNSCALED) ? 1 : 1 / sqrtf((float)block->shape->head);
 }
 
 /* Scores are s q . k with s = exp(logit): the gradient of the logit is the sum of q . dq, as dq has s. */
@@ -320,7 +330,7 @@ static const float *join_scale(const struct clip_block *block, const float *x, f
     size_t n = block->shape->head;
     if (!has(block, CLIP_BLOCK_HEAD_SCALE))
         return x;
-    for (size_t i = 0; i < block->shape->width; i++)
+    for (size_t i = 0; i < block->shape->inner; i++)
         out[i] = x[i] * value_of(block, CLIP_HEAD_SCALE)[i / n];
     return out;
 }
@@ -329,7 +339,7 @@ void clip_block_join(const struct clip_block *block, size_t rows, const float *a
                      void *out)
 {
     const struct clip_block_shape *shape = block->shape;
-    size_t width = shape->width;
+    size_t width = shape->inner;
     for (size_t r = 0; r < rows; r++) {
         const float *x = join_scale(block, attended + r * width, room);
         void *to = element_at(block, out, r * width);
@@ -344,7 +354,7 @@ void clip_block_join_backward(const struct clip_block *block, size_t rows, const
                               float *room, float *sums)
 {
     const struct clip_block_shape *shape = block->shape;
-    size_t width = shape->width;
+    size_t width = shape->inner;
     float *d = room + width;
     for (size_t r = 0; r < rows; r++, attended += width, dy += width) {
         if (has(block, CLIP_BLOCK_INNER_NORM)) {

@@ -21,7 +21,7 @@ struct clip_block_shape {
     const struct clip_tower_arch *arch;
     const struct clip_kernels *kernels;
     enum clip_precision type;
-    size_t width, heads, head, mlp;
+    size_t width, heads, head, inner, mlp; /* inner: heads side by side */
     enum clip_activation activation;
     unsigned flags; /* model/block.h */
     float epsilon;
@@ -84,8 +84,8 @@ float clip_block_scale(const struct clip_block *block, size_t h);
 void clip_block_scale_backward(const struct clip_block *block, size_t h, size_t rows, const float *q,
                                const float *dq, float *sums);
 
-/* Where shape->joins: out[rows][width] in `type`, out_proj's input, from attended[rows][width]. Backward:
- * dy[rows][width] becomes the gradient with respect to attended. */
+/* Where shape->joins: out[rows][inner] in `type`, out_proj's input, from attended[rows][inner]. Backward:
+ * dy[rows][inner] becomes the gradient with respect to attended. */
 void clip_block_join(const struct clip_block *block, size_t rows, const float *attended, float *room,
                      void *out);
 void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended, float *dy,

@@ -11,7 +11,7 @@ const char *const clip_feature_fields[CLIP_SIDES] = {"image_features", "text_fea
 int clip_record_image(struct clip_record *record, const struct clip_arch *arch, struct clip_tensor *image)
 {
     const struct clip_field *field = clip_record_find(record, "image");
-    size_t size = (size_t)arch->vision.image_size;
+    size_t height = (size_t)arch->vision.image_size, width = (size_t)clip_image_width(&arch->vision);
     struct clip_error error;
     char found[128];
     if (!field)
@@ -21,10 +21,10 @@ int clip_record_image(struct clip_record *record, const struct clip_arch *arch, 
     if ((image->dtype == CLIP_F16 || image->dtype == CLIP_F64) &&
         clip_record_floats(record, "image", image) != 0)
         return -1;
-    if (image->ndim != 3 || image->shape[0] != 3 || image->shape[1] != size || image->shape[2] != size ||
+    if (image->ndim != 3 || image->shape[0] != 3 || image->shape[1] != height || image->shape[2] != width ||
         (image->dtype != CLIP_U8 && image->dtype != CLIP_F32))
         return clip_record_fail(record, "image: %s, but the model takes u1 or f4 [3, %zu, %zu]",
-                                clip_tensor_describe(image, found, sizeof found), size, size);
+                                clip_tensor_describe(image, found, sizeof found), height, width);
     return 0;
 }
 

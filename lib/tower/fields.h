@@ -12,8 +12,8 @@
 extern const char *const clip_input_fields[CLIP_SIDES];
 extern const char *const clip_feature_fields[CLIP_SIDES];
 
-/* image: u1 or f4 [3, S, S], S being the architecture's; f2 and f8 as clip_record_floats takes them. A view,
- * whose data need not be aligned. */
+/* image: u1 or f4 [3, H, W] of the architecture's height and width; f2 and f8 as clip_record_floats takes
+ * them. A view, whose data need not be aligned. */
 int clip_record_image(struct clip_record *record, const struct clip_arch *arch, struct clip_tensor *image);
 
 /* tokens: i4 [context], a caption that the text tower takes (clip_caption_check); copied to

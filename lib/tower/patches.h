@@ -9,13 +9,14 @@
 #include <stddef.h>
 
 struct clip_patches {
-    size_t size, patch, grid; /* of a picture, of a patch; patches along a side */
+    size_t height, width, patch; /* of a picture; side of a patch */
+    size_t grid;                 /* patches in a row */
     float levels[CLIP_PIXEL_LEVELS];
 };
 
 void clip_patches_init(struct clip_patches *patches, const struct clip_arch *arch);
 
-/* 3 patch², and grid² */
+/* 3 patch², and rows times grid */
 size_t clip_patch_floats(const struct clip_patches *patches);
 size_t clip_patch_count(const struct clip_patches *patches);
 

@@ -189,10 +189,39 @@ static void update_running(const layer_t *layer, double count, const double *mea
     layer->batches->integer++;
 }
 
-/* The norm of a layer that all pictures went through, from the units' moments. */
-static void finish_forward(const net_t *net, const layer_t *layer, int again)
+/* Sums over ranks, if there are several. */
+static int sum_ranks(const net_t *net, double *x, size_t n, struct clip_error *error)
 {
-    const struct clip_resnet_record *record = record_of(net, layer);
+    const struct clip_exchange *exchange = net->exchange;
+    return exchange ? exchange->sum(exchange->context, x, n, error) : 0;
+}
+
+/* The moments of all ranks' pixels from this rank's: first the mean, then the squares about it. */
+static int join_ranks(const net_t *net, size_t channels, double *count, double *mean, double *squares,
+                      struct clip_error *error)
+{
+    double *sums = net->joined;
+    if (!net->exchange)
+        return 0;
+    for (size_t c = 0; c < channels; c++)
+        sums[c] = *count * mean[c];
+    sums[channels] = *count;
+    if (sum_ranks(net, sums, channels + 1, error) != 0)
+        return -1;
+    double all = sums[channels];
+    for (size_t c = 0; c < channels; c++) {
+        double distance = mean[c] - sums[c] / all;
+        mean[c] = sums[c] / all;
+        squares[c] += *count * distance * distance;
+    }
+    *count = all;
+    return sum_ranks(net, squares, channels, error);
+}
+
+/* The norm of a layer that all pictures went through, from the units' moments. */
+static int finish_forward(const net_t *net, const layer_t *layer, int again, struct clip_error *error)
+{
+    struct clip_resnet_record *record = record_of(net, layer);
     size_t channels = net->channels, pixels = layer->height * layer->width;
     double *mean = net->moments, *squares = mean + channels, count = 0;
     for (size_t i = 0; i < units_of(net, layer); i++) {
@@ -202,6 +231,11 @@ static void finish_forward(const net_t *net, const layer_t *layer, int again)
                               squares + 2 * i * channels);
         count += more;
     }
+    if (join_ranks(net, layer->outputs, &count, mean, squares, error) != 0)
+        return -1;
+    if (count < 2)
+        return clip_fail(error, "batch norm needs more than one value per channel: use a larger chunk");
+    record->count = count;
     for (size_t c = 0; c < layer->outputs; c++) {
         double inverse = 1 / sqrt(squares[c] / count + EPSILON);
         record->mean[c] = (float)mean[c];
@@ -212,6 +246,7 @@ static void finish_forward(const net_t *net, const layer_t *layer, int again)
     }
     if (!again)
         update_running(layer, count, mean, squares);
+    return 0;
 }
 
 /* A task: what a picture's last bottleneck gives. */
@@ -225,8 +260,6 @@ int clip_resnet_learner_forward(struct clip_tower *learner, const union clip_ite
                                 struct clip_tape *tape, float *features, struct clip_error *error)
 {
     net_t *net = (net_t *)learner;
-    if (n * net->out_height * net->out_width < 2)
-        return clip_fail(error, "batch norm needs more than one value per channel: use a larger chunk");
     net->tape = (struct clip_resnet_tape *)tape;
     net->count = net->tape->count = n;
     net->convolve =
@@ -235,7 +268,8 @@ int clip_resnet_learner_forward(struct clip_tower *learner, const union clip_ite
     for (size_t i = 0; i < net->layer_count; i++) {
         net->layer = &net->layers[i];
         clip_pool_run(net->pool, units_of(net, net->layer), forward_task, net);
-        finish_forward(net, net->layer, again);
+        if (finish_forward(net, net->layer, again, error) != 0)
+            return -1;
     }
     clip_pool_run(net->pool, n, last_task, net);
     clip_attnpool_forward(net->attn, n, net->tape->inputs[net->block_count], &net->tape->attn, features);
@@ -258,26 +292,32 @@ static void take_sums(const net_t *net, const layer_t *layer, const layer_t *sid
                                 record_of(net, side)->mean, sums, sums + 2 * net->channels);
 }
 
-/* The norm's own gradients, and what its backward is, from the sums of `units` units; products [which]. */
-static void finish_sums(const net_t *net, layer_t *layer, size_t units, size_t which)
+/* The norm's own gradients, of this rank's pictures, and what its backward is, of all, from the sums of
+ * `units` units; products [which]. */
+static int finish_sums(const net_t *net, layer_t *layer, size_t units, size_t which, struct clip_error *error)
 {
     const struct clip_resnet_record *record = record_of(net, layer);
-    double count = (double)(net->count * layer->height * layer->width);
+    double *sums = net->joined, *products = sums + layer->outputs;
     float *slope = layer->back_values, *scale = slope + layer->out, *shift = scale + layer->out;
     for (size_t c = 0; c < layer->outputs; c++) {
-        double sum = 0, product = 0, inverse = record->inverse[c];
+        sums[c] = products[c] = 0;
         for (size_t i = 0; i < units; i++) {
-            sum += net->sums[3 * i * net->channels + c];
-            product += net->sums[(3 * i + which) * net->channels + c];
+            sums[c] += net->sums[3 * i * net->channels + c];
+            products[c] += net->sums[(3 * i + which) * net->channels + c];
         }
-        product *= inverse;
-        layer->shift->gradient[c] += (float)sum;
-        layer->scale->gradient[c] += (float)product;
+        products[c] *= record->inverse[c];
+        layer->shift->gradient[c] += (float)sums[c];
+        layer->scale->gradient[c] += (float)products[c];
+    }
+    if (sum_ranks(net, sums, 2 * layer->outputs, error) != 0)
+        return -1;
+    for (size_t c = 0; c < layer->outputs; c++) {
         scale[c] = record->scale[c];
-        slope[c] = (float)(-record->scale[c] * inverse * product / count);
-        shift[c] = (float)(-record->scale[c] * sum / count);
+        slope[c] = (float)(-record->scale[c] * (double)record->inverse[c] * products[c] / record->count);
+        shift[c] = (float)(-record->scale[c] * sums[c] / record->count);
     }
     layer->back.mean = record->mean;
+    return 0;
 }
 
 /* The gradient of a layer's output before its norm, framed, in the workspace. */
@@ -423,36 +463,33 @@ static void gradient_task(void *context, size_t i, int thread)
 }
 
 /* A layer whose norm is finished; then the norm of what came before it is too. */
-static void backward_layer(net_t *net, layer_t *layer)
+static int backward_layer(net_t *net, layer_t *layer, struct clip_error *error)
 {
     size_t units = units_of(net, layer);
     net->layer = layer;
     net->groups = units < CLIP_RESNET_GROUPS ? units : CLIP_RESNET_GROUPS;
     clip_pool_run(net->pool, net->groups, backward_task, net);
     clip_pool_run(net->pool, layer->out / CLIP_CHANNELS, gradient_task, net);
-    if (layer->from)
-        finish_sums(net, layer->from, units, 1);
+    return layer->from ? finish_sums(net, layer->from, units, 1, error) : 0;
 }
 
 /* The norms of the two layers that a bottleneck's output is the sum of. */
-static void finish_block(const net_t *net, const block_t *block, size_t units)
+static int finish_block(const net_t *net, const block_t *block, size_t units, struct clip_error *error)
 {
-    finish_sums(net, block->conv3, units, 1);
-    if (block->downsample)
-        finish_sums(net, block->downsample, units, 2);
+    if (finish_sums(net, block->conv3, units, 1, error) != 0)
+        return -1;
+    return block->downsample ? finish_sums(net, block->downsample, units, 2, error) : 0;
 }
 
-static void backward_block(net_t *net, const block_t *block)
+static int backward_block(net_t *net, const block_t *block, struct clip_error *error)
 {
-    backward_layer(net, block->conv3);
-    if (block->downsample)
-        backward_layer(net, block->downsample);
-    backward_layer(net, block->conv2);
-    backward_layer(net, block->conv1);
+    if (backward_layer(net, block->conv3, error) != 0 ||
+        (block->downsample && backward_layer(net, block->downsample, error) != 0) ||
+        backward_layer(net, block->conv2, error) != 0 || backward_layer(net, block->conv1, error) != 0)
+        return -1;
     if (block->index > 0)
-        finish_block(net, block - 1, units_of(net, block->conv1));
-    else
-        finish_sums(net, block->before, units_of(net, block->conv1), 1);
+        return finish_block(net, block - 1, units_of(net, block->conv1), error);
+    return finish_sums(net, block->before, units_of(net, block->conv1), 1, error);
 }
 
 /* A task: the gradient of a picture's last bottleneck. */
@@ -467,17 +504,19 @@ int clip_resnet_learner_backward(struct clip_tower *learner, struct clip_tape *t
                                  float *input_gradients, struct clip_error *error)
 {
     (void)input_gradients;
-    (void)error;
     net_t *net = (net_t *)learner;
     const block_t *last = &net->blocks[net->block_count - 1];
     net->tape = (struct clip_resnet_tape *)tape;
     net->count = net->tape->count;
     clip_attnpool_backward(net->attn, net->count, &net->tape->attn, gradients, last->gradient);
     clip_pool_run(net->pool, net->count, last_back_task, net);
-    finish_block(net, last, net->count);
+    if (finish_block(net, last, net->count, error) != 0)
+        return -1;
     for (size_t i = net->block_count; i > 0; i--)
-        backward_block(net, &net->blocks[i - 1]);
+        if (backward_block(net, &net->blocks[i - 1], error) != 0)
+            return -1;
     for (layer_t *layer = net->blocks->before; layer; layer = layer->from)
-        backward_layer(net, layer);
+        if (backward_layer(net, layer, error) != 0)
+            return -1;
     return 0;
 }

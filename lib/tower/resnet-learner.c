@@ -185,6 +185,7 @@ static void place(void *context)
     net->levels = clip_arena_take(arena, CLIP_PIXEL_LEVELS, sizeof *net->levels);
     net->moments = clip_arena_take(arena, chunk, 2 * net->channels * sizeof *net->moments);
     net->sums = clip_arena_take(arena, chunk, 3 * net->channels * sizeof *net->sums);
+    net->joined = clip_arena_take(arena, 2 * net->channels + 1, sizeof *net->joined);
     for (int i = 0; i < CLIP_RESNET_GROUPS; i++)
         net->weights[i] = clip_arena_take(arena, needs.weights, sizeof(float));
     net->workspaces = clip_arena_take(arena, threads, sizeof *net->workspaces);
@@ -352,6 +353,7 @@ struct clip_tower *clip_resnet_learner_open(const struct clip_tower_setup *setup
         .train_kernels = clip_conv_train_kernels(level),
         .norm_kernels = clip_batch_norm_kernels(level),
         .size = (size_t)setup->arch->vision.image_size,
+        .exchange = setup->exchange,
     };
     if (open_parts(net, setup, error) == 0)
         return &net->base;

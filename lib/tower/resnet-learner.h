@@ -6,6 +6,7 @@
 #ifndef CLIP_TOWER_RESNET_LEARNER_H
 #define CLIP_TOWER_RESNET_LEARNER_H
 
+#include "base/exchange.h"
 #include "math/batch-norm.h"
 #include "math/conv-kernels.h"
 #include "math/conv-train.h"
@@ -55,6 +56,7 @@ struct clip_resnet_record {
     struct clip_batch_norm norm;
     float *mean, *scale, *shift; /* what norm points at */
     float *inverse;              /* 1 / sqrt(variance + epsilon) */
+    double count;                /* values a channel, of all ranks */
 };
 
 struct clip_resnet_tape {
@@ -90,7 +92,9 @@ struct clip_resnet_learner {
     float *down;                              /* gradient of a downsample's input */
     float *weights[CLIP_RESNET_GROUPS];       /* gradients, as clip_conv_train_kernels gives them */
     double *moments;                          /* [units][2][channels] */
-    double *sums;    /* [units][3][channels]: of gradient, of its products with two layers */
+    double *sums;   /* [units][3][channels]: of gradient, of its products with two layers */
+    double *joined; /* [2 channels + 1]: what is summed over ranks */
+    const struct clip_exchange *exchange;
     size_t channels; /* the most of a layer */
     /* the run that is under way */
     struct clip_resnet_tape *tape;

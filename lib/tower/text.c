@@ -32,6 +32,7 @@ struct text {
     float *rows; /* [rows of a batch][width]: what a pool reads, of a tower that does not learn; or their
                     gradient */
     float *room; /* [batch][width] */
+    float *bias; /* [heads][longest][longest]: of the scores, by relative position; NULL: none */
     float *sums; /* [rows][width]: the gradient of a caption's embeddings, before the norm */
 };
 
@@ -130,6 +131,12 @@ int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *
             i++;
         if (i == caption->count)
             return clip_fail(error, "all tokens are padding (%d)", text->pad);
+        size_t last = caption->count - 1;
+        while (caption->tokens[last] == text->pad)
+            last--;
+        for (i = 0; text->text.flags & CLIP_TEXT_RELATIVE && i < last; i++)
+            if (caption->tokens[i] == text->pad)
+                return clip_fail(error, "token %zu is padding (%d), and tokens follow it", i, text->pad);
     }
     return 0;
 }
@@ -145,6 +152,7 @@ static void free_text(struct clip_tower *base)
         clip_values_free(&text->values[i]);
     clip_arena_free(&text->memory);
     free(text->places);
+    free(text->bias);
     free(text->row);
     free(text);
 }
@@ -182,6 +190,54 @@ static int make_sinusoids(struct text *text, struct clip_error *error)
     return 0;
 }
 
+static size_t longest(const struct text *text)
+{
+    return (size_t)text->tower->context + 1; /* with a class row, or one more that padding hides */
+}
+
+/* The bucket of a key that stands `distance` after the query (model/text.h), in f32 as transformers computes.
+ */
+static size_t bucket_of(const struct clip_text_arch *arch, long distance)
+{
+    size_t half = (size_t)arch->buckets / 2, exact = half / 2, a = (size_t)labs(distance), bucket = a;
+    if (a >= exact) {
+        float part = logf((float)a / (float)exact) / (float)log((double)arch->farthest / (double)exact) *
+                     (float)(half - exact);
+        bucket = exact + (size_t)part;
+        bucket = bucket < half ? bucket : half - 1;
+    }
+    return (distance > 0 ? half : 0) + bucket;
+}
+
+static size_t heads_of(const struct text *text)
+{
+    return (size_t)text->tower->heads;
+}
+
+/* The bias of the scores, from its buckets. */
+static void fill_bias(struct text *text)
+{
+    size_t n = longest(text), heads = heads_of(text);
+    for (size_t i = 0; text->bias && i < n; i++)
+        for (size_t j = 0; j < n; j++) {
+            const float *row =
+                text->values[CLIP_TEXT_BIAS].value + bucket_of(&text->tower->text, (long)j - (long)i) * heads;
+            for (size_t h = 0; h < heads; h++)
+                text->bias[(h * n + i) * n + j] = row[h];
+        }
+}
+
+/* As clip_transformer_shape.bias_backward. */
+static void bias_backward(const void *context, size_t h, size_t first, size_t rows, size_t keys,
+                          const float *ds, float *sums)
+{
+    const struct text *text = context;
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < keys; j++)
+            sums[bucket_of(&text->tower->text, (long)j - (long)(first + i)) * heads_of(text) + h] +=
+                ds[i * keys + j];
+}
+
 static int load_values(struct text *text, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     for (int tensor = 0; tensor < CLIP_TEXT_TENSORS; tensor++) {
@@ -193,11 +249,6 @@ static int load_values(struct text *text, const struct clip_tower_setup *setup, 
             return -1;
     }
     return text->tower->text.flags & CLIP_TEXT_SINUSOIDS ? make_sinusoids(text, error) : 0;
-}
-
-static size_t longest(const struct text *text)
-{
-    return (size_t)text->tower->context + 1; /* with a class row, or one more that padding hides */
 }
 
 static const float *value_of(const struct text *text, enum clip_text_tensor tensor)
@@ -235,9 +286,10 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
     enum clip_level level;
     size_t shape[4];
     int normed = clip_text_shape(arch, CLIP_TEXT_FINAL_WEIGHT, shape);
+    int biased = clip_text_shape(arch, CLIP_TEXT_FINAL_BIAS, shape);
     struct clip_transformer_shape transformer = {
         .norm = {normed ? clip_text_name(arch, CLIP_TEXT_FINAL_WEIGHT) : NULL,
-                 normed ? clip_text_name(arch, CLIP_TEXT_FINAL_BIAS) : NULL},
+                 biased ? clip_text_name(arch, CLIP_TEXT_FINAL_BIAS) : NULL},
         .epsilon = text->epsilon,
         .arch = arch,
         .layers = (size_t)arch->layers,
@@ -249,6 +301,17 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
     if (clip_level_choose(&level, error) != 0 || find_embedding(text, setup, error) != 0 ||
         load_values(text, setup, error) != 0)
         return -1;
+    if (text->tower->text.flags & CLIP_TEXT_RELATIVE) {
+        text->bias = calloc(heads_of(text) * longest(text), longest(text) * sizeof *text->bias);
+        if (!text->bias)
+            return clip_fail_memory(error, "the text tower");
+        fill_bias(text);
+        transformer.bias = text->bias;
+        transformer.bias_sums = (size_t)arch->text.buckets * heads_of(text);
+        transformer.bias_backward = bias_backward;
+        transformer.bias_context = text;
+        transformer.bias_gradient = text->values[CLIP_TEXT_BIAS].gradient;
+    }
     text->places = calloc(longest(text), sizeof *text->places);
     if (!text->places)
         return clip_fail_memory(error, "the text tower");
@@ -343,17 +406,17 @@ static int embed(struct text *text, const struct clip_caption *caption, size_t n
 {
     size_t width = text->base.width;
     float scale = scale_of(text);
-    const float *type = value_of(text, CLIP_TEXT_TYPE);
+    const float *type = value_of(text, CLIP_TEXT_TYPE), *positions = value_of(text, CLIP_TEXT_POSITIONS);
     for (size_t i = 0; i < n; i++, rows += width) {
         size_t at = text->places[i].at;
         const float *row = at == caption->count ? value_of(text, CLIP_TEXT_CLASS)
                                                 : embedding_of(text, (size_t)caption->tokens[at], error);
-        const float *position = value_of(text, CLIP_TEXT_POSITIONS) + text->places[i].position * width;
         if (!row)
             return -1;
-        for (size_t c = 0; scale != 1 && c < width; c++)
+        for (size_t c = 0; c < width; c++)
             rows[c] = row[c] * scale;
-        text->kernels->sum(width, scale != 1 ? rows : row, position, rows);
+        if (positions)
+            text->kernels->sum(width, rows, positions + text->places[i].position * width, rows);
         if (type)
             text->kernels->sum(width, rows, type, rows);
     }
@@ -546,6 +609,7 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
 
 static int refresh(struct clip_tower *base, struct clip_error *error)
 {
+    fill_bias((struct text *)base);
     return clip_transformer_refresh(((struct text *)base)->transformer, error);
 }
 

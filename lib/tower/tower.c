@@ -2,13 +2,9 @@
 
 #include "model/kind.h"
 
-static const struct clip_tower_kind *const kinds[] = {&clip_tower_convnext,
-                                                      &clip_tower_vit,
-                                                      &clip_tower_timm,
-                                                      &clip_tower_resnet,
-                                                      &clip_tower_hftext,
-                                                      &clip_tower_text,
-                                                      NULL};
+static const struct clip_tower_kind *const kinds[] = {
+    &clip_tower_convnext, &clip_tower_fastvit, &clip_tower_vit,  &clip_tower_timm,
+    &clip_tower_resnet,   &clip_tower_hftext,  &clip_tower_text, NULL};
 
 /* The row of a side's tower; NULL where nothing computes its kind. */
 static const struct clip_tower_kind *find_kind(const struct clip_arch *arch, enum clip_side side)
@@ -46,4 +42,12 @@ int clip_tower_mixes(const struct clip_arch *arch, enum clip_side side)
 {
     const struct clip_tower_kind *row = find_kind(arch, side);
     return row && row->mixes;
+}
+
+int clip_tower_need_training(const struct clip_arch *arch, enum clip_side side, struct clip_error *error)
+{
+    const struct clip_kind *kind = arch->towers[side].kind;
+    return kind->untrained ? clip_fail(error, "the model's %s tower, a %s, cannot be trained (see --freeze)",
+                                       clip_side_names[side], kind->title)
+                           : 0;
 }

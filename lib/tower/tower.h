@@ -6,7 +6,9 @@
  * Inference: the features of an item do not depend on what else is in the batch, to the byte. Training: a
  * batch is run in chunks of up to `batch` items. What a chunk gives, forward and backward, is a function of
  * its items and of the parameters alone: not of the number of threads, and not of whether its tape was kept
- * or made again. Gradients are summed over chunks in the order of the backward calls. */
+ * or made again. Gradients are summed over chunks in the order of the backward calls. Where the setup has
+ * ranks, towers whose items mix are run on one chunk by each, in step; gradients are those of its own items.
+ */
 #ifndef CLIP_TOWER_TOWER_H
 #define CLIP_TOWER_TOWER_H
 
@@ -16,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A picture [3, S, S]: bytes, to be normalised with the model's mean and std, or floats that are normalised.
+/* A picture [3, H, W]: bytes, to be normalised with the model's mean and std, or floats that are normalised.
  * One of them is NULL. */
 struct clip_image {
     const uint8_t *bytes;
@@ -92,6 +94,9 @@ void clip_tape_free(struct clip_tape *tape);
  * is part of what is computed; 0 where each item stands alone. */
 int clip_tower_mixes(const struct clip_arch *arch, enum clip_side side);
 
+/* An error where the tower of a side is for inference alone. */
+int clip_tower_need_training(const struct clip_arch *arch, enum clip_side side, struct clip_error *error);
+
 /* Checks that a caption is one for the model: its length is the context, ids lie in the vocabulary, and there
  * is an end token. */
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
@@ -105,7 +110,7 @@ struct clip_tower_kind {
     struct clip_tower *(*open)(const struct clip_tower_setup *setup, struct clip_error *error);
 };
 
-extern const struct clip_tower_kind clip_tower_convnext, clip_tower_vit, clip_tower_timm, clip_tower_resnet,
-    clip_tower_hftext, clip_tower_text;
+extern const struct clip_tower_kind clip_tower_convnext, clip_tower_fastvit, clip_tower_vit, clip_tower_timm,
+    clip_tower_resnet, clip_tower_hftext, clip_tower_text;
 
 #endif

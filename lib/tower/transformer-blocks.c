@@ -32,7 +32,8 @@ static void place_workspace(struct clip_transformer *t, struct clip_block_worksp
     const struct clip_block_shape *block = &t->block;
     size_t width = block->width, mlp = block->mlp, head = t->shape.longest * block->head;
     struct clip_block_workspace workspace = {
-        .narrow = clip_arena_take(&t->arena, t->piece * width, t->element),
+        .narrow =
+            clip_arena_take(&t->arena, t->piece * (width > block->inner ? width : block->inner), t->element),
         .middle = take_floats(&t->arena, 1, t->piece * width),
         .wide = take_floats(&t->arena, 1, t->piece * mlp),
         .gate = take_floats(&t->arena, (block->flags & CLIP_BLOCK_GATED) != 0, t->piece * mlp),
@@ -71,13 +72,19 @@ static int is_single(const struct clip_transformer *t, size_t layer)
     return clip_transformer_single(t, layer);
 }
 
+/* The row of a sequence that is its first query. */
+static size_t first_row(const struct clip_transformer *t, size_t layer, size_t s)
+{
+    return is_single(t, layer) ? t->sequences[s].feature : 0;
+}
+
 /* Head h of sequence s: its rows as the in-projection left them. */
 static struct clip_attention head_of(const struct clip_transformer *t, const struct clip_block_rows *rows,
                                      size_t layer, size_t s, size_t h)
 {
     const struct clip_sequence *sequence = &t->sequences[s];
     int single = is_single(t, layer);
-    size_t width = t->block.width, dim = t->block.head, at = h * dim;
+    size_t width = t->block.inner, dim = t->block.head, at = h * dim;
     size_t stride = single ? 2 * width : 3 * width;
     const float *qkv = rows->qkv + sequence->first * stride + at, *k = single ? qkv : qkv + width;
     const float *bias = t->blocks[layer].values[CLIP_IN_BIAS].value + at;
@@ -96,6 +103,10 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
         .q_bias = bias,
         .k_bias = bias + width,
         .v_bias = bias + 2 * width,
+        .bias = t->shape.bias
+                    ? t->shape.bias + (h * t->shape.longest + first_row(t, layer, s)) * t->shape.longest
+                    : NULL,
+        .bias_stride = t->shape.longest,
         .type = t->block.joins ? CLIP_PRECISION_F32 : t->block.type,
         .out = (char *)rows->attended + ((single ? s : sequence->first) * width + at) * t->attended_element,
         .out_stride = width,
@@ -110,7 +121,7 @@ static struct clip_dressing dressing_of(const struct clip_transformer *t, const 
         .key = key,
         .rows = key ? a->keys : a->queries,
         .h = h,
-        .first = !key && is_single(t, layer) ? t->sequences[s].feature : 0,
+        .first = key ? 0 : first_row(t, layer, s),
         .x = key ? a->k : a->q,
         .stride = key ? a->k_stride : a->q_stride,
     };
@@ -160,7 +171,7 @@ static float *rows_at(float *kept, size_t first, size_t n)
 
 static void *attended_at(const struct clip_transformer *t, const struct clip_block_rows *kept, size_t first)
 {
-    return (char *)kept->attended + first * t->block.width * t->attended_element;
+    return (char *)kept->attended + first * t->block.inner * t->attended_element;
 }
 
 /* middle = the stream after attention, from x[rows][width] and rows [first, first + rows) of `attended`. */
@@ -215,6 +226,12 @@ static void norm_features(const struct clip_transformer *t, const float *x, size
     size_t width = t->block.width;
     if (!t->shape.norm[0]) {
         memcpy(features, x, rows * width * sizeof *x);
+        return;
+    }
+    if (t->block.flags & CLIP_BLOCK_RMS) {
+        for (size_t r = 0; r < rows; r++)
+            t->kernels->rms_norm(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
+                                 CLIP_PRECISION_F32, features + r * width);
         return;
     }
     for (size_t r = 0; r < rows; r++)
@@ -296,7 +313,7 @@ static int feature_task(struct clip_transformer *t, size_t first, struct clip_bl
         memcpy(out + r * width, kept->x + (sequence->first + sequence->feature) * width, width * sizeof *out);
     }
     clip_block_input(block, CLIP_HALF_ATTENTION, n, out, workspace->room, workspace->narrow);
-    if (clip_product_rows(block->query.forward, n, workspace->narrow, kept->queries + first * width,
+    if (clip_product_rows(block->query.forward, n, workspace->narrow, kept->queries + first * t->block.inner,
                           workspace->product, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++)
@@ -378,7 +395,8 @@ static size_t most_of(size_t a, size_t b)
 /* The most scratch that any product of the backward needs. */
 static size_t backward_scratch(const struct clip_transformer *t)
 {
-    const struct clip_outer *outers[] = {t->back.square, t->back.in, t->back.kv, t->back.fc, t->back.proj};
+    const struct clip_outer *outers[] = {t->back.query, t->back.in, t->back.kv,
+                                         t->back.out,   t->back.fc, t->back.proj};
     size_t most = product_scratch(t);
     for (size_t i = 0; i < sizeof outers / sizeof *outers; i++)
         most = most_of(most, clip_outer_scratch(outers[i]));
@@ -393,7 +411,7 @@ static void *take_elements(struct clip_transformer *t, int wanted, size_t rows, 
 
 static struct clip_backward_rows place_rows(struct clip_transformer *t, size_t rows, int attention)
 {
-    size_t width = t->block.width, mlp = t->block.mlp;
+    size_t width = t->block.width, inner = t->block.inner, mlp = t->block.mlp;
     return (struct clip_backward_rows){
         .dout = take_elements(t, 1, rows, width),
         .hidden = take_elements(t, 1, rows, mlp),
@@ -401,8 +419,8 @@ static struct clip_backward_rows place_rows(struct clip_transformer *t, size_t r
         .dgate = take_elements(t, (t->block.flags & CLIP_BLOCK_GATED) != 0, rows, mlp),
         .input = take_elements(t, 1, rows, width),
         .dmiddle = take_elements(t, 1, rows, width),
-        .joined = take_elements(t, t->block.joins, rows, width),
-        .dqkv = take_elements(t, attention, rows, 3 * width),
+        .joined = take_elements(t, t->block.joins, rows, inner),
+        .dqkv = take_elements(t, attention, rows, 3 * inner),
         .attention = take_elements(t, attention, rows, width),
     };
 }
@@ -420,6 +438,7 @@ static void place_workspaces(struct clip_transformer *t)
             .dq = take_floats(memory, t->block.dresses, head),
             .dk = take_floats(memory, t->block.dresses, head),
             .dv = take_floats(memory, t->block.dresses, head),
+            .dbias = take_floats(memory, t->shape.bias != NULL, t->shape.longest * t->shape.longest),
             .gate = take_floats(memory, (t->block.flags & CLIP_BLOCK_GATED) != 0, t->piece * t->block.width),
             .scratch = clip_arena_take(memory, scratch, 1),
         };
@@ -431,10 +450,10 @@ static void place_workspaces(struct clip_transformer *t)
 /* Tasks of the gradients of a block's weights. */
 static size_t weight_tasks(const struct clip_transformer *t, size_t layer)
 {
-    size_t in = is_single(t, layer) ? clip_outer_panels(t->back.kv) + clip_outer_panels(t->back.square)
+    size_t in = is_single(t, layer) ? clip_outer_panels(t->back.kv) + clip_outer_panels(t->back.query)
                                     : clip_outer_panels(t->back.in);
     size_t wide = t->block.flags & CLIP_BLOCK_GATED ? 2 : 1;
-    return in + clip_outer_panels(t->back.square) + wide * clip_outer_panels(t->back.fc) +
+    return in + clip_outer_panels(t->back.out) + wide * clip_outer_panels(t->back.fc) +
            clip_outer_panels(t->back.proj);
 }
 
@@ -457,12 +476,13 @@ void clip_place_backward(void *context)
     t->back.rows[0] = place_rows(t, rows, 1);
     t->back.rows[1] = place_rows(t, t->shape.layers > 1 ? rows : 0, 1);
     t->back.last = place_rows(t, features, 0);
-    t->back.dqueries = clip_arena_take(memory, features, width * t->element);
+    t->back.dqueries = clip_arena_take(memory, features, t->block.inner * t->element);
     t->back.query_inputs = clip_arena_take(memory, features, width * t->element);
     t->back.dquery_inputs = clip_arena_take(memory, features, width * sizeof(float));
     t->back.dx = clip_arena_take(memory, rows, width * sizeof(float));
     t->back.dfeatures = clip_arena_take(memory, features, width * sizeof(float));
-    t->back.dattended = clip_arena_take(memory, most_of(rows, features), width * sizeof(float));
+    t->back.dattended = clip_arena_take(memory, most_of(rows, features), t->block.inner * sizeof(float));
+    t->back.dbias = clip_arena_take(memory, n, t->shape.bias_sums * sizeof(float));
     t->back.partial =
         clip_arena_take(memory, (t->shape.layers + 1) * t->back.slots, t->back.sums * sizeof(float));
     t->back.upper = clip_arena_take(memory, pieces, sizeof *t->back.upper);
@@ -505,6 +525,12 @@ static void features_backward(const struct clip_transformer *t, const float *x, 
         return;
     }
     memset(dx, 0, rows * width * sizeof *dx);
+    if (t->block.flags & CLIP_BLOCK_RMS) {
+        for (size_t r = 0; r < rows; r++)
+            t->kernels->rms_norm_backward(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
+                                          dy + r * width, dx + r * width, sums);
+        return;
+    }
     for (size_t r = 0; r < rows; r++)
         t->kernels->layer_norm_backward(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
                                         dy + r * width, dx + r * width, sums, sums + width);
@@ -556,8 +582,8 @@ static int upper_half(struct clip_transformer *t, const struct half_rows *h, str
     const struct clip_block *block = &t->blocks[h->layer];
     const struct clip_block_rows *kept = &t->layers[h->layer];
     const struct clip_backward_rows *out = is_single(t, h->layer) ? &t->back.last : rows_of(t, h->layer);
-    size_t width = t->block.width, first = h->first, rows = h->rows;
-    float *dattended = t->back.dattended + first * width;
+    size_t width = t->block.width, inner = t->block.inner, first = h->first, rows = h->rows;
+    float *dattended = t->back.dattended + first * inner;
     void *dmiddle = element_at(t, out->dmiddle, first * width);
     if (hidden_backward(t, h, error) != 0)
         return -1;
@@ -568,7 +594,7 @@ static int upper_half(struct clip_transformer *t, const struct half_rows *h, str
         return -1;
     if (t->block.joins) {
         const float *attended = attended_at(t, kept, first);
-        clip_block_join(block, rows, attended, workspace->room, element_at(t, out->joined, first * width));
+        clip_block_join(block, rows, attended, workspace->room, element_at(t, out->joined, first * inner));
         clip_block_join_backward(block, rows, attended, dattended, workspace->room, h->sums);
     }
     return 0;
@@ -647,7 +673,7 @@ static void attention_backward(struct clip_transformer *t, size_t layer, size_t 
 {
     const struct clip_sequence *sequence = &t->sequences[s];
     int single = is_single(t, layer);
-    size_t width = t->block.width, stride = single ? 2 * width : 3 * width;
+    size_t width = t->block.inner, stride = single ? 2 * width : 3 * width;
     void *dqkv = element_at(t, rows_of(t, layer)->dqkv, sequence->first * stride);
     size_t row = single ? s : sequence->first;
     if (sequence->keys < sequence->length) /* the last row is nobody's key */
@@ -666,10 +692,15 @@ static void attention_backward(struct clip_transformer *t, size_t layer, size_t 
             .dq_stride = single ? width : stride,
             .dkv_stride = stride,
         };
+        if (t->shape.bias)
+            backward.dbias = t->back.workspaces[thread].dbias;
         if (t->block.dresses)
             dressed_backward(t, layer, s, h, &forward, &backward, thread);
         else
             t->kernels->attention_backward(&backward, t->back.workspaces[thread].attention);
+        if (t->shape.bias)
+            t->shape.bias_backward(t->shape.bias_context, h, first_row(t, layer, s), forward.queries,
+                                   forward.keys, backward.dbias, t->back.dbias + s * t->shape.bias_sums);
     }
 }
 
@@ -700,9 +731,10 @@ static int queries_task(struct clip_transformer *t, size_t group, int thread, st
 {
     size_t first = group * CLIP_FEATURE_ROWS, n = group_size(t, group), width = t->block.width;
     if (clip_crew_wait(&t->crew, t->back.attended, first, first + n - 1, 1) != 0 ||
-        clip_product_rows(
-            t->blocks[t->shape.layers - 1].query.backward, n, element_at(t, t->back.dqueries, first * width),
-            t->back.dquery_inputs + first * width, t->back.workspaces[thread].scratch, error) != 0)
+        clip_product_rows(t->blocks[t->shape.layers - 1].query.backward, n,
+                          element_at(t, t->back.dqueries, first * t->block.inner),
+                          t->back.dquery_inputs + first * width, t->back.workspaces[thread].scratch,
+                          error) != 0)
         return -1;
     clip_crew_count(&t->crew, &t->back.queried[group]);
     return 0;
@@ -767,11 +799,12 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
     const struct clip_values *v = b->values;
     int single = is_single(t, layer);
     const struct clip_backward_rows *all = rows_of(t, layer), *r = single ? &t->back.last : all;
-    size_t width = t->block.width, mlp = t->block.mlp, rows = single ? t->count : t->rows, n = 0;
+    size_t width = t->block.width, inner = t->block.inner, mlp = t->block.mlp,
+           rows = single ? t->count : t->rows, n = 0;
     float *in = v[CLIP_IN_BIAS].gradient,
           *bias[3] = {v[CLIP_Q_BIAS].gradient, v[CLIP_K_BIAS].gradient, v[CLIP_V_BIAS].gradient};
     for (size_t i = 0; in && i < 3; i++)
-        bias[i] = in + i * width;
+        bias[i] = in + i * inner;
     const void *joined = r->joined ? r->joined : t->layers[layer].attended;
     parts[n++] = (struct part){t->back.proj, r->dout,          r->hidden, rows,
                                width,        b->proj.gradient, width,     {v[CLIP_PROJ_BIAS].gradient}};
@@ -780,18 +813,18 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
     if (r->dgate)
         parts[n++] = (struct part){t->back.fc, r->dgate,         r->input, rows,
                                    mlp,        b->gate.gradient, mlp,      {v[CLIP_GATE_BIAS].gradient}};
-    parts[n++] = (struct part){t->back.square, r->dmiddle,      joined, rows,
-                               width,          b->out.gradient, width,  {v[CLIP_OUT_BIAS].gradient}};
+    parts[n++] = (struct part){t->back.out, r->dmiddle,      joined, rows,
+                               width,       b->out.gradient, width,  {v[CLIP_OUT_BIAS].gradient}};
     if (!single) {
         parts[n++] = (struct part){t->back.in, all->dqkv,      all->attention, rows,
-                                   3 * width,  b->in.gradient, width,          {bias[0], bias[1], bias[2]}};
+                                   3 * inner,  b->in.gradient, inner,          {bias[0], bias[1], bias[2]}};
         return n;
     }
     parts[n++] = (struct part){t->back.kv, all->dqkv,      all->attention, t->rows,
-                               2 * width,  b->in.gradient, width,          {bias[1], bias[2]}};
+                               2 * inner,  b->in.gradient, inner,          {bias[1], bias[2]}};
     parts[n++] =
-        (struct part){t->back.square, t->back.dqueries, t->back.query_inputs, rows, width, b->query.gradient,
-                      width,          {bias[0]}};
+        (struct part){t->back.query, t->back.dqueries, t->back.query_inputs, rows, inner, b->query.gradient,
+                      inner,         {bias[0]}};
     return n;
 }
 
@@ -834,10 +867,14 @@ static int sums_task(struct clip_transformer *t, size_t layer)
         clip_block_add_sums(&t->blocks[layer], partial(t, layer, 0), t->back.used, t->back.sums);
         return 0;
     }
+    for (size_t s = 0; t->shape.bias && s < t->count; s++)
+        t->kernels->sum(t->shape.bias_sums, t->shape.bias_gradient, t->back.dbias + s * t->shape.bias_sums,
+                        t->shape.bias_gradient);
     for (size_t slot = 0; t->shape.norm[0] && slot < t->back.used; slot++) {
         const float *sums = partial(t, layer, slot);
         t->kernels->sum(width, t->norm.weight.gradient, sums, t->norm.weight.gradient);
-        t->kernels->sum(width, t->norm.bias.gradient, sums + width, t->norm.bias.gradient);
+        if (t->norm.bias.gradient)
+            t->kernels->sum(width, t->norm.bias.gradient, sums + width, t->norm.bias.gradient);
     }
     return 0;
 }
@@ -917,6 +954,7 @@ int clip_transformer_backward(struct clip_transformer *t, const struct clip_tran
     t->back.used = most_of(most_of(t->pieces, groups_of(t->count)), t->block.dresses ? t->count : 0);
     for (size_t layer = 0; layer <= t->shape.layers; layer++)
         memset(partial(t, layer, 0), 0, t->back.used * t->back.sums * sizeof(float));
+    memset(t->back.dbias, 0, t->count * t->shape.bias_sums * sizeof *t->back.dbias);
     *dx = t->back.dx;
     return clip_crew_run(&t->crew, t->pool, plan(t), run_task, t, error);
 }

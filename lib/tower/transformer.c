@@ -30,7 +30,7 @@ static int load_matrix(const struct loading *l, size_t i, enum clip_block_tensor
 static int load_in(const struct loading *l, size_t i, struct clip_error *error)
 {
     struct clip_block *b = &l->t->blocks[i];
-    size_t width = l->t->block.width;
+    size_t width = l->t->block.inner; /* rows of q, of k and of v */
     int single = clip_transformer_single(l->t, i);
     if (l->t->block.flags & CLIP_BLOCK_SPLIT_QKV) {
         char names[3][sizeof((struct clip_slot *)NULL)->name];
@@ -80,8 +80,9 @@ static int load(struct clip_transformer *t, const struct clip_tower_setup *setup
     t->blocks = calloc(t->shape.layers, sizeof *t->blocks);
     if (!t->blocks)
         return clip_fail_memory(error, "a transformer");
-    if (t->shape.norm[0] && (clip_values_load(&t->norm.weight, setup, error, "%s", t->shape.norm[0]) != 0 ||
-                             clip_values_load(&t->norm.bias, setup, error, "%s", t->shape.norm[1]) != 0))
+    if (t->shape.norm[0] &&
+        (clip_values_load(&t->norm.weight, setup, error, "%s", t->shape.norm[0]) != 0 ||
+         (t->shape.norm[1] && clip_values_load(&t->norm.bias, setup, error, "%s", t->shape.norm[1]) != 0)))
         return -1;
     return clip_crew_run(&t->crew, t->pool, MATRICES * t->shape.layers, load_task, &l, error);
 }
@@ -107,10 +108,11 @@ int clip_transformer_refresh(struct clip_transformer *t, struct clip_error *erro
 
 static int open_backward(struct clip_transformer *t, struct clip_error *error)
 {
-    size_t width = t->block.width, mlp = t->block.mlp;
-    if (!(t->back.square = clip_outer_new(t->engine, width, width, error)) ||
-        !(t->back.in = clip_outer_new(t->engine, 3 * width, width, error)) ||
-        !(t->back.kv = clip_outer_new(t->engine, 2 * width, width, error)) ||
+    size_t width = t->block.width, inner = t->block.inner, mlp = t->block.mlp;
+    if (!(t->back.query = clip_outer_new(t->engine, inner, width, error)) ||
+        !(t->back.in = clip_outer_new(t->engine, 3 * inner, width, error)) ||
+        !(t->back.kv = clip_outer_new(t->engine, 2 * inner, width, error)) ||
+        !(t->back.out = clip_outer_new(t->engine, width, inner, error)) ||
         !(t->back.fc = clip_outer_new(t->engine, mlp, width, error)) ||
         !(t->back.proj = clip_outer_new(t->engine, width, mlp, error)))
         return -1;
@@ -174,7 +176,8 @@ void clip_transformer_free(struct clip_transformer *t)
     clip_block_shape_free(&t->block);
     clip_values_free(&t->norm.weight);
     clip_values_free(&t->norm.bias);
-    clip_outer_free(t->back.square);
+    clip_outer_free(t->back.query);
+    clip_outer_free(t->back.out);
     clip_outer_free(t->back.in);
     clip_outer_free(t->back.kv);
     clip_outer_free(t->back.fc);
@@ -226,7 +229,7 @@ static void place_layers(const struct tape_plan *plan)
     struct clip_transformer_tape *tape = plan->tape;
     const struct clip_transformer *t = plan->t;
     struct clip_arena *memory = &tape->memory;
-    size_t width = t->block.width, mlp = t->block.mlp;
+    size_t width = t->block.width, inner = t->block.inner, mlp = t->block.mlp;
     size_t all = clip_transformer_rows(t, plan->n * t->shape.longest), features = feature_rows(plan->n);
     unsigned flags = t->block.flags, scaled = flags & CLIP_BLOCK_LAYER_SCALE;
     int after = (flags & CLIP_BLOCK_NORM_AFTER) != 0;
@@ -236,9 +239,9 @@ static void place_layers(const struct tape_plan *plan)
         size_t rows = single ? features : all;
         struct clip_block_rows layer = {
             .x = x,
-            .qkv = clip_arena_take(memory, all, (single ? 2 : 3) * width * sizeof(float)),
-            .queries = take_rows(memory, single, rows, width),
-            .attended = clip_arena_take(memory, rows, width * t->attended_element),
+            .qkv = clip_arena_take(memory, all, (single ? 2 : 3) * inner * sizeof(float)),
+            .queries = take_rows(memory, single, rows, inner),
+            .attended = clip_arena_take(memory, rows, inner * t->attended_element),
             .middle = take_rows(memory, 1, rows, width),
             .wide = take_rows(memory, 1, rows, mlp),
             .gate = take_rows(memory, (flags & CLIP_BLOCK_GATED) != 0, rows, mlp),
@@ -259,18 +262,18 @@ static void place_buffers(const struct tape_plan *plan)
     struct clip_transformer_tape *tape = plan->tape;
     const struct clip_transformer *t = plan->t;
     struct clip_arena *memory = &tape->memory;
-    size_t width = t->block.width, layers = t->shape.layers;
+    size_t width = t->block.width, inner = t->block.inner, layers = t->shape.layers;
     size_t rows = clip_transformer_rows(t, plan->n * t->shape.longest), features = feature_rows(plan->n);
     struct clip_block_rows shared = {
         .x = clip_arena_take(memory, rows, width * sizeof(float)),
-        .qkv = clip_arena_take(memory, rows, 3 * width * sizeof(float)),
-        .attended = clip_arena_take(memory, rows, width * t->attended_element),
+        .qkv = clip_arena_take(memory, rows, 3 * inner * sizeof(float)),
+        .attended = clip_arena_take(memory, rows, inner * t->attended_element),
     };
     shared.out = shared.x;
     struct clip_block_rows last = shared;
     if (!t->shape.all) {
-        last.queries = clip_arena_take(memory, features, width * sizeof(float));
-        last.attended = clip_arena_take(memory, features, width * t->attended_element);
+        last.queries = clip_arena_take(memory, features, inner * sizeof(float));
+        last.attended = clip_arena_take(memory, features, inner * t->attended_element);
         last.out = clip_arena_take(memory, features, width * sizeof(float));
     }
     for (size_t i = 0; tape->layers && i < layers; i++)

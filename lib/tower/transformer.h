@@ -28,6 +28,15 @@ struct clip_transformer_shape {
     int all;                      /* the features are all rows, not one of each sequence */
     size_t longest;               /* most rows of a sequence */
     const float *cosines, *sines; /* rotary positions [longest][head] (clip_kernels.rotate), or NULL */
+    /* What is added to the scores of row i of a sequence for its row j: [heads][longest][longest], or NULL.
+     * Its gradient: from ds[rows][keys] of head h of a sequence from its row `first` on, sums[bias_sums] +=.
+     */
+    const float *bias;
+    size_t bias_sums;
+    void (*bias_backward)(const void *context, size_t h, size_t first, size_t rows, size_t keys,
+                          const float *ds, float *sums);
+    const void *bias_context;
+    float *bias_gradient; /* [bias_sums]: takes those of all blocks and sequences */
 };
 
 /* Rows [first, first + length) are a sequence, of which all see the first `keys` at most: all of them, or all
@@ -90,9 +99,9 @@ struct clip_norm {
  * CLIP_FEATURE_ROWS. What is for the backward alone is NULL where it is not kept, or not needed. */
 struct clip_block_rows {
     float *x;       /* [rows][width]: the residual stream before the block */
-    float *qkv;     /* [rows][3 width] without biases; [rows][2 width], k and v, where queries are apart */
-    float *queries; /* [sequences][width] */
-    void *attended; /* [rows][width]: the heads side by side; elements, or floats where blocks join them */
+    float *qkv;     /* [rows][3 inner] without biases; [rows][2 inner], k and v, where queries are apart */
+    float *queries; /* [sequences][inner] */
+    void *attended; /* [rows][inner]: the heads side by side; elements, or floats where blocks join them */
     float *middle;  /* [rows][width]: the residual stream after attention */
     float *wide;    /* [rows][mlp]: the hidden layer before bias and activation */
     float *gate;    /* [rows][mlp]: its gate */
@@ -122,14 +131,15 @@ struct clip_backward_rows {
     void *dgate;     /* [rows][mlp]: of c_gate's */
     void *input;     /* [rows][width]: their input */
     void *dmiddle;   /* [rows][width]: of out_proj's output */
-    void *joined;    /* [rows][width]: its input, where that is not `attended` */
-    void *dqkv;      /* [rows][3 width]; [rows][2 width], k and v, where queries are apart */
+    void *joined;    /* [rows][inner]: its input, where that is not `attended` */
+    void *dqkv;      /* [rows][3 inner]; [rows][2 inner], k and v, where queries are apart */
     void *attention; /* [rows][width]: in_proj's input */
 };
 
 struct clip_backward_workspace {
     float *attention;    /* for the kernel */
     float *dq, *dk, *dv; /* [longest][head]: of a head, dressed */
+    float *dbias;        /* [longest][longest]: of a head\'s scores */
     float *gate;         /* [piece][width] */
     void *scratch;       /* for products and sums of outer products */
 };
@@ -141,16 +151,17 @@ struct clip_backward_task {
 
 /* What the backward needs, where the transformer learns. */
 struct clip_transformer_backward {
-    struct clip_outer *square, *in, *kv, *fc, *proj; /* [width, width], [3 width, width] ... */
+    struct clip_outer *query, *in, *kv, *out, *fc, *proj; /* of their matrices; fc of the gate's, too */
     struct clip_arena memory;
     size_t slots;                            /* most tasks of a run that add up in slots */
     struct clip_backward_rows rows[2], last; /* `last` has what of the last block is by sequence */
-    void *dqueries, *query_inputs;           /* of the last block, elements: [sequences][width] */
-    float *dquery_inputs;                    /* [sequences][width]: of its ln_1, by the queries */
-    float *dx;                               /* [rows][width]: of the residual stream */
-    float *dfeatures;                        /* [sequences][width]: the same of the last block */
-    float *dattended;                        /* [rows][width] */
-    size_t sums, used;                       /* floats of a slot; slots of the run that is under way */
+    void *dqueries, *query_inputs; /* of a last block of one row, elements: [sequences][inner], [width] */
+    float *dquery_inputs;          /* [sequences][width]: of its ln_1, by the queries */
+    float *dx;                     /* [rows][width]: of the residual stream */
+    float *dfeatures;              /* [sequences][width]: the same of the last block */
+    float *dattended;              /* [rows][inner] */
+    size_t sums, used;             /* floats of a slot; slots of the run that is under way */
+    float *dbias;                  /* [batch][bias_sums]: of the sequences */
     float *partial; /* [layers + 1][slots][sums]: what blocks add up in slots; of the last norm */
     struct clip_backward_workspace *workspaces;
     struct clip_backward_task *tasks;

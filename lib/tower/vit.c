@@ -39,8 +39,8 @@ struct vit {
     } * workspaces;
     /* of the backward */
     struct clip_outer *outer; /* of conv1's gradient */
-    void *cut;                /* [batch grid²][3 patch²] elements: all patches */
-    void *dpatches;           /* [batch grid²][width] elements */
+    void *cut;                /* [batch patches][3 patch²] elements: all patches */
+    void *dpatches;           /* [batch patches][width] elements */
     float *dembedded;         /* [batch][tokens][width] */
     float *partial;           /* [batch][2][width]: dweight and dbias of ln_pre */
     float *drows;             /* [batch][tokens][width]: of what the pool read */

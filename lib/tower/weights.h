@@ -4,6 +4,7 @@
 #define CLIP_TOWER_WEIGHTS_H
 
 #include "base/error.h"
+#include "base/exchange.h"
 #include "base/threads.h"
 #include "math/product.h"
 #include "model/model.h"
@@ -19,6 +20,8 @@ struct clip_tower_setup {
     struct clip_engine *engine;         /* its precision is that of products */
     struct clip_pool *pool;
     size_t batch;
+    const struct clip_exchange
+        *exchange; /* of several ranks, for what mixes the items of a batch; NULL: one */
 };
 
 /* A tensor as it lies: a bias, a norm's weight, positions. */

@@ -92,6 +92,14 @@ static int whole_fill(const void *context, const struct clip_slot *slot, size_t 
     return clip_fail(error, "no part has tensor %s", slot->name);
 }
 
+/* A folder of Hugging Face's stays one, unless it is of a form that is only read, as SigLIP's. */
+static int keeps_hf(const struct clip_model *model)
+{
+    struct clip_error ignored;
+    return clip_model_folder(model) == CLIP_FOLDER_HF &&
+           clip_arch_refuse_hf(clip_model_arch(model), &ignored) == 0;
+}
+
 /* Writes the files of the model: configuration, weights from the parts, and the extra files of the first
  * model. */
 static int write_model(struct whole *whole, const struct clip_folder_output *folder,
@@ -107,7 +115,7 @@ static int write_model(struct whole *whole, const struct clip_folder_output *fol
             status = clip_tensors_open(&whole->parts[opened], path, error);
     }
     if (status == 0)
-        status = (clip_model_folder(model) == CLIP_FOLDER_HF ? clip_write_hf : clip_write_open_clip)(
+        status = (keeps_hf(model) ? clip_write_hf : clip_write_open_clip)(
             folder, clip_model_arch(model), clip_model_layout(model), &source, error);
     for (int i = 0; i < opened; i++)
         clip_tensors_close(&whole->parts[i]);

@@ -43,7 +43,7 @@ static int take_text(void *context, struct clip_record *record, struct clip_item
 
 static size_t pixels(const struct clip_arch *arch)
 {
-    return 3 * (size_t)arch->vision.image_size * (size_t)arch->vision.image_size;
+    return 3 * (size_t)arch->vision.image_size * (size_t)clip_image_width(&arch->vision);
 }
 
 /* Whether an image is bytes or floats its size tells. */
@@ -67,8 +67,9 @@ static struct clip_tower *open_tower(void *context, size_t n, struct clip_error 
 {
     const struct encoder *encoder = context;
     struct clip_trainee *trainee = encoder->trainee;
-    const struct clip_tower_setup setup =
+    struct clip_tower_setup setup =
         clip_compute_setup(&trainee->compute, trainee->frozen ? NULL : &trainee->parameters, n);
+    setup.exchange = clip_ranks_exchange(trainee->ranks);
     return clip_tower_open(encoder->side, &setup, error);
 }
 
@@ -104,14 +105,18 @@ static int train(enum clip_side side, const struct clip_encoder_options *options
     int status = 1;
     if (clip_trainee_open(&trainee, &options->train,
                           side == CLIP_SIDE_TEXT ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
-                          precisions[options->precision], (int)shared->threads, &error) == 0) {
+                          precisions[options->precision], (int)shared->threads, &error) == 0 &&
+        (trainee.frozen ||
+         clip_tower_need_training(clip_model_arch(trainee.compute.model), side, &error) == 0)) {
         struct encoder encoder = {
             .trainee = &trainee, .arch = clip_model_arch(trainee.compute.model), .side = side};
         struct clip_stage_work work = work_of(&encoder, options);
         clip_verbose("%s", clip_engine_text(trainee.compute.engine));
         status = clip_stage_run(&work, &trainee, &options->stage, shared, operands, n);
-    } else
+    } else {
         clip_message("%s", error.text);
+        clip_trainee_fail(&trainee, &error);
+    }
     clip_trainee_close(&trainee);
     return status;
 }

@@ -23,6 +23,12 @@ static int is_sigmoid(const struct clip_loss_stage *stage)
     return stage->options->loss == CLIP_LOSS_SIGMOID;
 }
 
+/* Rank 0 does. */
+static int prints(const struct clip_loss_stage *stage)
+{
+    return clip_ranks_rank(stage->trainee.ranks) == 0;
+}
+
 /* --- opening --- */
 
 static int check_bias(const struct clip_loss_stage *stage, const struct clip_model *model,
@@ -69,6 +75,8 @@ static int open_training(struct clip_loss_stage *stage, const struct clip_shared
         clip_model_logit_scale(stage->trainee.compute.model, &value, error) != 0)
         return -1;
     read_parameters(stage);
+    if (!prints(stage))
+        return 0;
     return !path || (stage->log = clip_log_open(path, stage->trainee.steps, error)) ? 0 : -1;
 }
 
@@ -137,14 +145,14 @@ static void print_reports(FILE *out, const struct clip_record *object)
     }
 }
 
-/* Rate and speed of the step, and the waiting since the last one. */
+/* Rate and speed of the step of n pairs, and the waiting since the last one. */
 static void print_training(struct clip_loss_stage *stage, const struct clip_step *step,
-                           const struct clip_record *object, double waited_in)
+                           const struct clip_record *object, size_t n, double waited_in)
 {
     double now = clip_seconds();
     double waited_out = stage->gradients ? clip_writer_waited(stage->gradients) : 0;
     print_number(stage->log, "lr", 2, step->lr);
-    print_number(stage->log, "samples_per_s", 13, (double)stage->pairs.n / (now - stage->begun));
+    print_number(stage->log, "samples_per_s", 13, (double)n / (now - stage->begun));
     print_reports(stage->log, object);
     print_number(stage->log, "loss.waited_input", 17, waited_in - stage->waited_in);
     print_number(stage->log, "loss.waited_output", 18, waited_out - stage->waited_out);
@@ -154,7 +162,7 @@ static void print_training(struct clip_loss_stage *stage, const struct clip_step
 }
 
 static int print_line(struct clip_loss_stage *stage, const struct clip_step *step,
-                      const struct clip_record *object, const struct clip_contrast *contrast,
+                      const struct clip_record *object, const struct clip_contrast *contrast, size_t n,
                       double waited_in, struct clip_error *error)
 {
     int sigmoid = is_sigmoid(stage), gradients = stage->options->gradients != NULL;
@@ -164,7 +172,7 @@ static int print_line(struct clip_loss_stage *stage, const struct clip_step *ste
         int shown;
     } numbers[] = {
         {"loss", contrast->loss, 1},
-        {"loss_over_ln_n", contrast->loss / log((double)stage->pairs.n), !sigmoid},
+        {"loss_over_ln_n", contrast->loss / log((double)n), !sigmoid},
         {"top1_image", contrast->top1_image, 1},
         {"top1_text", contrast->top1_text, 1},
         {"logit_scale", stage->logit_scale, 1},
@@ -172,12 +180,14 @@ static int print_line(struct clip_loss_stage *stage, const struct clip_step *ste
         {"logit_scale_gradient", contrast->logit_scale_gradient, gradients},
         {"logit_bias_gradient", contrast->logit_bias_gradient, sigmoid && gradients},
     };
-    fprintf(stage->log, "{\"step\":%" PRId64 ",\"count\":%zu", step->number, stage->pairs.n);
+    if (!prints(stage))
+        return 0;
+    fprintf(stage->log, "{\"step\":%" PRId64 ",\"count\":%zu", step->number, n);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (numbers[i].shown)
             print_number(stage->log, numbers[i].name, strlen(numbers[i].name), numbers[i].value);
     if (trains(stage))
-        print_training(stage, step, object, waited_in);
+        print_training(stage, step, object, n, waited_in);
     fputs("}\n", stage->log);
     if (fflush(stage->log) == 0)
         return 0;
@@ -224,13 +234,15 @@ static int update(struct clip_loss_stage *stage, const struct clip_step *step,
 static int do_batch(struct clip_loss_stage *stage, const struct clip_step *step,
                     const struct clip_record *object, double waited, struct clip_error *error)
 {
-    const struct clip_contrast_batch kind = {.loss = stage->options->loss,
-                                             .scale = exp(stage->logit_scale),
-                                             .bias = is_sigmoid(stage) ? stage->logit_bias : 0};
+    struct clip_contrast_batch kind = {.loss = stage->options->loss,
+                                       .scale = exp(stage->logit_scale),
+                                       .bias = is_sigmoid(stage) ? stage->logit_bias : 0};
     struct clip_contrast contrast;
     int gradients = stage->options->gradients != NULL;
-    if (clip_pairs_loss(&stage->pairs, &kind, gradients, stage->pool, &contrast, error) != 0 ||
-        print_line(stage, step, object, &contrast, waited, error) != 0 ||
+    if (clip_loss_gather(&stage->ranks, stage->trainee.ranks, &stage->pairs, &kind, error) != 0 ||
+        clip_pairs_loss(&stage->pairs, &kind, gradients, stage->pool, &contrast, error) != 0 ||
+        print_line(stage, step, object, &contrast, kind.share ? kind.n : stage->pairs.n, waited, error) !=
+            0 ||
         (gradients && write_gradients(stage, object, error) != 0))
         return -1;
     clip_pairs_clear(&stage->pairs);
@@ -290,7 +302,14 @@ int clip_loss_end(struct clip_loss_stage *stage, struct clip_error *error)
     if (status == 0 && stage->gradients)
         status = trains(stage) ? clip_fifo_end(stage->gradients, stage->fd, error)
                                : clip_writer_end(stage->gradients, error);
-    return status == 0 ? close_outputs(stage, error) : status;
+    if (status == 0)
+        status = close_outputs(stage, error);
+    return status == 0 ? clip_trainee_end(&stage->trainee, error) : status;
+}
+
+void clip_loss_fail(struct clip_loss_stage *stage, const struct clip_error *error)
+{
+    clip_trainee_fail(&stage->trainee, error);
 }
 
 void clip_loss_close(struct clip_loss_stage *stage)
@@ -301,6 +320,7 @@ void clip_loss_close(struct clip_loss_stage *stage)
     if (stage->log && stage->log != stdout)
         fclose(stage->log);
     clip_pairs_free(&stage->pairs);
+    clip_loss_ranks_free(&stage->ranks);
     clip_trainee_close(&stage->trainee);
     clip_pool_free(stage->pool);
     clip_engine_free(stage->engine);

@@ -9,6 +9,7 @@
 #include "math/product.h"
 #include "score/pairs.h"
 #include "stream/writer.h"
+#include "train/loss-ranks.h"
 #include "train/options.h"
 #include "train/trainee.h"
 
@@ -19,8 +20,8 @@ struct clip_loss_options {
     enum clip_loss loss;
     double scale, bias; /* without shared->model and train->dir */
     const char *by; /* records whose field of this name holds the same are positives; NULL: each its own */
-    const char *gradients;                  /* file or FIFO for the gradients; NULL: none. Needed to train */
-    const char *log;                        /* in training: file for the log; NULL: standard output */
+    const char *gradients; /* file or FIFO for the gradients; NULL: none. Needed to train */
+    const char *log;       /* in training: file for the log, which rank 0 writes; NULL: standard output */
     const struct clip_train_options *train; /* dir NULL: nothing is trained */
 };
 
@@ -32,9 +33,10 @@ struct clip_loss_stage {
     double logit_scale;          /* ln scale */
     double logit_bias;           /* 0 for CLIP_LOSS_SOFTMAX */
     struct clip_pairs pairs;     /* of the batch so far */
-    uint64_t steps;              /* step objects so far */
-    FILE *log;                   /* standard output, or the file */
-    int fd;                      /* of the gradients; -1: not (yet) open */
+    struct clip_loss_ranks ranks;
+    uint64_t steps; /* step objects so far */
+    FILE *log;      /* standard output, or the file */
+    int fd;         /* of the gradients; -1: not (yet) open */
     struct clip_writer *gradients;
     double begun, waited_in, waited_out; /* when the last step was done, and seconds waited until then */
 };
@@ -54,6 +56,8 @@ int clip_loss_step(struct clip_loss_stage *stage, struct clip_record *record, do
  * gradients and the log are written. -1 with error, also where records follow the last step object. */
 int clip_loss_end(struct clip_loss_stage *stage, struct clip_error *error);
 
+/* The stage has failed, which other ranks are told. */
+void clip_loss_fail(struct clip_loss_stage *stage, const struct clip_error *error);
 void clip_loss_close(struct clip_loss_stage *stage);
 
 #endif

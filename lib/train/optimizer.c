@@ -127,13 +127,18 @@ static void sum_piece(void *context, size_t i, int thread)
 
 static int finite_floats(const float *x, size_t n)
 {
-    unsigned bad = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, x + i, sizeof bits);
-        bad |= (bits & 0x7f800000) == 0x7f800000;
+    uint32_t bits[LANES], bad[LANES] = {0};
+    for (size_t i = 0; i < n; i += LANES) {
+        size_t left = n - i;
+        if (left < LANES)
+            memset(bits, 0, sizeof bits);
+        memcpy(bits, x + i, (left < LANES ? left : LANES) * sizeof *bits);
+        for (int lane = 0; lane < LANES; lane++)
+            bad[lane] |= (bits[lane] & 0x7f800000) == 0x7f800000;
     }
-    return !bad;
+    for (int lane = 1; lane < LANES; lane++)
+        bad[0] |= bad[lane];
+    return !bad[0];
 }
 
 static void step_piece(void *context, size_t i, int thread)

@@ -103,22 +103,12 @@ static int remove_unfinished(const char *dir, const char *name, uint64_t number,
     return clip_tree_remove(path, error);
 }
 
-/* Before a stage has begun no part of a new checkpoint can be there: each step goes through every stage. So
- * what is there was left by a run that stopped, and goes. With the lock of the whole nobody finishes one
- * between this and the look at `latest`. */
-static int find_start(struct clip_run *run, struct clip_error *error)
+/* The folder that a run of which `steps` are done starts from. */
+static int find_model(struct clip_run *run, struct clip_error *error)
 {
     char path[PATH_MAX];
-    if (clip_run_lock(run, error) != 0)
-        return -1;
-    int status = clip_each_step(run->dir, ".step-", 1, remove_unfinished, NULL, error);
-    if (status == 0)
-        status = clip_run_steps(run->dir, &run->steps, error);
-    clip_run_unlock(run);
-    if (status != 0)
-        return -1;
-    status = run->steps ? clip_path_print(path, error, "%s/step-%08" PRIu64, run->dir, run->steps)
-                        : clip_path_print(path, error, "%s/init", run->dir);
+    int status = run->steps ? clip_path_print(path, error, "%s/step-%08" PRIu64, run->dir, run->steps)
+                            : clip_path_print(path, error, "%s/init", run->dir);
     if (status != 0)
         return -1;
     if (access(path, F_OK) != 0)
@@ -126,6 +116,27 @@ static int find_start(struct clip_run *run, struct clip_error *error)
                          run->dir);
     run->model = strdup(path);
     return run->model ? 0 : clip_fail_memory(error, "a file name");
+}
+
+/* Before a stage has begun no part of a new checkpoint can be there: each step goes through every stage. So
+ * what is there was left by a run that stopped, and goes. With the lock of the whole nobody finishes one
+ * between this and the look at `latest`. */
+static int find_start(struct clip_run *run, struct clip_error *error)
+{
+    if (clip_run_lock(run, error) != 0)
+        return -1;
+    int status = clip_each_step(run->dir, ".step-", 1, remove_unfinished, NULL, error);
+    if (status == 0)
+        status = clip_run_steps(run->dir, &run->steps, error);
+    clip_run_unlock(run);
+    return status == 0 ? find_model(run, error) : -1;
+}
+
+int clip_run_join(struct clip_run *run, const char *dir, const char *part, uint64_t steps,
+                  struct clip_error *error)
+{
+    *run = (struct clip_run){.dir = dir, .part = part, .lock = -1, .steps = steps};
+    return find_model(run, error);
 }
 
 /* --- files that checkpoints take over from DIR/init --- */

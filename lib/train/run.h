@@ -19,7 +19,7 @@ extern const char *const clip_train_parts[CLIP_TRAIN_PARTS]; /* by enum clip_par
 /* A stage's hold on a run. */
 struct clip_run {
     const char *dir, *part; /* the caller's */
-    int lock;               /* DIR/.lock: no two processes train one part of one run */
+    int lock;               /* DIR/.lock: no two processes train one part of one run; -1: rank 0 has it */
     char *model;            /* where it starts: DIR/step-00000100, or DIR/init */
     uint64_t steps;         /* done there */
     struct clip_extras { /* files of DIR/init that each checkpoint holds too: all but weights and what they */
@@ -32,6 +32,10 @@ struct clip_run {
  * unfinished checkpoints left, and finds where to start: DIR/latest, or DIR/init. A checkpoint that lacks one
  * of the extra files gets it. -1 with error; nothing is then open. */
 int clip_run_open(struct clip_run *run, const char *dir, const char *part, struct clip_error *error);
+
+/* The same for another rank than 0, which has taken hold of it and starts after `steps`: only to read. */
+int clip_run_join(struct clip_run *run, const char *dir, const char *part, uint64_t steps,
+                  struct clip_error *error);
 void clip_run_close(struct clip_run *run);
 
 /* Copies the extra files that `folder` lacks from DIR/init; one that is not there is an error. */

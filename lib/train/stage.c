@@ -114,10 +114,21 @@ static int pass_record(struct run *run, struct clip_record *record, const float 
     return clip_writer_record(run->out, record, error);
 }
 
+/* Batch norm over ranks is that of the whole batch: each rank's share is one chunk, so that all make the same
+ * calls. */
+static int check_chunk(const struct run *run, struct clip_error *error)
+{
+    if (!run->work->mixes || !run->trainee->ranks || clip_chunks_count(run->chunks) == 0)
+        return 0;
+    return clip_fail(error,
+                     "--chunk %zu: batch norm over ranks needs a rank's share of the batch as one chunk",
+                     run->work->chunk);
+}
+
 static int forward(struct run *run, struct clip_error *error)
 {
-    if (run->n == 0)
-        return 0;
+    if (run->n == 0 || check_chunk(run, error) != 0)
+        return run->n == 0 ? 0 : -1;
     if (clip_chunks_forward(run->chunks, run->features, error) != 0)
         return -1;
     int status = 0;
@@ -184,7 +195,7 @@ static int backward(struct run *run, const struct clip_record *object, struct cl
 static int report_chunk(struct run *run, struct clip_record *object, struct clip_error *error)
 {
     size_t chunk = run->work->chunk;
-    if (!run->work->mixes || !chunk || chunk >= run->keys.count)
+    if (!run->work->mixes || !chunk || chunk >= run->keys.count || run->trainee->ranks)
         return 0;
     if (!run->noted)
         clip_note("batch norm statistics are per chunk of %zu records, not per batch of %zu", chunk,
@@ -280,7 +291,7 @@ static int run_all(struct run *run, struct clip_error *error)
     for (size_t f = 0; f < run->inputs; f++)
         if (run->gradients_out[f] && clip_gradients_out_end(run->gradients_out[f], error) != 0)
             return -1;
-    return 0;
+    return clip_trainee_end(run->trainee, error);
 }
 
 /* --- opening --- */
@@ -350,8 +361,10 @@ int clip_stage_run(const struct clip_stage_work *work, struct clip_trainee *trai
         clip_progress_show(&run.progress, clip_reader_count(run.in), 0, clip_reader_waited(run.in),
                            clip_writer_waited(run.out), 1);
     }
-    if (status != 0)
+    if (status != 0) {
         clip_message("%s", error.text);
+        clip_trainee_fail(trainee, &error);
+    }
     close_run(&run);
     return status != 0;
 }

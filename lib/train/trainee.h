@@ -10,6 +10,7 @@
 #include "train/checkpoint.h"
 #include "train/optimizer.h"
 #include "train/options.h"
+#include "train/ranks.h"
 #include "train/step.h"
 
 #include <stdint.h>
@@ -20,26 +21,34 @@ struct clip_trainee {
     struct clip_parameters parameters;
     struct clip_optimizer *optimizer;
     int frozen;
-    uint64_t steps;       /* done */
-    double gradient_norm; /* of the last step; 0 where frozen */
+    uint64_t steps;           /* done */
+    double gradient_norm;     /* of the last step; 0 where frozen */
+    struct clip_ranks *ranks; /* NULL: one */
+    float *shared;            /* the parameters' gradients, which are summed over ranks; NULL: they are not */
+    size_t shared_count;
 };
 
-/* Opens a part of the run options->dir: the last checkpoint or the model it starts from, and its
- * parameters. -1 with error; close it also then. */
+/* Opens a part of the run options->dir: the last checkpoint or the model it starts from, its parameters, and
+ * the other ranks. Those of CLIP_PART_LOSS sum what they must themselves. -1 with error; close it also then.
+ */
 int clip_trainee_open(struct clip_trainee *trainee, const struct clip_train_options *options,
                       enum clip_part part, enum clip_precision precision, int threads,
                       struct clip_error *error);
 void clip_trainee_close(struct clip_trainee *trainee);
 
+/* The work is done, as that of the other ranks is: waits for them. Or it has failed, which they are told. */
+int clip_trainee_end(struct clip_trainee *trainee, struct clip_error *error);
+void clip_trainee_fail(struct clip_trainee *trainee, const struct clip_error *error);
+
 /* Checks that `step` is the one that comes next, has a learning rate, and counts `records` records. */
 int clip_trainee_expect(const struct clip_trainee *trainee, const struct clip_step *step, uint64_t records,
                         struct clip_error *error);
 
-/* A step with the parameters' gradients, which are then zeroed; nothing where frozen. What it changed may be
- * clamped before clip_trainee_save. -1 with error where something is not finite. */
+/* A step with the parameters' gradients, summed over ranks, which are then zeroed; nothing where frozen. What
+ * it changed may be clamped before clip_trainee_save. -1 with error where something is not finite. */
 int clip_trainee_update(struct clip_trainee *trainee, const struct clip_step *step, struct clip_error *error);
 
-/* Writes the stage's part of a checkpoint, if the step says so. */
+/* Writes the stage's part of a checkpoint, if the step says so: rank 0 does, and all wait for it. */
 int clip_trainee_save(const struct clip_trainee *trainee, const struct clip_step *step,
                       struct clip_error *error);
 

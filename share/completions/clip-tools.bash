@@ -10,7 +10,7 @@ _clip_options() {
 
 # The verbs of program $1, if it has some: its usage has a line for each.
 _clip_verbs() {
-    command "$1" --help 2>/dev/null | sed -nE 's/^(Usage:|      ) clip-[a-z-]+ \[OPTION\]\.\.\. ([a-z]+) .*/\2/p'
+    command "$1" --help 2>/dev/null | sed -nE 's/^(Usage:|      ) clip-[a-z-]+ \[OPTION\]\.\.\. ([a-z]+)( .*)?$/\2/p'
 }
 
 # The names of models: what is in the folders that the programs look into.
@@ -27,10 +27,10 @@ _clip_values() {
     case $2 in
     MODEL) _clip_models "$1" ;;
     ARCH | 'NAME|JSON')
-        printf '%s\n' RN50 RN101 RN50x4 RN50x16 RN50x64 ViT-B/32 ViT-B/16 ViT-L/14 ViT-L/14@336px
+        command "$(dirname "$(command -v "$1")")/clip-model" list 2>/dev/null
         ;;
     FIELD* | NAME,...)
-        printf '%s\n' __key__ __url__ __epoch__ jpg png webp txt json cls tokens image image_features \
+        printf '%s\n' __key__ __url__ __epoch__ __size__ __mtime__ jpg png webp txt json cls tokens image image_features \
             image_embedding text_features text_embedding
         ;;
     *[A-Z]*) ;;

@@ -71,12 +71,16 @@ static void take_towers(struct clip_record *record)
 
 static void take(struct takers *takers, struct clip_record *record)
 {
+    static const struct clip_grouping plain = {.by = "by", .fields = clip_pair_fields, .n = 2},
+                                      weighted = {"by", clip_pair_fields, 2, "__epoch__", "image_embedding"};
     struct clip_error error = {""};
     size_t n = takers->pairs.n;
     take_towers(record);
     CHECK(clip_npy_add(&takers->npy, record, "image", &error) == 0);
     unmark(record);
-    CHECK(clip_groups_add(takers->groups, record, "by", clip_pair_fields, 2, &error) == 0 || record->bad);
+    CHECK(clip_groups_add(takers->groups, record, &plain, &error) == 0 || record->bad);
+    unmark(record);
+    CHECK(clip_groups_add(takers->groups, record, &weighted, &error) == 0 || record->bad);
     unmark(record);
     if (clip_pairs_take(&takers->pairs, record, &error) == 0) {
         CHECK(takers->pairs.n == n + 1 && takers->pairs.group[n] <= n);

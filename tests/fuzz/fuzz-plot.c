@@ -25,6 +25,7 @@ static FILE *nowhere(void)
 static void check_table(FILE *file)
 {
     struct clip_table table;
+    struct clip_missing missing = {.count = 0};
     struct clip_error error = {""};
     if (clip_table_read(&table, file, "fuzz", &error) != 0) {
         CHECK(error.text[0]);
@@ -39,17 +40,18 @@ static void check_table(FILE *file)
                                         .digits = 3,
                                         .show_values = 1};
     if (table.rows * table.columns <= 64)
-        CHECK(clip_figure_matrix(&figure, CLIP_FIGURE_SVG, nowhere(), &error) == 0);
+        CHECK(clip_figure_matrix(&figure, CLIP_FIGURE_SVG, nowhere(), &missing, &error) == 0);
     clip_table_free(&table);
 }
 
 static void check_curves(FILE *file)
 {
     struct clip_curves curves;
+    struct clip_missing missing = {.count = 0};
     struct clip_error error = {""};
     CHECK(clip_curves_name(&curves, "a+b", &error) == 0);
     if (clip_curves_read(&curves, file, "fuzz", &error) == 0)
-        CHECK(clip_figure_curves(&curves, NULL, CLIP_FIGURE_SVG, nowhere(), &error) == 0);
+        CHECK(clip_figure_curves(&curves, NULL, CLIP_FIGURE_SVG, nowhere(), &missing, &error) == 0);
     else
         CHECK(error.text[0]);
     clip_curves_free(&curves);

@@ -140,8 +140,8 @@ static inline void golden_check_bytes(enum clip_side side, const struct clip_mod
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
     size_t before = golden_address_space();
-    const struct clip_tower_setup setup = {
-        clip_model_arch(model), NULL, parameters, engine, pool, GOLDEN_CHUNK};
+    const struct clip_tower_setup setup = {clip_model_arch(model), NULL, parameters, engine, pool,
+                                           GOLDEN_CHUNK,           NULL};
     struct clip_tower *learner = clip_tower_open(side, &setup, &error);
     size_t opened = golden_address_space();
     struct clip_tape *tape = learner->type->tape_new(learner, &error);

@@ -90,7 +90,7 @@ static struct clip_tower *open_learner(struct golden *golden, struct clip_engine
 {
     struct clip_error error = {""};
     const struct clip_tower_setup setup = {
-        clip_model_arch(golden->model), NULL, &golden->parameters, engine, pool, chunk};
+        clip_model_arch(golden->model), NULL, &golden->parameters, engine, pool, chunk, NULL};
     struct clip_tower *learner = clip_tower_open(golden->side, &setup, &error);
     CHECK(learner, "%s", error.text);
     CHECK(learner->width == golden->width && !clip_tower_mixes(setup.arch, golden->side), "");

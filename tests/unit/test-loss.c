@@ -5,6 +5,7 @@
 #include "score/loss.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -174,6 +175,103 @@ static int near(double got, double want, double relative)
     return fabs(got - want) <= relative * fabs(want);
 }
 
+/* --- ranks: threads that meet at a barrier --- */
+
+enum { RANKS = 3 };
+
+static struct meeting {
+    pthread_barrier_t barrier;
+    double sums[RANKS][4], *logs; /* logs: [2][n], of all */
+} meeting;
+
+static struct rank {
+    struct clip_contrast_batch batch;
+    struct clip_contrast_share share;
+    struct clip_exchange exchange;
+    struct clip_contrast contrast;
+    int status;
+    pthread_t thread;
+} ranks[RANKS];
+
+static int meet_sum(void *context, double *x, size_t n, struct clip_error *error)
+{
+    struct rank *rank = context;
+    (void)error;
+    memcpy(meeting.sums[rank->exchange.rank], x, n * sizeof *x);
+    pthread_barrier_wait(&meeting.barrier);
+    for (size_t i = 0; i < n; i++) {
+        x[i] = 0;
+        for (size_t r = 0; r < RANKS; r++)
+            x[i] += meeting.sums[r][i];
+    }
+    pthread_barrier_wait(&meeting.barrier);
+    return 0;
+}
+
+static int meet_logs(void *context, struct clip_error *error)
+{
+    (void)context;
+    (void)error;
+    pthread_barrier_wait(&meeting.barrier);
+    return 0;
+}
+
+static void *run_rank(void *context)
+{
+    struct rank *rank = context;
+    struct clip_error error;
+    struct clip_pool *pool = clip_pool_new(1, &error);
+    rank->status = clip_contrastive_loss(&rank->batch, pool, &rank->contrast, &error);
+    clip_pool_free(pool);
+    return NULL;
+}
+
+/* The batch of `d` as shares of unequal size, whose gradients come to lie where the whole's do. */
+static void run_shares(const struct data *d)
+{
+    size_t n = d->batch.n, width = d->batch.width, first = 0;
+    meeting.logs = calloc(2 * n, sizeof *meeting.logs);
+    pthread_barrier_init(&meeting.barrier, NULL, RANKS);
+    for (size_t r = 0; r < RANKS; r++) {
+        struct rank *rank = &ranks[r];
+        size_t count = r == 0 ? 1 : r == 1 ? n / 3 : n - first;
+        rank->exchange = (struct clip_exchange){rank, r, RANKS, meet_sum};
+        rank->share = (struct clip_contrast_share){&rank->exchange,  first,     count, meeting.logs,
+                                                   meeting.logs + n, meet_logs, NULL};
+        rank->batch = d->batch;
+        rank->batch.share = &rank->share;
+        rank->batch.image_gradient += first * width;
+        rank->batch.text_gradient += first * width;
+        first += count;
+        pthread_create(&rank->thread, NULL, run_rank, rank);
+    }
+    for (size_t r = 0; r < RANKS; r++)
+        pthread_join(ranks[r].thread, NULL);
+    pthread_barrier_destroy(&meeting.barrier);
+    free(meeting.logs);
+}
+
+/* Of several ranks against the plain one. */
+static void test_shares(const struct data *d, double loss, const struct plain *plain)
+{
+    size_t n = d->batch.n, count = n * d->batch.width;
+    const struct clip_contrast *first = &ranks[0].contrast;
+    memset(d->batch.image_gradient, 0xff, 2 * count * sizeof(float)); /* NaN */
+    run_shares(d);
+    for (size_t r = 0; r < RANKS; r++)
+        CHECK(ranks[r].status == 0 && memcmp(&ranks[r].contrast, first, sizeof *first) == 0, "rank %zu", r);
+    CHECK(near(first->loss, loss, 1e-6), "n %zu: %.9g %.9g", n, first->loss, loss);
+    CHECK(near(first->logit_scale_gradient, plain->scale_gradient, 1e-5), "n %zu", n);
+    CHECK(
+        near(first->logit_bias_gradient, d->kind.loss == CLIP_LOSS_SIGMOID ? plain->bias_gradient : 0, 1e-5),
+        "n %zu", n);
+    CHECK(fabs(first->top1_image - plain->top1_image) < 1e-9, "%g", first->top1_image);
+    CHECK(fabs(first->top1_text - plain->top1_text) < 1e-9, "%g", first->top1_text);
+    double image = distance(d->batch.image_gradient, plain->image_gradient, count);
+    double text = distance(d->batch.text_gradient, plain->text_gradient, count);
+    CHECK(image < 5e-6 && text < 5e-6, "n %zu: %g %g", n, image, text);
+}
+
 /* Ours against the plain one, and the loss alone against the loss with gradients. */
 static void test_plain(size_t n, size_t width, const struct kind *kind, struct clip_pool *pool)
 {
@@ -195,6 +293,8 @@ static void test_plain(size_t n, size_t width, const struct kind *kind, struct c
     double image = distance(d.batch.image_gradient, plain.image_gradient, n * width);
     double text = distance(d.batch.text_gradient, plain.text_gradient, n * width);
     CHECK(image < 5e-6 && text < 5e-6, "n %zu: %g %g", n, image, text);
+    if (n > RANKS)
+        test_shares(&d, loss, &plain);
     d.batch.image_gradient = d.batch.text_gradient = NULL;
     CHECK(clip_contrastive_loss(&d.batch, pool, &alone, &error) == 0, "");
     CHECK(alone.loss == contrast.loss && alone.top1_text == contrast.top1_text &&
@@ -275,8 +375,8 @@ static int loss_of(size_t n, const float *image, const float *text, const struct
                    struct clip_pool *pool, struct clip_contrast *contrast, struct clip_error *error)
 {
     static float gradients[12];
-    struct clip_contrast_batch batch = {n,          2,           image,      text,      kind->group,
-                                        kind->loss, kind->scale, kind->bias, gradients, gradients + 6};
+    struct clip_contrast_batch batch = {
+        n, 2, image, text, kind->group, kind->loss, kind->scale, kind->bias, gradients, gradients + 6, NULL};
     return clip_contrastive_loss(&batch, pool, contrast, error);
 }
 

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct clip_error error;
 
@@ -101,6 +102,44 @@ static void test_names(void)
     CHECK(clip_arch_read(&arch, "ViT-B/33", &error) != 0, "");
 }
 
+/* A SiglipModel's preprocessor_config.json, read and written. */
+static void test_siglip(const char *shared)
+{
+    char path[5000], *text = NULL;
+    size_t size = 0;
+    struct clip_arch arch, again;
+    snprintf(path, sizeof path, "%s/golden/families/families/siglip2/hf", shared);
+    CHECK(clip_arch_read_hf(&arch, path, &error) == 0, "%s", error.text);
+    const struct clip_preprocess_arch *preprocess = &arch.preprocess;
+    CHECK(preprocess->resize == CLIP_SQUASH && preprocess->interpolation == CLIP_BICUBIC &&
+              preprocess->convert_first && preprocess->mean[0] == 0.5f && preprocess->std[2] == 0.5f,
+          "%d %d", preprocess->resize, preprocess->interpolation);
+    arch.preprocess.interpolation = CLIP_BILINEAR;
+    arch.preprocess.mean[1] = 0.25f;
+    FILE *file = open_memstream(&text, &size);
+    CHECK(clip_arch_write_hf_preprocessor(&arch, file, &error) == 0, "%s", error.text);
+    fclose(file);
+    CHECK(strstr(text, "\"SiglipImageProcessor\"") && !strstr(text, "crop_size"), "%s", text);
+    strcpy(path, "/tmp/clip-preprocessor-XXXXXX");
+    int written = mkstemp(path);
+    CHECK(written >= 0 && write(written, text, size) == (ssize_t)size && close(written) == 0, "%s", path);
+    clip_arch_clear(&again);
+    again.vision = arch.vision;
+    CHECK(clip_arch_read_hf_preprocessor(&again, path, &error) == 0, "%s", error.text);
+    again.preprocess.convert_first = 1; /* which every folder of Hugging Face has */
+    CHECK(memcmp(&again.preprocess, &arch.preprocess, sizeof again.preprocess) == 0, "%s", text);
+    unlink(path);
+    free(text);
+    file = open_memstream(&text, &size);
+    arch.preprocess.resize = CLIP_SHORTEST;
+    CHECK(clip_arch_write_hf_preprocessor(&arch, file, &error) != 0, "");
+    CHECK(strcmp(error.text, "Hugging Face's SiglipImageProcessor does not resize pictures in the mode "
+                             "\"shortest\"") == 0,
+          "%s", error.text);
+    fclose(file);
+    free(text);
+}
+
 static void test_folder(const char *shared)
 {
     char folder[5000];
@@ -173,5 +212,6 @@ int main(void)
     test_golden(shared, "rn-a", "model.safetensors open_clip openai.pt");
     test_golden(shared, "rn-b", "model.safetensors state.pt");
     test_folder(shared);
+    test_siglip(shared);
     return check_end();
 }

@@ -106,7 +106,7 @@ static void test_gradients(const struct clip_head *image, const struct clip_head
     add_heads(&parameters, &arch);
     struct clip_pool *pool = clip_pool_new(threads, &error);
     struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
-    const struct clip_tower_setup setup = {&arch, NULL, &parameters, engine, pool, N};
+    const struct clip_tower_setup setup = {&arch, NULL, &parameters, engine, pool, N, NULL};
     s.learner = clip_projection_learner_open(&setup, &error);
     CHECK(s.learner, "%s", error.text);
     s.tape = s.learner->type->tape_new(s.learner, &error);

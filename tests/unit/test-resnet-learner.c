@@ -96,7 +96,8 @@ static void learn(const struct golden *golden, int threads, int again, float *fe
                                            (struct clip_parameters *)&golden->parameters,
                                            engine,
                                            pool,
-                                           16};
+                                           16,
+                                           NULL};
     struct clip_tower *learner = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
     CHECK(learner, "%s", error.text);
     const struct clip_tower_type *type = learner->type;

@@ -49,7 +49,7 @@ static float *features(const struct clip_model *model, const struct golden_setti
     if (!engine)
         return NULL;
     struct clip_pool *pool = clip_pool_new(threads, &error);
-    const struct clip_tower_setup setup = {clip_model_arch(model), model, NULL, engine, pool, batch};
+    const struct clip_tower_setup setup = {clip_model_arch(model), model, NULL, engine, pool, batch, NULL};
     struct clip_tower *tower = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
     CHECK(tower, "%s", error.text);
     size_t width = 32 * (size_t)clip_model_arch(model)->vision.width;

@@ -67,7 +67,7 @@ static void run_tower(const struct golden *golden, int side, struct clip_engine 
 {
     struct clip_error error = {""};
     const struct clip_tower_setup setup = {
-        clip_model_arch(golden->model), golden->model, NULL, engine, pool, batch};
+        clip_model_arch(golden->model), golden->model, NULL, engine, pool, batch, NULL};
     struct clip_tower *tower = clip_tower_open(side, &setup, &error);
     CHECK(tower, "%s", error.text);
     for (size_t first = 0; first < n; first += batch) {
@@ -234,7 +234,7 @@ static void check_floats(void)
     union clip_item items[] = {{golden.images[0]}, {.image.floats = bad}, {.image.floats = x}};
     struct clip_engine *engine = clip_engine_open(NULL, CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
-    const struct clip_tower_setup setup = {arch, golden.model, NULL, engine, pool, 3};
+    const struct clip_tower_setup setup = {arch, golden.model, NULL, engine, pool, 3, NULL};
     struct clip_tower *tower = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
     CHECK(tower && tower->type->forward(tower, items, 3, 0, NULL, out, &error) == 0, "%s", error.text);
     CHECK(memcmp(out, out + 2 * width, width * sizeof *out) == 0, "bytes and floats differ");

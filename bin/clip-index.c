@@ -1,0 +1,570 @@
+/* clip-index: keeps embeddings on disk, and finds those nearest to others. */
+#include "base/cli.h"
+#include "base/file.h"
+#include "score/embedding.h"
+#include "score/store-write.h"
+#include "score/retrieval.h"
+#include "stream/reader.h"
+#include "stream/writer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MEMORY ((size_t)64 << 20) /* of queries */
+
+enum { NOT_GIVEN = -1, MOST_QUERIES = 4096, SAVE_SECONDS = 60, TOP = 10 };
+
+static const char *output, *field, *label_field, *min_text;
+static int dtype = NOT_GIVEN, tsv, jsonl, null, missing;
+static long top;
+static struct clip_shared shared;
+static struct clip_error error;
+
+static const struct clip_option options[] = {
+    {"output", 'o', CLIP_TEXT, &output, "INDEX", "build: the folder to write", 0, 0},
+    {"dtype", 'd', CLIP_CHOICE, &dtype, "f32|f16", "build: type of the stored embeddings [f32]", 0, 0},
+    {"field", 0, CLIP_TEXT, &field, "FIELD", "field of the embeddings [image_embedding, else text_embedding]",
+     0, 0},
+    {"label", 0, CLIP_TEXT, &label_field, "caption|key|FIELD", "labels of embeddings [caption, else key]", 0,
+     0},
+    {"null", '0', CLIP_FLAG, &null, NULL, "remove: keys on standard input are separated by NUL", 0, 0},
+    {"missing", 0, CLIP_FLAG, &missing, NULL, "remove: those whose key is not the path of a file", 0, 0},
+    {"top", 0, CLIP_COUNT, &top, "K", "search: write the K best of each query [10; with --min: all]", 1, 1e9},
+    {"min", 0, CLIP_TEXT, &min_text, "X", "search: write only scores of at least X", 0, 0},
+    {"tsv", 0, CLIP_FLAG, &tsv, NULL, "search: write a table, one line per match", 0, 0},
+    {"jsonl", 0, CLIP_FLAG, &jsonl, NULL, "search: write one line of JSON per query", 0, 0},
+    {0}};
+
+static const struct clip_program program = {
+    .name = "clip-index",
+    .operands = "build -o INDEX [STREAM...]\n"
+                "       clip-index [OPTION]... add INDEX [STREAM...]\n"
+                "       clip-index [OPTION]... remove INDEX\n"
+                "       clip-index [OPTION]... search INDEX [QUERIES...]\n"
+                "       clip-index [OPTION]... list INDEX\n"
+                "       clip-index [OPTION]... info INDEX",
+    .purpose = "Keeps embeddings in a folder on disk, by key, and finds those that are nearest to others.",
+    .options = options,
+    .shared = CLIP_TAKES_THREADS | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
+
+static void die(void)
+{
+    clip_die("%s", error.text);
+}
+
+/* --- records in --- */
+
+struct input {
+    struct clip_reader *reader;
+    const char *fields[2];
+    size_t width;
+    float *unit; /* [width], of the last one */
+    uint64_t skipped;
+    struct clip_progress progress;
+};
+
+static void open_input(struct input *input, char **operands, int n)
+{
+    *input = (struct input){.fields = {field ? field : "image_embedding", field ? NULL : "text_embedding"}};
+    input->reader = clip_reader_new(operands, (size_t)n, shared.max_record, &error);
+    if (!input->reader)
+        die();
+    clip_progress_start(&input->progress, &shared, n > 0 ? operands[0] : "standard input");
+}
+
+static void show_progress(struct input *input, int last)
+{
+    clip_progress_show(&input->progress, clip_reader_count(input->reader), 0,
+                       clip_reader_waited(input->reader), 0, last);
+}
+
+static void close_input(struct input *input)
+{
+    show_progress(input, 1);
+    if (input->skipped)
+        clip_message("%llu bad records skipped", (unsigned long long)input->skipped);
+    clip_reader_free(input->reader);
+    free(input->unit);
+}
+
+/* Ends the run at a bad record, or names and counts it. */
+static int bad_record(struct input *input, const struct clip_record *record)
+{
+    char name[400];
+    clip_record_name(record, name, sizeof name);
+    if (!shared.skip_bad)
+        return clip_fail(&error, "%s: %s", name, record->error.text);
+    clip_message("%s: %s (skipped)", name, record->error.text);
+    input->skipped++;
+    return 0;
+}
+
+/* Reads up to the next record with an embedding, which is then in `unit`. 1; 0 at the end; -1 with error. */
+static int next_record(struct input *input, struct clip_record **record)
+{
+    int got;
+    while ((got = clip_reader_next(input->reader, record, &error)) > 0) {
+        int taken = clip_record_find(*record, "__key__") != NULL;
+        show_progress(input, 0);
+        if (taken && clip_embedding_read(*record, input->fields, &input->width, &input->unit) == 0)
+            return 1;
+        int status = taken ? bad_record(input, *record) : 0;
+        clip_record_free(*record);
+        if (status != 0)
+            return -1;
+    }
+    return got;
+}
+
+/* --- build, add --- */
+
+static void note_changes(const struct clip_store_changes *changes)
+{
+    clip_verbose("added: %" PRIu64 ", replaced: %" PRIu64 ", removed: %" PRIu64,
+                 changes->added - changes->replaced, changes->replaced, changes->removed);
+}
+
+static void read_file_fields(const struct clip_record *record, struct clip_store_entry *entry)
+{
+    const struct clip_field *size = clip_record_find(record, "__size__"),
+                            *time = clip_record_find(record, "__mtime__");
+    if (!size || !time || clip_field_integer(size, &entry->size) != 0 ||
+        clip_field_real(time, &entry->time) != 0) {
+        entry->size = -1;
+        entry->time = 0;
+    }
+}
+
+static int put_record(struct input *input, struct clip_store_writer *writer, struct clip_record *record)
+{
+    struct clip_record_text key, label;
+    struct clip_store_entry entry;
+    clip_key_read(&key, record);
+    clip_label_read(&label, record, label_field);
+    char *key_text = strndup(key.data, key.size),
+         *label_text = strndup(label.data ? label.data : "", label.size);
+    int status = key_text && label_text ? 0 : clip_fail_memory(&error, "keys");
+    entry.key = key_text;
+    entry.label = label_text;
+    read_file_fields(record, &entry);
+    if (status == 0)
+        status = clip_store_put(writer, input->unit, input->width, &entry, &error);
+    free(key_text);
+    free(label_text);
+    if (status > 0) {
+        clip_record_fail(record, "its key occurs twice");
+        status = bad_record(input, record);
+    }
+    return status;
+}
+
+static int commit(struct clip_store_writer *writer)
+{
+    struct clip_store_changes changes;
+    if (clip_store_commit(writer, &changes, &error) != 0)
+        return -1;
+    note_changes(&changes);
+    return 0;
+}
+
+/* Puts all records into the index. What was added in a while is kept, whatever comes then, where `save`. */
+static int put_all(struct input *input, struct clip_store_writer *writer, int save)
+{
+    struct clip_record *record;
+    double saved = clip_seconds();
+    int got;
+    while ((got = next_record(input, &record)) > 0) {
+        int status = put_record(input, writer, record);
+        clip_record_free(record);
+        if (status == 0 && save && clip_seconds() - saved > SAVE_SECONDS) {
+            status = commit(writer);
+            saved = clip_seconds();
+        }
+        if (status != 0)
+            return -1;
+    }
+    return got;
+}
+
+static int run_put(struct clip_store_writer *writer, int save, char **operands, int n)
+{
+    struct input input;
+    struct clip_error cut;
+    if (!writer)
+        die();
+    open_input(&input, operands, n);
+    input.width = clip_store_writer_width(writer);
+    int status = put_all(&input, writer, save);
+    cut = error;
+    if (status == 0 && !save && input.width == 0)
+        status = clip_fail(&cut, "%s: no embeddings", clip_reader_source(input.reader));
+    if ((status == 0 || save) && commit(writer) != 0) {
+        status = -1;
+        cut = error;
+    }
+    close_input(&input);
+    clip_store_writer_free(writer);
+    if (status != 0)
+        clip_message("%s", cut.text);
+    return status != 0;
+}
+
+static int run_build(char **operands, int n)
+{
+    return run_put(clip_store_edit(output, 1, dtype == 1, &error), 0, operands, n);
+}
+
+static int run_add(char **operands, int n)
+{
+    return run_put(clip_store_edit(operands[0], 0, 0, &error), 1, operands + 1, n - 1);
+}
+
+/* --- remove --- */
+
+/* Keys from standard input; *asked counts them. */
+static int forget_listed(struct clip_store_writer *writer, uint64_t *asked)
+{
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t size;
+    int status = 0, end = null ? '\0' : '\n';
+    errno = 0;
+    while (status == 0 && (size = getdelim(&line, &room, end, stdin)) > 0) {
+        if (line[size - 1] == end)
+            size--;
+        status = clip_store_forget(writer, line, strnlen(line, (size_t)size), &error);
+        ++*asked;
+    }
+    free(line);
+    return status == 0 && ferror(stdin) ? clip_fail_errno(&error, "standard input") : status;
+}
+
+/* Those whose key names no file. */
+static int forget_missing(struct clip_store_writer *writer)
+{
+    const struct clip_store *index = clip_store_writer_index(writer);
+    struct clip_store_entry entry;
+    struct stat status;
+    for (size_t p = 0; p < index->manifest.count; p++)
+        for (uint64_t i = 0; i < index->parts[p].segment.count; i++) {
+            if (clip_store_removed(&index->parts[p], i))
+                continue;
+            if (clip_store_entry(index, index->parts[p].first + i, &entry, &error) != 0)
+                return -1;
+            if (lstat(entry.key, &status) != 0 && (errno == ENOENT || errno == ENOTDIR) &&
+                clip_store_forget(writer, entry.key, strlen(entry.key), &error) != 0)
+                return -1;
+        }
+    return 0;
+}
+
+static int run_remove(char **operands, int n)
+{
+    (void)n;
+    struct clip_store_changes changes;
+    uint64_t asked = 0;
+    struct clip_store_writer *writer = clip_store_edit(operands[0], 0, 0, &error);
+    if (!writer)
+        die();
+    int status = missing ? forget_missing(writer) : forget_listed(writer, &asked);
+    if (status == 0)
+        status = clip_store_commit(writer, &changes, &error);
+    clip_store_writer_free(writer);
+    if (status != 0)
+        die();
+    note_changes(&changes);
+    if (asked > changes.removed)
+        clip_note("%" PRIu64 " of %" PRIu64 " keys are not in the index", asked - changes.removed, asked);
+    return 0;
+}
+
+/* --- search --- */
+
+struct search {
+    struct clip_store *index;
+    struct clip_pool *pool;
+    struct clip_similarity *similarity;
+    struct clip_vectors *queries;
+    struct clip_wanted wanted;
+    struct clip_rows_output out;
+};
+
+static int name_match(const void *context, uint64_t column, const char **key, const char **label,
+                      struct clip_error *reason)
+{
+    struct clip_store_entry entry;
+    if (clip_store_entry(context, column, &entry, reason) != 0)
+        return -1;
+    *key = entry.key;
+    *label = *entry.label ? entry.label : entry.key;
+    return 0;
+}
+
+static int answer(struct search *search)
+{
+    const struct clip_store *index = search->index;
+    struct clip_retrieval *retrieval =
+        clip_retrieval_new(search->similarity, &search->wanted, search->queries, name_match, index, &error);
+    int status = retrieval ? 0 : -1;
+    for (size_t p = 0; p < index->manifest.count && status == 0; p++)
+        status = clip_retrieval_add(retrieval, index->parts[p].vectors, index->parts[p].first, &error);
+    if (status == 0)
+        status = clip_retrieval_write(retrieval, &search->out, &error);
+    clip_retrieval_free(retrieval);
+    return status;
+}
+
+static int keep_query(struct search *search, const struct input *input, const struct clip_record *record)
+{
+    struct clip_record_text key, label;
+    clip_key_read(&key, record);
+    clip_label_read(&label, record, label_field);
+    return clip_vectors_add(search->queries, input->unit, key.data, key.size, label.data, label.size, &error);
+}
+
+/* Answers the queries that have come, as they come. */
+static int answer_all(struct search *search, struct input *input)
+{
+    struct clip_record *record;
+    int got = 1, status = 0;
+    while (got > 0 && status == 0) {
+        clip_vectors_clear(search->queries);
+        do {
+            if (!search->out.writer && !clip_reader_ready(input->reader) && fflush(stdout) != 0)
+                return clip_fail_errno(&error, "standard output");
+            if ((got = next_record(input, &record)) <= 0)
+                break;
+            status = keep_query(search, input, record);
+            clip_record_free(record);
+        } while (status == 0 && clip_vectors_count(search->queries) < MOST_QUERIES &&
+                 clip_reader_ready(input->reader));
+        struct clip_error cut = error;
+        if (status == 0 && clip_vectors_count(search->queries) > 0)
+            status = answer(search);
+        if (status == 0 && got < 0)
+            error = cut;
+    }
+    return status == 0 ? got : -1;
+}
+
+static void open_search(struct search *search, const char *path)
+{
+    search->index = clip_store_open(path, &error);
+    search->pool = search->index ? clip_pool_new((int)shared.threads, &error) : NULL;
+    size_t width = search->pool ? search->index->manifest.width : 0;
+    if (!search->pool)
+        die();
+    search->similarity = clip_similarity_new(search->pool, width ? width : 1, &error);
+    search->queries = search->similarity ? clip_vectors_new(width ? width : 1, MEMORY, &error) : NULL;
+    if (!search->queries)
+        die();
+    if (search->out.form != CLIP_ROWS_RECORDS)
+        return;
+    clip_refuse_terminal();
+    search->out.writer = clip_writer_new(STDOUT_FILENO, "standard output", &error);
+    if (!search->out.writer)
+        die();
+}
+
+static void close_search(struct search *search)
+{
+    clip_vectors_free(search->queries);
+    clip_similarity_free(search->similarity);
+    clip_writer_free(search->out.writer);
+    clip_store_close(search->index);
+    clip_pool_free(search->pool);
+}
+
+static int close_output(struct clip_writer *writer)
+{
+    if (clip_writer_end(writer, &error) != 0)
+        return -1;
+    return close(STDOUT_FILENO) == 0 ? 0 : clip_fail_errno(&error, "standard output");
+}
+
+static float read_min(void)
+{
+    char *end;
+    if (!min_text)
+        return -INFINITY;
+    float min = strtof(min_text, &end); /* as a score is printed */
+    if (end == min_text || *end || !isfinite(min))
+        clip_usage("--min: '%s' is not a number", min_text);
+    return min;
+}
+
+static int run_search(char **operands, int n)
+{
+    struct input input;
+    struct clip_error ignored;
+    struct search search = {.wanted = {.top = top        ? (size_t)top
+                                              : min_text ? 0
+                                                         : TOP,
+                                       .least = read_min(),
+                                       .scoring = {1, 0}},
+                            .out = {.form = tsv     ? CLIP_ROWS_TABLE
+                                            : jsonl ? CLIP_ROWS_JSON
+                                                    : CLIP_ROWS_RECORDS,
+                                    .best = 1,
+                                    .scale = 1,
+                                    .text = stdout}};
+    open_search(&search, operands[0]);
+    open_input(&input, operands + 1, n - 1);
+    input.width = search.index->manifest.width;
+    if (search.out.writer)
+        clip_reader_tie(input.reader, search.out.writer);
+    int status = answer_all(&search, &input);
+    if (status == 0 && search.out.writer)
+        status = close_output(search.out.writer);
+    else if (search.out.writer)
+        clip_writer_flush(search.out.writer, &ignored); /* the run has failed already; `error` says how */
+    close_input(&input);
+    if (status != 0)
+        clip_message("%s", error.text);
+    int records = search.out.writer != NULL;
+    close_search(&search);
+    return records ? status != 0 : clip_finish(status != 0);
+}
+
+/* --- list, info --- */
+
+static int write_entry(struct clip_writer *out, const struct clip_store_entry *entry)
+{
+    struct clip_record *record = clip_record_new();
+    int status = record ? clip_record_put_string(record, "__key__", entry->key, strlen(entry->key), &error)
+                        : clip_fail_memory(&error, "a record");
+    if (status == 0 && *entry->label)
+        status = clip_record_put_string(record, "label", entry->label, strlen(entry->label), &error);
+    if (status == 0 && entry->size >= 0)
+        status = clip_record_put_integer(record, "__size__", entry->size, &error);
+    if (status == 0 && entry->size >= 0)
+        status = clip_record_put_real(record, "__mtime__", entry->time, &error);
+    if (status == 0)
+        status = clip_writer_record(out, record, &error);
+    clip_record_free(record);
+    return status;
+}
+
+static int run_list(char **operands, int n)
+{
+    (void)n;
+    struct clip_store_entry entry;
+    struct clip_store *index = clip_store_open(operands[0], &error);
+    if (!index)
+        die();
+    clip_refuse_terminal();
+    struct clip_writer *out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
+    int status = out ? 0 : -1;
+    for (size_t p = 0; p < index->manifest.count && status == 0; p++)
+        for (uint64_t i = 0; i < index->parts[p].segment.count && status == 0; i++) {
+            if (clip_store_removed(&index->parts[p], i))
+                continue;
+            status = clip_store_entry(index, index->parts[p].first + i, &entry, &error);
+            if (status == 0)
+                status = write_entry(out, &entry);
+        }
+    if (status == 0)
+        status = close_output(out);
+    if (status != 0)
+        die();
+    clip_writer_free(out);
+    clip_store_close(index);
+    return 0;
+}
+
+static int run_info(char **operands, int n)
+{
+    (void)n;
+    struct clip_store *index = clip_store_open(operands[0], &error);
+    if (!index)
+        die();
+    const struct clip_store_manifest *manifest = &index->manifest;
+    uint64_t removed = 0;
+    for (size_t p = 0; p < manifest->count; p++)
+        removed += manifest->parts[p].removed;
+    printf("embeddings  %" PRIu64 "\n", clip_store_count(index));
+    printf("width       %zu\n", manifest->width);
+    printf("dtype       %s\n", manifest->halves ? "f16" : "f32");
+    printf("segments    %zu\n", manifest->count);
+    printf("removed     %" PRIu64 " (still in their segments)\n", removed);
+    clip_store_close(index);
+    return clip_finish(0);
+}
+
+/* --- verbs --- */
+
+/* The options that only some verbs take. */
+enum takes { TAKES_BUILD = 1, TAKES_EMBEDDINGS = 2, TAKES_KEYS = 4, TAKES_SEARCH = 8 };
+
+static const struct verb {
+    const char *name;
+    unsigned takes;
+    int least, most; /* operands */
+    int (*run)(char **operands, int n);
+} verbs[] = {
+    {"build", TAKES_BUILD | TAKES_EMBEDDINGS, 0, 1 << 30, run_build},
+    {"add", TAKES_EMBEDDINGS, 1, 1 << 30, run_add},
+    {"remove", TAKES_KEYS, 1, 1, run_remove},
+    {"search", TAKES_EMBEDDINGS | TAKES_SEARCH, 1, 1 << 30, run_search},
+    {"list", 0, 1, 1, run_list},
+    {"info", 0, 1, 1, run_info},
+};
+
+static void check_options(const struct verb *verb)
+{
+    const struct {
+        const char *option;
+        int given;
+        unsigned takes;
+    } given[] = {{"output", output != NULL, TAKES_BUILD},
+                 {"dtype", dtype != NOT_GIVEN, TAKES_BUILD},
+                 {"field", field != NULL, TAKES_EMBEDDINGS},
+                 {"label", label_field != NULL, TAKES_EMBEDDINGS},
+                 {"skip-bad", shared.skip_bad, TAKES_EMBEDDINGS},
+                 {"null", null, TAKES_KEYS},
+                 {"missing", missing, TAKES_KEYS},
+                 {"top", top != 0, TAKES_SEARCH},
+                 {"min", min_text != NULL, TAKES_SEARCH},
+                 {"tsv", tsv, TAKES_SEARCH},
+                 {"jsonl", jsonl, TAKES_SEARCH}};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        if (given[i].given && !(verb->takes & given[i].takes))
+            clip_usage("--%s is not for '%s'", given[i].option, verb->name);
+    if (verb->takes & TAKES_BUILD && (!output || !*output))
+        clip_usage("'build' needs --output");
+    if (tsv && jsonl)
+        clip_usage("--tsv and --jsonl are mutually exclusive");
+    if (missing && null)
+        clip_usage("--missing reads no keys: --null is not for it");
+}
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (name && strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    if (name)
+        clip_usage("'%s' is not one of build, add, remove, search, list, info", name);
+    clip_usage("build, add, remove, search, list or info expected");
+}
+
+int main(int argc, char **argv)
+{
+    int first = clip_start(&program, &shared, argc, argv);
+    const struct verb *verb = find_verb(argv[first]);
+    check_options(verb);
+    int n = argc - first - 1;
+    if (n < verb->least)
+        clip_usage("'%s' needs an index", verb->name);
+    if (n > verb->most)
+        clip_usage("'%s' takes an index, and nothing else", verb->name);
+    read_min();
+    if (!label_field)
+        label_field = "caption";
+    return verb->run(argv + first + 1, n);
+}

@@ -1,0 +1,79 @@
+#include "stream/seen.h"
+
+#include "stream/reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static int compare(const void *a, const void *b)
+{
+    const struct clip_seen_file *x = a, *y = b;
+    size_t size = x->key_size < y->key_size ? x->key_size : y->key_size;
+    int order = memcmp(x->key, y->key, size);
+    if (order == 0)
+        order = (x->key_size > y->key_size) - (x->key_size < y->key_size);
+    if (order == 0)
+        order = (x->size > y->size) - (x->size < y->size);
+    return order ? order : (x->time > y->time) - (x->time < y->time);
+}
+
+static int add(struct clip_seen *seen, const struct clip_record *record, struct clip_error *error)
+{
+    struct clip_seen_file file;
+    const struct clip_field *size = clip_record_find(record, "__size__"),
+                            *time = clip_record_find(record, "__mtime__");
+    const char *key = clip_record_key(record, &file.key_size);
+    if (!key)
+        return 0;
+    if (!size || !time || clip_field_integer(size, &file.size) != 0 ||
+        clip_field_real(time, &file.time) != 0) {
+        seen->without++;
+        return 0;
+    }
+    if (seen->count == seen->room) {
+        size_t room = 2 * seen->room + 256;
+        struct clip_seen_file *files = reallocarray(seen->files, room, sizeof *files);
+        if (!files)
+            return clip_fail_memory(error, "a list of files");
+        seen->files = files;
+        seen->room = room;
+    }
+    if (!(file.key = malloc(file.key_size + 1)))
+        return clip_fail_memory(error, "a list of files");
+    memcpy(file.key, key, file.key_size);
+    seen->files[seen->count++] = file;
+    return 0;
+}
+
+int clip_seen_read(struct clip_seen *seen, const char *path, size_t max_record, struct clip_error *error)
+{
+    struct clip_record *record;
+    char *const paths[] = {(char *)path};
+    int got, status = 0;
+    struct clip_reader *reader = clip_reader_new(paths, 1, max_record, error);
+    if (!reader)
+        return -1;
+    while (status == 0 && (got = clip_reader_next(reader, &record, error)) != 0) {
+        status = got < 0 ? -1 : add(seen, record, error);
+        if (got > 0)
+            clip_record_free(record);
+    }
+    clip_reader_free(reader);
+    if (status == 0 && seen->count)
+        qsort(seen->files, seen->count, sizeof *seen->files, compare);
+    return status;
+}
+
+void clip_seen_free(struct clip_seen *seen)
+{
+    for (size_t i = 0; i < seen->count; i++)
+        free(seen->files[i].key);
+    free(seen->files);
+    *seen = (struct clip_seen){0};
+}
+
+int clip_seen_has(const struct clip_seen *seen, const char *key, size_t key_size, int64_t size, double time)
+{
+    struct clip_seen_file wanted = {(char *)key, key_size, size, time};
+    return seen->count && bsearch(&wanted, seen->files, seen->count, sizeof wanted, compare) != NULL;
+}

@@ -1,0 +1,335 @@
+load helper
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+}
+
+# numbered FIELD FIRST LAST [SEED]: records kFIRST to kLAST of width 24.
+numbered() {
+    awk -v field="$1" -v first="$2" -v last="$3" -v seed="${4:-1}" 'BEGIN {
+        for (i = first; i <= last; i++) {
+            printf "{\"__key__\": \"k%d\", \"%s\": {\"f4\": [", i, field
+            for (d = 0; d < 24; d++) printf "%s%.6f", d ? ", " : "", sin(seed * 1000 + i * 7.3 + d * d * 1.7)
+            print "]}}"
+        }
+    }' | stream
+}
+
+four() {
+    stream <<'END'
+{"__key__": "w", "__size__": 12, "__mtime__": 1.5, "image_embedding": {"f4": [0, 1]}}
+{"__key__": "x y\nz", "txt": "a\tcat", "image_embedding": {"f4": [3, 4]}}
+{"__key__": "y", "text_embedding": {"f4": [2, 2]}}
+{"__key__": "z", "image_embedding": {"f4": [5, 0]}}
+END
+}
+
+keys() {
+    clip-index list "$1" | clip-dump | jq -r 'select(.__key__).__key__'
+}
+
+@test "build, search, list, info" {
+    four >in
+    echo '{"__key__": "q", "text_embedding": {"f4": [2, 0]}}' | stream >q
+    clip-index build -o x.index in
+    diff <(clip-index search --tsv --top 3 x.index q) <(printf 'q\tz\t1\nq\ty\t0.70710677\nq\ta\\tcat\t0.6\n')
+    [ "$(clip-index search --tsv x.index <q | wc -l)" -eq 4 ]
+    diff <(clip-index search --tsv --min 0.6 --top 9 x.index q) <(printf 'q\tz\t1\nq\ty\t0.70710677\nq\ta\\tcat\t0.6\n')
+    run -0 clip-index search --jsonl --min 0.65 x.index q
+    [ "$output" = '{"key": "q", "label": "q", "matches": [{"key": "z", "label": "z", "score": 1}, {"key": "y", "label": "y", "score": 0.70710677}]}' ]
+    run -0 bash -c 'clip-index search --top 1 x.index q | clip-dump --values'
+    [ "${lines[0]}" = '{"__key__":"q","keys":["z"],"scores":{"tensor":"f4","shape":[1],"values":[1]}}' ]
+    run -0 bash -c 'clip-index list x.index | clip-dump --values'
+    [ "${lines[0]}" = '{"__key__":"w","__size__":12,"__mtime__":1.5}' ]
+    [ "${lines[1]}" = '{"__key__":"x y\nz","label":"a\tcat"}' ]
+    run -0 clip-index info x.index/
+    [ "${lines[0]}" = "embeddings  4" ] && [ "${lines[1]}" = "width       2" ] && [ "${lines[2]}" = "dtype       f32" ]
+}
+
+@test "a score is the number that clip-simmatrix gives, on any number of threads, after any changes" {
+    numbered image_embedding 0 699 >all
+    numbered text_embedding 0 29 2 >queries
+    numbered image_embedding 0 299 7 >old
+    numbered image_embedding 0 0 >zero
+    clip-simmatrix --tsv --top 12 queries all >want
+    clip-index build -o x.index all
+    clip-index search --tsv --top 12 x.index queries | cmp - want
+    clip-index search --tsv --top 12 -j 1 x.index queries | cmp - want
+    # The same embeddings, after some were others, and some were away.
+    clip-index build -o x.index old
+    numbered image_embedding 300 500 | clip-index add x.index
+    numbered image_embedding 501 699 | clip-index add x.index
+    printf '%s\n' k5 k600 k301 | clip-index remove x.index
+    numbered image_embedding 0 299 | clip-index add x.index
+    numbered image_embedding 600 600 | clip-index add x.index
+    numbered image_embedding 301 301 | clip-index add x.index
+    clip-index info x.index | grep -q '^embeddings  700$'
+    clip-index search --tsv --top 12 x.index queries | sort >got
+    sort want | diff got -
+    clip-simmatrix --tsv --min 0.5 queries all | sort >want
+    [ "$(wc -l <want)" -gt 100 ]
+    clip-index search --tsv --min 0.5 x.index queries | sort | cmp - want
+}
+
+@test "f16: the cosines of the rounded embeddings" {
+    need_python numpy msgpack msgpack_numpy
+    numbered image_embedding 0 299 >all
+    numbered text_embedding 0 9 2 >queries
+    clip-index build -d f16 -o h.index all
+    python - <<'END'
+import msgpack, msgpack_numpy, numpy as np
+with open("rounded", "wb") as out:
+    n = 0
+    for r in msgpack.Unpacker(open("all", "rb"), object_hook=msgpack_numpy.decode):
+        if "__key__" in r:
+            x = r["image_embedding"].astype(np.float64)
+            r["image_embedding"] = (x / np.sqrt((x * x).sum())).astype(np.float32).astype(np.float16)
+            n += 1
+            out.write(msgpack.packb(r, default=msgpack_numpy.encode))
+    out.write(msgpack.packb({"__end__": n}))
+END
+    clip-simmatrix --tsv --top 10 queries rounded >want
+    clip-index search --tsv h.index queries | cmp - want
+    [ "$(stat -c %s h.index/*1.safetensors)" -lt $((300 * 24 * 2 + 1024 + 300 * 50)) ]
+}
+
+@test "add: new keys come, those that are there are replaced; a key twice in one input is an error" {
+    four >in
+    clip-index build -o x.index in
+    stream >more <<'END'
+{"__key__": "y", "txt": "new", "image_embedding": {"f4": [1, 0]}}
+{"__key__": "v", "image_embedding": {"f4": [-1, 0]}}
+END
+    run -0 --separate-stderr clip-index add -v x.index more
+    [[ $stderr == *"clip-index: added: 1, replaced: 1, removed: 0"* ]]
+    [ "$(keys x.index | sort | tr '\n' ' ')" = "v w x y y z z " ]
+    echo '{"__key__": "q", "text_embedding": {"f4": [2, 0]}}' | stream >q
+    [ "$(clip-index search --tsv --top 2 x.index q | cut -f 2 | sort | paste -sd ' ')" = "new z" ]
+    cat more more >twice
+    refuses "twice: sample y: its key occurs twice" clip-index add x.index twice
+    run -0 --separate-stderr clip-index add --skip-bad x.index twice
+    [ "${stderr_lines[2]}" = "clip-index: 2 bad records skipped" ]
+    refuses "width 3" clip-index add x.index <(echo '{"__key__": "q", "image_embedding": {"f4": [2, 0, 1]}}' | stream)
+    [ "$(keys x.index | wc -l)" -eq 6 ]
+}
+
+@test "remove: by key, by NUL, those whose file is gone; unknown ones are counted" {
+    touch here $'a\nb'
+    printf '%s\n' here gone folder/gone 'a\nb' 'c\nd' |
+        awk '{ print "{\"__key__\": \"" $0 "\", \"image_embedding\": {\"f4\": [" NR ", 1]}}" }' | stream >in
+    clip-index build -o x.index in
+    run -0 --separate-stderr bash -c 'printf "%s\n" here nothing | clip-index remove x.index'
+    [ "$stderr" = "clip-index: 1 of 2 keys are not in the index" ]
+    [ "$(keys x.index | wc -l)" -eq 6 ]
+    printf 'c\nd\0' | clip-index remove -0 x.index
+    [ "$(keys x.index | paste -sd ' ')" = "gone folder/gone a b" ]
+    run -0 --separate-stderr clip-index remove -v --missing x.index
+    [[ $stderr == *"removed: 2"* ]]
+    [ "$(keys x.index | paste -sd ' ')" = "a b" ]
+    printf 'a\nb' | clip-index remove -0 x.index
+    run -0 clip-index info x.index
+    [ "${lines[0]}" = "embeddings  0" ]
+    [ "${lines[3]}" = "segments    0" ]
+    echo '{"__key__": "q", "text_embedding": {"f4": [2, 0]}}' | stream >q
+    [ "$(clip-index search --jsonl x.index q)" = '{"key": "q", "label": "q", "matches": []}' ]
+    clip-index add x.index in
+    [ "$(keys x.index | wc -l)" -eq 7 ]
+}
+
+@test "many small additions leave few segments, and nothing of the old ones" {
+    numbered image_embedding 0 63 >all
+    numbered image_embedding 0 0 | clip-index build -o x.index
+    for i in $(seq 1 63); do
+        numbered image_embedding "$i" "$i" | clip-index add x.index
+    done
+    [ "$(keys x.index | sort)" = "$(seq 0 63 | sed 's/^/k/' | sort)" ]
+    [ "$(ls x.index/*.safetensors | wc -l)" -le 7 ]
+    [ "$(clip-index info x.index | awk '$1 == "segments" { print $2 }')" = "$(ls x.index/*.safetensors | wc -l)" ]
+}
+
+@test "a writer that comes while another writes says who that is; readers are not in its way" {
+    numbered image_embedding 0 9 >all
+    clip-index build -o x.index all
+    mkfifo pipe
+    clip-index add x.index pipe &
+    local writer=$!
+    exec 9>pipe
+    for _ in $(seq 100); do
+        run clip-index remove --missing x.index
+        [ "$status" -eq 0 ] || break
+        sleep 0.05
+    done
+    refuses "x.index: locked by process $writer on " clip-index add x.index all
+    refuses "x.index: locked by process $writer on " clip-index build -o x.index all
+    run -0 clip-index info x.index
+    numbered image_embedding 20 29 >&9
+    exec 9>&-
+    wait $writer
+    clip-index info x.index | grep -q '^embeddings  20$'
+    clip-index add x.index all
+    # Two that build one that is not there yet.
+    clip-index build -o y.index pipe &
+    writer=$!
+    exec 9>pipe
+    for _ in $(seq 100); do
+        [ ! -s .y.index.new/lock ] || break
+        sleep 0.05
+    done
+    refuses "y.index: locked by process $writer on " clip-index build -o y.index all
+    refuses "y.index: not an index" clip-index info y.index
+    cat all >&9
+    exec 9>&-
+    wait $writer
+    clip-index info y.index | grep -q '^embeddings  10$'
+    [ ! -e .y.index.new ]
+}
+
+# whole INDEX: it can be read in full, and its keys are sorted on stdout.
+whole() {
+    clip-index search --tsv --top 1000 "$1" q >/dev/null && keys "$1" | sort
+}
+
+@test "killed or out of space at any call: the index is as before or after, and the next change goes on" {
+    ! sanitized || skip "leaks" # LeakSanitizer does not work under ptrace
+    numbered image_embedding 0 19 >old
+    numbered image_embedding 10 25 3 >new
+    numbered text_embedding 0 0 >q
+    seq 0 4 | sed 's/^/k/' >gone
+    local how n calls verb done step=4
+    [ -z "${CLIP_LONG:-}" ] || step=1
+    declare -A after=([build]=$(seq 10 25 | sed 's/^/k/' | sort) [add]=$(seq 0 25 | sed 's/^/k/' | sort)
+        [remove]=$(seq 5 19 | sed 's/^/k/' | sort))
+    local before=$(seq 0 19 | sed 's/^/k/' | sort)
+    after[fresh]=${after[build]}
+    clip-index build -o base old
+    for verb in fresh build add remove; do
+        case $verb in
+        fresh | build) set -- build -o x new ;;
+        add) set -- add x new ;;
+        remove) set -- remove x ;;
+        esac
+        rm -rf x && [ $verb = fresh ] || cp -r base x
+        calls=$("$BUILD/tests/tools/at-syscall" kill 0 clip-index "$@" <gone) || skip ptrace
+        for how in kill fail; do
+            done=0
+            for ((n = 1 + RANDOM % step; n <= calls; n += step)); do
+                rm -rf x .x.new && [ $verb = fresh ] || cp -r base x
+                "$BUILD/tests/tools/at-syscall" $how $n clip-index "$@" <gone >out 2>err
+                if [ $verb != fresh ] || [ -e x ]; then
+                    run -0 whole x
+                    [ "$output" = "${after[$verb]}" ] || { [ $verb != fresh ] && [ "$output" = "$before" ]; } ||
+                        complain "$how $verb $n: $output"
+                    [ "$output" = "${after[$verb]}" ] || done=$((done + 1))
+                else
+                    done=$((done + 1))
+                fi
+                clip-index "$@" <gone 2>err || complain "again: $how $verb $n: $(cat err)"
+                [ "$(whole x)" = "${after[$verb]}" ] || complain "again: $how $verb $n"
+                [ "$(ls x/*.safetensors | wc -l)" -le 4 ] && [ ! -e .x.new ] || complain "left: $how $verb $n: $(ls -a . x)"
+            done
+            [ "$done" -ge 1 ] || complain "$how $verb: $done of $calls calls before it was done"
+        done
+    done
+}
+
+@test "killed at random while it adds: what was there stays" {
+    numbered image_embedding 0 999 >old
+    numbered image_embedding 1000 2999 >new
+    numbered text_embedding 0 0 >q
+    clip-index build -o x.index old
+    local round pid
+    for round in $(seq 10); do
+        clip-index add x.index new &
+        pid=$!
+        sleep 0.0$((RANDOM % 10))
+        kill -9 $pid 2>/dev/null || true
+        wait $pid || true
+        whole x.index >keys
+        [ "$(seq 0 999 | sed 's/^/k/' | sort | comm -23 - keys)" = "" ]
+        [ "$(wc -l <keys)" = 1000 ] || [ "$(wc -l <keys)" = 3000 ]
+    done
+    clip-index add x.index new
+    [ "$(whole x.index | wc -l)" -eq 3000 ]
+}
+
+@test "a cut input: what came is added; of build nothing is" {
+    numbered image_embedding 0 9 >old
+    numbered image_embedding 10 29 >new
+    head -c 1500 new >cut
+    clip-index build -o x.index old
+    refuses "cut: cut short" clip-index add x.index cut
+    local n
+    n=$(keys x.index | wc -l)
+    [ "$n" -gt 10 ]
+    [ "$n" -lt 30 ]
+    refuses "cut: cut short" clip-index build -o x.index cut
+    [ "$(keys x.index | wc -l)" -eq "$n" ]
+    refuses "cut: cut short" clip-index build -o y.index cut
+    [ ! -e y.index ]
+    [ ! -e .y.index.new ]
+    refuses "none: no embeddings" clip-index build -o y.index <(:) || true
+    stream </dev/null >none
+    refuses "none: no embeddings" clip-index build -o y.index none
+    [ ! -e y.index ]
+}
+
+@test "damaged and foreign folders" {
+    four >in
+    clip-index build -o x.index in
+    mkdir folder
+    touch folder/file
+    refuses "folder: not an index: there is no folder/index.json" clip-index info folder
+    refuses "folder: exists, and is not an index" clip-index build -o folder in
+    [ -e folder/file ]
+    refuses "none: not an index" clip-index add none in
+    [ ! -e none ]
+    [ ! -e .none.new ]
+    refuses "in: not an index" clip-index info in
+    local file
+    for file in x.index/00000001.safetensors; do
+        cp -r x.index cut
+        truncate -s -1 "cut/${file##*/}"
+        refuses "cut/00000001.safetensors: tensor labels: " clip-index info cut
+        rm -r cut
+    done
+    cp -r x.index lost
+    rm lost/00000001.safetensors
+    refuses "lost/00000001.safetensors: No such file" clip-index search lost in
+    cp -r x.index newer
+    sed -i 's/"version": 1/"version": 2/' newer/index.json
+    refuses "newer/index.json: version 2, where this program reads version 1" clip-index info newer
+    cp -r x.index more
+    sed -i 's/"embeddings": 4/"embeddings": 5/' more/index.json
+    refuses "4 embeddings, where index.json says 5" clip-index info more
+    # Offsets past the texts.
+    cp -r x.index bad
+    python3 - <<'END' || skip python3
+import json
+data = bytearray(open("bad/00000001.safetensors", "rb").read())
+size = int.from_bytes(data[:8], "little")
+begin = json.loads(data[8:8 + size])["key_offsets"]["data_offsets"][0] + 8 + size
+data[begin + 16:begin + 24] = (1 << 40).to_bytes(8, "little")
+open("bad/00000001.safetensors", "wb").write(data)
+END
+    refuses "bad/00000001.safetensors: the offsets of embedding 1's key or label are damaged" \
+        clip-index search --tsv bad in
+}
+
+@test "wrong usage" {
+    four >in
+    run -2 --separate-stderr clip-index
+    [ "${stderr_lines[0]}" = "clip-index: build, add, remove, search, list or info expected" ]
+    run -2 --separate-stderr clip-index find x
+    [ "${stderr_lines[0]}" = "clip-index: 'find' is not one of build, add, remove, search, list, info" ]
+    run -2 --separate-stderr clip-index build in
+    [ "${stderr_lines[0]}" = "clip-index: 'build' needs --output" ]
+    run -2 --separate-stderr clip-index info
+    [ "${stderr_lines[0]}" = "clip-index: 'info' needs an index" ]
+    run -2 --separate-stderr clip-index info a b
+    run -2 --separate-stderr clip-index add --top 3 x in
+    [ "${stderr_lines[0]}" = "clip-index: --top is not for 'add'" ]
+    run -2 --separate-stderr clip-index search --tsv --jsonl x
+    run -2 --separate-stderr clip-index search --min x x
+    run -2 --separate-stderr clip-index remove --missing -0 x
+    [ ! -e x ]
+}
