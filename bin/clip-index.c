@@ -406,7 +406,7 @@ static int run_search(char **operands, int n)
                                               : min_text ? 0
                                                          : TOP,
                                        .least = read_min(),
-                                       .scale = 1},
+                                       .scoring = {1, 0}},
                             .out = {.form = tsv     ? CLIP_ROWS_TABLE
                                             : jsonl ? CLIP_ROWS_JSON
                                                     : CLIP_ROWS_RECORDS,

@@ -8,7 +8,7 @@
 #include "model/source.h"
 #include "model/vocabulary.h"
 #include "model/write.h"
-#include "text/vocabulary.h"
+#include "text/tokenizer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -128,20 +128,38 @@ static void abandon(struct clip_folder_output *folder)
     die();
 }
 
-/* Writes the vocabulary of --vocab, or `fallback`, into the folder. Its ids must be the model's. */
+/* Writes OpenAI's vocabulary into the folder. Its ids must be the model's. */
+static int write_words(struct clip_folder_output *folder, const struct clip_arch *arch, const char *path,
+                       const struct clip_vocabulary *words)
+{
+    if (words->size > (size_t)arch->text.vocabulary ||
+        (arch->text.end_token >= 0 && arch->text.end_token != words->end))
+        return clip_fail(&error, "%s: %zu tokens, end token %d, do not fit the model's %d", path, words->size,
+                         (int)words->end, arch->text.vocabulary);
+    return clip_vocabulary_write(words, folder->temporary, &error) != 0
+               ? -1
+               : clip_write_tokenizer_config(folder, arch, &error);
+}
+
+/* Copies the files of another tokenizer into the folder. */
+static int copy_tokenizer(struct clip_folder_output *folder, const struct clip_arch *arch, const char *path,
+                          const struct clip_tokenizer *tokenizer)
+{
+    if (clip_tokenizer_largest(tokenizer) >= arch->text.vocabulary)
+        return clip_fail(&error, "%s: its template has the token %d, but the model has %d tokens", path,
+                         (int)clip_tokenizer_largest(tokenizer), arch->text.vocabulary);
+    return clip_copy_tokenizer(folder, path, clip_tokenizer_file_name(tokenizer), &error);
+}
+
+/* Puts the tokenizer at `path` into the folder. */
 static void add_vocabulary(struct clip_folder_output *folder, const struct clip_arch *arch, const char *path)
 {
-    struct clip_vocabulary *words = clip_vocabulary_open(path, &error);
-    if (!words)
+    struct clip_tokenizer *tokenizer = clip_tokenizer_open(path, &arch->tokenizer, &error);
+    if (!tokenizer)
         abandon(folder);
-    int fits = words->size <= (size_t)arch->text.vocabulary &&
-               (arch->text.end_token < 0 || arch->text.end_token == words->end);
-    if (!fits)
-        clip_fail(&error, "%s: %zu tokens, end token %d, do not fit the model's %d", path, words->size,
-                  (int)words->end, arch->text.vocabulary);
-    int bad = !fits || clip_vocabulary_write(words, folder->temporary, &error) != 0 ||
-              clip_write_tokenizer_config(folder, arch, &error) != 0;
-    clip_vocabulary_free(words);
+    const struct clip_vocabulary *words = clip_tokenizer_vocabulary(tokenizer);
+    int bad = words ? write_words(folder, arch, path, words) : copy_tokenizer(folder, arch, path, tokenizer);
+    clip_tokenizer_free(tokenizer);
     if (bad)
         abandon(folder);
 }
@@ -173,6 +191,9 @@ static void init_folder(const struct clip_arch *arch, const struct clip_layout *
         die();
     if (vocabulary)
         add_vocabulary(&folder, arch, vocabulary);
+    else if (*arch->tokenizer.hf_name || *arch->tokenizer.tiktoken)
+        clip_note("%s: no vocabulary: its tokenizer is %s; see --vocab", output,
+                  *arch->tokenizer.hf_name ? arch->tokenizer.hf_name : arch->tokenizer.tiktoken);
     else
         add_shipped_vocabulary(&folder, arch);
     if (clip_write_open_clip(&folder, arch, layout, tensors, &error) != 0)

@@ -27,7 +27,8 @@ static int softmax, pairs, tsv, jsonl, bars;
 static long top;
 
 static const struct clip_option options[] = {
-    {"scale", 0, CLIP_TEXT, &scale_text, "X|model", "multiply by X, or by the logit scale of -m [1]", 0, 0},
+    {"scale", 0, CLIP_TEXT, &scale_text, "X|model",
+     "multiply by X, or by the logit scale of -m, and add its logit bias [1]", 0, 0},
     {"softmax", 0, CLIP_FLAG, &softmax, NULL, "write probabilities: the softmax of each row over all columns",
      0, 0},
     {"top", 0, CLIP_COUNT, &top, "K", "write only the K best columns of each row, best first", 1, 1e9},
@@ -175,7 +176,7 @@ static int finish_row(struct matrix *m, size_t r, float *scores, struct clip_err
     struct clip_ranking ranking;
     clip_ranking_init(&ranking, 0, 0, softmax);
     for (size_t c = 0; c < n; c++)
-        scores[c] = (float)(m->wanted.scale * scores[c]);
+        scores[c] = clip_score_of(m->wanted.scoring, scores[c]);
     if (clip_ranking_add(&ranking, scores, n, NULL, 0, 0, error) != 0)
         return -1;
     for (size_t c = 0; c < n && softmax; c++)
@@ -354,30 +355,31 @@ static int pairs_of_stream(struct matrix *m, struct clip_error *error)
 
 /* --- the program --- */
 
-static double read_scale(const struct clip_shared *shared)
+static struct clip_scoring read_scoring(const struct clip_shared *shared)
 {
     struct clip_error error;
-    float logit_scale;
+    float logit_scale, logit_bias;
     char *end;
     if (!scale_text) {
         if (softmax)
             clip_note("the softmax of unscaled cosines is nearly uniform: did you mean --scale model%s?",
                       shared->model ? "" : " -m MODEL");
-        return 1;
+        return (struct clip_scoring){1, 0};
     }
     double scale = strtod(scale_text, &end);
     if (strcmp(scale_text, "model") != 0) {
         if (end == scale_text || *end || !isfinite(scale))
             clip_usage("--scale: '%s' is neither a number nor 'model'", scale_text);
-        return scale;
+        return (struct clip_scoring){scale, 0};
     }
     if (!shared->model)
         clip_usage("--scale model needs a model (-m)");
     struct clip_model *model = clip_open_model(shared, CLIP_SIDE_BOTH, &error);
-    if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0)
+    if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0 ||
+        clip_model_logit_bias(model, &logit_bias, &error) != 0)
         clip_die("%s", error.text);
     clip_model_close(model);
-    return exp(logit_scale);
+    return (struct clip_scoring){exp(logit_scale), logit_bias};
 }
 
 static float read_min(void)
@@ -457,7 +459,8 @@ int main(int argc, char **argv)
     m.out.form = tsv ? CLIP_ROWS_TABLE : jsonl ? CLIP_ROWS_JSON : bars ? CLIP_ROWS_BARS : CLIP_ROWS_RECORDS;
     m.out.best = top > 0 || min_text || pairs;
     m.wanted = (struct clip_wanted){.top = (size_t)top, .least = read_min(), .softmax = softmax};
-    m.out.scale = m.wanted.scale = read_scale(&m.shared);
+    m.wanted.scoring = read_scoring(&m.shared);
+    m.out.scale = m.wanted.scoring.scale;
     set_fields(&m, n == 2);
     open_all(&m, argv + first, n);
     clip_progress_start(&m.progress, &m.shared, n > 0 ? argv[first] : "standard input");

@@ -1,4 +1,4 @@
-/* clip-tokenize: captions to token ids, exactly as OpenAI's tokenizer. */
+/* clip-tokenize: captions to token ids, exactly as the tokenizer of each model. */
 #include "base/cli.h"
 #include "base/datadir.h"
 #include "model/open.h"
@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 static const char *vocab, *field = "txt", *tab, *prompts_path, *classes_path;
-static int lines, truncate_long, drop, captions_of = -1;
+static int lines, truncate_long, drop, bare, captions_of = -1, clean = -1;
 static long context, seed;
 
 /* --captions; the default is ONE in training, else WHOLE. */
@@ -36,6 +36,9 @@ static const struct clip_option options[] = {
      0, 0},
     {"context", 0, CLIP_COUNT, &context, "N", "number of ids, including start and end [the model's, or 77]",
      2, 1 << 20},
+    {"clean", 0, CLIP_CHOICE, &clean, "none|lower|canonicalize|whitespace|whitespace_underscore",
+     "how to clean captions, as open_clip's functions of these names [as the model says]", 0, 0},
+    {"bare", 0, CLIP_FLAG, &bare, NULL, "write a caption's own ids alone, i4 [count]", 0, 0},
     {"truncate", 't', CLIP_FLAG, &truncate_long, NULL,
      "truncate captions that are too long, and report their number", 0, 0},
     {"prompts", 0, CLIP_TEXT, &prompts_path, "FILE",
@@ -50,12 +53,11 @@ static const struct clip_program program = {
     .name = "clip-tokenize",
     .operands = "[FILE...]",
     .purpose = "Puts the token ids of each record's caption into the field tokens, i4 [context]:\n"
-               "start, caption, end, zeros.",
+               "start, caption, end, padding, as the model's tokenizer has them.",
     .options = options,
     .shared = CLIP_TAKES_MODEL | CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
 
 struct job {
-    struct clip_vocabulary *vocabulary;
     struct clip_tokenizer *tokenizer;
     struct clip_prompts *prompts; /* or NULL */
     struct clip_caption_place place;
@@ -94,34 +96,39 @@ static int check_known(const struct job *job, struct clip_record *record, const 
     char shown[100];
     for (size_t i = 0; i < count; i++)
         if (ids[i] >= job->most) {
-            const char *name = job->vocabulary->names[ids[i]];
+            size_t length = 0;
+            const char *name = clip_tokenizer_name(job->tokenizer, ids[i], &length);
             return clip_record_fail(record, "token '%s' has the id %ld, but the model has %d tokens",
-                                    clip_printable(shown, sizeof shown, name, strlen(name)), (long)ids[i],
-                                    job->most);
+                                    clip_printable(shown, sizeof shown, name ? name : "", length),
+                                    (long)ids[i], job->most);
         }
     return 0;
 }
 
-/* Sets the ids of a text: start, text, end, zeros. Returns as tokenize. */
+/* Sets the ids of a text, in the template, padded. Returns as tokenize. */
 static int put_tokens(struct job *job, struct clip_record *record, const char *text, size_t size,
                       struct clip_error *error)
 {
-    size_t count, most = (size_t)context - 2;
+    static const char *const frames[] = {"", " with the template's", " with start and end"};
+    size_t count, frame = clip_tokenizer_frame(job->tokenizer), most = (size_t)context - frame;
     const int32_t *ids;
-    if (clip_tokenize(job->tokenizer, text, size, &ids, &count, error) != 0)
-        return -1;
+    struct clip_error why;
+    if (clip_tokenize(job->tokenizer, text, size, &ids, &count, &why) != 0)
+        return clip_record_fail(record, "%s", why.text);
+    if (bare) {
+        if (check_known(job, record, ids, count) != 0)
+            return -1;
+        struct clip_tensor own = {CLIP_I32, 1, {count}, (void *)ids};
+        return clip_record_put_tensor(record, "tokens", &own, error);
+    }
     if (count > most && !truncate_long)
-        return clip_record_fail(record,
-                                "%zu tokens with start and end, but the context is %ld (see --truncate)",
-                                count + 2, context);
+        return clip_record_fail(record, "%zu tokens%s, but the context is %ld (see --truncate)",
+                                count + frame, frames[frame < 2 ? frame : 2], context);
     job->truncated += count > most;
     count = count < most ? count : most;
-    if (job->vocabulary->size > (size_t)job->most && check_known(job, record, ids, count) != 0)
+    if (clip_tokenizer_size(job->tokenizer) > (size_t)job->most && check_known(job, record, ids, count) != 0)
         return -1;
-    memset(job->ids, 0, (size_t)context * sizeof *job->ids);
-    job->ids[0] = job->vocabulary->start;
-    memcpy(job->ids + 1, ids, count * sizeof *ids);
-    job->ids[count + 1] = job->vocabulary->end;
+    clip_tokenizer_lay(job->tokenizer, ids, count, job->ids, (size_t)context);
     struct clip_tensor tensor = {CLIP_I32, 1, {(size_t)context}, job->ids};
     return clip_record_put_tensor(record, "tokens", &tensor, error);
 }
@@ -194,6 +201,15 @@ static int use_captions(struct job *job, struct clip_record *record, const struc
     return 0;
 }
 
+/* --clean none: the caption is the bytes of the field, with a byte order mark if there is one. */
+static int is_plain(const struct job *job, const struct clip_record *record, struct clip_captions *captions)
+{
+    const struct clip_field *plain = clip_record_find(record, job->place.name);
+    *captions = (struct clip_captions){0};
+    return plain && !job->place.path &&
+           clip_field_bytes(plain, &captions->whole.text, &captions->whole.size) == 0;
+}
+
 /* Returns 0; -1 with the record marked as bad, or, where it is not, with error. */
 static int tokenize(struct job *job, struct clip_record *record, struct clip_error *error)
 {
@@ -203,7 +219,9 @@ static int tokenize(struct job *job, struct clip_record *record, struct clip_err
     if (tab && split_line(record, error) != 0)
         return -1;
     int which = captions_of >= 0 ? captions_of : clip_record_find(record, "__epoch__") ? ONE : WHOLE;
-    if (clip_captions_read(&captions, record, &job->place, which != WHOLE, &why) != 0)
+    if (clean == 0 && which == WHOLE && is_plain(job, record, &captions))
+        ;
+    else if (clip_captions_read(&captions, record, &job->place, which != WHOLE, &why) != 0)
         return clip_record_fail(record, "%s", why.text);
     int status = use_captions(job, record, &captions, which, error);
     clip_captions_free(&captions);
@@ -223,14 +241,19 @@ static int tokenize_batch(void *context_of_run, struct clip_record **records, si
 
 /* Refuses a vocabulary larger than the model's, except for added tokens, which are an error only when a
  * caption has them. */
-static void check_size(const struct clip_vocabulary *vocabulary, const char *path, int most)
+static void check_size(const struct clip_tokenizer *tokenizer, const char *path, int most)
 {
-    size_t size = vocabulary->size;
-    for (size_t i = 0; i < vocabulary->added_count; i++)
+    const struct clip_vocabulary *vocabulary = clip_tokenizer_vocabulary(tokenizer);
+    size_t size = vocabulary ? vocabulary->size : 0;
+    for (size_t i = 0; vocabulary && i < vocabulary->added_count; i++)
         if ((size_t)vocabulary->added[i].id < size && vocabulary->added[i].id >= most)
             size = (size_t)vocabulary->added[i].id;
     if (size > (size_t)most)
         clip_die("%s: %zu tokens, but the model has %d", path, size, most);
+    int32_t largest = clip_tokenizer_largest(tokenizer);
+    if (largest >= most)
+        clip_die("%s: its template has the token %ld, but the model has %d tokens", path, (long)largest,
+                 most);
 }
 
 /* --captions all: writes the records of the captions instead of the record. */
@@ -245,18 +268,19 @@ static int write_each(void *context_of_run, struct clip_record *record, struct c
     return 0;
 }
 
-/* The vocabulary that the options name, and the context that goes with it. */
-static void open_vocabulary(struct job *job, const struct clip_shared *shared)
+/* Where the tokenizer is that the options name; the settings, context and number of tokens of the model. */
+static char *find_vocabulary(const struct clip_shared *shared, struct clip_tokenizer_settings *settings,
+                             int *most)
 {
     struct clip_error error;
     struct clip_model *model = NULL;
     char *path = NULL;
-    int most = CLIP_MAX_TOKENS;
     if (shared->model) {
         model = clip_open_settings(shared, CLIP_SIDE_TEXT, &error);
         if (!model)
             clip_die("%s", error.text);
-        most = clip_model_arch(model)->text.vocabulary;
+        *most = clip_model_arch(model)->text.vocabulary;
+        *settings = clip_model_arch(model)->tokenizer;
         if (!context)
             context = clip_model_arch(model)->text.context;
     }
@@ -268,15 +292,28 @@ static void open_vocabulary(struct job *job, const struct clip_shared *shared)
         path = clip_data_path("vocab/default", &error);
     if (!path)
         clip_die("%s", vocab ? "out of memory" : error.text);
-    job->vocabulary = clip_vocabulary_open(path, &error);
-    if (!job->vocabulary)
-        clip_die("%s", error.text);
-    check_size(job->vocabulary, path, most);
-    job->most = most;
-    free(path);
     clip_model_close(model);
+    return path;
+}
+
+static void open_vocabulary(struct job *job, const struct clip_shared *shared)
+{
+    struct clip_error error;
+    struct clip_tokenizer_settings settings = {0};
+    job->most = CLIP_MAX_TOKENS;
+    char *path = find_vocabulary(shared, &settings, &job->most);
+    if (clean >= 0)
+        settings.cleaning = (enum clip_cleaning)(CLIP_CLEANING_NONE + clean);
+    job->tokenizer = clip_tokenizer_open(path, &settings, &error);
+    if (!job->tokenizer)
+        clip_die("%s", error.text);
+    check_size(job->tokenizer, path, job->most);
     if (!context)
         context = 77;
+    if ((size_t)context < clip_tokenizer_frame(job->tokenizer))
+        clip_die("%s: its template has %zu tokens, but the context is %ld", path,
+                 clip_tokenizer_frame(job->tokenizer), context);
+    free(path);
 }
 
 /* --- classes --- */
@@ -365,6 +402,8 @@ static void check_usage(struct job *job, size_t operands)
         clip_usage("--seed needs --prompts or --captions one");
     if (clip_caption_place_read(&job->place, field, &error) != 0)
         clip_usage("--field: %s", error.text);
+    if (bare && (context || truncate_long))
+        clip_usage("--bare takes no --context and no --truncate");
     if (lines && job->place.path)
         clip_usage("--field: a path is not allowed with --lines");
 }
@@ -379,16 +418,14 @@ int main(int argc, char **argv)
     if (prompts_path && !(job.prompts = clip_prompts_read(prompts_path, &error)))
         clip_die("%s", error.text);
     open_vocabulary(&job, &shared);
-    job.tokenizer = clip_tokenizer_new(job.vocabulary, &error);
     job.ids = calloc((size_t)context, sizeof *job.ids);
-    if (!job.tokenizer || !job.ids)
-        clip_die("%s", job.tokenizer ? "out of memory" : error.text);
+    if (!job.ids)
+        clip_die("out of memory");
     int status =
         classes_path ? run_classes(&job) : run_filter(&job, &shared, argv + first, (size_t)(argc - first));
     if (job.truncated)
         clip_note("%" PRIu64 " captions truncated to %ld tokens", job.truncated, context);
     clip_tokenizer_free(job.tokenizer);
-    clip_vocabulary_free(job.vocabulary);
     clip_prompts_free(job.prompts);
     free(job.place.name);
     free(job.ids);

@@ -625,7 +625,7 @@ safetensors() {
 {"embed_dim":8,"vision_cfg":{"width":-3},"text_cfg":{}}|vision_cfg.width is -3
 {"embed_dim":8,"vision_cfg":{"width":1e3},"text_cfg":{}}|vision_cfg.width is not a whole number
 {"embed_dim":8,"vision_cfg":{"width":805,"head_width":96},"text_cfg":{}}|8 heads
-{"embed_dim":8,"vision_cfg":{},"text_cfg":{"hf_model_name":"roberta-base"}}|text_cfg.hf_model_name
+{"embed_dim":8,"vision_cfg":{},"text_cfg":{"hf_model_name":"roberta-tiny"}}|text_cfg.hf_model_name
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"embed_cls":true}}|text_cfg.embed_cls
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"none"}}|text_cfg.pool_type
 {"embed_dim":8,"vision_cfg":{},"text_cfg":{"pool_type":"eos"}}|eos_id

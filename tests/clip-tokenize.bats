@@ -307,3 +307,196 @@ END
     run -2 clip-tokenize --classes classes --vocab bpe.txt in
     run -2 clip-tokenize --classes classes --lines --vocab bpe.txt
 }
+
+# --- tokenizers of every kind ---
+
+# as_stream FILE [NAME]: a golden file's texts as a stream.
+as_stream() {
+    python - "$1" <<'END'
+import json, msgpack, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+for i, row in enumerate(rows):
+    text = bytes.fromhex(row["hex"]) if "hex" in row else row["text"].encode("utf-8", "surrogatepass")
+    sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "txt": text}))
+sys.stdout.buffer.write(msgpack.packb({"__end__": len(rows)}))
+END
+}
+
+# same_tokens FILE KEY STREAM: the stream's tokens are those of the file's lines.
+same_tokens() {
+    python - "$@" <<'END'
+import json, msgpack, struct, sys
+rows = [json.loads(line) for line in open(sys.argv[1])]
+records = [r for r in msgpack.Unpacker(open(sys.argv[3], "rb"), strict_map_key=False) if "__key__" in r]
+assert len(rows) == len(records) > 50
+for row, record in zip(rows, records):
+    data = record["tokens"][b"data"]
+    ids = list(struct.unpack("<%di" % (len(data) // 4), data))
+    assert ids == row[sys.argv[2]], (row, ids)
+END
+}
+
+# golden_lines VOCAB LINES [OPTION...]: a vocabulary's own ids are those of the golden lines.
+golden_lines() {
+    as_stream "$2" >in
+    clip-tokenize --bare --clean none --vocab "$1" "${@:3}" in >out
+    same_tokens "$2" tokens out
+}
+
+@test "golden: each kind of tokenizer through the program, by file and by folder" {
+    need_shared golden/text/tokenizers
+    need_python json msgpack
+    local t=$SHARED/golden/text/tokenizers name file
+    for name in bert-wordpiece bert-wordpiece-cased clip-bpe gemma-bpe gemma-bpe-siglip2 mt5-unigram nllb-bpe roberta-bpe \
+        t5-unigram t5-unigram-old xlmr-unigram xlmr-unigram-old; do
+        golden_lines "$t/$name/tokenizer.json" "$t/$name/lines.jsonl"
+        golden_lines "$t/$name" "$t/$name/lines.jsonl"
+    done
+    for file in "$t"/*/*.model; do
+        golden_lines "$file" "${file%/*}/lines.spm.jsonl"
+    done
+    for name in r50k cl100k; do
+        cp "$t/tiktoken/small.tiktoken" ${name}_base.tiktoken
+        golden_lines ${name}_base.tiktoken "$t/tiktoken/lines.$name.jsonl"
+    done
+    golden_lines "$t/bert-wordpiece/vocab.txt" "$t/bert-wordpiece/lines.jsonl"
+    golden_lines "$t/roberta-bpe/vocab.json" "$t/roberta-bpe/lines.jsonl"
+    golden_lines "$t/roberta-bpe/merges.txt" "$t/roberta-bpe/lines.jsonl"
+    # The ids of XLM-R and its kin are those of their folder, not SentencePiece's own.
+    mkdir xlmr cased
+    cp "$t/xlmr-unigram/sentencepiece.bpe.model" xlmr
+    clip-tokenize --bare --clean none --vocab xlmr <(echo '{"__key__": "k", "txt": "a</s>b <mask>"}' | stream) | tokens >got
+    clip-tokenize --bare --clean none --vocab "$t/xlmr-unigram/tokenizer.json" \
+        <(echo '{"__key__": "k", "txt": "a</s>b <mask>"}' | stream) | tokens | cmp - got
+    # What stands beside vocab.txt counts.
+    cp "$t/bert-wordpiece-cased/vocab.txt" cased
+    echo '{"do_lower_case": false}' >cased/tokenizer_config.json
+    golden_lines cased "$t/bert-wordpiece-cased/lines.jsonl"
+}
+
+@test "golden: templates, truncation and padding, of each kind" {
+    need_shared golden/text/tokenizers
+    need_python json msgpack
+    local t=$SHARED/golden/text/tokenizers name
+    for name in bert-wordpiece bert-wordpiece-cased gemma-bpe gemma-bpe-siglip2 mt5-unigram nllb-bpe roberta-bpe t5-unigram \
+        t5-unigram-old xlmr-unigram xlmr-unigram-old clip-bpe; do
+        mkdir $name
+        cp "$t/$name/tokenizer.json" $name
+        case $name in t5*) echo '{"pad_token": {"content": "</s>"}}' >$name/special_tokens_map.json ;; esac
+        as_stream "$t/$name/padded.jsonl" >in
+        clip-tokenize -q --truncate --context 32 --clean none --vocab $name in >out
+        same_tokens "$t/$name/padded.jsonl" tokens out
+    done
+}
+
+# model_of TEXT_CFG: a folder of a model with this text_cfg and no weights.
+model_of() {
+    rm -rf model
+    mkdir model
+    echo "{\"model_cfg\": {\"embed_dim\": 8, \"vision_cfg\": {\"image_size\": 16, \"width\": 64, \"layers\": 1},
+        \"text_cfg\": {\"vocab_size\": 6000, \"width\": 8, \"heads\": 1, \"layers\": 1, $1}}}" >model/open_clip_config.json
+    touch model/open_clip_model.safetensors
+    rm model/open_clip_model.safetensors
+}
+
+ids_of() {
+    printf '%s\n' "$1" | clip-tokenize --lines -m model "${@:2}" | tokens
+}
+
+@test "a model's configuration chooses the tokenizer and the cleaning" {
+    need_shared golden/text/tokenizers
+    need_python json msgpack
+    local t=$SHARED/golden/text/tokenizers
+    model_of '"context_length": 8, "hf_tokenizer_name": "bert-base-uncased", "tokenizer_kwargs": {"strip_sep_token": true}'
+    cp "$t/bert-wordpiece/vocab.txt" model
+    [ "$(ids_of '<b>bold</b>' --truncate)" = 7,198,29,157,2709,1326,198,0 ]
+    as_stream "$t/bert-wordpiece/padded.jsonl" >in
+    clip-tokenize -q --truncate -m model --context 32 --clean none in >out
+    same_tokens "$t/bert-wordpiece/padded.jsonl" stripped out
+    # SigLIP: canonical text, padded with the end token.
+    model_of '"context_length": 12, "hf_tokenizer_name": "timm/ViT-B-16-SigLIP", "tokenizer_kwargs": {"clean": "canonicalize"}'
+    cp "$t/t5-unigram/tokenizer.json" model
+    [ "$(ids_of 'A_Photo, of: &lt;BOLD&gt;!')" = "$(ids_of 'a photo of bold' --clean none)" ]
+    [[ $(ids_of 'a') = *,1,1,1,1,1,1 ]]
+    [ "$(ids_of 'A  b' --clean whitespace)" = "$(ids_of 'A b' --clean none)" ]
+    [ "$(ids_of 'A_b' --clean whitespace_underscore)" = "$(ids_of 'A b' --clean none)" ]
+    [ "$(ids_of 'A_B' --clean lower)" = "$(ids_of 'a_b' --clean none)" ]
+    # NLLB: the language comes first.
+    model_of '"context_length": 8, "hf_tokenizer_name": "facebook/nllb-200-distilled-600M", "tokenizer_kwargs": {"language": "fra_Latn"}'
+    cp "$t/nllb-bpe/tokenizer.json" model
+    [[ $(ids_of 'a') = 1603,*,2,1,1,1,1 || $(ids_of 'a') = 1603,*,2,1,1,1,1,1 ]]
+    # tiktoken: start, end and padding are beyond its own tokens.
+    model_of '"context_length": 6, "tokenizer_type": "tiktoken", "tiktoken_name": "r50k_base"'
+    cp "$t/tiktoken/small.tiktoken" model/r50k_base.tiktoken
+    local n
+    n=$(($(wc -l <"$t/tiktoken/small.tiktoken") + 1))
+    [ "$(ids_of 'a')" = "$((n + 2)),64,$n,$((n + 1)),$((n + 1)),$((n + 1))" ]
+    model_of '"context_length": 6, "tokenizer_type": "tiktoken", "tiktoken_name": "r50k_base", "tokenizer_kwargs": {"add_bos": false}'
+    cp "$t/tiktoken/small.tiktoken" model/r50k_base.tiktoken
+    [ "$(ids_of 'a')" = "64,$n,$((n + 1)),$((n + 1)),$((n + 1)),$((n + 1))" ]
+    # clips: the class token is the last.
+    model_of '"context_length": 8, "hf_tokenizer_name": "x", "tokenizer_mode": "clips"'
+    cp "$t/roberta-bpe/tokenizer.json" model
+    [[ $(ids_of 'a') = 0,*,2,1,1,1,1,0 ]]
+    [[ $(ids_of 'a b c d e f g h i j k' --truncate) = 0,*,2,0 ]]
+}
+
+@test "what a configuration names and the folder lacks is an error that names the file" {
+    model_of '"hf_tokenizer_name": "bert-base-uncased"'
+    refuses "put tokenizer.json and tokenizer_config.json of https://huggingface.co/bert-base-uncased" \
+        clip-tokenize -m model --lines /dev/null
+    model_of '"tokenizer_type": "tiktoken"'
+    refuses "put cl100k_base.tiktoken of" clip-tokenize -m model --lines /dev/null
+    model_of '"tokenizer_type": "other"'
+    refuses 'text_cfg.tokenizer_type: "other" is not supported' clip-tokenize -m model --lines /dev/null
+    model_of '"hf_tokenizer_name": "x", "tokenizer_kwargs": {"clean": "none"}'
+    refuses 'tokenizer_kwargs.clean: "none" is not supported' clip-tokenize -m model --lines /dev/null
+    model_of '"tokenizer_kwargs": {"reduction_mask": "random"}'
+    refuses 'tokenizer_kwargs.reduction_mask' clip-tokenize -m model --lines /dev/null
+    model_of '"tokenizer_mode": "clops"'
+    refuses 'text_cfg.tokenizer_mode: "clops"' clip-tokenize -m model --lines /dev/null
+}
+
+@test "Hugging Face's folders: SigLIP's own canonical form, SigLIP 2's lower case" {
+    need_shared golden/text/tokenizers
+    local t=$SHARED/golden/text/tokenizers
+    mkdir model
+    echo '{"model_type": "siglip", "text_config": {"vocab_size": 6000, "hidden_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1,
+        "intermediate_size": 8, "max_position_embeddings": 9}, "vision_config": {"hidden_size": 8, "num_attention_heads": 1,
+        "num_hidden_layers": 1, "intermediate_size": 8, "image_size": 16, "patch_size": 8}}' >model/config.json
+    cp "$t/t5-unigram/spiece.model" model
+    [ "$(ids_of 'A_Photo,  OF: a')" = "$(ids_of 'aphoto of a')" ]
+    # Neither HTML nor mojibake is repaired, and a special token is its id, outside of which text is canonical.
+    [ "$(ids_of '&lt;')" = "$(ids_of 'lt')" ]
+    [[ $(ids_of 'a</s>') = *,1,1,1,1,1,1,1 ]]
+    [ "$(ids_of 'A!</s>' --bare)" = "$(ids_of 'a' --bare),1" ]
+    [ "$(clip-tokenize --lines --bare --vocab model/spiece.model <(echo 'a</s>') | tokens)" != "$(ids_of 'a</s>' --bare)" ]
+    rm model/spiece.model
+    cp "$t/gemma-bpe/tokenizer.json" model
+    echo '{"tokenizer_class": "GemmaTokenizer", "pad_token": "<pad>"}' >model/tokenizer_config.json
+    [ "$(ids_of 'A_Photo, OF')" = "$(ids_of 'a_photo, of')" ]
+    [ "$(ids_of 'a_photo')" != "$(ids_of 'aphoto')" ]
+    [[ $(ids_of 'a') = *,1,0,0,0,0,0,0,0 ]]
+}
+
+@test "--bare: a caption's own ids, and how many" {
+    printf 'the cat\n\n' | clip-tokenize --lines --bare --vocab bpe.txt >out
+    [ "$(tokens out | paste -sd ' ')" = "513,66,64,339 " ]
+    [ "$(clip-dump out | sed -n 's/.*"shape":\(\[[0-9]*\]\).*/\1/p' | paste -sd ' ')" = "[4] [0]" ]
+    run -2 clip-tokenize --bare --context 5 --vocab bpe.txt
+    run -2 clip-tokenize --bare --truncate --vocab bpe.txt
+    run -2 clip-tokenize --clean some --vocab bpe.txt
+}
+
+@test "--clean: OpenAI's tokenizer of text in its own case" {
+    tokens_of() { printf '%s\n' "$1" | clip-tokenize --lines --bare --vocab bpe.txt "${@:2}" | tokens; }
+    [ "$(tokens_of 'THE&amp;amp;')" = "$(tokens_of 'the&')" ]
+    [ "$(tokens_of '  THE &lt; ' --clean whitespace)" = "$(tokens_of 'THE <' --clean none)" ]
+    [ "$(tokens_of 'A' --clean whitespace)" != "$(tokens_of 'a')" ]
+    [ "$(tokens_of 'the_a.!' --clean canonicalize)" = "$(tokens_of 'the a')" ]
+    # A byte order mark is part of a text that is not cleaned.
+    printf '{"__key__": "k", "txt": {"hex": "efbbbf61"}}\n' | stream >in
+    [ "$(tokens <(clip-tokenize --bare --clean none --vocab bpe.txt in))" != "$(tokens <(clip-tokenize --bare --vocab bpe.txt in))" ]
+    # Contractions are found in any case.
+    [ "$(tokens_of "IT'S" --clean none)" = 40,307,6,306 ]
+}

@@ -1,15 +1,23 @@
 """Training of a golden family in PyTorch, by autograd of the shared oracle's forward: family.py COMMAND ARGUMENT..."""
+import gzip
+import hashlib
 import json
 import math
 import os
+import re
+import struct
 import sys
 
-import msgpack
-import numpy as np
+try:
+    import msgpack
+    import numpy as np
+except ImportError:  # `named` needs neither
+    pass
 
 sys.path.insert(0, os.environ["SHARED"] + "/oracle")
 
 RATE, BETA1 = 1e-3, 0.9
+OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
 
 
 def batches(folder, count):
@@ -20,6 +28,110 @@ def batches(folder, count):
         every += records + [{"__step__": step, "count": len(records), "lr": RATE, "save": True}]
     for o in every + [{"__end__": len(records) * int(count)}]:
         sys.stdout.buffer.write(msgpack.packb(o))
+
+
+def records(path):
+    """The stream's records, tensors as arrays."""
+    def decode(o):
+        return np.frombuffer(o[b"data"], o[b"type"]).reshape(o[b"shape"]) if b"nd" in o else o
+    return [r for r in msgpack.Unpacker(open(path, "rb"), object_hook=decode, strict_map_key=False) if "__key__" in r]
+
+
+def logits(want, scores, tolerance):
+    """Rows of clip-simmatrix against the golden logits."""
+    theirs = {r["__key__"]: r["logits"] for r in records(want)}
+    ours = {r["__key__"]: r["scores"] for r in records(scores)}
+    if not theirs or theirs.keys() != ours.keys():
+        sys.exit("rows are missing")
+    off = max(np.abs(ours[key] - row).max() for key, row in theirs.items())
+    if not off <= float(tolerance):
+        sys.exit(f"logits differ by {off}")
+
+
+def turned(path, count):
+    """The stream's records, several times, in changing order; a key ends in the number that a record has there."""
+    some = [o for o in msgpack.Unpacker(open(path, "rb")) if "__key__" in o]
+    every = [{**some[i * 3 % len(some)], "__key__": f"{i}/{i * 3 % len(some)}"} for i in range(int(count))]
+    for o in every + [{"__end__": len(every)}]:
+        sys.stdout.buffer.write(msgpack.packb(o))
+
+
+def same(path):
+    """Records of `turned` with the same number have the same embeddings, others other ones."""
+    seen = {}
+    for r in records(path):
+        mine = r["image_embedding"].tobytes(), r["text_embedding"].tobytes()
+        if seen.setdefault(r["__key__"].split("/")[1], mine) != mine:
+            sys.exit(f"{r['__key__']} differs")
+    if len(seen) < 2 or len({image for image, _ in seen.values()}) != len(seen):
+        sys.exit("all pictures are alike")
+
+
+def cosine(path, other, least):
+    """Each embedding of the one stream against the other's."""
+    pairs = list(zip(records(path), records(other)))
+    lowest = min(float(a[f] @ b[f]) for a, b in pairs for f in ("image_embedding", "text_embedding"))
+    if not lowest >= float(least):
+        sys.exit(f"a cosine of {lowest}")
+
+
+def finite(path):
+    """Unit embeddings, and not all the same."""
+    some = records(path)
+    for field in "image_embedding", "text_embedding":
+        every = np.stack([r[field] for r in some])
+        if not np.isfinite(every).all() or not np.abs(np.linalg.norm(every, axis=1) - 1).max() < 1e-5:
+            sys.exit(f"{field} is not of unit length")
+        if np.abs(every - every[0]).max() < 1e-6:
+            sys.exit(f"each {field} is the same")
+
+
+def contents(path):
+    """Of a safetensors file: what each tensor is, and its bytes."""
+    data = open(path, "rb").read()
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:start])
+    header.pop("__metadata__", None)
+    return {name: (t["dtype"], t["shape"], data[start + t["data_offsets"][0]:start + t["data_offsets"][1]])
+            for name, t in header.items()}
+
+
+def tensors(source, path):
+    """The same tensors, bit for bit, but for those that no embedding needs."""
+    theirs = {n: t for n, t in contents(source).items() if not re.search("position_ids$|^text_decoder", n)}
+    ours = contents(path)
+    if theirs.keys() != ours.keys():
+        sys.exit(f"names differ: {sorted(theirs.keys() ^ ours.keys())[:4]}")
+    for name, t in theirs.items():
+        if ours[name] != t:
+            sys.exit(f"{name}: {ours[name][:2]}, {t[:2]} is expected")
+
+
+def expanded(name):
+    """blocks.[0-2].weight: the three names."""
+    run = re.search(r"\[(\d+)(?:-(\d+))?\]", name)
+    if not run:
+        return [name]
+    return [n for i in range(int(run[1]), int(run[2] or run[1]) + 1)
+            for n in expanded(name[:run.start()] + str(i) + name[run.end():])]
+
+
+def named(path):
+    """A line for each named configuration: its name, parameters, and SHA-256 of the sorted lines "name shape" of those
+    parameters that embeddings need."""
+    for line in gzip.open(path, "rt"):
+        one = json.loads(line)
+        every = {n: shape for name, shape in one["collapsed"].items() for n in expanded(name)}
+        text = "".join(f"{n} {shape}\n" for n, shape in sorted(every.items()))
+        if hashlib.sha256(text.encode()).hexdigest() != one["sha256"]:
+            sys.exit(f"{one['name']}: the list is not the published one")
+        ours = {n: shape for n, shape in every.items()
+                if not re.search(r"^text_decoder|\.(running_(mean|var)|num_batches_tracked)$", n)}
+        text = "".join(f"{n} {shape}\n" for n, shape in sorted(ours.items()))
+        parameters = sum(math.prod(shape) for shape in ours.values())
+        if len(ours) == len(every) and parameters != one["parameters"]:
+            sys.exit(f"{one['name']}: {parameters} parameters")
+        print(one["name"], parameters, hashlib.sha256(text.encode()).hexdigest())
 
 
 def read(path):
@@ -43,7 +155,7 @@ def image_embeddings(weights, config, rows):
             side = self["weight"].shape[-1]
             return super().conv(x, side if stride == 4 else stride, side // 2 if padding == 3 else padding)
 
-    model, pre = config["model_cfg"], config["preprocess_cfg"]
+    model, pre = config["model_cfg"], config.get("preprocess_cfg", OPENAI)
     mean, std = (np.array(pre[name])[:, None, None] for name in ("mean", "std"))
     pixels = torch.tensor((np.stack([r["image"] for r in rows]) / 255.0 - mean) / std)
     return famref.image(P(weights) / "visual", model["vision_cfg"], pixels, model.get("quick_gelu", False))
@@ -80,17 +192,28 @@ def trained(path):
     open(path, "wb").write(data)
 
 
-def loss(weights, config, rows):
-    """The contrastive loss of the batch."""
+def text_embeddings(weights, config, rows):
+    """Projected, not of unit length."""
     import torch
     import famref
+    import textref
     model = config["model_cfg"]
     tokens = torch.tensor(np.stack([r["tokens"] for r in rows]).astype(np.int64))
     p = famref.P(weights)
-    image = image_embeddings(weights, config, rows)
-    text = famref.text(p / "text" if "text." in p else p, model["text_cfg"], tokens, model.get("quick_gelu", False))
+    if "hf_model_name" in model["text_cfg"]:
+        return textref.huggingface(textref.sub(weights, "text."), model["text_cfg"], tokens)
+    return famref.text(p / "text" if "text." in p else p, model["text_cfg"], tokens, model.get("quick_gelu", False))
+
+
+def loss(weights, config, rows):
+    """The contrastive loss of the batch; SigLIP's where the model has a bias."""
+    import torch
+    image, text = image_embeddings(weights, config, rows), text_embeddings(weights, config, rows)
     unit = torch.nn.functional.normalize
     logits = weights["logit_scale"].exp() * unit(image, dim=-1) @ unit(text, dim=-1).T
+    if "logit_bias" in weights:
+        signs = 2 * torch.eye(len(rows), dtype=logits.dtype) - 1
+        return -torch.nn.functional.logsigmoid(signs * (logits + weights["logit_bias"])).sum() / len(rows)
     labels = torch.arange(len(rows))
     return (torch.nn.functional.cross_entropy(logits, labels) + torch.nn.functional.cross_entropy(logits.T, labels)) / 2
 
@@ -101,15 +224,25 @@ def differ(ours, theirs, name, tolerance, least):
         sys.exit(f"{name} differs by {difference} of {norm}")
 
 
-def check(folder, run, count, gradient_tolerance, tolerance):
+def opened(folder):
+    """A golden folder's configuration, and its weights that embeddings need."""
+    if os.path.exists(folder + "/arch.json") and not os.path.exists(folder + "/open_clip"):
+        config, path = {"model_cfg": json.load(open(folder + "/arch.json"))}, folder + "/model.safetensors"
+    else:
+        config = json.load(open(folder + "/open_clip/open_clip_config.json"))
+        path = folder + "/open_clip/open_clip_model.safetensors"
+    return config, {n: t for n, t in read(path).items() if not re.search("position_ids$|^text_decoder", n)}
+
+
+def check(folder, run, count, gradient_tolerance, tolerance, frozen="$^"):
     """The run's steps against AdamW in f64: the first one's gradients (from the optimizer's first moments), the losses
-    in run/log, the weights in the end."""
+    in run/log, the weights in the end; those whose names match `frozen` are as they were."""
     import torch
     import clipref
-    config = json.load(open(folder + "/open_clip/open_clip_config.json"))
-    weights = read(folder + "/open_clip/open_clip_model.safetensors")
+    config, weights = opened(folder)
     rows = [r for r in clipref.read_stream(folder + "/batch.msgpack") if "__key__" in r]
-    learn = {n: t.requires_grad_() for n, t in weights.items() if t.dtype.is_floating_point and "running_" not in n}
+    learn = {n: t.requires_grad_() for n, t in weights.items()
+             if t.dtype.is_floating_point and "running_" not in n and not re.search(frozen, n)}
     plain = [t for n, t in learn.items() if clipref.no_decay(n, t)]
     others = [t for n, t in learn.items() if not clipref.no_decay(n, t)]
     optimizer = torch.optim.AdamW([{"params": plain, "weight_decay": 0.0}, {"params": others, "weight_decay": 0.2}],
@@ -117,7 +250,8 @@ def check(folder, run, count, gradient_tolerance, tolerance):
     ours = [json.loads(line)["loss"] for line in open(run + "/log")]
     moments = {}
     for part in "image", "text", "projection", "loss":
-        moments.update(read(f"{run}/step-00000001/optimizer/{part}.safetensors"))
+        path = f"{run}/step-00000001/optimizer/{part}.safetensors"
+        moments.update(read(path) if os.path.exists(path) else {})
     for step in range(int(count)):
         optimizer.zero_grad()
         value = loss(weights, config, rows)
@@ -125,11 +259,14 @@ def check(folder, run, count, gradient_tolerance, tolerance):
         if not abs(ours[step] - value.item()) <= 1e-4:
             sys.exit(f"loss {ours[step]} but {value.item()} is expected")
         if step == 0:
-            whole = math.sqrt(sum(t.grad.norm().item() ** 2 for t in learn.values()))
-            for name, t in learn.items():
-                # A gradient that is 0 but for rounding has no relative error.
-                differ(moments[name + ".exp_avg"].numpy() / (1 - BETA1), t.grad.numpy(), "the gradient of " + name,
-                       gradient_tolerance, 1e-5 * whole)
+            grads = {n: torch.zeros_like(t) if t.grad is None else t.grad for n, t in learn.items()}
+            whole = math.sqrt(sum(g.norm().item() ** 2 for g in grads.values()))
+            for name, g in grads.items():
+                # A gradient that is 0 but for rounding has no relative error; one that is 0 in f64, as of a bias of
+                # keys, is in f32 what the rounding of the others leaves.
+                least = whole * (1e-3 if g.norm() < 1e-12 * whole else 1e-5)
+                differ(moments[name.removeprefix("text.") + ".exp_avg"].numpy() / (1 - BETA1), g.numpy(),
+                       "the gradient of " + name, gradient_tolerance, least)
         optimizer.step()
         with torch.no_grad():
             weights["logit_scale"].clamp_(0, math.log(100))

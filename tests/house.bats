@@ -179,7 +179,7 @@ complete_line() {
     [ "$(complete_line clip-plot sim)" = similar.tsv ]
     [ "$(complete_line clip-plot 'two')" = 'two words' ]
     [ "$(complete_line clip-plot --ti)" = --title ]
-    [ "$(complete_line clip-model clip-model '')" = $'info\ninit\nconvert\nvocab' ]
+    [ "$(complete_line clip-model clip-model '')" = $'info\ninit\nconvert\nvocab\nlist' ]
     [ "$(complete_line clip-index clip-index '' | paste -sd ' ')" = "build add remove search list info" ]
     [ "$(complete_line clip-index --dtype '')" = $'f32\nf16' ]
     [ "$(CLIP_MODEL_PATH=$PWD/models complete_line clip-encode-text -m small)" = small-one ]

@@ -305,7 +305,8 @@ int clip_json_options(struct json_object *object, const char *where, const struc
                 option = &options[i];
         if (!is_allowed(value, option)) {
             char name[100], text[100];
-            const char *json = json_object_to_json_string(value);
+            const char *json = json_object_to_json_string_ext(value, JSON_C_TO_STRING_SPACED |
+                                                                         JSON_C_TO_STRING_NOSLASHESCAPE);
             return clip_fail(error, "%s.%s: %s is not supported", where,
                              clip_printable(name, sizeof name, key, strlen(key)),
                              clip_printable(text, sizeof text, json, strlen(json)));

@@ -3,6 +3,7 @@
 #include "model/arch.h"
 #include "model/kind.h"
 #include "model/place.h"
+#include "model/tokenizer-settings.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -116,7 +117,8 @@ static int read_open_clip(struct json_object *config, int own, struct clip_arch 
                          !vision ? "vision_cfg"
                          : !text ? "text_cfg"
                                  : "embed_dim");
-    if (read_tower(vision, CLIP_SIDE_IMAGE, quick, arch, error) != 0 ||
+    if (clip_read_tokenizer_settings(text, own, &arch->tokenizer, error) != 0 ||
+        read_tower(vision, CLIP_SIDE_IMAGE, quick, arch, error) != 0 ||
         read_tower(text, CLIP_SIDE_TEXT, quick, arch, error) != 0 ||
         read_logit_scale(model, arch, error) != 0)
         return -1;
@@ -243,6 +245,8 @@ static int put_config(const struct clip_arch *arch, int own, FILE *file, struct 
         if (tower->absent)
             continue;
         fprintf(file, "    \"%s\": {\n", tower_keys[side]);
+        if (side == CLIP_SIDE_TEXT)
+            clip_put_tokenizer_settings(file, own, &arch->tokenizer);
         tower->kind->put_open_clip(file, own, tower);
         fputs(side == CLIP_SIDE_IMAGE && !arch->text.absent ? "    },\n" : "    }\n", file);
     }

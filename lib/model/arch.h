@@ -9,6 +9,7 @@
 #include "model/block.h"
 #include "model/text.h"
 #include "model/vit.h"
+#include "text/settings.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -96,6 +97,7 @@ struct clip_arch {
         struct clip_tower_arch towers[CLIP_SIDES]; /* the same by side */
     };
     struct clip_preprocess_arch preprocess;
+    struct clip_tokenizer_settings tokenizer;
     int unscaled;           /* of one tower: there is no logit scale */
     float init_logit_scale; /* ln(1/0.07) in OpenAI's models */
     int logit_bias;         /* SigLIP: the logits have a bias */

@@ -439,7 +439,7 @@ static void describe_json(struct json_object *object, const struct clip_tower_ar
 
 const struct clip_kind clip_kind_hftext = {
     .name = "hf-text",
-    .title = "encoder of transformers",
+    .title = "transformers text encoder",
     .side = CLIP_SIDE_TEXT,
     .own_activation = 1,
     .custom_text = 1,

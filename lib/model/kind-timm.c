@@ -403,7 +403,7 @@ static void describe_json(struct json_object *object, const struct clip_tower_ar
 
 const struct clip_kind clip_kind_timm = {
     .name = "timm",
-    .title = "vision transformer of timm",
+    .title = "timm vision transformer",
     .side = CLIP_SIDE_IMAGE,
     .beta2 = 0.98,
     .epsilon = 1e-6,

@@ -7,6 +7,8 @@
 #include "model/place.h"
 #include "model/shapes.h"
 #include "model/shards.h"
+#include "model/tokenizer-settings.h"
+#include "text/tokenizer.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -70,20 +72,23 @@ static int read_folder_arch(struct clip_model *model, const char *folder, struct
     if (!model->source)
         return 0;
     model->folder = CLIP_FOLDER_HF;
-    if (clip_arch_read_hf(&model->arch, folder, error) != 0)
+    if (clip_arch_read_hf(&model->arch, folder, error) != 0 ||
+        clip_hf_tokenizer_settings(folder, &model->arch.tokenizer, error) != 0)
         return -1;
     base_name(folder, 0, name, sizeof name);
     clip_arch_rename(&model->arch, name);
     return 1;
 }
 
-/* --arch overrides what a folder says, but for the preprocessing. */
+/* --arch overrides what a folder says, but for the preprocessing and the tokenizer. */
 static int override_arch(struct clip_model *model, const char *arch, struct clip_error *error)
 {
     struct clip_preprocess_arch preprocess = model->arch.preprocess;
+    struct clip_tokenizer_settings tokenizer = model->arch.tokenizer;
     if (clip_arch_read(&model->arch, arch, error) != 0)
         return -1;
     model->arch.preprocess = preprocess;
+    model->arch.tokenizer = tokenizer;
     return 0;
 }
 
@@ -118,7 +123,7 @@ static int open_folder(struct clip_model *model, const char *arch, const char *k
     if (found < 0 || (arch && override_arch(model, arch, error) != 0))
         return -1;
     model->weights_path = clip_find_weights(model->path, model->folder == CLIP_FOLDER_HF, error);
-    model->vocabulary = clip_vocabulary_in(model->path);
+    model->vocabulary = clip_tokenizer_find(model->path, &model->arch.tokenizer);
     model->home = strdup(model->path);
     if (settings && !arch)
         return model->weights_path ? check_begin(model->weights_path, error) : 0;
@@ -248,7 +253,7 @@ static int open_file(struct clip_model *model, const char *arch, const char *key
     if (result == 0)
         clip_arch_fit(&model->arch, &model->shards.weights, model->folder == CLIP_FOLDER_NONE || arch);
     if (result == 0 && model->folder != CLIP_FOLDER_NONE) {
-        model->vocabulary = clip_vocabulary_in(folder);
+        model->vocabulary = clip_tokenizer_find(folder, &model->arch.tokenizer);
         model->home = folder;
         return 0;
     }
@@ -665,5 +670,18 @@ int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, s
             "%s: logit_scale is %g, which would be a factor of exp(%g): the factor itself was stored "
             "instead of its logarithm, %.6g",
             model->path, (double)*logit_scale, (double)*logit_scale, log((double)*logit_scale));
+    return 0;
+}
+
+int clip_model_logit_bias(const struct clip_model *model, float *logit_bias, struct clip_error *error)
+{
+    *logit_bias = 0;
+    if (!model->arch.logit_bias)
+        return 0;
+    if (clip_model_floats(model, "logit_bias", 0, NULL, logit_bias, error) != 0)
+        return -1;
+    if (!isfinite(*logit_bias))
+        return clip_fail(error, "%s: logit_bias is %g, not a finite number", model->path,
+                         (double)*logit_bias);
     return 0;
 }

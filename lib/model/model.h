@@ -35,7 +35,7 @@ void clip_model_close(struct clip_model *model);
 
 const struct clip_arch *clip_model_arch(const struct clip_model *model);
 
-/* Where the model's vocabulary is (a path for clip_vocabulary_open), or NULL where the form has none. Owned
+/* Where the model's vocabulary is (a path for clip_tokenizer_open), or NULL where the form has none. Owned
  * by model. */
 const char *clip_model_vocabulary(const struct clip_model *model);
 
@@ -69,6 +69,8 @@ void clip_model_forget(const struct clip_model *model, const char *name);
 /* exp of this is the factor of the cosines. An error where there is none, or it is not finite, or so large
  * that it must be the factor itself. */
 int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error);
+/* What is added to the scaled cosines, 0 where the model has none. An error where it is not finite. */
+int clip_model_logit_bias(const struct clip_model *model, float *logit_bias, struct clip_error *error);
 
 /* An error that names the model where it lacks a tower, or (CLIP_SIDE_BOTH) the logit scale. */
 int clip_model_need(const struct clip_model *model, enum clip_side side, struct clip_error *error);

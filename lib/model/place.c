@@ -92,11 +92,16 @@ static int is_json(const struct dirent *entry)
     return dot && dot > entry->d_name && strcmp(dot, ".json") == 0;
 }
 
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
 int clip_arch_names(char ***names, size_t *count, struct clip_error *error)
 {
     char *folder = clip_data_path(ARCHITECTURES, error);
     struct dirent **entries = NULL;
-    int n = folder ? scandir(folder, &entries, is_json, alphasort) : -1;
+    int n = folder ? scandir(folder, &entries, is_json, NULL) : -1;
     if (folder && n < 0)
         clip_fail(error, "%s: %s", folder, strerror(errno));
     free(folder);
@@ -111,8 +116,10 @@ int clip_arch_names(char ***names, size_t *count, struct clip_error *error)
     free(entries);
     if (n < 0)
         return -1;
-    if (*names && *count == (size_t)n)
+    if (*names && *count == (size_t)n) {
+        qsort(*names, *count, sizeof **names, by_name);
         return 0;
+    }
     clip_arch_names_free(*names, *count);
     return clip_fail_memory(error, "names");
 }
@@ -150,17 +157,6 @@ char *clip_find_weights(const char *folder, int hf, struct clip_error *error)
     }
     if (!path)
         clip_fail(error, "%s: no weights there: %s or %s", folder, names[0], names[1]);
-    return path;
-}
-
-char *clip_vocabulary_in(const char *folder)
-{
-    static const char *const names[] = {"tokenizer.json", "bpe_simple_vocab_16e6.txt.gz"};
-    char *merges = clip_existing(folder, "merges.txt"); /* is read beside vocab.json */
-    char *path = merges ? clip_existing(folder, "vocab.json") : NULL;
-    free(merges);
-    for (size_t i = 0; i < sizeof names / sizeof *names && !path; i++)
-        path = clip_existing(folder, names[i]);
     return path;
 }
 

@@ -23,9 +23,6 @@ void clip_arch_names_free(char **names, size_t count);
  * the index of several, NAME.index.json. From malloc; NULL with error where there are none. */
 char *clip_find_weights(const char *folder, int hf, struct clip_error *error);
 
-/* The vocabulary in a model's folder, from malloc, or NULL. */
-char *clip_vocabulary_in(const char *folder);
-
 /* 1 if the name is that of one shard of several, as "model-00001-of-00002.safetensors". */
 int clip_is_shard(const char *path);
 

@@ -40,6 +40,23 @@ static char *in_model_path(void)
     return found;
 }
 
+/* What a configuration names is not in the folder: says which file to get. */
+static char *fail_named(const struct clip_tokenizer_settings *settings, const char *path,
+                        struct clip_error *error)
+{
+    if (*settings->tiktoken)
+        clip_fail(error,
+                  "%s: it has no vocabulary; put %s.tiktoken of "
+                  "https://openaipublic.blob.core.windows.net/encodings/ beside it, or name one with --vocab",
+                  path, settings->tiktoken);
+    else
+        clip_fail(error,
+                  "%s: it has no vocabulary; put tokenizer.json and tokenizer_config.json of "
+                  "https://huggingface.co/%s beside it, or name one with --vocab",
+                  path, settings->hf_name);
+    return NULL;
+}
+
 char *clip_find_vocabulary(const struct clip_model *model, const char *path, struct clip_error *error)
 {
     struct clip_error ignored; /* of share/, where it need not be */
@@ -50,6 +67,9 @@ char *clip_find_vocabulary(const struct clip_model *model, const char *path, str
             clip_fail_memory(error, "a file name");
         return found;
     }
+    const struct clip_tokenizer_settings *settings = &clip_model_arch(model)->tokenizer;
+    if (*settings->hf_name || *settings->tiktoken)
+        return fail_named(settings, path, error);
     if (clip_model_arch(model)->text.vocabulary == OPENAI_SIZE) {
         found = beside(path);
         if (!found)

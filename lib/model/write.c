@@ -2,6 +2,8 @@
 #include "base/file.h"
 #include "model/forms.h"
 #include "model/names.h"
+#include "model/place.h"
+#include "text/tokenizer.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -593,26 +595,83 @@ static int copy_existing(const char *from, const char *to, int *count, struct cl
     return result;
 }
 
+/* Copies from/name, if it exists, to the folder as `as`. */
+static int copy_named(const struct clip_folder_output *folder, const char *from, const char *name,
+                      const char *as, int *count, struct clip_error *error)
+{
+    char *source, *target = clip_folder_file(folder, as, error);
+    if (!target || asprintf(&source, "%s/%s", from, name) < 0) {
+        free(target);
+        return clip_fail_memory(error, "a file name");
+    }
+    int result = copy_existing(source, target, count, error);
+    free(source);
+    free(target);
+    return result;
+}
+
+/* Copies all files of the folder that end so. */
+static int copy_ending(const struct clip_folder_output *folder, const char *from, const char *ending,
+                       int *count, struct clip_error *error)
+{
+    int result = 0;
+    DIR *dir = opendir(from);
+    for (struct dirent *entry; dir && result == 0 && (entry = readdir(dir));) {
+        size_t n = strlen(entry->d_name), length = strlen(ending);
+        if (*entry->d_name != '.' && n > length && strcmp(entry->d_name + n - length, ending) == 0)
+            result = copy_named(folder, from, entry->d_name, entry->d_name, count, error);
+    }
+    if (dir)
+        closedir(dir);
+    return result;
+}
+
 int clip_copy_vocabulary(const struct clip_folder_output *folder, const char *from, int *count,
                          struct clip_error *error)
 {
-    static const char *const names[] = {"vocab.json",
-                                        "merges.txt",
-                                        "tokenizer.json",
-                                        "added_tokens.json",
-                                        "tokenizer_config.json",
-                                        "special_tokens_map.json"};
     int result = 0;
     *count = 0;
-    for (size_t i = 0; i < sizeof names / sizeof *names && result == 0; i++) {
-        char *source, *target = clip_folder_file(folder, names[i], error);
-        if (!target || asprintf(&source, "%s/%s", from, names[i]) < 0) {
-            free(target);
-            return clip_fail_memory(error, "a file name");
-        }
-        result = copy_existing(source, target, count, error);
-        free(source);
-        free(target);
+    for (const char *const *name = clip_tokenizer_files; *name && result == 0; name++)
+        result = **name == '*' ? copy_ending(folder, from, *name + 1, count, error)
+                               : copy_named(folder, from, *name, *name, count, error);
+    return result;
+}
+
+/* 1 if a tokenizer of a folder is read from a file of this name. */
+static int is_tokenizer_file(const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *const *known = clip_tokenizer_files; *known; known++) {
+        size_t length = strlen(*known) - 1;
+        if (strcmp(*known, name) == 0 ||
+            (**known == '*' && n > length && strcmp(name + n - length, *known + 1) == 0))
+            return 1;
     }
+    return 0;
+}
+
+int clip_copy_tokenizer(const struct clip_folder_output *folder, const char *path, const char *name,
+                        struct clip_error *error)
+{
+    static const char *const beside[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                         "added_tokens.json"};
+    struct stat status;
+    int count;
+    if (stat(path, &status) == 0 && S_ISDIR(status.st_mode))
+        return clip_copy_vocabulary(folder, path, &count, error);
+    const char *slash = strrchr(path, '/'), *own = slash ? slash + 1 : path;
+    char *from = clip_folder_of(path);
+    if (!from)
+        return clip_fail_memory(error, "a file name");
+    if (is_tokenizer_file(own))
+        name = own;
+    int result = copy_named(folder, from, own, name, &count, error);
+    if (result == 0 && strcmp(name, "vocab.json") == 0)
+        result = copy_named(folder, from, "merges.txt", "merges.txt", &count, error);
+    if (result == 0 && strcmp(name, "merges.txt") == 0)
+        result = copy_named(folder, from, "vocab.json", "vocab.json", &count, error);
+    for (size_t i = 0; i < sizeof beside / sizeof *beside && result == 0; i++)
+        result = copy_named(folder, from, beside[i], beside[i], &count, error);
+    free(from);
     return result;
 }

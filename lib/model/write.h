@@ -83,9 +83,14 @@ int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arc
 int clip_write_tokenizer_config(const struct clip_folder_output *folder, const struct clip_arch *arch,
                                 struct clip_error *error);
 
-/* Copies the vocabulary's files (vocab.json, merges.txt, tokenizer.json and what describes them), as they
- * are, from a model's folder; *count is how many there were. */
+/* Copies the files of tokenizers (clip_tokenizer_files) unchanged from a model's folder; *count is how many
+ * there were. */
 int clip_copy_vocabulary(const struct clip_folder_output *folder, const char *from, int *count,
                          struct clip_error *error);
+
+/* Copies the tokenizer at `path`: a folder's files, or a file, as `name` if its own is not one that a folder
+ * is searched for, and the files that describe it. */
+int clip_copy_tokenizer(const struct clip_folder_output *folder, const char *path, const char *name,
+                        struct clip_error *error);
 
 #endif

@@ -152,7 +152,7 @@ static int add_all(struct clip_retrieval *retrieval, const struct clip_vectors *
 int clip_retrieval_add(struct clip_retrieval *retrieval, const struct clip_vectors *columns, uint64_t first,
                        struct clip_error *error)
 {
-    struct clip_rows_taker taker = {take_best, retrieval, retrieval->wanted.scale, 0};
+    struct clip_rows_taker taker = {take_best, retrieval, retrieval->wanted.scoring, 0};
     retrieval->first = first;
     if (retrieval->rankings &&
         clip_similarity_run(retrieval->similarity, retrieval->rows, columns, &taker, error) != 0)
@@ -330,7 +330,7 @@ int clip_find_pairs(struct clip_similarity *similarity, const struct clip_wanted
                     struct clip_error *error)
 {
     struct pairs pairs = {wanted, clip_matches_new(CLIP_MATCHES_BY_SCORE, wanted->top, MEMORY, error)};
-    struct clip_rows_taker taker = {take_pairs, &pairs, wanted->scale, 1};
+    struct clip_rows_taker taker = {take_pairs, &pairs, wanted->scoring, 1};
     int status = pairs.matches ? clip_similarity_run(similarity, vectors, vectors, &taker, error) : -1;
     if (status == 0)
         status = clip_matches_sort(pairs.matches, error);

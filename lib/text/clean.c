@@ -65,6 +65,41 @@ static int clean_plain(const char *text, size_t length, uint8_t *out, size_t *ou
     return 1;
 }
 
+static int is_punctuation(uint32_t point)
+{
+    return point > ' ' && point < 0x7f && !(point - '0' < 10) && !((point | 32) - 'a' < 26);
+}
+
+/* What a cleaning makes of a character before white space is joined: itself, a space, or 0 where it is left
+ * out. (Python's string.punctuation is all of ASCII's.) */
+static uint32_t filter(enum clip_cleaning cleaning, uint32_t point)
+{
+    if (cleaning == CLIP_CLEANING_WHITESPACE)
+        return point;
+    if (point == '_')
+        return ' ';
+    return cleaning == CLIP_CLEANING_CANONICALIZE && is_punctuation(point) ? 0 : point;
+}
+
+/* As clean_plain, of the other cleanings. */
+static int filter_plain(enum clip_cleaning cleaning, const char *text, size_t length, uint8_t *out,
+                        size_t *out_length)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < length; i++) {
+        uint8_t plain = clip_plain_bytes[(unsigned char)text[i]];
+        if (!plain)
+            return 0;
+        uint8_t c = (uint8_t)filter(cleaning, plain == ' ' || cleaning == CLIP_CLEANING_CANONICALIZE
+                                                  ? plain
+                                                  : (unsigned char)text[i]);
+        out[n] = c;
+        n += c != 0 && (c != ' ' || (n > 0 && out[n - 1] != ' '));
+    }
+    *out_length = n > 0 && out[n - 1] == ' ' ? n - 1 : n;
+    return 1;
+}
+
 /* Decodes as errors="replace"; `text` has room for length. */
 static void decode(const char *bytes, size_t length, struct clip_points *text)
 {
@@ -90,31 +125,62 @@ static void collapse_spaces(struct clip_points *text)
     text->n = n > 0 && text->at[n - 1] == ' ' ? n - 1 : n;
 }
 
+static void filter_points(enum clip_cleaning cleaning, struct clip_points *text)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text->n; i++) {
+        uint32_t before = text->at[i], point = filter(cleaning, before);
+        text->at[n] = point;
+        n += point != 0 || before == 0;
+    }
+    text->n = n;
+}
+
 /* Cleans the cleaner's decoded text in place. */
-static int clean_points(struct clip_cleaner *cleaner, struct clip_error *error)
+static int clean_points(struct clip_cleaner *cleaner, enum clip_cleaning cleaning, struct clip_error *error)
 {
     struct clip_points *text = &cleaner->text, *work = &cleaner->work;
+    if (cleaning == CLIP_CLEANING_NONE)
+        return 0;
     if (clip_repair(&cleaner->repair, text, work, error) != 0)
         return -1;
     clip_points_swap(text, work);
     if (clip_unescape(text, work, error) < 0 || clip_unescape(text, work, error) < 0)
         return -1;
+    int lower = cleaning == CLIP_CLEANING_DEFAULT || cleaning == CLIP_CLEANING_LOWER;
+    if (!lower)
+        filter_points(cleaning, text);
     collapse_spaces(text);
-    return clip_lower(text, work, error);
+    return lower || cleaning == CLIP_CLEANING_CANONICALIZE ? clip_lower(text, work, error) : 0;
 }
 
 int clip_clean(struct clip_cleaner *cleaner, const char *text, size_t length, const char **clean,
                size_t *clean_length, struct clip_error *error)
 {
+    return clip_clean_as(cleaner, CLIP_CLEANING_LOWER, text, length, clean, clean_length, error);
+}
+
+/* The texts that need no more than their bytes looked at. */
+static int clean_quickly(struct clip_cleaner *cleaner, enum clip_cleaning cleaning, const char *text,
+                         size_t length, size_t *n)
+{
+    if (cleaning == CLIP_CLEANING_DEFAULT || cleaning == CLIP_CLEANING_LOWER)
+        return clean_plain(text, length, cleaner->clean, n);
+    return cleaning != CLIP_CLEANING_NONE && filter_plain(cleaning, text, length, cleaner->clean, n);
+}
+
+int clip_clean_as(struct clip_cleaner *cleaner, enum clip_cleaning cleaning, const char *text, size_t length,
+                  const char **clean, size_t *clean_length, struct clip_error *error)
+{
     size_t n = 0;
     if (reserve(cleaner, length + CLIP_CLEAN_PADDING, error) != 0)
         return -1;
-    if (!clean_plain(text, length, cleaner->clean, &n)) {
+    if (!clean_quickly(cleaner, cleaning, text, length, &n)) {
         struct clip_points *points = &cleaner->text;
         if (clip_points_reserve(points, length, error) != 0)
             return -1;
         decode(text, length, points);
-        if (clean_points(cleaner, error) != 0 ||
+        if (clean_points(cleaner, cleaning, error) != 0 ||
             reserve(cleaner, 4 * points->n + CLIP_CLEAN_PADDING, error) != 0)
             return -1;
         for (size_t i = 0; i < points->n; i++)

@@ -4,10 +4,12 @@
 #define CLIP_TEXT_CLEAN_H
 
 #include "base/error.h"
+#include "text/buffer.h"
+#include "text/settings.h"
 
 #include <stddef.h>
 
-#define CLIP_CLEAN_PADDING 16 /* zeros after a cleaned text */
+#define CLIP_CLEAN_PADDING CLIP_TEXT_PADDING /* zeros after a cleaned text */
 
 struct clip_cleaner;
 
@@ -20,5 +22,10 @@ void clip_cleaner_free(struct clip_cleaner *cleaner);
  * valid until its next use. Fails only when out of memory. */
 int clip_clean(struct clip_cleaner *cleaner, const char *text, size_t length, const char **clean,
                size_t *clean_length, struct clip_error *error);
+
+/* The same with any of open_clip's clean functions; CLIP_CLEANING_DEFAULT is lower, CLIP_CLEANING_NONE the
+ * text as it is. */
+int clip_clean_as(struct clip_cleaner *cleaner, enum clip_cleaning cleaning, const char *text, size_t length,
+                  const char **clean, size_t *clean_length, struct clip_error *error);
 
 #endif

@@ -30,12 +30,12 @@ static enum kind kind_of(const uint8_t *text, size_t n, size_t *length)
     return classes & CLIP_LETTER ? LETTER : classes & CLIP_NUMBER ? NUMBER : SYMBOL;
 }
 
-/* Length of `word`, lower case ASCII, at text[n], or 0. When case is ignored, the long s is an s. */
+/* Length of `word`, lower case ASCII, at text[n], whatever the case of that, or 0. The long s is an s. */
 static size_t match(const char *text, size_t n, const char *word)
 {
     size_t i = 0;
     for (; *word; word++) {
-        if (i < n && text[i] == *word)
+        if (i < n && (text[i] == *word || (*word >= 'a' && *word <= 'z' && (text[i] | 0x20) == *word)))
             i++;
         else if (*word == 's' && n - i >= 2 && memcmp(text + i, "\u017f", 2) == 0)
             i += 2;
@@ -72,11 +72,11 @@ static size_t match_spelt(const char *text, size_t n, enum clip_piece *piece)
         return match_contraction(text, n);
     if (text[0] != '<')
         return 0;
-    if ((length = match(text, n, start)) ==
-        strlen(start)) /* with a long s it is a piece, but not the special token */
-        *piece = CLIP_PIECE_START;
-    else if (length == 0 && (length = match(text, n, end)) > 0)
-        *piece = CLIP_PIECE_END;
+    /* With capitals or a long s it is a piece, but not the special token. */
+    if ((length = match(text, n, start)) > 0)
+        *piece = memcmp(text, start, strlen(start)) == 0 ? CLIP_PIECE_START : CLIP_PIECE_TEXT;
+    else if ((length = match(text, n, end)) > 0)
+        *piece = memcmp(text, end, strlen(end)) == 0 ? CLIP_PIECE_END : CLIP_PIECE_TEXT;
     return length;
 }
 

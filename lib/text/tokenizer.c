@@ -1,79 +1,165 @@
 #include "text/tokenizer.h"
-#include "text/added.h"
+#include "base/file.h"
+#include "base/scan.h"
+#include "base/stray.h"
 #include "text/clean.h"
-#include "text/hash.h"
-#include "text/pieces.h"
+#include "text/kinds.h"
+#include "text/openai.h"
 
-#include <endian.h>
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-#define CACHE_SLOTS 32768  /* a power of two */
-#define CACHE_ROOM 1000000 /* words of four bytes; when it is full, the cache is cleared */
-#define CACHED_BYTES 1024
-#define SHORT_BYTES CLIP_CLEAN_PADDING /* a piece of up to this many bytes is its own key */
+const char *const clip_cleaning_names[CLIP_CLEANINGS] = {
+    "default", "none", "lower", "canonicalize", "whitespace", "whitespace_underscore"};
 
-/* A piece and its tokens: count ids at cache->room + at, and after them, if it is long, the piece. length
- * 0: unused. */
-struct cached {
-    uint64_t key[2]; /* the bytes of a short piece, then zeros; the hash of a long one */
-    uint32_t at;
-    uint16_t length, count;
-};
+/* The kinds, in the order in which a file is asked for what it is; the last one takes all that is left. */
+static const struct clip_tokenizer_kind *const kinds[] = {&clip_kind_json,          &clip_kind_roberta,
+                                                          &clip_kind_sentencepiece, &clip_kind_tiktoken,
+                                                          &clip_kind_wordpiece,     &clip_kind_openai};
 
-struct cache {
-    struct cached slots[CACHE_SLOTS];
-    size_t used;
-    int32_t room[CACHE_ROOM];
-};
+const char *const clip_tokenizer_files[] = {"vocab.json",
+                                            "merges.txt",
+                                            "tokenizer.json",
+                                            "vocab.txt",
+                                            "spiece.model",
+                                            "sentencepiece.bpe.model",
+                                            "tokenizer.model",
+                                            "*.tiktoken",
+                                            "added_tokens.json",
+                                            "tokenizer_config.json",
+                                            "special_tokens_map.json",
+                                            NULL};
 
-#define NONE UINT32_MAX
-#define GONE (-1) /* the id of a symbol that was merged into the one before it */
+/* --- what a file is --- */
 
-/* One symbol of a piece being merged. */
-struct symbol {
-    int32_t id;
-    uint32_t previous, next; /* remaining neighbours, or NONE */
-};
+enum clip_json_form clip_json_form(const struct clip_tokenizer_file *file)
+{
+    struct clip_scan scan;
+    struct clip_error ignored;
+    size_t members = 0, numbers = 0, size;
+    int model = 0;
+    const char *value, *text = file->text;
+    size_t skipped = file->size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    clip_scan_start(&scan, text + skipped, file->size - skipped);
+    if (clip_scan_type(&scan) != '{')
+        return CLIP_JSON_NEITHER;
+    while (members < 100 && clip_scan_member(&scan, &members, &ignored) > 0) {
+        model |= strcmp(scan.string, "model") == 0;
+        numbers += clip_scan_type(&scan) == '0';
+        if (clip_scan_skip(&scan, &value, &size, &ignored) != 0)
+            break;
+    }
+    clip_scan_free(&scan);
+    return 2 * numbers > members ? CLIP_JSON_VOCABULARY : model ? CLIP_JSON_TOKENIZER : CLIP_JSON_NEITHER;
+}
 
-/* A possible merge: of the symbol at `at` and the next one, if they have not changed since. */
-struct candidate {
-    uint32_t rank, at;
-    int32_t left, right;
-};
+int clip_ends_words(const struct clip_tokenizer_file *file)
+{
+    static const char end[] = "</w>\"";
+    return memmem(file->text, file->size, end, sizeof end - 1) != NULL;
+}
 
-struct clip_tokenizer {
-    const struct clip_vocabulary *vocabulary;
-    struct clip_cleaner *cleaner;
-    struct clip_finder raw, clean; /* finders of added tokens: before cleaning, and after it */
-    struct cache *cache;
-    int32_t *ids;
-    size_t count, id_room;
+/* --- where it is in a folder --- */
 
-    struct symbol *symbols;
-    struct candidate *heap, *found; /* possible merges; those that the merges of one rank made possible */
-    size_t heap_size, found_count, room;
-};
+/* folder/name into path[PATH_MAX] if it is there; a name "*.x" is that of the one file of that ending. */
+static int find_file(char *path, const char *folder, const char *name)
+{
+    if (*name != '*')
+        return snprintf(path, PATH_MAX, "%s/%s", folder, name) < PATH_MAX && access(path, F_OK) == 0;
+    DIR *dir = opendir(folder);
+    int found = 0;
+    size_t ending = strlen(name + 1);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        size_t length = strlen(entry->d_name);
+        if (length > ending && strcmp(entry->d_name + length - ending, name + 1) == 0 &&
+            *entry->d_name != '.')
+            found += snprintf(path, PATH_MAX, "%s/%s", folder, entry->d_name) < PATH_MAX;
+    }
+    if (dir)
+        closedir(dir);
+    return found == 1;
+}
 
-struct clip_tokenizer *clip_tokenizer_new(const struct clip_vocabulary *vocabulary, struct clip_error *error)
+/* 1 if the file is a vocabulary whose words do not end with "</w>". */
+static int is_other_vocabulary(const char *path)
+{
+    struct clip_error ignored;
+    struct clip_mapping mapping;
+    if (clip_map_file(&mapping, path, &ignored) != 0)
+        return 0;
+    const struct clip_tokenizer_file file = {.text = (const char *)mapping.data, .size = mapping.size};
+    int result = clip_json_form(&file) == CLIP_JSON_VOCABULARY && !clip_ends_words(&file);
+    clip_unmap_file(&mapping);
+    return result;
+}
+
+char *clip_tokenizer_find(const char *folder, const struct clip_tokenizer_settings *settings)
+{
+    static const char *const openai[] = {"tokenizer.json", "bpe_simple_vocab_16e6.txt.gz",
+                                         "bpe_simple_vocab_16e6.txt", "merges.txt", NULL};
+    static const char *const hf[] = {"tokenizer.json", NULL}, *const slow[] = {"spiece.model",
+                                                                               "tokenizer.json", NULL};
+    static const char *const others[] = {
+        "vocab.txt", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model", "*.tiktoken", NULL};
+    char path[PATH_MAX], named[64];
+    snprintf(named, sizeof named, "%s.tiktoken", settings->tiktoken);
+    if (*settings->tiktoken)
+        return find_file(path, folder, named) || find_file(path, folder, "*.tiktoken") ? strdup(path) : NULL;
+    int is_hf = *settings->hf_name || settings->family != CLIP_FAMILY_NONE;
+    int merges = find_file(path, folder, "merges.txt"),
+        vocab = merges && find_file(path, folder, "vocab.json");
+    if (vocab && !is_hf && !is_other_vocabulary(path))
+        return strdup(path);
+    const char *const *lists[] = {settings->family == CLIP_FAMILY_SIGLIP ? slow
+                                  : is_hf                                ? hf
+                                                                         : openai,
+                                  NULL, others};
+    static const char *const roberta[] = {"vocab.json", NULL}, *const none[] = {NULL};
+    lists[1] = vocab ? roberta : none;
+    for (size_t i = 0; i < 3; i++)
+        for (const char *const *name = lists[i]; *name; name++)
+            if (find_file(path, folder, *name))
+                return strdup(path);
+    return NULL;
+}
+
+/* --- opening --- */
+
+static struct clip_tokenizer *begin(const struct clip_tokenizer_settings *settings, struct clip_error *error)
 {
     struct clip_tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     if (!tokenizer) {
         clip_fail_memory(error, "a tokenizer");
         return NULL;
     }
-    tokenizer->vocabulary = vocabulary;
+    if (settings)
+        tokenizer->settings = *settings;
+    tokenizer->frame =
+        (struct clip_frame){.pad = -1, .start = -1, .end = -1, .class_token = -1, .separator = -1};
     tokenizer->cleaner = clip_cleaner_new(error);
-    tokenizer->cache = calloc(1, sizeof *tokenizer->cache);
-    if (!tokenizer->cache)
-        clip_fail_memory(error, "a tokenizer");
-    if (!tokenizer->cleaner || !tokenizer->cache ||
-        clip_finder_make(&tokenizer->raw, vocabulary, 0, error) != 0 ||
-        clip_finder_make(&tokenizer->clean, vocabulary, 1, error) != 0) {
-        clip_tokenizer_free(tokenizer);
+    if (tokenizer->cleaner)
+        return tokenizer;
+    clip_tokenizer_free(tokenizer);
+    return NULL;
+}
+
+struct clip_tokenizer *clip_tokenizer_new(const struct clip_vocabulary *vocabulary, struct clip_error *error)
+{
+    struct clip_tokenizer *tokenizer = begin(NULL, error);
+    if (!tokenizer)
         return NULL;
-    }
-    return tokenizer;
+    tokenizer->kind = &clip_kind_openai;
+    tokenizer->frame.pad = 0;
+    if (clip_openai_begin(tokenizer, vocabulary, error) == 0)
+        return tokenizer;
+    clip_tokenizer_free(tokenizer);
+    return NULL;
 }
 
 void clip_tokenizer_free(struct clip_tokenizer *tokenizer)
@@ -81,260 +167,211 @@ void clip_tokenizer_free(struct clip_tokenizer *tokenizer)
     if (!tokenizer)
         return;
     clip_cleaner_free(tokenizer->cleaner);
-    clip_finder_free(&tokenizer->raw);
-    clip_finder_free(&tokenizer->clean);
-    free(tokenizer->cache);
-    free(tokenizer->ids);
-    free(tokenizer->symbols);
-    free(tokenizer->heap);
-    free(tokenizer->found);
+    clip_openai_free(tokenizer->openai);
+    if (tokenizer->pipeline)
+        clip_pipeline_free(tokenizer->pipeline);
+    free(tokenizer->pipeline);
+    clip_ids_free(&tokenizer->ids);
     free(tokenizer);
 }
 
-static int reserve_ids(struct clip_tokenizer *tokenizer, size_t room, struct clip_error *error)
+int clip_frame_put(struct clip_frame *frame, int after, int32_t id, struct clip_error *error)
 {
-    if (room <= tokenizer->id_room)
-        return 0;
-    int32_t *ids = reallocarray(tokenizer->ids, room, sizeof *ids);
-    if (!ids)
-        return clip_fail_memory(error, "tokens");
-    tokenizer->ids = ids;
-    tokenizer->id_room = room;
+    size_t *n = after ? &frame->after_n : &frame->before_n;
+    if (*n == CLIP_MOST_TEMPLATE)
+        return clip_fail(error, "a template of more than %d tokens", CLIP_MOST_TEMPLATE);
+    (after ? frame->after : frame->before)[(*n)++] = id;
     return 0;
 }
 
-/* Makes room for a piece of n bytes: n symbols, and in the heap every pair of neighbours that can occur: n
- * - 1 at first, and two more for each of up to n - 1 merges. */
-static int reserve_piece(struct clip_tokenizer *tokenizer, size_t n, struct clip_error *error)
+/* What the settings ask for beyond the files. */
+static int apply_settings(struct clip_tokenizer *tokenizer, struct clip_error *error)
 {
-    if (n <= tokenizer->room)
-        return 0;
-    if (n >= NONE / 4)
-        return clip_fail(error, "a word of more than %lu bytes", (unsigned long)NONE / 4);
-    size_t room = n < 256 ? 256 : n;
-    free(tokenizer->symbols);
-    free(tokenizer->heap);
-    free(tokenizer->found);
-    tokenizer->symbols = reallocarray(NULL, room, sizeof *tokenizer->symbols);
-    tokenizer->heap = reallocarray(NULL, 3 * room, sizeof *tokenizer->heap);
-    tokenizer->found = reallocarray(NULL, 2 * room, sizeof *tokenizer->found);
-    tokenizer->room = room;
-    if (tokenizer->symbols && tokenizer->heap && tokenizer->found)
-        return 0;
-    tokenizer->room = 0;
-    return clip_fail_memory(error, "a word");
-}
-
-/* --- merging --- */
-
-static int comes_before(const struct candidate *a, const struct candidate *b)
-{
-    return a->rank != b->rank ? a->rank < b->rank : a->at < b->at;
-}
-
-static void push(struct clip_tokenizer *tokenizer, struct candidate candidate)
-{
-    struct candidate *heap = tokenizer->heap;
-    size_t i = tokenizer->heap_size++;
-    for (; i > 0 && comes_before(&candidate, &heap[(i - 1) / 2]); i = (i - 1) / 2)
-        heap[i] = heap[(i - 1) / 2];
-    heap[i] = candidate;
-}
-
-static struct candidate pop(struct clip_tokenizer *tokenizer)
-{
-    struct candidate *heap = tokenizer->heap, top = heap[0], last = heap[--tokenizer->heap_size];
-    size_t n = tokenizer->heap_size, i = 0;
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        if (child + 1 < n && comes_before(&heap[child + 1], &heap[child]))
-            child++;
-        if (!comes_before(&heap[child], &last))
-            break;
-        heap[i] = heap[child];
+    const struct clip_tokenizer_settings *settings = &tokenizer->settings;
+    struct clip_frame *frame = &tokenizer->frame;
+    if (*settings->language && tokenizer->pipeline) {
+        int32_t id = clip_pipeline_id(tokenizer->pipeline, settings->language, strlen(settings->language));
+        if (id < 0)
+            return clip_fail(error, "it has no token of the language '%s'", settings->language);
+        if (frame->before_n == 1)
+            frame->before[0] = id;
     }
-    heap[i] = last;
-    return top;
-}
-
-/* Records the merge of the symbol at `at` with the next one, if there is such a merge. */
-static void note(struct clip_tokenizer *tokenizer, uint32_t at)
-{
-    const struct symbol *symbols = tokenizer->symbols;
-    if (at == NONE || symbols[at].next == NONE)
-        return;
-    int32_t left = symbols[at].id, right = symbols[symbols[at].next].id;
-    const struct clip_merge *merge = clip_vocabulary_find(tokenizer->vocabulary, left, right);
-    if (merge) {
-        uint32_t rank = (uint32_t)(merge - tokenizer->vocabulary->merges);
-        tokenizer->found[tokenizer->found_count++] = (struct candidate){rank, at, left, right};
+    if (settings->clips && (frame->start < 0 || frame->end < 0 || frame->class_token < 0))
+        return clip_fail(error, "it has no start, end or class token, which tokenizer_mode \"clips\" needs");
+    if (settings->clips) {
+        frame->before_n = frame->after_n = 1;
+        frame->before[0] = frame->start;
+        frame->after[0] = frame->end;
     }
-}
-
-/* Applies the candidate's merge, if its symbols have not changed. */
-static void merge(struct clip_tokenizer *tokenizer, const struct candidate *candidate)
-{
-    struct symbol *symbols = tokenizer->symbols, *left = &symbols[candidate->at];
-    if (left->id != candidate->left || left->next == NONE || symbols[left->next].id != candidate->right)
-        return;
-    struct symbol *right = &symbols[left->next];
-    left->id = tokenizer->vocabulary->merges[candidate->rank].result;
-    left->next = right->next;
-    right->id = GONE;
-    if (left->next != NONE)
-        symbols[left->next].previous = candidate->at;
-    note(tokenizer, left->previous);
-    note(tokenizer, candidate->at);
-}
-
-/* Merges the symbols of a piece. Like OpenAI's loop, it applies all merges of the lowest rank, from left
- * to right, before it looks at those that they made possible. */
-static void merge_all(struct clip_tokenizer *tokenizer, size_t n)
-{
-    tokenizer->heap_size = tokenizer->found_count = 0;
-    for (uint32_t i = 0; i + 1 < n; i++)
-        note(tokenizer, i);
-    do {
-        for (size_t i = 0; i < tokenizer->found_count; i++)
-            push(tokenizer, tokenizer->found[i]);
-        tokenizer->found_count = 0;
-        uint32_t rank = tokenizer->heap_size ? tokenizer->heap[0].rank : 0;
-        while (tokenizer->heap_size > 0 && tokenizer->heap[0].rank == rank) {
-            struct candidate candidate = pop(tokenizer);
-            merge(tokenizer, &candidate);
-        }
-    } while (tokenizer->heap_size > 0 || tokenizer->found_count > 0);
-}
-
-/* Appends the tokens of a piece. There is room for as many as the piece has bytes. */
-static int encode_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t n,
-                        struct clip_error *error)
-{
-    if (reserve_piece(tokenizer, n, error) != 0)
-        return -1;
-    struct symbol *symbols = tokenizer->symbols;
-    for (size_t i = 0; i < n; i++)
-        symbols[i] = (struct symbol){tokenizer->vocabulary->bytes[i + 1 == n][(unsigned char)piece[i]],
-                                     i > 0 ? (uint32_t)i - 1 : NONE, i + 1 < n ? (uint32_t)i + 1 : NONE};
-    merge_all(tokenizer, n);
-    for (uint32_t i = 0; i != NONE; i = symbols[i].next)
-        tokenizer->ids[tokenizer->count++] = symbols[i].id;
+    if (frame->pad < 0)
+        frame->pad = 0;
     return 0;
 }
 
-/* The first n bytes, n in [1, 8], of the 8 at `bytes`. */
-static uint64_t load_bytes(const char *bytes, size_t n)
+/* What a family of models does to a text before its files' normalizers. */
+static int add_family(struct clip_tokenizer *tokenizer, struct clip_error *error)
 {
-    uint64_t word;
-    memcpy(&word, bytes, sizeof word);
-    return le64toh(word) & UINT64_MAX >> (64 - 8 * n);
-}
-
-/* The key of a piece, which is followed by CLIP_CLEAN_PADDING readable bytes. Returns the number of its
- * slot. */
-static size_t make_key(const char *piece, size_t n, uint64_t key[2])
-{
-    key[0] = n > SHORT_BYTES ? clip_hash(piece, n) : load_bytes(piece, n < 8 ? n : 8);
-    key[1] = n > SHORT_BYTES || n <= 8 ? 0 : load_bytes(piece + 8, n - 8);
-    uint64_t hash = (key[0] + key[1] * 0xc2b2ae3d27d4eb4f + n) * 0x9e3779b97f4a7c15;
-    return hash >> 32 & (CACHE_SLOTS - 1);
-}
-
-/* Stores the piece with its tokens ids[count]. */
-static void remember(struct cache *cache, struct cached *slot, const uint64_t key[2], const char *piece,
-                     size_t n, const int32_t *ids, size_t count)
-{
-    size_t room = count + (n > SHORT_BYTES ? (n + sizeof *ids - 1) / sizeof *ids : 0);
-    if (cache->used + room > CACHE_ROOM) {
-        memset(cache->slots, 0, sizeof cache->slots);
-        cache->used = 0;
-    }
-    *slot = (struct cached){{key[0], key[1]}, (uint32_t)cache->used, (uint16_t)n, (uint16_t)count};
-    memcpy(cache->room + slot->at, ids, count * sizeof *ids);
-    if (n > SHORT_BYTES)
-        memcpy(cache->room + slot->at + count, piece, n);
-    cache->used += room;
-}
-
-/* The same through the cache. */
-static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t n, struct clip_error *error)
-{
-    if (n > CACHED_BYTES)
-        return encode_piece(tokenizer, piece, n, error);
-    uint64_t key[2];
-    struct cached *slot = &tokenizer->cache->slots[make_key(piece, n, key)];
-    const int32_t *known = tokenizer->cache->room + slot->at;
-    if (slot->length == n && slot->key[0] == key[0] && slot->key[1] == key[1] &&
-        (n <= SHORT_BYTES || memcmp(known + slot->count, piece, n) == 0)) {
-        int32_t *ids = tokenizer->ids + tokenizer->count;
-        for (size_t i = 0; i < slot->count; i++)
-            ids[i] = known[i];
-        tokenizer->count += slot->count;
+    static const enum clip_normal_kind steps[] = {
+        [CLIP_FAMILY_SIGLIP] = CLIP_NORMAL_SIGLIP, [CLIP_FAMILY_SIGLIP2] = CLIP_NORMAL_LOWER};
+    if (tokenizer->settings.family == CLIP_FAMILY_NONE || !tokenizer->pipeline)
         return 0;
-    }
-    size_t before = tokenizer->count;
-    if (encode_piece(tokenizer, piece, n, error) != 0)
-        return -1;
-    remember(tokenizer->cache, slot, key, piece, n, tokenizer->ids + before, tokenizer->count - before);
-    return 0;
+    return clip_normalizer_add(&tokenizer->pipeline->normalizer, steps[tokenizer->settings.family], 1, error)
+               ? 0
+               : -1;
 }
 
-/* Appends the tokens of clean text without added tokens. CLIP_CLEAN_PADDING readable bytes follow it. */
-static int add_words(struct clip_tokenizer *tokenizer, const char *clean, size_t n, struct clip_error *error)
-{
-    size_t step;
-    if (reserve_ids(tokenizer, tokenizer->count + n + 1, error) != 0) /* each token has at least one byte */
-        return -1;
-    for (size_t i = 0; i < n; i += step) {
-        enum clip_piece piece;
-        if (clean[i] == ' ' && ++i == n)
-            break;
-        step = clip_next_piece(clean + i, n - i, &piece);
-        if (piece == CLIP_PIECE_START)
-            tokenizer->ids[tokenizer->count++] = tokenizer->vocabulary->start;
-        else if (piece == CLIP_PIECE_END)
-            tokenizer->ids[tokenizer->count++] = tokenizer->vocabulary->end;
-        else if (piece == CLIP_PIECE_TEXT && add_piece(tokenizer, clean + i, step, error) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-/* Appends the tokens of text: each that `finder` finds, and what `rest` makes of the text between them. */
-static int add_found(struct clip_tokenizer *tokenizer, const struct clip_finder *finder, const char *text,
-                     size_t length,
-                     int (*rest)(struct clip_tokenizer *, const char *, size_t, struct clip_error *),
+static int open_file(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_file *file,
                      struct clip_error *error)
 {
-    size_t at = 0, begin, end;
-    int32_t id;
-    while (clip_finder_next(finder, text, length, at, &begin, &end, &id)) {
-        if (rest(tokenizer, text + at, begin - at, error) != 0 ||
-            reserve_ids(tokenizer, tokenizer->count + 1, error) != 0)
-            return -1;
-        tokenizer->ids[tokenizer->count++] = id;
-        at = end;
-    }
-    return rest(tokenizer, text + at, length - at, error);
+    const char *stray = clip_stray_text(file->text, file->size);
+    if (stray)
+        return clip_fail(error, "%s: %s", file->path, stray);
+    if (file->size == 0)
+        return clip_fail(error, "%s: empty", file->path);
+    size_t i = 0;
+    while (!kinds[i]->is(file, &tokenizer->settings))
+        i++;
+    tokenizer->kind = kinds[i];
+    if (tokenizer->kind != &clip_kind_openai &&
+        !(tokenizer->pipeline = calloc(1, sizeof *tokenizer->pipeline)))
+        return clip_fail_memory(error, "a tokenizer");
+    if (tokenizer->kind->open(tokenizer, file, error) != 0)
+        return -1;
+    if (add_family(tokenizer, error) != 0 || apply_settings(tokenizer, error) != 0 ||
+        (tokenizer->pipeline && clip_pipeline_finish(tokenizer->pipeline, error) != 0))
+        return clip_fail_prefix(error, "%s", file->path);
+    return 0;
 }
 
-static int add_text(struct clip_tokenizer *tokenizer, const char *text, size_t length,
-                    struct clip_error *error)
+/* Maps the file at `path` and opens what it is. */
+static int open_path(struct clip_tokenizer *tokenizer, const char *path, int in_folder,
+                     struct clip_error *error)
 {
-    const char *clean;
-    size_t n;
-    if (clip_clean(tokenizer->cleaner, text, length, &clean, &n, error) != 0)
+    struct clip_mapping mapping;
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + (slash == path)) : strdup(".");
+    if (!folder)
+        return clip_fail_memory(error, "a file name");
+    int status = clip_map_file(&mapping, path, error);
+    if (status == 0) {
+        const struct clip_tokenizer_file file = {.path = path,
+                                                 .folder = folder,
+                                                 .name = slash ? slash + 1 : path,
+                                                 .text = mapping.data ? (const char *)mapping.data : "",
+                                                 .size = mapping.size,
+                                                 .in_folder = in_folder};
+        status = open_file(tokenizer, &file, error);
+        clip_unmap_file(&mapping);
+    }
+    free(folder);
+    return status;
+}
+
+struct clip_tokenizer *clip_tokenizer_open(const char *path, const struct clip_tokenizer_settings *settings,
+                                           struct clip_error *error)
+{
+    static const struct clip_tokenizer_settings none;
+    struct stat status;
+    if (stat(path, &status) != 0) {
+        clip_fail_errno(error, "%s", path);
+        return NULL;
+    }
+    struct clip_tokenizer *tokenizer = begin(settings, error);
+    if (!tokenizer)
+        return NULL;
+    int is_folder = S_ISDIR(status.st_mode), failed;
+    char *found = is_folder ? clip_tokenizer_find(path, settings ? settings : &none) : NULL;
+    if (is_folder && !found)
+        failed = clip_fail(error, "%s: no vocabulary in this folder", path);
+    else
+        failed = open_path(tokenizer, found ? found : path, is_folder, error);
+    free(found);
+    if (!failed)
+        return tokenizer;
+    clip_tokenizer_free(tokenizer);
+    return NULL;
+}
+
+/* --- using it --- */
+
+int clip_run_pipeline(struct clip_tokenizer *tokenizer, const char *text, size_t length,
+                      struct clip_error *error)
+{
+    enum clip_cleaning cleaning = tokenizer->settings.cleaning;
+    if (cleaning != CLIP_CLEANING_DEFAULT && cleaning != CLIP_CLEANING_NONE &&
+        clip_clean_as(tokenizer->cleaner, cleaning, text, length, &text, &length, error) != 0)
         return -1;
-    return add_found(tokenizer, &tokenizer->clean, clean, n, add_words, error);
+    return clip_pipeline_run(tokenizer->pipeline, text, length, &tokenizer->ids, error);
 }
 
 int clip_tokenize(struct clip_tokenizer *tokenizer, const char *text, size_t length, const int32_t **ids,
                   size_t *count, struct clip_error *error)
 {
-    tokenizer->count = 0;
-    if (add_found(tokenizer, &tokenizer->raw, text, length, add_text, error) != 0 ||
-        reserve_ids(tokenizer, 1, error) != 0)
+    tokenizer->ids.n = 0;
+    if (tokenizer->kind->run(tokenizer, text, length, error) != 0 ||
+        clip_ids_reserve(&tokenizer->ids, 1, error) != 0)
         return -1;
-    *ids = tokenizer->ids;
-    *count = tokenizer->count;
+    *ids = tokenizer->ids.at;
+    *count = tokenizer->ids.n;
     return 0;
+}
+
+size_t clip_tokenizer_frame(const struct clip_tokenizer *tokenizer)
+{
+    return tokenizer->frame.before_n + tokenizer->frame.after_n + (size_t)tokenizer->settings.clips;
+}
+
+void clip_tokenizer_lay(const struct clip_tokenizer *tokenizer, const int32_t *ids, size_t count,
+                        int32_t *out, size_t context)
+{
+    const struct clip_frame *frame = &tokenizer->frame;
+    size_t n = 0, most = context - clip_tokenizer_frame(tokenizer);
+    for (size_t i = 0; i < frame->before_n; i++)
+        out[n++] = frame->before[i];
+    count = count < most ? count : most;
+    memcpy(out + n, ids, count * sizeof *ids);
+    n += count;
+    for (size_t i = 0; i < frame->after_n; i++)
+        out[n++] = frame->after[i];
+    if (frame->pad == 0)
+        memset(out + n, 0, (context - n) * sizeof *out);
+    for (; frame->pad != 0 && n < context; n++)
+        out[n] = frame->pad;
+    if (tokenizer->settings.clips)
+        out[context - 1] = frame->class_token;
+    for (size_t i = 0; tokenizer->settings.strip_separators && i < context; i++)
+        out[i] = out[i] == frame->separator ? frame->pad : out[i];
+}
+
+const char *clip_tokenizer_file_name(const struct clip_tokenizer *tokenizer)
+{
+    return tokenizer->kind->name;
+}
+
+int32_t clip_tokenizer_largest(const struct clip_tokenizer *tokenizer)
+{
+    const struct clip_frame *frame = &tokenizer->frame;
+    int32_t largest = tokenizer->settings.clips ? frame->class_token : frame->pad;
+    largest = largest > frame->pad ? largest : frame->pad;
+    for (size_t i = 0; i < frame->before_n; i++)
+        largest = frame->before[i] > largest ? frame->before[i] : largest;
+    for (size_t i = 0; i < frame->after_n; i++)
+        largest = frame->after[i] > largest ? frame->after[i] : largest;
+    return largest;
+}
+
+size_t clip_tokenizer_size(const struct clip_tokenizer *tokenizer)
+{
+    return tokenizer->pipeline ? clip_pipeline_size(tokenizer->pipeline)
+                               : clip_tokenizer_vocabulary(tokenizer)->size;
+}
+
+const char *clip_tokenizer_name(const struct clip_tokenizer *tokenizer, int32_t id, size_t *length)
+{
+    if (tokenizer->pipeline)
+        return clip_pipeline_name(tokenizer->pipeline, id, length);
+    const struct clip_vocabulary *vocabulary = clip_tokenizer_vocabulary(tokenizer);
+    const char *name = id >= 0 && (size_t)id < vocabulary->size ? vocabulary->names[id] : NULL;
+    *length = name ? strlen(name) : 0;
+    return name;
 }

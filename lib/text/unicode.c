@@ -98,12 +98,14 @@ unsigned clip_point_classes(uint32_t point)
 }
 
 /* Appends at[n], normalised, to `out`. */
-static int append_nfc(struct clip_points *out, const uint32_t *at, size_t n, struct clip_error *error)
+static int append_normal(enum clip_normal_form form, struct clip_points *out, const uint32_t *at, size_t n,
+                         struct clip_error *error)
 {
+    const uninorm_t forms[] = {UNINORM_NFC, UNINORM_NFD, UNINORM_NFKC, UNINORM_NFKD};
     if (n == 0)
         return 0;
     size_t length = out->room - out->n;
-    uint32_t *there = out->at + out->n, *result = u32_normalize(UNINORM_NFC, at, n, there, &length);
+    uint32_t *there = out->at + out->n, *result = u32_normalize(forms[form], at, n, there, &length);
     if (!result)
         return clip_fail_memory(error, "a normal form");
     int status = 0;
@@ -124,8 +126,12 @@ int clip_nfc(struct clip_points *text, struct clip_points *work, struct clip_err
     while (first < text->n &&
            (text->at[first] < 0x300 || clip_point_classes(text->at[first]) & CLIP_STAYS_IN_NFC))
         first++;
-    if (first == text->n)
-        return 0;
+    return first == text->n ? 0 : clip_normal(CLIP_NFC, text, work, error);
+}
+
+int clip_normal(enum clip_normal_form form, struct clip_points *text, struct clip_points *work,
+                struct clip_error *error)
+{
     work->n = 0;
     /* A code point that Unicode 14.0 does not assign is unchanged and composes with nothing. Newer
      * versions of libunistring may assign it, so they do not get to see it. */
@@ -133,7 +139,7 @@ int clip_nfc(struct clip_points *text, struct clip_points *work, struct clip_err
         if (i < text->n && (text->at[i] < 0x300 || clip_point_classes(text->at[i]) & CLIP_ASSIGNED))
             continue;
         if (clip_points_reserve(work, work->n + (i - run) + 1, error) != 0 ||
-            append_nfc(work, text->at + run, i - run, error) != 0 ||
+            append_normal(form, work, text->at + run, i - run, error) != 0 ||
             clip_points_reserve(work, work->n + 1, error) != 0)
             return -1;
         if (i < text->n)
@@ -158,7 +164,7 @@ static int is_final_sigma(const struct clip_points *text, size_t i)
     return after == text->n || !(clip_point_classes(text->at[after]) & CLIP_CASED);
 }
 
-static uint32_t lower(uint32_t point)
+uint32_t clip_lower_point(uint32_t point)
 {
     if (point < 0x80)
         return point >= 'A' && point <= 'Z' ? point | 0x20 : point;
@@ -179,7 +185,7 @@ int clip_lower(struct clip_points *text, struct clip_points *work, struct clip_e
             work->at[work->n++] = 'i';
             work->at[work->n++] = 0x307;
         } else {
-            work->at[work->n++] = lower(point);
+            work->at[work->n++] = clip_lower_point(point);
         }
     }
     clip_points_swap(text, work);

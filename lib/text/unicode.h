@@ -42,6 +42,12 @@ static inline int clip_is_space(uint32_t point)
            point == 0x2028 || point == 0x2029 || point == 0x202f || point == 0x205f || point == 0x3000;
 }
 
+/* Unicode's White_Space, which has no U+001C to U+001F. */
+static inline int clip_is_white_space(uint32_t point)
+{
+    return clip_is_space(point) && (point < 0x1c || point > 0x1f);
+}
+
 /* A code point has a set of these. */
 enum clip_point_class {
     CLIP_LETTER = 1,          /* \p{L} of regex */
@@ -57,6 +63,15 @@ unsigned clip_point_classes(uint32_t point);
 
 /* unicodedata.normalize("NFC", text), in place; `work` is overwritten. */
 int clip_nfc(struct clip_points *text, struct clip_points *work, struct clip_error *error);
+
+/* The same in any of Unicode's normal forms: NFC, NFD, NFKC, NFKD. */
+enum clip_normal_form { CLIP_NFC, CLIP_NFD, CLIP_NFKC, CLIP_NFKD };
+int clip_normal(enum clip_normal_form form, struct clip_points *text, struct clip_points *work,
+                struct clip_error *error);
+
+/* The small form of a code point by itself (U+03A3 becomes U+03C3; U+0130, whose small form is two code
+ * points, stays). */
+uint32_t clip_lower_point(uint32_t point);
 
 /* str.lower(text), in place; `work` is overwritten. */
 int clip_lower(struct clip_points *text, struct clip_points *work, struct clip_error *error);

@@ -1,0 +1,389 @@
+# Families of models beside OpenAI's: golden results through the programs, their forms, names, refusals and training.
+load helper
+load train
+
+# Folders of golden/families/families and models of golden/text/models that are read, and those that are not yet:
+# whoever adds one moves it, with its configuration in share/architectures.
+families=(clipa coca coca-base convnext convnext-mlp convnext-xxlarge eva01 eva02 eva02-e mobileclip-s mobileclip2-l mobileclip2-s3 pe-core pe-core-g
+    siglip siglip-floor siglip-i18n siglip2 siglip2-mixed vit-attn-pool vit-cosine vit-custom vit-gap vit-layer-scale)
+families_refused=(
+    "mobileclip-b vision_cfg.timm_model_name: \"vit_base_mci_224\""
+    "naflex vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
+    "naflex-resized vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
+    "naflex-siglip2 vision_cfg.timm_model_name: \"naflexvit_base_patch16_siglip\""
+    "swin vision_cfg.timm_model_name: \"swin_base_patch4_window7_224\""
+    "vit-relpos vision_cfg.timm_model_name: \"vit_relpos_medium_patch16_cls_224\""
+    "vitamin vision_cfg.timm_model_name: \"vitamin_small_224\""
+    "vitamin-nopos vision_cfg.timm_model_name: \"vitamin_small_224\"")
+texts=(hf-bert-cls-linear hf-bert-max-none hf-mt5-mean-mlp hf-nllb-cls-linear hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp
+    tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
+texts_refused=(
+    "hf-altclip model_type: \"altclip\""
+    "hf-chinese-clip model_type: \"chinese_clip\""
+    "modern-bidir-map text_cfg.text_arch: \"modern\""
+    "modern-causal-eos text_cfg.text_arch: \"modern\""
+    "modern-extra text_cfg.text_arch: \"modern\"")
+
+setup() {
+    mkdir "$BATS_TEST_TMPDIR/work"
+    cd "$BATS_TEST_TMPDIR/work"
+    export SHARED
+    FAMILIES=$SHARED/golden/families/families TEXTS=$SHARED/golden/text/models
+}
+
+family() {
+    python "$BATS_TEST_DIRNAME/family.py" "$@"
+}
+
+# golden NAME: sets folder, the golden results; model, how the programs take it (MODEL [--arch ARCH]).
+golden() {
+    folder=$FAMILIES/$1
+    model=("$folder/open_clip")
+    if [ -d "$TEXTS/$1" ]; then
+        folder=$TEXTS/$1
+        model=("$folder/model.safetensors" --arch "$folder/arch.json")
+    fi
+}
+
+# embed MODEL...: embeddings of the records on stdin, features beside them; $options are the encoders'.
+embed() {
+    clip-encode-image --keep -m "$@" $options | clip-encode-text -m "$@" $options |
+        clip-project-normalize --keep -m "$@"
+}
+
+# shapes MODEL [--arch ARCH]: the names and shapes of its parameters, sorted.
+shapes() {
+    local subject=$1
+    shift
+    (set -o pipefail && clip-model info --shapes "$subject" "$@" | LC_ALL=C sort)
+}
+
+# --- golden results ---
+
+@test "every golden folder is among those that are read or refused" {
+    need_shared golden/families
+    need_shared golden/text/models
+    equal <(ls "$FAMILIES") <(printf '%s\n' "${families[@]}" "${families_refused[@]%% *}" | LC_ALL=C sort)
+    equal <(ls "$TEXTS") <(printf '%s\n' "${texts[@]}" "${texts_refused[@]%% *}" | LC_ALL=C sort)
+}
+
+@test "unit embeddings within 2e-6, logits with scale and bias within 2e-5" {
+    need_shared golden/text/models
+    need_python msgpack numpy
+    local name
+    for name in "${families[@]}" "${texts[@]}" siglip2/hf; do
+        golden "${name%/hf}"
+        [ "${name#*/}" != hf ] || model=("$folder/hf")
+        embed "${model[@]}" <"$folder/batch.msgpack" >got
+        clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$folder/forward.msgpack" || complain "$name"
+        clip-simmatrix --scale model -m "${model[@]}" got >scores
+        family logits "$folder/forward.msgpack" scores 2e-5 || complain "$name"
+    done
+}
+
+@test "no byte changes with -b, -j and the order of the records" {
+    need_shared golden/text/models
+    need_python msgpack numpy
+    local name options
+    for name in eva02 pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
+        hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom; do
+        golden "$name"
+        family turned "$folder/batch.msgpack" 11 >in
+        options="-b 1 -j 1"
+        embed "${model[@]}" <in >want
+        for options in "-b 5 -j 1" "-b 4 -j 2" "-b 64 -j 3"; do
+            embed "${model[@]}" <in >got
+            cmp want got || complain "$name: $options"
+        done
+        family same want || complain "$name: the same record differs elsewhere"
+        options="-b 3 -j 2 --precision bf16"
+        if embed "${model[@]}" <in >got 2>/dev/null; then
+            options="-b 64 -j 1 --precision bf16"
+            embed "${model[@]}" <in >half
+            cmp got half || complain "$name: bf16"
+            family cosine want got 0.999 || complain "$name: bf16"
+        fi
+    done
+}
+
+# In full size, as published; the weights are expanded from a recipe.
+@test "models of full size: EVA02-B-16, PE-Core-T-16-384" {
+    [ -n "${CLIP_LONG:-}" ] || skip CLIP_LONG
+    need_shared golden/families/real
+    need_python msgpack numpy
+    local name options=
+    for name in EVA02-B-16 PE-Core-T-16-384; do
+        folder=$SHARED/golden/families/real/real-$name
+        python "$SHARED/oracle/weights.py" "$folder/recipe.json" weights.safetensors
+        mkdir "$name"
+        cp "$folder/open_clip/open_clip_config.json" "$name"
+        mv weights.safetensors "$name/open_clip_model.safetensors"
+        equal <(shapes "$name/open_clip_config.json") <(shapes "$name")
+        embed "$name" <"$folder/batch.msgpack" >got
+        clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$folder/forward.msgpack" || complain "$name"
+        clip-simmatrix --scale model -m "$name" got >scores
+        family logits "$folder/forward.msgpack" scores 2e-5 || complain "$name"
+        rm -r "$name"
+    done
+}
+
+# --- forms ---
+
+@test "converted to open_clip's folder and to a lone file and back: the same tensors, the same embeddings" {
+    need_shared golden/text/models
+    need_python msgpack numpy
+    local name source options=
+    for name in "${families[@]}" "${texts[@]}" siglip2/hf; do
+        golden "${name%/hf}"
+        [ "${name#*/}" != hf ] || model=("$folder/hf")
+        clip-model convert -q "${model[@]}" -o model
+        source=$folder/open_clip/open_clip_model.safetensors
+        [ -e "$source" ] || source=$folder/model.safetensors
+        family tensors "$source" model/open_clip_model.safetensors || complain "$name"
+        embed "${model[@]}" <"$folder/batch.msgpack" >want
+        embed model <"$folder/batch.msgpack" >got
+        cmp want got || complain "$name: the folder"
+        clip-model convert -q model -o lone.safetensors
+        family tensors "$source" lone.safetensors || complain "$name"
+        embed lone.safetensors <"$folder/batch.msgpack" >got
+        cmp want got || complain "$name: the file"
+        clip-model convert -q lone.safetensors -o again
+        diff -r model again || complain "$name: back"
+        equal <(clip-model info model | grep -v '^path ' | sed 1d) <(clip-model info again | grep -v '^path ' | sed 1d)
+        rm -r model again
+    done
+}
+
+# Byte for byte, but for what files may leave out.
+@test "Hugging Face's SiglipModel becomes open_clip's folder, byte for byte" {
+    need_shared golden/families
+    clip-model convert -q "$FAMILIES/siglip2/hf" -o from-hf
+    clip-model convert -q "$FAMILIES/siglip2/open_clip" -o from-open-clip
+    cmp from-hf/open_clip_model.safetensors from-open-clip/open_clip_model.safetensors
+    cmp from-hf/open_clip_model.safetensors "$FAMILIES/siglip2/open_clip/open_clip_model.safetensors"
+}
+
+@test "what Hugging Face's form of CLIP cannot say is refused before anything is made" {
+    need_shared golden/text/models
+    local name words
+    while read -r name words; do
+        golden "$name"
+        refuses "$words" clip-model convert -q --to hf "${model[@]}" -o hf
+        [ ! -e hf ] || complain "$name"
+    done <<'END'
+siglip no timm vision transformers
+siglip2 no timm vision transformers
+eva02 no timm vision transformers
+pe-core no timm vision transformers
+mobileclip2-l no timm vision transformers
+vit-gap no timm vision transformers
+clipa only image towers with ln_pre
+coca only image towers with ln_pre
+vit-attn-pool only image towers with ln_pre
+vit-layer-scale no blocks like those of the vision tower
+vit-custom only image towers with ln_pre
+vit-cosine no blocks like those of the vision tower
+hf-roberta-mean-linear no transformers text encoders
+hf-nllb-cls-linear no transformers text encoders
+tt-first-noproj only causal text towers
+tt-siglip no logit bias
+tt-last-causal-bias only causal text towers
+tt-custom no blocks like those of the text tower
+tt-coca only causal text towers
+tt-eos end token
+END
+}
+
+@test "what info says of a SigLIP, of an EVA02, of RoBERTa" {
+    need_shared golden/text/models
+    golden siglip
+    run -0 clip-model info "${model[@]}"
+    [[ $output == *"vit_base_patch16_siglip_224"*"gelu"*"mask          none"*"the last position"* ]] || complain "$output"
+    [[ $(clip-model info --json "${model[@]}") == *timm_model_name*vit_base_patch16_siglip_224* ]]
+    golden eva02
+    run -0 clip-model info "${model[@]}"
+    [[ $output == *"eva02_base_patch16_clip_224"*"silu"* ]] || complain "$output"
+    golden hf-roberta-mean-linear
+    run -0 clip-model info "${model[@]}"
+    [[ $output == *"roberta"*"mean_pooler"* ]] || complain "$output"
+}
+
+@test "each architecture can be initialised, and its first embeddings are finite and differ" {
+    need_shared golden/text/models
+    need_python msgpack numpy
+    local name options=
+    for name in "${families[@]}" "${texts[@]}"; do
+        golden "$name"
+        clip-model init -q "$folder/arch.json" -o model.safetensors
+        embed model.safetensors <"$folder/batch.msgpack" >got || complain "$name"
+        family finite got || complain "$name"
+    done
+}
+
+# --- names ---
+
+@test "clip-model list: OpenAI's names, then the files of share/architectures; each is an architecture" {
+    local name
+    clip-model list >names
+    equal <(head -n 9 names) <(printf '%s\n' RN50 RN101 RN50x4 RN50x16 RN50x64 ViT-B/32 ViT-B/16 ViT-L/14 ViT-L/14@336px)
+    equal <(tail -n +10 names) <(find "$SRC/share/architectures" -name '*.json' -printf '%f\n' | sed 's/\.json$//' | LC_ALL=C sort)
+    while read -r name; do
+        clip-model info "$name" >info || complain "$name"
+        grep -q '^parameters ' info || complain "$name"
+    done <names
+    run -2 clip-model list RN50
+    run -2 clip-model list -o x
+    refuses "clip-model list" clip-model info ViT-B-33
+    refuses "clip-model list" clip-model init ../architectures/EVA02-B-16 -o model
+    # A file of that name does not stand before it.
+    cp "$SRC/share/architectures/ViT-B-32-256.json" EVA02-B-16.json
+    equal <(clip-model info --shapes EVA02-B-16) <(clip-model info --shapes "$SRC/share/architectures/EVA02-B-16.json")
+}
+
+# Those of the decoder, which makes captions, are not read; batch norm's statistics are no parameters.
+@test "the names of open_clip: parameters, names and shapes as published" {
+    need_shared golden/families/named.jsonl.gz
+    need_python json
+    family named "$SHARED/golden/families/named.jsonl.gz" >want
+    [ "$(wc -l <want)" -eq 143 ]
+    local name parameters sum missing=0
+    while read -r name parameters sum; do
+        if ! shapes "$name" >shapes 2>err; then
+            grep -qE '^(MobileCLIP2?-B$|moderntext-|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
+            missing=$((missing + 1))
+            continue
+        fi
+        [ "$(sed -n 's/^parameters: //p' shapes)" = "$parameters" ] || complain "$name: parameters"
+        [ "$(grep -v '^parameters: ' shapes | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name: names"
+    done <want
+    [ "$missing" -eq 28 ]
+}
+
+# open_clip's own counts, of its table of models; the decoder of captions aside.
+@test "names with a text tower of transformers: parameters" {
+    local name parameters
+    while read -r name parameters; do
+        [ "$(clip-model info "$name" | sed -n 's/^parameters *\([0-9,]*\) .*/\1/p')" = "$parameters" ] || complain "$name"
+        [ -n "$(clip-model info --shapes "$name" | sed -n '/^text\.transformer\./p')" ] || complain "$name"
+        run -1 grep -E '^(transformer|proj)\.' <(clip-model info --shapes "$name")
+    done <<'END'
+roberta-ViT-B-32 212,723,457
+xlm-roberta-base-ViT-B-32 366,121,473
+xlm-roberta-large-ViT-H-14 1,193,014,785
+mt5-base-ViT-B-32 365,708,673
+mt5-xl-ViT-H-14 2,306,754,049
+nllb-clip-base 501,885,185
+nllb-clip-base-siglip 507,474,178
+nllb-clip-large 1,399,216,641
+nllb-clip-large-siglip 1,195,496,514
+coca_roberta-ViT-B-32 212,297,473
+END
+}
+
+# --- refusals ---
+
+@test "families that are not supported are refused in a line that names the option" {
+    need_shared golden/text/models
+    local name words
+    while read -r name words; do
+        folder=$FAMILIES/$name
+        [ -d "$folder" ] || folder=$TEXTS/$name
+        if [ -e "$folder/arch.json" ]; then
+            refuses "$words" clip-model info "$folder/arch.json"
+            refuses "$words" clip-model init "$folder/arch.json" -o model
+        else
+            refuses "$words" clip-model info "$folder"
+        fi
+        [ ! -e model ] || complain "$name"
+    done < <(printf '%s\n' "${families_refused[@]}" "${texts_refused[@]}")
+}
+
+@test "configurations that lie are refused by name" {
+    local words cfg
+    while IFS='|' read -r words cfg; do
+        echo "{\"embed_dim\": 48, \"custom_text\": true, $cfg}" >arch.json
+        refuses "$words" clip-model info arch.json
+    done <<'END'
+heads|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none", "timm_model_kwargs": {"embed_dim": 48, "num_heads": 5}}, "text_cfg": {}
+depth|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none", "timm_model_kwargs": {"depth": 1000000000}}, "text_cfg": {}
+image_size|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none", "image_size": 256}, "text_cfg": {}
+timm_pool|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "avg", "timm_proj": "none"}, "text_cfg": {}
+768 features|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none"}, "text_cfg": {}
+wrong|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_model_kwargs": {"wrong": 1}}, "text_cfg": {}
+vit_base_patch16_siglip_225|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_225"}, "text_cfg": {}
+rotary|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"embed_dim": 66, "num_heads": 11}}, "text_cfg": {}
+layer scale|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"init_values": 0.1}}, "text_cfg": {}
+init_logit_bias|"init_logit_bias": "ten", "vision_cfg": {}, "text_cfg": {}
+7 heads|"vision_cfg": {"attentional_pool": true, "attn_pooler_heads": 7}, "text_cfg": {}
+attentional_pool|"vision_cfg": {"attentional_pool": "parallel"}, "text_cfg": {}
+pool_type|"vision_cfg": {"pool_type": "none"}, "text_cfg": {}
+qk_norm|"vision_cfg": {"qk_norm": true, "scaled_cosine_attn": true}, "text_cfg": {}
+pool_type|"vision_cfg": {}, "text_cfg": {"pool_type": "middle"}
+proj_type|"vision_cfg": {}, "text_cfg": {"proj_type": "mlp"}
+hf_model_name|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-tiny"}
+hf_pooler_type|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_pooler_type": "sum_pooler"}
+hf_proj_type|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_proj_type": "quadratic"}
+heads|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"num_attention_heads": 7}}
+num_hidden_layers|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"num_hidden_layers": 1000000000}}
+positions|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "context_length": 513}
+position_embedding_type|"vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base-uncased", "hf_model_config": {"position_embedding_type": "relative_key"}}
+hidden_act|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"hidden_act": "mish"}}
+padding|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"pad_token_id": 60000}}
+END
+}
+
+# --- training ---
+
+# train NAME [OPTION...]: three steps of a golden model's batch in the run NAME; $image, $text, $loss as of `stages`.
+train() {
+    local name=$1
+    shift
+    golden "$name"
+    mkdir "$name"
+    clip-model convert -q "${model[@]}" -o "$name/init"
+    family batches "$folder" 3 >steps
+    (set -o pipefail && stages "$name" "$@" <steps >"$name/log")
+}
+
+@test "three steps of training against PyTorch: SigLIP with its loss and bias, EVA02, CoCa, RoBERTa" {
+    need_shared golden/text/models
+    need_python msgpack numpy torch
+    local name loss
+    for name in siglip eva02 coca hf-roberta-mean-linear; do
+        loss=
+        [ "$name" != siglip ] || loss="--loss sigmoid"
+        train "$name"
+        family check "$folder" "$name" 3 1e-4 5e-4 || complain "$name"
+    done
+}
+
+@test "a frozen image tower stays; a tape that is not kept changes no byte" {
+    need_shared golden/families
+    need_python msgpack numpy torch
+    local loss="--loss sigmoid" image=--freeze
+    train siglip
+    family check "$folder" siglip 3 1e-4 5e-4 "^visual" || complain "frozen"
+    mv siglip frozen
+    image=
+    train siglip --chunk 3
+    mv siglip kept
+    train siglip --chunk 3 --memory 0 -j 1
+    diff -r kept/step-00000003 siglip/step-00000003
+    run -1 cmp -s kept/step-00000003/open_clip_model.safetensors frozen/step-00000003/open_clip_model.safetensors
+}
+
+@test "a run of clip-train on a SigLIP goes on from its checkpoint, its vocabulary kept" {
+    need_shared golden/families
+    sed 's/"vocab_size": 600/"vocab_size": 5120/; s/"context_length": 12/"context_length": 16/' \
+        "$FAMILIES/siglip/arch.json" >arch.json
+    tar --sort=name -cf pairs.tar -C "$SRC/share/samples" --exclude=photos .
+    local options=(-q --data pairs.tar --arch arch.json -n 4 --lr 1e-3 --schedule constant --warmup 0 --loss sigmoid)
+    clip-train "${options[@]}" -e 4 -o whole
+    clip-train "${options[@]}" -e 2 -o halves
+    clip-train "${options[@]}" -e 4 -o halves
+    diff -r whole/latest/ halves/latest/
+    [ -e whole/latest/tokenizer.json ]
+    cmp whole/latest/tokenizer.json whole/init/tokenizer.json
+    run -0 clip-classify -m whole/latest "$SRC/share/samples/star.png" -- "a star" "a tree"
+    [[ $output == *star* ]]
+}
