@@ -328,15 +328,14 @@ END
 
 @test "all pairs of more than fits into memory go through a temporary file" {
     numbered 1800 image_embedding >large
-    export TMPDIR=$PWD/tmp
     mkdir tmp
-    clip-simmatrix --pairs --tsv --label key large >all
+    TMPDIR=$PWD/tmp clip-simmatrix --pairs --tsv --label key large >all
     [ "$(wc -l <all)" -eq $((1800 * 1799 / 2)) ]
     sort -s -c -t "$(printf '\t')" -k 3,3gr all
     head -n 1000000 all | cmp <(clip-simmatrix --pairs --tsv --label key --top 1000000 large) -
     head -n 1000 all | cmp <(clip-simmatrix --pairs --tsv --label key --top 1000 large) -
     [ -z "$(ls tmp)" ]
-    TMPDIR=$PWD/none refuses 'none' clip-simmatrix --pairs --tsv large
+    refuses 'none' env TMPDIR="$PWD/none" clip-simmatrix --pairs --tsv large
 }
 
 @test "wrong usage of --min and --pairs" {

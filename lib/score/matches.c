@@ -21,6 +21,8 @@ struct clip_matches {
     struct clip_pair *pairs;
     size_t count, room;
     float bar;
+    int failed; /* and `error` says why: threads that go on for a while must not try again */
+    struct clip_error error;
     int fd; /* or -1 */
     uint64_t written;
     struct run *runs;
@@ -126,17 +128,19 @@ static int make_room(struct clip_matches *matches, struct clip_error *error)
 int clip_matches_add(struct clip_matches *matches, const struct clip_pair *pairs, size_t n,
                      struct clip_error *error)
 {
-    int status = 0;
     pthread_mutex_lock(&matches->lock);
-    while (n > 0 && status == 0) {
-        if (matches->count == matches->room && (status = make_room(matches, error)) != 0)
-            break;
-        size_t take = matches->room - matches->count < n ? matches->room - matches->count : n;
-        memcpy(matches->pairs + matches->count, pairs, take * sizeof *pairs);
+    while (n > 0 && !matches->failed) {
+        matches->failed = matches->count == matches->room && make_room(matches, &matches->error) != 0;
+        size_t room = matches->failed ? 0 : matches->room - matches->count, take = room < n ? room : n;
+        if (take > 0)
+            memcpy(matches->pairs + matches->count, pairs, take * sizeof *pairs);
         matches->count += take;
         pairs += take;
         n -= take;
     }
+    int status = matches->failed ? -1 : 0;
+    if (status != 0)
+        *error = matches->error;
     pthread_mutex_unlock(&matches->lock);
     return status;
 }

@@ -3,13 +3,14 @@
 #define CLIP_SCORE_RETRIEVAL_H
 
 #include "base/error.h"
+#include "score/ranking.h"
 #include "score/rows.h"
 #include "score/similarity.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* What is wanted. Scores are those of `scoring`, or with `softmax` the probabilities. */
+/* What is wanted. A score is that of `scoring`, or with `softmax` the probability. */
 struct clip_wanted {
     size_t top;  /* the best of each row, or of all pairs; 0: all */
     float least; /* scores from here on; -INFINITY: all */

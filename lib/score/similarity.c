@@ -58,11 +58,6 @@ void clip_similarity_free(struct clip_similarity *s)
 
 /* --- a tile --- */
 
-float clip_score_of(struct clip_scoring scoring, float cosine)
-{
-    return (float)(scoring.scale * cosine + scoring.bias);
-}
-
 struct tile_task {
     struct clip_similarity *s;
     const struct clip_tile *tile;
@@ -113,6 +108,11 @@ int clip_similarity_tile(struct clip_similarity *s, const struct clip_tile *tile
 
 /* --- all of them --- */
 
+float clip_score_of(struct clip_scoring scoring, float cosine)
+{
+    return (float)(scoring.scale * cosine + scoring.bias);
+}
+
 struct take_task {
     const struct clip_rows_taker *taker;
     const struct clip_tile *tile;
@@ -126,8 +126,8 @@ static int take_row(void *context, size_t r, int thread, struct clip_error *erro
     const struct take_task *task = context;
     size_t n = task->tile->column_count;
     float *scores = task->scores + r * n;
-    int plain = task->taker->scoring.scale == 1 && task->taker->scoring.bias == 0;
-    for (size_t c = 0; c < n && !plain; c++)
+    int cosines = task->taker->scoring.scale == 1 && task->taker->scoring.bias == 0;
+    for (size_t c = 0; c < n && !cosines; c++)
         scores[c] = clip_score_of(task->taker->scoring, scores[c]);
     for (size_t c = 0; c < n && task->removed; c++)
         if (clip_vectors_removed(task->tile->columns, task->tile->column + c))
@@ -155,28 +155,4 @@ int clip_similarity_run(struct clip_similarity *s, const struct clip_vectors *ro
                 return -1;
         }
     return 0;
-}
-
-/* --- the best of each row --- */
-
-struct rank_task {
-    uint64_t first_column;
-    struct clip_ranking *rankings;
-};
-
-static int rank_row(void *context, const struct clip_tile *tile, const float *scores, size_t r,
-                    struct clip_error *error)
-{
-    const struct rank_task *task = context;
-    return clip_ranking_add(&task->rankings[tile->row + r], scores, tile->column_count, tile->columns,
-                            tile->column, task->first_column + tile->column, error);
-}
-
-int clip_similarity_rank(struct clip_similarity *s, const struct clip_vectors *rows,
-                         const struct clip_vectors *columns, struct clip_scoring scoring,
-                         uint64_t first_column, struct clip_ranking *rankings, struct clip_error *error)
-{
-    struct rank_task task = {first_column, rankings};
-    struct clip_rows_taker taker = {rank_row, &task, scoring, 0};
-    return clip_similarity_run(s, rows, columns, &taker, error);
 }

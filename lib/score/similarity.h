@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "base/threads.h"
-#include "score/ranking.h"
 #include "score/vectors.h"
 
 #include <stddef.h>
@@ -17,12 +16,6 @@ struct clip_similarity;
 struct clip_similarity *clip_similarity_new(struct clip_pool *pool, size_t width, struct clip_error *error);
 void clip_similarity_free(struct clip_similarity *similarity);
 
-/* A score is scale * cosine + bias. */
-struct clip_scoring {
-    double scale, bias;
-};
-float clip_score_of(struct clip_scoring scoring, float cosine);
-
 /* Some rows against some columns. */
 struct clip_tile {
     const struct clip_vectors *rows, *columns;
@@ -33,8 +26,14 @@ struct clip_tile {
 int clip_similarity_tile(struct clip_similarity *similarity, const struct clip_tile *tile, float *out,
                          struct clip_error *error);
 
+/* A score is scale * cosine + bias. */
+struct clip_scoring {
+    double scale, bias;
+};
+float clip_score_of(struct clip_scoring scoring, float cosine);
+
 /* Calls take(context, tile, scores, r, error) for each row r < row_count of each of the tiles, of at most 16
- * MB, that all rows with all columns are cut into; scores[column_count] are those of that row's cosines,
+ * MB, that all rows with all columns are cut into; scores[column_count] are that row's scores,
  * or NaN for columns that are removed. The rows of a tile are taken at once by several threads, one tile
  * after another; columns grow within a row. With `upper`, rows and columns are the same vectors, and tiles of
  * nothing but pairs (r, c) with c <= r are left out. -1 with the error of the first that failed. */
@@ -48,11 +47,5 @@ struct clip_rows_taker {
 int clip_similarity_run(struct clip_similarity *similarity, const struct clip_vectors *rows,
                         const struct clip_vectors *columns, const struct clip_rows_taker *taker,
                         struct clip_error *error);
-
-/* Adds the scores of all `rows` with all `columns` to rankings[count(rows)]; the columns'
- * numbers begin with `first_column`. */
-int clip_similarity_rank(struct clip_similarity *similarity, const struct clip_vectors *rows,
-                         const struct clip_vectors *columns, struct clip_scoring scoring,
-                         uint64_t first_column, struct clip_ranking *rankings, struct clip_error *error);
 
 #endif
