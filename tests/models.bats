@@ -204,7 +204,7 @@ assert c["model_cfg"]["text_cfg"]["heads"] == 2 and len(c["preprocess_cfg"]["mea
     cp config.json lone.safetensors folder
     refuses "not the configuration of a CLIP model" clip-model info folder
     # One that is CLIP's, and not supported, is not passed over.
-    echo '{"model_type": "clip", "text_config": {}, "vision_config": {"hidden_act": "relu"}}' >config.json
+    echo '{"model_type": "clip", "text_config": {}, "vision_config": {"hidden_act": "mish"}}' >config.json
     refuses "hidden_act" clip-model info lone.safetensors
 }
 

@@ -120,6 +120,16 @@ struct take_task {
     int removed; /* some of the columns may be */
 };
 
+static int fail_infinite(const struct take_task *task, size_t r, size_t c, struct clip_error *error)
+{
+    char a[100], b[100];
+    const char *row = clip_vectors_label(task->tile->rows, task->tile->row + r);
+    const char *column = clip_vectors_label(task->tile->columns, task->tile->column + c);
+    return clip_fail(error, "the score of %s and %s is not finite (the scale is %g)",
+                     clip_printable(a, sizeof a, row, strlen(row)),
+                     clip_printable(b, sizeof b, column, strlen(column)), task->taker->scoring.scale);
+}
+
 static int take_row(void *context, size_t r, int thread, struct clip_error *error)
 {
     (void)thread;
@@ -127,8 +137,12 @@ static int take_row(void *context, size_t r, int thread, struct clip_error *erro
     size_t n = task->tile->column_count;
     float *scores = task->scores + r * n;
     int cosines = task->taker->scoring.scale == 1 && task->taker->scoring.bias == 0;
-    for (size_t c = 0; c < n && !cosines; c++)
+    for (size_t c = 0; c < n && !cosines; c++) {
         scores[c] = clip_score_of(task->taker->scoring, scores[c]);
+        /* The scale may be so large that a score overflows a float. */
+        if (isinf(scores[c]))
+            return fail_infinite(task, r, c, error);
+    }
     for (size_t c = 0; c < n && task->removed; c++)
         if (clip_vectors_removed(task->tile->columns, task->tile->column + c))
             scores[c] = NAN;
