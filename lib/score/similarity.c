@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { BLOCK = CLIP_VECTORS_BLOCK, MOST_ROWS = 4096 }; /* rows of a tile */
 #define TILE ((size_t)1 << 22)                         /* its elements */
