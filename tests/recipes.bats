@@ -2,6 +2,7 @@
 load helper
 
 setup() {
+    unset MAKEFLAGS MAKELEVEL # of a make that runs the tests
     cd "$BATS_TEST_TMPDIR"
     mkdir -p in/train in/test samples
     cp "$SRC"/share/samples/*.* samples
@@ -13,7 +14,7 @@ END
 }
 
 recipe() {
-    env -u MAKEFLAGS make -s -f "$SRC/share/recipes/$1/Makefile" ARCH=arch-small.json VOCAB_SIZE=516 BATCH=4 EPOCHS=2 PRECISION=f32 "${@:2}"
+    make -s -f "$SRC/share/recipes/$1/Makefile" ARCH=arch-small.json VOCAB_SIZE=516 BATCH=4 EPOCHS=2 PRECISION=f32 "${@:2}"
 }
 
 @test "pairs: from shards to retrieval" {
@@ -60,7 +61,7 @@ recipe() {
 
 # embed SHARD...: the recipe on these, into the folder embeddings; "$@" of `more` too.
 embed() {
-    env -u MAKEFLAGS make -f "$SRC/share/recipes/embed/Makefile" MODEL="$MODEL" SHARDS="$1" "${@:2}"
+    make -f "$SRC/share/recipes/embed/Makefile" MODEL="$MODEL" SHARDS="$1" "${@:2}"
 }
 
 # make_shards: five shards in data, one of them compressed; a model.
@@ -120,7 +121,7 @@ one_pipeline() {
     [[ $output == *"two shards have the same name"* ]]
     run -2 embed 'data/*.tar' SLICE=0/2
     run -2 embed 'data/*.tar' SIDES=sound
-    run -2 env -u MAKEFLAGS make -f "$SRC/share/recipes/embed/Makefile" MODEL=m
+    run -2 make -f "$SRC/share/recipes/embed/Makefile" MODEL=m
 }
 
 @test "embed: slices, the array job of Slurm, the page for GNU parallel" {

@@ -364,7 +364,6 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     const char *quote = projections[j].name ? "\"" : "";
     fprintf(file, "      \"context_length\": %d,\n      \"hf_model_name\": \"%s\",\n", tower->context,
             named->name);
-    fprintf(file, "      \"hf_tokenizer_name\": \"%s\",\n", named->name);
     fprintf(file, "      \"hf_pooler_type\": \"%s\",\n      \"hf_proj_type\": %s%s%s,\n", poolers[i].name,
             quote, projections[j].name ? projections[j].name : "null", quote);
     fprintf(file, "      \"hf_model_config\": {\"%s\": %d, \"%s\": %d, \"%s\": %d, \"%s\": %d,\n",
