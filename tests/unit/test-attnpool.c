@@ -118,7 +118,7 @@ static void run(struct clip_parameters *parameters, const float *x, const float 
     struct clip_arch arch = {.vision = {.kind = &clip_kind_resnet, .width = WIDTH / 32, .heads = HEADS}};
     struct clip_engine *engine = clip_engine_open("openblas", CLIP_PRECISION_F32, 4, &error);
     struct clip_pool *pool = clip_pool_new(2, &error);
-    const struct clip_tower_setup setup = {&arch, NULL, parameters, engine, pool, PICTURES + 1};
+    const struct clip_tower_setup setup = {&arch, NULL, parameters, engine, pool, PICTURES + 1, NULL};
     struct clip_attnpool *attn = clip_attnpool_open(&setup, PIXELS, &error);
     CHECK(attn, "%s", error.text);
     struct tape tape = {.attn = attn};
@@ -167,7 +167,7 @@ static void check_gradient(double *const *t, size_t tensor, const float *gradien
 int main(void)
 {
     struct clip_parameter items[X] = {0};
-    struct clip_parameters parameters = {items, X, {0}};
+    struct clip_parameters parameters = {.items = items, .count = X};
     float *values[TENSORS], *gradients[TENSORS], weights[PICTURES * WIDTH], features[PICTURES * WIDTH];
     double *t[TENSORS];
     for (size_t i = 0; i < TENSORS; i++) {

@@ -103,7 +103,8 @@ static int machine_open(struct machine *m, struct family *f, const struct golden
                                            learns ? &f->parameters : NULL,
                                            m->engine,
                                            m->pool,
-                                           batch};
+                                           batch,
+                                           NULL};
     m->tower = clip_tower_open(f->side, &setup, &error);
     CHECK(m->tower && m->tower->width == f->width, "%s: %s", f->name, error.text);
     return 1;

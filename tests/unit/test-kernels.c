@@ -453,8 +453,8 @@ static void check_attention_backward(const struct clip_kernels *kernels, const c
                                        .v_bias = bias + 200};
             size_t size = types[t] == CLIP_PRECISION_F32 ? 4 : 2;
             struct clip_attention_backward b = {
-                &a,     dout,  dim, types[t], out, (char *)out + dim * size, (char *)out + 2 * dim * size,
-                stride, stride};
+                &a,     dout,   dim, types[t], out, (char *)out + dim * size, (char *)out + 2 * dim * size,
+                stride, stride, NULL};
             memset(out, mark, (n + 16) * 4);
             kernels->attention_backward(&b, scratch);
             for (size_t i = 0; i < n; i += 1 + n / 200) {

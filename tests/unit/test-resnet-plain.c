@@ -298,7 +298,7 @@ static void test_engine(const struct clip_model *model, const float *picture, co
     size_t width = clip_feature_width(clip_model_arch(model), CLIP_SIDE_IMAGE);
     float *features = malloc(width * sizeof *features);
     struct clip_pool *threads = clip_pool_new(1, &error);
-    const struct clip_tower_setup setup = {clip_model_arch(model), model, NULL, engine, threads, 1};
+    const struct clip_tower_setup setup = {clip_model_arch(model), model, NULL, engine, threads, 1, NULL};
     struct clip_tower *tower = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
     CHECK(tower, "%s", error.text);
     CHECK(tower->type->forward(tower, &(union clip_item){.image.floats = picture}, 1, 0, NULL, features,
