@@ -1,8 +1,21 @@
 #include "math/kernels.h"
 
+#include <math.h>
+
 const struct clip_kernels *clip_kernels(enum clip_level level)
 {
     return CLIP_TABLE(clip_kernels, level);
+}
+
+void clip_softmax(size_t n, float *x)
+{
+    float most = x[0], sum = 0;
+    for (size_t i = 1; i < n; i++)
+        most = fmaxf(most, x[i]);
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] = expf(x[i] - most);
+    for (size_t i = 0; i < n; i++)
+        x[i] /= sum;
 }
 
 enum { LANES = 16, TALL = 6 }; /* the most of any level */

@@ -101,6 +101,9 @@ struct clip_kernels {
 /* Those of a level that the processor has. */
 const struct clip_kernels *clip_kernels(enum clip_level level);
 
+/* x[n] = its softmax, in one order at every level: for the few rows of pools. */
+void clip_softmax(size_t n, float *x);
+
 /* Floats of scratch that attention over `keys` positions needs, at most a head of `dim`; the same for every
  * level. */
 size_t clip_attention_scratch(size_t keys, size_t dim);

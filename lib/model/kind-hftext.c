@@ -138,17 +138,15 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     struct clip_initial drawn = clip_initial_normal(0.02);
     struct clip_block_draws draws = {drawn, drawn, drawn, drawn, 0};
     for (int tensor = 0; tensor < CLIP_TEXT_TENSORS; tensor++) {
-        size_t shape[4];
+        int weight = tensor == CLIP_TEXT_NORM_WEIGHT || tensor == CLIP_TEXT_FINAL_WEIGHT;
+        int bias = tensor == CLIP_TEXT_NORM_BIAS || tensor == CLIP_TEXT_FINAL_BIAS ||
+                   tensor == CLIP_TEXT_POOLER_BIAS;
         if (tensor == CLIP_TEXT_FINAL_WEIGHT)
             clip_list_blocks(listing, tower, &draws);
-        if (!clip_text_shape(tower, tensor, shape))
-            continue;
-        const char *name = clip_text_name(tower, tensor);
-        clip_list_tensor(listing,
-                         shape[1]                       ? drawn
-                         : strstr(name, "bias") == NULL ? clip_initial_ones
-                                                        : clip_initial_zeros,
-                         shape, "%s", name);
+        clip_list_text(listing, tower, tensor,
+                       weight ? clip_initial_ones
+                       : bias ? clip_initial_zeros
+                              : drawn);
     }
     clip_list_projection(listing, tower, (size_t)tower->width, embed);
 }
@@ -169,9 +167,6 @@ static const struct clip_json_option options[] = {
     {"hf_pooler_type", CLIP_JSON_USED, NULL},
     {"hf_proj_type", CLIP_JSON_USED, NULL},
     {"context_length", CLIP_JSON_USED, NULL},
-    {"hf_tokenizer_name", CLIP_JSON_IGNORED, NULL},
-    {"tokenizer_kwargs", CLIP_JSON_IGNORED, NULL},
-    {"tokenizer_mode", CLIP_JSON_IGNORED, NULL},
     {"hf_model_pretrained", CLIP_JSON_IGNORED, NULL},
     {"output_tokens", CLIP_JSON_IGNORED, NULL},
     /* open_clip's own towers' */

@@ -40,6 +40,10 @@ void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch
 void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
                    enum clip_vit_tensor first, enum clip_vit_tensor end);
 
+/* A tensor of a text transformer (model/text.h), if it has it. */
+void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *tower,
+                    enum clip_text_tensor tensor, struct clip_initial initial);
+
 /* The names of a block's tensors. */
 /* clang-format off */
 #define CLIP_BLOCK_NAMES(hf, openai)                                                                         \

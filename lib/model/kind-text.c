@@ -31,14 +31,19 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 /* --- tensors --- */
 
+void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *tower,
+                    enum clip_text_tensor tensor, struct clip_initial initial)
+{
+    size_t shape[4];
+    if (clip_text_shape(tower, tensor, shape))
+        clip_list_tensor(listing, initial, shape, "%s", clip_text_name(tower, tensor));
+}
+
 static void list_first(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
-    size_t width = (size_t)tower->width;
-    clip_list_tensor(listing, clip_initial_normal(0.01), CLIP_SHAPE(clip_text_places(tower), width),
-                     "positional_embedding");
-    if (tower->class_row)
-        clip_list_tensor(listing, clip_initial_normal(0.01), CLIP_SHAPE(width), "cls_emb");
-    clip_list_projection(listing, tower, width, embed);
+    clip_list_text(listing, tower, CLIP_TEXT_POSITIONS, clip_initial_normal(0.01));
+    clip_list_text(listing, tower, CLIP_TEXT_CLASS, clip_initial_normal(0.01));
+    clip_list_projection(listing, tower, (size_t)tower->width, embed);
 }
 
 static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
@@ -50,9 +55,9 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
                                      clip_initial_normal(1 / sqrt(2.0 * (double)width)),
                                      clip_initial_normal(residual), 1};
     clip_list_blocks(listing, tower, &draws);
-    clip_list_tensor(listing, clip_initial_normal(0.02), CLIP_SHAPE((size_t)tower->vocabulary, width),
-                     "token_embedding.weight");
-    clip_list_norm(listing, width, "ln_final");
+    clip_list_text(listing, tower, CLIP_TEXT_TOKENS, clip_initial_normal(0.02));
+    clip_list_text(listing, tower, CLIP_TEXT_FINAL_WEIGHT, clip_initial_ones);
+    clip_list_text(listing, tower, CLIP_TEXT_FINAL_BIAS, clip_initial_zeros);
 }
 
 static const char *const prefixes[] = {"transformer.",
@@ -87,9 +92,6 @@ static const struct clip_json_option options[] = {{"context_length", CLIP_JSON_U
                                                   {"no_causal_mask", CLIP_JSON_USED, NULL},
                                                   {"proj_type", CLIP_JSON_USED, NULL},
                                                   {"proj_bias", CLIP_JSON_USED, NULL},
-                                                  {"hf_tokenizer_name", CLIP_JSON_IGNORED, NULL},
-                                                  {"tokenizer_mode", CLIP_JSON_IGNORED, NULL},
-                                                  {"tokenizer_kwargs", CLIP_JSON_IGNORED, NULL},
                                                   {"hf_model_pretrained", CLIP_JSON_IGNORED, NULL},
                                                   {"hf_proj_type", CLIP_JSON_IGNORED, NULL},
                                                   {"hf_pooler_type", CLIP_JSON_IGNORED, NULL},

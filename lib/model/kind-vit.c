@@ -9,8 +9,7 @@
 int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     const struct clip_vit_arch *vit = &tower->vit;
-    if (vit->pooling != CLIP_POOL_MAP && vit->pooling != CLIP_POOL_QUERY &&
-        vit->pooling != CLIP_POOL_QUERIES_MEAN)
+    if (vit->pooling != CLIP_POOL_MAP && !clip_pools_queries(vit->pooling))
         return 0;
     if (vit->pooling == CLIP_POOL_QUERIES_MEAN && vit->pool_queries < 2)
         return clip_fail(error, "the mean of all queries but the first needs two of them");
@@ -185,7 +184,7 @@ static void put_pooling(FILE *file, const struct clip_vit_arch *vit)
         fputs("      \"final_ln_after_pool\": true,\n", file);
     if (vit->pooling == CLIP_POOL_PATCHES || vit->pooling == CLIP_POOL_QUERIES_MEAN)
         fputs("      \"pool_type\": \"avg\",\n", file);
-    if (vit->pooling == CLIP_POOL_QUERY || vit->pooling == CLIP_POOL_QUERIES_MEAN)
+    if (clip_pools_queries(vit->pooling))
         fprintf(file,
                 "      \"attentional_pool\": true,\n      \"attn_pooler_queries\": %d,\n"
                 "      \"attn_pooler_heads\": %d,\n",

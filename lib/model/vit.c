@@ -66,14 +66,14 @@ size_t clip_vit_tokens(const struct clip_tower_arch *tower)
     return clip_vit_patches(tower) + !(tower->vit.flags & CLIP_VIT_NO_CLASS);
 }
 
-static int is_queries(const struct clip_tower_arch *tower)
+int clip_pools_queries(enum clip_pooling pooling)
 {
-    return tower->vit.pooling == CLIP_POOL_QUERY || tower->vit.pooling == CLIP_POOL_QUERIES_MEAN;
+    return pooling == CLIP_POOL_QUERY || pooling == CLIP_POOL_QUERIES_MEAN;
 }
 
 size_t clip_vit_width(const struct clip_tower_arch *tower)
 {
-    return (size_t)(is_queries(tower) ? tower->vit.pool_width : tower->width);
+    return (size_t)(clip_pools_queries(tower->vit.pooling) ? tower->vit.pool_width : tower->width);
 }
 
 /* Of SigLIP's pool, and of CoCa's: whether it has the tensor. */
@@ -84,20 +84,20 @@ static int in_pool(const struct clip_tower_arch *tower, enum clip_vit_tensor ten
     case CLIP_POOL_LATENT:
     case CLIP_POOL_OUT_WEIGHT:
     case CLIP_POOL_OUT_BIAS:
-        return is_queries(tower) || tower->vit.pooling == CLIP_POOL_MAP;
+        return clip_pools_queries(tower->vit.pooling) || tower->vit.pooling == CLIP_POOL_MAP;
     case CLIP_POOL_IN_WEIGHT:
-        return is_queries(tower) && same;
+        return clip_pools_queries(tower->vit.pooling) && same;
     case CLIP_POOL_K_WEIGHT:
     case CLIP_POOL_V_WEIGHT:
-        return is_queries(tower) && !same;
+        return clip_pools_queries(tower->vit.pooling) && !same;
     case CLIP_POOL_Q_WEIGHT:
-        return is_queries(tower) ? !same : tower->vit.pooling == CLIP_POOL_MAP;
+        return clip_pools_queries(tower->vit.pooling) ? !same : tower->vit.pooling == CLIP_POOL_MAP;
     case CLIP_POOL_IN_BIAS:
     case CLIP_POOL_LN_Q_WEIGHT:
     case CLIP_POOL_LN_Q_BIAS:
     case CLIP_POOL_LN_K_WEIGHT:
     case CLIP_POOL_LN_K_BIAS:
-        return is_queries(tower);
+        return clip_pools_queries(tower->vit.pooling);
     default:
         return tower->vit.pooling == CLIP_POOL_MAP;
     }
@@ -128,7 +128,8 @@ static int has(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor)
 /* The dimensions of a tensor that it has. */
 static void set_shape(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor, size_t shape[4])
 {
-    size_t width = (size_t)tower->width, pool = is_queries(tower) ? (size_t)tower->vit.pool_width : width;
+    size_t width = (size_t)tower->width,
+           pool = clip_pools_queries(tower->vit.pooling) ? (size_t)tower->vit.pool_width : width;
     size_t queries = (size_t)tower->vit.pool_queries, patch = (size_t)tower->patch,
            mlp = (size_t)tower->vit.pool_mlp;
     const size_t sizes[CLIP_VIT_TENSORS][4] = {

@@ -32,6 +32,12 @@ enum clip_pooling {
     CLIP_POOL_QUERIES_MEAN,
 };
 
+/* Epsilon of the norms of queries and tokens in CoCa's pools, whatever that of the blocks. */
+#define CLIP_POOL_EPSILON 1e-5f
+
+/* 1 for both of CoCa's. */
+int clip_pools_queries(enum clip_pooling pooling);
+
 struct clip_vit_names;
 
 struct clip_vit_arch {

@@ -1,4 +1,5 @@
 #include "score/rows.h"
+#include "score/similarity.h"
 
 #include "stream/print.h"
 
@@ -100,12 +101,9 @@ static int write_record(const struct clip_rows_output *out, const struct clip_ro
 static int check_finite(const struct clip_rows_output *out, const struct clip_row *row,
                         struct clip_error *error)
 {
-    char a[100], b[100];
     for (size_t i = 0; i < row->n; i++)
         if (!isfinite(row->scores[i]))
-            return clip_fail(error, "the score of %s and %s is not finite (the scale is %g)",
-                             clip_printable(a, sizeof a, row->label, strlen(row->label)),
-                             clip_printable(b, sizeof b, row->labels[i], strlen(row->labels[i])), out->scale);
+            return clip_fail_score(row->label, row->labels[i], out->scale, error);
     return 0;
 }
 

@@ -114,22 +114,20 @@ float clip_score_of(struct clip_scoring scoring, float cosine)
     return (float)(scoring.scale * cosine + scoring.bias);
 }
 
+int clip_fail_score(const char *row, const char *column, double scale, struct clip_error *error)
+{
+    char a[100], b[100];
+    return clip_fail(error, "the score of %s and %s is not finite (the scale is %g)",
+                     clip_printable(a, sizeof a, row, strlen(row)),
+                     clip_printable(b, sizeof b, column, strlen(column)), scale);
+}
+
 struct take_task {
     const struct clip_rows_taker *taker;
     const struct clip_tile *tile;
     float *scores;
     int removed; /* some of the columns may be */
 };
-
-static int fail_infinite(const struct take_task *task, size_t r, size_t c, struct clip_error *error)
-{
-    char a[100], b[100];
-    const char *row = clip_vectors_label(task->tile->rows, task->tile->row + r);
-    const char *column = clip_vectors_label(task->tile->columns, task->tile->column + c);
-    return clip_fail(error, "the score of %s and %s is not finite (the scale is %g)",
-                     clip_printable(a, sizeof a, row, strlen(row)),
-                     clip_printable(b, sizeof b, column, strlen(column)), task->taker->scoring.scale);
-}
 
 static int take_row(void *context, size_t r, int thread, struct clip_error *error)
 {
@@ -142,7 +140,9 @@ static int take_row(void *context, size_t r, int thread, struct clip_error *erro
         scores[c] = clip_score_of(task->taker->scoring, scores[c]);
         /* The scale may be so large that a score overflows a float. */
         if (isinf(scores[c]))
-            return fail_infinite(task, r, c, error);
+            return clip_fail_score(clip_vectors_label(task->tile->rows, task->tile->row + r),
+                                   clip_vectors_label(task->tile->columns, task->tile->column + c),
+                                   task->taker->scoring.scale, error);
     }
     for (size_t c = 0; c < n && task->removed; c++)
         if (clip_vectors_removed(task->tile->columns, task->tile->column + c))

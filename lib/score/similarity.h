@@ -32,6 +32,9 @@ struct clip_scoring {
 };
 float clip_score_of(struct clip_scoring scoring, float cosine);
 
+/* The error of a score that overflows a float, of a row and a column by their labels. Returns -1. */
+int clip_fail_score(const char *row, const char *column, double scale, struct clip_error *error);
+
 /* Calls take(context, tile, scores, r, error) for each row r < row_count of each of the tiles, of at most 16
  * MB, that all rows with all columns are cut into; scores[column_count] are that row's scores,
  * or NaN for columns that are removed. The rows of a tile are taken at once by several threads, one tile

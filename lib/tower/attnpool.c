@@ -240,23 +240,12 @@ static void make_tokens(const struct clip_kernels *kernels, size_t pixels, size_
     kernels->sum((pixels + 1) * width, tokens, positions, tokens);
 }
 
-static void softmax(float *x, size_t n)
-{
-    float most = x[0], sum = 0;
-    for (size_t i = 1; i < n; i++)
-        most = fmaxf(most, x[i]);
-    for (size_t i = 0; i < n; i++)
-        sum += x[i] = expf(x[i] - most);
-    for (size_t i = 0; i < n; i++)
-        x[i] /= sum;
-}
-
 static void mix(size_t heads, size_t tokens, size_t width, const float *x, const float *probes, size_t step,
                 float *weights, float *mixes)
 {
     clip_gemm(0, 1, heads, tokens, width, probes, step, x, width, 0, weights, tokens);
     for (size_t h = 0; h < heads; h++)
-        softmax(weights + h * tokens, tokens);
+        clip_softmax(tokens, weights + h * tokens);
     clip_gemm(0, 0, heads, width, tokens, weights, tokens, x, width, 0, mixes, step);
 }
 

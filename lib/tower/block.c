@@ -136,15 +136,29 @@ void clip_block_free(struct clip_block *block)
 
 /* --- norms: a norm is its weight; its bias is the tensor after it --- */
 
+void clip_block_norm(const struct clip_block_shape *shape, float epsilon, size_t n, const float *x,
+                     const float *weight, const float *bias, enum clip_precision type, void *out)
+{
+    if (shape->flags & CLIP_BLOCK_RMS)
+        shape->kernels->rms_norm(n, epsilon, x, weight, type, out);
+    else
+        shape->kernels->layer_norm(n, epsilon, x, weight, bias, type, out);
+}
+
+void clip_block_norm_backward(const struct clip_block_shape *shape, float epsilon, size_t n, const float *x,
+                              const float *weight, const float *dy, float *dx, float *dweight, float *dbias)
+{
+    if (shape->flags & CLIP_BLOCK_RMS)
+        shape->kernels->rms_norm_backward(n, epsilon, x, weight, dy, dx, dweight);
+    else
+        shape->kernels->layer_norm_backward(n, epsilon, x, weight, dy, dx, dweight, dbias);
+}
+
 static void norm(const struct clip_block *block, enum clip_block_tensor weight, size_t n, const float *x,
                  enum clip_precision type, void *out)
 {
-    const struct clip_block_shape *shape = block->shape;
-    if (shape->flags & CLIP_BLOCK_RMS)
-        shape->kernels->rms_norm(n, shape->epsilon, x, value_of(block, weight), type, out);
-    else
-        shape->kernels->layer_norm(n, shape->epsilon, x, value_of(block, weight), value_of(block, weight + 1),
-                                   type, out);
+    clip_block_norm(block->shape, block->shape->epsilon, n, x, value_of(block, weight),
+                    value_of(block, weight + 1), type, out);
 }
 
 /* dx[n] += */
@@ -152,12 +166,8 @@ static void norm_backward(const struct clip_block *block, enum clip_block_tensor
                           const float *x, const float *dy, float *dx, float *sums)
 {
     const struct clip_block_shape *shape = block->shape;
-    if (shape->flags & CLIP_BLOCK_RMS)
-        shape->kernels->rms_norm_backward(n, shape->epsilon, x, value_of(block, weight), dy, dx,
-                                          sums + shape->at[weight]);
-    else
-        shape->kernels->layer_norm_backward(n, shape->epsilon, x, value_of(block, weight), dy, dx,
-                                            sums + shape->at[weight], sums + shape->at[weight + 1]);
+    clip_block_norm_backward(shape, shape->epsilon, n, x, value_of(block, weight), dy, dx,
+                             sums + shape->at[weight], sums + shape->at[weight + 1]);
 }
 
 static void *element_at(const struct clip_block *block, const void *x, size_t n)

@@ -46,6 +46,14 @@ int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_towe
                           struct clip_error *error);
 void clip_block_shape_free(struct clip_block_shape *shape);
 
+/* The norm of a row of n as blocks of the shape have it, and its backward: dx[n] +=, dweight, dbias +=
+ * (clip_kernels).
+ */
+void clip_block_norm(const struct clip_block_shape *shape, float epsilon, size_t n, const float *x,
+                     const float *weight, const float *bias, enum clip_precision type, void *out);
+void clip_block_norm_backward(const struct clip_block_shape *shape, float epsilon, size_t n, const float *x,
+                              const float *weight, const float *dy, float *dx, float *dweight, float *dbias);
+
 size_t clip_block_room(const struct clip_block_shape *shape);
 
 /* Loads the vectors of block i. -1 with error; clip_block_free afterwards, also of a zeroed one. */

@@ -53,8 +53,6 @@ struct clip_pooler {
     float *features, *drows;
 };
 
-#define POOL_EPSILON 1e-5f /* of CoCa's ln_q and ln_k, whatever the blocks' */
-
 static int attends(const struct clip_pooler *p)
 {
     return p->pooling != CLIP_POOL_PATCHES;
@@ -249,7 +247,7 @@ void clip_pooler_refresh(struct clip_pooler *p)
         if (is_map(p))
             memcpy(p->normed + i * p->out, latent, p->out * sizeof *latent);
         else
-            norm(p, CLIP_POOL_LN_Q_WEIGHT, POOL_EPSILON, latent, p->normed + i * p->out);
+            norm(p, CLIP_POOL_LN_Q_WEIGHT, CLIP_POOL_EPSILON, latent, p->normed + i * p->out);
     }
     linear(p, p->queries, p->out, p->out, p->normed, p->q.value, p->q_bias.value, p->q_rows);
     for (size_t h = 0; h < p->heads; h++)
@@ -258,17 +256,6 @@ void clip_pooler_refresh(struct clip_pooler *p)
                   p->heads * p->width);
     for (size_t i = 0; i < groups(p) * p->width; i++)
         p->probes[i] *= scale_of(p);
-}
-
-static void softmax(float *x, size_t n)
-{
-    float most = x[0], sum = 0;
-    for (size_t i = 1; i < n; i++)
-        most = fmaxf(most, x[i]);
-    for (size_t i = 0; i < n; i++)
-        sum += x[i] = expf(x[i] - most);
-    for (size_t i = 0; i < n; i++)
-        x[i] /= sum;
 }
 
 /* --- forward --- */
@@ -298,7 +285,7 @@ static void attend(const struct clip_pooler *p, size_t i, const float *rows)
     float *values = t->values + i * p->queries * p->out;
     clip_gemm(0, 1, n, p->tokens, width, p->probes, width, rows, width, 0, weights, p->tokens);
     for (size_t g = 0; g < n; g++)
-        softmax(weights + g * p->tokens, p->tokens);
+        clip_softmax(p->tokens, weights + g * p->tokens);
     clip_gemm(0, 0, n, width, p->tokens, weights, p->tokens, rows, width, 0, mixes, width);
     for (size_t h = 0; h < p->heads; h++)
         clip_gemm(0, 1, p->queries, head, width, mixes + h * width, p->heads * width,
@@ -508,10 +495,10 @@ static void add_probes(struct clip_pooler *p, size_t n)
         if (is_map(p))
             p->kernels->sum(p->out, to, dlatent + q * p->out, to);
         else
-            p->kernels->layer_norm_backward(p->out, POOL_EPSILON, value_of(p, CLIP_POOL_LATENT) + q * p->out,
-                                            value_of(p, CLIP_POOL_LN_Q_WEIGHT), dlatent + q * p->out, to,
-                                            p->tensors[CLIP_POOL_LN_Q_WEIGHT].gradient,
-                                            p->tensors[CLIP_POOL_LN_Q_BIAS].gradient);
+            p->kernels->layer_norm_backward(
+                p->out, CLIP_POOL_EPSILON, value_of(p, CLIP_POOL_LATENT) + q * p->out,
+                value_of(p, CLIP_POOL_LN_Q_WEIGHT), dlatent + q * p->out, to,
+                p->tensors[CLIP_POOL_LN_Q_WEIGHT].gradient, p->tensors[CLIP_POOL_LN_Q_BIAS].gradient);
     }
 }
 

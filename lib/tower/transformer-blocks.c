@@ -228,15 +228,9 @@ static void norm_features(const struct clip_transformer *t, const float *x, size
         memcpy(features, x, rows * width * sizeof *x);
         return;
     }
-    if (t->block.flags & CLIP_BLOCK_RMS) {
-        for (size_t r = 0; r < rows; r++)
-            t->kernels->rms_norm(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
-                                 CLIP_PRECISION_F32, features + r * width);
-        return;
-    }
     for (size_t r = 0; r < rows; r++)
-        t->kernels->layer_norm(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
-                               t->norm.bias.value, CLIP_PRECISION_F32, features + r * width);
+        clip_block_norm(&t->block, t->shape.epsilon, width, x + r * width, t->norm.weight.value,
+                        t->norm.bias.value, CLIP_PRECISION_F32, features + r * width);
 }
 
 /* --- running ---
@@ -525,15 +519,9 @@ static void features_backward(const struct clip_transformer *t, const float *x, 
         return;
     }
     memset(dx, 0, rows * width * sizeof *dx);
-    if (t->block.flags & CLIP_BLOCK_RMS) {
-        for (size_t r = 0; r < rows; r++)
-            t->kernels->rms_norm_backward(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
-                                          dy + r * width, dx + r * width, sums);
-        return;
-    }
     for (size_t r = 0; r < rows; r++)
-        t->kernels->layer_norm_backward(width, t->shape.epsilon, x + r * width, t->norm.weight.value,
-                                        dy + r * width, dx + r * width, sums, sums + width);
+        clip_block_norm_backward(&t->block, t->shape.epsilon, width, x + r * width, t->norm.weight.value,
+                                 dy + r * width, dx + r * width, sums, sums + width);
 }
 
 /* What a task of the upper half of a block works on: rows [first, first + rows) of what the block leaves. */

@@ -399,9 +399,9 @@ static void choose_norm(const struct vit *vit, const struct clip_tower_arch *arc
     enum clip_vit_tensor weight = CLIP_VIT_POST_WEIGHT;
     size_t size[4];
     shape->epsilon = vit->epsilon;
-    if (arch->vit.pooling == CLIP_POOL_QUERY || arch->vit.pooling == CLIP_POOL_QUERIES_MEAN) {
+    if (clip_pools_queries(arch->vit.pooling)) {
         weight = CLIP_POOL_LN_K_WEIGHT;
-        shape->epsilon = 1e-5f; /* whatever the blocks' */
+        shape->epsilon = CLIP_POOL_EPSILON;
     }
     if (arch->vit.flags & CLIP_VIT_NORM_AFTER_POOL || !clip_vit_shape(arch, weight, size))
         return;
