@@ -9,9 +9,9 @@ setup() {
 }
 
 # on_terminal COMMAND: runs it with a terminal as standard error; what is written there, a line each time that the
-# cursor goes back.
+# cursor goes back. Its shell is bash, for the functions that are exported.
 on_terminal() {
-    script -qec "$1" typescript >/dev/null </dev/null
+    SHELL=$BASH script -qec "$1" typescript >/dev/null </dev/null
     tail -n +2 typescript | tr '\r' '\n' | grep -av '^Script done' | sed 's/\x1b\[K/$/g' | grep -a .
 }
 
