@@ -93,7 +93,7 @@ static inline float max_of(vec v)
     return half[0];
 }
 
-/* The upper halves, rounded to nearest even; NaN stays one. */
+/* The upper halves, rounded to nearest even; NaN stays NaN. */
 static inline hvec to_bf16(vec v)
 {
     uvec bits = (uvec)v, rounded = bits + 0x7fff + (bits >> 16 & 1);
@@ -122,7 +122,7 @@ static inline void put_part(void *out, size_t at, vec v, size_t n, enum clip_pre
     }
 }
 
-/* e^x for x <= 88; below -87 it is that of -87 (1e-38). Polynomial fitted to (e^r - 1 - r) / r² on
+/* e^x for x <= 88; x < -87 gives e^-87 (1e-38). Polynomial fitted to (e^r - 1 - r) / r² on
  * [-ln 2 / 2, ln 2 / 2], off by 3e-9 before rounding. */
 static inline vec exp_of(vec x)
 {
@@ -362,7 +362,7 @@ ACTIVATION(relu)
 
 /* --- small products, for attention --- */
 
-/* A left operand a[rows][depth], or one that lies turned round: floats from row to row, and along depth. */
+/* A left operand a[rows][depth], plain or transposed: the strides of a row and of depth, in floats. */
 struct left {
     const float *a;
     size_t row, step;
@@ -433,8 +433,8 @@ static size_t padded(size_t n)
     return (n + LANES - 1) / LANES * LANES;
 }
 
-/* Turns a square of vectors: each round deals the first and last halves of the rows i and i + LANES / 2 out
- * alternately, and after log2(LANES) rounds rows are columns. */
+/* Transposes a square of vectors: each round interleaves rows i and i + LANES / 2, and after log2(LANES)
+ * rounds rows are columns. */
 static inline __attribute__((always_inline)) void turn(vec square[LANES])
 {
     UNROLL for (int round = 1; round < LANES; round *= 2)
@@ -481,7 +481,7 @@ static void copy_rows(size_t rows, size_t dim, const float *x, size_t stride, co
         }
 }
 
-/* s[n] = e^(s - its largest), zeros up to s[columns], a multiple of LANES; returns their sum. */
+/* s[n] = e^(s - max s), then zeros up to s[columns], a multiple of LANES; returns the sum. */
 static float exponentials(float *s, size_t n, size_t columns)
 {
     for (size_t j = n; j < columns; j++)
@@ -509,7 +509,7 @@ static void put_row(size_t n, const float *x, float scale, void *out, size_t at,
         put_part(out, at + i, load(x + i) * scale, n - i, type);
 }
 
-/* Keys that query i sees. */
+/* The number of keys that query i sees. */
 static size_t seen_by(const struct clip_attention *a, size_t i)
 {
     return a->causal && i + 1 < a->keys ? i + 1 : a->keys;
@@ -634,7 +634,7 @@ static void column_sums(size_t rows, size_t n, const void *x, size_t stride, enu
     }
 }
 
-/* Where attention_backward works. */
+/* The scratch of attention_backward. */
 struct attention_room {
     float *turned_k, *turned_v; /* [dim][padded keys] */
     float *k, *dk, *dv;         /* [keys][padded dim] */
@@ -657,7 +657,8 @@ static struct attention_room lay_out(const struct clip_attention *a, float *scra
     return room;
 }
 
-/* p = softmax of scores, ds = p (dp - sum of p dp), of a row that sees n keys; both have 0 up to columns. */
+/* For a row that sees n keys: p = softmax(scores), ds = p (dp - sum p dp); both are padded with 0 up to
+ * columns. */
 static void softmax_backward(size_t n, size_t columns, float *p, float *ds)
 {
     vec scale = splat(1 / exponentials(p, n, columns)), sum = {0};
@@ -671,7 +672,7 @@ static void softmax_backward(size_t n, size_t columns, float *p, float *ds)
         store(ds + j, load(p + j) * (load(ds + j) - mean));
 }
 
-/* Queries [first, first + rows): their dq, and what they add to dk and dv. */
+/* For queries [first, first + rows): computes dq, and adds to dk and dv. */
 static void backward_queries(const struct clip_attention_backward *b, const struct attention_room *room,
                              size_t first, size_t rows)
 {

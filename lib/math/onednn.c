@@ -60,7 +60,7 @@ static dnnl_status_t reorder(dnnl_engine_t engine, onednn_view from, const void 
     return status;
 }
 
-/* Between w[n][k], or w[k][n] where transposed, and the packing's layout. */
+/* Copies between w[n][k], or w[k][n] where transposed, and the packing's layout. */
 static dnnl_status_t move(const struct onednn_packing *packing, dnnl_engine_t engine, int transposed,
                           float *w, void *packed, int back)
 {
@@ -77,7 +77,7 @@ static dnnl_status_t move(const struct onednn_packing *packing, dnnl_engine_t en
     return status;
 }
 
-/* out[columns][rows] of w[rows][columns], by squares that stay in the cache. */
+/* out[columns][rows] = the transpose of w[rows][columns], by squares that stay in the cache. */
 static void turn(size_t rows, size_t columns, const float *w, float *out)
 {
     enum { SIDE = 16 };
@@ -113,8 +113,8 @@ static size_t count_set(const char *x, size_t bytes, size_t size)
     return set;
 }
 
-/* Packs w (no zeros, exact as bf16) over zeros, and back to `again`: *right if every weight came through and
- * the padding is still zero. */
+/* Packs w (without zeros, exact in bf16) over zeros, and unpacks it to `again`: *right if every weight came
+ * back and the padding is still zero. */
 static dnnl_status_t try_order(const struct onednn_packing *packing, dnnl_engine_t engine, int transposed,
                                float *w, float *again, void *packed, int *right)
 {
