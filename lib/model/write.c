@@ -88,7 +88,7 @@ int clip_safetensors_begin_as(FILE *file, struct clip_tensor_info *tensors, size
         free(text);
         return clip_fail_memory(error, "a header");
     }
-    /* Blanks up to a multiple of eight: the data is aligned as it lies in the file. */
+    /* Pads with blanks to a multiple of eight, so that the data is aligned in the file. */
     uint64_t padded = (length + 7) / 8 * 8, offset = sizeof padded + padded;
     fwrite(&padded, sizeof padded, 1, file);
     fprintf(file, "%-*s", (int)padded, text);
@@ -214,7 +214,7 @@ int clip_folder_commit(struct clip_folder_output *folder, struct clip_error *err
     int bad = 0;
     if (each_entry(folder->temporary, sync_entry) != 0 || sync_path(folder->temporary) != 0)
         bad = clip_fail_errno(error, "%s", folder->path);
-    /* Not even an empty folder that came up meanwhile is written over. */
+    /* A folder that appeared meanwhile is never overwritten, not even an empty one. */
     if (!bad && renameat2(AT_FDCWD, folder->temporary, AT_FDCWD, folder->path, RENAME_NOREPLACE) != 0)
         bad = errno == EEXIST ? fail_exists(folder->path, error) : clip_fail_errno(error, "%s", folder->path);
     if (!bad) {
