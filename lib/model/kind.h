@@ -54,8 +54,8 @@ struct clip_kind {
     void (*list)(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
     const char *const *prefixes; /* beginnings of their names, NULL at the end */
 
-    /* open_clip's vision_cfg or text_cfg: whether it is one of this kind (NULL: where it is no other's); what
-     * it says; and its writing. `own`: with what a file's metadata says more. */
+    /* open_clip's vision_cfg or text_cfg: whether it is one of this kind (NULL: if it is not another kind's);
+     * what it says; and its writing. `own`: with what a file's metadata says more. */
     int (*is_open_clip)(struct json_object *object);
     int (*read_open_clip)(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                           struct clip_error *error);
@@ -74,7 +74,7 @@ struct clip_kind {
     } hf, siglip;                           /* of its CLIPModel, and of its SiglipModel, which is only read */
 
     /* Weights without a configuration: by what they are known, the first that fits counts (name NULL at the
-     * end); whether they are of this kind (NULL: where they are no other's); what shapes say. */
+     * end); whether they are of this kind (NULL: if they are not another kind's); what shapes say. */
     const struct clip_anchor *anchors;
     const char *first_tensor; /* there where the tower is */
     int (*is_weights)(const struct clip_weights *weights);

@@ -15,7 +15,8 @@ int clip_arch_from_shapes(struct clip_arch *arch, const struct clip_weights *wei
  * that tower has a projection and a logit scale. */
 void clip_arch_fit(struct clip_arch *arch, const struct clip_weights *weights, int lone);
 
-/* 1 if a tower of these widths is one of OpenAI's nine models', or absent: heads of 64 are no guess then. */
+/* 1 if a tower of these widths is one of OpenAI's nine models', or absent: heads of 64 are then not a guess.
+ */
 int clip_arch_heads_known(const struct clip_arch *arch, enum clip_side side);
 
 /* The view of that name (the first part), or NULL. */
