@@ -182,8 +182,8 @@ static void rotate(size_t n, const float *x, const float *cosines, const float *
     vec sign = splat(back ? -1 : 1);
     for (size_t i = 0; i < n; i += LANES) {
         size_t m = n - i < LANES ? n - i : LANES;
-        vec row = load_part(x + i, m), turned = __builtin_shufflevector(row, row, NEIGHBOURS);
-        row = row * load_part(cosines + i, m) + turned * load_part(sines + i, m) * sign;
+        vec row = load_part(x + i, m), swapped = __builtin_shufflevector(row, row, NEIGHBOURS);
+        row = row * load_part(cosines + i, m) + swapped * load_part(sines + i, m) * sign;
         memcpy(out + i, &row, m * sizeof *out);
     }
 }
@@ -420,8 +420,8 @@ static void small_product(size_t rows, size_t columns, size_t depth, const float
 }
 
 /* c += aᵀ · b with a[depth][rows]. */
-static void add_turned_product(size_t rows, size_t columns, size_t depth, const float *a, size_t lda,
-                               const float *b, size_t ldb, float *c, size_t ldc)
+static void add_transposed_product(size_t rows, size_t columns, size_t depth, const float *a, size_t lda,
+                                   const float *b, size_t ldb, float *c, size_t ldc)
 {
     product(1, rows, columns, depth, (struct left){a, 1, lda}, b, ldb, c, ldc);
 }
@@ -435,7 +435,7 @@ static size_t padded(size_t n)
 
 /* Transposes a square of vectors: each round interleaves rows i and i + LANES / 2, and after log2(LANES)
  * rounds rows are columns. */
-static inline __attribute__((always_inline)) void turn(vec square[LANES])
+static inline __attribute__((always_inline)) void transpose_square(vec square[LANES])
 {
     UNROLL for (int round = 1; round < LANES; round *= 2)
     {
@@ -449,9 +449,9 @@ static inline __attribute__((always_inline)) void turn(vec square[LANES])
     }
 }
 
-/* turned[dim][padded(rows)] = the transpose of x[rows][dim] with its bias; zeros after the last row. */
-static void turn_rows(size_t rows, size_t dim, const float *x, size_t stride, const float *bias,
-                      float *turned)
+/* transposed[dim][padded(rows)] = the transpose of x[rows][dim] with its bias; zeros after the last row. */
+static void transpose_rows(size_t rows, size_t dim, const float *x, size_t stride, const float *bias,
+                           float *transposed)
 {
     size_t columns = padded(rows);
     for (size_t j = 0; j < rows; j += LANES)
@@ -462,9 +462,9 @@ static void turn_rows(size_t rows, size_t dim, const float *x, size_t stride, co
                 const float *row = x + (j + i) * stride + d;
                 square[i] = j + i >= rows ? (vec){0} : (m == LANES ? load(row) : load_part(row, m)) + added;
             }
-            turn(square);
+            transpose_square(square);
             for (size_t i = 0; i < m; i++)
-                store(turned + (d + i) * columns + j, square[i]);
+                store(transposed + (d + i) * columns + j, square[i]);
         }
 }
 
@@ -527,7 +527,7 @@ static void attention(const struct clip_attention *a, float *scratch)
     size_t columns = padded(a->keys), dim = padded(a->dim);
     float *keys = scratch, *values = keys + a->dim * columns, *queries = values + a->keys * dim,
           *scores = queries + TALL * dim, *mixed = scores + TALL * columns;
-    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, keys);
+    transpose_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, keys);
     copy_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, 1, values);
     for (size_t first = 0; first < a->queries; first += TALL) {
         size_t rows = a->queries - first < TALL ? a->queries - first : TALL;
@@ -636,18 +636,18 @@ static void column_sums(size_t rows, size_t n, const void *x, size_t stride, enu
 
 /* The scratch of attention_backward. */
 struct attention_room {
-    float *turned_k, *turned_v; /* [dim][padded keys] */
-    float *k, *dk, *dv;         /* [keys][padded dim] */
-    float *q, *dout, *dq;       /* [CLIP_ATTENTION_QUERIES][padded dim]; q is scaled */
-    float *p, *ds;              /* [CLIP_ATTENTION_QUERIES][padded keys] */
+    float *k_transposed, *v_transposed; /* [dim][padded keys] */
+    float *k, *dk, *dv;                 /* [keys][padded dim] */
+    float *q, *dout, *dq;               /* [CLIP_ATTENTION_QUERIES][padded dim]; q is scaled */
+    float *p, *ds;                      /* [CLIP_ATTENTION_QUERIES][padded keys] */
 };
 
 static struct attention_room lay_out(const struct clip_attention *a, float *scratch)
 {
     size_t keys = padded(a->keys), dim = padded(a->dim), queries = CLIP_ATTENTION_QUERIES;
     struct attention_room room;
-    float **const places[] = {&room.turned_k, &room.turned_v, &room.k,  &room.dk, &room.dv,
-                              &room.q,        &room.dout,     &room.dq, &room.p,  &room.ds};
+    float **const places[] = {&room.k_transposed, &room.v_transposed, &room.k, &room.dk, &room.dv, &room.q,
+                              &room.dout,         &room.dq,           &room.p, &room.ds};
     const size_t sizes[] = {dim * keys,    dim * keys,    keys * dim,    keys * dim,     keys * dim,
                             queries * dim, queries * dim, queries * dim, queries * keys, queries * keys};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -681,8 +681,8 @@ static void backward_queries(const struct clip_attention_backward *b, const stru
     size_t columns = padded(seen);
     copy_rows(rows, a->dim, a->q + first * a->q_stride, a->q_stride, a->q_bias, a->scale, room->q);
     copy_rows(rows, a->dim, b->dout + first * b->dout_stride, b->dout_stride, NULL, 1, room->dout);
-    small_product(rows, columns, a->dim, room->q, dim, room->turned_k, keys, room->p, keys);
-    small_product(rows, columns, a->dim, room->dout, dim, room->turned_v, keys, room->ds, keys);
+    small_product(rows, columns, a->dim, room->q, dim, room->k_transposed, keys, room->p, keys);
+    small_product(rows, columns, a->dim, room->dout, dim, room->v_transposed, keys, room->ds, keys);
     for (size_t r = 0; r < rows; r++) {
         size_t n = seen_by(a, first + r);
         add_bias(a, first + r, n, room->p + r * keys);
@@ -693,8 +693,8 @@ static void backward_queries(const struct clip_attention_backward *b, const stru
     small_product(rows, dim, seen, room->ds, keys, room->k, dim, room->dq, dim);
     for (size_t r = 0; r < rows; r++)
         put_row(a->dim, room->dq + r * dim, a->scale, b->dq, (first + r) * b->dq_stride, b->type);
-    add_turned_product(seen, dim, rows, room->ds, keys, room->q, dim, room->dk, dim);
-    add_turned_product(seen, dim, rows, room->p, keys, room->dout, dim, room->dv, dim);
+    add_transposed_product(seen, dim, rows, room->ds, keys, room->q, dim, room->dk, dim);
+    add_transposed_product(seen, dim, rows, room->p, keys, room->dout, dim, room->dv, dim);
 }
 
 static void attention_backward(const struct clip_attention_backward *b, float *scratch)
@@ -702,8 +702,8 @@ static void attention_backward(const struct clip_attention_backward *b, float *s
     const struct clip_attention *a = b->forward;
     struct attention_room room = lay_out(a, scratch);
     size_t dim = padded(a->dim);
-    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, room.turned_k);
-    turn_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, room.turned_v);
+    transpose_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, room.k_transposed);
+    transpose_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, room.v_transposed);
     copy_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, 1, room.k);
     memset(room.dk, 0, a->keys * dim * sizeof *room.dk);
     memset(room.dv, 0, a->keys * dim * sizeof *room.dv);

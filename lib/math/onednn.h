@@ -137,7 +137,7 @@ dnnl_status_t onednn_attributes(dnnl_primitive_attr_t *attr, int after, dnnl_dat
 struct onednn_packing {
     size_t n, k;
     onednn_view to; /* not owned */
-    int turn[2];    /* by `transposed`: oneDNN packs these correctly only from the other order */
+    int reorder[2]; /* by `transposed`: oneDNN packs these correctly only from the other order */
 };
 
 /* If the layout has padding, checks oneDNN's packing with known weights: version 3.7 misplaces some. */

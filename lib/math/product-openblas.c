@@ -38,13 +38,13 @@ static void product_plain(const struct matrix *matrix, const float *x, float *y)
 static void product_margins(const struct matrix *matrix, const float *x, float *y, float *scratch)
 {
     size_t rows = matrix->base.rows, n = matrix->base.n, k = matrix->base.k, all = rows + 2 * MARGIN;
-    float *turned = scratch + all * k;
+    float *transposed_y = scratch + all * k;
     memset(scratch, 0, MARGIN * k * sizeof *x);
     memcpy(scratch + MARGIN * k, x, rows * k * sizeof *x);
     memset(scratch + (MARGIN + rows) * k, 0, MARGIN * k * sizeof *x);
-    clip_gemm(matrix->transposed, 1, n, all, k, matrix->w, matrix->transposed ? n : k, scratch, k, 0, turned,
-              all);
-    clip_blas.somatcopy(CblasRowMajor, CblasTrans, (blasint)n, (blasint)rows, 1, turned + MARGIN,
+    clip_gemm(matrix->transposed, 1, n, all, k, matrix->w, matrix->transposed ? n : k, scratch, k, 0,
+              transposed_y, all);
+    clip_blas.somatcopy(CblasRowMajor, CblasTrans, (blasint)n, (blasint)rows, 1, transposed_y + MARGIN,
                         (blasint)all, y, (blasint)n);
 }
 

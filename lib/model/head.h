@@ -1,5 +1,8 @@
 /* Heads, which project a tower's features into the shared space: a table with a row for each head of
-published models. A kind of tower has a default head; a tower may have another (clip_head_of, model/kind.h).
+ * published models. A kind of tower has a default head; a tower may have another (clip_head_of,
+ * model/kind.h).
+ *
+ * A head is none, one or two linear layers; two have an activation between them. */
 #ifndef CLIP_MODEL_HEAD_H
 #define CLIP_MODEL_HEAD_H
 
@@ -16,12 +19,11 @@ enum { CLIP_HEAD_LAYERS = 2 };
 struct clip_head_layer {
     const char
         *weight;      /* [inputs, outputs], or [outputs, inputs] where `rows` are the outputs'; NULL: none */
-const char *bias; /* [outputs], or NULL */
-int rows;
-int times; /* outputs are as many times the embedding's width; 0: half of the inputs and the embedding */
-struct clip_initial (*draw)(size_t inputs), (*draw_bias)(size_t inputs);
-}
-;
+    const char *bias; /* [outputs], or NULL */
+    int rows;
+    int times; /* outputs are as many times the embedding's width; 0: half of the inputs and the embedding */
+    struct clip_initial (*draw)(size_t inputs), (*draw_bias)(size_t inputs);
+};
 
 struct clip_head {
     const char *title;     /* for people: "linear" */

@@ -316,8 +316,8 @@ static int list_pieces(struct pieces *pieces, const struct clip_layout *layout,
 }
 
 /* A transposed matrix is held whole: [rows, columns] of the slot becomes [columns, rows]. */
-static int put_turned(FILE *file, const struct piece *piece, size_t size,
-                      const struct clip_tensor_source *source, struct clip_error *error)
+static int put_transposed(FILE *file, const struct piece *piece, size_t size,
+                          const struct clip_tensor_source *source, struct clip_error *error)
 {
     size_t rows = piece->slot->shape[0], columns = piece->slot->shape[1];
     unsigned char *matrix = reallocarray(NULL, piece->count, size), *column = reallocarray(NULL, rows, size);
@@ -340,7 +340,7 @@ static int put_piece(FILE *file, const struct piece *piece, size_t size,
                      const struct clip_tensor_source *source, unsigned char *chunk, struct clip_error *error)
 {
     if (piece->transposed)
-        return put_turned(file, piece, size, source, error);
+        return put_transposed(file, piece, size, source, error);
     for (size_t done = 0; done < piece->count && !ferror(file); done += CHUNK) {
         size_t n = piece->count - done < CHUNK ? piece->count - done : CHUNK;
         if (source->fill(source->context, piece->slot, piece->first + done, n, chunk, error) != 0)

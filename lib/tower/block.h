@@ -1,7 +1,10 @@
 /* A transformer block as described by model/block.h: its operations on rows, forward and backward side by
- * side. tower/transformer.h runs the blocks. `type` is the element of what products read. In the backward,
- * `sums` (clip_block_shape.sums floats) takes what rows add to the gradients of vectors, each at
- * clip_block_shape.at; `room` is the thread's own, clip_block_room floats. */
+ * side. tower/transformer.h runs the blocks.
+ *
+ * A block has two halves, attention and the MLP. Each reads rows of the residual stream (input), computes,
+ * and adds to the stream (end). Rows are row-major and independent of each other. `type` is the element of
+ * what products read. In the backward, `sums` (clip_block_shape.sums floats) takes what rows add to the
+ * gradients of vectors, each at clip_block_shape.at; `room` is the thread's own, clip_block_room floats. */
 #ifndef CLIP_TOWER_BLOCK_H
 #define CLIP_TOWER_BLOCK_H
 
