@@ -2,6 +2,7 @@
 #include "base/cli.h"
 #include "base/file.h"
 #include "base/walk.h"
+#include "image/field.h"
 #include "image/loose.h"
 #include "score/store.h"
 #include "stream/entries.h"
@@ -25,7 +26,7 @@ static const char *patterns[MOST_PATTERNS];
 static char *excepted[MOST_EXCEPTED];
 static struct clip_walk_options walking = {.exclude = patterns};
 static size_t excepted_count;
-static int null;
+static int null, ignore_others;
 
 static int add_pattern(const char *argument, struct clip_error *error)
 {
@@ -51,6 +52,8 @@ static const struct clip_option options[] = {
     {"follow", 0, CLIP_FLAG, &walking.follow, NULL, "follow symbolic links in folders", 0, 0},
     {"except", 0, CLIP_CALLBACK, add_excepted, "STREAM|INDEX",
      "leave out files that are there with the same size and time; may be repeated", 0, 0},
+    {"ignore-others", 0, CLIP_FLAG, &ignore_others, NULL,
+     "report files that are not pictures only if their name says that they are", 0, 0},
     {0}};
 
 static const struct clip_program program = {
@@ -72,7 +75,7 @@ struct run {
     struct clip_loose file;
     struct clip_progress progress;
     uint64_t found; /* files to read, of operands; 0: not known */
-    uint64_t bad, unchanged, rejected, others, unreadable, links, special;
+    uint64_t bad, unchanged, rejected, others, ignored, unreadable, links, special;
     char *folder, *previous; /* of the list: the last that was walked, and the last entry */
 };
 
@@ -132,6 +135,13 @@ static void use_seen(struct run *run, const struct clip_seen_file *seen, const c
         run->unchanged++;
 }
 
+/* With --ignore-others, a file that is not a picture, if its name does not say that it is one. */
+static int is_ignored(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return ignore_others && !clip_is_picture_name(name, strlen(name));
+}
+
 static int use_file(struct run *run, const char *path, int named, struct clip_error *error)
 {
     struct clip_error why;
@@ -148,7 +158,7 @@ static int use_file(struct run *run, const char *path, int named, struct clip_er
     size_t around = key_size + RECORD_HEAD;
     int got = clip_loose_read(&run->file, run->max_record > around ? run->max_record - around : 0, &why);
     if (got == 0)
-        leave_out(&run->others, path, why.text);
+        leave_out(is_ignored(path) ? &run->ignored : &run->others, path, why.text);
     if (got < 0)
         return use_bad(run, path, why.text, error);
     return got == 0 ? 0 : write_picture(run, path, error);
@@ -178,7 +188,7 @@ static int use_found(struct run *run, const struct clip_found *found, struct cli
 
 static void show_progress(struct run *run, int last)
 {
-    uint64_t gone = run->others + run->unreadable + run->bad;
+    uint64_t gone = run->others + run->ignored + run->unreadable + run->bad;
     clip_progress_show(&run->progress, clip_writer_count(run->out), run->found > gone ? run->found - gone : 0,
                        run->list ? run->list->waited : 0, clip_writer_waited(run->out), last);
 }
@@ -254,7 +264,8 @@ static int use_all(struct run *run, char **operands, size_t n, struct clip_error
 static int is_new(const struct run *run, const struct clip_found *found)
 {
     struct stat about;
-    if (found->kind != CLIP_FOUND_FILE)
+    enum clip_found_kind what = found->kind;
+    if (what != CLIP_FOUND_FILE)
         return 0;
     return !run->seen.count || stat(found->path, &about) != 0 ||
            !clip_seen_find(&run->seen, found->path, strlen(found->path), about.st_size,
