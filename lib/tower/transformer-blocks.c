@@ -793,6 +793,8 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
           *bias[3] = {v[CLIP_Q_BIAS].gradient, v[CLIP_K_BIAS].gradient, v[CLIP_V_BIAS].gradient};
     for (size_t i = 0; in && i < 3; i++)
         bias[i] = in + i * inner;
+    if (!t->block.dresses)
+        bias[1] = NULL; /* it adds the same to all scores of a query: the gradient is 0, its sum only rounding */
     const void *joined = r->joined ? r->joined : t->layers[layer].attended;
     parts[n++] = (struct part){t->back.proj, r->dout,          r->hidden, rows,
                                width,        b->proj.gradient, width,     {v[CLIP_PROJ_BIAS].gradient}};
