@@ -382,7 +382,6 @@ const struct clip_kind clip_kind_fastvit = {
     .side = CLIP_SIDE_IMAGE,
     .beta2 = 0.999,
     .epsilon = 1e-8,
-    .untrained = 1,
     .own_activation = 1,
     .head = &clip_head_timm_classifier_fc,
     .width = feature_width,
