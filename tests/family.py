@@ -20,14 +20,32 @@ RATE, BETA1 = 1e-3, 0.9
 OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
 
 
-def batches(folder, count):
-    """The family's four records, `count` times, each time a batch that is saved."""
+def batches(folder, count, first=1):
+    """The family's records, in steps `first` to `count` each time a batch that is saved."""
     records = [o for o in msgpack.Unpacker(open(folder + "/batch.msgpack", "rb")) if "__key__" in o]
     every = []
-    for step in range(1, int(count) + 1):
+    for step in range(int(first), int(count) + 1):
         every += records + [{"__step__": step, "count": len(records), "lr": RATE, "save": True}]
-    for o in every + [{"__end__": len(records) * int(count)}]:
+    for o in every + [{"__end__": sum("__key__" in o for o in every)}]:
         sys.stdout.buffer.write(msgpack.packb(o))
+
+
+def pairs(config, count):
+    """Records of pictures, squares of colour and noise, and of captions, as the architecture takes them."""
+    model = json.load(open(config))
+    model = model.get("model_cfg", model)
+    side, text = model["vision_cfg"]["image_size"], model["text_cfg"]
+    draw = np.random.default_rng(side)
+
+    def tensor(x, kind):
+        return {b"nd": True, b"type": kind, b"kind": b"", b"shape": x.shape, b"data": x.astype(kind).tobytes()}
+    for i in range(int(count)):
+        at = np.arange(side) * 4 // side
+        image = draw.integers(0, 192, (3, 4, 4))[:, at][:, :, at] + draw.integers(0, 64, (3, side, side))
+        tokens = draw.integers(1, text["vocab_size"] - 2, text["context_length"])
+        tokens[-1] = text["vocab_size"] - 1
+        sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "image": tensor(image, "|u1"), "tokens": tensor(tokens, "<i4")}))
+    sys.stdout.buffer.write(msgpack.packb({"__end__": int(count)}))
 
 
 def records(path):
@@ -140,8 +158,8 @@ def read(path):
     return {name: t.double() if t.dtype.is_floating_point else t for name, t in clipref.load_safetensors(path).items()}
 
 
-def image_embeddings(weights, config, rows):
-    """Projected, not of unit length."""
+def image_embeddings(weights, config, rows, training=False):
+    """Projected, not of unit length. In training batch norms have the statistics of the rows, and update the running ones."""
     import torch
     import famref
 
@@ -154,6 +172,13 @@ def image_embeddings(weights, config, rows):
         def conv(self, x, stride=1, padding=0):
             side = self["weight"].shape[-1]
             return super().conv(x, side if stride == 4 else stride, side // 2 if padding == 3 else padding)
+
+        def bn(self, x):
+            if not training:
+                return super().bn(x)
+            self["num_batches_tracked"].add_(1)
+            return torch.nn.functional.batch_norm(x, self["running_mean"], self["running_var"], self["weight"],
+                                                  self["bias"], True, 0.1, 1e-5)
 
     model, pre = config["model_cfg"], config.get("preprocess_cfg", OPENAI)
     mean, std = (np.array(pre[name])[:, None, None] for name in ("mean", "std"))
@@ -208,7 +233,7 @@ def text_embeddings(weights, config, rows):
 def loss(weights, config, rows):
     """The contrastive loss of the batch; SigLIP's where the model has a bias."""
     import torch
-    image, text = image_embeddings(weights, config, rows), text_embeddings(weights, config, rows)
+    image, text = image_embeddings(weights, config, rows, True), text_embeddings(weights, config, rows)
     unit = torch.nn.functional.normalize
     logits = weights["logit_scale"].exp() * unit(image, dim=-1) @ unit(text, dim=-1).T
     if "logit_bias" in weights:
