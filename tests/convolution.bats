@@ -260,6 +260,35 @@ END
     done
 }
 
+@test "fused FastViTs, as timm's inference_mode: read, converted, trained as they are" {
+    need_shared golden/families
+    need_python msgpack numpy torch
+    local name
+    for name in mobileclip-s mobileclip2-s3; do
+        mkdir -p "$name/golden"
+        cp "$FAMILIES/$name/batch.msgpack" "$name/golden"
+        family fuse "$FAMILIES/$name/open_clip" "$name/golden/open_clip"
+        embed "$name/golden/open_clip" <"$name/golden/batch.msgpack" >got
+        clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$FAMILIES/$name/forward.msgpack" || complain "$name"
+        clip-model convert -q "$name/golden/open_clip" -o "$name/lone.safetensors"
+        clip-model convert -q "$name/lone.safetensors" -o "$name/init"
+        family tensors "$name/golden/open_clip/open_clip_model.safetensors" "$name/init/open_clip_model.safetensors"
+        [ "$(jq .model_cfg.vision_cfg.timm_model_kwargs.inference_mode "$name/init/open_clip_config.json")" = true ]
+        [[ $(clip-model info "$name/init") == *", fused branches, "* ]]
+        family batches "$name/golden" 3 >steps
+        (set -o pipefail && stages "$name" <steps >"$name/log")
+        family check "$name/golden" "$name" 3 1e-4 5e-4 || complain "$name"
+        # Weights that are fused although their configuration does not say so, and the other way round.
+        jq 'del(.model_cfg.vision_cfg.timm_model_kwargs.inference_mode)' "$name/init/open_clip_config.json" >config
+        cp config "$name/init/open_clip_config.json"
+        equal got <(embed "$name/init" <"$name/golden/batch.msgpack")
+        mkdir "$name/plain"
+        cp "$FAMILIES/$name/open_clip/open_clip_model.safetensors" "$name/golden/open_clip/open_clip_config.json" "$name/plain"
+        equal <(embed "$name/plain" <"$name/golden/batch.msgpack") \
+            <(embed "$FAMILIES/$name/open_clip" <"$name/golden/batch.msgpack")
+    done
+}
+
 # Odd sides, widths that no vector divides, heads of all kinds.
 @test "three steps of FastViTs of other sizes, against PyTorch" {
     need_shared oracle/famref.py

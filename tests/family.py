@@ -158,6 +158,96 @@ def read(path):
     return {name: t.double() if t.dtype.is_floating_point else t for name, t in clipref.load_safetensors(path).items()}
 
 
+def fused_fastvit(p, x):
+    """As the oracle's fastvit, of one whose branches are fused; P is its class of tensors."""
+    import famref
+    import torch
+    gelu = torch.nn.functional.gelu
+
+    def block(q, x, stride=1):
+        return gelu(famref.se(q / "se", (q / "reparam_conv").conv(x, stride, q["reparam_conv.weight"].shape[-1] // 2)))
+    for i, stride in enumerate((2, 2, 1)):
+        x = block(p / "stem" / i, x, stride)
+    for i in range((p / "stages").count()):
+        s = p / "stages" / i
+        if "downsample" in s:
+            x = block(s / "downsample" / "proj" / 1, block(s / "downsample" / "proj" / 0, x, 2))
+        if "pos_emb" in s:
+            x = (s / "pos_emb" / "reparam_conv").conv(x, 1, 3)
+        for j in range((s / "blocks").count()):
+            b = s / "blocks" / j
+            m, t = b / "mlp", b / "token_mixer"
+            if "qkv" in t:
+                y = (b / "norm").bn(x) if "norm.running_var" in b else (b / "norm").norm2d(x, 1e-5)
+                y = y.flatten(2).transpose(1, 2)
+                y = (t / "proj").lin(famref.attend(*(t / "qkv").lin(y).chunk(3, -1), y.shape[-1] // 32))
+                x = x + b["layer_scale_1.gamma"] * y.transpose(1, 2).reshape(x.shape)
+            else:
+                x = (t / "reparam_conv").conv(x, 1, 1)
+            gamma = b["layer_scale_2.gamma" if "qkv" in t else "layer_scale.gamma"]
+            x = x + gamma * (m / "fc2").conv(gelu((m / "fc1").conv((m / "conv" / "bn").bn((m / "conv" / "conv").conv(x, 1, 3)))))
+    return block(p / "final_conv", x).mean((2, 3))
+
+
+def fuse(source, target):
+    """The open_clip folder of a FastViT, with its branches fused as timm's reparameterize does."""
+    tensors = {n: np.frombuffer(data, {"F32": "<f4", "I64": "<i8"}[kind]).reshape(shape).astype("f8" if kind == "F32" else "i8")
+               for n, (kind, shape, data) in contents(source + "/open_clip_model.safetensors").items()}
+
+    def norm(name):
+        w, b, mean, variance = (tensors.pop(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var"))
+        del tensors[name + ".num_batches_tracked"]
+        scale = w / np.sqrt(variance + 1e-5)
+        return scale, b - mean * scale
+
+    def branch(conv, bn, side, inputs):
+        scale, shift = norm(bn)
+        w = tensors.pop(conv + ".weight") if conv else None
+        if w is None:
+            w = np.zeros((len(scale), inputs, 1, 1))
+            for o in range(len(w)):
+                w[o, o if inputs > 1 else 0] = 1
+        rim = (side - w.shape[-1]) // 2
+        return np.pad(w * scale[:, None, None, None], ((0, 0), (0, 0), (rim, rim), (rim, rim))), shift
+
+    def join(at, branches, side, inputs):
+        found = [branch(conv and at + conv, at + bn, side, inputs) for conv, bn in branches if at + bn + ".weight" in tensors]
+        return sum(w for w, _ in found), sum(b for _, b in found)
+
+    one = (".conv_kxk.0.conv", ".conv_kxk.0.bn"), (".conv_scale.conv", ".conv_scale.bn"), ("", ".identity")
+    large = (".large_conv.conv", ".large_conv.bn"), (".small_conv.conv", ".small_conv.bn")
+    for name in sorted(tensors):
+        for end, branches in (".conv_kxk.0.conv.weight", one), (".large_conv.conv.weight", large):
+            if not name.endswith(end):
+                continue
+            at, shape = name.removesuffix(end), tensors[name].shape
+            w, b = join(at, branches, shape[-1], shape[1])
+            if at.endswith(".mixer"):
+                at = at.removesuffix(".mixer")
+                less, shift = join(at + ".norm", one, shape[-1], 1)
+                gamma = tensors.pop(at + ".layer_scale.gamma")
+                w, b = (w - less) * gamma[..., None], (b - shift) * gamma[:, 0, 0]
+                w[:, 0, 1, 1] += 1
+            tensors[at + ".reparam_conv.weight"], tensors[at + ".reparam_conv.bias"] = w, b
+        if name.endswith("pos_enc.weight"):
+            at = name.removesuffix("pos_enc.weight") + "reparam_conv."
+            tensors[at + "weight"] = tensors.pop(name)
+            tensors[at + "weight"][:, 0, 3, 3] += 1
+            tensors[at + "bias"] = tensors.pop(name.removesuffix("weight") + "bias")
+    header, data = {}, b""
+    for name, x in tensors.items():
+        some = x.astype("<f4" if x.dtype == "f8" else "<i8").tobytes()
+        header[name] = {"dtype": "F32" if x.dtype == "f8" else "I64", "shape": x.shape, "data_offsets": [len(data), len(data) + len(some)]}
+        data += some
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    os.makedirs(target)
+    open(target + "/open_clip_model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + data)
+    config = json.load(open(source + "/open_clip_config.json"))
+    config["model_cfg"]["vision_cfg"]["timm_model_kwargs"]["inference_mode"] = True
+    json.dump(config, open(target + "/open_clip_config.json", "w"))
+
+
 def image_embeddings(weights, config, rows, training=False):
     """Projected, not of unit length. In training batch norms have the statistics of the rows, and update the running ones."""
     import torch
@@ -180,10 +270,14 @@ def image_embeddings(weights, config, rows, training=False):
             return torch.nn.functional.batch_norm(x, self["running_mean"], self["running_var"], self["weight"],
                                                   self["bias"], True, 0.1, 1e-5)
 
+    plain = famref.fastvit
+    famref.fastvit = lambda p, name, kw, x: fused_fastvit(p, x) if kw.get("inference_mode") else plain(p, name, kw, x)
     model, pre = config["model_cfg"], config.get("preprocess_cfg", OPENAI)
     mean, std = (np.array(pre[name])[:, None, None] for name in ("mean", "std"))
     pixels = torch.tensor((np.stack([r["image"] for r in rows]) / 255.0 - mean) / std)
-    return famref.image(P(weights) / "visual", model["vision_cfg"], pixels, model.get("quick_gelu", False))
+    features = famref.image(P(weights) / "visual", model["vision_cfg"], pixels, model.get("quick_gelu", False))
+    famref.fastvit = plain
+    return features
 
 
 def embeddings(folder, stream, tolerance):
