@@ -289,6 +289,34 @@ END
     done
 }
 
+@test "Apple's own files of MobileCLIP are the models that open_clip makes of them" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local name prefix
+    while read -r name prefix; do
+        family apple "$FAMILIES/$name/open_clip" apple.safetensors plain.safetensors "$prefix"
+        clip-model convert -q apple.safetensors --arch "$FAMILIES/$name/arch.json" -o "$name"
+        clip-model convert -q plain.safetensors --arch "$FAMILIES/$name/arch.json" -o plain
+        diff "$name/open_clip_model.safetensors" plain/open_clip_model.safetensors
+        embed "$name" <"$FAMILIES/$name/batch.msgpack" >got
+        clip-cmp -q -t 2e-6 -f text_embedding got "$FAMILIES/$name/forward.msgpack" || complain "$name"
+        rm -r plain
+    done <<'END'
+mobileclip-s
+mobileclip2-s3 module.
+END
+    refuses "the weights of a FastViT do not say its image size (see --arch)" clip-model info apple.safetensors
+    python - "$BATS_TEST_DIRNAME" <<'END'
+import sys
+sys.argv, folder = ["family.py", "arrays", "apple.safetensors"], sys.argv[1]
+exec(open(folder + "/family.py").read())
+tensors = arrays("apple.safetensors")
+tensors["module.text_encoder.transformer.0.token_mixer.layer_scale"] = np.zeros((4, 1, 1))
+store("s0.safetensors", tensors)
+END
+    refuses "MobileCLIP-S0: its text tower" clip-model info s0.safetensors
+}
+
 # Odd sides, widths that no vector divides, heads of all kinds.
 @test "three steps of FastViTs of other sizes, against PyTorch" {
     need_shared oracle/famref.py

@@ -189,10 +189,69 @@ def fused_fastvit(p, x):
     return block(p / "final_conv", x).mean((2, 3))
 
 
+def arrays(path):
+    """The tensors of a safetensors file, in f64 or i64."""
+    return {n: np.frombuffer(data, {"F32": "<f4", "I64": "<i8"}[kind]).reshape(shape).astype("f8" if kind == "F32" else "i8")
+            for n, (kind, shape, data) in contents(path).items()}
+
+
+def store(path, tensors):
+    header, data = {}, b""
+    for name, x in tensors.items():
+        some = x.astype("<f4" if x.dtype == "f8" else "<i8").tobytes()
+        header[name] = {"dtype": "F32" if x.dtype == "f8" else "I64", "shape": x.shape, "data_offsets": [len(data), len(data) + len(some)]}
+        data += some
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
+
+
+def apple(folder, target, other, prefix=""):
+    """The folder's FastViT under the names of Apple's own files, whose projection has no bias; the same in open_clip's."""
+    tensors = arrays(folder + "/open_clip_model.safetensors")
+    tensors["visual.trunk.head.fc.bias"][:] = 0
+    store(other, tensors)
+    text = [("text_projection", "projection_layer"), ("token_embedding", "embedding_layer"), ("ln_final", "final_layer_norm"),
+            ("positional_embedding", "positional_embedding.pos_embed.pos_embed"), ("transformer.resblocks", "transformer"),
+            ("ln_1", "pre_norm_mha.0"), ("attn.in_proj_", "pre_norm_mha.1.qkv_proj."), ("attn", "pre_norm_mha.1"),
+            ("ln_2", "pre_norm_ffn.0"), ("mlp.c_fc", "pre_norm_ffn.1"), ("mlp.c_proj", "pre_norm_ffn.4")]
+    image = [("stem", "patch_embed"), ("conv_kxk", "rbr_conv"), ("conv_scale", "rbr_scale"), ("identity", "rbr_skip"),
+             ("final_conv", "conv_exp"), ("large_conv", "lkb_origin"), (".mlp.", ".convffn."), ("se.fc1", "se.reduce"),
+             ("se.fc2", "se.expand"), (".gamma", "")]
+    network = {}  # of each stage's parts
+    for stage in range(6):
+        for part in ("downsample", "pos_emb", "blocks"):
+            if any(n.startswith(f"visual.trunk.stages.{stage}.{part}.") for n in tensors):
+                network[f"{stage}.{part}"] = len(network)
+    named = {}
+    for name, x in tensors.items():
+        if name.startswith("visual.trunk."):
+            name = name.removeprefix("visual.trunk.")
+            if name == "head.fc.bias":
+                continue
+            if name == "head.fc.weight":
+                name, x = "head.proj", np.ascontiguousarray(x.T)
+            stage = re.match(r"stages\.(\d\.(?:downsample|pos_emb|blocks))\.", name)
+            if stage:
+                rest = name[stage.end():].replace("pos_enc", "pe")
+                name = f"network.{network[stage[1]]}.{rest}"
+            for ours, theirs in image:
+                name = name.replace(ours, theirs)
+            name = "image_encoder.model." + name
+        elif name.startswith("text."):
+            name = name.removeprefix("text.")
+            if name == "positional_embedding":
+                x = x[None, None]
+            for ours, theirs in text:
+                name = name.replace(ours, theirs, 1)
+            name = "text_encoder." + name
+        named[prefix + name] = x
+    store(target, named)
+
+
 def fuse(source, target):
     """The open_clip folder of a FastViT, with its branches fused as timm's reparameterize does."""
-    tensors = {n: np.frombuffer(data, {"F32": "<f4", "I64": "<i8"}[kind]).reshape(shape).astype("f8" if kind == "F32" else "i8")
-               for n, (kind, shape, data) in contents(source + "/open_clip_model.safetensors").items()}
+    tensors = arrays(source + "/open_clip_model.safetensors")
 
     def norm(name):
         w, b, mean, variance = (tensors.pop(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var"))
@@ -234,15 +293,8 @@ def fuse(source, target):
             tensors[at + "weight"] = tensors.pop(name)
             tensors[at + "weight"][:, 0, 3, 3] += 1
             tensors[at + "bias"] = tensors.pop(name.removesuffix("weight") + "bias")
-    header, data = {}, b""
-    for name, x in tensors.items():
-        some = x.astype("<f4" if x.dtype == "f8" else "<i8").tobytes()
-        header[name] = {"dtype": "F32" if x.dtype == "f8" else "I64", "shape": x.shape, "data_offsets": [len(data), len(data) + len(some)]}
-        data += some
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
     os.makedirs(target)
-    open(target + "/open_clip_model.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + data)
+    store(target + "/open_clip_model.safetensors", tensors)
     config = json.load(open(source + "/open_clip_config.json"))
     config["model_cfg"]["vision_cfg"]["timm_model_kwargs"]["inference_mode"] = True
     json.dump(config, open(target + "/open_clip_config.json", "w"))
