@@ -16,13 +16,10 @@ families_refused=(
     "vitamin vision_cfg.timm_model_name: \"vitamin_small_224\""
     "vitamin-nopos vision_cfg.timm_model_name: \"vitamin_small_224\"")
 texts=(hf-bert-cls-linear hf-bert-max-none hf-mt5-mean-mlp hf-nllb-cls-linear hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp
-    tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
+    modern-bidir-map modern-causal-eos modern-extra tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
 texts_refused=(
     "hf-altclip model_type: \"altclip\""
-    "hf-chinese-clip model_type: \"chinese_clip\""
-    "modern-bidir-map text_cfg.text_arch: \"modern\""
-    "modern-causal-eos text_cfg.text_arch: \"modern\""
-    "modern-extra text_cfg.text_arch: \"modern\"")
+    "hf-chinese-clip model_type: \"chinese_clip\"")
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work"
@@ -86,7 +83,7 @@ shapes() {
     need_python msgpack numpy
     local name options
     for name in eva02 pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
-        hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom; do
+        hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom modern-bidir-map modern-extra; do
         golden "$name"
         family turned "$folder/batch.msgpack" 11 >in
         options="-b 1 -j 1"
@@ -104,6 +101,31 @@ shapes() {
             family cosine want got 0.999 || complain "$name: bf16"
         fi
     done
+}
+
+@test "modern text towers of other options and sizes, of captions that are short, padded between, without end" {
+    need_shared golden/text/models
+    need_python msgpack numpy torch
+    local option sizes='"text_arch": "modern", "vocab_size": 90, "pad_id": 87, "eos_id": 88, "layers": 3'
+    while read -r option; do
+        echo "{\"embed_dim\": 24, \"custom_text\": true, \"vision_cfg\": {\"image_size\": 32, \"patch_size\": 16, \"width\": 64,
+            \"layers\": 1}, \"text_cfg\": {$sizes, $option}}" >arch.json
+        rm -rf model
+        clip-model init -q arch.json -o model
+        family trained model/open_clip_model.safetensors
+        family captions model >in
+        clip-encode-text --keep -m model in | clip-project-normalize -m model >got
+        family texts model got 2e-6 || complain "$option"
+        clip-encode-text --keep -b 1 -j 2 -m model in | clip-project-normalize -m model >again
+        cmp got again || complain "$option: the batch"
+    done <<'END'
+"width": 40, "heads": 5, "context_length": 11, "pool_type": "argmax", "norm_type": "layernorm", "mlp_type": "mlp"
+"width": 40, "heads": 2, "context_length": 19, "pool_type": "eos", "value_residual": true, "attention_mode": "bidirectional", "qk_norm": true
+"width": 48, "heads": 4, "context_length": 9, "pool_type": "map", "reg_tokens": 2, "attention_bias": true, "mlp_bias": true, "pos_embed": "none"
+"width": 36, "heads": 3, "context_length": 17, "pool_type": "mean", "value_residual": true, "attn_gated": true, "gate_bias": true, "reg_tokens": 1
+"width": 48, "heads": 4, "context_length": 13, "pool_type": "eos", "reg_tokens": 5, "norm_placement": "sandwich", "pre_norm": true, "rope_temperature": 100
+"width": 64, "heads": 2, "context_length": 8, "pool_type": "map", "attention_mode": "bidirectional", "mlp_type": "relu2", "ls_init_value": 0.5, "proj_bias": true, "qk_norm": true
+END
 }
 
 # In full size, as published; the weights are expanded from a recipe.
@@ -185,6 +207,7 @@ vit-custom only image towers with ln_pre
 vit-cosine no blocks like those of the vision tower
 hf-roberta-mean-linear no transformers text encoders
 hf-nllb-cls-linear no transformers text encoders
+modern-extra no modern text transformers
 tt-first-noproj only causal text towers
 tt-siglip no logit bias
 tt-last-causal-bias only causal text towers
@@ -249,14 +272,14 @@ END
     local name parameters sum missing=0
     while read -r name parameters sum; do
         if ! shapes "$name" >shapes 2>err; then
-            grep -qE '^(MobileCLIP2?-B$|moderntext-|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
+            grep -qE '^(MobileCLIP2?-B$|moderntext-naflex_|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
             missing=$((missing + 1))
             continue
         fi
         [ "$(sed -n 's/^parameters: //p' shapes)" = "$parameters" ] || complain "$name: parameters"
         [ "$(grep -v '^parameters: ' shapes | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name: names"
     done <want
-    [ "$missing" -eq 28 ]
+    [ "$missing" -eq 27 ]
 }
 
 # open_clip's own counts, of its table of models; the decoder of captions aside.
@@ -326,6 +349,16 @@ hf_proj_type|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf
 heads|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"num_attention_heads": 7}}
 num_hidden_layers|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"num_hidden_layers": 1000000000}}
 positions|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "context_length": 513}
+rotary|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "width": 60, "heads": 20}
+eos_id|"vision_cfg": {}, "text_cfg": {"text_arch": "modern"}
+pool_type|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "pool_type": "last"}
+mlp_type|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "mlp_type": "geglu"}
+reg_tokens|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "reg_tokens": 1000000000}
+end token|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 49408}
+padding|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "pad_id": 49408}
+wrong|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "wrong": 1}
+text_arch|"vision_cfg": {}, "text_cfg": {"text_arch": "ancient"}
+hf_model_name|"vision_cfg": {}, "text_cfg": {"hf_model_name": "Alibaba-NLP/gte-modernbert-base"}
 position_embedding_type|"vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base-uncased", "hf_model_config": {"position_embedding_type": "relative_key"}}
 hidden_act|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"hidden_act": "mish"}}
 padding|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"pad_token_id": 60000}}
@@ -345,11 +378,11 @@ train() {
     (set -o pipefail && stages "$name" "$@" <steps >"$name/log")
 }
 
-@test "three steps of training against PyTorch: SigLIP with its loss and bias, EVA02, CoCa, RoBERTa" {
+@test "three steps of training against PyTorch: SigLIP with its loss and bias, EVA02, CoCa, RoBERTa, a modern text tower" {
     need_shared golden/text/models
     need_python msgpack numpy torch
     local name loss
-    for name in siglip eva02 coca hf-roberta-mean-linear; do
+    for name in siglip eva02 coca hf-roberta-mean-linear modern-extra modern-bidir-map; do
         loss=
         [ "$name" != siglip ] || loss="--loss sigmoid"
         train "$name"

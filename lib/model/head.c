@@ -49,6 +49,9 @@ const struct clip_head clip_head_text_linear = {
     .optional = 1,
     .layers = {{"text_projection.weight", "text_projection.bias", 1, 1, scaled, zeros}}};
 
+const struct clip_head clip_head_text_rows = {
+    .title = "linear", .optional = 1, .layers = {{"text_projection.weight", NULL, 1, 1, scaled, NULL}}};
+
 const struct clip_head clip_head_timm_linear = {.title = "linear",
                                                 .timm_proj = "linear",
                                                 .optional = 1,

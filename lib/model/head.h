@@ -34,12 +34,13 @@ struct clip_head {
 };
 
 /* None: the features are the embedding, but for its length. OpenAI's: of a ViT, of a ResNet, of the text. The
- * text's as a linear layer with bias. timm's: of open_clip's TimmModel (with bias and without), and the
- * trunk's own classifier, as ViTs have it, and as convolutional towers do. Those of its HFTextEncoder. */
+ * text's as a linear layer with bias, and without. timm's: of open_clip's TimmModel (with bias and without),
+ * and the trunk's own classifier, as ViTs have it, and as convolutional towers do. Those of its
+ * HFTextEncoder. */
 extern const struct clip_head clip_head_none, clip_head_vit, clip_head_resnet, clip_head_text,
-    clip_head_text_linear, clip_head_timm_linear, clip_head_timm_linear_bias, clip_head_timm_mlp,
-    clip_head_timm_mlp_bias, clip_head_timm_classifier, clip_head_timm_classifier_fc, clip_head_hf_linear,
-    clip_head_hf_mlp, clip_head_hf_clap;
+    clip_head_text_linear, clip_head_text_rows, clip_head_timm_linear, clip_head_timm_linear_bias,
+    clip_head_timm_mlp, clip_head_timm_mlp_bias, clip_head_timm_classifier, clip_head_timm_classifier_fc,
+    clip_head_hf_linear, clip_head_hf_mlp, clip_head_hf_clap;
 
 /* How many layers it has. */
 int clip_head_layers(const struct clip_head *head);

@@ -97,30 +97,21 @@ static int check_relative(const struct clip_tower_arch *tower, struct clip_error
             "%d buckets of relative positions up to %d cannot be: a multiple of 4, and distances beyond a "
             "quarter of it",
             text->buckets, text->farthest);
-    if (tower->pad < 0 || tower->pad >= tower->vocabulary)
-        return clip_fail(error, "the id of padding, %d, is outside the vocabulary of %d", tower->pad,
-                         tower->vocabulary);
     return 0;
 }
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     int counted = (tower->text.flags & CLIP_TEXT_COUNTED) != 0;
-    if (clip_check_bounds("context length", tower->context, CLIP_MAX_CONTEXT, error) != 0 ||
-        clip_check_bounds("vocabulary size", tower->vocabulary, CLIP_MAX_VOCABULARY, error) != 0 ||
-        clip_check_bounds("text width", tower->width, CLIP_MAX_WIDTH, error) != 0 ||
-        clip_check_bounds("text layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
-        clip_check_bounds("text mlp", tower->mlp, CLIP_MAX_MLP, error) != 0 ||
-        clip_check_bounds("text heads", tower->heads, CLIP_MAX_WIDTH, error) != 0)
+    if (clip_check_text_sizes(tower, error) != 0 ||
+        clip_check_bounds("text heads", tower->heads, CLIP_MAX_WIDTH, error) != 0 ||
+        clip_check_padding(tower, error) != 0)
         return -1;
     if (tower->text.flags & CLIP_TEXT_RELATIVE)
         return check_relative(tower, error);
     if (clip_check_bounds("positions", tower->text.places, CLIP_MAX_CONTEXT, error) != 0 ||
         clip_check_heads("text width", tower->width, tower->heads, error) != 0)
         return -1;
-    if (tower->pad < 0 || tower->pad >= tower->vocabulary)
-        return clip_fail(error, "the id of padding, %d, is outside the vocabulary of %d", tower->pad,
-                         tower->vocabulary);
     if (tower->context + (counted ? tower->pad + 1 : 0) > tower->text.places)
         return clip_fail(error, "a context of %d needs more than the %d positions that there are",
                          tower->context, tower->text.places);
@@ -167,6 +158,7 @@ static const struct clip_json_option options[] = {
     {"hf_pooler_type", CLIP_JSON_USED, NULL},
     {"hf_proj_type", CLIP_JSON_USED, NULL},
     {"context_length", CLIP_JSON_USED, NULL},
+    {"variable_text", CLIP_JSON_USED, NULL},
     {"hf_model_pretrained", CLIP_JSON_IGNORED, NULL},
     {"output_tokens", CLIP_JSON_IGNORED, NULL},
     /* open_clip's own towers' */
@@ -325,7 +317,8 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     if (clip_json_options(object, where, options, CLIP_COUNT_OF(options), error) != 0 ||
         clip_json_object(object, where, "hf_model_config", &more, error) != 0 ||
         (more && read_encoder(more, "hf_model_config", tower, error) != 0) ||
-        clip_json_int(object, where, "context_length", 1, CLIP_MAX_CONTEXT, &tower->context, error) != 0)
+        clip_json_int(object, where, "context_length", 1, CLIP_MAX_CONTEXT, &tower->context, error) != 0 ||
+        clip_json_flag(object, where, "variable_text", &tower->text.variable, error) != 0)
         return -1;
     return read_pooler(object, where, tower, error);
 }
@@ -359,6 +352,8 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     const char *quote = projections[j].name ? "\"" : "";
     fprintf(file, "      \"context_length\": %d,\n      \"hf_model_name\": \"%s\",\n", tower->context,
             named->name);
+    if (tower->text.variable)
+        fputs("      \"variable_text\": true,\n", file);
     fprintf(file, "      \"hf_pooler_type\": \"%s\",\n      \"hf_proj_type\": %s%s%s,\n", poolers[i].name,
             quote, projections[j].name ? projections[j].name : "null", quote);
     fprintf(file, "      \"hf_model_config\": {\"%s\": %d, \"%s\": %d, \"%s\": %d, \"%s\": %d,\n",
@@ -420,14 +415,8 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
 
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
+    clip_describe_text_json(object, tower);
     clip_add_text(object, "model_type", family_of(tower)->type);
-    clip_add_int(object, "context_length", (uint64_t)tower->context);
-    clip_add_int(object, "vocab_size", (uint64_t)tower->vocabulary);
-    clip_add_int(object, "width", (uint64_t)tower->width);
-    clip_add_int(object, "heads", (uint64_t)tower->heads);
-    clip_add_int(object, "layers", (uint64_t)tower->layers);
-    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
     clip_add_text(object, "projection", clip_head_of(tower)->title);
 }
 
