@@ -15,11 +15,9 @@ families_refused=(
     "vit-relpos vision_cfg.timm_model_name: \"vit_relpos_medium_patch16_cls_224\""
     "vitamin vision_cfg.timm_model_name: \"vitamin_small_224\""
     "vitamin-nopos vision_cfg.timm_model_name: \"vitamin_small_224\"")
-texts=(hf-bert-cls-linear hf-bert-max-none hf-mt5-mean-mlp hf-nllb-cls-linear hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp
+texts=(hf-altclip hf-bert-cls-linear hf-bert-max-none hf-chinese-clip hf-mt5-mean-mlp hf-nllb-cls-linear hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp
     modern-bidir-map modern-causal-eos modern-extra tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
-texts_refused=(
-    "hf-altclip model_type: \"altclip\""
-    "hf-chinese-clip model_type: \"chinese_clip\"")
+texts_refused=()
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work"
@@ -39,6 +37,7 @@ golden() {
     if [ -d "$TEXTS/$1" ]; then
         folder=$TEXTS/$1
         model=("$folder/model.safetensors" --arch "$folder/arch.json")
+        [ -e "$folder/arch.json" ] || model=("$folder")
     fi
 }
 
@@ -161,6 +160,12 @@ END
         clip-model convert -q "${model[@]}" -o model
         source=$folder/open_clip/open_clip_model.safetensors
         [ -e "$source" ] || source=$folder/model.safetensors
+        if [ -e "$folder/config.json" ]; then # the names are Hugging Face's
+            clip-model convert -q --to hf model -o hf
+            family tensors "$source" hf/model.safetensors || complain "$name"
+            rm -r hf
+            source=model/open_clip_model.safetensors
+        fi
         family tensors "$source" model/open_clip_model.safetensors || complain "$name"
         embed "${model[@]}" <"$folder/batch.msgpack" >want
         embed model <"$folder/batch.msgpack" >got
@@ -177,12 +182,90 @@ END
 }
 
 # Byte for byte, but for what files may leave out.
-@test "Hugging Face's SiglipModel becomes open_clip's folder, byte for byte" {
+@test "Hugging Face's SiglipModel becomes open_clip's folder and the other way round, byte for byte" {
     need_shared golden/families
+    need_python msgpack numpy
+    local name options=
     clip-model convert -q "$FAMILIES/siglip2/hf" -o from-hf
     clip-model convert -q "$FAMILIES/siglip2/open_clip" -o from-open-clip
     cmp from-hf/open_clip_model.safetensors from-open-clip/open_clip_model.safetensors
     cmp from-hf/open_clip_model.safetensors "$FAMILIES/siglip2/open_clip/open_clip_model.safetensors"
+    clip-model convert -q --to hf from-open-clip -o hf
+    cmp hf/model.safetensors "$FAMILIES/siglip2/hf/model.safetensors"
+    for name in siglip siglip-floor siglip2 siglip2-mixed; do
+        golden "$name"
+        rm -rf hf back
+        clip-model convert -q --to hf "${model[@]}" -o hf
+        grep -q '"model_type": "siglip",' hf/config.json
+        grep -q SiglipImageProcessor hf/preprocessor_config.json
+        clip-model convert -q hf -o back
+        cmp "$folder/open_clip/open_clip_model.safetensors" back/open_clip_model.safetensors || complain "$name"
+        embed "${model[@]}" <"$folder/batch.msgpack" >want
+        embed hf <"$folder/batch.msgpack" >got
+        cmp want got || complain "$name"
+    done
+    clip-model convert -q --to hf --shard-size 64kB "${model[@]}" -o shards
+    [ -e shards/model.safetensors.index.json ]
+    embed shards <"$folder/batch.msgpack" >got
+    cmp want got
+}
+
+@test "Chinese-CLIP and AltCLIP: Hugging Face's folder back from open_clip's names, byte for byte" {
+    need_shared golden/text/models
+    local name
+    for name in hf-chinese-clip hf-altclip; do
+        golden "$name"
+        rm -rf hf open_clip back
+        clip-model convert -q --to hf "${model[@]}" -o hf
+        clip-model convert -q "${model[@]}" -o open_clip
+        clip-model convert -q --to hf open_clip -o back
+        cmp hf/model.safetensors back/model.safetensors || complain "$name"
+        cmp hf/config.json back/config.json || complain "$name"
+    done
+    
+    golden hf-chinese-clip
+    run -0 clip-model info "${model[@]}"
+    [[ $output == *"context 22, bert,"*"cls_last_hidden_state_pooler"* ]] || complain "$output"
+}
+
+# A caption may be shorter than the context where nothing sees padding; what is published cuts and pads to 52.
+@test "Chinese-CLIP: the context of published models; captions that are shorter" {
+    need_shared golden/text/models
+    need_python msgpack numpy
+    golden hf-chinese-clip
+    cp -r "$folder" long
+    chmod -R u+w long
+    sed -i 's/"max_position_embeddings": 22/"max_position_embeddings": 80/' long/config.json
+    refuses "[22, 48], but should be [80, 48]" clip-model info long
+    cp "$folder/model.safetensors" long
+    run -0 clip-model info --json "${model[@]}"
+    [[ $output == *'"context_length":22,'* ]] || complain "$output"
+    clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >text
+    golden hf-bert-cls-linear
+    family shorter "$folder/batch.msgpack" 6 >in
+    clip-encode-text -m "${model[@]}" in >got
+    clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >want
+    family rows got want 2
+}
+
+@test "MetaCLIP 2: the first token of the configuration's id is the end, 2 too, and convert goes both ways" {
+    need_python msgpack numpy
+    local options=
+    cat >arch.json <<'END'
+{"embed_dim": 16, "quick_gelu": true,
+ "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 64, "layers": 1},
+ "text_cfg": {"context_length": 8, "vocab_size": 40, "width": 32, "heads": 2, "layers": 2, "pool_type": "eos", "eos_id": 2}}
+END
+    clip-model init -q arch.json -o model
+    clip-model convert -q --to hf model -o hf
+    grep -q '"model_type": "metaclip_2"' hf/config.json
+    grep -q '"eos_token_id": 2' hf/config.json
+    clip-model convert -q hf -o back
+    cmp model/open_clip_model.safetensors back/open_clip_model.safetensors
+    [[ $(clip-model info hf) == *"end token     2"* ]]
+    sed 's/"metaclip_2/"clip/' hf/config.json >config.json
+    mv config.json hf
+    [[ $(clip-model info hf) == *"end token     the largest id"* ]]
 }
 
 @test "what Hugging Face's form of CLIP cannot say is refused before anything is made" {
@@ -193,23 +276,23 @@ END
         refuses "$words" clip-model convert -q --to hf "${model[@]}" -o hf
         [ ! -e hf ] || complain "$name"
     done <<'END'
-siglip no timm vision transformers
-siglip2 no timm vision transformers
-eva02 no timm vision transformers
-pe-core no timm vision transformers
-mobileclip2-l no timm vision transformers
-vit-gap no timm vision transformers
+siglip-i18n only text towers without a mask
+eva02 only image towers like SigLIP's own
+pe-core only image towers like SigLIP's own
+mobileclip2-l only image towers like SigLIP's own
+vit-gap only image towers like SigLIP's own
+convnext no ConvNeXts
 clipa only image towers with ln_pre
 coca only image towers with ln_pre
 vit-attn-pool only image towers with ln_pre
 vit-layer-scale no blocks like those of the vision tower
 vit-custom only image towers with ln_pre
 vit-cosine no blocks like those of the vision tower
-hf-roberta-mean-linear no transformers text encoders
-hf-nllb-cls-linear no transformers text encoders
+hf-roberta-mean-linear no such transformers text encoder
+hf-nllb-cls-linear no such transformers text encoder
 modern-extra no modern text transformers
 tt-first-noproj only causal text towers
-tt-siglip no logit bias
+tt-siglip only causal text towers
 tt-last-causal-bias only causal text towers
 tt-custom no blocks like those of the text tower
 tt-coca only causal text towers
@@ -405,7 +488,7 @@ train() {
     run -1 cmp -s kept/step-00000003/open_clip_model.safetensors frozen/step-00000003/open_clip_model.safetensors
 }
 
-@test "a run that starts from Hugging Face's SiglipModel is saved as open_clip's folder" {
+@test "a run that starts from Hugging Face's SiglipModel stays one, and has the weights of open_clip's" {
     need_shared golden/families
     need_python msgpack numpy
     local loss="--loss sigmoid" run
@@ -415,7 +498,9 @@ train() {
         family batches "$FAMILIES/siglip2" 2 >steps
         (set -o pipefail && stages "$run" <steps >log)
     done
-    cmp {hf,open_clip}/step-00000002/open_clip_model.safetensors
+    clip-model convert -q hf/step-00000002 -o back
+    cmp {back,open_clip/step-00000002}/open_clip_model.safetensors
+    [ -e hf/latest/config.json ]
     clip-encode-text -m hf/latest "$FAMILIES/siglip2/batch.msgpack" >text
 }
 

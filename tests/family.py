@@ -56,6 +56,29 @@ def turned(path, count):
         sys.stdout.buffer.write(msgpack.packb(o))
 
 
+def shorter(path, tokens):
+    """The stream's records whose captions end before so many tokens, without the padding after."""
+    count, n = 0, int(tokens)
+    for o in msgpack.Unpacker(open(path, "rb"), strict_map_key=False):
+        if "__key__" not in o:
+            continue
+        rows = np.frombuffer(o["tokens"][b"data"], "<i4")
+        if not (rows[n:] == rows[-1]).all():
+            continue
+        o["tokens"][b"shape"], o["tokens"][b"data"] = [n], rows[:n].tobytes()
+        sys.stdout.buffer.write(msgpack.packb(o))
+        count += 1
+    sys.stdout.buffer.write(msgpack.packb({"__end__": count}))
+
+
+def rows(path, other, least):
+    """Each text_features of the one stream is the other's of that key, to the byte; `least` of them."""
+    theirs = {r["__key__"]: r["text_features"].tobytes() for r in records(other)}
+    ours = records(path)
+    if len(ours) < int(least) or any(theirs[r["__key__"]] != r["text_features"].tobytes() for r in ours):
+        sys.exit(f"features of {len(ours)} records differ")
+
+
 def same(path):
     """Records of `turned` with the same number have the same embeddings, others other ones."""
     seen = {}

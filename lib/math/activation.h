@@ -10,6 +10,7 @@ enum clip_activation {
     CLIP_RELU,       /* max(x, 0) */
     CLIP_RELU2,      /* max(x, 0)² */
     CLIP_SIGMOID,    /* 1 / (1 + e^-x) */
+    CLIP_IDENTITY,   /* x */
     CLIP_ACTIVATIONS
 };
 

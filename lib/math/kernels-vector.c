@@ -351,6 +351,17 @@ static inline vec sigmoid_slope(vec x)
     return y * (1 - y);
 }
 
+static inline vec identity_of(vec x)
+{
+    return x;
+}
+
+static inline vec identity_slope(vec x)
+{
+    (void)x;
+    return splat(1);
+}
+
 /* An activation and its backward. */
 #define ACTIVATION(name)                                                                                     \
     static void name(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)       \
@@ -382,6 +393,7 @@ ACTIVATION(silu)
 ACTIVATION(relu)
 ACTIVATION(relu2)
 ACTIVATION(sigmoid)
+ACTIVATION(identity)
 
 /* --- small products, for attention --- */
 
@@ -749,7 +761,7 @@ const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
     .rms_norm_backward = rms_norm_backward,
-    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu, relu2, sigmoid},
+    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu, relu2, sigmoid, identity},
     .attention = attention,
     .layer_norm_backward = layer_norm_backward,
     .activation_backward = {[CLIP_QUICK_GELU] = quick_gelu_backward,
@@ -758,7 +770,8 @@ const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
                             silu_backward,
                             relu_backward,
                             relu2_backward,
-                            sigmoid_backward},
+                            sigmoid_backward,
+                            identity_backward},
     .column_sums = column_sums,
     .attention_backward = attention_backward,
 };

@@ -72,7 +72,7 @@ void clip_list_projection(struct clip_listing *listing, const struct clip_tower_
                           size_t embed)
 {
     if (!tower->unprojected)
-        clip_list_head(listing, clip_head_of(tower), width, embed);
+        clip_list_head(listing, tower, width, embed);
 }
 
 /* How a block's tensor is drawn. */
@@ -450,7 +450,8 @@ const char *clip_activation_name(enum clip_activation activation)
                                                         [CLIP_SILU] = "silu",
                                                         [CLIP_RELU] = "relu",
                                                         [CLIP_RELU2] = "relu2",
-                                                        [CLIP_SIGMOID] = "sigmoid"};
+                                                        [CLIP_SIGMOID] = "sigmoid",
+                                                        [CLIP_IDENTITY] = "identity"};
     return names[activation];
 }
 

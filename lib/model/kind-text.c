@@ -174,10 +174,11 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
 /* transformers' default, where a configuration is silent. */
 enum { DEFAULT_END_TOKEN = 49407 };
 
-static int read_hf(struct json_object *object, const char *where, struct clip_tower_arch *tower,
-                   struct clip_error *error)
+/* MetaCLIP 2's end token is what its configuration says. */
+static int read_metaclip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                         struct clip_error *error)
 {
-    int end = DEFAULT_END_TOKEN;
+    tower->end_token = DEFAULT_END_TOKEN;
     tower->width = 512;
     tower->mlp = 2048;
     tower->layers = 12;
@@ -188,9 +189,17 @@ static int read_hf(struct json_object *object, const char *where, struct clip_to
     if (clip_read_hf_tower(object, where, tower, error) != 0 ||
         clip_json_int(object, where, "max_position_embeddings", 1, CLIP_MAX_CONTEXT, &tower->context,
                       error) != 0 ||
-        clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error) != 0 ||
-        clip_json_int(object, where, "eos_token_id", 0, CLIP_MAX_VOCABULARY, &end, error) != 0)
+        clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error) != 0)
         return -1;
+    return clip_json_int(object, where, "eos_token_id", 0, CLIP_MAX_VOCABULARY, &tower->end_token, error);
+}
+
+static int read_hf(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                   struct clip_error *error)
+{
+    if (read_metaclip(object, where, tower, error) != 0)
+        return -1;
+    int end = tower->end_token;
     /* 2 was once written by mistake everywhere; transformers takes it as "the largest id". */
     tower->end_token = end == 2 || (end == DEFAULT_END_TOKEN && end >= tower->vocabulary) ? -1 : end;
     return 0;
@@ -207,7 +216,7 @@ static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tow
             tower->vocabulary);
 }
 
-static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
+static int refuse_metaclip(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (tower->open_mask || tower->class_row || tower->vit.pooling != CLIP_POOL_TOKEN || tower->text.flags)
         return clip_fail(error,
@@ -217,6 +226,16 @@ static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *err
         return clip_fail(error, "Hugging Face's form of CLIP has no text projection that is %s",
                          clip_head_of(tower)->title);
     if (clip_refuse_hf_blocks(tower, error) != 0)
+        return -1;
+    return tower->end_token < 0 ? clip_fail(error, "Hugging Face's form of MetaCLIP 2 needs an end token")
+                                : 0;
+}
+
+static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    struct clip_tower_arch ended = *tower;
+    ended.end_token = 0;
+    if (refuse_metaclip(&ended, error) != 0)
         return -1;
     return tower->end_token == 2 ? clip_fail(error, "Hugging Face's form cannot have 2 as the end token") : 0;
 }
@@ -252,13 +271,30 @@ static int read_siglip(struct json_object *object, const char *where, struct cli
     return clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error);
 }
 
+static void put_siglip(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed)
+{
+    clip_put_hf_tower(file, in, tower, 0);
+    fprintf(file, "%s\"projection_size\": %d,\n%s\"max_position_embeddings\": %d,\n%s\"vocab_size\": %d\n",
+            in, embed, in, tower->context, in, tower->vocabulary);
+}
+
+static int refuse_siglip(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    if (!tower->open_mask || tower->class_row || tower->vit.pooling != CLIP_POOL_LAST || tower->text.flags ||
+        clip_head_of(tower) != &clip_head_text_linear)
+        return clip_fail(error, "Hugging Face's form of SigLIP has only text towers without a mask whose "
+                                "features are the last position's, with a projection that has a bias");
+    return clip_refuse_hf_blocks(tower, error);
+}
+
 /* --- shapes --- */
 
-static const struct clip_anchor anchors[] = {{"text_model.embeddings.token_embedding.weight", 0, 1, "", 0},
-                                             {"embeddings.token_embedding.weight", 0, 1, "text_model.", 0},
-                                             {"text.token_embedding.weight", 0, 0, "", 1},
-                                             {"token_embedding.weight", 0, 0, "", 0},
-                                             {0}};
+static const struct clip_anchor anchors[] = {
+    {"text_model.embeddings.token_embedding.weight", 0, 1 + CLIP_HF_CLIP, "", 0},
+    {"embeddings.token_embedding.weight", 0, 1 + CLIP_HF_CLIP, "text_model.", 0},
+    {"text.token_embedding.weight", 0, 0, "", 1},
+    {"token_embedding.weight", 0, 0, "", 0},
+    {0}};
 
 static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
                        struct clip_error *error)
@@ -309,15 +345,24 @@ const struct clip_kind clip_kind_text = {
     .prefixes = prefixes,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
-    .hf = {.type = "clip_text_model",
-           .class = "CLIPTextModel",
-           .key = "text_config",
-           .old_key = "text_config_dict",
-           .read = read_hf,
-           .put = put_hf,
-           .refuse = refuse_hf,
-           .names = hf_names},
-    .siglip = {.key = "text_config", .read = read_siglip, .names = siglip_names},
+    .hf = {[CLIP_HF_CLIP] = {.class = "CLIPTextModel",
+                             .key = "text_config",
+                             .old_key = "text_config_dict",
+                             .read = read_hf,
+                             .put = put_hf,
+                             .refuse = refuse_hf,
+                             .names = hf_names},
+           [CLIP_HF_SIGLIP] = {.key = "text_config",
+                               .read = read_siglip,
+                               .put = put_siglip,
+                               .refuse = refuse_siglip,
+                               .names = siglip_names},
+           [CLIP_HF_METACLIP] = {.key = "text_config",
+                                 .old_key = "text_config_dict",
+                                 .read = read_metaclip,
+                                 .put = put_hf,
+                                 .refuse = refuse_metaclip,
+                                 .names = hf_names}},
     .anchors = anchors,
     .first_tensor = "token_embedding.weight",
     .read_shapes = read_shapes,

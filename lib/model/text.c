@@ -23,7 +23,8 @@ const struct clip_text_names clip_text_names_bert = {
      [CLIP_TEXT_POSITIONS] = "transformer.embeddings.position_embeddings.weight",
      [CLIP_TEXT_TYPE] = "transformer.embeddings.token_type_embeddings.weight",
      NORM(CLIP_TEXT_NORM, "transformer.embeddings.LayerNorm"),
-     NORM(CLIP_TEXT_POOLER, "transformer.pooler.dense")}};
+     NORM(CLIP_TEXT_POOLER, "transformer.pooler.dense"),
+     NORM(CLIP_TEXT_FINAL, "transformer.pre_LN")}};
 
 const struct clip_text_names clip_text_names_m2m = {{[CLIP_TEXT_TOKENS] = "transformer.embed_tokens.weight",
                                                      NORM(CLIP_TEXT_FINAL, "transformer.layer_norm")}};
@@ -144,5 +145,5 @@ int clip_text_same(const struct clip_text_arch *a, const struct clip_text_arch *
 {
     return a->names == b->names && a->flags == b->flags && a->places == b->places && a->types == b->types &&
            a->buckets == b->buckets && a->farthest == b->farthest && a->registers == b->registers &&
-           a->rotary == b->rotary;
+           a->type == b->type && a->transformed == b->transformed && a->rotary == b->rotary;
 }

@@ -34,8 +34,10 @@ struct clip_text_names;
 struct clip_text_arch {
     const struct clip_text_names *names; /* NULL: OpenAI's */
     unsigned flags;
-    int places; /* rows of the table of positions; 0: the context's */
-    int types;  /* rows of that of types */
+    int places;       /* rows of the table of positions; 0: the context's */
+    int types;        /* rows of that of types */
+    const char *type; /* model_type of an encoder of transformers; NULL: none */
+    int transformed;  /* width of the first layer of AltCLIP's head */
     int buckets, farthest;
     int registers; /* rows of their own that come first; no pool takes them */
     /* Rotary positions: of a head of size d, the neighbours 2j and 2j + 1 are turned by i rotary^(-2j/d) at

@@ -148,6 +148,8 @@ static double exact_activation(double x, int activation)
         return x / (1 + exp(-x));
     case CLIP_RELU2:
         return fmax(x, 0) * fmax(x, 0);
+    case CLIP_IDENTITY:
+        return x;
     case CLIP_SIGMOID:
         return 1 / (1 + exp(-x));
     default: /* ReLU */
