@@ -266,6 +266,12 @@ END
     sed 's/"metaclip_2/"clip/' hf/config.json >config.json
     mv config.json hf
     [[ $(clip-model info hf) == *"end token     the largest id"* ]]
+    [ -d "$TEXTS" ] || return 0
+    golden tt-eos
+    clip-model convert -q --to hf "${model[@]}" -o eos
+    embed "${model[@]}" <"$folder/batch.msgpack" >want
+    embed eos <"$folder/batch.msgpack" >got
+    cmp want got
 }
 
 @test "what Hugging Face's form of CLIP cannot say is refused before anything is made" {
@@ -296,7 +302,6 @@ tt-siglip only causal text towers
 tt-last-causal-bias only causal text towers
 tt-custom no blocks like those of the text tower
 tt-coca only causal text towers
-tt-eos end token
 END
 }
 
