@@ -2,6 +2,7 @@
 #include "base/cli.h"
 #include "base/file.h"
 #include "score/embedding.h"
+#include "score/faiss-module.h"
 #include "score/store-lists.h"
 #include "score/store-write.h"
 #include "score/retrieval.h"
@@ -230,6 +231,8 @@ static int run_put(struct clip_store_writer *writer, int save, char **operands, 
 
 static int run_build(char **operands, int n)
 {
+    if (list_count && !clip_faiss_load((int)shared.threads, &error)) /* which is said before all is read */
+        die();
     return run_put(clip_store_edit(output, CLIP_STORE_REPLACE, dtype == 1, &error), 0, operands, n);
 }
 

@@ -165,7 +165,8 @@ END
     refuses "x.index: not an index" clip-index add x.index in
     stream </dev/null | clip-index add --create x.index
     run -0 clip-index info x.index
-    [ "${lines[0]}" = "embeddings  0" ] && [ "${lines[1]}" = "width       0" ]
+    [ "${lines[0]}" = "embeddings  0" ]
+    [ "${lines[1]}" = "width       0" ]
     echo '{"__key__": "q", "text_embedding": {"f4": [2, 0]}}' | stream >q
     [ "$(clip-index search --jsonl x.index q)" = '{"key": "q", "label": "q", "matches": []}' ]
     [ "$(clip-index list x.index | clip-dump | grep -c __key__)" -eq 0 ]
