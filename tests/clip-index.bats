@@ -497,7 +497,8 @@ found() {
     calls=$("$BUILD/tests/tools/at-syscall" kill 0 clip-index build -q -j 1 -o x --lists 4 new) || skip ptrace
     for how in kill fail; do
         for ((n = 1; n <= calls; n++)); do
-            rm -rf x && cp -r base x
+            rm -rf x
+            cp -r base x
             "$BUILD/tests/tools/at-syscall" $how $n clip-index build -q -j 1 -o x --lists 4 new >out 2>err
             run -0 clip-index info x
             [[ $output == *$'\nlists       2 (of 40 embeddings)' || $output == *$'\nlists       4 (of 40 embeddings)' ]] ||
@@ -543,7 +544,7 @@ found() {
     run -0 clip-index search --hits --top 40 --probes 40 x.index q
     [ "${#lines[@]}" -eq $((5 * 39)) ]
     # An exact search does not read them.
-    clip-index search --hits x.index q | cmp - <(clip-index search --hits y.index q)
+    equal <(clip-index search --hits x.index q) <(clip-index search --hits y.index q)
 }
 
 @test "--lists: FAISS is in a module, which is found where the programs are installed; without it, exact search" {
@@ -556,10 +557,10 @@ found() {
     refuses "clip-faiss.so is not in " usr/bin/clip-index build -o x.index --lists 4 in
     cp "$BUILD/lib/score/clip-faiss.so" usr/lib/clip-tools
     usr/bin/clip-index build -o x.index --lists 4 in
-    usr/bin/clip-index search --hits --probes 4 x.index q | cmp - <(clip-index search --hits x.index q)
+    equal <(usr/bin/clip-index search --hits --probes 4 x.index q) <(clip-index search --hits x.index q)
     rm usr/lib/clip-tools/clip-faiss.so
     refuses "clip-faiss.so is not in " usr/bin/clip-index search --hits --probes 4 x.index q
-    usr/bin/clip-index search --hits x.index q | cmp - <(clip-index search --hits x.index q)
+    equal <(usr/bin/clip-index search --hits x.index q) <(clip-index search --hits x.index q)
     numbered image_embedding 40 49 | usr/bin/clip-index add x.index
     clip-index info x.index | grep -qx 'lists       4 (of 40 embeddings)'
     echo text >usr/lib/clip-tools/clip-faiss.so
