@@ -1,13 +1,13 @@
 # Families of models beside OpenAI's: golden results through the programs, their forms, names, refusals and training.
 load helper
+load pictures
 load train
 
 # Folders of golden/families/families and models of golden/text/models that are read, and those that are not yet:
 # whoever adds one moves it, with its configuration in share/architectures.
-families=(clipa coca coca-base convnext convnext-mlp convnext-xxlarge eva01 eva02 eva02-e mobileclip-s mobileclip2-l mobileclip2-s3 pe-core pe-core-g
+families=(clipa coca coca-base convnext convnext-mlp convnext-xxlarge eva01 eva02 eva02-e mobileclip-b mobileclip-s mobileclip2-l mobileclip2-s3 pe-core pe-core-g
     siglip siglip-floor siglip-i18n siglip2 siglip2-mixed vit-attn-pool vit-cosine vit-custom vit-gap vit-layer-scale)
 families_refused=(
-    "mobileclip-b vision_cfg.timm_model_name: \"vit_base_mci_224\""
     "naflex vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
     "naflex-resized vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
     "naflex-siglip2 vision_cfg.timm_model_name: \"naflexvit_base_patch16_siglip\""
@@ -35,14 +35,28 @@ family() {
     python "$BATS_TEST_DIRNAME/family.py" "$@"
 }
 
-# golden NAME: sets folder, the golden results; model, how the programs take it (MODEL [--arch ARCH]).
+# golden NAME: sets folder, the golden results; model, how the programs take it (MODEL [--arch ARCH]); weights, its
+# file, which a recipe may have to make.
 golden() {
     folder=$FAMILIES/$1
     model=("$folder/open_clip")
+    weights=$folder/open_clip/open_clip_model.safetensors
     if [ -d "$TEXTS/$1" ]; then
         folder=$TEXTS/$1
-        model=("$folder/model.safetensors" --arch "$folder/arch.json")
+        weights=$folder/model.safetensors
+        model=("$weights" --arch "$folder/arch.json")
+    elif [ -e "$folder/recipe.json" ]; then
+        model=("$BATS_TEST_TMPDIR/recipe-$1")
+        weights=${model[0]}/open_clip_model.safetensors
+        [ -e "${model[0]}" ] || expand "$folder" "${model[0]}"
     fi
+}
+
+# expand FOLDER MODEL: the model that a golden folder's recipe stands for.
+expand() {
+    mkdir "$2"
+    cp "$1/open_clip/open_clip_config.json" "$2"
+    python "$SHARED/oracle/weights.py" "$1/recipe.json" "$2/open_clip_model.safetensors"
 }
 
 # embed MODEL...: embeddings of the records on stdin, features beside them; $options are the encoders'.
@@ -85,7 +99,7 @@ shapes() {
     need_shared golden/text/models
     need_python msgpack numpy
     local name options
-    for name in eva02 pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
+    for name in eva02 mobileclip-b pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
         hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom; do
         golden "$name"
         family turned "$folder/batch.msgpack" 11 >in
@@ -114,10 +128,7 @@ shapes() {
     local name options=
     for name in EVA02-B-16 PE-Core-T-16-384; do
         folder=$SHARED/golden/families/real/real-$name
-        python "$SHARED/oracle/weights.py" "$folder/recipe.json" weights.safetensors
-        mkdir "$name"
-        cp "$folder/open_clip/open_clip_config.json" "$name"
-        mv weights.safetensors "$name/open_clip_model.safetensors"
+        expand "$folder" "$name"
         equal <(shapes "$name/open_clip_config.json") <(shapes "$name")
         embed "$name" <"$folder/batch.msgpack" >got
         clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$folder/forward.msgpack" || complain "$name"
@@ -127,24 +138,46 @@ shapes() {
     done
 }
 
+# Batch norm's running statistics and layer scales as if they had been trained.
+@test "picture towers of other sizes and options, against PyTorch" {
+    need_shared oracle/famref.py
+    need_python msgpack numpy torch
+    local size options
+    while read -r size options; do
+        picture_arch "{\"image_size\": $size, \"timm_model_name\": \"$options}"
+        clip-model init -q arch.json -o model 2>/dev/null || complain "$options"
+        family trained model/open_clip_model.safetensors
+        pictures "$size" 5 >in
+        clip-encode-image --keep -m model in >want
+        clip-project-normalize -m model want >got
+        family embeddings model got 2e-6 || complain "$size $options"
+        equal want <(clip-encode-image --keep -m model -b 1 -j 1 in)
+        equal want <(clip-encode-image --keep -m model -b 2 -j 3 in)
+        clip-model convert -q model -o again.safetensors
+        equal want <(clip-encode-image --keep -m again.safetensors in)
+        rm -r model again.safetensors
+    done <<'END'
+91 vit_base_mci_224", "timm_proj": "linear", "timm_pool": "token", "timm_model_kwargs": {"img_size": 91, "depth": 2, "num_heads": 8, "mlp_ratio": 0.5, "init_values": 0.1}
+32 vit_base_mci_224", "timm_proj": null, "timm_pool": "token", "timm_model_kwargs": {"depth": 1, "mlp_ratio": 1, "pos_embed": "none"}
+END
+}
+
 # --- forms ---
 
 @test "converted to open_clip's folder and to a lone file and back: the same tensors, the same embeddings" {
     need_shared golden/text/models
     need_python msgpack numpy
-    local name source options=
+    local name options=
     for name in "${families[@]}" "${texts[@]}" siglip2/hf; do
         golden "${name%/hf}"
         [ "${name#*/}" != hf ] || model=("$folder/hf")
         clip-model convert -q "${model[@]}" -o model
-        source=$folder/open_clip/open_clip_model.safetensors
-        [ -e "$source" ] || source=$folder/model.safetensors
-        family tensors "$source" model/open_clip_model.safetensors || complain "$name"
+        family tensors "$weights" model/open_clip_model.safetensors || complain "$name"
         embed "${model[@]}" <"$folder/batch.msgpack" >want
         embed model <"$folder/batch.msgpack" >got
         cmp want got || complain "$name: the folder"
         clip-model convert -q model -o lone.safetensors
-        family tensors "$source" lone.safetensors || complain "$name"
+        family tensors "$weights" lone.safetensors || complain "$name"
         embed lone.safetensors <"$folder/batch.msgpack" >got
         cmp want got || complain "$name: the file"
         clip-model convert -q lone.safetensors -o again
@@ -176,6 +209,7 @@ siglip2 no timm vision transformers
 eva02 no timm vision transformers
 pe-core no timm vision transformers
 mobileclip2-l no timm vision transformers
+mobileclip-b no timm hybrid vision transformers
 vit-gap no timm vision transformers
 clipa only image towers with ln_pre
 coca only image towers with ln_pre
@@ -249,14 +283,14 @@ END
     local name parameters sum missing=0
     while read -r name parameters sum; do
         if ! shapes "$name" >shapes 2>err; then
-            grep -qE '^(MobileCLIP2?-B$|moderntext-|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
+            grep -qE '^(moderntext-|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
             missing=$((missing + 1))
             continue
         fi
         [ "$(sed -n 's/^parameters: //p' shapes)" = "$parameters" ] || complain "$name: parameters"
         [ "$(grep -v '^parameters: ' shapes | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name: names"
     done <want
-    [ "$missing" -eq 28 ]
+    [ "$missing" -eq 26 ]
 }
 
 # open_clip's own counts, of its table of models; the decoder of captions aside.
@@ -310,6 +344,9 @@ image_size|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "tim
 timm_pool|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "avg", "timm_proj": "none"}, "text_cfg": {}
 768 features|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none"}, "text_cfg": {}
 wrong|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_model_kwargs": {"wrong": 1}}, "text_cfg": {}
+embed_dim is 384, but the convolutions of vit_base_mci_224 have 768|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"embed_dim": 384}}, "text_cfg": {}
+patch_size|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"patch_size": 2}}, "text_cfg": {}
+pos_embed: "sines"|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"pos_embed": "sines"}}, "text_cfg": {}
 vit_base_patch16_siglip_225|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_225"}, "text_cfg": {}
 rotary|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"embed_dim": 66, "num_heads": 11}}, "text_cfg": {}
 layer scale|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"init_values": 0.1}}, "text_cfg": {}
@@ -333,6 +370,27 @@ END
 }
 
 # --- training ---
+
+@test "picture towers for inference alone are not trained: the text is, beside them" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local name words image
+    while read -r name words; do
+        golden "$name"
+        mkdir run
+        clip-model convert -q "${model[@]}" -o run/init
+        family batches "$folder" 1 >steps
+        refuses "$words, cannot be trained" clip-encode-image --train run --grad-in run/image steps
+        [ "$(ls run)" = init ]
+        [ "$(clip-model info --json run/init | jq .vision.trainable)" = false ]
+        image=--freeze
+        (set -o pipefail && stages run <steps >log)
+        [ "$(jq -r .step log)" = 1 ]
+        rm -r run
+    done <<'END'
+mobileclip-b a timm hybrid vision transformer
+END
+}
 
 # train NAME [OPTION...]: three steps of a golden model's batch in the run NAME; $image, $text, $loss as of `stages`.
 train() {

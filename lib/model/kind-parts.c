@@ -68,9 +68,11 @@ static struct clip_initial block_initial(const struct clip_tower_arch *tower, en
         return draws->c_proj;
     case CLIP_FC_BIAS:
     case CLIP_GATE_BIAS:
-        return draws->biased ? clip_initial_fan_in((size_t)tower->width) : clip_initial_zeros;
+        return draws->flags & CLIP_DRAWS_BIASES ? clip_initial_fan_in((size_t)tower->width)
+                                                : clip_initial_zeros;
     case CLIP_PROJ_BIAS:
-        return draws->biased ? clip_initial_fan_in((size_t)tower->mlp) : clip_initial_zeros;
+        return draws->flags & CLIP_DRAWS_BIASES ? clip_initial_fan_in((size_t)tower->mlp)
+                                                : clip_initial_zeros;
     case CLIP_LAYER_SCALE_1:
     case CLIP_LAYER_SCALE_2:
         return (struct clip_initial){CLIP_DRAW_CONSTANT, (double)tower->block.layer_scale};
@@ -91,7 +93,11 @@ void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch
             if (!clip_block_shape(tower, tensor, shape))
                 continue;
             clip_block_name(tower, (size_t)i, tensor, name, sizeof name);
-            clip_list_tensor(listing, block_initial(tower, tensor, draws), shape, "%s", name);
+            struct clip_initial initial = block_initial(tower, tensor, draws);
+            if ((draws->flags & CLIP_DRAWS_DEEPENING) &&
+                (tensor == CLIP_OUT_WEIGHT || tensor == CLIP_PROJ_WEIGHT))
+                initial.scale /= sqrt(2.0 * (i + 1));
+            clip_list_tensor(listing, initial, shape, "%s", name);
         }
 }
 
@@ -257,6 +263,7 @@ static const struct clip_json_option timm_options[] = {
     {"timm_proj", CLIP_JSON_USED, NULL},
     {"timm_proj_bias", CLIP_JSON_USED, NULL},
     {"image_size", CLIP_JSON_USED, NULL},
+    {"image_seq_len", CLIP_JSON_IGNORED, NULL}, /* of a loader of pictures of many sizes */
     {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
     {"timm_drop", CLIP_JSON_IGNORED, NULL},
     {"timm_drop_path", CLIP_JSON_IGNORED, NULL},

@@ -27,18 +27,26 @@ void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct cli
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed);
 
-/* What the two transformers draw differently. */
+/* What transformers draw differently. */
+enum {
+    CLIP_DRAWS_BIASES = 1 << 0,    /* the biases of the hidden layer are drawn, too, as PyTorch does */
+    CLIP_DRAWS_DEEPENING = 1 << 1, /* out_proj and c_proj of block i are divided by sqrt(2 (i + 1)) */
+};
 struct clip_block_draws {
     struct clip_initial in_proj, out_proj, c_fc, c_proj;
-    int biased; /* the biases of the hidden layer are drawn, too */
+    unsigned flags;
 };
 /* The blocks of a transformer. */
 void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws);
 
+/* How a tensor of a vision transformer beside its blocks is drawn. */
+typedef struct clip_initial clip_vit_initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
+                                             const size_t shape[4]);
+
 /* Tensors [first, end) of a vision transformer (model/vit.h), those that it has. */
 void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
-                   enum clip_vit_tensor first, enum clip_vit_tensor end);
+                   clip_vit_initial *initial, enum clip_vit_tensor first, enum clip_vit_tensor end);
 
 /* A tensor of a text transformer (model/text.h), if it has it. */
 void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *tower,

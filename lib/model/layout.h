@@ -10,9 +10,10 @@
 
 /* How a tensor's first values are drawn (FACTS: initial weights). */
 enum clip_draw {
-    CLIP_DRAW_CONSTANT, /* every element is `scale` */
-    CLIP_DRAW_NORMAL,   /* N(0, scale) */
-    CLIP_DRAW_UNIFORM   /* U(-scale, scale) */
+    CLIP_DRAW_CONSTANT,  /* every element is `scale` */
+    CLIP_DRAW_NORMAL,    /* N(0, scale) */
+    CLIP_DRAW_TRUNCATED, /* the same within two deviations */
+    CLIP_DRAW_UNIFORM    /* U(-scale, scale) */
 };
 
 /* Whose a tensor is in training: a tower's without its projection, the projections', the loss's (logit scale
