@@ -226,8 +226,8 @@ static int run_add(char **operands, int n)
 
 /* --- remove --- */
 
-/* Keys from standard input; *asked counts them. */
-static int forget_listed(struct clip_store_writer *writer, uint64_t *asked)
+/* Keys from standard input; *requested counts them. */
+static int forget_listed(struct clip_store_writer *writer, uint64_t *requested)
 {
     char *line = NULL;
     size_t room = 0;
@@ -238,7 +238,7 @@ static int forget_listed(struct clip_store_writer *writer, uint64_t *asked)
         if (line[size - 1] == end)
             size--;
         status = clip_store_forget(writer, line, strnlen(line, (size_t)size), &error);
-        ++*asked;
+        ++*requested;
     }
     free(line);
     return status == 0 && ferror(stdin) ? clip_fail_errno(&error, "standard input") : status;
@@ -267,19 +267,20 @@ static int run_remove(char **operands, int n)
 {
     (void)n;
     struct clip_store_changes changes;
-    uint64_t asked = 0;
+    uint64_t requested = 0;
     struct clip_store_writer *writer = clip_store_edit(operands[0], 0, 0, &error);
     if (!writer)
         die();
-    int status = missing ? forget_missing(writer) : forget_listed(writer, &asked);
+    int status = missing ? forget_missing(writer) : forget_listed(writer, &requested);
     if (status == 0)
         status = clip_store_commit(writer, &changes, &error);
     clip_store_writer_free(writer);
     if (status != 0)
         die();
     note_changes(&changes);
-    if (asked > changes.removed)
-        clip_note("%" PRIu64 " of %" PRIu64 " keys are not in the index", asked - changes.removed, asked);
+    if (requested > changes.removed)
+        clip_note("%" PRIu64 " of %" PRIu64 " keys are not in the index", requested - changes.removed,
+                  requested);
     return 0;
 }
 

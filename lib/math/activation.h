@@ -1,4 +1,4 @@
-/* The activations of hidden layers. */
+/* Activations of hidden layers. */
 #ifndef CLIP_MATH_ACTIVATION_H
 #define CLIP_MATH_ACTIVATION_H
 

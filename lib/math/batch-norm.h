@@ -51,7 +51,7 @@ struct clip_batch_norm_kernels {
     void (*spread)(const float *gradient, size_t height, size_t width, size_t channels, float *x);
 };
 
-/* Those of a level that the processor has. */
+/* Returns the kernels for the processor's level (base/level.h). */
 const struct clip_batch_norm_kernels *clip_batch_norm_kernels(enum clip_level level);
 
 /* The moments of `count` pixels and of `more` others, together. */

@@ -50,7 +50,7 @@ INLINE vec where(ivec test, vec v)
     return (vec)(test & (ivec)v);
 }
 
-/* Max with 0; what is not a number stays none. */
+/* Max with 0; NaN stays NaN. */
 INLINE vec rectify(vec v)
 {
     return (vec)((ivec)v & ~(ivec)(v < (vec){0}));

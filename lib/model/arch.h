@@ -1,5 +1,5 @@
-/* What a CLIP model is made of: the numbers of open_clip's model_cfg, after every form's own spelling was
- * read. */
+/* The architecture of a CLIP model: the numbers of open_clip's model_cfg, whatever form they were read from.
+ */
 #ifndef CLIP_MODEL_ARCH_H
 #define CLIP_MODEL_ARCH_H
 
@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* What no model exceeds; keeps products of two sizes within an int64_t, and four within reach of one. */
+/* Above every published model's sizes; the product of two fits into an int64_t with room to spare. */
 enum {
     CLIP_MAX_IMAGE = 16384,
     CLIP_MAX_WIDTH = 1 << 16,
@@ -28,7 +28,7 @@ enum {
 struct clip_kind;
 struct clip_head;
 
-/* The two towers, in this order wherever there are two; BOTH: what is neither's alone. */
+/* The two towers, always in this order; BOTH: what belongs to neither alone. */
 enum clip_side { CLIP_SIDE_IMAGE, CLIP_SIDE_TEXT, CLIP_SIDE_BOTH };
 enum { CLIP_SIDES = 2 };
 
@@ -37,19 +37,19 @@ extern const char *const clip_side_names[CLIP_SIDES];
 
 enum { CLIP_MAX_STAGES = 5 };
 
-/* What a FastViT is made of, beside its stages' blocks and widths. */
+/* The options of a FastViT, apart from its stages' blocks and widths. */
 struct clip_fastvit_arch {
     int stages;    /* 4 or 5 */
-    int attending; /* of them the last ones, whose blocks attend */
+    int attending; /* the last stages of these, whose blocks have attention */
     int ratio;     /* of a block's hidden layer */
     int second;    /* as mci3 and mci4: a stem without branches of side 1, layer norms before attention, no
                       squeeze and    excitation between stages */
 };
 
-/* The numbers of a tower; those that its kind does not have are 0. */
+/* The numbers of a tower; 0 where its kind has no such number. */
 struct clip_tower_arch {
-    int absent;      /* a model of the other tower alone; nothing else of this one means anything then */
-    int unprojected; /* of one tower: there is no projection into the shared space */
+    int absent;                   /* the model has the other tower alone; no other member is then set */
+    int unprojected;              /* of one tower: there is no projection into the shared space */
     const struct clip_kind *kind; /* model/kind.h */
     const struct clip_head *head; /* where it is not its kind's own (clip_head_of); else NULL */
     int width;                    /* transformer: width of a token; ResNet: channels after the stem */
@@ -73,12 +73,12 @@ struct clip_tower_arch {
     int vocabulary; /* token ids lie in [0, vocabulary) */
     int end_token; /* CLIP_POOL_TOKEN is the first position of this id, 0 if there is none; -1: of the largest
                     */
-    int open_mask; /* a token sees all others, padding too; 0: those before it */
-    int class_row; /* CoCa: a row of its own, cls_emb, stands last and is the features */
-    int pad;       /* of such a model: the id of padding, which is not seen */
+    int open_mask; /* a token sees all others, padding too; 0: causal */
+    int class_row; /* CoCa: a learned row, cls_emb, is appended, and its output is the features */
+    int pad;       /* with embed_cls: the id of padding, which is masked */
 };
 
-/* How pictures become the tower's input; OpenAI's values unless the model's folder says otherwise. */
+/* How a picture becomes the tower's input; OpenAI's values unless the model's folder says otherwise. */
 struct clip_preprocess_arch {
     float mean[3], std[3];
     int convert_first; /* Hugging Face's order: to RGB before resizing, crop offset (d - S) / 2 */
@@ -141,9 +141,9 @@ int clip_arch_refuse_hf(const struct clip_arch *arch, struct clip_error *error);
 /* What clip_arch_parse reads, as the first; from malloc, NULL with error. */
 char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
 
-/* --- for the readers and writers of configurations --- */
+/* --- for readers and writers of configurations --- */
 
-/* What they start from: OpenAI's preprocessing and logit scale, the rest 0. */
+/* Where readers start: OpenAI's preprocessing and logit scale, the rest 0. */
 void clip_arch_clear(struct clip_arch *arch);
 
 /* Reads preprocessor_config.json, if there is one, into arch->preprocess; the image size must be known. */

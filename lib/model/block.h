@@ -1,4 +1,4 @@
-/* What a block of a transformer is made of, beside its sizes: read by the layout, and by forward and backward
+/* The parts of a transformer block, apart from its sizes: read by the layout, and by forward and backward
  * (tower/block.h). All 0 is OpenAI's:
  *
  *     x += out_proj(attention(ln_1(x)));  x += c_proj(activation(c_fc(ln_2(x)))). */
@@ -16,13 +16,13 @@ enum {
     CLIP_BLOCK_NO_KEY_BIAS = 1 << 4,  /* it has none for keys, which is 0 there (EVA) */
     CLIP_BLOCK_QK_NORM = 1 << 5,      /* a norm of each head's q, and of its k */
     CLIP_BLOCK_COSINE = 1 << 6,       /* scores are exp(min(attn.logit_scale, ln 100)) cos(q, k) */
-    CLIP_BLOCK_HEAD_SCALE = 1 << 7,   /* a factor for what each head gives */
-    CLIP_BLOCK_INNER_NORM = 1 << 8,   /* a norm of the heads side by side, before out_proj */
-    CLIP_BLOCK_ATTN_NORM = 1 << 9,    /* a norm of what attention gives, after out_proj */
-    CLIP_BLOCK_MLP_NORM = 1 << 10,    /* a norm of what the hidden layer gives, after c_proj (EVA02-E) */
+    CLIP_BLOCK_HEAD_SCALE = 1 << 7,   /* a learned factor for each head's output */
+    CLIP_BLOCK_INNER_NORM = 1 << 8,   /* a norm of the joined heads, before out_proj */
+    CLIP_BLOCK_ATTN_NORM = 1 << 9,    /* a norm of attention's output, after out_proj */
+    CLIP_BLOCK_MLP_NORM = 1 << 10,    /* a norm of the MLP's output, after c_proj (EVA02-E) */
     CLIP_BLOCK_HIDDEN_NORM = 1 << 11, /* a norm of the hidden layer, after its activation */
     CLIP_BLOCK_GATED = 1 << 12,       /* the hidden layer is activation(c_gate(y)) c_fc(y) */
-    CLIP_BLOCK_LAYER_SCALE = 1 << 13, /* what each half gives is multiplied by ls_1, ls_2 */
+    CLIP_BLOCK_LAYER_SCALE = 1 << 13, /* the halves' outputs are multiplied by ls_1, ls_2 */
     CLIP_BLOCK_SPLIT_QKV = 1 << 14,   /* the rows of q, k and v in in_proj are three tensors */
     CLIP_BLOCK_SPLIT_BIAS = 1 << 15,  /* and so are those of its bias */
     CLIP_BLOCK_NO_BIASES = 1 << 16,   /* no product has a bias */
@@ -31,8 +31,8 @@ enum {
 };
 
 /* Rotary positions of a grid's patches (EVA02, PE): of head size d, the neighbours 2j and 2j + 1 of each half
- * are turned by t 10000^(-4j/d), t = (i + offset) / side * reference of the patch's row i in the first half,
- * of its column in the second, or the other way round. The class token is not turned. */
+ * are rotated by t 10000^(-4j/d), t = (i + offset) / side * reference of the patch's row i in the first half,
+ * of its column in the second, or the other way round. The class token is not rotated. */
 struct clip_rotary {
     int reference; /* 0: there are none */
     int offset;
@@ -93,14 +93,14 @@ enum clip_block_tensor {
     CLIP_BLOCK_TENSORS
 };
 
-/* What they are called: "visual.transformer.resblocks.", a number, '.', and "attn.in_proj_weight". */
+/* The tensors' names: "visual.transformer.resblocks.", a number, '.', and "attn.in_proj_weight". */
 struct clip_block_names {
     const char *blocks;
     const char *tensors[CLIP_BLOCK_TENSORS]; /* NULL: no block of these names has it */
 };
 
-/* OpenAI's, as open_clip goes on, of pictures and of captions; timm's, of its vision transformers; those of
- * transformers' BERT, M2M100 and T5, in open_clip's HFTextEncoder. */
+/* OpenAI's names, as open_clip extends them, for pictures and captions; timm's names of vision transformers;
+ * transformers' names of BERT, M2M100 and T5, in open_clip's HFTextEncoder. */
 extern const struct clip_block_names clip_block_names_vision, clip_block_names_text, clip_block_names_timm,
     clip_block_names_eva, clip_block_names_eva_post, clip_block_names_eva02, clip_block_names_bert,
     clip_block_names_m2m, clip_block_names_t5;
@@ -111,10 +111,10 @@ struct clip_tower_arch;
 void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum clip_block_tensor tensor,
                      char *name, size_t size);
 
-/* 1 if it is a bias, of a product or of a norm. */
+/* 1 if the tensor is a bias, of a product or of a norm. */
 int clip_block_is_bias(enum clip_block_tensor tensor);
 
-/* 1 if the tower's blocks have it. Sets shape[4], zeros after the last dimension. */
+/* 1 if the tower's blocks have the tensor. Sets shape[4], zeros after the last dimension. */
 int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor tensor, size_t shape[4]);
 
 /* Size of a head. */
@@ -123,7 +123,7 @@ size_t clip_block_head(const struct clip_tower_arch *tower);
 /* Epsilon of the tower's norms. */
 float clip_block_epsilon(const struct clip_block_arch *block);
 
-/* 1 if the blocks are alike; first values aside. */
+/* 1 if the blocks are the same, initial values aside. */
 int clip_block_same(const struct clip_block_arch *a, const struct clip_block_arch *b);
 
 #endif

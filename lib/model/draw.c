@@ -82,7 +82,7 @@ double clip_normal_quantile(double p)
     return q < 0 ? -z : z;
 }
 
-/* 52 bits to a number in (0, 1): never its ends, and symmetric about 1/2. */
+/* 52 bits as a number in the open interval (0, 1), symmetric about 1/2. */
 static double open_unit(uint32_t low, uint32_t high)
 {
     uint64_t bits = ((uint64_t)high << 32 | low) >> 12;

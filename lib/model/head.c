@@ -3,14 +3,14 @@
 #include <math.h>
 #include <string.h>
 
-/* --- how their tensors are drawn --- */
+/* --- how heads' tensors are drawn --- */
 
 static struct clip_initial scaled(size_t inputs)
 {
     return clip_initial_normal(1 / sqrt((double)inputs));
 }
 
-/* timm's trunks: truncated at 2, which is 100 deviations. */
+/* timm's trunks: a normal truncated at 2, which is 100 standard deviations. */
 static struct clip_initial trunk(size_t inputs)
 {
     (void)inputs;
@@ -25,7 +25,7 @@ static struct clip_initial zeros(size_t inputs)
 
 /* --- the heads --- */
 
-#define FAN_IN clip_initial_fan_in, clip_initial_fan_in /* PyTorch's own of a linear layer */
+#define FAN_IN clip_initial_fan_in, clip_initial_fan_in /* PyTorch's default of a linear layer */
 #define MLP_FC1                                                                                              \
     {                                                                                                        \
         "visual.head.mlp.fc1.weight", "visual.head.mlp.fc1.bias", 1, 2, FAN_IN                               \
@@ -137,7 +137,7 @@ static const struct clip_head *const timm_heads[] = {&clip_head_timm_linear, &cl
                                                      &clip_head_timm_mlp, &clip_head_timm_mlp_bias,
                                                      &clip_head_none};
 
-/* Where the key is absent it is "linear"; null is the trunk's classifier, as "" is. */
+/* An absent key means "linear"; null and "" mean the trunk's classifier. */
 int clip_read_timm_head(struct json_object *object, const char *where, const struct clip_head *classifier,
                         struct clip_tower_arch *tower, struct clip_error *error)
 {

@@ -49,7 +49,7 @@ void clip_list_projection(struct clip_listing *listing, const struct clip_tower_
         clip_list_head(listing, clip_head_of(tower), width, embed);
 }
 
-/* How a tensor of a block is drawn. */
+/* How a block's tensor is drawn. */
 static struct clip_initial block_initial(const struct clip_tower_arch *tower, enum clip_block_tensor tensor,
                                          const struct clip_block_draws *draws)
 {
@@ -150,7 +150,7 @@ int clip_read_image_size(struct json_object *object, const char *where, int *siz
                  : 0;
 }
 
-/* Where one token is taken, a norm before or after taking it is the same: final_ln_after_pool. */
+/* Of one token, a norm before or after pooling is the same: final_ln_after_pool has no effect. */
 static const struct clip_json_option vision_options[] = {{"layers", CLIP_JSON_USED, NULL},
                                                          {"width", CLIP_JSON_USED, NULL},
                                                          {"head_width", CLIP_JSON_USED, NULL},

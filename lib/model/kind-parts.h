@@ -1,5 +1,4 @@
-/* What rows of the table of kinds are made of, and other files of model/ that read configurations and shapes.
- */
+/* Helpers for the rows of the table of kinds, and for files of model/ that read configurations and shapes. */
 #ifndef CLIP_MODEL_KIND_PARTS_H
 #define CLIP_MODEL_KIND_PARTS_H
 
@@ -20,14 +19,14 @@ int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *erro
 /* --- tensors --- */
 
 void clip_list_norm(struct clip_listing *listing, size_t width, const char *name);
-/* With its running statistics; `weight`: of the factors. */
+/* A batch norm with its running statistics; `weight`: how the factors are drawn. */
 void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct clip_initial weight,
                           const char *name);
-/* Of the tower's head, unless it is not projected. */
+/* Lists the tensors of the tower's head, if it has one. */
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed);
 
-/* What transformers draw differently. */
+/* How initial weights differ between transformers. */
 enum {
     CLIP_DRAWS_BIASES = 1 << 0,    /* the biases of the hidden layer are drawn, too, as PyTorch does */
     CLIP_DRAWS_DEEPENING = 1 << 1, /* out_proj and c_proj of block i are divided by sqrt(2 (i + 1)) */
@@ -44,11 +43,11 @@ void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch
 typedef struct clip_initial clip_vit_initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
                                              const size_t shape[4]);
 
-/* Tensors [first, end) of a vision transformer (model/vit.h), those that it has. */
+/* Lists those of a vision transformer's tensors [first, end) (model/vit.h) that it has. */
 void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
                    clip_vit_initial *initial, enum clip_vit_tensor first, enum clip_vit_tensor end);
 
-/* A tensor of a text transformer (model/text.h), if it has it. */
+/* Lists a tensor of a text transformer (model/text.h), if it has it. */
 void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *tower,
                     enum clip_text_tensor tensor, struct clip_initial initial);
 
@@ -98,11 +97,11 @@ int clip_check_timm_options(struct json_object *object, const char *where, struc
 
 /* --- Hugging Face's --- */
 
-/* An activation in a configuration of transformers; left alone where it is absent. */
+/* Reads an activation of a transformers configuration; unchanged if absent. */
 int clip_read_hf_activation(struct json_object *object, const char *where, const char *key,
                             enum clip_activation *activation, struct clip_error *error);
 const char *clip_hf_activation(enum clip_activation activation);
-/* What transformers' configurations of the two towers have in common; what is absent stays as it was. */
+/* What transformers' configurations of both towers share; absent members leave values unchanged. */
 int clip_read_hf_tower(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                        struct clip_error *error);
 /* -1 where transformers' CLIP has no such blocks. */

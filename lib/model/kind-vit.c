@@ -43,7 +43,7 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 /* --- tensors --- */
 
-/* How a tensor beside the blocks is drawn. */
+/* How a tensor outside the blocks is drawn. */
 static struct clip_initial initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
                                    const size_t shape[4])
 {

@@ -1,5 +1,5 @@
-/* The kinds of towers: a row each, with all that lib/model knows of one. lib/tower has the other row of a
- * kind, by the same name (tower/tower.h). A new kind is a file kind-NAME.c and a row in CLIP_KINDS. */
+/* The kinds of towers: one row a kind, with all that lib/model knows of it. lib/tower has the kind's other
+ * row, under the same name (tower/tower.h). A new kind is a file kind-NAME.c and a row in CLIP_KINDS. */
 #ifndef CLIP_MODEL_KIND_H
 #define CLIP_MODEL_KIND_H
 
@@ -23,12 +23,12 @@ struct clip_name_pair {
 };
 enum { CLIP_NAME_WHOLE = -1 };
 
-/* A tensor by which weights of a kind are known, whatever stands before its name. */
+/* A tensor by which weights of a kind are recognised, after any prefix of its name. */
 struct clip_anchor {
     const char *name;
-    int hints;          /* it does not say by itself that the tower is there */
+    int hints;          /* its presence alone does not prove that the tower is there */
     int hf;             /* the names are Hugging Face's */
-    const char *before; /* is lacking in the names of a tower that was saved by itself */
+    const char *before; /* the prefix that a tower saved by itself lacks */
     int custom;         /* the tower's names begin with "text." */
 };
 
@@ -54,8 +54,8 @@ struct clip_kind {
     void (*list)(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
     const char *const *prefixes; /* beginnings of their names, NULL at the end */
 
-    /* open_clip's vision_cfg or text_cfg: whether it is one of this kind (NULL: where it is no other's); what
-     * it says; and its writing. `own`: with what a file's metadata says more. */
+    /* open_clip's vision_cfg or text_cfg: whether it is one of this kind (NULL: if it is not another kind's);
+     * what it says; and its writing. `own`: with what a file's metadata says more. */
     int (*is_open_clip)(struct json_object *object);
     int (*read_open_clip)(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                           struct clip_error *error);
@@ -74,20 +74,21 @@ struct clip_kind {
     } hf, siglip;                           /* of its CLIPModel, and of its SiglipModel, which is only read */
 
     /* Weights without a configuration: by what they are known, the first that fits counts (name NULL at the
-     * end); whether they are of this kind (NULL: where they are no other's); what shapes say. */
+     * end); whether they are of this kind (NULL: if they are not another kind's); what shapes say. */
     const struct clip_anchor *anchors;
     const char *first_tensor; /* there where the tower is */
     int (*is_weights)(const struct clip_weights *weights);
     int (*read_shapes)(const struct clip_weights *weights, struct clip_tower_arch *tower,
                        struct clip_error *error);
 
-    /* What clip-model tells of it: the rest of a line, and members of a JSON object. */
+    /* What clip-model prints of it: the rest of a line, and members of a JSON object. */
     void (*describe)(FILE *out, const struct clip_tower_arch *tower);
     void (*describe_json)(struct json_object *object, const struct clip_tower_arch *tower);
 };
 
-/* All kinds. Where several may fit, the one that comes first is taken. */
-#define CLIP_KINDS(row) row(convnext) row(fastvit) row(hybrid) row(timm) row(resnet) row(vit) row(hftext) row(text)
+/* All kinds. If several fit, the first is taken. */
+#define CLIP_KINDS(row)                                                                                      \
+    row(convnext) row(fastvit) row(hybrid) row(timm) row(resnet) row(vit) row(hftext) row(text)
 #define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
 CLIP_KINDS(CLIP_KIND_DECLARE)
 
@@ -97,8 +98,7 @@ extern const struct clip_kind *const clip_kinds[];
 /* What projects the tower's features into the shared space. */
 const struct clip_head *clip_head_of(const struct clip_tower_arch *tower);
 
-/* The kind of a side whose open_clip configuration this is, whose weights these are, and which Hugging Face's
- * form has. */
+/* The kind of a side for an open_clip configuration, for weights, and for Hugging Face's form. */
 const struct clip_kind *clip_kind_of_open_clip(enum clip_side side, struct json_object *object);
 const struct clip_kind *clip_kind_of_weights(enum clip_side side, const struct clip_weights *weights);
 const struct clip_kind *clip_kind_of_hf(enum clip_side side);

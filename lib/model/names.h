@@ -14,7 +14,7 @@ size_t clip_names_count(const struct clip_weights *weights);
 
 /* Leaves one set of weights, and gives every tensor OpenAI's name and orientation: what stands before the
  * names is taken off, "text." before the text tower's too, and what torch.compile and data-parallel training
- * put between; of Hugging Face's, projections are turned and q, k, v become parts of in_proj. Names that
+ * put between; of Hugging Face's, projections are transposed and q, k, v become parts of in_proj. Names that
  * nobody knows stay. The set is the one under `key`, whole or in part ("state_dict", "state_dict.model");
  * with key NULL, the one that is no moving average, and of those the one with both towers. An error that
  * lists the keys where that leaves several or none. Sorts afterwards. */

@@ -88,7 +88,7 @@ int clip_safetensors_begin_as(FILE *file, struct clip_tensor_info *tensors, size
         free(text);
         return clip_fail_memory(error, "a header");
     }
-    /* Blanks up to a multiple of eight: the data is aligned as it lies in the file. */
+    /* Pads with blanks to a multiple of eight, so that the data is aligned in the file. */
     uint64_t padded = (length + 7) / 8 * 8, offset = sizeof padded + padded;
     fwrite(&padded, sizeof padded, 1, file);
     fprintf(file, "%-*s", (int)padded, text);
@@ -214,7 +214,7 @@ int clip_folder_commit(struct clip_folder_output *folder, struct clip_error *err
     int bad = 0;
     if (each_entry(folder->temporary, sync_entry) != 0 || sync_path(folder->temporary) != 0)
         bad = clip_fail_errno(error, "%s", folder->path);
-    /* Not even an empty folder that came up meanwhile is written over. */
+    /* A folder that appeared meanwhile is never overwritten, not even an empty one. */
     if (!bad && renameat2(AT_FDCWD, folder->temporary, AT_FDCWD, folder->path, RENAME_NOREPLACE) != 0)
         bad = errno == EEXIST ? fail_exists(folder->path, error) : clip_fail_errno(error, "%s", folder->path);
     if (!bad) {
@@ -316,8 +316,8 @@ static int list_pieces(struct pieces *pieces, const struct clip_layout *layout,
 }
 
 /* A transposed matrix is held whole: [rows, columns] of the slot becomes [columns, rows]. */
-static int put_turned(FILE *file, const struct piece *piece, size_t size,
-                      const struct clip_tensor_source *source, struct clip_error *error)
+static int put_transposed(FILE *file, const struct piece *piece, size_t size,
+                          const struct clip_tensor_source *source, struct clip_error *error)
 {
     size_t rows = piece->slot->shape[0], columns = piece->slot->shape[1];
     unsigned char *matrix = reallocarray(NULL, piece->count, size), *column = reallocarray(NULL, rows, size);
@@ -340,7 +340,7 @@ static int put_piece(FILE *file, const struct piece *piece, size_t size,
                      const struct clip_tensor_source *source, unsigned char *chunk, struct clip_error *error)
 {
     if (piece->transposed)
-        return put_turned(file, piece, size, source, error);
+        return put_transposed(file, piece, size, source, error);
     for (size_t done = 0; done < piece->count && !ferror(file); done += CHUNK) {
         size_t n = piece->count - done < CHUNK ? piece->count - done : CHUNK;
         if (source->fill(source->context, piece->slot, piece->first + done, n, chunk, error) != 0)

@@ -4,16 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- what the blocks have in common --- */
+/* --- shared by all blocks --- */
 
-/* Widest of what may be missing: in_proj's bias. */
+/* The widest vector that may be absent: in_proj's bias. */
 static size_t widest(const struct clip_block_shape *shape)
 {
     size_t most = 3 * (shape->width > shape->inner ? shape->width : shape->inner);
     return most > shape->mlp ? most : shape->mlp;
 }
 
-/* Tensors whose gradients are summed up in slots: all vectors but the biases of products. */
+/* Tensors whose gradients are summed in slots: all vectors but the biases of products. */
 static int in_slots(enum clip_block_tensor tensor, const size_t shape[4])
 {
     return tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS && tensor != CLIP_K_BIAS &&
@@ -134,7 +134,7 @@ void clip_block_free(struct clip_block *block)
         clip_values_free(&block->values[tensor]);
 }
 
-/* --- norms: a norm is its weight; its bias is the tensor after it --- */
+/* --- norms: named by the weight's tensor; the bias is the next tensor --- */
 
 void clip_block_norm(const struct clip_block_shape *shape, float epsilon, size_t n, const float *x,
                      const float *weight, const float *bias, enum clip_precision type, void *out)
@@ -236,7 +236,7 @@ void clip_block_input_backward(const struct clip_block *block, enum clip_half ha
 
 /* --- heads --- */
 
-/* A head's row with its bias, and the norm of it, in out[head]. */
+/* out[head] = a head's row with its bias and its norm. */
 static void dress_norm(const struct clip_block *block, const struct clip_dressing *d, const float *x,
                        float *out)
 {
@@ -310,7 +310,7 @@ void clip_block_undress(const struct clip_block *block, const struct clip_dressi
     }
 }
 
-/* The largest that the scale of a cosine may be: ln 100. */
+/* The largest logit of a cosine's scale: ln 100. */
 #define MOST_COSINE_SCALE 4.6051702f
 
 float clip_block_scale(const struct clip_block *block, size_t h)
@@ -334,7 +334,7 @@ void clip_block_scale_backward(const struct clip_block *block, size_t h, size_t 
 
 /* --- the heads side by side --- */
 
-/* A row times each head's factor. */
+/* Multiplies a row's heads by their factors. */
 static const float *join_scale(const struct clip_block *block, const float *x, float *out)
 {
     size_t n = block->shape->head;
@@ -405,7 +405,7 @@ void clip_block_hidden(const struct clip_block *block, size_t rows, const float 
     }
 }
 
-/* A row where the hidden layer is gated or has a norm. */
+/* A row of a hidden layer with a gate or a norm. */
 static void hidden_row_backward(const struct clip_block *block, const float *wide, const float *gate,
                                 const float *dy, float *room, void *out, void *dwide, void *dgate,
                                 float *sums)
@@ -434,7 +434,7 @@ static void hidden_row_backward(const struct clip_block *block, const float *wid
         kernels->multiply(mlp, active, dy, shape->zeros, shape->type, dwide);
         kernels->multiply(mlp, dy, wide, bias, CLIP_PRECISION_F32, hidden);
     }
-    /* What the activation gave is not wanted again, but the kernel gives it. */
+    /* The kernel recomputes the activation's output, which is not needed here. */
     kernels->activation_backward[shape->activation](mlp, gated ? gate : wide, gated ? gate_bias : bias,
                                                     gated ? hidden : dy, shape->type, active,
                                                     gated ? dgate : dwide);
@@ -497,7 +497,7 @@ void clip_block_end(const struct clip_block *block, enum clip_half half, size_t 
     }
 }
 
-/* A row: d[width], the gradient of what the half gives, becomes that of its product. room[2 width] */
+/* For a row: d[width], the gradient of the half's output, becomes that of its product. room[2 width] */
 static void branch_backward(const struct clip_block *block, const struct end *end, const float *branch,
                             float *d, float *room, float *sums)
 {

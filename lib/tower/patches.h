@@ -1,4 +1,4 @@
-/* Pictures cut into the patches that a vision transformer sees. */
+/* Pictures cut into the patches of a vision transformer. */
 #ifndef CLIP_TOWER_PATCHES_H
 #define CLIP_TOWER_PATCHES_H
 

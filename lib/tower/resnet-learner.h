@@ -44,7 +44,7 @@ struct clip_resnet_block {
     struct clip_resnet_layer *before;                /* of the first: the stem's last */
 };
 
-/* What a thread has of its own. */
+/* A thread's scratch. */
 struct clip_resnet_workspace {
     float *x, *dy; /* framed input, and gradient of the output */
     float *a, *b;  /* between kernels */

@@ -6,7 +6,7 @@
 
 /* --- memory of the forward --- */
 
-/* The most scratch that any product here needs. */
+/* The most scratch that any of the products needs. */
 static size_t product_scratch(const struct clip_transformer *t)
 {
     size_t most = 0;
@@ -72,13 +72,13 @@ static int is_single(const struct clip_transformer *t, size_t layer)
     return clip_transformer_single(t, layer);
 }
 
-/* The row of a sequence that is its first query. */
+/* The row of a sequence's first query. */
 static size_t first_row(const struct clip_transformer *t, size_t layer, size_t s)
 {
     return is_single(t, layer) ? t->sequences[s].feature : 0;
 }
 
-/* Head h of sequence s: its rows as the in-projection left them. */
+/* Head h of sequence s: its rows of the in-projection's output. */
 static struct clip_attention head_of(const struct clip_transformer *t, const struct clip_block_rows *rows,
                                      size_t layer, size_t s, size_t h)
 {
@@ -113,7 +113,7 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
     };
 }
 
-/* What is to be done to the q (key 0) or the k of a head before attention reads it. */
+/* Dresses the q (key 0) or the k of a head: what is done to it before attention reads it. */
 static struct clip_dressing dressing_of(const struct clip_transformer *t, const struct clip_attention *a,
                                         size_t layer, size_t s, size_t h, int key)
 {
@@ -127,7 +127,7 @@ static struct clip_dressing dressing_of(const struct clip_transformer *t, const 
     };
 }
 
-/* Lets attention read them dressed, from the workspace. */
+/* Points attention at the dressed q and k in the workspace. */
 static void dress(const struct clip_transformer *t, struct clip_attention *a, size_t layer, size_t s,
                   size_t h, struct clip_block_workspace *workspace)
 {
@@ -163,7 +163,7 @@ static int prepare_attention(struct clip_transformer *t, size_t layer, size_t pi
                              workspace->product, error);
 }
 
-/* Rows from row `first` on of what is kept, each of n floats; NULL where it is not kept. */
+/* Rows from row `first` on of a kept buffer of n floats a row; NULL if it is not kept. */
 static float *rows_at(float *kept, size_t first, size_t n)
 {
     return kept ? kept + first * n : NULL;
@@ -194,7 +194,7 @@ static int finish_attention(struct clip_transformer *t, size_t layer, size_t fir
     return 0;
 }
 
-/* The rest of a block for `rows` rows from row `first` of what it leaves, from x[rows][width]. */
+/* The rest of a block for `rows` rows from row `first` of its output, from x[rows][width]. */
 static int finish_block(struct clip_transformer *t, size_t layer, size_t first, size_t rows, const float *x,
                         struct clip_block_workspace *workspace, struct clip_error *error)
 {
@@ -220,7 +220,7 @@ static int finish_block(struct clip_transformer *t, size_t layer, size_t first, 
     return 0;
 }
 
-/* The features of `rows` rows of what the last block gave. */
+/* The features of `rows` rows of the last block's output. */
 static void norm_features(const struct clip_transformer *t, const float *x, size_t rows, float *features)
 {
     size_t width = t->block.width;
@@ -254,8 +254,8 @@ static int piece_task(struct clip_transformer *t, size_t step, size_t piece,
 {
     size_t width = t->block.width, first = piece * t->piece, rows = piece_rows(t, piece);
     if (step > 0) {
-        /* Where layers share their memory, rows of a last block's k and v, narrower than those before, come
-         * to lie over rows of sequences that stand earlier, which must have been attended to as well. */
+        /* If layers share memory, the last block's rows of k and v, which are narrower, overlap rows of
+         * earlier sequences of the previous block, whose attention must be done as well. */
         size_t over = step < t->shape.layers && is_single(t, step) ? piece * 2 / 3 : piece;
         size_t last = piece + 1 < t->pieces ? t->first_sequence[piece + 1] : t->count - 1;
         if (clip_crew_wait(&t->crew, t->attended, t->first_sequence[over], last, (unsigned)step) != 0)
@@ -373,7 +373,7 @@ static size_t groups_of(size_t n)
     return (n + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS;
 }
 
-/* A slot of a block; of the norm of the features where layer is the number of layers. */
+/* A slot of a block, or, for layer = layers, of the norm of the features. */
 static float *partial(const struct clip_transformer *t, size_t layer, size_t slot)
 {
     return t->back.partial + (layer * t->back.slots + slot) * t->back.sums;
@@ -397,7 +397,7 @@ static size_t backward_scratch(const struct clip_transformer *t)
     return most;
 }
 
-/* [rows][n] elements if they are wanted. */
+/* [rows][n] elements, if wanted. */
 static void *take_elements(struct clip_transformer *t, int wanted, size_t rows, size_t n)
 {
     return wanted ? clip_arena_take(&t->back.memory, rows, n * t->element) : NULL;
@@ -441,7 +441,7 @@ static void place_workspaces(struct clip_transformer *t)
     }
 }
 
-/* Tasks of the gradients of a block's weights. */
+/* The number of tasks for the gradients of a block's weights. */
 static size_t weight_tasks(const struct clip_transformer *t, size_t layer)
 {
     size_t in = is_single(t, layer) ? clip_outer_panels(t->back.kv) + clip_outer_panels(t->back.query)
@@ -491,7 +491,7 @@ void clip_place_backward(void *context)
 
 /* --- the halves of a block --- */
 
-/* Blocks from the last one down to this: what counts must have reached once it is done. */
+/* The number of blocks from the last one down to this: the count of those done when this one is. */
 static unsigned turn_of(const struct clip_transformer *t, size_t layer)
 {
     return (unsigned)(t->shape.layers - layer);
@@ -502,7 +502,7 @@ static struct clip_backward_rows *rows_of(struct clip_transformer *t, size_t lay
     return &t->back.rows[layer % 2];
 }
 
-/* Pieces whose upper half was done, of this block and those above, when this block's is. */
+/* The count of pieces, of this block and those above, when this block's upper half is done. */
 static unsigned uppers_of(const struct clip_transformer *t, size_t layer)
 {
     return turn_of(t, layer) - (t->shape.all ? 0 : 1);
@@ -524,14 +524,14 @@ static void features_backward(const struct clip_transformer *t, const float *x, 
                                  dy + r * width, dx + r * width, sums, sums + width);
 }
 
-/* What a task of the upper half of a block works on: rows [first, first + rows) of what the block leaves. */
+/* The operands of a task of a block's upper half: rows [first, first + rows) of the block's output. */
 struct half_rows {
     size_t layer, first, rows;
     float *dx, *sums;
     int thread;
 };
 
-/* The hidden layer: dx, the gradient of what the block gave, becomes that of the stream before it. */
+/* The MLP: dx, the gradient of the block's output, becomes that of the stream before the MLP. */
 static int hidden_backward(struct clip_transformer *t, const struct half_rows *h, struct clip_error *error)
 {
     struct clip_block_workspace *workspace = &t->workspaces[h->thread];
@@ -594,7 +594,7 @@ static int upper_task(struct clip_transformer *t, size_t layer, size_t piece, in
     size_t width = t->block.width, first = piece * t->piece;
     struct half_rows h = {
         layer, first, piece_rows(t, piece), t->back.dx + first * width, partial(t, layer, piece), thread};
-    /* What is written over must have been read: the weights' gradients two blocks above, and dattended. */
+    /* Waits until what is overwritten was read: by the weights' gradients two blocks above, and dattended. */
     if ((layer + 2 < t->shape.layers && clip_crew_wait(&t->crew, t->back.summed, layer + 2, layer + 2,
                                                        (unsigned)weight_tasks(t, layer + 2)) != 0) ||
         clip_crew_wait(&t->crew, t->back.attended, 0, t->count - 1, turn_of(t, layer) - 1) != 0 ||
@@ -615,7 +615,7 @@ static size_t group_size(const struct clip_transformer *t, size_t group)
     return rest < CLIP_FEATURE_ROWS ? rest : CLIP_FEATURE_ROWS;
 }
 
-/* The norm of the features and the upper half of a last block of one row each, of a group of sequences. */
+/* For a group of sequences of one row each: the norm of the features, and the last block's upper half. */
 static int features_task(struct clip_transformer *t, size_t group, int thread, struct clip_error *error)
 {
     size_t width = t->block.width, last = t->shape.layers - 1, first = group * CLIP_FEATURE_ROWS;
@@ -630,7 +630,7 @@ static int features_task(struct clip_transformer *t, size_t group, int thread, s
     return 0;
 }
 
-/* The backward of a head whose q and k attention read dressed. */
+/* The backward of a head with dressed q and k. */
 static void dressed_backward(struct clip_transformer *t, size_t layer, size_t s, size_t h,
                              struct clip_attention *forward, struct clip_attention_backward *backward,
                              int thread)
@@ -692,7 +692,7 @@ static void attention_backward(struct clip_transformer *t, size_t layer, size_t 
     }
 }
 
-/* The attention of a sequence, and what its in-projection read. */
+/* The attention of a sequence, and the input of its in-projection. */
 static int attention_back_task(struct clip_transformer *t, size_t layer, size_t s, int thread)
 {
     const struct clip_sequence *sequence = &t->sequences[s];
@@ -778,7 +778,7 @@ struct part {
     float *bias[3]; /* NULL: there is none */
 };
 
-/* The matrices of a block at most; in_proj's queries may be apart. */
+/* The most matrices of a block; in_proj's queries may be apart. */
 enum { PARTS = 6 };
 
 static size_t list_parts(struct clip_transformer *t, size_t layer, struct part parts[PARTS])
@@ -793,6 +793,8 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
           *bias[3] = {v[CLIP_Q_BIAS].gradient, v[CLIP_K_BIAS].gradient, v[CLIP_V_BIAS].gradient};
     for (size_t i = 0; in && i < 3; i++)
         bias[i] = in + i * inner;
+    if (!t->block.dresses)
+        bias[1] = NULL; /* it adds the same to all scores of a query: the gradient is 0, its sum only rounding */
     const void *joined = r->joined ? r->joined : t->layers[layer].attended;
     parts[n++] = (struct part){t->back.proj, r->dout,          r->hidden, rows,
                                width,        b->proj.gradient, width,     {v[CLIP_PROJ_BIAS].gradient}};
@@ -816,7 +818,7 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
     return n;
 }
 
-/* Adds to the gradient of a bias what columns [first, end) say. */
+/* Adds the sums of columns [first, end) to the gradient of a bias. */
 static void sum_bias(const struct clip_transformer *t, const struct part *part, size_t first, size_t end)
 {
     for (size_t at = first, to; at < end; at = to) {
@@ -845,7 +847,7 @@ static int weights_task(struct clip_transformer *t, size_t layer, size_t index, 
     return 0;
 }
 
-/* What was added up in slots, of a block or (layer = layers) of the norm of the features. */
+/* Adds up the slots of a block or (layer = layers) of the norm of the features. */
 static int sums_task(struct clip_transformer *t, size_t layer)
 {
     size_t layers = t->shape.layers, width = t->block.width;
@@ -885,7 +887,7 @@ static size_t push_weights(struct clip_transformer *t, size_t at, size_t layer)
     return at;
 }
 
-/* Writes down the tasks; returns how many. */
+/* Lists the tasks; returns how many. */
 static size_t plan(struct clip_transformer *t)
 {
     size_t layers = t->shape.layers, groups = groups_of(t->count), at = 0;

@@ -12,8 +12,8 @@ struct loading {
     const struct clip_tower_setup *setup;
 };
 
-/* Rows [first, first + n) of a matrix of block i (n 0: all), for products of `rows` rows, if blocks have it.
- */
+/* Sets rows [first, first + n) of a matrix of block i (n 0: all), for products of `rows` rows, if blocks have
+ * it. */
 static int load_matrix(const struct loading *l, size_t i, enum clip_block_tensor tensor, size_t first,
                        size_t n, size_t rows, struct clip_operand *out, struct clip_error *error)
 {
@@ -217,13 +217,13 @@ static size_t feature_rows(size_t n)
     return (n + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS * CLIP_FEATURE_ROWS;
 }
 
-/* [rows][n] floats if they are wanted. */
+/* [rows][n] floats, if wanted. */
 static float *take_rows(struct clip_arena *memory, int wanted, size_t rows, size_t n)
 {
     return wanted ? clip_arena_take(memory, rows, n * sizeof(float)) : NULL;
 }
 
-/* What each block leaves, for the backward. */
+/* What each block keeps for the backward. */
 static void place_layers(const struct tape_plan *plan)
 {
     struct clip_transformer_tape *tape = plan->tape;

@@ -47,7 +47,7 @@ struct clip_sequence {
 
 struct clip_transformer;
 
-/* What a run leaves: of all blocks for its backward, or in buffers that blocks share. */
+/* What a run keeps: of all blocks for its backward, or in buffers that blocks share. */
 struct clip_transformer_tape {
     struct clip_arena memory;
     struct clip_block_rows *layers;  /* [layers]; the tower fills layers[0].x before a run */
@@ -75,7 +75,7 @@ int clip_transformer_tape_allocate(struct clip_transformer_tape *tape, const str
                                    struct clip_error *error);
 void clip_transformer_tape_free(struct clip_transformer_tape *tape);
 
-/* Bytes of it that a run of n sequences uses at most. */
+/* The most bytes of the tape that a run of n sequences uses. */
 size_t clip_transformer_tape_bytes(const struct clip_transformer *t, size_t n);
 
 /* features[count][width] of the tape's sequences, at least 1; of a transformer of all rows [rows][width]. */
@@ -94,9 +94,9 @@ struct clip_norm {
     struct clip_values weight, bias; /* [width] */
 };
 
-/* What a run of a block reads and leaves, row-major. In a last block of one row a sequence that is so of
- * `attended` and all after it. Rows are those of whole pieces (clip_transformer_rows), or of whole
- * CLIP_FEATURE_ROWS. What is for the backward alone is NULL where it is not kept, or not needed. */
+/* What a run of a block reads and writes, row-major. In a last block of one row a sequence, `attended` and
+ * all members after it have one row a sequence. Rows are those of whole pieces (clip_transformer_rows), or of
+ * whole CLIP_FEATURE_ROWS. What is for the backward alone is NULL where it is not kept, or not needed. */
 struct clip_block_rows {
     float *x;       /* [rows][width]: the residual stream before the block */
     float *qkv;     /* [rows][3 inner] without biases; [rows][2 inner], k and v, where queries are apart */
@@ -109,7 +109,7 @@ struct clip_block_rows {
     float *out;                /* [rows][width]: the residual stream after the block; may be x */
 };
 
-/* What a thread needs of its own, for a piece. */
+/* A thread's scratch for a piece. */
 struct clip_block_workspace {
     void *narrow;     /* [piece][width] elements: the input of a product */
     float *middle;    /* [piece][width] */
@@ -122,8 +122,8 @@ struct clip_block_workspace {
     float *attention; /* for the kernel */
 };
 
-/* What the backward of one block leaves for the gradients of its weights; two take turns. Elements; in a last
- * block of one row a sequence that is so of all but dqkv and attention. */
+/* What the backward of one block keeps for its weights' gradients; two take turns. Elements; in a last block
+ * of one row a sequence, all but dqkv and attention have one row a sequence. */
 struct clip_backward_rows {
     void *dout;      /* [rows][width]: of c_proj's output */
     void *hidden;    /* [rows][mlp]: its input */
@@ -149,11 +149,11 @@ struct clip_backward_task {
     size_t layer, index, part;
 };
 
-/* What the backward needs, where the transformer learns. */
+/* The backward's memory, if the transformer learns. */
 struct clip_transformer_backward {
     struct clip_outer *query, *in, *kv, *out, *fc, *proj; /* of their matrices; fc of the gate's, too */
     struct clip_arena memory;
-    size_t slots;                            /* most tasks of a run that add up in slots */
+    size_t slots;                            /* the most tasks of a run that sum in slots */
     struct clip_backward_rows rows[2], last; /* `last` has what of the last block is by sequence */
     void *dqueries, *query_inputs; /* of a last block of one row, elements: [sequences][inner], [width] */
     float *dquery_inputs;          /* [sequences][width]: of its ln_1, by the queries */
@@ -202,10 +202,10 @@ struct clip_transformer {
 /* Rows of whole pieces that hold `rows` rows; 0 if there is no such number. */
 size_t clip_transformer_rows(const struct clip_transformer *t, size_t rows);
 
-/* 1 where of this block only one row a sequence is computed. */
+/* 1 if only one row a sequence of this block is computed. */
 int clip_transformer_single(const struct clip_transformer *t, size_t layer);
 
-/* Each takes what a struct clip_transformer needs for its runs, for clip_arena_build. */
+/* Each places the memory of a struct clip_transformer's runs, for clip_arena_build. */
 void clip_place_forward(void *context);
 void clip_place_backward(void *context);
 

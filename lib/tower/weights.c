@@ -101,7 +101,7 @@ static int join_floats(const struct clip_model *model, const struct clip_slot *s
     return 0;
 }
 
-/* The matrix of a model's tensor; count and columns of all of the part. */
+/* The matrix of a model's tensor; count and columns are those of the whole part. */
 static int set_mapped(struct clip_operand *operand, const struct clip_tower_setup *setup,
                       const struct clip_slot *slot, const struct clip_operand_part *part, size_t count,
                       size_t columns, struct clip_error *error)
