@@ -5,12 +5,9 @@ load train
 
 # Folders of golden/families/families and models of golden/text/models that are read, and those that are not yet:
 # whoever adds one moves it, with its configuration in share/architectures.
-families=(clipa coca coca-base convnext convnext-mlp convnext-xxlarge eva01 eva02 eva02-e mobileclip-b mobileclip-s mobileclip2-l mobileclip2-s3 pe-core pe-core-g
+families=(clipa coca coca-base convnext convnext-mlp convnext-xxlarge eva01 eva02 eva02-e mobileclip-b mobileclip-s mobileclip2-l mobileclip2-s3 naflex naflex-resized naflex-siglip2 pe-core pe-core-g
     siglip siglip-floor siglip-i18n siglip2 siglip2-mixed vit-attn-pool vit-cosine vit-custom vit-gap vit-layer-scale)
 families_refused=(
-    "naflex vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
-    "naflex-resized vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
-    "naflex-siglip2 vision_cfg.timm_model_name: \"naflexvit_base_patch16_siglip\""
     "swin vision_cfg.timm_model_name: \"swin_base_patch4_window7_224\""
     "vit-relpos vision_cfg.timm_model_name: \"vit_relpos_medium_patch16_cls_224\""
     "vitamin vision_cfg.timm_model_name: \"vitamin_small_224\""
@@ -99,7 +96,7 @@ shapes() {
     need_shared golden/text/models
     need_python msgpack numpy
     local name options
-    for name in eva02 mobileclip-b pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
+    for name in eva02 mobileclip-b naflex-resized naflex-siglip2 pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
         hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom; do
         golden "$name"
         family turned "$folder/batch.msgpack" 11 >in
@@ -159,6 +156,9 @@ shapes() {
     done <<'END'
 91 vit_base_mci_224", "timm_proj": "linear", "timm_pool": "token", "timm_model_kwargs": {"img_size": 91, "depth": 2, "num_heads": 8, "mlp_ratio": 0.5, "init_values": 0.1}
 32 vit_base_mci_224", "timm_proj": null, "timm_pool": "token", "timm_model_kwargs": {"depth": 1, "mlp_ratio": 1, "pos_embed": "none"}
+64 naflexvit_base_patch16_gap", "timm_model_kwargs": {"embed_dim": 24, "depth": 2, "num_heads": 2, "patch_size": 8, "pos_embed_grid_size": [3, 7], "mlp_ratio": 2, "reg_tokens": 1}
+63 naflexvit_so150m2_patch16_reg1_gap", "timm_pool": "avg", "timm_model_kwargs": {"embed_dim": 24, "depth": 1, "num_heads": 3, "patch_size": 7, "init_values": null, "reg_tokens": 0}
+96 naflexvit_so400m_patch16_siglip", "image_seq_len": 64, "timm_pool": "map", "timm_proj": "none", "timm_model_kwargs": {"embed_dim": 20, "depth": 1, "num_heads": 2, "patch_size": 6, "pos_embed_grid_size": [20, 9]}
 END
 }
 
@@ -210,6 +210,8 @@ eva02 no timm vision transformers
 pe-core no timm vision transformers
 mobileclip2-l no timm vision transformers
 mobileclip-b no timm hybrid vision transformers
+naflex no timm vision transformers
+naflex-siglip2 no timm vision transformers
 vit-gap no timm vision transformers
 clipa only image towers with ln_pre
 coca only image towers with ln_pre
@@ -283,14 +285,14 @@ END
     local name parameters sum missing=0
     while read -r name parameters sum; do
         if ! shapes "$name" >shapes 2>err; then
-            grep -qE '^(moderntext-|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
+            grep -qE '^(moderntext-|ViTamin-|swin_|vit_relpos_)' <<<"$name" || complain "$name"
             missing=$((missing + 1))
             continue
         fi
         [ "$(sed -n 's/^parameters: //p' shapes)" = "$parameters" ] || complain "$name: parameters"
         [ "$(grep -v '^parameters: ' shapes | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name: names"
     done <want
-    [ "$missing" -eq 26 ]
+    [ "$missing" -eq 22 ]
 }
 
 # open_clip's own counts, of its table of models; the decoder of captions aside.
@@ -347,6 +349,10 @@ wrong|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_poo
 embed_dim is 384, but the convolutions of vit_base_mci_224 have 768|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"embed_dim": 384}}, "text_cfg": {}
 patch_size|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"patch_size": 2}}, "text_cfg": {}
 pos_embed: "sines"|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"pos_embed": "sines"}}, "text_cfg": {}
+pos_embed_grid_size|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "timm_model_kwargs": {"pos_embed_grid_size": [7]}}, "text_cfg": {}
+pos_embed_grid_size|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "timm_model_kwargs": {"pos_embed_grid_size": [7, 100000]}}, "text_cfg": {}
+not a multiple of the patch size|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "image_size": 225}, "text_cfg": {}
+rope_type|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "timm_model_kwargs": {"rope_type": "axial"}}, "text_cfg": {}
 vit_base_patch16_siglip_225|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_225"}, "text_cfg": {}
 rotary|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"embed_dim": 66, "num_heads": 11}}, "text_cfg": {}
 layer scale|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"init_values": 0.1}}, "text_cfg": {}

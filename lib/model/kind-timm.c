@@ -17,6 +17,9 @@ int clip_timm_check(const struct clip_tower_arch *tower, struct clip_error *erro
         clip_check_bounds("vision mlp", tower->mlp, CLIP_MAX_MLP, error) != 0 ||
         clip_check_heads("vision width", tower->width, tower->heads, error) != 0)
         return -1;
+    if (tower->vit.stem == CLIP_STEM_LINEAR && tower->image_size % tower->patch)
+        return clip_fail(error, "image size %d is not a multiple of the patch size %d", tower->image_size,
+                         tower->patch);
     if (tower->block.rotary.reference && head % 4)
         return clip_fail(error, "heads of %d cannot have rotary positions, which take four at a time", head);
     return clip_check_pool(tower, error);
@@ -92,6 +95,10 @@ static const struct {
     {ALL, {"mlp_ratio", CLIP_JSON_USED, NULL}},
     {ALL, {"init_values", CLIP_JSON_USED, NULL}},
     {VITS, {"pos_embed", CLIP_JSON_USED, NULL}},
+    {CLIP_TIMM_NAFLEX, {"pos_embed_grid_size", CLIP_JSON_USED, NULL}},
+    {CLIP_TIMM_NAFLEX, {"reg_tokens", CLIP_JSON_USED, NULL}},
+    {CLIP_TIMM_NAFLEX, {"attn_pool_num_heads", CLIP_JSON_USED, NULL}},
+    {CLIP_TIMM_NAFLEX, {"attn_pool_mlp_ratio", CLIP_JSON_USED, NULL}},
     {ALL, {"drop_rate", CLIP_JSON_IGNORED, NULL}},
     {ALL, {"drop_path_rate", CLIP_JSON_IGNORED, NULL}},
     {ALL, {"proj_drop_rate", CLIP_JSON_IGNORED, NULL}},
@@ -146,6 +153,39 @@ static int read_positions(struct json_object *more, struct clip_tower_arch *towe
     return 0;
 }
 
+/* Rows and columns of the grid that positions are learned for. */
+static int read_grid(struct json_object *more, struct clip_tower_arch *tower, struct clip_error *error)
+{
+    struct json_object *grid = clip_json_get(more, "pos_embed_grid_size");
+    int *sides[] = {&tower->vit.grid_height, &tower->vit.grid_width};
+    for (size_t i = 0; grid && i < 2; i++) {
+        struct json_object *side =
+            json_object_is_type(grid, json_type_array) ? json_object_array_get_idx(grid, i) : NULL;
+        int64_t n = json_object_is_type(side, json_type_int) ? json_object_get_int64(side) : 0;
+        if (n < 1 || n > CLIP_MAX_GRID || json_object_array_length(grid) != 2)
+            return clip_fail(error, "timm_model_kwargs.pos_embed_grid_size is not [rows, columns] of 1 to %d",
+                             CLIP_MAX_GRID);
+        *sides[i] = (int)n;
+    }
+    return 0;
+}
+
+/* What NaFlexVit has beside the others. */
+static int read_naflex(struct json_object *more, struct clip_tower_arch *tower, struct clip_error *error)
+{
+    const char *where = "timm_model_kwargs";
+    double ratio = tower->width > 0 ? (double)tower->vit.pool_mlp / tower->width : 0;
+    if (read_grid(more, tower, error) != 0 ||
+        clip_json_int(more, where, "reg_tokens", 0, CLIP_MAX_REGISTERS, &tower->vit.registers, error) != 0 ||
+        clip_json_int(more, where, "attn_pool_num_heads", 1, CLIP_MAX_WIDTH, &tower->vit.pool_heads, error) !=
+            0 ||
+        clip_json_real(more, where, "attn_pool_mlp_ratio", 0, 1024, &ratio, error) != 0)
+        return -1;
+    if (clip_json_get(more, "attn_pool_mlp_ratio"))
+        tower->vit.pool_mlp = (int)(tower->width * ratio);
+    return 0;
+}
+
 /* The sizes that kwargs say. */
 static int read_kwargs(struct json_object *more, const struct clip_timm_name *named,
                        struct clip_tower_arch *tower, double *ratio, struct clip_error *error)
@@ -178,7 +218,7 @@ static int read_sizes(struct json_object *more, const struct clip_timm_name *nam
     tower->vit.pool_mlp = fixed ? 4 * tower->width : tower->mlp;
     tower->vit.pool_queries = 1;
     tower->vit.pool_width = tower->width;
-    return 0;
+    return more && named->family->class == CLIP_TIMM_NAFLEX ? read_naflex(more, tower, error) : 0;
 }
 
 /* What the name says. */
@@ -262,6 +302,26 @@ static void put_int(FILE *file, const char *key, int value, int known, const cha
     *between = ", ";
 }
 
+/* What NaFlexVit has beside the others. */
+static void put_naflex(FILE *file, const struct clip_tower_arch *tower, const struct clip_timm_family *family,
+                       const char **between)
+{
+    if (family->class != CLIP_TIMM_NAFLEX)
+        return;
+    if (tower->vit.grid_height != family->grid || tower->vit.grid_width != family->grid) {
+        fprintf(file, "%s\"pos_embed_grid_size\": [%d, %d]", *between, tower->vit.grid_height,
+                tower->vit.grid_width);
+        *between = ", ";
+    }
+    put_int(file, "reg_tokens", tower->vit.registers, family->registers, between);
+    put_int(file, "attn_pool_num_heads", tower->vit.pool_heads, tower->heads, between);
+    if (tower->vit.pool_mlp != tower->mlp) {
+        struct clip_tower_arch pool = {.width = tower->width, .mlp = tower->vit.pool_mlp};
+        fprintf(file, "%s\"attn_pool_mlp_ratio\": %.17g", *between, clip_mlp_ratio(&pool));
+        *between = ", ";
+    }
+}
+
 /* timm_model_kwargs: what differs from the name's. */
 static void put_kwargs(FILE *file, const struct clip_tower_arch *tower, const struct clip_timm_name *named)
 {
@@ -277,6 +337,7 @@ static void put_kwargs(FILE *file, const struct clip_tower_arch *tower, const st
         fprintf(file, "%s\"mlp_ratio\": %.17g", between, clip_mlp_ratio(tower));
         between = ", ";
     }
+    put_naflex(file, tower, named->family, &between);
     if (vit & CLIP_VIT_NO_POSITIONS) {
         fprintf(file, "%s\"pos_embed\": \"%s\"", between,
                 tower->vit.flags & CLIP_VIT_NO_POSITIONS ? "none" : "learn");
@@ -358,11 +419,14 @@ static int read_siglip(struct json_object *object, const char *where, struct cli
 
 static const struct clip_anchor anchors[] = {{"visual.trunk.patch_embed.proj.weight", 0, 0, "", 0},
                                              {"trunk.patch_embed.proj.weight", 0, 0, "visual.", 0},
+                                             {"visual.trunk.embeds.proj.weight", 0, 0, "", 0},
+                                             {"trunk.embeds.proj.weight", 0, 0, "visual.", 0},
                                              {0}};
 
 static int is_weights(const struct clip_weights *weights)
 {
-    return clip_weights_find(weights, "visual.trunk.patch_embed.proj.weight") != NULL;
+    return clip_weights_find(weights, "visual.trunk.patch_embed.proj.weight") != NULL ||
+           clip_weights_find(weights, "visual.trunk.embeds.proj.weight") != NULL;
 }
 
 int clip_timm_read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,

@@ -74,6 +74,31 @@ static const struct clip_timm_family mci = {.class = CLIP_TIMM_HYBRID,
                                             .stem = CLIP_STEM_CONV,
                                             .epsilon = 1e-6f};
 
+#define NAFLEX                                                                                               \
+    .class = CLIP_TIMM_NAFLEX, .names = &clip_block_names_timm, .stem = CLIP_STEM_LINEAR, .epsilon = 1e-6f,  \
+    .grid = 16, .deepening = 1
+#define NAFLEX_VIT (SIGLIP_VIT | CLIP_VIT_PATCH_POSITIONS)
+
+static const struct clip_timm_family naflex_gap = {NAFLEX,
+                                                   .vit_names = &clip_vit_names_naflex_mean,
+                                                   .block = CLIP_BLOCK_LAYER_SCALE,
+                                                   .vit = NAFLEX_VIT | CLIP_VIT_NORM_AFTER_POOL,
+                                                   .pooling = CLIP_POOL_PATCHES,
+                                                   .layer_scale = 1e-5f,
+                                                   .registers = 4};
+
+static const struct clip_timm_family naflex_reg1_gap = {NAFLEX,
+                                                        .vit_names = &clip_vit_names_naflex_mean,
+                                                        .block =
+                                                            CLIP_BLOCK_LAYER_SCALE | CLIP_BLOCK_NO_QKV_BIAS,
+                                                        .vit = NAFLEX_VIT | CLIP_VIT_NORM_AFTER_POOL,
+                                                        .pooling = CLIP_POOL_PATCHES,
+                                                        .layer_scale = 1e-5f,
+                                                        .registers = 1};
+
+static const struct clip_timm_family naflex_siglip = {NAFLEX, .vit_names = &clip_vit_names_naflex,
+                                                      .vit = NAFLEX_VIT, .pooling = CLIP_POOL_MAP};
+
 #define NO_ROTARY                                                                                            \
     {                                                                                                        \
         0, 0, 0                                                                                              \
@@ -119,6 +144,12 @@ static const struct clip_timm_name names[] = {
     {"vit_large_patch14_clip_quickgelu_336", &clip, 336, 14, 1024, 24, 16, 4, CLIP_QUICK_GELU, NO_ROTARY},
     {"vit_medium_patch16_gap_256", &gap, 256, 16, 512, 12, 8, 4, CLIP_GELU, NO_ROTARY},
     {"vit_base_mci_224", &mci, 224, 16, 768, 12, 12, 4, CLIP_GELU, NO_ROTARY},
+    {"naflexvit_base_patch16_gap", &naflex_gap, 224, 16, 768, 12, 12, 4, CLIP_GELU, NO_ROTARY},
+    {"naflexvit_so150m2_patch16_reg1_gap", &naflex_reg1_gap, 224, 16, 832, 21, 13, 34.0 / 13, CLIP_GELU,
+     NO_ROTARY},
+    {"naflexvit_base_patch16_siglip", &naflex_siglip, 224, 16, 768, 12, 12, 4, CLIP_GELU_TANH, NO_ROTARY},
+    {"naflexvit_so400m_patch16_siglip", &naflex_siglip, 224, 16, 1152, 27, 16, 3.7362, CLIP_GELU_TANH,
+     NO_ROTARY},
     {"eva_giant_patch14_224", &eva01, 224, 14, 1408, 40, 16, 6144.0 / 1408, CLIP_GELU, NO_ROTARY},
     {"eva02_enormous_patch14_clip_224", &eva02_post, 224, 14, 1792, 64, 16, 15360.0 / 1792, CLIP_GELU,
      NO_ROTARY},
@@ -162,8 +193,9 @@ static int same_family(const struct clip_tower_arch *tower, const struct clip_ti
 
 static int same_sizes(const struct clip_tower_arch *tower, const struct clip_timm_name *name)
 {
-    return tower->image_size == name->image && tower->patch == name->patch && tower->width == name->width &&
-           tower->layers == name->layers && tower->heads == name->heads &&
+    int any = name->family->class == CLIP_TIMM_NAFLEX; /* pictures of any size */
+    return (any || tower->image_size == name->image) && tower->patch == name->patch &&
+           tower->width == name->width && tower->layers == name->layers && tower->heads == name->heads &&
            tower->mlp == (int)(name->width * name->mlp) && tower->vit.flags == name->family->vit;
 }
 

@@ -3,6 +3,7 @@
 #include "base/arena.h"
 #include "base/crew.h"
 #include "math/kernels.h"
+#include "math/resample.h"
 #include "model/kind.h"
 #include "tower/patches.h"
 #include "tower/pooler.h"
@@ -29,8 +30,10 @@ struct vit {
     struct clip_stem *stem;    /* NULL: a token is a product of its patch, by conv1 */
     struct clip_operand conv1; /* [width] of [3, patch, patch] */
     struct clip_values class, registers, positions, bias;
-    struct clip_norm norm;  /* ln_pre; NULL: none */
-    float *cosines, *sines; /* rotary positions [tokens][head], or NULL */
+    struct clip_grid grid;   /* from that of the positions to that of patches, where they are resampled */
+    float *placed, *dplaced; /* [count][width]: the resampled positions, and the gradient; else NULL */
+    struct clip_norm norm;   /* ln_pre; NULL: none */
+    float *cosines, *sines;  /* rotary positions [tokens][head], or NULL */
     size_t piece, element;
     float epsilon; /* of layer norms */
     struct clip_arena arena;
@@ -145,8 +148,9 @@ static void embed(const struct vit *vit, size_t picture, size_t token, const flo
     float *embedded = vit->embedded ? vit->embedded + at : room, *x = vit->run->layers[0].x + at;
     if (!vit->norm.weight.value)
         embedded = x;
-    if (vit->positions.value && token >= vit->unplaced)
-        vit->kernels->sum(width, row, vit->positions.value + (token - vit->unplaced) * width, embedded);
+    const float *positions = vit->placed ? vit->placed : vit->positions.value;
+    if (positions && token >= vit->unplaced)
+        vit->kernels->sum(width, row, positions + (token - vit->unplaced) * width, embedded);
     else
         memmove(embedded, row, width * sizeof *row);
     if (vit->norm.weight.value)
@@ -264,8 +268,9 @@ static void add_token(const struct vit *vit, size_t token)
     size_t width = vit->width, n = vit->run->count, stride = tokens(vit) * width,
            registers = vit->class.value != NULL;
     const float *rows = vit->dembedded + token * width;
-    if (vit->positions.gradient && token >= vit->unplaced)
-        add_rows(vit, rows, n, stride, vit->positions.gradient + (token - vit->unplaced) * width);
+    float *positions = vit->dplaced ? vit->dplaced : vit->positions.gradient;
+    if (positions && token >= vit->unplaced)
+        add_rows(vit, rows, n, stride, positions + (token - vit->unplaced) * width);
     if (token >= vit->prefix)
         return;
     if (token < registers)
@@ -312,13 +317,27 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
                                   error) != 0 ||
         clip_crew_run(&vit->crew, vit->pool, vit->run->count, picture_task, vit, error) != 0)
         return -1;
-    return clip_crew_run(&vit->crew, vit->pool, clip_outer_panels(vit->outer) + tokens(vit) + 1,
-                         gradient_task, vit, error);
+    if (vit->dplaced)
+        memset(vit->dplaced, 0, vit->count * vit->width * sizeof *vit->dplaced);
+    if (clip_crew_run(&vit->crew, vit->pool, clip_outer_panels(vit->outer) + tokens(vit) + 1, gradient_task,
+                      vit, error) != 0)
+        return -1;
+    if (vit->dplaced)
+        clip_grid_resample_backward(&vit->grid, vit->width, vit->dplaced, vit->positions.gradient);
+    return 0;
+}
+
+/* Takes up the values of positions. */
+static void place_positions(struct vit *vit)
+{
+    if (vit->placed)
+        clip_grid_resample(&vit->grid, vit->width, vit->positions.value, vit->placed);
 }
 
 static int refresh(struct clip_tower *base, struct clip_error *error)
 {
     struct vit *vit = (struct vit *)base;
+    place_positions(vit);
     if (vit->pooler)
         clip_pooler_refresh(vit->pooler);
     return clip_operand_refresh(&vit->conv1, error) == 0 ? clip_transformer_refresh(vit->transformer, error)
@@ -348,6 +367,7 @@ static void free_vit(struct clip_tower *base)
     clip_values_free(&vit->registers);
     clip_values_free(&vit->positions);
     clip_values_free(&vit->bias);
+    clip_grid_free(&vit->grid);
     free(vit->cosines);
     free(vit->sines);
     clip_values_free(&vit->norm.weight);
@@ -369,12 +389,16 @@ static void place(void *context)
         vit->dpatches = clip_arena_take(arena, patches, width * vit->element);
         vit->dembedded = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
         vit->partial = clip_arena_take(arena, batch, 2 * width * sizeof(float));
+        if (vit->grid.rows)
+            vit->dplaced = clip_arena_take(arena, vit->count, width * sizeof(float));
         if (vit->pooler)
             vit->drows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
         scratch = scratch > clip_outer_scratch(vit->outer) ? scratch : clip_outer_scratch(vit->outer);
     }
     if (vit->pooler && !vit->outer)
         vit->rows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
+    if (vit->grid.rows)
+        vit->placed = clip_arena_take(arena, vit->count, width * sizeof(float));
     vit->workspaces = clip_arena_take(arena, threads, sizeof *vit->workspaces);
     for (size_t i = 0; i < threads; i++) {
         struct workspace workspace = {
@@ -452,6 +476,16 @@ static void choose_norm(const struct vit *vit, const struct clip_tower_arch *arc
     shape->norm[1] = clip_vit_name(arch, weight + 1);
 }
 
+/* Positions that were learned for another grid than the picture's are resampled. */
+static int open_grid(struct vit *vit, const struct clip_tower_arch *arch, struct clip_error *error)
+{
+    size_t rows = clip_vit_rows(arch), columns = clip_vit_columns(arch);
+    size_t from_rows = (size_t)arch->vit.grid_height, from_columns = (size_t)arch->vit.grid_width;
+    if (!vit->positions.value || !from_rows || (from_rows == rows && from_columns == columns))
+        return 0;
+    return clip_grid_init(&vit->grid, from_rows, from_columns, rows, columns, error);
+}
+
 /* The stem, where a token is more than a product of its patch. */
 static int open_stem(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
 {
@@ -482,7 +516,7 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
         return -1;
     vit->kernels = clip_kernels(level);
     if (load(vit, setup, error) != 0 || open_stem(vit, setup, error) != 0 ||
-        make_rotary(vit, arch, error) != 0)
+        open_grid(vit, arch, error) != 0 || make_rotary(vit, arch, error) != 0)
         return -1;
     shape.cosines = vit->cosines;
     shape.sines = vit->sines;
@@ -494,6 +528,7 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
     if (!vit->transformer || (shape.all && !(vit->pooler = clip_pooler_open(setup, vit->kernels, error))) ||
         clip_arena_build(&vit->arena, "the image tower", place, vit, error) != 0)
         return -1;
+    place_positions(vit);
     return setup->parameters ? 0 : clip_transformer_tape_allocate(&vit->buffers, vit->transformer, error);
 }
 
