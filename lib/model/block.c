@@ -89,6 +89,15 @@ const struct clip_block_names clip_block_names_timm = {
     {TIMM_QKV TIMM_OUT TIMM_NORMS TIMM_FC[CLIP_IN_BIAS] = "attn.qkv.bias", [CLIP_LAYER_SCALE_1] = "ls1.gamma",
      [CLIP_LAYER_SCALE_2] = "ls2.gamma"}};
 
+const struct clip_block_names clip_block_names_vitamin = {
+    "visual.trunk.blocks.",
+    {TIMM_QKV[CLIP_IN_BIAS] = "attn.qkv.bias", TIMM_NORMS[CLIP_OUT_WEIGHT] = "attn.proj.weight",
+     [CLIP_OUT_BIAS] = "attn.proj.bias", [CLIP_INPUT_NORM_WEIGHT] = "mlp.norm.weight",
+     [CLIP_INPUT_NORM_BIAS] = "mlp.norm.bias", [CLIP_GATE_WEIGHT] = "mlp.w0.weight",
+     [CLIP_GATE_BIAS] = "mlp.w0.bias", [CLIP_FC_WEIGHT] = "mlp.w1.weight", [CLIP_FC_BIAS] = "mlp.w1.bias",
+     [CLIP_PROJ_WEIGHT] = "mlp.w2.weight", [CLIP_PROJ_BIAS] = "mlp.w2.bias",
+     [CLIP_LAYER_SCALE_1] = "ls1.gamma", [CLIP_LAYER_SCALE_2] = "ls2.gamma"}};
+
 /* EVA01; EVA02-E, whose norms are of what the halves give; EVA02 of other sizes. */
 const struct clip_block_names clip_block_names_eva = {"visual.trunk.blocks.",
                                                       {TIMM_QKV EVA_BIAS TIMM_OUT TIMM_NORMS TIMM_FC}};

@@ -102,8 +102,8 @@ struct clip_block_names {
 /* OpenAI's names, as open_clip extends them, for pictures and captions; timm's names of vision transformers;
  * transformers' names of BERT, M2M100 and T5, in open_clip's HFTextEncoder. */
 extern const struct clip_block_names clip_block_names_vision, clip_block_names_text, clip_block_names_timm,
-    clip_block_names_eva, clip_block_names_eva_post, clip_block_names_eva02, clip_block_names_bert,
-    clip_block_names_m2m, clip_block_names_t5;
+    clip_block_names_vitamin, clip_block_names_eva, clip_block_names_eva_post, clip_block_names_eva02,
+    clip_block_names_bert, clip_block_names_m2m, clip_block_names_t5;
 
 struct clip_tower_arch;
 

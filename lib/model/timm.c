@@ -99,6 +99,15 @@ static const struct clip_timm_family naflex_reg1_gap = {NAFLEX,
 static const struct clip_timm_family naflex_siglip = {NAFLEX, .vit_names = &clip_vit_names_naflex,
                                                       .vit = NAFLEX_VIT, .pooling = CLIP_POOL_MAP};
 
+#define VITAMIN                                                                                              \
+    .class = CLIP_TIMM_HYBRID, .names = &clip_block_names_vitamin, .vit_names = &clip_vit_names_timm_mean,   \
+    .block = CLIP_BLOCK_INPUT_NORM | CLIP_BLOCK_GATED, .pooling = CLIP_POOL_PATCHES,                         \
+    .stem = CLIP_STEM_MBCONV, .epsilon = 1e-6f
+#define VITAMIN_VIT (CLIP_VIT_NO_CLASS | CLIP_VIT_NO_PRE_NORM | CLIP_VIT_NORM_AFTER_POOL)
+
+static const struct clip_timm_family vitamin = {VITAMIN, .vit = VITAMIN_VIT};
+static const struct clip_timm_family vitamin_xl = {VITAMIN, .vit = VITAMIN_VIT | CLIP_VIT_NO_POSITIONS};
+
 #define NO_ROTARY                                                                                            \
     {                                                                                                        \
         0, 0, 0                                                                                              \
@@ -150,6 +159,19 @@ static const struct clip_timm_name names[] = {
     {"naflexvit_base_patch16_siglip", &naflex_siglip, 224, 16, 768, 12, 12, 4, CLIP_GELU_TANH, NO_ROTARY},
     {"naflexvit_so400m_patch16_siglip", &naflex_siglip, 224, 16, 1152, 27, 16, 3.7362, CLIP_GELU_TANH,
      NO_ROTARY},
+    {"vitamin_small_224", &vitamin, 224, 16, 384, 14, 6, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_base_224", &vitamin, 224, 16, 768, 14, 12, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_large_224", &vitamin, 224, 16, 1024, 31, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_large_256", &vitamin, 256, 16, 1024, 31, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_large_336", &vitamin, 336, 16, 1024, 31, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_large_384", &vitamin, 384, 16, 1024, 31, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_large2_224", &vitamin, 224, 16, 1024, 31, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_large2_256", &vitamin, 256, 16, 1024, 31, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_large2_336", &vitamin, 336, 16, 1024, 31, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_large2_384", &vitamin, 384, 16, 1024, 31, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_xlarge_256", &vitamin_xl, 256, 16, 1152, 32, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_xlarge_336", &vitamin_xl, 336, 16, 1152, 32, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vitamin_xlarge_384", &vitamin_xl, 384, 16, 1152, 32, 16, 2, CLIP_GELU, NO_ROTARY},
     {"eva_giant_patch14_224", &eva01, 224, 14, 1408, 40, 16, 6144.0 / 1408, CLIP_GELU, NO_ROTARY},
     {"eva02_enormous_patch14_clip_224", &eva02_post, 224, 14, 1792, 64, 16, 15360.0 / 1792, CLIP_GELU,
      NO_ROTARY},

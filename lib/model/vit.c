@@ -240,13 +240,19 @@ int clip_vit_shape(const struct clip_tower_arch *tower, enum clip_vit_tensor ten
     return 1;
 }
 
+const int clip_stem_blocks[2] = {2, 4};
+
 size_t clip_stem_width(const struct clip_tower_arch *tower)
 {
     static const struct {
         enum clip_vit_stem stem;
         int width;
         size_t channels;
-    } stems[] = {{CLIP_STEM_CONV, 768, 192}};
+    } stems[] = {{CLIP_STEM_CONV, 768, 192},
+                 {CLIP_STEM_MBCONV, 384, 64},
+                 {CLIP_STEM_MBCONV, 768, 128},
+                 {CLIP_STEM_MBCONV, 1024, 160},
+                 {CLIP_STEM_MBCONV, 1152, 192}};
     for (size_t i = 0; i < sizeof stems / sizeof *stems; i++)
         if (stems[i].stem == tower->vit.stem && stems[i].width == tower->width)
             return stems[i].channels;

@@ -125,6 +125,8 @@ size_t clip_vit_unplaced(const struct clip_tower_arch *tower);
 
 /* Channels of the first convolution of a stem; 0 where there is no such stem for towers of the width. */
 size_t clip_stem_width(const struct clip_tower_arch *tower);
+/* Blocks of the two stages of CLIP_STEM_MBCONV, whose second has twice as many channels. */
+extern const int clip_stem_blocks[2];
 
 /* 1 if they are alike. */
 int clip_vit_same(const struct clip_vit_arch *a, const struct clip_vit_arch *b);

@@ -30,6 +30,6 @@ struct clip_stem {
 };
 
 /* Convolutions whose kernels are their strides, with batch norm; ViTamin's. */
-extern const struct clip_stem_type clip_stem_conv;
+extern const struct clip_stem_type clip_stem_conv, clip_stem_mbconv;
 
 #endif

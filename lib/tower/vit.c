@@ -489,7 +489,8 @@ static int open_grid(struct vit *vit, const struct clip_tower_arch *arch, struct
 /* The stem, where a token is more than a product of its patch. */
 static int open_stem(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
 {
-    static const struct clip_stem_type *const types[] = {[CLIP_STEM_CONV] = &clip_stem_conv};
+    static const struct clip_stem_type *const types[] = {
+        [CLIP_STEM_CONV] = &clip_stem_conv, [CLIP_STEM_MBCONV] = &clip_stem_mbconv};
     enum clip_vit_stem stem = setup->arch->vision.vit.stem;
     if (stem == CLIP_STEM_PATCHES || stem == CLIP_STEM_LINEAR)
         return 0;
