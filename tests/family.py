@@ -155,6 +155,8 @@ def image_embeddings(weights, config, rows):
             side = self["weight"].shape[-1]
             return super().conv(x, side if stride == 4 else stride, side // 2 if padding == 3 else padding)
 
+    famref.biases = biases = getattr(famref, "biases", famref.log_bias) # without a class token where there is none
+    famref.log_bias = lambda p, g: biases(p, g) if "visual.trunk.cls_token" in p.sd else biases(p, g)[:, 1:, 1:]
     model, pre = config["model_cfg"], config.get("preprocess_cfg", OPENAI)
     mean, std = (np.array(pre[name])[:, None, None] for name in ("mean", "std"))
     pixels = torch.tensor((np.stack([r["image"] for r in rows]) / 255.0 - mean) / std)

@@ -28,6 +28,7 @@ enum {
     CLIP_BLOCK_NO_BIASES = 1 << 16,   /* no product has a bias */
     CLIP_BLOCK_RMS = 1 << 17,      /* norms are x weight / sqrt(mean of x² + epsilon), without a bias (T5) */
     CLIP_BLOCK_UNSCALED = 1 << 18, /* scores are q . k (T5) */
+    CLIP_BLOCK_RELATIVE = 1 << 24, /* scores have a bias by relative position (tower/relative.h) */
 };
 
 /* Rotary positions of a grid's patches (EVA02, PE): of head size d, the neighbours 2j and 2j + 1 of each half
@@ -46,6 +47,7 @@ struct clip_block_arch {
     unsigned flags;
     float epsilon;     /* of norms; 0: 1e-5 */
     int head;          /* size of a head; 0: width / heads */
+    int relative;      /* width of the hidden layer that gives biases by relative position */
     float layer_scale; /* first value of ls_1 and ls_2 */
     struct clip_rotary rotary;
 };
@@ -60,6 +62,10 @@ enum clip_block_tensor {
     CLIP_Q_BIAS,
     CLIP_K_BIAS,
     CLIP_V_BIAS,
+    CLIP_RELATIVE_FC1_WEIGHT, /* of rows and columns */
+    CLIP_RELATIVE_FC1_BIAS,
+    CLIP_RELATIVE_FC2_WEIGHT,
+    CLIP_RELATIVE_FC2_BIAS,
     CLIP_QUERY_NORM_WEIGHT,
     CLIP_QUERY_NORM_BIAS,
     CLIP_KEY_NORM_WEIGHT,
@@ -102,14 +108,17 @@ struct clip_block_names {
 /* OpenAI's names, as open_clip extends them, for pictures and captions; timm's names of vision transformers;
  * transformers' names of BERT, M2M100 and T5, in open_clip's HFTextEncoder. */
 extern const struct clip_block_names clip_block_names_vision, clip_block_names_text, clip_block_names_timm,
-    clip_block_names_vitamin, clip_block_names_eva, clip_block_names_eva_post, clip_block_names_eva02,
-    clip_block_names_bert, clip_block_names_m2m, clip_block_names_t5;
+    clip_block_names_vitamin, clip_block_names_relpos, clip_block_names_eva, clip_block_names_eva_post,
+    clip_block_names_eva02, clip_block_names_bert, clip_block_names_m2m, clip_block_names_t5;
 
 struct clip_tower_arch;
 
 /* Into name[size]. */
 void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum clip_block_tensor tensor,
                      char *name, size_t size);
+
+/* 1 if the tensor is of relative positions, which the tower computes, not the block. */
+int clip_block_is_relative(enum clip_block_tensor tensor);
 
 /* 1 if the tensor is a bias, of a product or of a norm. */
 int clip_block_is_bias(enum clip_block_tensor tensor);

@@ -73,6 +73,16 @@ static struct clip_initial block_initial(const struct clip_tower_arch *tower, en
     case CLIP_PROJ_BIAS:
         return draws->flags & CLIP_DRAWS_BIASES ? clip_initial_fan_in((size_t)tower->mlp)
                                                 : clip_initial_zeros;
+    case CLIP_IN_BIAS:
+    case CLIP_OUT_BIAS:
+        return draws->flags & CLIP_DRAWS_ALL_BIASES ? clip_initial_fan_in((size_t)tower->width)
+                                                    : clip_initial_zeros;
+    case CLIP_RELATIVE_FC1_WEIGHT:
+    case CLIP_RELATIVE_FC1_BIAS:
+        return clip_initial_fan_in(2);
+    case CLIP_RELATIVE_FC2_WEIGHT:
+    case CLIP_RELATIVE_FC2_BIAS:
+        return clip_initial_fan_in((size_t)tower->block.relative);
     case CLIP_LAYER_SCALE_1:
     case CLIP_LAYER_SCALE_2:
         return (struct clip_initial){CLIP_DRAW_CONSTANT, (double)tower->block.layer_scale};

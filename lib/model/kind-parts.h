@@ -28,8 +28,9 @@ void clip_list_projection(struct clip_listing *listing, const struct clip_tower_
 
 /* How initial weights differ between transformers. */
 enum {
-    CLIP_DRAWS_BIASES = 1 << 0,    /* the biases of the hidden layer are drawn, too, as PyTorch does */
-    CLIP_DRAWS_DEEPENING = 1 << 1, /* out_proj and c_proj of block i are divided by sqrt(2 (i + 1)) */
+    CLIP_DRAWS_BIASES = 1 << 0,     /* the biases of the hidden layer are drawn, too, as PyTorch does */
+    CLIP_DRAWS_ALL_BIASES = 1 << 2, /* and those of attention */
+    CLIP_DRAWS_DEEPENING = 1 << 1,  /* out_proj and c_proj of block i are divided by sqrt(2 (i + 1)) */
 };
 struct clip_block_draws {
     struct clip_initial in_proj, out_proj, c_fc, c_proj;

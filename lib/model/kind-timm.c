@@ -58,8 +58,12 @@ static struct clip_initial initial(const struct clip_tower_arch *tower, enum cli
 void clip_timm_list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     const struct clip_timm_family *family = clip_timm_name_of(tower)->family;
-    struct clip_block_draws draws = {DRAWN, DRAWN, DRAWN, DRAWN,
-                                     family->deepening ? CLIP_DRAWS_DEEPENING : 0};
+    struct clip_initial of_width = family->drawn ? clip_initial_fan_in((size_t)tower->width) : DRAWN;
+    struct clip_initial of_mlp = family->drawn ? clip_initial_fan_in((size_t)tower->mlp) : DRAWN;
+    struct clip_block_draws draws = {of_width, of_width, of_width, of_mlp,
+                                     family->deepening ? CLIP_DRAWS_DEEPENING
+                                     : family->drawn   ? CLIP_DRAWS_BIASES | CLIP_DRAWS_ALL_BIASES
+                                                       : 0};
     clip_list_vit(listing, tower, initial, CLIP_VIT_CLASS, CLIP_VIT_CONV);
     clip_list_stem(listing, tower);
     clip_list_vit(listing, tower, initial, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
@@ -95,6 +99,7 @@ static const struct {
     {ALL, {"mlp_ratio", CLIP_JSON_USED, NULL}},
     {ALL, {"init_values", CLIP_JSON_USED, NULL}},
     {VITS, {"pos_embed", CLIP_JSON_USED, NULL}},
+    {CLIP_TIMM_RELPOS, {"rel_pos_dim", CLIP_JSON_USED, NULL}},
     {CLIP_TIMM_NAFLEX, {"pos_embed_grid_size", CLIP_JSON_USED, NULL}},
     {CLIP_TIMM_NAFLEX, {"reg_tokens", CLIP_JSON_USED, NULL}},
     {CLIP_TIMM_NAFLEX, {"attn_pool_num_heads", CLIP_JSON_USED, NULL}},
@@ -197,6 +202,7 @@ static int read_kwargs(struct json_object *more, const struct clip_timm_name *na
         clip_json_int(more, where, "embed_dim", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
         clip_json_int(more, where, "depth", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
         clip_json_int(more, where, "num_heads", 1, CLIP_MAX_WIDTH, &tower->heads, error) != 0 ||
+        clip_json_int(more, where, "rel_pos_dim", 1, CLIP_MAX_WIDTH, &tower->block.relative, error) != 0 ||
         clip_json_real(more, where, "mlp_ratio", 0, 1024, ratio, error) != 0)
         return -1;
     if (named->family->class == CLIP_TIMM_HYBRID && tower->width != named->width)
@@ -235,6 +241,7 @@ static void set_named(struct clip_tower_arch *tower, const struct clip_timm_name
                                             .flags = family->block,
                                             .epsilon = family->epsilon,
                                             .layer_scale = family->layer_scale,
+                                            .relative = family->relative,
                                             .rotary = named->rotary};
     tower->vit = (struct clip_vit_arch){.names = family->vit_names,
                                         .flags = family->vit,
@@ -337,6 +344,7 @@ static void put_kwargs(FILE *file, const struct clip_tower_arch *tower, const st
         fprintf(file, "%s\"mlp_ratio\": %.17g", between, clip_mlp_ratio(tower));
         between = ", ";
     }
+    put_int(file, "rel_pos_dim", tower->block.relative, named->family->relative, &between);
     put_naflex(file, tower, named->family, &between);
     if (vit & CLIP_VIT_NO_POSITIONS) {
         fprintf(file, "%s\"pos_embed\": \"%s\"", between,

@@ -108,6 +108,50 @@ static const struct clip_timm_family naflex_siglip = {NAFLEX, .vit_names = &clip
 static const struct clip_timm_family vitamin = {VITAMIN, .vit = VITAMIN_VIT};
 static const struct clip_timm_family vitamin_xl = {VITAMIN, .vit = VITAMIN_VIT | CLIP_VIT_NO_POSITIONS};
 
+/* Relative positions: with a class token; without, or with it but not of the features; with a norm of each
+ * token. */
+#define RELPOS                                                                                               \
+    .class = CLIP_TIMM_RELPOS, .names = &clip_block_names_relpos, .epsilon = 1e-6f, .layer_scale = 1e-6f,    \
+    .drawn = 1
+#define RELPOS_BLOCK (CLIP_BLOCK_LAYER_SCALE | CLIP_BLOCK_RELATIVE)
+#define RELPOS_VIT (CLIP_VIT_PATCH_BIAS | CLIP_VIT_NO_PRE_NORM | CLIP_VIT_NO_POSITIONS)
+
+static const struct clip_timm_family relpos_cls = {RELPOS,
+                                                   .vit_names = &clip_vit_names_timm,
+                                                   .block = RELPOS_BLOCK | CLIP_BLOCK_NO_QKV_BIAS,
+                                                   .vit = RELPOS_VIT,
+                                                   .pooling = CLIP_POOL_TOKEN,
+                                                   .relative = 256};
+
+static const struct clip_timm_family relpos_base_cls = {RELPOS,
+                                                        .vit_names = &clip_vit_names_timm,
+                                                        .block = RELPOS_BLOCK | CLIP_BLOCK_NO_QKV_BIAS,
+                                                        .vit = RELPOS_VIT,
+                                                        .pooling = CLIP_POOL_TOKEN,
+                                                        .relative = 128};
+
+static const struct clip_timm_family relpos_gap = {RELPOS,
+                                                   .vit_names = &clip_vit_names_timm_mean,
+                                                   .block = RELPOS_BLOCK | CLIP_BLOCK_NO_QKV_BIAS,
+                                                   .vit = RELPOS_VIT | CLIP_VIT_NO_CLASS |
+                                                          CLIP_VIT_NORM_AFTER_POOL,
+                                                   .pooling = CLIP_POOL_PATCHES,
+                                                   .relative = 128};
+
+static const struct clip_timm_family relpos_clsgap = {RELPOS,
+                                                      .vit_names = &clip_vit_names_timm_mean,
+                                                      .block = RELPOS_BLOCK | CLIP_BLOCK_NO_QKV_BIAS,
+                                                      .vit = RELPOS_VIT | CLIP_VIT_NORM_AFTER_POOL,
+                                                      .pooling = CLIP_POOL_PATCHES,
+                                                      .relative = 128};
+
+static const struct clip_timm_family relpos_plus = {RELPOS,
+                                                    .vit_names = &clip_vit_names_timm,
+                                                    .block = RELPOS_BLOCK,
+                                                    .vit = RELPOS_VIT | CLIP_VIT_NO_CLASS,
+                                                    .pooling = CLIP_POOL_PATCHES,
+                                                    .relative = 128};
+
 #define NO_ROTARY                                                                                            \
     {                                                                                                        \
         0, 0, 0                                                                                              \
@@ -172,6 +216,13 @@ static const struct clip_timm_name names[] = {
     {"vitamin_xlarge_256", &vitamin_xl, 256, 16, 1152, 32, 16, 2, CLIP_GELU, NO_ROTARY},
     {"vitamin_xlarge_336", &vitamin_xl, 336, 16, 1152, 32, 16, 2, CLIP_GELU, NO_ROTARY},
     {"vitamin_xlarge_384", &vitamin_xl, 384, 16, 1152, 32, 16, 2, CLIP_GELU, NO_ROTARY},
+    {"vit_relpos_medium_patch16_cls_224", &relpos_cls, 224, 16, 512, 12, 8, 4, CLIP_GELU, NO_ROTARY},
+    {"vit_relpos_base_patch16_cls_224", &relpos_base_cls, 224, 16, 768, 12, 12, 4, CLIP_GELU, NO_ROTARY},
+    {"vit_relpos_base_patch16_clsgap_224", &relpos_clsgap, 224, 16, 768, 12, 12, 4, CLIP_GELU, NO_ROTARY},
+    {"vit_relpos_small_patch16_224", &relpos_gap, 224, 16, 384, 12, 6, 4, CLIP_GELU, NO_ROTARY},
+    {"vit_relpos_medium_patch16_224", &relpos_gap, 224, 16, 512, 12, 8, 4, CLIP_GELU, NO_ROTARY},
+    {"vit_relpos_base_patch16_224", &relpos_gap, 224, 16, 768, 12, 12, 4, CLIP_GELU, NO_ROTARY},
+    {"vit_relpos_base_patch16_plus_240", &relpos_plus, 240, 16, 896, 12, 14, 4, CLIP_GELU, NO_ROTARY},
     {"eva_giant_patch14_224", &eva01, 224, 14, 1408, 40, 16, 6144.0 / 1408, CLIP_GELU, NO_ROTARY},
     {"eva02_enormous_patch14_clip_224", &eva02_post, 224, 14, 1792, 64, 16, 15360.0 / 1792, CLIP_GELU,
      NO_ROTARY},
@@ -218,7 +269,8 @@ static int same_sizes(const struct clip_tower_arch *tower, const struct clip_tim
     int any = name->family->class == CLIP_TIMM_NAFLEX; /* pictures of any size */
     return (any || tower->image_size == name->image) && tower->patch == name->patch &&
            tower->width == name->width && tower->layers == name->layers && tower->heads == name->heads &&
-           tower->mlp == (int)(name->width * name->mlp) && tower->vit.flags == name->family->vit;
+           tower->mlp == (int)(name->width * name->mlp) && tower->vit.flags == name->family->vit &&
+           tower->block.relative == name->family->relative;
 }
 
 const struct clip_timm_name *clip_timm_name_of(const struct clip_tower_arch *tower)

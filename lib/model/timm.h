@@ -27,6 +27,7 @@ struct clip_timm_family {
     int pool_heads;    /* of the pool, whose hidden layer is four times its width; 0: those of the blocks, and
                           theirs */
     int registers;
+    int relative; /* width of the hidden layer of relative positions */
     int grid; /* side of the grid that positions are of, where they are resampled to the picture's; else 0 */
     int deepening; /* last layers of blocks are drawn smaller, the deeper they are (kind-parts.h) */
     int drawn;     /* layers are drawn as PyTorch does, not as VisionTransformer does */

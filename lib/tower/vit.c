@@ -7,6 +7,7 @@
 #include "model/kind.h"
 #include "tower/patches.h"
 #include "tower/pooler.h"
+#include "tower/relative.h"
 #include "tower/stem.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"
@@ -23,6 +24,7 @@ struct vit {
     struct clip_pool *pool;
     struct clip_transformer *transformer;
     struct clip_transformer_tape buffers; /* of a tower that does not learn */
+    struct clip_relative *relative;       /* NULL: no relative positions */
     struct clip_pooler *pooler;           /* NULL where one token is the features */
     struct clip_patches patches;
     size_t count;              /* of a picture's patches */
@@ -313,10 +315,14 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
     if (vit->pooler && clip_pooler_backward(vit->pooler, vit->run->count, tape->rows, &tape->pooler,
                                             gradients, vit->drows, error) != 0)
         return -1;
+    if (vit->relative)
+        clip_relative_begin(vit->relative);
     if (clip_transformer_backward(vit->transformer, vit->run, vit->pooler ? vit->drows : gradients, &vit->dx,
                                   error) != 0 ||
         clip_crew_run(&vit->crew, vit->pool, vit->run->count, picture_task, vit, error) != 0)
         return -1;
+    if (vit->relative)
+        clip_relative_backward(vit->relative);
     if (vit->dplaced)
         memset(vit->dplaced, 0, vit->count * vit->width * sizeof *vit->dplaced);
     if (clip_crew_run(&vit->crew, vit->pool, clip_outer_panels(vit->outer) + tokens(vit) + 1, gradient_task,
@@ -338,6 +344,8 @@ static int refresh(struct clip_tower *base, struct clip_error *error)
 {
     struct vit *vit = (struct vit *)base;
     place_positions(vit);
+    if (vit->relative)
+        clip_relative_refresh(vit->relative);
     if (vit->pooler)
         clip_pooler_refresh(vit->pooler);
     return clip_operand_refresh(&vit->conv1, error) == 0 ? clip_transformer_refresh(vit->transformer, error)
@@ -348,6 +356,7 @@ static size_t bytes(const struct clip_tower *base)
 {
     const struct vit *vit = (const struct vit *)base;
     return vit->arena.size + clip_transformer_bytes(vit->transformer) +
+           (vit->relative ? clip_relative_bytes(vit->relative) : 0) +
            (vit->pooler ? clip_pooler_bytes(vit->pooler) : 0);
 }
 
@@ -358,6 +367,7 @@ static void free_vit(struct clip_tower *base)
     struct vit *vit = (struct vit *)base;
     clip_transformer_tape_free(&vit->buffers);
     clip_transformer_free(vit->transformer);
+    clip_relative_free(vit->relative);
     clip_pooler_free(vit->pooler);
     clip_operand_free(&vit->conv1);
     clip_outer_free(vit->outer);
@@ -521,6 +531,12 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
         return -1;
     shape.cosines = vit->cosines;
     shape.sines = vit->sines;
+    if (arch->block.flags & CLIP_BLOCK_RELATIVE) {
+        vit->relative = clip_relative_open(setup, error);
+        if (!vit->relative)
+            return -1;
+        clip_relative_shape(vit->relative, &shape);
+    }
     if (setup->parameters &&
         !(vit->outer = clip_outer_new(vit->engine, vit->width, clip_patch_floats(&vit->patches), error)))
         return -1;
