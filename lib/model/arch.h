@@ -48,6 +48,14 @@ struct clip_fastvit_arch {
                       squeeze and    excitation between stages */
 };
 
+/* What a Swin transformer is made of, beside its stages' blocks and widths. */
+struct clip_swin_arch {
+    int stages;
+    int heads[CLIP_MAX_STAGES];
+    int hidden[CLIP_MAX_STAGES];  /* widths of the MLPs */
+    int windows[CLIP_MAX_STAGES]; /* sides, where the stage's grid is not smaller */
+};
+
 /* The numbers of a tower; 0 where its kind has no such number. */
 struct clip_tower_arch {
     int absent;                   /* the model has the other tower alone; no other member is then set */
@@ -70,6 +78,7 @@ struct clip_tower_arch {
     int widths[CLIP_MAX_STAGES]; /* ConvNeXt, FastViT: channels of each stage */
     int kernel;                  /* ConvNeXt: side of the filters of its blocks */
     struct clip_fastvit_arch fastvit;
+    struct clip_swin_arch swin;
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */

@@ -129,6 +129,33 @@ double clip_mlp_ratio(const struct clip_tower_arch *tower)
     return (int)(tower->width * ratio) < tower->mlp ? nextafter(ratio, INFINITY) : ratio;
 }
 
+int clip_read_list(struct json_object *object, const char *where, const char *key, int high, int *value,
+                   struct clip_error *error)
+{
+    struct json_object *array = clip_json_get(object, key);
+    size_t n = json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+    if (!array)
+        return 0;
+    if (n < 1 || n > CLIP_MAX_STAGES)
+        return clip_fail(error, "%s.%s is not a list of 1 to %d numbers", where, key, CLIP_MAX_STAGES);
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *item = json_object_array_get_idx(array, i);
+        int64_t number = json_object_get_int64(item);
+        if (!json_object_is_type(item, json_type_int) || number < 1 || number > high)
+            return clip_fail(error, "%s.%s: number %zu is not between 1 and %d", where, key, i + 1, high);
+        value[i] = (int)number;
+    }
+    return (int)n;
+}
+
+void clip_put_list(FILE *file, const char *key, const int *value, int n)
+{
+    fprintf(file, "\"%s\": [", key);
+    for (int i = 0; i < n; i++)
+        fprintf(file, i ? ", %d" : "%d", value[i]);
+    fputs("]", file);
+}
+
 int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
                           struct clip_error *error)
 {
@@ -407,6 +434,14 @@ const char *clip_activation_name(enum clip_activation activation)
                                                         [CLIP_SILU] = "silu",
                                                         [CLIP_RELU] = "relu"};
     return names[activation];
+}
+
+void clip_add_list(struct json_object *object, const char *key, const int *value, int n)
+{
+    struct json_object *array = json_object_new_array();
+    for (int i = 0; i < n; i++)
+        json_object_array_add(array, json_object_new_int(value[i]));
+    json_object_object_add(object, key, array);
 }
 
 void clip_add_int(struct json_object *object, const char *key, uint64_t value)

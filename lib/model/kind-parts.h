@@ -85,6 +85,12 @@ int clip_read_block(struct json_object *object, const char *where, struct clip_t
                     struct clip_error *error);
 /* Puts them, a comma after each. */
 void clip_put_block(FILE *file, const struct clip_tower_arch *tower);
+/* A list of at most CLIP_MAX_STAGES numbers from 1 to `high`: how many, 0 where the key is absent; -1 with
+ * error. */
+int clip_read_list(struct json_object *object, const char *where, const char *key, int high, int *value,
+                   struct clip_error *error);
+/* Puts the key and a list of n numbers. */
+void clip_put_list(FILE *file, const char *key, const int *value, int n);
 /* image_size: a number, or two, the height and the width. *width is 0 where they are the same. */
 int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
                           struct clip_error *error);
@@ -123,6 +129,7 @@ int clip_grid_side(const struct clip_weights *weights, const char *name, int *si
 /* --- descriptions --- */
 
 const char *clip_activation_name(enum clip_activation activation);
+void clip_add_list(struct json_object *object, const char *key, const int *value, int n);
 void clip_add_int(struct json_object *object, const char *key, uint64_t value);
 /* value NULL: null. */
 void clip_add_text(struct json_object *object, const char *key, const char *value);
