@@ -45,7 +45,8 @@ struct clip_fastvit_arch {
     int attending; /* the last stages of these, whose blocks have attention */
     int ratio;     /* of a block's hidden layer */
     int second;    /* as mci3 and mci4: a stem without branches of side 1, layer norms before attention, no
-                      squeeze and    excitation between stages */
+                      squeeze and excitation between stages */
+    int fused;     /* branches are one convolution, as timm's inference_mode has it */
 };
 
 /* What a Swin transformer is made of, beside its stages' blocks and widths. */
@@ -145,9 +146,6 @@ int clip_arch_is_hf(const char *folder);
 int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error);
-
-/* -1 where Hugging Face's form of CLIP, which alone is written, cannot say what the architecture is. */
-int clip_arch_refuse_hf(const struct clip_arch *arch, struct clip_error *error);
 
 /* What clip_arch_parse reads, as the first; from malloc, NULL with error. */
 char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
