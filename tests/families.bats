@@ -370,6 +370,7 @@ END
     local name options=
     for name in "${families[@]}" "${texts[@]}"; do
         golden "$name"
+        [ -e "$folder/arch.json" ] || continue # a folder of Hugging Face
         clip-model init -q "$folder/arch.json" -o model.safetensors
         embed model.safetensors <"$folder/batch.msgpack" >got || complain "$name"
         family finite got || complain "$name"
