@@ -203,6 +203,23 @@ clip-preprocess: 1 bad records skipped (-v names them)' ]
     [ "$(ls cache/clip-tools/search | wc -l)" -eq 2 ]
 }
 
+@test "a lone weights file is known by its content, and by the architecture that is given" {
+    mkdir 'a[b]*'
+    local file='a[b]*/m[1].safetensors'
+    cp "$SMALL/model/open_clip_model.safetensors" "$file"
+    clip-search -m "$file" --arch "$SMALL/arch.json" -d photos ./photos/cat.jpg >first
+    clip-model init "$SMALL/arch.json" --seed 3 --vocab "$SMALL/vocab" -o other
+    cp other/open_clip_model.safetensors "$file"
+    clip-search -v -m "$file" --arch "$SMALL/arch.json" -d photos ./photos/cat.jpg >second 2>err
+    [ "$(embedded)" -eq 5 ]
+    differ first second
+    clip-search -v -m "$file" --arch "$SMALL/arch.json" -d photos ./photos/cat.jpg 2>err | diff second -
+    [ "$(embedded)" -eq 0 ]
+    sed 's/"quick_gelu": true/"quick_gelu": false/' "$SMALL/arch.json" >plain.json
+    clip-search -v -m "$file" --arch plain.json -d photos ./photos/cat.jpg >third 2>err
+    [ "$(embedded)" -eq 5 ]
+}
+
 @test "the pipelines of --dry-run run in sh and in bash, and give the same" {
     clip-search -m model -d photos "a dog's" + ./photos/cat.jpg --dry-run >page
     [ ! -e cache ]
