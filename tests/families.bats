@@ -331,6 +331,79 @@ END
     done
 }
 
+# --- image sizes ---
+
+@test "convert --image-size: positions resampled as PyTorch does, embeddings as the reference's of that size" {
+    need_shared golden/families
+    need_python msgpack numpy torch
+    local name size before options=
+    while read -r name size before; do
+        golden "$name"
+        rm -rf model
+        clip-model convert -q --image-size "$size" "${model[@]}" -o model
+        family resampled "$folder/open_clip/open_clip_model.safetensors" model/open_clip_model.safetensors "$before" || complain "$name"
+        family pixels "$size" 3 >in
+        clip-encode-image --keep -m model in | clip-project-normalize -m model >got
+        family embeddings model got 2e-6 || complain "$name"
+    done <<'END'
+siglip 48 0
+siglip-floor 22 0
+eva02 64 1
+pe-core 72 1
+pe-core-g 24 0
+mobileclip2-l 56 1
+clipa 56 1
+vit-custom 64 1
+coca 24 1
+END
+}
+
+@test "a size that does not fit is refused in a line that names those that do; other towers just take it" {
+    need_shared golden/families
+    golden vit-custom
+    refuses "image size 41 is not a multiple of the patch size 8, as 40 and 48 are" clip-model convert -q --image-size 41 "${model[@]}" -o model
+    refuses "sizes from 8 on fit" clip-model convert -q --image-size 7 "${model[@]}" -o model
+    refuses "takes only images of 224" clip-model init -q --image-size 256 RN50 -o model
+    refuses "the least is 32" clip-model init -q --image-size 31 convnext_tiny -o model
+    [ ! -e model ]
+    run -2 clip-model convert --image-size 0 "${model[@]}" -o model
+    run -2 clip-model info --image-size 32 "${model[@]}"
+    golden convnext
+    clip-model convert -q --image-size 96 "${model[@]}" -o model
+    [[ $(clip-model info model) == *"image 96"* ]]
+    cmp {"$folder/open_clip",model}/open_clip_model.safetensors
+    clip-model init -q --image-size 448 ViT-B-32 -o large.safetensors
+    [[ $(clip-model info --shapes large.safetensors) == *"visual.positional_embedding [197, 768]"* ]]
+    clip-model init -q --image-size 512 ViT-B-16-SigLIP -o large.safetensors
+    [[ $(clip-model info large.safetensors) == *"image 512, vit_base_patch16_siglip_512"* ]]
+}
+
+# As open_clip: of its own towers alone, where the file has another number of positions than the configuration.
+@test "an open_clip folder whose configuration has another image size or context: positions are resampled on loading" {
+    need_shared golden/families
+    need_python msgpack numpy torch
+    local options=
+    golden vit-custom
+    cp -r "$folder/open_clip" other
+    chmod -R u+w other
+    sed -i 's/"image_size": [0-9]*/"image_size": 64/; s/"context_length": [0-9]*/"context_length": 20/' other/open_clip_config.json
+    [ "$(grep -c '"image_size": 64\|"context_length": 20' other/open_clip_config.json)" -eq 2 ]
+    clip-model convert -q other -o model
+    family resampled other/open_clip_model.safetensors model/open_clip_model.safetensors 1
+    family pixels 64 3 >in
+    clip-encode-image -m other in >want
+    clip-encode-image -m model in >got
+    cmp want got
+    clip-model convert -q -d f16 "${model[@]}" -o half
+    clip-model convert -q --image-size 48 half -o half-48
+    family resampled half/open_clip_model.safetensors half-48/open_clip_model.safetensors 1
+    golden siglip
+    cp -r "$folder/open_clip" timm
+    chmod -R u+w timm
+    sed -i 's/"image_size": 32/"image_size": 64/; s/"img_size": 32/"img_size": 64/' timm/open_clip_config.json
+    refuses "visual.trunk.pos_embed is [1, 16, 48], but should be [1, 64, 48]" clip-encode-image -m timm in
+}
+
 # --- names ---
 
 @test "clip-model list: OpenAI's names, then the files of share/architectures; each is an architecture" {

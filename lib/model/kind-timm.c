@@ -136,6 +136,12 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
     return clip_check_pool(tower, error);
 }
 
+static void positions(const struct clip_tower_arch *tower, struct clip_positions *table)
+{
+    clip_vit_positions(tower, table);
+    table->forced = 1;
+}
+
 /* --- tensors --- */
 
 static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
@@ -433,6 +439,7 @@ const struct clip_kind clip_kind_timm = {
     .check = check,
     .list = list,
     .prefixes = prefixes,
+    .positions = positions,
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
