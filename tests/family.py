@@ -20,14 +20,32 @@ RATE, BETA1 = 1e-3, 0.9
 OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
 
 
-def batches(folder, count):
-    """The family's four records, `count` times, each time a batch that is saved."""
+def batches(folder, count, first=1):
+    """The family's records, in steps `first` to `count` each time a batch that is saved."""
     records = [o for o in msgpack.Unpacker(open(folder + "/batch.msgpack", "rb")) if "__key__" in o]
     every = []
-    for step in range(1, int(count) + 1):
+    for step in range(int(first), int(count) + 1):
         every += records + [{"__step__": step, "count": len(records), "lr": RATE, "save": True}]
-    for o in every + [{"__end__": len(records) * int(count)}]:
+    for o in every + [{"__end__": sum("__key__" in o for o in every)}]:
         sys.stdout.buffer.write(msgpack.packb(o))
+
+
+def pairs(config, count):
+    """Records of pictures, squares of colour and noise, and of captions, as the architecture takes them."""
+    model = json.load(open(config))
+    model = model.get("model_cfg", model)
+    side, text = model["vision_cfg"]["image_size"], model["text_cfg"]
+    draw = np.random.default_rng(side)
+
+    def tensor(x, kind):
+        return {b"nd": True, b"type": kind, b"kind": b"", b"shape": x.shape, b"data": x.astype(kind).tobytes()}
+    for i in range(int(count)):
+        at = np.arange(side) * 4 // side
+        image = draw.integers(0, 192, (3, 4, 4))[:, at][:, :, at] + draw.integers(0, 64, (3, side, side))
+        tokens = draw.integers(1, text["vocab_size"] - 2, text["context_length"])
+        tokens[-1] = text["vocab_size"] - 1
+        sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "image": tensor(image, "|u1"), "tokens": tensor(tokens, "<i4")}))
+    sys.stdout.buffer.write(msgpack.packb({"__end__": int(count)}))
 
 
 def records(path):
@@ -203,8 +221,150 @@ def read(path):
     return {name: t.double() if t.dtype.is_floating_point else t for name, t in clipref.load_safetensors(path).items()}
 
 
-def image_embeddings(weights, config, rows):
-    """Projected, not of unit length."""
+def fused_fastvit(p, x):
+    """As the oracle's fastvit, of one whose branches are fused; P is its class of tensors."""
+    import famref
+    import torch
+    gelu = torch.nn.functional.gelu
+
+    def block(q, x, stride=1):
+        return gelu(famref.se(q / "se", (q / "reparam_conv").conv(x, stride, q["reparam_conv.weight"].shape[-1] // 2)))
+    for i, stride in enumerate((2, 2, 1)):
+        x = block(p / "stem" / i, x, stride)
+    for i in range((p / "stages").count()):
+        s = p / "stages" / i
+        if "downsample" in s:
+            x = block(s / "downsample" / "proj" / 1, block(s / "downsample" / "proj" / 0, x, 2))
+        if "pos_emb" in s:
+            x = (s / "pos_emb" / "reparam_conv").conv(x, 1, 3)
+        for j in range((s / "blocks").count()):
+            b = s / "blocks" / j
+            m, t = b / "mlp", b / "token_mixer"
+            if "qkv" in t:
+                y = (b / "norm").bn(x) if "norm.running_var" in b else (b / "norm").norm2d(x, 1e-5)
+                y = y.flatten(2).transpose(1, 2)
+                y = (t / "proj").lin(famref.attend(*(t / "qkv").lin(y).chunk(3, -1), y.shape[-1] // 32))
+                x = x + b["layer_scale_1.gamma"] * y.transpose(1, 2).reshape(x.shape)
+            else:
+                x = (t / "reparam_conv").conv(x, 1, 1)
+            gamma = b["layer_scale_2.gamma" if "qkv" in t else "layer_scale.gamma"]
+            x = x + gamma * (m / "fc2").conv(gelu((m / "fc1").conv((m / "conv" / "bn").bn((m / "conv" / "conv").conv(x, 1, 3)))))
+    return block(p / "final_conv", x).mean((2, 3))
+
+
+def arrays(path):
+    """The tensors of a safetensors file, in f64 or i64."""
+    return {n: np.frombuffer(data, {"F32": "<f4", "I64": "<i8"}[kind]).reshape(shape).astype("f8" if kind == "F32" else "i8")
+            for n, (kind, shape, data) in contents(path).items()}
+
+
+def store(path, tensors):
+    header, data = {}, b""
+    for name, x in tensors.items():
+        some = x.astype("<f4" if x.dtype == "f8" else "<i8").tobytes()
+        header[name] = {"dtype": "F32" if x.dtype == "f8" else "I64", "shape": x.shape, "data_offsets": [len(data), len(data) + len(some)]}
+        data += some
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
+
+
+def apple(folder, target, other, prefix=""):
+    """The folder's FastViT under the names of Apple's own files, whose projection has no bias; the same in open_clip's."""
+    tensors = arrays(folder + "/open_clip_model.safetensors")
+    tensors["visual.trunk.head.fc.bias"][:] = 0
+    store(other, tensors)
+    text = [("text_projection", "projection_layer"), ("token_embedding", "embedding_layer"), ("ln_final", "final_layer_norm"),
+            ("positional_embedding", "positional_embedding.pos_embed.pos_embed"), ("transformer.resblocks", "transformer"),
+            ("ln_1", "pre_norm_mha.0"), ("attn.in_proj_", "pre_norm_mha.1.qkv_proj."), ("attn", "pre_norm_mha.1"),
+            ("ln_2", "pre_norm_ffn.0"), ("mlp.c_fc", "pre_norm_ffn.1"), ("mlp.c_proj", "pre_norm_ffn.4")]
+    image = [("stem", "patch_embed"), ("conv_kxk", "rbr_conv"), ("conv_scale", "rbr_scale"), ("identity", "rbr_skip"),
+             ("final_conv", "conv_exp"), ("large_conv", "lkb_origin"), (".mlp.", ".convffn."), ("se.fc1", "se.reduce"),
+             ("se.fc2", "se.expand"), (".gamma", "")]
+    network = {}  # of each stage's parts
+    for stage in range(6):
+        for part in ("downsample", "pos_emb", "blocks"):
+            if any(n.startswith(f"visual.trunk.stages.{stage}.{part}.") for n in tensors):
+                network[f"{stage}.{part}"] = len(network)
+    named = {}
+    for name, x in tensors.items():
+        if name.startswith("visual.trunk."):
+            name = name.removeprefix("visual.trunk.")
+            if name == "head.fc.bias":
+                continue
+            if name == "head.fc.weight":
+                name, x = "head.proj", np.ascontiguousarray(x.T)
+            stage = re.match(r"stages\.(\d\.(?:downsample|pos_emb|blocks))\.", name)
+            if stage:
+                rest = name[stage.end():].replace("pos_enc", "pe")
+                name = f"network.{network[stage[1]]}.{rest}"
+            for ours, theirs in image:
+                name = name.replace(ours, theirs)
+            name = "image_encoder.model." + name
+        elif name.startswith("text."):
+            name = name.removeprefix("text.")
+            if name == "positional_embedding":
+                x = x[None, None]
+            for ours, theirs in text:
+                name = name.replace(ours, theirs, 1)
+            name = "text_encoder." + name
+        named[prefix + name] = x
+    store(target, named)
+
+
+def fuse(source, target):
+    """The open_clip folder of a FastViT, with its branches fused as timm's reparameterize does."""
+    tensors = arrays(source + "/open_clip_model.safetensors")
+
+    def norm(name):
+        w, b, mean, variance = (tensors.pop(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var"))
+        del tensors[name + ".num_batches_tracked"]
+        scale = w / np.sqrt(variance + 1e-5)
+        return scale, b - mean * scale
+
+    def branch(conv, bn, side, inputs):
+        scale, shift = norm(bn)
+        w = tensors.pop(conv + ".weight") if conv else None
+        if w is None:
+            w = np.zeros((len(scale), inputs, 1, 1))
+            for o in range(len(w)):
+                w[o, o if inputs > 1 else 0] = 1
+        rim = (side - w.shape[-1]) // 2
+        return np.pad(w * scale[:, None, None, None], ((0, 0), (0, 0), (rim, rim), (rim, rim))), shift
+
+    def join(at, branches, side, inputs):
+        found = [branch(conv and at + conv, at + bn, side, inputs) for conv, bn in branches if at + bn + ".weight" in tensors]
+        return sum(w for w, _ in found), sum(b for _, b in found)
+
+    one = (".conv_kxk.0.conv", ".conv_kxk.0.bn"), (".conv_scale.conv", ".conv_scale.bn"), ("", ".identity")
+    large = (".large_conv.conv", ".large_conv.bn"), (".small_conv.conv", ".small_conv.bn")
+    for name in sorted(tensors):
+        for end, branches in (".conv_kxk.0.conv.weight", one), (".large_conv.conv.weight", large):
+            if not name.endswith(end):
+                continue
+            at, shape = name.removesuffix(end), tensors[name].shape
+            w, b = join(at, branches, shape[-1], shape[1])
+            if at.endswith(".mixer"):
+                at = at.removesuffix(".mixer")
+                less, shift = join(at + ".norm", one, shape[-1], 1)
+                gamma = tensors.pop(at + ".layer_scale.gamma")
+                w, b = (w - less) * gamma[..., None], (b - shift) * gamma[:, 0, 0]
+                w[:, 0, 1, 1] += 1
+            tensors[at + ".reparam_conv.weight"], tensors[at + ".reparam_conv.bias"] = w, b
+        if name.endswith("pos_enc.weight"):
+            at = name.removesuffix("pos_enc.weight") + "reparam_conv."
+            tensors[at + "weight"] = tensors.pop(name)
+            tensors[at + "weight"][:, 0, 3, 3] += 1
+            tensors[at + "bias"] = tensors.pop(name.removesuffix("weight") + "bias")
+    os.makedirs(target)
+    store(target + "/open_clip_model.safetensors", tensors)
+    config = json.load(open(source + "/open_clip_config.json"))
+    config["model_cfg"]["vision_cfg"]["timm_model_kwargs"]["inference_mode"] = True
+    json.dump(config, open(target + "/open_clip_config.json", "w"))
+
+
+def image_embeddings(weights, config, rows, training=False):
+    """Projected, not of unit length. In training batch norms have the statistics of the rows, and update the running ones."""
     import torch
     import famref
 
@@ -218,10 +378,21 @@ def image_embeddings(weights, config, rows):
             side = self["weight"].shape[-1]
             return super().conv(x, side if stride == 4 else stride, side // 2 if padding == 3 else padding)
 
+        def bn(self, x):
+            if not training:
+                return super().bn(x)
+            self["num_batches_tracked"].add_(1)
+            return torch.nn.functional.batch_norm(x, self["running_mean"], self["running_var"], self["weight"],
+                                                  self["bias"], True, 0.1, 1e-5)
+
+    plain = famref.fastvit
+    famref.fastvit = lambda p, name, kw, x: fused_fastvit(p, x) if kw.get("inference_mode") else plain(p, name, kw, x)
     model, pre = config["model_cfg"], config.get("preprocess_cfg", OPENAI)
     mean, std = (np.array(pre[name])[:, None, None] for name in ("mean", "std"))
     pixels = torch.tensor((np.stack([r["image"] for r in rows]) / 255.0 - mean) / std)
-    return famref.image(P(weights) / "visual", model["vision_cfg"], pixels, model.get("quick_gelu", False))
+    features = famref.image(P(weights) / "visual", model["vision_cfg"], pixels, model.get("quick_gelu", False))
+    famref.fastvit = plain
+    return features
 
 
 def embeddings(folder, stream, tolerance):
@@ -307,7 +478,7 @@ def text_embeddings(weights, config, rows):
 def loss(weights, config, rows):
     """The contrastive loss of the batch; SigLIP's where the model has a bias."""
     import torch
-    image, text = image_embeddings(weights, config, rows), text_embeddings(weights, config, rows)
+    image, text = image_embeddings(weights, config, rows, True), text_embeddings(weights, config, rows)
     unit = torch.nn.functional.normalize
     logits = weights["logit_scale"].exp() * unit(image, dim=-1) @ unit(text, dim=-1).T
     if "logit_bias" in weights:

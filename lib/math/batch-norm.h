@@ -1,7 +1,8 @@
 /* Batch norm with the statistics of the batch, ReLU and the sum of a bottleneck, forward and backward.
  *
- * Pixels are rows of channels, x[pixels][channels], channels a multiple of CLIP_CHANNELS (math/conv-train.h).
- * Statistics of many pixels are joined from those of parts, in double and in a fixed order. */
+ * Pixels are rows of channels, x[pixels][channels]: any number of them in moments, normalize, sums and
+ * backward, a multiple of CLIP_CHANNELS (math/conv-train.h) in the others. The statistics of many pixels are
+ * joined from those of parts, in double and in a fixed order. */
 #ifndef CLIP_MATH_BATCH_NORM_H
 #define CLIP_MATH_BATCH_NORM_H
 

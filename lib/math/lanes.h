@@ -39,6 +39,20 @@ INLINE void store(float *x, vec v)
     memcpy(x, &v, sizeof v);
 }
 
+/* The first n <= LANES floats at x, and zeros; the same to store. Constant n = LANES costs no more than load
+ * and store. */
+INLINE vec load_part(size_t n, const float *x)
+{
+    vec v = {0};
+    memcpy(&v, x, n * sizeof *x);
+    return v;
+}
+
+INLINE void store_part(size_t n, float *x, vec v)
+{
+    memcpy(x, &v, n * sizeof *x);
+}
+
 INLINE vec splat(float x)
 {
     return x - (vec){0};

@@ -43,7 +43,8 @@ struct clip_fastvit_arch {
     int attending; /* the last stages of these, whose blocks have attention */
     int ratio;     /* of a block's hidden layer */
     int second;    /* as mci3 and mci4: a stem without branches of side 1, layer norms before attention, no
-                      squeeze and    excitation between stages */
+                      squeeze and excitation between stages */
+    int fused;     /* branches are one convolution, as timm's inference_mode has it */
 };
 
 /* The numbers of a tower; 0 where its kind has no such number. */

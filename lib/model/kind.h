@@ -116,6 +116,9 @@ struct clip_kind {
     int (*read_shapes)(const struct clip_weights *weights, struct clip_tower_arch *tower,
                        struct clip_error *error);
 
+    /* What the weights decide whatever their configuration says; NULL: nothing. */
+    void (*fit)(struct clip_tower_arch *tower, const struct clip_weights *weights);
+
     /* What clip-model prints of it: the rest of a line, and members of a JSON object. */
     void (*describe)(FILE *out, const struct clip_tower_arch *tower);
     void (*describe_json)(struct json_object *object, const struct clip_tower_arch *tower);

@@ -355,15 +355,6 @@ static int choose_set(struct sets *sets, const char *key, struct clip_error *err
 
 /* --- names and orientation --- */
 
-static void transpose(struct clip_weight *weight)
-{
-    size_t shape = weight->shape[0], stride = weight->stride[0];
-    weight->shape[0] = weight->shape[1];
-    weight->stride[0] = weight->stride[1];
-    weight->shape[1] = shape;
-    weight->stride[1] = stride;
-}
-
 /* A name of the set without its beginning and wrappers, with what it lacks before it, into out[size]. */
 static int plain_name(const struct set *set, const char *name, char *out, size_t size)
 {
@@ -435,7 +426,7 @@ static int rename_one(struct clip_weights *weights, size_t i, const struct set *
         if (found.pair->shape == CLIP_NAME_ONE && weight->ndim < CLIP_WEIGHT_DIMENSIONS)
             add_dimension(weight);
         if (found.pair->transposed && weight->ndim == 2)
-            transpose(weight);
+            clip_weight_transpose(weight);
         weight->part = found.pair->part == CLIP_NAME_WHOLE ? 0 : found.pair->part;
         weight->parts = found.pair->part == CLIP_NAME_WHOLE ? 1 : 3;
     } else if (set->custom && after(plain, "text.")) {
@@ -497,6 +488,8 @@ static int fail_none(const struct clip_weights *weights, struct clip_error *erro
 int clip_names_openai(struct clip_weights *weights, const char *key, struct clip_error *error)
 {
     struct sets sets;
+    if (clip_names_apple(weights, error) != 0)
+        return -1;
     find_sets(&sets, weights);
     if (sets.count == 0)
         return fail_none(weights, error);

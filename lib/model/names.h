@@ -20,6 +20,10 @@ size_t clip_names_count(const struct clip_weights *weights);
  * lists the keys where that leaves several or none. Sorts afterwards. */
 int clip_names_openai(struct clip_weights *weights, const char *key, struct clip_error *error);
 
+/* Gives the tensors of one of Apple's own MobileCLIP files open_clip's names and orientation; leaves other
+ * files as they are. clip_names_openai does this first. */
+int clip_names_apple(struct clip_weights *weights, struct clip_error *error);
+
 /* open_clip's name of OpenAI's tensor `name` into out[size]; `custom`: of the text tower of a CustomTextCLIP.
  */
 void clip_names_open_clip(const char *name, int custom, char *out, size_t size);

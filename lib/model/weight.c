@@ -152,6 +152,15 @@ void clip_weights_free(struct clip_weights *weights)
     *weights = (struct clip_weights){0};
 }
 
+void clip_weight_transpose(struct clip_weight *weight)
+{
+    size_t shape = weight->shape[0], stride = weight->stride[0];
+    weight->shape[0] = weight->shape[1];
+    weight->stride[0] = weight->stride[1];
+    weight->shape[1] = shape;
+    weight->stride[1] = stride;
+}
+
 size_t clip_weight_count(const struct clip_weight *weight)
 {
     size_t count = 1;

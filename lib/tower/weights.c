@@ -4,14 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+const struct clip_slot *clip_setup_slot(const struct clip_tower_setup *setup, const char *name)
+{
+    if (!setup->parameters)
+        return clip_model_slot(setup->model, name);
+    const struct clip_parameter *parameter = clip_parameters_get(setup->parameters, "%s", name);
+    return parameter ? &parameter->slot : NULL;
+}
+
 /* The tensor's slot; *parameter is set where it learns. NULL with error where the layout has none. */
 static const struct clip_slot *find_slot(const struct clip_tower_setup *setup, const char *name,
                                          struct clip_parameter **parameter, struct clip_error *error)
 {
+    const struct clip_slot *slot = clip_setup_slot(setup, name);
     *parameter = setup->parameters ? clip_parameters_get(setup->parameters, "%s", name) : NULL;
-    const struct clip_slot *slot = *parameter          ? &(*parameter)->slot
-                                   : setup->parameters ? NULL
-                                                       : clip_model_slot(setup->model, name);
     if (!slot)
         clip_fail(error, "the architecture has no tensor %s", name);
     return slot;

@@ -4,7 +4,8 @@
   family-gradients.py SHARED [MODEL...] > tests/data/family-gradients.txt
 
 The loss is the sum over records i and channels j of features[i][j] sin(1 + i width + j), of the features before the projection. A line is: model,
-side (vision, text), tensor, its norm, and the sums of its elements k times sin(0.7 (k + 1)) and times cos(1.3 k). Needs python3-torch.
+side (vision, text), tensor, its norm, and the sums of its elements k times sin(0.7 (k + 1)) and times cos(1.3 k). Batch norms have the statistics
+of the batch: "batch_features" are those in training then, "features" those of inference. Needs python3-torch.
 """
 import json, os, re, sys
 import numpy as np, torch
@@ -13,12 +14,17 @@ sys.path.insert(0, f'{shared}/oracle')
 import clipref, famref, textref
 
 FAMILIES = ('vit-layer-scale vit-custom vit-cosine clipa coca coca-base vit-attn-pool siglip siglip2-mixed siglip-i18n siglip-floor '
-            'eva01 eva02 eva02-e pe-core pe-core-g mobileclip2-l vit-gap convnext convnext-mlp convnext-xxlarge').split()
+            'eva01 eva02 eva02-e pe-core pe-core-g mobileclip2-l vit-gap convnext convnext-mlp convnext-xxlarge '
+            'mobileclip-s mobileclip2-s3').split()
 
 
 TEXTS = ('tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip '
          'hf-bert-cls-linear hf-bert-max-none hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp hf-nllb-cls-linear hf-mt5-mean-mlp '
          'modern-bidir-map modern-causal-eos modern-extra hf-chinese-clip hf-altclip').split()
+
+
+def batch_norm(p, x):
+    return torch.nn.functional.batch_norm(x, None, None, p['weight'], p['bias'], True, 0., 1e-5)
 
 
 def identity(tensors, width):
@@ -33,11 +39,13 @@ def identity(tensors, width):
             del tensors[n]
 
 
-def report(model, side, features, tensors, prefix):
+def report(model, side, features, tensors, prefix, inference=None):
     n, width = features.shape
     index = torch.arange(n * width, dtype=torch.float64).reshape(n, width)
     (features * torch.sin(1 + index)).sum().backward()
-    line(model, side, 'features', features.detach())
+    line(model, side, 'features', features.detach() if inference is None else inference)
+    if inference is not None:
+        line(model, side, 'batch_features', features.detach())
     for name, t in tensors.items():
         if t.grad is not None:
             line(model, side, name[len(prefix):] if name.startswith(prefix) else name, t.grad)
@@ -67,7 +75,15 @@ def family(name):
     x = np.stack([r['image'] for r in rows]) / 255.
     x = torch.tensor((x - np.array(pre['mean'])[:, None, None]) / np.array(pre['std'])[:, None, None])
     quick = c.get('quick_gelu', False)
-    report(name, 'vision', famref.image(p / 'visual', c['vision_cfg'], x, quick), {n: t for n, t in tensors.items() if n.startswith('visual.')}, '-')
+    image = lambda: famref.image(p / 'visual', c['vision_cfg'], x, quick)
+    inference = None
+    if any(n.endswith('running_mean') for n in tensors):
+        with torch.no_grad():
+            inference = image()
+        inference_norm, famref.P.bn = famref.P.bn, batch_norm
+    report(name, 'vision', image(), {n: t for n, t in tensors.items() if n.startswith('visual.')}, '-', inference)
+    if inference is not None:
+        famref.P.bn = inference_norm
     tok = torch.tensor(np.stack([r['tokens'] for r in rows]).astype(np.int64))
     prefix = 'text.' if 'text.' in p else ''
     report(name, 'text', famref.text(p / 'text' if prefix else p, c['text_cfg'], tok, quick),

@@ -165,13 +165,23 @@ static double distance(const struct expected *want, const float *x, size_t n)
                 fmax(fabs(sines - want->sines), fabs(cosines - want->cosines)));
 }
 
-static void check_features(const struct family *f, const struct expected *all, size_t count,
-                           const struct golden_setting *setting, const float *features)
+/* 1 where features depend on the others of the chunk: batch norm. */
+static int mixes(const struct family *f)
 {
-    const struct expected *want = find_expected(all, count, f, "features");
+    return clip_tower_mixes(clip_model_arch(f->model), f->side);
+}
+
+static void check_features(const struct family *f, const struct expected *all, size_t count,
+                           const struct golden_setting *setting, const char *name, const float *features)
+{
+    const struct expected *want = find_expected(all, count, f, name);
     double off = want ? distance(want, features, RECORDS * f->width) : 0;
-    CHECK(want && off < (setting->precision == CLIP_PRECISION_BF16 ? 3e-2 : 3e-6) * want->norm,
-          "%s, %s, %s: features off by %.1e", f->name, clip_side_names[f->side], setting->engine, off);
+    int amplified = strcmp(name, "batch_features") == 0; /* rounding, by batch norms over few values */
+    double tolerance = setting->precision == CLIP_PRECISION_BF16 ? amplified ? 6e-2 : 3e-2
+                       : amplified                               ? 1e-5
+                                                                 : 3e-6;
+    CHECK(want && off < tolerance * want->norm, "%s, %s, %s: features off by %.1e", f->name,
+          clip_side_names[f->side], setting->engine, off);
 }
 
 /* Features in inference: the golden ones, and the same bytes item by item and on another number of threads.
@@ -187,7 +197,7 @@ static void check_inference(struct family *f, const struct expected *expected, s
         CHECK(m.tower->type->forward(m.tower, f->items, RECORDS, 0, NULL, all, &error) == 0, "%s",
               error.text);
         machine_close(&m);
-        check_features(f, expected, count, setting, all);
+        check_features(f, expected, count, setting, "features", all);
         machine_open(&m, f, setting, 0, 1, 1);
         for (size_t i = 0; i < RECORDS; i++)
             CHECK(m.tower->type->forward(m.tower, f->items + i, 1, 0, NULL, one + i * f->width, &error) == 0,
@@ -201,11 +211,26 @@ static void check_inference(struct family *f, const struct expected *expected, s
 
 /* --- training --- */
 
-/* Each tensor's gradient: its norm and two sums over its elements, to 1e-4 of the norm. */
+/* The norm of all gradients of the side. */
+static double whole_norm(const struct family *f, const struct expected *all, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < f->parameters.count; i++) {
+        const struct expected *want = find_expected(all, count, f, f->parameters.items[i].slot.name);
+        sum += want ? want->norm * want->norm : 0;
+    }
+    return sqrt(sum);
+}
+
+/* Each tensor's gradient: its norm and two sums over its elements, to 1e-4 of the norm; in bf16 to 8e-2. But
+ * batch norms over the few values of such small pictures amplify what bf16 rounds away: their tensors are
+ * measured against a tenth of all gradients at least, which is enough to tell another formula. */
 static void check_gradients(const struct family *f, const struct expected *all, size_t count,
                             const struct golden_setting *setting, size_t chunk)
 {
     int bf16 = setting->precision == CLIP_PRECISION_BF16;
+    double least = bf16 && mixes(f) ? whole_norm(f, all, count) / 10 : 0;
+    double tolerance = !bf16 ? 1e-4 : mixes(f) ? 0.25 : 8e-2;
     for (size_t i = 0; i < f->parameters.count; i++) {
         const struct clip_parameter *p = &f->parameters.items[i];
         const struct expected *want = find_expected(all, count, f, p->slot.name);
@@ -215,7 +240,7 @@ static void check_gradients(const struct family *f, const struct expected *all, 
         CHECK(want, "%s: no gradient of %s", f->name, p->slot.name);
         if (!want)
             continue;
-        CHECK(off < (bf16 ? 8e-2 : 1e-4) * want->norm || off < 1e-5,
+        CHECK(off < tolerance * fmax(want->norm, least) || off < 1e-5,
               "%s, %s, %s, chunks of %zu: off by %.1e of %.1e", f->name, p->slot.name, setting->engine, chunk,
               off, want->norm);
     }
@@ -270,8 +295,10 @@ static void check_training(struct family *f, const struct expected *all, size_t 
         if (!machine_open(&m, f, setting, 1, 2, chunks[c]))
             break;
         train(f, &m, chunks[c], 0, features);
-        check_features(f, all, count, setting, features);
-        check_gradients(f, all, count, setting, chunks[c]);
+        if (!mixes(f) || chunks[c] == RECORDS) {
+            check_features(f, all, count, setting, mixes(f) ? "batch_features" : "features", features);
+            check_gradients(f, all, count, setting, chunks[c]);
+        }
         float *first = copy_gradients(f, &grads);
         machine_close(&m);
         machine_open(&m, f, setting, 1, 3, chunks[c]);
