@@ -210,6 +210,37 @@ END
     cmp want got
 }
 
+@test "a SiglipModel folder without preprocessor_config.json has SigLIP's preprocessing; with one of no type, its defaults" {
+    need_shared golden/families
+    cp -r "$FAMILIES/siglip2/hf" hf
+    chmod -R u+w hf
+    rm -f hf/preprocessor_config.json
+    [[ $(clip-model info hf) == *"mean [0.5, 0.5, 0.5], std [0.5, 0.5, 0.5], converted to RGB before resizing"*"resizing      squash, bicubic"* ]]
+    echo '{"resample": 2}' >hf/preprocessor_config.json
+    [[ $(clip-model info hf) == *"mean [0.5, 0.5, 0.5], std [0.5, 0.5, 0.5]"*"resizing      squash, bilinear"* ]]
+    echo '{"image_processor_type": "CLIPImageProcessor"}' >hf/preprocessor_config.json
+    [[ $(clip-model info hf) == *"mean [0.48145466,"*"resizing      shortest, bicubic"* ]]
+}
+
+@test "a text encoder of transformers keeps its name: XLM-R's is not RoBERTa's, which has the same arithmetic" {
+    need_shared golden/text/models
+    local name type
+    while read -r name type; do
+        golden "$name"
+        rm -rf model
+        clip-model convert -q "${model[@]}" -o model
+        grep -q "\"hf_model_name\": \"$type\"" model/open_clip_config.json || complain "$name"
+        clip-model convert -q model -o lone.safetensors
+        [[ $(clip-model info --json lone.safetensors) == *"\"model_type\":\"${type%-base*}\""* ]] || complain "$name"
+    done <<'END'
+hf-xlmr-mean-mlp xlm-roberta-base
+hf-roberta-mean-linear roberta-base
+hf-bert-max-none bert-base-uncased
+END
+    [[ $(clip-model info xlm-roberta-large-ViT-H-14) == *", xlm-roberta, "* ]]
+    [[ $(clip-model info coca_roberta-ViT-B-32) == *"context 77, roberta, "*"projection linear"*"mean_pooler"* ]]
+}
+
 @test "Chinese-CLIP and AltCLIP: Hugging Face's folder back from open_clip's names, byte for byte" {
     need_shared golden/text/models
     local name
@@ -441,6 +472,22 @@ END
         [ "$(grep -v '^parameters: ' shapes | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name: names"
     done <want
     [ "$missing" -eq 27 ]
+}
+
+# Tags of published weights that agree: SigLIP, CLIPA, PE-Core, MobileCLIP and those of 378 have ways of their own.
+@test "the names of open_clip: the preprocessing of published weights" {
+    need_shared golden/families/named.jsonl.gz
+    need_python json
+    local name n=0
+    while read -r name; do
+        clip-model info --json "$name" >info
+        family prepared "$SHARED/golden/families/named.jsonl.gz" "$name" info || complain "$name"
+        n=$((n + 1))
+    done < <(clip-model list)
+    [ "$n" -gt 100 ]
+    clip-model init -q PE-Core-T-16-384 -o model.safetensors
+    [[ $(clip-model info model.safetensors) == *"[0.5, 0.5, 0.5]"*"resizing      squash, bilinear"* ]]
+    grep -q '"clean": "canonicalize"' "$SRC/share/architectures/ViT-B-16-SigLIP.json"
 }
 
 # open_clip's own counts, of its table of models; the decoder of captions aside.

@@ -215,6 +215,21 @@ def named(path):
         print(one["name"], parameters, hashlib.sha256(text.encode()).hexdigest())
 
 
+def prepared(path, name, info):
+    """What clip-model info --json tells of a named configuration's pictures, against the tags of its published weights;
+    OpenAI's way where they differ or there are none."""
+    usual = {**OPENAI, "interpolation": "bicubic", "resize_mode": "shortest"}
+    tags = {one["name"]: one["preprocess"] for one in map(json.loads, gzip.open(path, "rt"))}
+    ways = {json.dumps({key: tag[key] for key in usual}) for tag in tags.get(name, {}).values()}
+    want = json.loads(ways.pop()) if len(ways) == 1 else usual
+    if name.startswith("nllb-clip") and name.endswith("siglip"):
+        want = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    ours = json.load(open(info))["preprocess"]
+    for key, value in want.items():
+        if ours[key] != value if isinstance(value, str) else any(abs(a - b) > 1e-7 for a, b in zip(ours[key], value)):
+            sys.exit(f"{name}: {key} is {ours[key]}, {value} is expected")
+
+
 def read(path):
     import torch
     import clipref
