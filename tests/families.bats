@@ -272,11 +272,14 @@ END
     run -0 clip-model info --json "${model[@]}"
     [[ $output == *'"context_length":22,'* ]] || complain "$output"
     clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >text
-    golden hf-bert-cls-linear
-    family shorter "$folder/batch.msgpack" 6 >in
-    clip-encode-text -m "${model[@]}" in >got
-    clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >want
-    family rows got want 2
+    local name
+    for name in hf-bert-cls-linear hf-mt5-mean-mlp modern-causal-eos modern-extra; do
+        golden "$name"
+        family shorter "$folder/batch.msgpack" 8 >in
+        clip-encode-text -m "${model[@]}" in >got
+        clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >want
+        family rows got want 2 || complain "$name"
+    done
 }
 
 @test "MetaCLIP 2: the first token of the configuration's id is the end, 2 too, and convert goes both ways" {
@@ -433,6 +436,10 @@ END
     chmod -R u+w timm
     sed -i 's/"image_size": 32/"image_size": 64/; s/"img_size": 32/"img_size": 64/' timm/open_clip_config.json
     refuses "visual.trunk.pos_embed is [1, 16, 48], but should be [1, 64, 48]" clip-encode-image -m timm in
+    # A configuration that lies does not fill the memory.
+    sed -i 's/"image_size": 64/"image_size": 16384/' other/open_clip_config.json
+    refuses "visual.positional_embedding is [17, 48], but should be [4194305, 48]" "$BUILD/tests/tools/peak" kb clip-encode-image -m other in
+    [ "$(cat kb)" -lt 100000 ]
 }
 
 # --- names ---

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A configuration cannot make a small file's table larger than so many times: it is refused by its shape. */
+enum { MOST_GROWTH = 256 };
+
 int clip_arch_resize(struct clip_arch *arch, int image_size, struct clip_error *error)
 {
     struct clip_tower_arch *tower = &arch->vision;
@@ -69,6 +72,8 @@ int clip_positions_fit(const struct clip_arch *arch, const struct clip_slot *slo
         (last == 2 && weight->shape[0] != 1) || !clip_weight_is_float(weight->type))
         return 0;
     size_t rows = weight->shape[last - 1], wanted = slot->shape[last - 1], width = slot->shape[last];
+    if (wanted / MOST_GROWTH > rows)
+        return 0;
     size_t size = clip_weight_size(weight->type), count = wanted * width;
     float *x = reallocarray(NULL, rows * width, sizeof *x), *y = reallocarray(NULL, count, sizeof *y);
     unsigned char *data = reallocarray(NULL, count, size);
