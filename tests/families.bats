@@ -15,14 +15,9 @@ families_refused=(
     "vit-relpos vision_cfg.timm_model_name: \"vit_relpos_medium_patch16_cls_224\""
     "vitamin vision_cfg.timm_model_name: \"vitamin_small_224\""
     "vitamin-nopos vision_cfg.timm_model_name: \"vitamin_small_224\"")
-texts=(hf-bert-cls-linear hf-bert-max-none hf-mt5-mean-mlp hf-nllb-cls-linear hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp
-    tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
-texts_refused=(
-    "hf-altclip model_type: \"altclip\""
-    "hf-chinese-clip model_type: \"chinese_clip\""
-    "modern-bidir-map text_cfg.text_arch: \"modern\""
-    "modern-causal-eos text_cfg.text_arch: \"modern\""
-    "modern-extra text_cfg.text_arch: \"modern\"")
+texts=(hf-altclip hf-bert-cls-linear hf-bert-max-none hf-chinese-clip hf-mt5-mean-mlp hf-nllb-cls-linear hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp
+    modern-bidir-map modern-causal-eos modern-extra tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
+texts_refused=()
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work"
@@ -42,6 +37,7 @@ golden() {
     if [ -d "$TEXTS/$1" ]; then
         folder=$TEXTS/$1
         model=("$folder/model.safetensors" --arch "$folder/arch.json")
+        [ -e "$folder/arch.json" ] || model=("$folder")
     fi
 }
 
@@ -86,7 +82,7 @@ shapes() {
     need_python msgpack numpy
     local name options
     for name in eva02 pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
-        hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom; do
+        hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom modern-bidir-map modern-extra; do
         golden "$name"
         family turned "$folder/batch.msgpack" 11 >in
         options="-b 1 -j 1"
@@ -104,6 +100,31 @@ shapes() {
             family cosine want got 0.999 || complain "$name: bf16"
         fi
     done
+}
+
+@test "modern text towers of other options and sizes, of captions that are short, padded between, without end" {
+    need_shared golden/text/models
+    need_python msgpack numpy torch
+    local option sizes='"text_arch": "modern", "vocab_size": 90, "pad_id": 87, "eos_id": 88, "layers": 3'
+    while read -r option; do
+        echo "{\"embed_dim\": 24, \"custom_text\": true, \"vision_cfg\": {\"image_size\": 32, \"patch_size\": 16, \"width\": 64,
+            \"layers\": 1}, \"text_cfg\": {$sizes, $option}}" >arch.json
+        rm -rf model
+        clip-model init -q arch.json -o model
+        family trained model/open_clip_model.safetensors
+        family captions model >in
+        clip-encode-text --keep -m model in | clip-project-normalize -m model >got
+        family texts model got 2e-6 || complain "$option"
+        clip-encode-text --keep -b 1 -j 2 -m model in | clip-project-normalize -m model >again
+        cmp got again || complain "$option: the batch"
+    done <<'END'
+"width": 40, "heads": 5, "context_length": 11, "pool_type": "argmax", "norm_type": "layernorm", "mlp_type": "mlp"
+"width": 40, "heads": 2, "context_length": 19, "pool_type": "eos", "value_residual": true, "attention_mode": "bidirectional", "qk_norm": true
+"width": 48, "heads": 4, "context_length": 9, "pool_type": "map", "reg_tokens": 2, "attention_bias": true, "mlp_bias": true, "pos_embed": "none"
+"width": 36, "heads": 3, "context_length": 17, "pool_type": "mean", "value_residual": true, "attn_gated": true, "gate_bias": true, "reg_tokens": 1
+"width": 48, "heads": 4, "context_length": 13, "pool_type": "eos", "reg_tokens": 5, "norm_placement": "sandwich", "pre_norm": true, "rope_temperature": 100
+"width": 64, "heads": 2, "context_length": 8, "pool_type": "map", "attention_mode": "bidirectional", "mlp_type": "relu2", "ls_init_value": 0.5, "proj_bias": true, "qk_norm": true
+END
 }
 
 # In full size, as published; the weights are expanded from a recipe.
@@ -139,6 +160,12 @@ shapes() {
         clip-model convert -q "${model[@]}" -o model
         source=$folder/open_clip/open_clip_model.safetensors
         [ -e "$source" ] || source=$folder/model.safetensors
+        if [ -e "$folder/config.json" ]; then # the names are Hugging Face's
+            clip-model convert -q --to hf model -o hf
+            family tensors "$source" hf/model.safetensors || complain "$name"
+            rm -r hf
+            source=model/open_clip_model.safetensors
+        fi
         family tensors "$source" model/open_clip_model.safetensors || complain "$name"
         embed "${model[@]}" <"$folder/batch.msgpack" >want
         embed model <"$folder/batch.msgpack" >got
@@ -155,12 +182,96 @@ shapes() {
 }
 
 # Byte for byte, but for what files may leave out.
-@test "Hugging Face's SiglipModel becomes open_clip's folder, byte for byte" {
+@test "Hugging Face's SiglipModel becomes open_clip's folder and the other way round, byte for byte" {
     need_shared golden/families
+    need_python msgpack numpy
+    local name options=
     clip-model convert -q "$FAMILIES/siglip2/hf" -o from-hf
     clip-model convert -q "$FAMILIES/siglip2/open_clip" -o from-open-clip
     cmp from-hf/open_clip_model.safetensors from-open-clip/open_clip_model.safetensors
     cmp from-hf/open_clip_model.safetensors "$FAMILIES/siglip2/open_clip/open_clip_model.safetensors"
+    clip-model convert -q --to hf from-open-clip -o hf
+    cmp hf/model.safetensors "$FAMILIES/siglip2/hf/model.safetensors"
+    for name in siglip siglip-floor siglip2 siglip2-mixed; do
+        golden "$name"
+        rm -rf hf back
+        clip-model convert -q --to hf "${model[@]}" -o hf
+        grep -q '"model_type": "siglip",' hf/config.json
+        grep -q SiglipImageProcessor hf/preprocessor_config.json
+        clip-model convert -q hf -o back
+        cmp "$folder/open_clip/open_clip_model.safetensors" back/open_clip_model.safetensors || complain "$name"
+        embed "${model[@]}" <"$folder/batch.msgpack" >want
+        embed hf <"$folder/batch.msgpack" >got
+        cmp want got || complain "$name"
+    done
+    clip-model convert -q --to hf --shard-size 64kB "${model[@]}" -o shards
+    [ -e shards/model.safetensors.index.json ]
+    embed shards <"$folder/batch.msgpack" >got
+    cmp want got
+}
+
+@test "Chinese-CLIP and AltCLIP: Hugging Face's folder back from open_clip's names, byte for byte" {
+    need_shared golden/text/models
+    local name
+    for name in hf-chinese-clip hf-altclip; do
+        golden "$name"
+        rm -rf hf open_clip back
+        clip-model convert -q --to hf "${model[@]}" -o hf
+        clip-model convert -q "${model[@]}" -o open_clip
+        clip-model convert -q --to hf open_clip -o back
+        cmp hf/model.safetensors back/model.safetensors || complain "$name"
+        cmp hf/config.json back/config.json || complain "$name"
+    done
+    
+    golden hf-chinese-clip
+    run -0 clip-model info "${model[@]}"
+    [[ $output == *"context 22, bert,"*"cls_last_hidden_state_pooler"* ]] || complain "$output"
+}
+
+# A caption may be shorter than the context where nothing sees padding; what is published cuts and pads to 52.
+@test "Chinese-CLIP: the context of published models; captions that are shorter" {
+    need_shared golden/text/models
+    need_python msgpack numpy
+    golden hf-chinese-clip
+    cp -r "$folder" long
+    chmod -R u+w long
+    sed -i 's/"max_position_embeddings": 22/"max_position_embeddings": 80/' long/config.json
+    refuses "[22, 48], but should be [80, 48]" clip-model info long
+    cp "$folder/model.safetensors" long
+    run -0 clip-model info --json "${model[@]}"
+    [[ $output == *'"context_length":22,'* ]] || complain "$output"
+    clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >text
+    golden hf-bert-cls-linear
+    family shorter "$folder/batch.msgpack" 6 >in
+    clip-encode-text -m "${model[@]}" in >got
+    clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >want
+    family rows got want 2
+}
+
+@test "MetaCLIP 2: the first token of the configuration's id is the end, 2 too, and convert goes both ways" {
+    need_python msgpack numpy
+    local options=
+    cat >arch.json <<'END'
+{"embed_dim": 16, "quick_gelu": true,
+ "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 64, "layers": 1},
+ "text_cfg": {"context_length": 8, "vocab_size": 40, "width": 32, "heads": 2, "layers": 2, "pool_type": "eos", "eos_id": 2}}
+END
+    clip-model init -q arch.json -o model
+    clip-model convert -q --to hf model -o hf
+    grep -q '"model_type": "metaclip_2"' hf/config.json
+    grep -q '"eos_token_id": 2' hf/config.json
+    clip-model convert -q hf -o back
+    cmp model/open_clip_model.safetensors back/open_clip_model.safetensors
+    [[ $(clip-model info hf) == *"end token     2"* ]]
+    sed 's/"metaclip_2/"clip/' hf/config.json >config.json
+    mv config.json hf
+    [[ $(clip-model info hf) == *"end token     the largest id"* ]]
+    [ -d "$TEXTS" ] || return 0
+    golden tt-eos
+    clip-model convert -q --to hf "${model[@]}" -o eos
+    embed "${model[@]}" <"$folder/batch.msgpack" >want
+    embed eos <"$folder/batch.msgpack" >got
+    cmp want got
 }
 
 @test "what Hugging Face's form of CLIP cannot say is refused before anything is made" {
@@ -171,26 +282,26 @@ shapes() {
         refuses "$words" clip-model convert -q --to hf "${model[@]}" -o hf
         [ ! -e hf ] || complain "$name"
     done <<'END'
-siglip no timm vision transformers
-siglip2 no timm vision transformers
-eva02 no timm vision transformers
-pe-core no timm vision transformers
-mobileclip2-l no timm vision transformers
-vit-gap no timm vision transformers
+siglip-i18n only text towers without a mask
+eva02 only image towers like SigLIP's own
+pe-core only image towers like SigLIP's own
+mobileclip2-l only image towers like SigLIP's own
+vit-gap only image towers like SigLIP's own
+convnext no ConvNeXts
 clipa only image towers with ln_pre
 coca only image towers with ln_pre
 vit-attn-pool only image towers with ln_pre
 vit-layer-scale no blocks like those of the vision tower
 vit-custom only image towers with ln_pre
 vit-cosine no blocks like those of the vision tower
-hf-roberta-mean-linear no transformers text encoders
-hf-nllb-cls-linear no transformers text encoders
+hf-roberta-mean-linear no such transformers text encoder
+hf-nllb-cls-linear no such transformers text encoder
+modern-extra no modern text transformers
 tt-first-noproj only causal text towers
-tt-siglip no logit bias
+tt-siglip only causal text towers
 tt-last-causal-bias only causal text towers
 tt-custom no blocks like those of the text tower
 tt-coca only causal text towers
-tt-eos end token
 END
 }
 
@@ -249,14 +360,14 @@ END
     local name parameters sum missing=0
     while read -r name parameters sum; do
         if ! shapes "$name" >shapes 2>err; then
-            grep -qE '^(MobileCLIP2?-B$|moderntext-|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
+            grep -qE '^(MobileCLIP2?-B$|moderntext-naflex_|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
             missing=$((missing + 1))
             continue
         fi
         [ "$(sed -n 's/^parameters: //p' shapes)" = "$parameters" ] || complain "$name: parameters"
         [ "$(grep -v '^parameters: ' shapes | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name: names"
     done <want
-    [ "$missing" -eq 28 ]
+    [ "$missing" -eq 27 ]
 }
 
 # open_clip's own counts, of its table of models; the decoder of captions aside.
@@ -326,6 +437,16 @@ hf_proj_type|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf
 heads|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"num_attention_heads": 7}}
 num_hidden_layers|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"num_hidden_layers": 1000000000}}
 positions|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "context_length": 513}
+rotary|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "width": 60, "heads": 20}
+eos_id|"vision_cfg": {}, "text_cfg": {"text_arch": "modern"}
+pool_type|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "pool_type": "last"}
+mlp_type|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "mlp_type": "geglu"}
+reg_tokens|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "reg_tokens": 1000000000}
+end token|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 49408}
+padding|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "pad_id": 49408}
+wrong|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "wrong": 1}
+text_arch|"vision_cfg": {}, "text_cfg": {"text_arch": "ancient"}
+hf_model_name|"vision_cfg": {}, "text_cfg": {"hf_model_name": "Alibaba-NLP/gte-modernbert-base"}
 position_embedding_type|"vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base-uncased", "hf_model_config": {"position_embedding_type": "relative_key"}}
 hidden_act|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"hidden_act": "mish"}}
 padding|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"pad_token_id": 60000}}
@@ -345,11 +466,11 @@ train() {
     (set -o pipefail && stages "$name" "$@" <steps >"$name/log")
 }
 
-@test "three steps of training against PyTorch: SigLIP with its loss and bias, EVA02, CoCa, RoBERTa" {
+@test "three steps of training against PyTorch: SigLIP with its loss and bias, EVA02, CoCa, RoBERTa, a modern text tower" {
     need_shared golden/text/models
     need_python msgpack numpy torch
     local name loss
-    for name in siglip eva02 coca hf-roberta-mean-linear; do
+    for name in siglip eva02 coca hf-roberta-mean-linear modern-extra modern-bidir-map; do
         loss=
         [ "$name" != siglip ] || loss="--loss sigmoid"
         train "$name"
@@ -372,7 +493,7 @@ train() {
     run -1 cmp -s kept/step-00000003/open_clip_model.safetensors frozen/step-00000003/open_clip_model.safetensors
 }
 
-@test "a run that starts from Hugging Face's SiglipModel is saved as open_clip's folder" {
+@test "a run that starts from Hugging Face's SiglipModel stays one, and has the weights of open_clip's" {
     need_shared golden/families
     need_python msgpack numpy
     local loss="--loss sigmoid" run
@@ -382,7 +503,9 @@ train() {
         family batches "$FAMILIES/siglip2" 2 >steps
         (set -o pipefail && stages "$run" <steps >log)
     done
-    cmp {hf,open_clip}/step-00000002/open_clip_model.safetensors
+    clip-model convert -q hf/step-00000002 -o back
+    cmp {back,open_clip/step-00000002}/open_clip_model.safetensors
+    [ -e hf/latest/config.json ]
     clip-encode-text -m hf/latest "$FAMILIES/siglip2/batch.msgpack" >text
 }
 

@@ -74,6 +74,29 @@ def turned(path, count):
         sys.stdout.buffer.write(msgpack.packb(o))
 
 
+def shorter(path, tokens):
+    """The stream's records whose captions end before so many tokens, without the padding after."""
+    count, n = 0, int(tokens)
+    for o in msgpack.Unpacker(open(path, "rb"), strict_map_key=False):
+        if "__key__" not in o:
+            continue
+        rows = np.frombuffer(o["tokens"][b"data"], "<i4")
+        if not (rows[n:] == rows[-1]).all():
+            continue
+        o["tokens"][b"shape"], o["tokens"][b"data"] = [n], rows[:n].tobytes()
+        sys.stdout.buffer.write(msgpack.packb(o))
+        count += 1
+    sys.stdout.buffer.write(msgpack.packb({"__end__": count}))
+
+
+def rows(path, other, least):
+    """Each text_features of the one stream is the other's of that key, to the byte; `least` of them."""
+    theirs = {r["__key__"]: r["text_features"].tobytes() for r in records(other)}
+    ours = records(path)
+    if len(ours) < int(least) or any(theirs[r["__key__"]] != r["text_features"].tobytes() for r in ours):
+        sys.exit(f"features of {len(ours)} records differ")
+
+
 def same(path):
     """Records of `turned` with the same number have the same embeddings, others other ones."""
     seen = {}
@@ -347,6 +370,39 @@ def embeddings(folder, stream, tolerance):
         sys.exit(f"embeddings differ by {off}, those of two pictures by {spread}")
 
 
+def captions(folder):
+    """A stream of captions that an open_clip folder's tower may meet: full, short, with padding between tokens, without
+    an end token, with two, of nothing but padding."""
+    t = json.load(open(folder + "/open_clip_config.json"))["model_cfg"]["text_cfg"]
+    n, pad, end = t["context_length"], t["pad_id"], t["eos_id"]
+    draw = np.random.default_rng(3)
+    some = draw.integers(0, t["vocab_size"] - 4, (8, n)).astype("<i4")
+    for i, length in enumerate([n, n // 2, 3, 1]):
+        some[i, length - 1] = end
+        some[i, length:] = pad
+    some[4, 2:4] = pad
+    some[5, n // 2:] = pad
+    some[6, 1] = some[6, 5] = end
+    some[7] = pad
+    tensor = lambda a: {b"nd": True, b"type": "<i4", b"kind": b"", b"shape": list(a.shape), b"data": a.tobytes()}
+    for o in [{"__key__": str(i), "tokens": tensor(row)} for i, row in enumerate(some)] + [{"__end__": len(some)}]:
+        sys.stdout.buffer.write(msgpack.packb(o))
+
+
+def texts(folder, stream, tolerance):
+    """The stream's text_embedding, of the open_clip folder's model, against the oracle's."""
+    import torch
+    import clipref
+    config = json.load(open(folder + "/open_clip_config.json"))
+    rows = [r for r in clipref.read_stream(stream) if "__key__" in r]
+    with torch.no_grad():
+        theirs = text_embeddings(read(folder + "/open_clip_model.safetensors"), config, rows)
+    theirs = torch.nn.functional.normalize(theirs, dim=-1).numpy()
+    off = np.abs(np.stack([r["text_embedding"] for r in rows]) - theirs).max()
+    if not off <= float(tolerance) or not np.abs(theirs[0] - theirs[1]).max() > 50 * float(tolerance):
+        sys.exit(f"embeddings differ by {off}")
+
+
 def trained(path):
     """Gives a file's batch norms and layer scales values as if it had been trained."""
     import struct
@@ -354,7 +410,8 @@ def trained(path):
     size = struct.unpack("<Q", data[:8])[0]
     draw = np.random.default_rng(1)
     for name, t in json.loads(data[8:8 + size]).items():
-        if not name.endswith(("running_mean", "running_var", ".gamma", "bn.weight", "identity.weight", "bn.bias")):
+        if not name.endswith(("running_mean", "running_var", ".gamma", "bn.weight", "identity.weight", "bn.bias",
+                              "reg_tokens", "vr_lambda", "norm1.weight", "q_norm.weight", "gate.bias", "qkv.bias")):
             continue
         begin, end = (8 + size + at for at in t["data_offsets"])
         n = (end - begin) // 4
@@ -373,6 +430,8 @@ def text_embeddings(weights, config, rows):
     p = famref.P(weights)
     if "hf_model_name" in model["text_cfg"]:
         return textref.huggingface(textref.sub(weights, "text."), model["text_cfg"], tokens)
+    if model["text_cfg"].get("text_arch") == "modern":
+        return textref.modern(textref.sub(weights, "text."), model["text_cfg"], tokens)
     return famref.text(p / "text" if "text." in p else p, model["text_cfg"], tokens, model.get("quick_gelu", False))
 
 

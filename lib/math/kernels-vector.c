@@ -330,6 +330,38 @@ static inline vec relu_slope(vec x)
     return choose(x > 0, splat(1), (vec){0});
 }
 
+static inline vec relu2_of(vec x)
+{
+    return relu_of(x) * relu_of(x);
+}
+
+static inline vec relu2_slope(vec x)
+{
+    return 2 * relu_of(x);
+}
+
+static inline vec sigmoid_of(vec x)
+{
+    return 1 / (1 + exp_of(choose(x < -80.0f, splat(80), -x)));
+}
+
+static inline vec sigmoid_slope(vec x)
+{
+    vec y = sigmoid_of(x);
+    return y * (1 - y);
+}
+
+static inline vec identity_of(vec x)
+{
+    return x;
+}
+
+static inline vec identity_slope(vec x)
+{
+    (void)x;
+    return splat(1);
+}
+
 /* An activation and its backward. */
 #define ACTIVATION(name)                                                                                     \
     static void name(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)       \
@@ -359,6 +391,9 @@ ACTIVATION(gelu)
 ACTIVATION(gelu_tanh)
 ACTIVATION(silu)
 ACTIVATION(relu)
+ACTIVATION(relu2)
+ACTIVATION(sigmoid)
+ACTIVATION(identity)
 
 /* --- small products, for attention --- */
 
@@ -726,14 +761,17 @@ const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
     .rms_norm_backward = rms_norm_backward,
-    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu},
+    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu, relu2, sigmoid, identity},
     .attention = attention,
     .layer_norm_backward = layer_norm_backward,
     .activation_backward = {[CLIP_QUICK_GELU] = quick_gelu_backward,
                             gelu_backward,
                             gelu_tanh_backward,
                             silu_backward,
-                            relu_backward},
+                            relu_backward,
+                            relu2_backward,
+                            sigmoid_backward,
+                            identity_backward},
     .column_sums = column_sums,
     .attention_backward = attention_backward,
 };

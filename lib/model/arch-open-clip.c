@@ -93,7 +93,10 @@ static int read_tower(struct json_object *object, enum clip_side side, int quick
     arch->custom_text |= tower->kind->custom_text;
     tower->activation = quick ? CLIP_QUICK_GELU : CLIP_GELU;
     tower->vit.pool_width = arch->embed;
-    return tower->kind->read_open_clip(object, tower_keys[side], tower, error);
+    if (tower->kind->read_open_clip(object, tower_keys[side], tower, error) != 0)
+        return -1;
+    arch->custom_text |= tower->text.variable;
+    return 0;
 }
 
 /* `config` is {model_cfg, preprocess_cfg}, a model_cfg alone, or metadata that clip_arch_print wrote, in

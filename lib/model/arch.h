@@ -136,9 +136,6 @@ int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct c
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 
-/* -1 where Hugging Face's form of CLIP, which alone is written, cannot say what the architecture is. */
-int clip_arch_refuse_hf(const struct clip_arch *arch, struct clip_error *error);
-
 /* What clip_arch_parse reads, as the first; from malloc, NULL with error. */
 char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
 

@@ -25,10 +25,19 @@ enum {
     CLIP_BLOCK_LAYER_SCALE = 1 << 13, /* the halves' outputs are multiplied by ls_1, ls_2 */
     CLIP_BLOCK_SPLIT_QKV = 1 << 14,   /* the rows of q, k and v in in_proj are three tensors */
     CLIP_BLOCK_SPLIT_BIAS = 1 << 15,  /* and so are those of its bias */
-    CLIP_BLOCK_NO_BIASES = 1 << 16,   /* no product has a bias */
+    CLIP_BLOCK_NO_OUT_BIAS = 1 << 16, /* out_proj has no bias */
     CLIP_BLOCK_RMS = 1 << 17,      /* norms are x weight / sqrt(mean of x² + epsilon), without a bias (T5) */
     CLIP_BLOCK_UNSCALED = 1 << 18, /* scores are q . k (T5) */
+    CLIP_BLOCK_NO_MLP_BIAS = 1 << 19,    /* the hidden layer's products have no biases */
+    CLIP_BLOCK_JOINED_GATE = 1 << 20,    /* the rows of c_fc and of c_gate are one tensor, in this order */
+    CLIP_BLOCK_ATTN_GATE = 1 << 21,      /* what the heads give is multiplied by sigmoid(gate(ln_1(x))) */
+    CLIP_BLOCK_ATTN_GATE_BIAS = 1 << 22, /* this gate has a bias */
+    /* After the first block a head's v is v_1 + lambda (v - v_1), v_1 that of the first block (ResFormer). */
+    CLIP_BLOCK_VALUE_RESIDUAL = 1 << 23,
 };
+
+/* No product has a bias. */
+#define CLIP_BLOCK_NO_BIASES (CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_NO_OUT_BIAS | CLIP_BLOCK_NO_MLP_BIAS)
 
 /* Rotary positions of a grid's patches (EVA02, PE): of head size d, the neighbours 2j and 2j + 1 of each half
  * are rotated by t 10000^(-4j/d), t = (i + offset) / side * reference of the patch's row i in the first half,
@@ -65,6 +74,9 @@ enum clip_block_tensor {
     CLIP_KEY_NORM_WEIGHT,
     CLIP_KEY_NORM_BIAS,
     CLIP_COSINE_SCALE,
+    CLIP_VALUE_RESIDUAL, /* lambda; not in the first block */
+    CLIP_ATTN_GATE_WEIGHT,
+    CLIP_ATTN_GATE_BIAS,
     CLIP_HEAD_SCALE,
     CLIP_INNER_NORM_WEIGHT,
     CLIP_INNER_NORM_BIAS,
@@ -75,6 +87,8 @@ enum clip_block_tensor {
     CLIP_LN_1_WEIGHT,
     CLIP_LN_1_BIAS,
     CLIP_LAYER_SCALE_1,
+    CLIP_JOINED_WEIGHT, /* rows of c_fc and c_gate */
+    CLIP_JOINED_BIAS,
     CLIP_GATE_WEIGHT,
     CLIP_GATE_BIAS,
     CLIP_FC_WEIGHT,
@@ -100,10 +114,11 @@ struct clip_block_names {
 };
 
 /* OpenAI's names, as open_clip extends them, for pictures and captions; timm's names of vision transformers;
- * transformers' names of BERT, M2M100 and T5, in open_clip's HFTextEncoder. */
+ * transformers' names of BERT, M2M100 and T5, in open_clip's HFTextEncoder; those of its modern text tower.
+ */
 extern const struct clip_block_names clip_block_names_vision, clip_block_names_text, clip_block_names_timm,
     clip_block_names_eva, clip_block_names_eva_post, clip_block_names_eva02, clip_block_names_bert,
-    clip_block_names_m2m, clip_block_names_t5;
+    clip_block_names_m2m, clip_block_names_t5, clip_block_names_modern, clip_block_names_modern_gated;
 
 struct clip_tower_arch;
 
@@ -113,6 +128,9 @@ void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum cli
 
 /* 1 if the tensor is a bias, of a product or of a norm. */
 int clip_block_is_bias(enum clip_block_tensor tensor);
+
+/* 1 if block 0 lacks the tensor although the tower's other blocks have it. */
+int clip_block_is_later(enum clip_block_tensor tensor);
 
 /* 1 if the tower's blocks have the tensor. Sets shape[4], zeros after the last dimension. */
 int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor tensor, size_t shape[4]);

@@ -13,6 +13,12 @@ int clip_check_bounds(const char *what, int value, int high, struct clip_error *
 /* -1 unless `width` can be split into `heads` heads. */
 int clip_check_heads(const char *what, int width, int heads, struct clip_error *error);
 
+/* -1 unless the sizes of a text tower, beside its heads, lie within bounds; unless the ids of padding and of
+ * the end token lie in its vocabulary. */
+int clip_check_text_sizes(const struct clip_tower_arch *tower, struct clip_error *error);
+int clip_check_padding(const struct clip_tower_arch *tower, struct clip_error *error);
+int clip_check_end_token(const struct clip_tower_arch *tower, struct clip_error *error);
+
 /* -1 unless a vision transformer's attention pool can be. */
 int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error);
 
@@ -62,6 +68,11 @@ void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *
 int clip_read_mlp(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                   struct clip_error *error);
 double clip_mlp_ratio(const struct clip_tower_arch *tower);
+/* The sizes of open_clip's own text towers, mlp_ratio too, where they are absent its defaults; no end token
+ * is known. Puts them but for mlp_ratio, a comma after each. */
+int clip_read_text_sizes(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                         struct clip_error *error);
+void clip_put_text_sizes(FILE *file, const struct clip_tower_arch *tower);
 /* The options of open_clip's blocks, for a table of options. */
 /* clang-format off */
 #define CLIP_BLOCK_OPTIONS                                                                                   \
@@ -115,6 +126,9 @@ int clip_grid_side(const struct clip_weights *weights, const char *name, int *si
 
 const char *clip_activation_name(enum clip_activation activation);
 void clip_add_int(struct json_object *object, const char *key, uint64_t value);
+/* Of a text tower: a line, and members. */
+void clip_describe_text_sizes(FILE *out, const struct clip_tower_arch *tower);
+void clip_describe_text_json(struct json_object *object, const struct clip_tower_arch *tower);
 /* value NULL: null. */
 void clip_add_text(struct json_object *object, const char *key, const char *value);
 

@@ -314,10 +314,11 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
 /* clang-format off */
 static const struct clip_name_pair siglip_names[] = {
     {"vision_model.embeddings.patch_embedding.", "visual.trunk.patch_embed.proj.", CLIP_NAME_WHOLE, 0, 0},
-    {"vision_model.embeddings.position_embedding.weight", "visual.trunk.pos_embed", CLIP_NAME_WHOLE, 0, 1},
+    {"vision_model.embeddings.position_embedding.weight", "visual.trunk.pos_embed", CLIP_NAME_WHOLE, 0, CLIP_NAME_ONE},
     {"vision_model.post_layernorm.", "visual.trunk.norm.", CLIP_NAME_WHOLE, 0, 0},
     {"vision_model.head.probe", "visual.trunk.attn_pool.latent", CLIP_NAME_WHOLE, 0, 0},
-    {"vision_model.head.attention.in_proj_", "visual.trunk.attn_pool.in_proj_", CLIP_NAME_WHOLE, 0, 0},
+    {"vision_model.head.attention.in_proj_", "visual.trunk.attn_pool.q.", CLIP_NAME_WHOLE, 0, CLIP_NAME_FIRST_THIRD},
+    {"vision_model.head.attention.in_proj_", "visual.trunk.attn_pool.kv.", CLIP_NAME_WHOLE, 0, CLIP_NAME_LAST_THIRDS},
     {"vision_model.head.attention.out_proj.", "visual.trunk.attn_pool.proj.", CLIP_NAME_WHOLE, 0, 0},
     {"vision_model.head.layernorm.", "visual.trunk.attn_pool.norm.", CLIP_NAME_WHOLE, 0, 0},
     {"vision_model.head.mlp.", "visual.trunk.attn_pool.mlp.", CLIP_NAME_WHOLE, 0, 0},
@@ -356,6 +357,25 @@ static int read_siglip(struct json_object *object, const char *where, struct cli
     tower->vit.pool_heads = tower->heads;
     tower->vit.pool_mlp = tower->mlp;
     tower->vit.pool_width = tower->width;
+    return 0;
+}
+
+static void put_siglip(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed)
+{
+    (void)embed;
+    clip_put_hf_tower(file, in, tower, 0);
+    fprintf(file, "%s\"image_size\": %d,\n%s\"patch_size\": %d,\n%s\"num_channels\": 3\n", in,
+            tower->image_size, in, tower->patch, in);
+}
+
+static int refuse_siglip(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    const struct clip_vit_arch *vit = &tower->vit;
+    if (tower->block.names != siglip.names || tower->block.flags != siglip.block ||
+        vit->flags != siglip.vit || vit->pooling != siglip.pooling || tower->block.rotary.reference ||
+        vit->pool_heads != tower->heads || vit->pool_mlp != tower->mlp ||
+        clip_head_of(tower) != &clip_head_none)
+        return clip_fail(error, "Hugging Face's form of SigLIP has only image towers like SigLIP's own");
     return 0;
 }
 
@@ -416,7 +436,11 @@ const struct clip_kind clip_kind_timm = {
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
-    .siglip = {.key = "vision_config", .read = read_siglip, .names = siglip_names},
+    .hf = {[CLIP_HF_SIGLIP] = {.key = "vision_config",
+                               .read = read_siglip,
+                               .put = put_siglip,
+                               .refuse = refuse_siglip,
+                               .names = siglip_names}},
     .anchors = anchors,
     .first_tensor = "visual.trunk.patch_embed.proj.weight",
     .is_weights = is_weights,

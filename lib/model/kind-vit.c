@@ -246,13 +246,14 @@ static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *err
 
 /* --- shapes --- */
 
-static const struct clip_anchor anchors[] = {{"vision_model.embeddings.patch_embedding.weight", 0, 1, "", 0},
-                                             {"embeddings.patch_embedding.weight", 0, 1, "vision_model.", 0},
-                                             {"visual.conv1.weight", 0, 0, "", 0},
-                                             {"visual.class_embedding", 1, 0, "", 0},
-                                             {"embeddings.class_embedding", 1, 0, "", 0},
-                                             {"class_embedding", 0, 0, "visual.", 0},
-                                             {0}};
+static const struct clip_anchor anchors[] = {
+    {"vision_model.embeddings.patch_embedding.weight", 0, 1 + CLIP_HF_CLIP, "", 0},
+    {"embeddings.patch_embedding.weight", 0, 1 + CLIP_HF_CLIP, "vision_model.", 0},
+    {"visual.conv1.weight", 0, 0, "", 0},
+    {"visual.class_embedding", 1, 0, "", 0},
+    {"embeddings.class_embedding", 1, 0, "", 0},
+    {"class_embedding", 0, 0, "visual.", 0},
+    {0}};
 
 static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
                        struct clip_error *error)
@@ -312,14 +313,13 @@ const struct clip_kind clip_kind_vit = {
     .prefixes = prefixes,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
-    .hf = {.type = "clip_vision_model",
-           .class = "CLIPVisionModel",
-           .key = "vision_config",
-           .old_key = "vision_config_dict",
-           .read = read_hf,
-           .put = put_hf,
-           .refuse = refuse_hf,
-           .names = hf_names},
+    .hf = {[CLIP_HF_CLIP] = {.class = "CLIPVisionModel",
+                             .key = "vision_config",
+                             .old_key = "vision_config_dict",
+                             .read = read_hf,
+                             .put = put_hf,
+                             .refuse = refuse_hf,
+                             .names = hf_names}},
     .anchors = anchors,
     .first_tensor = "visual.conv1.weight",
     .read_shapes = read_shapes,

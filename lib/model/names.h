@@ -28,9 +28,18 @@ int clip_names_apple(struct clip_weights *weights, struct clip_error *error);
  */
 void clip_names_open_clip(const char *name, int custom, char *out, size_t size);
 
-/* Hugging Face's name of OpenAI's tensor `name` into out[size]; `part` 0, 1, 2 for q, k, v where *parts is 3,
- * else 0. Sets *transposed. -1 if it has none there. */
-int clip_names_hf(const char *name, int part, char *out, size_t size, int *parts, int *transposed);
+/* How Hugging Face's model holds a tensor of ours. */
+struct clip_hf_name {
+    char name[128];
+    int parts;      /* 1, or 3: this is one of q, k, v of ours */
+    int transposed; /* of a matrix */
+    int shape;      /* enum clip_name_shape (model/kind.h) */
+};
+
+/* Its name of OpenAI's tensor `name`; `part` 0, 1, 2 for q, k, v where there are 3 parts, else 0. -1 if it
+ * has none there. */
+struct clip_hf_model;
+int clip_names_hf(const struct clip_hf_model *model, const char *name, int part, struct clip_hf_name *out);
 
 /* 1 for what a file may hold beside the tensors of the model: sizes in OpenAI's archives, masks, position
  * ids, what a loss or metrics keep. */

@@ -22,7 +22,8 @@ enum clip_pooling {
     CLIP_POOL_FIRST,   /* the first token of a caption */
     CLIP_POOL_LAST,    /* the last of its context */
     CLIP_POOL_MEAN,    /* of a caption: the mean of its tokens, */
-    CLIP_POOL_MAX,     /* and the largest of each channel */
+    CLIP_POOL_MAX,     /* and the largest of each channel; */
+    CLIP_POOL_ATTEND,  /* attention with one query that is learned (open_clip's modern tower) */
     CLIP_POOL_PATCHES, /* the mean of the patches */
     /* SigLIP's: attention with one query that is learned, y; then y + mlp(norm(y)) */
     CLIP_POOL_MAP,

@@ -18,7 +18,8 @@ static int in_slots(enum clip_block_tensor tensor, const size_t shape[4])
 {
     return tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS && tensor != CLIP_K_BIAS &&
            tensor != CLIP_V_BIAS && tensor != CLIP_OUT_BIAS && tensor != CLIP_GATE_BIAS &&
-           tensor != CLIP_FC_BIAS && tensor != CLIP_PROJ_BIAS && (!shape[1] || shape[1] == 1);
+           tensor != CLIP_FC_BIAS && tensor != CLIP_JOINED_BIAS && tensor != CLIP_PROJ_BIAS &&
+           tensor != CLIP_ATTN_GATE_BIAS && (!shape[1] || shape[1] == 1);
 }
 
 int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_tower_arch *arch,
@@ -38,11 +39,11 @@ int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_towe
         .activation = arch->activation,
         .flags = flags,
         .epsilon = clip_block_epsilon(&arch->block),
-        .joins = (flags & (CLIP_BLOCK_HEAD_SCALE | CLIP_BLOCK_INNER_NORM)) != 0,
+        .joins = (flags & (CLIP_BLOCK_HEAD_SCALE | CLIP_BLOCK_INNER_NORM | CLIP_BLOCK_ATTN_GATE)) != 0,
         .ends = (flags & (CLIP_BLOCK_ATTN_NORM | CLIP_BLOCK_MLP_NORM | CLIP_BLOCK_LAYER_SCALE |
                           CLIP_BLOCK_NORM_AFTER)) != 0,
-        .dresses =
-            (flags & (CLIP_BLOCK_QK_NORM | CLIP_BLOCK_COSINE)) != 0 || arch->block.rotary.reference > 0,
+        .dresses = (flags & (CLIP_BLOCK_QK_NORM | CLIP_BLOCK_COSINE | CLIP_BLOCK_VALUE_RESIDUAL)) != 0 ||
+                   arch->block.rotary.reference > 0 || arch->text.rotary > 0,
     };
     for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
         size_t size[4];
@@ -78,6 +79,18 @@ static const float *value_of(const struct clip_block *block, enum clip_block_ten
 
 /* --- weights --- */
 
+/* The biases of c_fc and c_gate, of one tensor. */
+static void split_joined(struct clip_block *block)
+{
+    const struct clip_values *joined = &block->values[CLIP_JOINED_BIAS];
+    size_t mlp = block->shape->mlp;
+    if (!has(block, CLIP_BLOCK_JOINED_GATE) || has(block, CLIP_BLOCK_NO_MLP_BIAS))
+        return;
+    block->values[CLIP_FC_BIAS] = (struct clip_values){joined->value, joined->gradient, NULL};
+    block->values[CLIP_GATE_BIAS] =
+        (struct clip_values){joined->value + mlp, joined->gradient ? joined->gradient + mlp : NULL, NULL};
+}
+
 int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_setup *setup, size_t i,
                             struct clip_error *error)
 {
@@ -86,12 +99,14 @@ int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_se
         char name[sizeof((struct clip_slot *)NULL)->name];
         struct clip_values *values = &block->values[tensor];
         values->value = block->shape->zeros;
-        if (!clip_block_shape(block->shape->arch, tensor, shape) || (shape[1] && shape[1] != 1))
+        if (!clip_block_shape(block->shape->arch, tensor, shape) || (shape[1] && shape[1] != 1) ||
+            (i == 0 && clip_block_is_later(tensor)))
             continue;
         clip_block_name(block->shape->arch, i, tensor, name, sizeof name);
         if (clip_values_load(values, setup, error, "%s", name) != 0)
             return -1;
     }
+    split_joined(block);
     if (!has(block, CLIP_BLOCK_SPLIT_BIAS))
         return 0;
     struct clip_values *joined = &block->values[CLIP_IN_BIAS];
@@ -111,12 +126,13 @@ void clip_block_refresh_vectors(struct clip_block *block)
                inner * sizeof *joined);
 }
 
-size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[6])
+size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[CLIP_BLOCK_OPERANDS])
 {
-    struct clip_operand *const operands[] = {&block->in,   &block->query, &block->out,
-                                             &block->gate, &block->fc,    &block->proj};
+    struct clip_operand *const operands[CLIP_BLOCK_OPERANDS] = {
+        &block->in, &block->query, &block->out,           &block->gate,
+        &block->fc, &block->proj,  &block->attention_gate};
     size_t n = 0;
-    for (size_t i = 0; i < 6; i++)
+    for (size_t i = 0; i < CLIP_BLOCK_OPERANDS; i++)
         if (operands[i]->forward)
             all[n++] = operands[i];
     return n;
@@ -130,6 +146,7 @@ void clip_block_free(struct clip_block *block)
     clip_operand_free(&block->gate);
     clip_operand_free(&block->fc);
     clip_operand_free(&block->proj);
+    clip_operand_free(&block->attention_gate);
     for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++)
         clip_values_free(&block->values[tensor]);
 }
@@ -258,6 +275,12 @@ static float length_of(size_t n, const float *x)
     return fmaxf(sqrtf(sum), 1e-12f); /* as torch.nn.functional.normalize */
 }
 
+/* A row's place in the table of rotary positions, times the size of a head. */
+static size_t rotary_at(const struct clip_block_shape *shape, const struct clip_dressing *d, size_t r)
+{
+    return (d->positions ? d->positions[r] : d->first + r) * shape->head;
+}
+
 void clip_block_dress(const struct clip_block *block, const struct clip_dressing *d, float *out)
 {
     const struct clip_block_shape *shape = block->shape;
@@ -272,8 +295,8 @@ void clip_block_dress(const struct clip_block *block, const struct clip_dressing
                 out[i] /= length;
         }
         if (shape->cosines)
-            shape->kernels->rotate(n, out, shape->cosines + (d->first + r) * n,
-                                   shape->sines + (d->first + r) * n, 0, out);
+            shape->kernels->rotate(n, out, shape->cosines + rotary_at(shape, d, r),
+                                   shape->sines + rotary_at(shape, d, r), 0, out);
     }
 }
 
@@ -297,8 +320,8 @@ void clip_block_undress(const struct clip_block *block, const struct clip_dressi
         const float *back = dy;
         dress_norm(block, d, d->x + r * d->stride, x);
         if (shape->cosines)
-            shape->kernels->rotate(n, dy, shape->cosines + (d->first + r) * n,
-                                   shape->sines + (d->first + r) * n, 1, dy);
+            shape->kernels->rotate(n, dy, shape->cosines + rotary_at(shape, d, r),
+                                   shape->sines + rotary_at(shape, d, r), 1, dy);
         if (has(block, CLIP_BLOCK_COSINE))
             undress_length(n, x, dy);
         if (has(block, CLIP_BLOCK_QK_NORM)) {
@@ -334,6 +357,23 @@ void clip_block_scale_backward(const struct clip_block *block, size_t h, size_t 
 
 /* --- the heads side by side --- */
 
+/* room[inner] = the sigmoid of a row's gate. */
+static void gate_row(const struct clip_block *block, const float *gate, float *room)
+{
+    block->shape->kernels->activation[CLIP_SIGMOID](
+        block->shape->inner, gate, value_of(block, CLIP_ATTN_GATE_BIAS), CLIP_PRECISION_F32, room);
+}
+
+/* A row times its gate, if there is one, in out[inner], or as it is. */
+static const float *open_gate(const struct clip_block *block, const float *x, const float *gate, float *out)
+{
+    if (!gate)
+        return x;
+    gate_row(block, gate, out);
+    scale(block, block->shape->inner, x, out, out);
+    return out;
+}
+
 /* Multiplies a row's heads by their factors. */
 static const float *join_scale(const struct clip_block *block, const float *x, float *out)
 {
@@ -345,13 +385,19 @@ static const float *join_scale(const struct clip_block *block, const float *x, f
     return out;
 }
 
-void clip_block_join(const struct clip_block *block, size_t rows, const float *attended, float *room,
-                     void *out)
+static const float *row_of(const float *rows, size_t r, size_t n)
+{
+    return rows ? rows + r * n : NULL;
+}
+
+void clip_block_join(const struct clip_block *block, size_t rows, const float *attended, const float *gate,
+                     float *room, void *out)
 {
     const struct clip_block_shape *shape = block->shape;
     size_t width = shape->inner;
     for (size_t r = 0; r < rows; r++) {
-        const float *x = join_scale(block, attended + r * width, room);
+        const float *x = open_gate(block, attended + r * width, row_of(gate, r, width), room);
+        x = join_scale(block, x, room);
         void *to = element_at(block, out, r * width);
         if (has(block, CLIP_BLOCK_INNER_NORM))
             norm(block, CLIP_INNER_NORM_WEIGHT, width, x, shape->type, to);
@@ -360,24 +406,78 @@ void clip_block_join(const struct clip_block *block, size_t rows, const float *a
     }
 }
 
-void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended, float *dy,
-                              float *room, float *sums)
+/* dy[inner], the gradient of a gated row, becomes that of the row x. room[2 inner] */
+static void open_gate_backward(const struct clip_block *block, const float *x, const float *gate, float *dy,
+                               float *room, void *dgate)
 {
     const struct clip_block_shape *shape = block->shape;
     size_t width = shape->inner;
-    float *d = room + width;
+    float *product = room + width;
+    scale(block, width, x, dy, product);
+    /* The sigmoid comes with its backward. */
+    shape->kernels->activation_backward[CLIP_SIGMOID](width, gate, value_of(block, CLIP_ATTN_GATE_BIAS),
+                                                      product, shape->type, room, dgate);
+    gate_row(block, gate, room);
+    scale(block, width, dy, room, dy);
+}
+
+void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended,
+                              const float *gate, float *dy, float *room, void *dgate, float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t width = shape->inner;
+    float *d = room + width, *scaled = room + 2 * width;
     for (size_t r = 0; r < rows; r++, attended += width, dy += width) {
+        const float *x = open_gate(block, attended, row_of(gate, r, width), room);
         if (has(block, CLIP_BLOCK_INNER_NORM)) {
             memset(d, 0, width * sizeof *d);
-            norm_backward(block, CLIP_INNER_NORM_WEIGHT, width, join_scale(block, attended, room), dy, d,
-                          sums);
+            norm_backward(block, CLIP_INNER_NORM_WEIGHT, width, join_scale(block, x, scaled), dy, d, sums);
             memcpy(dy, d, width * sizeof *d);
         }
         for (size_t i = 0; has(block, CLIP_BLOCK_HEAD_SCALE) && i < width; i++) {
-            sums[shape->at[CLIP_HEAD_SCALE] + i / shape->head] += attended[i] * dy[i];
+            sums[shape->at[CLIP_HEAD_SCALE] + i / shape->head] += x[i] * dy[i];
             dy[i] *= value_of(block, CLIP_HEAD_SCALE)[i / shape->head];
         }
+        if (gate)
+            open_gate_backward(block, attended, row_of(gate, r, width), dy, room,
+                               element_at(block, dgate, r * width));
     }
+}
+
+/* --- the residual of values --- */
+
+void clip_block_mix(const struct clip_block *block, size_t rows, const float *x, size_t stride,
+                    const float *first, float *values)
+{
+    size_t inner = block->shape->inner;
+    const float *bias = value_of(block, CLIP_IN_BIAS) + 2 * inner;
+    for (size_t r = 0; r < rows; r++, x += stride, values += inner) {
+        block->shape->kernels->sum(inner, x, bias, values);
+        if (!first)
+            continue;
+        float share = *value_of(block, CLIP_VALUE_RESIDUAL);
+        for (size_t i = 0; i < inner; i++)
+            values[i] = first[r * inner + i] + share * (values[i] - first[r * inner + i]);
+    }
+}
+
+void clip_block_mix_backward(const struct clip_block *block, size_t h, const float *x, const float *first,
+                             float *dv, float *dfirst, float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t n = shape->head;
+    const float *bias = value_of(block, CLIP_IN_BIAS) + 2 * shape->inner + h * n;
+    if (!first) {
+        shape->kernels->sum(n, dv, dfirst, dv);
+        return;
+    }
+    float share = *value_of(block, CLIP_VALUE_RESIDUAL), sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += dv[i] * (x[i] + bias[i] - first[i]);
+        dfirst[i] += (1 - share) * dv[i];
+        dv[i] *= share;
+    }
+    sums[shape->at[CLIP_VALUE_RESIDUAL]] += sum;
 }
 
 /* --- the hidden layer --- */

@@ -13,6 +13,7 @@
 #include "tower/weights.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 enum clip_half { CLIP_HALF_ATTENTION, CLIP_HALF_HIDDEN };
 
@@ -36,7 +37,7 @@ struct clip_block {
     const struct clip_block_shape *shape;
     /* in_proj: all of it, or in a last block of one row a sequence only keys and values, and queries apart */
     struct clip_operand in, query;
-    struct clip_operand out, gate, fc, proj;
+    struct clip_operand out, gate, fc, proj, attention_gate;
     struct clip_values values[CLIP_BLOCK_TENSORS]; /* of vectors; an absent bias is zeros */
 };
 
@@ -61,8 +62,9 @@ int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_se
 void clip_block_refresh_vectors(struct clip_block *block);
 void clip_block_free(struct clip_block *block);
 
-/* Lists the block's matrices in all[6]; returns how many. */
-size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[6]);
+/* Lists the block's matrices in all[]; returns how many. */
+enum { CLIP_BLOCK_OPERANDS = 7 };
+size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[CLIP_BLOCK_OPERANDS]);
 
 /* out[rows][width] in `type`: the input of a half's product, from x. Backward: dx += the gradient, given that
  * of out. */
@@ -72,10 +74,12 @@ void clip_block_input_backward(const struct clip_block *block, enum clip_half ha
                                const float *x, const float *dy, float *dx, float *room, float *sums);
 
 /* Where shape->dresses: one head's q or k (key 0 or 1), rows at x, `stride` floats from one to the next,
- * whose rotary positions begin at row `first`: out[rows][head], with biases, norm, length and rotation. */
+ * whose rotary positions are positions[rows], or NULL: first, first + 1 ...: out[rows][head], with biases,
+ * norm, length and rotation. */
 struct clip_dressing {
     int key;
     size_t rows, h, first;
+    const uint32_t *positions;
     const float *x;
     size_t stride;
 };
@@ -90,12 +94,24 @@ float clip_block_scale(const struct clip_block *block, size_t h);
 void clip_block_scale_backward(const struct clip_block *block, size_t h, size_t rows, const float *q,
                                const float *dq, float *sums);
 
-/* Where shape->joins: out[rows][inner] in `type`, out_proj's input, from attended[rows][inner]. Backward:
- * dy[rows][inner] becomes the gradient with respect to attended. */
-void clip_block_join(const struct clip_block *block, size_t rows, const float *attended, float *room,
-                     void *out);
-void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended, float *dy,
-                              float *room, float *sums);
+/* Where shape->joins: out[rows][inner] in `type`, out_proj's input, from attended[rows][inner] and, where
+ * attention has a gate, gate[rows][inner]. Backward: dy[rows][inner] becomes the gradient with respect to
+ * attended, dgate[rows][inner] in `type` that of the gate. */
+void clip_block_join(const struct clip_block *block, size_t rows, const float *attended, const float *gate,
+                     float *room, void *out);
+void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended,
+                              const float *gate, float *dy, float *room, void *dgate, float *sums);
+
+/* Where blocks have a value residual: values[rows][inner], what attention reads, from x[rows], v without its
+ * bias, `stride` floats from one to the next, and first[rows][inner], the values of the first block; NULL:
+ * it is this one. */
+void clip_block_mix(const struct clip_block *block, size_t rows, const float *x, size_t stride,
+                    const float *first, float *values);
+/* Backward, of n channels of head h of a row: dv[n], the gradient of the values, becomes that of v; of
+ * another block than the first `first` are its values, and dfirst[n] takes their gradient; of the first,
+ * NULL, dfirst is added. */
+void clip_block_mix_backward(const struct clip_block *block, size_t h, const float *x, const float *first,
+                             float *dv, float *dfirst, float *sums);
 
 /* out[rows][mlp] in `type`, c_proj's input, from wide[rows][mlp] and, where gated, gate[rows][mlp]; out may
  * be wide if `type` is f32. Backward: out again, dwide and dgate in `type` from the gradient of out. */

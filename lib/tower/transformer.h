@@ -14,6 +14,7 @@
 #include "tower/weights.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Sequences of a task of the last step, and rows of its products. */
 enum { CLIP_FEATURE_ROWS = 16 };
@@ -53,6 +54,8 @@ struct clip_transformer_tape {
     struct clip_block_rows *layers;  /* [layers]; the tower fills layers[0].x before a run */
     struct clip_sequence *sequences; /* [sequences], which it fills too; from row 0 without gaps */
     size_t count;                    /* of them in the run */
+    /* [rows]: of the rows in the table of rotary positions, the tower's memory; NULL: 0, 1 ... in each */
+    const uint32_t *positions;
 };
 
 /* For up to setup->batch sequences. Loads the weights, on the pool's threads. What setup points at, and the
@@ -94,13 +97,15 @@ struct clip_norm {
     struct clip_values weight, bias; /* [width] */
 };
 
-/* What a run of a block reads and writes, row-major. In a last block of one row a sequence, `attended` and
+/* What a run of a block reads and writes, row-major. In a last block of one row a sequence, `opening` and
  * all members after it have one row a sequence. Rows are those of whole pieces (clip_transformer_rows), or of
  * whole CLIP_FEATURE_ROWS. What is for the backward alone is NULL where it is not kept, or not needed. */
 struct clip_block_rows {
     float *x;       /* [rows][width]: the residual stream before the block */
     float *qkv;     /* [rows][3 inner] without biases; [rows][2 inner], k and v, where queries are apart */
     float *queries; /* [sequences][inner] */
+    float *values;  /* [rows][inner]: what attention reads, where blocks have a value residual */
+    float *opening; /* [rows][inner]: the gate of attention, before bias and sigmoid, where there is one */
     void *attended; /* [rows][inner]: the heads side by side; elements, or floats where blocks join them */
     float *middle;  /* [rows][width]: the residual stream after attention */
     float *wide;    /* [rows][mlp]: the hidden layer before bias and activation */
@@ -132,6 +137,7 @@ struct clip_backward_rows {
     void *input;     /* [rows][width]: their input */
     void *dmiddle;   /* [rows][width]: of out_proj's output */
     void *joined;    /* [rows][inner]: its input, where that is not `attended` */
+    void *dopening;  /* [rows][inner]: of the gate of attention */
     void *dqkv;      /* [rows][3 inner]; [rows][2 inner], k and v, where queries are apart */
     void *attention; /* [rows][width]: in_proj's input */
 };
@@ -140,7 +146,7 @@ struct clip_backward_workspace {
     float *attention;    /* for the kernel */
     float *dq, *dk, *dv; /* [longest][head]: of a head, dressed */
     float *dbias;        /* [longest][longest]: of a head\'s scores */
-    float *gate;         /* [piece][width] */
+    float *gate;         /* [piece][width], of a gate: what it adds to the gradient of its input */
     void *scratch;       /* for products and sums of outer products */
 };
 
@@ -160,6 +166,7 @@ struct clip_transformer_backward {
     float *dx;                     /* [rows][width]: of the residual stream */
     float *dfeatures;              /* [sequences][width]: the same of the last block */
     float *dattended;              /* [rows][inner] */
+    float *dfirst;                 /* [rows][inner]: of the first block's values, by the others' */
     size_t sums, used;             /* floats of a slot; slots of the run that is under way */
     float *dbias;                  /* [batch][bias_sums]: of the sequences */
     float *partial; /* [layers + 1][slots][sums]: what blocks add up in slots; of the last norm */
@@ -195,6 +202,7 @@ struct clip_transformer {
     /* the run that is under way */
     const struct clip_block_rows *layers;
     const struct clip_sequence *sequences;
+    const uint32_t *positions;
     size_t count, rows, pieces;
     float *features;
 };

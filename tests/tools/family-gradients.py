@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Gradients of towers by PyTorch's autograd, from the reference in shared/oracle, as tests/unit/test-families.c reads them.
 
-  family-gradients.py SHARED > tests/data/family-gradients.txt
+  family-gradients.py SHARED [MODEL...] > tests/data/family-gradients.txt
 
 The loss is the sum over records i and channels j of features[i][j] sin(1 + i width + j), of the features before the projection. A line is: model,
 side (vision, text), tensor, its norm, and the sums of its elements k times sin(0.7 (k + 1)) and times cos(1.3 k). Batch norms have the statistics
@@ -19,7 +19,8 @@ FAMILIES = ('vit-layer-scale vit-custom vit-cosine clipa coca coca-base vit-attn
 
 
 TEXTS = ('tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip '
-         'hf-bert-cls-linear hf-bert-max-none hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp hf-nllb-cls-linear hf-mt5-mean-mlp').split()
+         'hf-bert-cls-linear hf-bert-max-none hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp hf-nllb-cls-linear hf-mt5-mean-mlp '
+         'modern-bidir-map modern-causal-eos modern-extra hf-chinese-clip hf-altclip').split()
 
 
 def batch_norm(p, x):
@@ -92,6 +93,9 @@ def family(name):
 def text(name):
     """Of the first four records."""
     d = f'{shared}/golden/text/models/{name}'
+    if not os.path.exists(f'{d}/arch.json'):
+        huggingface(name, d)
+        return
     c = json.load(open(f'{d}/arch.json'))
     tensors = {n[5:]: t.double() if t.is_floating_point() else t for n, t in clipref.load_safetensors(f'{d}/model.safetensors').items() if n.startswith('text.')}
     for n in list(tensors):
@@ -102,10 +106,24 @@ def text(name):
             t.requires_grad_()
     tok = torch.tensor(np.stack([r['tokens'] for r in list(clipref.read_stream(f'{d}/batch.msgpack'))[:4]]).astype(np.int64))
     t = c['text_cfg']
-    report(name, 'text', textref.huggingface(tensors, t, tok) if t.get('hf_model_name') else textref.native(tensors, t, c.get('quick_gelu'), tok), tensors, '-')
+    report(name, 'text', textref.huggingface(tensors, t, tok) if t.get('hf_model_name') else textref.modern(tensors, t, tok) if t.get('text_arch') == 'modern'
+           else textref.native(tensors, t, c.get('quick_gelu'), tok), tensors, '-')
 
 
-for name in FAMILIES:
-    family(name)
-for name in TEXTS:
-    text(name)
+def huggingface(name, d):
+    """The same of a folder of Hugging Face's: of AltCLIP before its transformation."""
+    c = json.load(open(f'{d}/config.json'))
+    old = 'text_model.roberta.' if c['model_type'] == 'altclip' else 'text_model.'
+    tensors = {n.replace(old, 'transformer.').replace('text_model.', 'transformer.'): t.double() for n, t in clipref.load_safetensors(f'{d}/model.safetensors').items()
+               if n.startswith('text_model.') and t.is_floating_point() and 'transformation' not in n}
+    for t in tensors.values():
+        t.requires_grad_()
+    tok = torch.tensor(np.stack([r['tokens'] for r in list(clipref.read_stream(f'{d}/batch.msgpack'))[:4]]).astype(np.int64))
+    x = textref.bert(tensors, {**c['text_config'], 'model_type': 'xlm-roberta' if c['model_type'] == 'altclip' else 'bert'}, tok, 'transformer.')[0]
+    if 'transformer.pre_LN.weight' in tensors:
+        x = textref.norm(tensors, 'transformer.pre_LN', x, c['text_config']['layer_norm_eps'])
+    report(name, 'text', x[:, 0], tensors, '-')
+
+
+for name in sys.argv[2:] or FAMILIES + TEXTS:
+    (family if name in FAMILIES else text)(name)

@@ -29,11 +29,11 @@ static char *family_path(char *path, int text, const char *name, const char *fil
     return path;
 }
 
-/* 1 if the model is one of golden/text. */
-static int is_text(const char *name)
+/* 1 if the model is one of golden/text, or, of its `file`, has such a one. */
+static int is_text(const char *name, const char *file)
 {
     char path[GOLDEN_PATH];
-    return access(family_path(path, 1, name, "arch.json"), F_OK) == 0;
+    return access(family_path(path, 1, name, file), F_OK) == 0;
 }
 
 static void read_records(const char *path, struct clip_record **records)
@@ -47,15 +47,27 @@ static void read_records(const char *path, struct clip_record **records)
     clip_reader_free(reader);
 }
 
+/* The tokens, padded to the context. */
+static int32_t *whole_caption(struct family *f, int32_t *tokens, int i)
+{
+    const struct clip_tower_arch *text = &clip_model_arch(f->model)->text;
+    size_t *count = &f->items[i].caption.count;
+    tokens = realloc(tokens, (size_t)text->context * sizeof *tokens);
+    while (*count < (size_t)text->context)
+        tokens[(*count)++] = text->pad;
+    return tokens;
+}
+
 static void family_open(struct family *f, const char *name, enum clip_side side)
 {
     struct clip_error error = {""};
     char path[GOLDEN_PATH], arch[GOLDEN_PATH];
-    int text = is_text(name);
+    int text = is_text(name, "."), lone = is_text(name, "arch.json");
     *f = (struct family){.side = side};
     snprintf(f->name, sizeof f->name, "%s", name);
-    f->model = clip_model_open(family_path(path, text, name, text ? "model.safetensors" : "open_clip"),
-                               text ? family_path(arch, 1, name, "arch.json") : NULL, &error);
+    const char *file = lone ? "model.safetensors" : text ? "." : "open_clip";
+    f->model = clip_model_open(family_path(path, text, name, file),
+                               lone ? family_path(arch, 1, name, "arch.json") : NULL, &error);
     CHECK(f->model, "%s", error.text);
     CHECK(clip_parameters_load(&f->parameters, f->model,
                                side == CLIP_SIDE_IMAGE ? CLIP_PART_IMAGE : CLIP_PART_TEXT, &error) == 0,
@@ -66,8 +78,8 @@ static void family_open(struct family *f, const char *name, enum clip_side side)
         if (side == CLIP_SIDE_IMAGE)
             f->items[i].image.bytes = golden_tensor(f->input[i], "image", CLIP_U8, NULL);
         else
-            f->items[i].caption.tokens =
-                golden_tensor(f->input[i], "tokens", CLIP_I32, &f->items[i].caption.count);
+            f->items[i].caption.tokens = whole_caption(
+                f, golden_tensor(f->input[i], "tokens", CLIP_I32, &f->items[i].caption.count), i);
     }
 }
 
@@ -344,7 +356,7 @@ int main(void)
         setenv("CLIP_CPU", clip_level_name(level), 1);
         printf("%s\n", clip_level_name(level));
         for (size_t i = 0; i < count; i++)
-            for (int side = is_text(all[i].model);
+            for (int side = is_text(all[i].model, ".");
                  side < CLIP_SIDES && (i == 0 || strcmp(all[i].model, all[i - 1].model) != 0); side++)
                 check_family(all[i].model, side, all, count);
     }
