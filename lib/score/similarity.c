@@ -154,6 +154,31 @@ float clip_score_of(struct clip_scoring scoring, float cosine)
     return (float)(scoring.scale * cosine + scoring.bias);
 }
 
+float clip_sigmoid(float score)
+{
+    return (float)(1 / (1 + exp(-(double)score)));
+}
+
+/* Halves the distance between a score that is too small and one that is not, until no float lies between. */
+float clip_sigmoid_least(float p)
+{
+    float low = -200, high = 200; /* the sigmoid of the one is 0 in f32, of the other 1 */
+    if (p <= clip_sigmoid(low))
+        return -INFINITY;
+    if (p > clip_sigmoid(high))
+        return INFINITY;
+    while (nextafterf(low, high) < high) {
+        float middle = (float)(((double)low + (double)high) / 2);
+        if (middle <= low || middle >= high)
+            middle = nextafterf(low, high);
+        if (clip_sigmoid(middle) >= p)
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
+}
+
 int clip_fail_score(const char *row, const char *column, double scale, struct clip_error *error)
 {
     char a[100], b[100];

@@ -38,6 +38,11 @@ struct clip_scoring {
 };
 float clip_score_of(struct clip_scoring scoring, float cosine);
 
+/* SigLIP's probability of a score: 1 / (1 + exp(-score)). The least score whose probability is at least p,
+ * -INFINITY where all are; INFINITY where none is. */
+float clip_sigmoid(float score);
+float clip_sigmoid_least(float p);
+
 /* The error of a score that overflows a float, of a row and a column by their labels. Returns -1. */
 int clip_fail_score(const char *row, const char *column, double scale, struct clip_error *error);
 
