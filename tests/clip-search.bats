@@ -304,6 +304,17 @@ clip-preprocess: 1 bad records skipped (-v names them)' ]
     [ "$(embedded)" -eq 0 ]
 }
 
+@test "the default model is the one that comes with the programs, as help and manual page say" {
+    local default
+    default=$(sed -n 's/^default_model=//p' "$SRC/bin/script.sh")
+    [ -d "$SRC/share/models/$default" ]
+    clip-search --help | grep -qF "[$default]"
+    grep -qF "The default is $default, " "$SRC/man/clip-search.1"
+    clip-search -d photos a photo of a dog >want
+    clip-search -n -d photos -m "$default" a photo of a dog | diff want -
+    [ "$(head -n 1 want | cut -f 2)" = photos/dog.jpg ]
+}
+
 @test "wrong usage" {
     local words
     for words in '' '-t 0 a' '--min x a' '--min nan a' '--min 1e a' '-f --jsonl a' '-0 --page p a' '--page "" a' '-d "" a' \
