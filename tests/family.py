@@ -74,6 +74,46 @@ def turned(path, count):
         sys.stdout.buffer.write(msgpack.packb(o))
 
 
+def pixels(side, count):
+    """A stream of pictures: squares of colour, and noise."""
+    draw = np.random.default_rng(5)
+    side, count = int(side), int(count)
+    for i in range(count):
+        a = draw.integers(0, 256, (3, side, side)).astype("u1") // 4
+        a[:, side // 4:side // 2 + i, i:side // 2] += np.array([190, 40, 90 + 30 * i], "u1")[:, None, None]
+        tensor = {b"nd": True, b"type": "|u1", b"kind": b"", b"shape": [3, side, side], b"data": a.tobytes()}
+        sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "image": tensor}))
+    sys.stdout.buffer.write(msgpack.packb({"__end__": count}))
+
+
+def resampled(source, path, before):
+    """The second file's positions against PyTorch's resampling of the first one's; all else is the same."""
+    import torch
+    import clipref
+    ours, theirs = clipref.load_safetensors(path), clipref.load_safetensors(source)
+    theirs = {n: t for n, t in theirs.items() if not n.startswith("text_decoder")}
+    changed = [n for n, t in theirs.items() if t.shape != ours[n].shape]
+    for name in set(theirs) - set(changed):
+        if not torch.equal(theirs[name], ours[name]):
+            sys.exit(f"{name} differs")
+    if not changed:
+        sys.exit("nothing was resampled")
+    for name in changed:
+        x, y = theirs[name].double(), ours[name].double()
+        width, interpolate = x.shape[-1], torch.nn.functional.interpolate
+        if name in ("positional_embedding", "text.positional_embedding"):
+            want = interpolate(x.T[None], size=len(y), mode="linear", align_corners=False)[0].T
+        else:
+            first = int(before)
+            rows, grid = x.reshape(-1, width)[:first], x.reshape(-1, width)[first:]
+            side, to = math.isqrt(len(grid)), math.isqrt(y.numel() // width - first)
+            grid = interpolate(grid.reshape(1, side, side, width).permute(0, 3, 1, 2), size=(to, to), mode="bicubic",
+                               antialias=True, align_corners=False)
+            want = torch.cat([rows, grid.permute(0, 2, 3, 1).reshape(to * to, width)]).reshape(y.shape)
+        if not (want - y).abs().max() <= (2e-6 if ours[name].dtype == torch.float32 else 2e-3):
+            sys.exit(f"{name} differs by {(want - y).abs().max()}")
+
+
 def shorter(path, tokens):
     """The stream's records whose captions end before so many tokens, without the padding after."""
     count, n = 0, int(tokens)
@@ -175,10 +215,66 @@ def named(path):
         print(one["name"], parameters, hashlib.sha256(text.encode()).hexdigest())
 
 
+def prepared(path, name, info):
+    """What clip-model info --json tells of a named configuration's pictures, against the tags of its published weights;
+    OpenAI's way where they differ or there are none."""
+    usual = {**OPENAI, "interpolation": "bicubic", "resize_mode": "shortest"}
+    tags = {one["name"]: one["preprocess"] for one in map(json.loads, gzip.open(path, "rt"))}
+    ways = {json.dumps({key: tag[key] for key in usual}) for tag in tags.get(name, {}).values()}
+    want = json.loads(ways.pop()) if len(ways) == 1 else usual
+    if name.startswith("nllb-clip") and name.endswith("siglip"):
+        want = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    ours = json.load(open(info))["preprocess"]
+    for key, value in want.items():
+        if ours[key] != value if isinstance(value, str) else any(abs(a - b) > 1e-7 for a, b in zip(ours[key], value)):
+            sys.exit(f"{name}: {key} is {ours[key]}, {value} is expected")
+
+
 def read(path):
     import torch
     import clipref
     return {name: t.double() if t.dtype.is_floating_point else t for name, t in clipref.load_safetensors(path).items()}
+
+
+def swin(p, name, kw, x):
+    """As famref.swin, of grids that windows do not fill, or that are smaller or odd."""
+    import torch
+    import torch.nn.functional as F
+    from famref import attend
+    target, eps = kw.get("window_size", 12 if "window12" in name else 7), 1e-5
+    patch = kw.get("patch_size", 4)
+    planned = x.shape[2] // patch
+    x = F.conv2d(x, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"], patch).permute(0, 2, 3, 1)
+    x = (p / "patch_embed" / "norm").norm(x, eps)
+    for i in range((p / "layers").count()):
+        stage = p / "layers" / i
+        if i:
+            planned //= 2
+            n, h, v, c = x.shape
+            x = F.pad(x, (0, 0, 0, v % 2, 0, h % 2))
+            x = torch.cat([x[:, a::2, b::2] for b in (0, 1) for a in (0, 1)], -1)
+            x = (stage / "downsample" / "reduction").lin((stage / "downsample" / "norm").norm(x, eps))
+        w = min(planned, target)
+        row, column = torch.arange(w).repeat_interleave(w), torch.arange(w).repeat(w)
+        place = (row[:, None] - row + w - 1) * (2 * w - 1) + column[:, None] - column + w - 1
+        for j in range((stage / "blocks").count()):
+            b = stage / "blocks" / j
+            n, h, v, c = x.shape
+            shift = target // 2 if j % 2 and planned > target else 0
+            y = torch.roll((b / "norm1").norm(x, eps), (-shift, -shift), (1, 2))
+            y = F.pad(y, (0, 0, 0, -v % w, 0, -h % w))
+            side = y.shape[1]
+            cut = lambda t: t.reshape(-1, side // w, w, side // w, w, t.shape[-1]).transpose(2, 3).reshape(-1, w * w, t.shape[-1])
+            bias = b["attn.relative_position_bias_table"][place].permute(2, 0, 1)[None]
+            if shift:
+                region = torch.tensor([0] * (side - w) + [1] * (w - shift) + [2] * shift)
+                part = cut((region[:, None] * 3 + region)[None, :, :, None])[:, :, 0]
+                bias = bias + ((part[:, :, None] != part[:, None]).double() * -100).repeat(n, 1, 1)[:, None]
+            y = (b / "attn" / "proj").lin(attend(*(b / "attn" / "qkv").lin(cut(y)).chunk(3, -1), kw["num_heads"][i], bias))
+            y = y.reshape(n, side // w, side // w, w, w, c).transpose(2, 3).reshape(n, side, side, c)[:, :h, :v]
+            x = x + torch.roll(y, (shift, shift), (1, 2))
+            x = x + (b / "mlp" / "fc2").lin(F.gelu((b / "mlp" / "fc1").lin((b / "norm2").norm(x, eps))))
+    return (p / "norm").norm(x, eps).mean((1, 2))
 
 
 def fused_fastvit(p, x):
@@ -347,6 +443,9 @@ def image_embeddings(weights, config, rows, training=False):
 
     plain = famref.fastvit
     famref.fastvit = lambda p, name, kw, x: fused_fastvit(p, x) if kw.get("inference_mode") else plain(p, name, kw, x)
+    famref.biases = biases = getattr(famref, "biases", famref.log_bias) # without a class token where there is none
+    famref.log_bias = lambda p, g: biases(p, g) if "visual.trunk.cls_token" in p.sd else biases(p, g)[:, 1:, 1:]
+    famref.swin = swin
     model, pre = config["model_cfg"], config.get("preprocess_cfg", OPENAI)
     mean, std = (np.array(pre[name])[:, None, None] for name in ("mean", "std"))
     pixels = torch.tensor((np.stack([r["image"] for r in rows]) / 255.0 - mean) / std)

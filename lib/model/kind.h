@@ -8,6 +8,7 @@
 #include "model/arch.h"
 #include "model/head.h"
 #include "model/layout.h"
+#include "model/positions.h"
 #include "model/weight.h"
 
 #include <stddef.h>
@@ -83,6 +84,10 @@ struct clip_kind {
     void (*list)(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
     const char *const *prefixes; /* beginnings of their names, NULL at the end */
 
+    /* Its table of positions, where another size of it can be resampled (NULL: none can). */
+    void (*positions)(const struct clip_tower_arch *tower, struct clip_positions *table);
+    const char *fixed_image; /* of pictures: why the image size cannot be changed, or NULL */
+
     /* open_clip's vision_cfg or text_cfg: whether it is one of this kind (NULL: if it is not another kind's);
      * what it says; and its writing. `own`: with what a file's metadata says more. */
     int (*is_open_clip)(struct json_object *object);
@@ -121,7 +126,8 @@ struct clip_kind {
 
 /* All kinds. If several fit, the first is taken. */
 #define CLIP_KINDS(row)                                                                                      \
-    row(convnext) row(fastvit) row(timm) row(resnet) row(vit) row(modern) row(hftext) row(text)
+    row(convnext) row(fastvit) row(hybrid) row(swin) row(timm) row(resnet) row(vit) row(modern) row(hftext)  \
+        row(text)
 #define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
 CLIP_KINDS(CLIP_KIND_DECLARE)
 
