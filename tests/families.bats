@@ -1,20 +1,13 @@
 # Families of models beside OpenAI's: golden results through the programs, their forms, names, refusals and training.
 load helper
+load pictures
 load train
 
 # Folders of golden/families/families and models of golden/text/models that are read, and those that are not yet:
 # whoever adds one moves it, with its configuration in share/architectures.
-families=(clipa coca coca-base convnext convnext-mlp convnext-xxlarge eva01 eva02 eva02-e mobileclip-s mobileclip2-l mobileclip2-s3 pe-core pe-core-g
-    siglip siglip-floor siglip-i18n siglip2 siglip2-mixed vit-attn-pool vit-cosine vit-custom vit-gap vit-layer-scale)
-families_refused=(
-    "mobileclip-b vision_cfg.timm_model_name: \"vit_base_mci_224\""
-    "naflex vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
-    "naflex-resized vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
-    "naflex-siglip2 vision_cfg.timm_model_name: \"naflexvit_base_patch16_siglip\""
-    "swin vision_cfg.timm_model_name: \"swin_base_patch4_window7_224\""
-    "vit-relpos vision_cfg.timm_model_name: \"vit_relpos_medium_patch16_cls_224\""
-    "vitamin vision_cfg.timm_model_name: \"vitamin_small_224\""
-    "vitamin-nopos vision_cfg.timm_model_name: \"vitamin_small_224\"")
+families=(clipa coca coca-base convnext convnext-mlp convnext-xxlarge eva01 eva02 eva02-e mobileclip-b mobileclip-s mobileclip2-l mobileclip2-s3 naflex naflex-resized naflex-siglip2 pe-core pe-core-g
+    siglip siglip-floor siglip-i18n siglip2 siglip2-mixed swin vit-attn-pool vit-cosine vit-custom vit-gap vit-layer-scale vit-relpos vitamin vitamin-nopos)
+families_refused=()
 texts=(hf-altclip hf-bert-cls-linear hf-bert-max-none hf-chinese-clip hf-mt5-mean-mlp hf-nllb-cls-linear hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp
     modern-bidir-map modern-causal-eos modern-extra tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
 texts_refused=()
@@ -30,15 +23,29 @@ family() {
     python "$BATS_TEST_DIRNAME/family.py" "$@"
 }
 
-# golden NAME: sets folder, the golden results; model, how the programs take it (MODEL [--arch ARCH]).
+# golden NAME: sets folder, the golden results; model, how the programs take it (MODEL [--arch ARCH]); weights, its
+# file, which a recipe may have to make.
 golden() {
     folder=$FAMILIES/$1
     model=("$folder/open_clip")
+    weights=$folder/open_clip/open_clip_model.safetensors
     if [ -d "$TEXTS/$1" ]; then
         folder=$TEXTS/$1
-        model=("$folder/model.safetensors" --arch "$folder/arch.json")
+        weights=$folder/model.safetensors
+        model=("$weights" --arch "$folder/arch.json")
         [ -e "$folder/arch.json" ] || model=("$folder")
+    elif [ -e "$folder/recipe.json" ]; then
+        model=("$BATS_TEST_TMPDIR/recipe-$1")
+        weights=${model[0]}/open_clip_model.safetensors
+        [ -e "${model[0]}" ] || expand "$folder" "${model[0]}"
     fi
+}
+
+# expand FOLDER MODEL: the model that a golden folder's recipe stands for.
+expand() {
+    mkdir "$2"
+    cp "$1/open_clip/open_clip_config.json" "$2"
+    python "$SHARED/oracle/weights.py" "$1/recipe.json" "$2/open_clip_model.safetensors"
 }
 
 # embed MODEL...: embeddings of the records on stdin, features beside them; $options are the encoders'.
@@ -81,7 +88,7 @@ shapes() {
     need_shared golden/text/models
     need_python msgpack numpy
     local name options
-    for name in eva02 pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
+    for name in eva02 mobileclip-b vitamin vit-relpos swin naflex-resized naflex-siglip2 pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
         hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom modern-bidir-map modern-extra; do
         golden "$name"
         family turned "$folder/batch.msgpack" 11 >in
@@ -128,17 +135,14 @@ END
 }
 
 # In full size, as published; the weights are expanded from a recipe.
-@test "models of full size: EVA02-B-16, PE-Core-T-16-384" {
+@test "models of full size: EVA02-B-16, PE-Core-T-16-384, ViTamin-S" {
     [ -n "${CLIP_LONG:-}" ] || skip CLIP_LONG
     need_shared golden/families/real
     need_python msgpack numpy
     local name options=
-    for name in EVA02-B-16 PE-Core-T-16-384; do
+    for name in EVA02-B-16 PE-Core-T-16-384 ViTamin-S; do
         folder=$SHARED/golden/families/real/real-$name
-        python "$SHARED/oracle/weights.py" "$folder/recipe.json" weights.safetensors
-        mkdir "$name"
-        cp "$folder/open_clip/open_clip_config.json" "$name"
-        mv weights.safetensors "$name/open_clip_model.safetensors"
+        expand "$folder" "$name"
         equal <(shapes "$name/open_clip_config.json") <(shapes "$name")
         embed "$name" <"$folder/batch.msgpack" >got
         clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$folder/forward.msgpack" || complain "$name"
@@ -146,6 +150,42 @@ END
         family logits "$folder/forward.msgpack" scores 2e-5 || complain "$name"
         rm -r "$name"
     done
+}
+
+# Batch norm's running statistics and layer scales as if they had been trained.
+@test "picture towers of other sizes and options, against PyTorch" {
+    need_shared oracle/famref.py
+    need_python msgpack numpy torch
+    local size options
+    while read -r size options; do
+        picture_arch "{\"image_size\": $size, \"timm_model_name\": \"$options}"
+        clip-model init -q arch.json -o model 2>/dev/null || complain "$options"
+        family trained model/open_clip_model.safetensors
+        pictures "$size" 5 >in
+        clip-encode-image --keep -m model in >want
+        clip-project-normalize -m model want >got
+        family embeddings model got 2e-6 || complain "$size $options"
+        equal want <(clip-encode-image --keep -m model -b 1 -j 1 in)
+        equal want <(clip-encode-image --keep -m model -b 2 -j 3 in)
+        clip-model convert -q model -o again.safetensors
+        equal want <(clip-encode-image --keep -m again.safetensors in)
+        rm -r model again.safetensors
+    done <<'END'
+91 vit_base_mci_224", "timm_proj": "linear", "timm_pool": "token", "timm_model_kwargs": {"img_size": 91, "depth": 2, "num_heads": 8, "mlp_ratio": 0.5, "init_values": 0.1}
+32 vit_base_mci_224", "timm_proj": null, "timm_pool": "token", "timm_model_kwargs": {"depth": 1, "mlp_ratio": 1, "pos_embed": "none"}
+91 vitamin_small_224", "timm_pool": "", "timm_proj": "linear", "timm_model_kwargs": {"img_size": 91, "depth": 1, "num_heads": 4, "mlp_ratio": 0.5}
+50 vitamin_large2_336", "timm_pool": "avg", "timm_proj": "mlp", "timm_model_kwargs": {"img_size": 50, "depth": 1, "mlp_ratio": 0.25, "init_values": 0.1}
+33 vitamin_xlarge_384", "timm_pool": "", "timm_proj": "linear", "timm_model_kwargs": {"depth": 1, "mlp_ratio": 0.5}
+60 vit_relpos_medium_patch16_cls_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"img_size": 60, "patch_size": 20, "embed_dim": 24, "depth": 2, "num_heads": 3, "rel_pos_dim": 5, "mlp_ratio": 3}
+48 vit_relpos_small_patch16_224", "timm_pool": "", "timm_model_kwargs": {"img_size": 48, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+48 vit_relpos_base_patch16_plus_240", "timm_pool": "avg", "timm_proj": "none", "timm_model_kwargs": {"img_size": 48, "patch_size": 12, "embed_dim": 20, "depth": 1, "num_heads": 4}
+90 swin_tiny_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"img_size": 90, "embed_dim": 12, "depths": [2, 3], "num_heads": [2, 3], "mlp_ratio": 1.3}
+66 swin_base_patch4_window12_384", "timm_pool": "avg", "timm_proj": null, "timm_model_kwargs": {"img_size": 66, "patch_size": 3, "embed_dim": 8, "depths": [2, 1, 1], "num_heads": [1, 2, 4], "window_size": 5}
+64 swin_s3_tiny_224", "timm_pool": "", "timm_proj": "linear", "timm_model_kwargs": {"img_size": 64, "embed_dim": 6, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 3, 4], "window_size": [4, 4, 4, 4]}
+64 naflexvit_base_patch16_gap", "timm_model_kwargs": {"embed_dim": 24, "depth": 2, "num_heads": 2, "patch_size": 8, "pos_embed_grid_size": [3, 7], "mlp_ratio": 2, "reg_tokens": 1}
+63 naflexvit_so150m2_patch16_reg1_gap", "timm_pool": "avg", "timm_model_kwargs": {"embed_dim": 24, "depth": 1, "num_heads": 3, "patch_size": 7, "init_values": null, "reg_tokens": 0}
+96 naflexvit_so400m_patch16_siglip", "image_seq_len": 64, "timm_pool": "map", "timm_proj": "none", "timm_model_kwargs": {"embed_dim": 20, "depth": 1, "num_heads": 2, "patch_size": 6, "pos_embed_grid_size": [20, 9]}
+END
 }
 
 # --- forms ---
@@ -158,11 +198,10 @@ END
         golden "${name%/hf}"
         [ "${name#*/}" != hf ] || model=("$folder/hf")
         clip-model convert -q "${model[@]}" -o model
-        source=$folder/open_clip/open_clip_model.safetensors
-        [ -e "$source" ] || source=$folder/model.safetensors
+        source=$weights
         if [ -e "$folder/config.json" ]; then # the names are Hugging Face's
             clip-model convert -q --to hf model -o hf
-            family tensors "$source" hf/model.safetensors || complain "$name"
+            family tensors "$weights" hf/model.safetensors || complain "$name"
             rm -r hf
             source=model/open_clip_model.safetensors
         fi
@@ -322,6 +361,12 @@ pe-core only image towers like SigLIP's own
 mobileclip2-l only image towers like SigLIP's own
 vit-gap only image towers like SigLIP's own
 convnext no ConvNeXts
+mobileclip-b no timm hybrid vision transformers
+vitamin no timm hybrid vision transformers
+swin no Swin transformers
+vit-relpos only image towers like SigLIP's own
+naflex only image towers like SigLIP's own
+naflex-siglip2 only image towers like SigLIP's own
 clipa only image towers with ln_pre
 coca only image towers with ln_pre
 vit-attn-pool only image towers with ln_pre
@@ -359,6 +404,7 @@ END
     local name options=
     for name in "${families[@]}" "${texts[@]}"; do
         golden "$name"
+        [ -e "$folder/arch.json" ] || continue # a folder of Hugging Face
         clip-model init -q "$folder/arch.json" -o model.safetensors
         embed model.safetensors <"$folder/batch.msgpack" >got || complain "$name"
         family finite got || complain "$name"
@@ -471,14 +517,14 @@ END
     local name parameters sum missing=0
     while read -r name parameters sum; do
         if ! shapes "$name" >shapes 2>err; then
-            grep -qE '^(MobileCLIP2?-B$|moderntext-naflex_|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
+            grep -qE '^moderntext-naflex_' <<<"$name" || complain "$name"
             missing=$((missing + 1))
             continue
         fi
         [ "$(sed -n 's/^parameters: //p' shapes)" = "$parameters" ] || complain "$name: parameters"
         [ "$(grep -v '^parameters: ' shapes | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name: names"
     done <want
-    [ "$missing" -eq 27 ]
+    [ "$missing" -eq 4 ]
 }
 
 # Tags of published weights that agree: SigLIP, CLIPA, PE-Core, MobileCLIP and those of 378 have ways of their own.
@@ -548,6 +594,24 @@ image_size|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "tim
 timm_pool|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "avg", "timm_proj": "none"}, "text_cfg": {}
 768 features|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none"}, "text_cfg": {}
 wrong|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_model_kwargs": {"wrong": 1}}, "text_cfg": {}
+embed_dim is 384, but the convolutions of vit_base_mci_224 have 768|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"embed_dim": 384}}, "text_cfg": {}
+patch_size|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"patch_size": 2}}, "text_cfg": {}
+pos_embed: "sines"|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"pos_embed": "sines"}}, "text_cfg": {}
+pos_embed_grid_size|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "timm_model_kwargs": {"pos_embed_grid_size": [7]}}, "text_cfg": {}
+pos_embed_grid_size|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "timm_model_kwargs": {"pos_embed_grid_size": [7, 100000]}}, "text_cfg": {}
+not a multiple of the patch size|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "image_size": 225}, "text_cfg": {}
+rope_type|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "timm_model_kwargs": {"rope_type": "axial"}}, "text_cfg": {}
+image_size is 256, but the pictures of vitamin_large_224 are of 224|"vision_cfg": {"timm_model_name": "vitamin_large_224", "timm_pool": "", "image_size": 256}, "text_cfg": {}
+embed_dim is 512|"vision_cfg": {"timm_model_name": "vitamin_small_224", "timm_pool": "", "timm_model_kwargs": {"embed_dim": 512}}, "text_cfg": {}
+rel_pos_type|"vision_cfg": {"timm_model_name": "vit_relpos_medium_patch16_cls_224", "timm_pool": "", "timm_model_kwargs": {"rel_pos_type": "swin"}}, "text_cfg": {}
+depths: number 2|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"depths": [2, 0]}}, "text_cfg": {}
+depths is not a list|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"depths": [1, 1, 1, 1, 1, 1]}}, "text_cfg": {}
+num_heads: there are 3 stages|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"depths": [1, 1, 1], "num_heads": [1, 2]}}, "text_cfg": {}
+cannot be split into 3 heads|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"num_heads": [3, 3, 3, 3]}}, "text_cfg": {}
+window_size|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"window_size": [7, 7, 7]}}, "text_cfg": {}
+too small for 4 stages|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "image_size": 28, "timm_model_kwargs": {"img_size": 28}}, "text_cfg": {}
+does not fit the windows of stage 1, which are of 7|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "image_size": 228, "timm_model_kwargs": {"img_size": 228}}, "text_cfg": {}
+ape|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"ape": true}}, "text_cfg": {}
 vit_base_patch16_siglip_225|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_225"}, "text_cfg": {}
 rotary|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"embed_dim": 66, "num_heads": 11}}, "text_cfg": {}
 layer scale|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"init_values": 0.1}}, "text_cfg": {}
@@ -582,6 +646,29 @@ END
 
 # --- training ---
 
+@test "picture towers for inference alone are not trained: the text is, beside them" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local name words image
+    while read -r name words; do
+        golden "$name"
+        mkdir run
+        clip-model convert -q "${model[@]}" -o run/init
+        family batches "$folder" 1 >steps
+        refuses "$words, cannot be trained" clip-encode-image --train run --grad-in run/image steps
+        [ "$(ls run)" = init ]
+        [ "$(clip-model info --json run/init | jq .vision.trainable)" = false ]
+        image=--freeze
+        (set -o pipefail && stages run <steps >log)
+        [ "$(jq -r .step log)" = 1 ]
+        rm -r run
+    done <<'END'
+mobileclip-b a timm hybrid vision transformer
+vitamin a timm hybrid vision transformer
+swin a Swin transformer
+END
+}
+
 # train NAME [OPTION...]: three steps of a golden model's batch in the run NAME; $image, $text, $loss as of `stages`.
 train() {
     local name=$1
@@ -593,11 +680,11 @@ train() {
     (set -o pipefail && stages "$name" "$@" <steps >"$name/log")
 }
 
-@test "three steps of training against PyTorch: SigLIP with its loss and bias, EVA02, CoCa, RoBERTa, a modern text tower" {
+@test "three steps of training against PyTorch: SigLIP with its loss and bias, EVA02, NaFlex, relative positions, CoCa, RoBERTa, a modern text tower" {
     need_shared golden/text/models
     need_python msgpack numpy torch
     local name loss
-    for name in siglip eva02 coca hf-roberta-mean-linear modern-extra modern-bidir-map; do
+    for name in siglip eva02 naflex-resized vit-relpos coca hf-roberta-mean-linear modern-extra modern-bidir-map; do
         loss=
         [ "$name" != siglip ] || loss="--loss sigmoid"
         train "$name"

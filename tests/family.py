@@ -236,6 +236,47 @@ def read(path):
     return {name: t.double() if t.dtype.is_floating_point else t for name, t in clipref.load_safetensors(path).items()}
 
 
+def swin(p, name, kw, x):
+    """As famref.swin, of grids that windows do not fill, or that are smaller or odd."""
+    import torch
+    import torch.nn.functional as F
+    from famref import attend
+    target, eps = kw.get("window_size", 12 if "window12" in name else 7), 1e-5
+    patch = kw.get("patch_size", 4)
+    planned = x.shape[2] // patch
+    x = F.conv2d(x, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"], patch).permute(0, 2, 3, 1)
+    x = (p / "patch_embed" / "norm").norm(x, eps)
+    for i in range((p / "layers").count()):
+        stage = p / "layers" / i
+        if i:
+            planned //= 2
+            n, h, v, c = x.shape
+            x = F.pad(x, (0, 0, 0, v % 2, 0, h % 2))
+            x = torch.cat([x[:, a::2, b::2] for b in (0, 1) for a in (0, 1)], -1)
+            x = (stage / "downsample" / "reduction").lin((stage / "downsample" / "norm").norm(x, eps))
+        w = min(planned, target)
+        row, column = torch.arange(w).repeat_interleave(w), torch.arange(w).repeat(w)
+        place = (row[:, None] - row + w - 1) * (2 * w - 1) + column[:, None] - column + w - 1
+        for j in range((stage / "blocks").count()):
+            b = stage / "blocks" / j
+            n, h, v, c = x.shape
+            shift = target // 2 if j % 2 and planned > target else 0
+            y = torch.roll((b / "norm1").norm(x, eps), (-shift, -shift), (1, 2))
+            y = F.pad(y, (0, 0, 0, -v % w, 0, -h % w))
+            side = y.shape[1]
+            cut = lambda t: t.reshape(-1, side // w, w, side // w, w, t.shape[-1]).transpose(2, 3).reshape(-1, w * w, t.shape[-1])
+            bias = b["attn.relative_position_bias_table"][place].permute(2, 0, 1)[None]
+            if shift:
+                region = torch.tensor([0] * (side - w) + [1] * (w - shift) + [2] * shift)
+                part = cut((region[:, None] * 3 + region)[None, :, :, None])[:, :, 0]
+                bias = bias + ((part[:, :, None] != part[:, None]).double() * -100).repeat(n, 1, 1)[:, None]
+            y = (b / "attn" / "proj").lin(attend(*(b / "attn" / "qkv").lin(cut(y)).chunk(3, -1), kw["num_heads"][i], bias))
+            y = y.reshape(n, side // w, side // w, w, w, c).transpose(2, 3).reshape(n, side, side, c)[:, :h, :v]
+            x = x + torch.roll(y, (shift, shift), (1, 2))
+            x = x + (b / "mlp" / "fc2").lin(F.gelu((b / "mlp" / "fc1").lin((b / "norm2").norm(x, eps))))
+    return (p / "norm").norm(x, eps).mean((1, 2))
+
+
 def fused_fastvit(p, x):
     """As the oracle's fastvit, of one whose branches are fused; P is its class of tensors."""
     import famref
@@ -402,6 +443,9 @@ def image_embeddings(weights, config, rows, training=False):
 
     plain = famref.fastvit
     famref.fastvit = lambda p, name, kw, x: fused_fastvit(p, x) if kw.get("inference_mode") else plain(p, name, kw, x)
+    famref.biases = biases = getattr(famref, "biases", famref.log_bias) # without a class token where there is none
+    famref.log_bias = lambda p, g: biases(p, g) if "visual.trunk.cls_token" in p.sd else biases(p, g)[:, 1:, 1:]
+    famref.swin = swin
     model, pre = config["model_cfg"], config.get("preprocess_cfg", OPENAI)
     mean, std = (np.array(pre[name])[:, None, None] for name in ("mean", "std"))
     pixels = torch.tensor((np.stack([r["image"] for r in rows]) / 255.0 - mean) / std)

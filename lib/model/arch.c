@@ -103,7 +103,8 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
            t->width == u->width && t->layers == u->layers && t->patch == u->patch && t->heads == u->heads &&
            t->mlp == u->mlp && memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
            memcmp(t->widths, u->widths, sizeof t->widths) == 0 && t->kernel == u->kernel &&
-           memcmp(&t->fastvit, &u->fastvit, sizeof t->fastvit) == 0 && t->context == u->context &&
+           memcmp(&t->fastvit, &u->fastvit, sizeof t->fastvit) == 0 &&
+           memcmp(&t->swin, &u->swin, sizeof t->swin) == 0 && t->context == u->context &&
            t->vocabulary == u->vocabulary && t->class_row == u->class_row && t->open_mask == u->open_mask &&
            t->activation == u->activation && t->unprojected == u->unprojected &&
            clip_head_of(t) == clip_head_of(u) && clip_block_same(&t->block, &u->block) &&

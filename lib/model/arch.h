@@ -21,7 +21,9 @@ enum {
     CLIP_MAX_LAYERS = 1024,
     CLIP_MAX_CONTEXT = 1 << 16,
     CLIP_MAX_VOCABULARY = 1 << 24,
-    CLIP_MAX_MLP = 1 << 20
+    CLIP_MAX_MLP = 1 << 20,
+    CLIP_MAX_GRID = 1024,
+    CLIP_MAX_REGISTERS = 1024
 };
 #define CLIP_INIT_LOGIT_SCALE 2.6592600369f /* ln(1/0.07) */
 
@@ -47,6 +49,14 @@ struct clip_fastvit_arch {
     int fused;     /* branches are one convolution, as timm's inference_mode has it */
 };
 
+/* What a Swin transformer is made of, beside its stages' blocks and widths. */
+struct clip_swin_arch {
+    int stages;
+    int heads[CLIP_MAX_STAGES];
+    int hidden[CLIP_MAX_STAGES];  /* widths of the MLPs */
+    int windows[CLIP_MAX_STAGES]; /* sides, where the stage's grid is not smaller */
+};
+
 /* The numbers of a tower; 0 where its kind has no such number. */
 struct clip_tower_arch {
     int absent;                   /* the model has the other tower alone; no other member is then set */
@@ -69,6 +79,7 @@ struct clip_tower_arch {
     int widths[CLIP_MAX_STAGES]; /* ConvNeXt, FastViT: channels of each stage */
     int kernel;                  /* ConvNeXt: side of the filters of its blocks */
     struct clip_fastvit_arch fastvit;
+    struct clip_swin_arch swin;
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 /* Sizes of dimensions. */
-enum size { NONE, ONE, WIDTH, INNER, QKV, MLP, TWO_MLP, HEADS, HEAD };
+enum size { NONE, ONE, TWO, WIDTH, INNER, QKV, MLP, TWO_MLP, HEADS, HEAD, RELATIVE };
 
 static const struct {
     unsigned needs, lacks; /* flags of blocks that have it, and that do not */
@@ -19,6 +19,10 @@ static const struct {
     [CLIP_Q_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_QKV_BIAS, {INNER}},
     [CLIP_K_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_NO_QKV_BIAS, {INNER}},
     [CLIP_V_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_QKV_BIAS, {INNER}},
+    [CLIP_RELATIVE_FC1_WEIGHT] = {CLIP_BLOCK_RELATIVE, 0, {RELATIVE, TWO}},
+    [CLIP_RELATIVE_FC1_BIAS] = {CLIP_BLOCK_RELATIVE, 0, {RELATIVE}},
+    [CLIP_RELATIVE_FC2_WEIGHT] = {CLIP_BLOCK_RELATIVE, 0, {HEADS, RELATIVE}},
+    [CLIP_RELATIVE_FC2_BIAS] = {CLIP_BLOCK_RELATIVE, 0, {HEADS}},
     [CLIP_QUERY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
     [CLIP_QUERY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, CLIP_BLOCK_RMS, {HEAD}},
     [CLIP_KEY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
@@ -93,6 +97,23 @@ const struct clip_block_names clip_block_names_timm = {
     "visual.trunk.blocks.",
     {TIMM_QKV TIMM_OUT TIMM_NORMS TIMM_FC[CLIP_IN_BIAS] = "attn.qkv.bias", [CLIP_LAYER_SCALE_1] = "ls1.gamma",
      [CLIP_LAYER_SCALE_2] = "ls2.gamma"}};
+
+const struct clip_block_names clip_block_names_vitamin = {
+    "visual.trunk.blocks.",
+    {TIMM_QKV[CLIP_IN_BIAS] = "attn.qkv.bias", TIMM_NORMS[CLIP_OUT_WEIGHT] = "attn.proj.weight",
+     [CLIP_OUT_BIAS] = "attn.proj.bias", [CLIP_INPUT_NORM_WEIGHT] = "mlp.norm.weight",
+     [CLIP_INPUT_NORM_BIAS] = "mlp.norm.bias", [CLIP_GATE_WEIGHT] = "mlp.w0.weight",
+     [CLIP_GATE_BIAS] = "mlp.w0.bias", [CLIP_FC_WEIGHT] = "mlp.w1.weight", [CLIP_FC_BIAS] = "mlp.w1.bias",
+     [CLIP_PROJ_WEIGHT] = "mlp.w2.weight", [CLIP_PROJ_BIAS] = "mlp.w2.bias",
+     [CLIP_LAYER_SCALE_1] = "ls1.gamma", [CLIP_LAYER_SCALE_2] = "ls2.gamma"}};
+
+const struct clip_block_names clip_block_names_relpos = {
+    "visual.trunk.blocks.",
+    {TIMM_QKV TIMM_OUT TIMM_NORMS TIMM_FC[CLIP_IN_BIAS] = "attn.qkv.bias", [CLIP_LAYER_SCALE_1] = "ls1.gamma",
+     [CLIP_LAYER_SCALE_2] = "ls2.gamma", [CLIP_RELATIVE_FC1_WEIGHT] = "attn.rel_pos.mlp.fc1.weight",
+     [CLIP_RELATIVE_FC1_BIAS] = "attn.rel_pos.mlp.fc1.bias",
+     [CLIP_RELATIVE_FC2_WEIGHT] = "attn.rel_pos.mlp.fc2.weight",
+     [CLIP_RELATIVE_FC2_BIAS] = "attn.rel_pos.mlp.fc2.bias"}};
 
 /* EVA01; EVA02-E, whose norms are of what the halves give; EVA02 of other sizes. */
 const struct clip_block_names clip_block_names_eva = {"visual.trunk.blocks.",
@@ -169,6 +190,11 @@ void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum cli
     snprintf(name, size, "%s%zu.%s", names->blocks, block, names->tensors[tensor]);
 }
 
+int clip_block_is_relative(enum clip_block_tensor tensor)
+{
+    return tensor >= CLIP_RELATIVE_FC1_WEIGHT && tensor <= CLIP_RELATIVE_FC2_BIAS;
+}
+
 int clip_block_is_bias(enum clip_block_tensor tensor)
 {
     switch (tensor) {
@@ -214,7 +240,9 @@ int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor
                             [MLP] = (size_t)tower->mlp,
                             [TWO_MLP] = 2 * (size_t)tower->mlp,
                             [HEADS] = heads,
-                            [HEAD] = head};
+                            [HEAD] = head,
+                            [TWO] = 2,
+                            [RELATIVE] = (size_t)tower->block.relative};
     if ((flags & tensors[tensor].needs) != tensors[tensor].needs || (flags & tensors[tensor].lacks))
         return 0;
     for (int i = 0; i < 3; i++)
@@ -238,6 +266,6 @@ float clip_block_epsilon(const struct clip_block_arch *block)
 int clip_block_same(const struct clip_block_arch *a, const struct clip_block_arch *b)
 {
     return a->names == b->names && a->flags == b->flags && clip_block_epsilon(a) == clip_block_epsilon(b) &&
-           a->head == b->head && a->rotary.reference == b->rotary.reference &&
+           a->head == b->head && a->relative == b->relative && a->rotary.reference == b->rotary.reference &&
            a->rotary.offset == b->rotary.offset && a->rotary.columns_first == b->rotary.columns_first;
 }

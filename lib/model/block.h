@@ -34,6 +34,7 @@ enum {
     CLIP_BLOCK_ATTN_GATE_BIAS = 1 << 22, /* this gate has a bias */
     /* After the first block a head's v is v_1 + lambda (v - v_1), v_1 that of the first block (ResFormer). */
     CLIP_BLOCK_VALUE_RESIDUAL = 1 << 23,
+    CLIP_BLOCK_RELATIVE = 1 << 24, /* scores have a bias by relative position (tower/relative.h) */
 };
 
 /* No product has a bias. */
@@ -55,6 +56,7 @@ struct clip_block_arch {
     unsigned flags;
     float epsilon;     /* of norms; 0: 1e-5 */
     int head;          /* size of a head; 0: width / heads */
+    int relative;      /* width of the hidden layer that gives biases by relative position */
     float layer_scale; /* first value of ls_1 and ls_2 */
     struct clip_rotary rotary;
 };
@@ -69,6 +71,10 @@ enum clip_block_tensor {
     CLIP_Q_BIAS,
     CLIP_K_BIAS,
     CLIP_V_BIAS,
+    CLIP_RELATIVE_FC1_WEIGHT, /* of rows and columns */
+    CLIP_RELATIVE_FC1_BIAS,
+    CLIP_RELATIVE_FC2_WEIGHT,
+    CLIP_RELATIVE_FC2_BIAS,
     CLIP_QUERY_NORM_WEIGHT,
     CLIP_QUERY_NORM_BIAS,
     CLIP_KEY_NORM_WEIGHT,
@@ -117,14 +123,18 @@ struct clip_block_names {
  * transformers' names of BERT, M2M100 and T5, in open_clip's HFTextEncoder; those of its modern text tower.
  */
 extern const struct clip_block_names clip_block_names_vision, clip_block_names_text, clip_block_names_timm,
-    clip_block_names_eva, clip_block_names_eva_post, clip_block_names_eva02, clip_block_names_bert,
-    clip_block_names_m2m, clip_block_names_t5, clip_block_names_modern, clip_block_names_modern_gated;
+    clip_block_names_vitamin, clip_block_names_relpos, clip_block_names_eva, clip_block_names_eva_post,
+    clip_block_names_eva02, clip_block_names_bert, clip_block_names_m2m, clip_block_names_t5,
+    clip_block_names_modern, clip_block_names_modern_gated;
 
 struct clip_tower_arch;
 
 /* Into name[size]. */
 void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum clip_block_tensor tensor,
                      char *name, size_t size);
+
+/* 1 if the tensor is of relative positions, which the tower computes, not the block. */
+int clip_block_is_relative(enum clip_block_tensor tensor);
 
 /* 1 if the tensor is a bias, of a product or of a norm. */
 int clip_block_is_bias(enum clip_block_tensor tensor);

@@ -94,9 +94,21 @@ static struct clip_initial block_initial(const struct clip_tower_arch *tower, en
         return draws->c_proj;
     case CLIP_FC_BIAS:
     case CLIP_GATE_BIAS:
-        return draws->biased ? clip_initial_fan_in((size_t)tower->width) : clip_initial_zeros;
+        return draws->flags & CLIP_DRAWS_BIASES ? clip_initial_fan_in((size_t)tower->width)
+                                                : clip_initial_zeros;
     case CLIP_PROJ_BIAS:
-        return draws->biased ? clip_initial_fan_in((size_t)tower->mlp) : clip_initial_zeros;
+        return draws->flags & CLIP_DRAWS_BIASES ? clip_initial_fan_in((size_t)tower->mlp)
+                                                : clip_initial_zeros;
+    case CLIP_IN_BIAS:
+    case CLIP_OUT_BIAS:
+        return draws->flags & CLIP_DRAWS_ALL_BIASES ? clip_initial_fan_in((size_t)tower->width)
+                                                    : clip_initial_zeros;
+    case CLIP_RELATIVE_FC1_WEIGHT:
+    case CLIP_RELATIVE_FC1_BIAS:
+        return clip_initial_fan_in(2);
+    case CLIP_RELATIVE_FC2_WEIGHT:
+    case CLIP_RELATIVE_FC2_BIAS:
+        return clip_initial_fan_in((size_t)tower->block.relative);
     case CLIP_LAYER_SCALE_1:
     case CLIP_LAYER_SCALE_2:
         return (struct clip_initial){CLIP_DRAW_CONSTANT, (double)tower->block.layer_scale};
@@ -125,7 +137,11 @@ void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch
             if (!clip_block_shape(tower, tensor, shape) || (i == 0 && clip_block_is_later(tensor)))
                 continue;
             clip_block_name(tower, (size_t)i, tensor, name, sizeof name);
-            clip_list_tensor(listing, block_initial(tower, tensor, draws), shape, "%s", name);
+            struct clip_initial initial = block_initial(tower, tensor, draws);
+            if ((draws->flags & CLIP_DRAWS_DEEPENING) &&
+                (tensor == CLIP_OUT_WEIGHT || tensor == CLIP_PROJ_WEIGHT))
+                initial.scale /= sqrt(2.0 * (i + 1));
+            clip_list_tensor(listing, initial, shape, "%s", name);
         }
 }
 
@@ -145,6 +161,33 @@ double clip_mlp_ratio(const struct clip_tower_arch *tower)
 {
     double ratio = (double)tower->mlp / tower->width;
     return (int)(tower->width * ratio) < tower->mlp ? nextafter(ratio, INFINITY) : ratio;
+}
+
+int clip_read_list(struct json_object *object, const char *where, const char *key, int high, int *value,
+                   struct clip_error *error)
+{
+    struct json_object *array = clip_json_get(object, key);
+    size_t n = json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+    if (!array)
+        return 0;
+    if (n < 1 || n > CLIP_MAX_STAGES)
+        return clip_fail(error, "%s.%s is not a list of 1 to %d numbers", where, key, CLIP_MAX_STAGES);
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *item = json_object_array_get_idx(array, i);
+        int64_t number = json_object_get_int64(item);
+        if (!json_object_is_type(item, json_type_int) || number < 1 || number > high)
+            return clip_fail(error, "%s.%s: number %zu is not between 1 and %d", where, key, i + 1, high);
+        value[i] = (int)number;
+    }
+    return (int)n;
+}
+
+void clip_put_list(FILE *file, const char *key, const int *value, int n)
+{
+    fprintf(file, "\"%s\": [", key);
+    for (int i = 0; i < n; i++)
+        fprintf(file, i ? ", %d" : "%d", value[i]);
+    fputs("]", file);
 }
 
 int clip_read_text_sizes(struct json_object *object, const char *where, struct clip_tower_arch *tower,
@@ -317,6 +360,7 @@ static const struct clip_json_option timm_options[] = {
     {"timm_proj", CLIP_JSON_USED, NULL},
     {"timm_proj_bias", CLIP_JSON_USED, NULL},
     {"image_size", CLIP_JSON_USED, NULL},
+    {"image_seq_len", CLIP_JSON_IGNORED, NULL}, /* of a loader of pictures of many sizes */
     {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
     {"timm_drop", CLIP_JSON_IGNORED, NULL},
     {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
@@ -453,6 +497,14 @@ const char *clip_activation_name(enum clip_activation activation)
                                                         [CLIP_SIGMOID] = "sigmoid",
                                                         [CLIP_IDENTITY] = "identity"};
     return names[activation];
+}
+
+void clip_add_list(struct json_object *object, const char *key, const int *value, int n)
+{
+    struct json_object *array = json_object_new_array();
+    for (int i = 0; i < n; i++)
+        json_object_array_add(array, json_object_new_int(value[i]));
+    json_object_object_add(object, key, array);
 }
 
 void clip_describe_text_sizes(FILE *out, const struct clip_tower_arch *tower)

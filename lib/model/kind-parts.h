@@ -32,10 +32,15 @@ void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct cli
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed);
 
-/* How initial weights differ between the two transformers. */
+/* How initial weights differ between transformers. */
+enum {
+    CLIP_DRAWS_BIASES = 1 << 0,     /* the biases of the hidden layer are drawn, too, as PyTorch does */
+    CLIP_DRAWS_ALL_BIASES = 1 << 2, /* and those of attention */
+    CLIP_DRAWS_DEEPENING = 1 << 1,  /* out_proj and c_proj of block i are divided by sqrt(2 (i + 1)) */
+};
 struct clip_block_draws {
     struct clip_initial in_proj, out_proj, c_fc, c_proj;
-    int biased; /* the biases of the hidden layer are drawn, too */
+    unsigned flags;
 };
 /* The blocks of a transformer. */
 void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
@@ -44,9 +49,13 @@ void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch
 /* The positions of a vision transformer. */
 void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
 
+/* How a tensor of a vision transformer beside its blocks is drawn. */
+typedef struct clip_initial clip_vit_initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
+                                             const size_t shape[4]);
+
 /* Lists those of a vision transformer's tensors [first, end) (model/vit.h) that it has. */
 void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
-                   enum clip_vit_tensor first, enum clip_vit_tensor end);
+                   clip_vit_initial *initial, enum clip_vit_tensor first, enum clip_vit_tensor end);
 
 /* Lists a tensor of a text transformer (model/text.h), if it has it. */
 void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *tower,
@@ -90,6 +99,12 @@ int clip_read_block(struct json_object *object, const char *where, struct clip_t
                     struct clip_error *error);
 /* Puts them, a comma after each. */
 void clip_put_block(FILE *file, const struct clip_tower_arch *tower);
+/* A list of at most CLIP_MAX_STAGES numbers from 1 to `high`: how many, 0 where the key is absent; -1 with
+ * error. */
+int clip_read_list(struct json_object *object, const char *where, const char *key, int high, int *value,
+                   struct clip_error *error);
+/* Puts the key and a list of n numbers. */
+void clip_put_list(FILE *file, const char *key, const int *value, int n);
 /* image_size: a number, or two, the height and the width. *width is 0 where they are the same. */
 int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
                           struct clip_error *error);
@@ -128,6 +143,7 @@ int clip_grid_side(const struct clip_weights *weights, const char *name, int *si
 /* --- descriptions --- */
 
 const char *clip_activation_name(enum clip_activation activation);
+void clip_add_list(struct json_object *object, const char *key, const int *value, int n);
 void clip_add_int(struct json_object *object, const char *key, uint64_t value);
 /* Of a text tower: a line, and members. */
 void clip_describe_text_sizes(FILE *out, const struct clip_tower_arch *tower);

@@ -51,11 +51,10 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table)
 {
-    size_t patch = (size_t)tower->patch;
     *table = (struct clip_positions){
         .name = clip_vit_name(tower, CLIP_VIT_POSITIONS),
-        .before = clip_vit_tokens(tower) - clip_vit_patches(tower),
-        .grid = {(size_t)tower->image_size / patch, (size_t)clip_image_width(tower) / patch},
+        .before = clip_vit_prefix(tower) - clip_vit_unplaced(tower),
+        .grid = {clip_vit_rows(tower), clip_vit_columns(tower)},
     };
 }
 
@@ -87,12 +86,12 @@ static struct clip_initial initial(const struct clip_tower_arch *tower, enum cli
 }
 
 void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
-                   enum clip_vit_tensor first, enum clip_vit_tensor end)
+                   clip_vit_initial *initial_of, enum clip_vit_tensor first, enum clip_vit_tensor end)
 {
     for (int tensor = (int)first; tensor < (int)end; tensor++) {
         size_t shape[4];
         if (clip_vit_shape(tower, tensor, shape))
-            clip_list_tensor(listing, initial(tower, tensor, shape), shape, "%s",
+            clip_list_tensor(listing, initial_of(tower, (enum clip_vit_tensor)tensor, shape), shape, "%s",
                              clip_vit_name(tower, tensor));
     }
 }
@@ -100,15 +99,15 @@ void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *t
 static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp;
-    clip_list_vit(listing, tower, CLIP_VIT_CLASS, CLIP_VIT_CONV);
+    clip_list_vit(listing, tower, initial, CLIP_VIT_CLASS, CLIP_VIT_CONV);
     clip_list_projection(listing, tower, clip_vit_width(tower), embed);
-    clip_list_vit(listing, tower, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
+    clip_list_vit(listing, tower, initial, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
     /* Xavier's bound for in_proj [3 width, width]; PyTorch's defaults for the rest. */
     struct clip_block_draws draws = {clip_initial_uniform(sqrt(6.0 / (4.0 * (double)width))),
                                      clip_initial_fan_in(width), clip_initial_fan_in(width),
-                                     clip_initial_fan_in(mlp), 1};
+                                     clip_initial_fan_in(mlp), CLIP_DRAWS_BIASES};
     clip_list_blocks(listing, tower, &draws);
-    clip_list_vit(listing, tower, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
+    clip_list_vit(listing, tower, initial, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
 }
 
 static const char *const prefixes[] = {"visual.", NULL};

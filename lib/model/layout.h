@@ -10,9 +10,10 @@
 
 /* How a tensor's first values are drawn (FACTS: initial weights). */
 enum clip_draw {
-    CLIP_DRAW_CONSTANT, /* every element is `scale` */
-    CLIP_DRAW_NORMAL,   /* N(0, scale) */
-    CLIP_DRAW_UNIFORM   /* U(-scale, scale) */
+    CLIP_DRAW_CONSTANT,  /* every element is `scale` */
+    CLIP_DRAW_NORMAL,    /* N(0, scale) */
+    CLIP_DRAW_TRUNCATED, /* the same within two deviations */
+    CLIP_DRAW_UNIFORM    /* U(-scale, scale) */
 };
 
 /* The training stage that owns a tensor: a tower without its projection, the projections, or the loss (logit

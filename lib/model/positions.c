@@ -1,6 +1,6 @@
 #include "model/positions.h"
 
-#include "math/grid.h"
+#include "math/resample.h"
 #include "model/kind.h"
 
 #include <math.h>
@@ -50,6 +50,7 @@ static int resample(const struct clip_positions *table, size_t rows, size_t widt
                     size_t wanted, float *out, struct clip_error *error)
 {
     size_t from[2], before = table->before;
+    struct clip_grid grid;
     if (!table->grid[0]) {
         clip_line_resample(rows, wanted, width, x, out);
         return 0;
@@ -58,7 +59,11 @@ static int resample(const struct clip_positions *table, size_t rows, size_t widt
         return clip_fail(error, "tensor %s: %zu positions are not those of a square grid", table->name,
                          rows - (rows < before ? rows : before));
     memcpy(out, x, before * width * sizeof *out);
-    return clip_grid_resample(from, table->grid, width, x + before * width, out + before * width, error);
+    int status = clip_grid_init(&grid, from[0], from[1], table->grid[0], table->grid[1], error);
+    if (status == 0)
+        clip_grid_resample(&grid, width, x + before * width, out + before * width);
+    clip_grid_free(&grid);
+    return status;
 }
 
 int clip_positions_fit(const struct clip_arch *arch, const struct clip_slot *slot,

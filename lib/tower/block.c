@@ -16,10 +16,10 @@ static size_t widest(const struct clip_block_shape *shape)
 /* Tensors whose gradients are summed in slots: all vectors but the biases of products. */
 static int in_slots(enum clip_block_tensor tensor, const size_t shape[4])
 {
-    return tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS && tensor != CLIP_K_BIAS &&
-           tensor != CLIP_V_BIAS && tensor != CLIP_OUT_BIAS && tensor != CLIP_GATE_BIAS &&
-           tensor != CLIP_FC_BIAS && tensor != CLIP_JOINED_BIAS && tensor != CLIP_PROJ_BIAS &&
-           tensor != CLIP_ATTN_GATE_BIAS && (!shape[1] || shape[1] == 1);
+    return !clip_block_is_relative(tensor) && tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS &&
+           tensor != CLIP_K_BIAS && tensor != CLIP_V_BIAS && tensor != CLIP_OUT_BIAS &&
+           tensor != CLIP_GATE_BIAS && tensor != CLIP_FC_BIAS && tensor != CLIP_JOINED_BIAS &&
+           tensor != CLIP_PROJ_BIAS && tensor != CLIP_ATTN_GATE_BIAS && (!shape[1] || shape[1] == 1);
 }
 
 int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_tower_arch *arch,
@@ -100,7 +100,7 @@ int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_se
         struct clip_values *values = &block->values[tensor];
         values->value = block->shape->zeros;
         if (!clip_block_shape(block->shape->arch, tensor, shape) || (shape[1] && shape[1] != 1) ||
-            (i == 0 && clip_block_is_later(tensor)))
+            clip_block_is_relative(tensor) || (i == 0 && clip_block_is_later(tensor)))
             continue;
         clip_block_name(block->shape->arch, i, tensor, name, sizeof name);
         if (clip_values_load(values, setup, error, "%s", name) != 0)

@@ -104,9 +104,9 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
         .q_bias = bias,
         .k_bias = bias + width,
         .v_bias = values ? t->block.zeros : bias + 2 * width,
-        .bias = t->shape.bias
-                    ? t->shape.bias + (h * t->shape.longest + first_row(t, layer, s)) * t->shape.longest
-                    : NULL,
+        .bias = t->shape.bias ? t->shape.bias + layer * t->shape.bias_step +
+                                    (h * t->shape.longest + first_row(t, layer, s)) * t->shape.longest
+                              : NULL,
         .bias_stride = t->shape.longest,
         .type = t->block.joins ? CLIP_PRECISION_F32 : t->block.type,
         .out = (char *)rows->attended + ((single ? s : sequence->first) * width + at) * t->attended_element,
@@ -736,7 +736,8 @@ static void attention_backward(struct clip_transformer *t, size_t layer, size_t 
             t->kernels->attention_backward(&backward, t->back.workspaces[thread].attention);
         if (t->shape.bias)
             t->shape.bias_backward(t->shape.bias_context, h, first_row(t, layer, s), forward.queries,
-                                   forward.keys, backward.dbias, t->back.dbias + s * t->shape.bias_sums);
+                                   forward.keys, backward.dbias,
+                                   t->back.dbias + s * t->shape.bias_sums + layer * t->shape.sums_step);
     }
 }
 

@@ -31,9 +31,10 @@ struct clip_transformer_shape {
     const float *cosines, *sines; /* rotary positions [longest][head] (clip_kernels.rotate), or NULL */
     /* What is added to the scores of row i of a sequence for its row j: [heads][longest][longest], or NULL.
      * Its gradient: from ds[rows][keys] of head h of a sequence from its row `first` on, sums[bias_sums] +=.
-     */
+     * Where each block has its own, the one of the next is bias_step floats further, its sums sums_step of
+     * the bias_sums of all; else both are 0. */
     const float *bias;
-    size_t bias_sums;
+    size_t bias_sums, bias_step, sums_step;
     void (*bias_backward)(const void *context, size_t h, size_t first, size_t rows, size_t keys,
                           const float *ds, float *sums);
     const void *bias_context;

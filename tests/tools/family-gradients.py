@@ -15,7 +15,7 @@ import clipref, famref, textref
 
 FAMILIES = ('vit-layer-scale vit-custom vit-cosine clipa coca coca-base vit-attn-pool siglip siglip2-mixed siglip-i18n siglip-floor '
             'eva01 eva02 eva02-e pe-core pe-core-g mobileclip2-l vit-gap convnext convnext-mlp convnext-xxlarge '
-            'mobileclip-s mobileclip2-s3').split()
+            'mobileclip-s mobileclip2-s3 naflex naflex-resized naflex-siglip2 vit-relpos').split()
 
 
 TEXTS = ('tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip '
