@@ -10,14 +10,13 @@
 /* A configuration cannot make a small file's table larger than so many times: it is refused by its shape. */
 enum { MOST_GROWTH = 256 };
 
-int clip_arch_resize(struct clip_arch *arch, int image_size, struct clip_error *error)
+int clip_arch_resize(struct clip_arch *arch, int image_size, int weights, struct clip_error *error)
 {
     struct clip_tower_arch *tower = &arch->vision;
     if (tower->absent)
         return clip_fail(error, "image size %d: the model has no vision tower", image_size);
-    if (tower->kind->fixed_image && image_size != tower->image_size)
-        return clip_fail(error, "image size %d: the %s takes only images of %d, %s", image_size,
-                         tower->kind->title, tower->image_size, tower->kind->fixed_image);
+    if (weights && tower->kind->check_resize && tower->kind->check_resize(tower, image_size, error) != 0)
+        return -1;
     if (image_size < tower->patch)
         return clip_fail(error, "image size %d: smaller than a patch; sizes from %d on fit", image_size,
                          tower->patch);
