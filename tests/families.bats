@@ -435,8 +435,11 @@ mobileclip2-l 56 1
 clipa 56 1
 vit-custom 64 1
 coca 24 1
-vitamin 96 0
 mobileclip-b 96 0
+vitamin 96 0
+naflex 48 -
+swin 140 -
+vit-relpos 48 -
 END
 }
 
@@ -445,9 +448,19 @@ END
     golden vit-custom
     refuses "image size 41 is not a multiple of the patch size 8, as 40 and 48 are" clip-model convert -q --image-size 41 "${model[@]}" -o model
     refuses "sizes from 8 on fit" clip-model convert -q --image-size 7 "${model[@]}" -o model
-    refuses "takes only images of 224" clip-model init -q --image-size 256 RN50 -o model
+    refuses "image size 250 is not a multiple of the stride 32, as 224 and 256 are" clip-model init -q --image-size 250 RN50 -o model
     refuses "the least is 32" clip-model init -q --image-size 31 convnext_tiny -o model
     [ ! -e model ]
+    clip-model init -q --image-size 64 RN50 -o small
+    [[ $(clip-model info --shapes small) == *"visual.attnpool.positional_embedding [5, 2048]"* ]]
+    refuses "for images of 64 alone" clip-model convert -q --image-size 96 small -o more
+    golden swin
+    refuses "windows are for sizes from 112 to 16384" clip-model convert -q --image-size 96 "${model[@]}" -o more
+    refuses "the least is 16" clip-model init -q --image-size 12 "$folder/open_clip/open_clip_config.json" -o more
+    golden naflex
+    refuses "not a multiple of the patch size 8, as 48 and 56 are" clip-model convert -q --image-size 50 "${model[@]}" -o more
+    [ ! -e more ]
+    golden vit-custom
     run -2 clip-model convert --image-size 0 "${model[@]}" -o model
     run -2 clip-model info --image-size 32 "${model[@]}"
     golden convnext

@@ -87,7 +87,8 @@ def pixels(side, count):
 
 
 def resampled(source, path, before):
-    """The second file's positions against PyTorch's resampling of the first one's; all else is the same."""
+    """The second file's positions against PyTorch's resampling of the first one's; all else is the same.
+    `before`: rows that stay; "-" where nothing is resampled."""
     import torch
     import clipref
     ours, theirs = clipref.load_safetensors(path), clipref.load_safetensors(source)
@@ -96,8 +97,8 @@ def resampled(source, path, before):
     for name in set(theirs) - set(changed):
         if not torch.equal(theirs[name], ours[name]):
             sys.exit(f"{name} differs")
-    if not changed:
-        sys.exit("nothing was resampled")
+    if (not changed) != (before == "-"):
+        sys.exit(f"resampled: {changed}")
     for name in changed:
         x, y = theirs[name].double(), ours[name].double()
         width, interpolate = x.shape[-1], torch.nn.functional.interpolate

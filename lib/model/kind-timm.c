@@ -17,9 +17,9 @@ int clip_timm_check(const struct clip_tower_arch *tower, struct clip_error *erro
         clip_check_bounds("vision mlp", tower->mlp, CLIP_MAX_MLP, error) != 0 ||
         clip_check_heads("vision width", tower->width, tower->heads, error) != 0)
         return -1;
-    if (tower->vit.stem == CLIP_STEM_LINEAR && tower->image_size % tower->patch)
-        return clip_fail(error, "image size %d is not a multiple of the patch size %d", tower->image_size,
-                         tower->patch);
+    if (tower->vit.stem == CLIP_STEM_LINEAR &&
+        clip_check_grid("image size", tower->image_size, "patch size", tower->patch, error) != 0)
+        return -1;
     if (tower->block.rotary.reference && head % 4)
         return clip_fail(error, "heads of %d cannot have rotary positions, which take four at a time", head);
     return clip_check_pool(tower, error);
@@ -29,6 +29,8 @@ void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positi
 {
     clip_vit_positions(tower, table);
     table->forced = 1;
+    if (tower->vit.stem == CLIP_STEM_LINEAR) /* whose table is resampled as it runs */
+        table->name = NULL;
 }
 
 /* --- tensors --- */
