@@ -28,6 +28,7 @@ struct clip_timm_family {
                           theirs */
     int registers;
     int relative; /* width of the hidden layer of relative positions */
+    int swiglu;   /* blocks have a gate, as swiglu_mlp says; another family has the same names without */
     int grid; /* side of the grid that positions are of, where they are resampled to the picture's; else 0 */
     int deepening; /* last layers of blocks are drawn smaller, the deeper they are (kind-parts.h) */
     int drawn;     /* layers are drawn as PyTorch does, not as VisionTransformer does */
@@ -42,8 +43,8 @@ struct clip_timm_name {
     struct clip_rotary rotary;
 };
 
-/* NULL where there is no such name. */
-const struct clip_timm_name *clip_timm_find(const char *name);
+/* NULL where there is no such name, whose blocks have a gate or not. */
+const struct clip_timm_name *clip_timm_find(const char *name, int swiglu);
 
 /* The name that timm_model_name has in open_clip's configuration; NULL where it has none that is known. */
 const struct clip_timm_name *clip_timm_of_open_clip(struct json_object *object);
