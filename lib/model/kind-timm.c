@@ -65,7 +65,10 @@ void clip_timm_list(struct clip_listing *listing, const struct clip_tower_arch *
                                      : family->drawn   ? CLIP_DRAWS_BIASES | CLIP_DRAWS_ALL_BIASES
                                                        : 0};
     clip_list_vit(listing, tower, initial, CLIP_VIT_CLASS, CLIP_VIT_CONV);
-    clip_list_stem(listing, tower);
+    if (tower->vit.stem == CLIP_STEM_CONV)
+        clip_list_conv_stem(listing, tower);
+    if (tower->vit.stem == CLIP_STEM_MBCONV)
+        clip_list_mbconv_stem(listing, tower);
     clip_list_vit(listing, tower, initial, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
     clip_list_blocks(listing, tower, &draws);
     clip_list_vit(listing, tower, initial, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);

@@ -1,4 +1,4 @@
-/* timm's vision transformers: what their names stand for, and what the two kinds of them share: those that
+/* timm's vision transformers: what their names stand for, and what the kinds of them share: those that
  * cut pictures into patches (kind-timm.c) and those that begin with convolutions (kind-hybrid.c). */
 #ifndef CLIP_MODEL_TIMM_H
 #define CLIP_MODEL_TIMM_H
@@ -52,10 +52,11 @@ const struct clip_timm_name *clip_timm_of_open_clip(struct json_object *object);
 /* The name of these sizes; else one of the same family, whose sizes are overridden. */
 const struct clip_timm_name *clip_timm_name_of(const struct clip_tower_arch *tower);
 
-/* Lists the tensors of the stem of a hybrid (kind-hybrid.c). */
-void clip_list_stem(struct clip_listing *listing, const struct clip_tower_arch *tower);
+/* Lists the tensors of the stem (kind-hybrid.c, kind-vitamin.c). */
+void clip_list_conv_stem(struct clip_listing *listing, const struct clip_tower_arch *tower);
+void clip_list_mbconv_stem(struct clip_listing *listing, const struct clip_tower_arch *tower);
 
-/* --- members of the rows of both kinds --- */
+/* --- members of the rows of these kinds --- */
 
 int clip_timm_check(const struct clip_tower_arch *tower, struct clip_error *error);
 void clip_timm_list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
