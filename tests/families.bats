@@ -434,7 +434,7 @@ END
         golden "$name"
         rm -rf model
         clip-model convert -q --image-size "$size" "${model[@]}" -o model
-        family resampled "$folder/open_clip/open_clip_model.safetensors" model/open_clip_model.safetensors "$before" || complain "$name"
+        family resampled "$weights" model/open_clip_model.safetensors "$before" || complain "$name"
         family pixels "$size" 3 >in
         clip-encode-image --keep -m model in | clip-project-normalize -m model >got
         family embeddings model got 2e-6 || complain "$name"
@@ -448,6 +448,8 @@ mobileclip2-l 56 1
 clipa 56 1
 vit-custom 64 1
 coca 24 1
+vitamin 96 0
+mobileclip-b 96 0
 END
 }
 
