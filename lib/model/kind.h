@@ -128,8 +128,8 @@ struct clip_kind {
 
 /* All kinds. If several fit, the first is taken. */
 #define CLIP_KINDS(row)                                                                                      \
-    row(convnext) row(fastvit) row(hybrid) row(swin) row(timm) row(resnet) row(vit) row(modern) row(hftext)  \
-        row(text)
+    row(convnext) row(fastvit) row(hybrid) row(vitamin) row(swin) row(timm) row(resnet) row(vit) row(modern) \
+        row(hftext) row(text)
 #define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
 CLIP_KINDS(CLIP_KIND_DECLARE)
 
