@@ -214,7 +214,7 @@ static int run_init(const char *name)
     if (lone && vocabulary)
         clip_usage("a safetensors file cannot hold the vocabulary of --vocab");
     if (clip_arch_read(&arch, name, &error) != 0 ||
-        (image_size != NOT_GIVEN && clip_arch_resize(&arch, (int)image_size, &error) != 0) ||
+        (image_size != NOT_GIVEN && clip_arch_resize(&arch, (int)image_size, 0, &error) != 0) ||
         clip_layout_make(&layout, &arch, &error) != 0)
         die();
     struct clip_seed_source source = {.seed = seed == NOT_GIVEN ? 0 : (uint64_t)seed,

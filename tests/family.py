@@ -87,7 +87,8 @@ def pixels(side, count):
 
 
 def resampled(source, path, before):
-    """The second file's positions against PyTorch's resampling of the first one's; all else is the same."""
+    """The second file's positions against PyTorch's resampling of the first one's; all else is the same.
+    `before`: rows that stay; "-" where nothing is resampled."""
     import torch
     import clipref
     ours, theirs = clipref.load_safetensors(path), clipref.load_safetensors(source)
@@ -96,8 +97,8 @@ def resampled(source, path, before):
     for name in set(theirs) - set(changed):
         if not torch.equal(theirs[name], ours[name]):
             sys.exit(f"{name} differs")
-    if not changed:
-        sys.exit("nothing was resampled")
+    if (not changed) != (before == "-"):
+        sys.exit(f"resampled: {changed}")
     for name in changed:
         x, y = theirs[name].double(), ours[name].double()
         width, interpolate = x.shape[-1], torch.nn.functional.interpolate
@@ -277,6 +278,43 @@ def swin(p, name, kw, x):
     return (p / "norm").norm(x, eps).mean((1, 2))
 
 
+def naflex(p, name, kw, x):
+    """As famref.naflex, of blocks with a gate too, and pools that see the patches alone."""
+    import torch
+    import torch.nn.functional as F
+    from famref import attend, gelu, latent_pool, resample
+    side, heads, act = kw.get("patch_size", 16), kw.get("num_heads", 12), gelu("tanh" if "siglip" in name else "erf")
+    n, c, h, w = x.shape
+    e = p / "embeds"
+    x = x.reshape(n, c, h // side, side, w // side, side).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+    positions = e["pos_embed"][0]
+    rows, columns = resample(positions.shape[0], h // side), resample(positions.shape[1], w // side)
+    x = (e / "proj").lin(x) + torch.einsum("ia,jb,abc->ijc", rows, columns, positions).flatten(0, 1)
+    prefix = e["reg_token"].shape[1] if "reg_token" in e else 0
+    if prefix:
+        x = torch.cat([e["reg_token"].expand(n, -1, -1), x], 1)
+    for i in range((p / "blocks").count()):
+        b = p / "blocks" / i
+        a, m = b / "attn", b / "mlp"
+        bias = torch.cat([a["q_bias"], 0 * a["q_bias"], a["v_bias"]]) if "q_bias" in a else a.get("qkv.bias")
+        scales = [b.get(f"gamma_{k}") if f"gamma_{k}" in b else b.get(f"ls{k}.gamma") for k in (1, 2)]
+        y = F.linear((b / "norm1").norm(x, 1e-6), a["qkv.weight"], bias)
+        y = (a / "proj").lin(attend(*y.chunk(3, -1), heads))
+        x = x + (y if scales[0] is None else scales[0] * y)
+        y = (m / "fc1").lin((b / "norm2").norm(x, 1e-6))
+        if y.shape[-1] != m["fc2.weight"].shape[1]:
+            gate, y = y.chunk(2, -1)
+            y = F.silu(gate) * y
+        else:
+            y = act(y)
+        y = (m / "fc2").lin(y)
+        x = x + (y if scales[1] is None else scales[1] * y)
+    if "attn_pool" in p:
+        x = (p / "norm").norm(x, 1e-6)[:, prefix:]
+        return latent_pool(p / "attn_pool", x, kw.get("attn_pool_num_heads", heads), act, 1e-6)
+    return (p / "fc_norm").norm(x[:, prefix:].mean(1), 1e-6)
+
+
 def fused_fastvit(p, x):
     """As the oracle's fastvit, of one whose branches are fused; P is its class of tensors."""
     import famref
@@ -325,18 +363,63 @@ def store(path, tensors):
     open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
 
 
-def apple(folder, target, other, prefix=""):
-    """The folder's FastViT under the names of Apple's own files, whose projection has no bias; the same in open_clip's."""
-    tensors = arrays(folder + "/open_clip_model.safetensors")
-    tensors["visual.trunk.head.fc.bias"][:] = 0
-    store(other, tensors)
+def apple_text(name, x):
+    """A tensor of a text tower under the name that Apple's own files have."""
     text = [("text_projection", "projection_layer"), ("token_embedding", "embedding_layer"), ("ln_final", "final_layer_norm"),
             ("positional_embedding", "positional_embedding.pos_embed.pos_embed"), ("transformer.resblocks", "transformer"),
             ("ln_1", "pre_norm_mha.0"), ("attn.in_proj_", "pre_norm_mha.1.qkv_proj."), ("attn", "pre_norm_mha.1"),
             ("ln_2", "pre_norm_ffn.0"), ("mlp.c_fc", "pre_norm_ffn.1"), ("mlp.c_proj", "pre_norm_ffn.4")]
+    name = name.removeprefix("text.")
+    if name == "positional_embedding":
+        x = x[None, None]
+    for ours, theirs in text:
+        name = name.replace(ours, theirs, 1)
+    return "text_encoder." + name, x
+
+
+def apple_hybrid(weights, target, other):
+    """As `apple`, of MobileCLIP-B."""
+    tensors = arrays(weights)
+    tensors["visual.trunk.head.bias"][:] = 0
+    store(other, tensors)
+    image = [("patch_embed.backbone.", "patch_emb."), (".conv.", ".block.conv."), (".bn.", ".block.norm."), ("blocks.", "transformer."),
+             ("norm1", "pre_norm_mha.0"), ("attn.qkv", "pre_norm_mha.1.qkv_proj"), ("attn.proj", "pre_norm_mha.1.out_proj"),
+             ("norm2", "pre_norm_ffn.0"), ("mlp.fc1", "pre_norm_ffn.1"), ("mlp.fc2", "pre_norm_ffn.4")]
+    named = {}
+    for name, x in tensors.items():
+        if name.startswith("visual.trunk."):
+            name = name.removeprefix("visual.trunk.")
+            if name == "head.bias":
+                continue
+            if name == "head.weight":
+                name, x = "classifier.proj", np.ascontiguousarray(x.T)
+            elif name == "pos_embed":
+                name, x = "pos_embed.pos_embed.pos_embed", x[None]
+            elif name.startswith("norm."):
+                name = "post_transformer_" + name
+            for ours, theirs in image:
+                name = name.replace(ours, theirs)
+            name = "image_encoder.model." + name
+        elif name.startswith("text."):
+            name, x = apple_text(name, x)
+        named[name] = x
+    store(target, named)
+
+
+def apple(folder, target, other, prefix=""):
+    """The folder's MobileCLIP under the names of Apple's own files, whose projection has no bias; the same in open_clip's."""
+    tensors = arrays(folder + "/open_clip_model.safetensors")
+    hybrid = "visual.trunk.cls_token" in tensors
+    tensors["visual.trunk.head.bias" if hybrid else "visual.trunk.head.fc.bias"][:] = 0
+    store(other, tensors)
     image = [("stem", "patch_embed"), ("conv_kxk", "rbr_conv"), ("conv_scale", "rbr_scale"), ("identity", "rbr_skip"),
              ("final_conv", "conv_exp"), ("large_conv", "lkb_origin"), (".mlp.", ".convffn."), ("se.fc1", "se.reduce"),
              ("se.fc2", "se.expand"), (".gamma", "")]
+    if hybrid:
+        image = [("patch_embed.backbone.2.conv", "patch_emb.2.block.conv"), ("patch_embed.backbone", "patch_emb"), ("0.conv", "0.block.conv"),
+                 ("1.conv", "1.block.conv"), (".bn", ".block.norm"), ("pos_embed", "pos_embed.pos_embed.pos_embed"), ("norm1", "pre_norm_mha.0"),
+                 ("attn.qkv", "pre_norm_mha.1.qkv_proj"), ("attn.proj", "pre_norm_mha.1.out_proj"), ("norm2", "pre_norm_ffn.0"),
+                 ("mlp.fc1", "pre_norm_ffn.1"), ("mlp.fc2", "pre_norm_ffn.4"), ("blocks", "transformer")]
     network = {}  # of each stage's parts
     for stage in range(6):
         for part in ("downsample", "pos_emb", "blocks"):
@@ -346,8 +429,14 @@ def apple(folder, target, other, prefix=""):
     for name, x in tensors.items():
         if name.startswith("visual.trunk."):
             name = name.removeprefix("visual.trunk.")
-            if name == "head.fc.bias":
+            if name in ("head.fc.bias", "head.bias"):
                 continue
+            if name == "head.weight":
+                name, x = "classifier.proj", np.ascontiguousarray(x.T)
+            if hybrid and name.startswith("norm."):
+                name = "post_transformer_" + name
+            if name == "pos_embed":
+                x = x[None]
             if name == "head.fc.weight":
                 name, x = "head.proj", np.ascontiguousarray(x.T)
             stage = re.match(r"stages\.(\d\.(?:downsample|pos_emb|blocks))\.", name)
@@ -358,12 +447,7 @@ def apple(folder, target, other, prefix=""):
                 name = name.replace(ours, theirs)
             name = "image_encoder.model." + name
         elif name.startswith("text."):
-            name = name.removeprefix("text.")
-            if name == "positional_embedding":
-                x = x[None, None]
-            for ours, theirs in text:
-                name = name.replace(ours, theirs, 1)
-            name = "text_encoder." + name
+            name, x = apple_text(name, x)
         named[prefix + name] = x
     store(target, named)
 
@@ -445,7 +529,7 @@ def image_embeddings(weights, config, rows, training=False):
     famref.fastvit = lambda p, name, kw, x: fused_fastvit(p, x) if kw.get("inference_mode") else plain(p, name, kw, x)
     famref.biases = biases = getattr(famref, "biases", famref.log_bias) # without a class token where there is none
     famref.log_bias = lambda p, g: biases(p, g) if "visual.trunk.cls_token" in p.sd else biases(p, g)[:, 1:, 1:]
-    famref.swin = swin
+    famref.swin, famref.naflex = swin, naflex
     model, pre = config["model_cfg"], config.get("preprocess_cfg", OPENAI)
     mean, std = (np.array(pre[name])[:, None, None] for name in ("mean", "std"))
     pixels = torch.tensor((np.stack([r["image"] for r in rows]) / 255.0 - mean) / std)
@@ -509,7 +593,7 @@ def trained(path):
     size = struct.unpack("<Q", data[:8])[0]
     draw = np.random.default_rng(1)
     for name, t in json.loads(data[8:8 + size]).items():
-        if not name.endswith(("running_mean", "running_var", ".gamma", "bn.weight", "identity.weight", "bn.bias",
+        if not name.endswith(("running_mean", "running_var", ".gamma", "gamma_1", "gamma_2", "bn.weight", "identity.weight", "bn.bias",
                               "reg_tokens", "vr_lambda", "norm1.weight", "q_norm.weight", "gate.bias", "qkv.bias")):
             continue
         begin, end = (8 + size + at for at in t["data_offsets"])

@@ -93,6 +93,11 @@ const struct clip_block_names clip_block_names_text = {"transformer.resblocks.",
 #define TIMM_FC [CLIP_FC_WEIGHT] = "mlp.fc1.weight", [CLIP_FC_BIAS] = "mlp.fc1.bias",
 #define EVA_BIAS [CLIP_Q_BIAS] = "attn.q_bias", [CLIP_V_BIAS] = "attn.v_bias",
 
+/* A linear layer or a norm. */
+/* clang-format off */
+#define LAYER(tensor, name) [tensor##_WEIGHT] = name ".weight", [tensor##_BIAS] = name ".bias"
+/* clang-format on */
+
 const struct clip_block_names clip_block_names_timm = {
     "visual.trunk.blocks.",
     {TIMM_QKV TIMM_OUT TIMM_NORMS TIMM_FC[CLIP_IN_BIAS] = "attn.qkv.bias", [CLIP_LAYER_SCALE_1] = "ls1.gamma",
@@ -118,6 +123,11 @@ const struct clip_block_names clip_block_names_relpos = {
 /* EVA01; EVA02-E, whose norms are of what the halves give; EVA02 of other sizes. */
 const struct clip_block_names clip_block_names_eva = {"visual.trunk.blocks.",
                                                       {TIMM_QKV EVA_BIAS TIMM_OUT TIMM_NORMS TIMM_FC}};
+/* timm's EvaBlock with a gate, in a NaFlexVit. */
+const struct clip_block_names clip_block_names_timm_gated = {
+    "visual.trunk.blocks.",
+    {TIMM_QKV EVA_BIAS TIMM_OUT TIMM_NORMS LAYER(CLIP_JOINED, "mlp.fc1"), [CLIP_LAYER_SCALE_1] = "gamma_1",
+     [CLIP_LAYER_SCALE_2] = "gamma_2"}};
 const struct clip_block_names clip_block_names_eva_post = {
     "visual.trunk.blocks.",
     {TIMM_QKV EVA_BIAS TIMM_OUT TIMM_FC[CLIP_ATTN_NORM_WEIGHT] = "norm1.weight",
@@ -132,11 +142,6 @@ const struct clip_block_names clip_block_names_eva02 = {
      [CLIP_GATE_BIAS] = "mlp.fc1_g.bias", [CLIP_FC_WEIGHT] = "mlp.fc1_x.weight",
      [CLIP_FC_BIAS] = "mlp.fc1_x.bias", [CLIP_HIDDEN_NORM_WEIGHT] = "mlp.norm.weight",
      [CLIP_HIDDEN_NORM_BIAS] = "mlp.norm.bias"}};
-
-/* A linear layer or a norm. */
-/* clang-format off */
-#define LAYER(tensor, name) [tensor##_WEIGHT] = name ".weight", [tensor##_BIAS] = name ".bias"
-/* clang-format on */
 
 const struct clip_block_names clip_block_names_bert = {
     "transformer.encoder.layer.",

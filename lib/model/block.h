@@ -34,7 +34,8 @@ enum {
     CLIP_BLOCK_ATTN_GATE_BIAS = 1 << 22, /* this gate has a bias */
     /* After the first block a head's v is v_1 + lambda (v - v_1), v_1 that of the first block (ResFormer). */
     CLIP_BLOCK_VALUE_RESIDUAL = 1 << 23,
-    CLIP_BLOCK_RELATIVE = 1 << 24, /* scores have a bias by relative position (tower/relative.h) */
+    CLIP_BLOCK_RELATIVE = 1 << 24,   /* scores have a bias by relative position (tower/relative.h) */
+    CLIP_BLOCK_GATE_FIRST = 1 << 25, /* c_gate's rows are the first of the joined tensor (timm) */
 };
 
 /* No product has a bias. */
@@ -123,9 +124,9 @@ struct clip_block_names {
  * transformers' names of BERT, M2M100 and T5, in open_clip's HFTextEncoder; those of its modern text tower.
  */
 extern const struct clip_block_names clip_block_names_vision, clip_block_names_text, clip_block_names_timm,
-    clip_block_names_vitamin, clip_block_names_relpos, clip_block_names_eva, clip_block_names_eva_post,
-    clip_block_names_eva02, clip_block_names_bert, clip_block_names_m2m, clip_block_names_t5,
-    clip_block_names_modern, clip_block_names_modern_gated;
+    clip_block_names_vitamin, clip_block_names_relpos, clip_block_names_timm_gated, clip_block_names_eva,
+    clip_block_names_eva_post, clip_block_names_eva02, clip_block_names_bert, clip_block_names_m2m,
+    clip_block_names_t5, clip_block_names_modern, clip_block_names_modern_gated;
 
 struct clip_tower_arch;
 

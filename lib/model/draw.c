@@ -98,8 +98,26 @@ static double shaped(enum clip_draw draw, double u)
     return clip_normal_quantile(draw == CLIP_DRAW_TRUNCATED ? below + u * (1 - 2 * below) : u);
 }
 
+/* The part before slot->rest, and the rest. */
+static void draw_parts(uint64_t seed, const struct clip_slot *slot, uint64_t first, size_t count, float *out)
+{
+    size_t before = first >= slot->rest          ? 0
+                    : slot->rest - first < count ? (size_t)(slot->rest - first)
+                                                 : count;
+    struct clip_slot part = *slot;
+    part.rest = 0;
+    clip_draw(seed, &part, first, before, out);
+    part.draw = slot->rest_draw;
+    part.scale = slot->rest_scale;
+    clip_draw(seed, &part, first + before, count - before, out + before);
+}
+
 void clip_draw(uint64_t seed, const struct clip_slot *slot, uint64_t first, size_t count, float *out)
 {
+    if (slot->rest) {
+        draw_parts(seed, slot, first, count, out);
+        return;
+    }
     if (slot->draw == CLIP_DRAW_CONSTANT) {
         for (size_t i = 0; i < count; i++)
             out[i] = (float)slot->scale;

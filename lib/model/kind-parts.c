@@ -127,6 +127,16 @@ static struct clip_initial block_initial(const struct clip_tower_arch *tower, en
     }
 }
 
+/* timm draws what its gates multiply so that it is 1. */
+static void draw_gated(struct clip_slot *slot, enum clip_block_tensor tensor)
+{
+    if (tensor != CLIP_JOINED_WEIGHT && tensor != CLIP_JOINED_BIAS)
+        return;
+    slot->rest = clip_slot_count(slot) / 2;
+    slot->rest_draw = tensor == CLIP_JOINED_WEIGHT ? CLIP_DRAW_NORMAL : CLIP_DRAW_CONSTANT;
+    slot->rest_scale = tensor == CLIP_JOINED_WEIGHT ? 1e-6 : 1;
+}
+
 void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws)
 {
@@ -141,7 +151,9 @@ void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch
             if ((draws->flags & CLIP_DRAWS_DEEPENING) &&
                 (tensor == CLIP_OUT_WEIGHT || tensor == CLIP_PROJ_WEIGHT))
                 initial.scale /= sqrt(2.0 * (i + 1));
-            clip_list_tensor(listing, initial, shape, "%s", name);
+            struct clip_slot *slot = clip_list_tensor(listing, initial, shape, "%s", name);
+            if (tower->block.flags & CLIP_BLOCK_GATE_FIRST)
+                draw_gated(slot, tensor);
         }
 }
 

@@ -13,6 +13,9 @@ int clip_check_bounds(const char *what, int value, int high, struct clip_error *
 /* -1 unless `width` can be split into `heads` heads. */
 int clip_check_heads(const char *what, int width, int heads, struct clip_error *error);
 
+/* A side of pictures is a multiple of `step`, the `unit`; the error names the nearest. */
+int clip_check_grid(const char *what, int side, const char *unit, int step, struct clip_error *error);
+
 /* -1 unless the sizes of a text tower, beside its heads, lie within bounds; unless the ids of padding and of
  * the end token lie in its vocabulary. */
 int clip_check_text_sizes(const struct clip_tower_arch *tower, struct clip_error *error);
@@ -46,12 +49,12 @@ struct clip_block_draws {
 void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws);
 
+/* The positions of a vision transformer. */
+void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
+
 /* How a tensor of a vision transformer beside its blocks is drawn. */
 typedef struct clip_initial clip_vit_initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
                                              const size_t shape[4]);
-
-/* The positions of a vision transformer. */
-void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
 
 /* Lists those of a vision transformer's tensors [first, end) (model/vit.h) that it has. */
 void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,

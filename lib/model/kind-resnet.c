@@ -22,9 +22,17 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
             return -1;
     if (tower->width > CLIP_MAX_WIDTH / 32 || tower->width % 2)
         return clip_fail(error, "a ResNet's width of %d is odd or too large", tower->width);
-    if (tower->image_size % 32)
-        return clip_fail(error, "a ResNet's image size of %d is not a multiple of 32", tower->image_size);
+    if (clip_check_grid("image size", tower->image_size, "stride", 32, error) != 0)
+        return -1;
     return clip_check_heads("attention pool", tower->width * 32, tower->heads, error);
+}
+
+static int check_resize(const struct clip_tower_arch *tower, int image_size, struct clip_error *error)
+{
+    if (image_size == tower->image_size)
+        return 0;
+    return clip_fail(error, "image size %d: the ResNet's attention pool has positions for images of %d alone",
+                     image_size, tower->image_size);
 }
 
 /* --- its convolutions --- */
@@ -244,7 +252,7 @@ const struct clip_kind clip_kind_resnet = {
     .list = list,
     .prefixes = prefixes,
     .is_open_clip = is_open_clip,
-    .fixed_image = "for which its attention pool has positions",
+    .check_resize = check_resize,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,

@@ -57,8 +57,9 @@ static int check_stage(const struct clip_tower_arch *tower, int stage, struct cl
         clip_check_heads("vision width", tower->widths[stage], tower->swin.heads[stage], error) != 0)
         return -1;
     if (window < 1)
-        return clip_fail(error, "image size %d is too small for %d stages of a Swin transformer",
-                         tower->image_size, tower->swin.stages);
+        return clip_fail(error,
+                         "image size %d is too small for %d stages of a Swin transformer: the least is %d",
+                         tower->image_size, tower->swin.stages, tower->patch << (tower->swin.stages - 1));
     /* timm's masks are for what it planned. */
     if (clip_swin_shift(tower, stage) && windows_along(planned_side(tower, stage), window) !=
                                              windows_along(clip_swin_side(tower, stage), window))
@@ -76,6 +77,31 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
         if (check_stage(tower, stage, error) != 0)
             return -1;
     return 0;
+}
+
+/* Whether images of another size have windows of the same sides, for which there are tables. */
+static int same_windows(const struct clip_tower_arch *tower, int image_size)
+{
+    struct clip_tower_arch other = *tower;
+    other.image_size = image_size;
+    for (int stage = 0; stage < tower->swin.stages; stage++)
+        if (clip_swin_window(tower, stage) != clip_swin_window(&other, stage))
+            return 0;
+    return 1;
+}
+
+static int check_resize(const struct clip_tower_arch *tower, int image_size, struct clip_error *error)
+{
+    int least = tower->image_size, most = tower->image_size;
+    if (same_windows(tower, image_size))
+        return 0;
+    while (least > 1 && same_windows(tower, least - 1))
+        least--;
+    while (most < CLIP_MAX_IMAGE && same_windows(tower, most + 1))
+        most++;
+    return clip_fail(
+        error, "image size %d: the tables of the Swin transformer's windows are for sizes from %d to %d",
+        image_size, least, most);
 }
 
 /* --- tensors --- */
@@ -428,6 +454,7 @@ const struct clip_kind clip_kind_swin = {
     .head = &clip_head_timm_linear,
     .width = feature_width,
     .check = check,
+    .check_resize = check_resize,
     .list = list,
     .prefixes = prefixes,
     .is_open_clip = is_open_clip,

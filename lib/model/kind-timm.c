@@ -17,9 +17,9 @@ int clip_timm_check(const struct clip_tower_arch *tower, struct clip_error *erro
         clip_check_bounds("vision mlp", tower->mlp, CLIP_MAX_MLP, error) != 0 ||
         clip_check_heads("vision width", tower->width, tower->heads, error) != 0)
         return -1;
-    if (tower->vit.stem == CLIP_STEM_LINEAR && tower->image_size % tower->patch)
-        return clip_fail(error, "image size %d is not a multiple of the patch size %d", tower->image_size,
-                         tower->patch);
+    if (tower->vit.stem == CLIP_STEM_LINEAR &&
+        clip_check_grid("image size", tower->image_size, "patch size", tower->patch, error) != 0)
+        return -1;
     if (tower->block.rotary.reference && head % 4)
         return clip_fail(error, "heads of %d cannot have rotary positions, which take four at a time", head);
     return clip_check_pool(tower, error);
@@ -29,6 +29,8 @@ void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positi
 {
     clip_vit_positions(tower, table);
     table->forced = 1;
+    if (tower->vit.stem == CLIP_STEM_LINEAR) /* whose table is resampled as it runs */
+        table->name = NULL;
 }
 
 /* --- tensors --- */
@@ -71,7 +73,10 @@ void clip_timm_list(struct clip_listing *listing, const struct clip_tower_arch *
                                      : family->drawn   ? CLIP_DRAWS_BIASES | CLIP_DRAWS_ALL_BIASES
                                                        : 0};
     clip_list_vit(listing, tower, initial, CLIP_VIT_CLASS, CLIP_VIT_CONV);
-    clip_list_stem(listing, tower);
+    if (tower->vit.stem == CLIP_STEM_CONV)
+        clip_list_conv_stem(listing, tower);
+    if (tower->vit.stem == CLIP_STEM_MBCONV)
+        clip_list_mbconv_stem(listing, tower);
     clip_list_vit(listing, tower, initial, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
     clip_list_blocks(listing, tower, &draws);
     clip_list_vit(listing, tower, initial, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
@@ -108,6 +113,7 @@ static const struct {
     {CLIP_TIMM_RELPOS, {"rel_pos_dim", CLIP_JSON_USED, NULL}},
     {CLIP_TIMM_NAFLEX, {"pos_embed_grid_size", CLIP_JSON_USED, NULL}},
     {CLIP_TIMM_NAFLEX, {"reg_tokens", CLIP_JSON_USED, NULL}},
+    {CLIP_TIMM_NAFLEX, {"swiglu_mlp", CLIP_JSON_USED, NULL}},
     {CLIP_TIMM_NAFLEX, {"attn_pool_num_heads", CLIP_JSON_USED, NULL}},
     {CLIP_TIMM_NAFLEX, {"attn_pool_mlp_ratio", CLIP_JSON_USED, NULL}},
     {ALL, {"drop_rate", CLIP_JSON_IGNORED, NULL}},
@@ -277,6 +283,22 @@ static int check_timm_pool(struct json_object *object, const char *where, const 
                      pool_name(tower->vit.pooling));
 }
 
+/* The row of the name whose blocks have a gate, where swiglu_mlp says so. */
+static int find_gated(struct json_object *more, const struct clip_timm_name **named, struct clip_error *error)
+{
+    int gated = 0;
+    const struct clip_timm_name *plain = *named;
+    if (!more || plain->family->class != CLIP_TIMM_NAFLEX)
+        return 0;
+    if (clip_json_flag(more, "timm_model_kwargs", "swiglu_mlp", &gated, error) != 0)
+        return -1;
+    *named = clip_timm_find(plain->name, gated);
+    return *named
+               ? 0
+               : clip_fail(error, "timm_model_kwargs.swiglu_mlp: blocks with a gate are not supported of %s",
+                           plain->name);
+}
+
 /* The preprocessing's size must be the tower's, unless the tower takes any. */
 static int check_image_size(const char *where, int image, const struct clip_timm_name *named,
                             struct clip_tower_arch *tower, struct clip_error *error)
@@ -296,10 +318,12 @@ int clip_timm_read_open_clip(struct json_object *object, const char *where, stru
     const struct clip_timm_name *named = clip_timm_of_open_clip(object);
     struct json_object *more = NULL;
     int image;
-    set_named(tower, named);
     if (clip_check_timm_options(object, where, error) != 0 ||
         clip_json_object(object, where, "timm_model_kwargs", &more, error) != 0 ||
-        read_sizes(more, named, tower, error) != 0 ||
+        find_gated(more, &named, error) != 0)
+        return -1;
+    set_named(tower, named);
+    if (read_sizes(more, named, tower, error) != 0 ||
         clip_read_image_size(object, where, &image, error) != 0 ||
         clip_read_timm_head(object, where, &clip_head_timm_classifier, tower, error) != 0 ||
         check_image_size(where, image, named, tower, error) != 0)
@@ -327,6 +351,10 @@ static void put_naflex(FILE *file, const struct clip_tower_arch *tower, const st
         *between = ", ";
     }
     put_int(file, "reg_tokens", tower->vit.registers, family->registers, between);
+    if (family->swiglu) {
+        fprintf(file, "%s\"swiglu_mlp\": true", *between);
+        *between = ", ";
+    }
     put_int(file, "attn_pool_num_heads", tower->vit.pool_heads, tower->heads, between);
     if (tower->vit.pool_mlp != tower->mlp) {
         struct clip_tower_arch pool = {.width = tower->width, .mlp = tower->vit.pool_mlp};

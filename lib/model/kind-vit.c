@@ -18,15 +18,14 @@ int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *erro
                             error);
 }
 
-/* A side of pictures is a whole number of patches; the nearest ones are named. */
-static int check_grid(const char *what, int side, int patch, struct clip_error *error)
+int clip_check_grid(const char *what, int side, const char *unit, int step, struct clip_error *error)
 {
-    if (patch > 0 && side % patch == 0)
+    if (step > 0 && side % step == 0)
         return 0;
-    if (patch < 1 || side < patch)
-        return clip_fail(error, "%s %d is not a multiple of the patch size %d", what, side, patch);
-    return clip_fail(error, "%s %d is not a multiple of the patch size %d, as %d and %d are", what, side,
-                     patch, side / patch * patch, (side / patch + 1) * patch);
+    if (step < 1 || side < step)
+        return clip_fail(error, "%s %d is not a multiple of the %s %d", what, side, unit, step);
+    return clip_fail(error, "%s %d is not a multiple of the %s %d, as %d and %d are", what, side, unit, step,
+                     side / step * step, (side / step + 1) * step);
 }
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
@@ -38,8 +37,8 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
         clip_check_bounds("vision layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
         clip_check_bounds("vision mlp", tower->mlp, CLIP_MAX_MLP, error) != 0)
         return -1;
-    if (check_grid("image size", tower->image_size, tower->patch, error) != 0 ||
-        check_grid("image width", image_width, tower->patch, error) != 0)
+    if (clip_check_grid("image size", tower->image_size, "patch size", tower->patch, error) != 0 ||
+        clip_check_grid("image width", image_width, "patch size", tower->patch, error) != 0)
         return -1;
     if (tower->image_width && tower->vit.flags & CLIP_VIT_FIXED_POSITIONS)
         return clip_fail(error, "positions of sines and cosines need square images, not %d x %d",
@@ -51,8 +50,6 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table)
 {
-    if (tower->vit.grid_height) /* of a size of its own, and resampled when the model is used */
-        return;
     *table = (struct clip_positions){
         .name = clip_vit_name(tower, CLIP_VIT_POSITIONS),
         .before = clip_vit_prefix(tower) - clip_vit_unplaced(tower),

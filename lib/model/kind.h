@@ -86,7 +86,9 @@ struct clip_kind {
 
     /* Its table of positions, where another size of it can be resampled (NULL: none can). */
     void (*positions)(const struct clip_tower_arch *tower, struct clip_positions *table);
-    const char *fixed_image; /* of pictures: why the image size cannot be changed, or NULL */
+    /* Of pictures: fails where its weights are not those of another image size, and names the sizes that they
+     * are for (NULL: they are for any). */
+    int (*check_resize)(const struct clip_tower_arch *tower, int image_size, struct clip_error *error);
 
     /* open_clip's vision_cfg or text_cfg: whether it is one of this kind (NULL: if it is not another kind's);
      * what it says; and its writing. `own`: with what a file's metadata says more. */
@@ -126,8 +128,8 @@ struct clip_kind {
 
 /* All kinds. If several fit, the first is taken. */
 #define CLIP_KINDS(row)                                                                                      \
-    row(convnext) row(fastvit) row(hybrid) row(swin) row(timm) row(resnet) row(vit) row(modern) row(hftext)  \
-        row(text)
+    row(convnext) row(fastvit) row(hybrid) row(vitamin) row(swin) row(timm) row(resnet) row(vit) row(modern) \
+        row(hftext) row(text)
 #define CLIP_KIND_DECLARE(name) extern const struct clip_kind clip_kind_##name;
 CLIP_KINDS(CLIP_KIND_DECLARE)
 

@@ -31,6 +31,10 @@ struct clip_slot {
     int integer; /* num_batches_tracked: int64, and absent from old files */
     enum clip_draw draw;
     double scale;
+    /* Elements from `rest` on are drawn otherwise; 0: none. */
+    uint64_t rest;
+    enum clip_draw rest_draw;
+    double rest_scale;
 };
 
 struct clip_layout {

@@ -422,7 +422,7 @@ static int open_path(struct clip_model *model, const char *name, const char *arc
     int is_file = !S_ISDIR(status.st_mode);
     if (is_file ? open_file(model, arch, key, error) : open_folder(model, arch, key, settings, error))
         return -1;
-    if (model->image_size && clip_arch_resize(&model->arch, model->image_size, error) != 0)
+    if (model->image_size && clip_arch_resize(&model->arch, model->image_size, 1, error) != 0)
         return fail_at(model->path, error);
     return settings || bind_tensors(model, error) == 0 ? 0 : fail_tensors(model, is_file, error);
 }

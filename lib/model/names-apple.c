@@ -1,6 +1,6 @@
 /* The names of Apple's own MobileCLIP files (github.com/apple/ml-mobileclip), which open_clip converts in its
- * convert.py and timm in fastvit.py: image_encoder.model.* and text_encoder.* become visual.trunk.* and
- * text.*. */
+ * convert.py and timm in fastvit.py and vision_transformer_hybrid.py: image_encoder.model.* and
+ * text_encoder.* become visual.trunk.* and text.*. */
 #include "model/names.h"
 
 #include <stdio.h>
@@ -11,7 +11,10 @@
 
 #define IMAGE "image_encoder.model."
 #define TEXT "text_encoder."
-#define FIRST IMAGE "patch_embed.0.rbr_conv.0.conv.weight"
+
+/* The first tensor of a model with a FastViT, and of MobileCLIP-B. */
+static const char *const firsts[] = {IMAGE "patch_embed.0.rbr_conv.0.conv.weight",
+                                     IMAGE "patch_emb.0.block.conv.weight"};
 
 /* A part of a name, and what replaces it. */
 struct replacement {
@@ -24,6 +27,23 @@ static const struct replacement image_parts[] = {
     {"conv_exp", "final_conv"},  {"lkb_origin", "large_conv"},
     {"convffn", "mlp"},          {"se.reduce", "se.fc1"},
     {"se.expand", "se.fc2"},     {"head.proj", "head.fc.weight"},
+};
+
+static const struct replacement hybrid_parts[] = {
+    {"patch_emb.", "patch_embed.backbone."},
+    {"block.conv", "conv"},
+    {"block.norm", "bn"},
+    {"pos_embed.pos_embed.pos_embed", "pos_embed"},
+    {"post_transformer_norm", "norm"},
+    {"pre_norm_mha.0", "norm1"},
+    {"pre_norm_mha.1", "attn"},
+    {"pre_norm_ffn.0", "norm2"},
+    {"pre_norm_ffn.1", "mlp.fc1"},
+    {"pre_norm_ffn.4", "mlp.fc2"},
+    {"qkv_proj", "qkv"},
+    {"out_proj", "proj"},
+    {"transformer.", "blocks."},
+    {"classifier.proj", "head.weight"},
 };
 
 static const struct replacement text_parts[] = {
@@ -47,6 +67,7 @@ enum { NAME = 600, MOST_LAYERS = 64 };
 struct names {
     const char *prefix; /* `length` characters that stand before all names */
     size_t length;
+    int hybrid; /* MobileCLIP-B: the image tower is a vision transformer after convolutions */
     unsigned char joins[MOST_LAYERS]; /* 1 for those of image_encoder.model.network that begin a stage */
 };
 
@@ -142,6 +163,10 @@ static int is_scale(const char *name)
 static void put_image(struct text *out, const struct names *names, const char *name)
 {
     put_string(out, "visual.trunk.");
+    if (names->hybrid) {
+        put_replaced(out, name, hybrid_parts, COUNT(hybrid_parts));
+        return;
+    }
     put_replaced(out, put_stage(out, names, name), image_parts, COUNT(image_parts));
     if (is_scale(name))
         put_string(out, ".gamma");
@@ -153,10 +178,10 @@ static void put_text(struct text *out, const char *name)
     put_replaced(out, name, text_parts, COUNT(text_parts));
 }
 
-/* [1, 1, positions, width] becomes [positions, width]. */
-static void squeeze(struct clip_weight *weight)
+/* Takes leading dimensions of 1 away until there are `ndim`. */
+static void squeeze(struct clip_weight *weight, int ndim)
 {
-    while (weight->ndim > 2 && weight->shape[0] == 1) {
+    while (weight->ndim > ndim && weight->shape[0] == 1) {
         weight->ndim--;
         memmove(weight->shape, weight->shape + 1, (size_t)weight->ndim * sizeof *weight->shape);
         memmove(weight->stride, weight->stride + 1, (size_t)weight->ndim * sizeof *weight->stride);
@@ -200,9 +225,12 @@ static int rename_one(struct clip_weights *weights, size_t i, const struct names
     char *copy = strdup(out.text);
     if (!copy)
         return clip_fail_memory(error, "a tensor's name");
-    int projects = strcmp(name, IMAGE "head.proj") == 0 && weight->ndim == 2;
+    int projects =
+        strcmp(name, names->hybrid ? IMAGE "classifier.proj" : IMAGE "head.proj") == 0 && weight->ndim == 2;
     if (strcmp(name, TEXT "positional_embedding.pos_embed.pos_embed") == 0)
-        squeeze(weight);
+        squeeze(weight, 2);
+    if (strcmp(name, IMAGE "pos_embed.pos_embed.pos_embed") == 0)
+        squeeze(weight, 3);
     if (projects)
         clip_weight_transpose(weight);
     free(weight->name);
@@ -211,22 +239,24 @@ static int rename_one(struct clip_weights *weights, size_t i, const struct names
 }
 
 /* Finds the first tensor of such a model, and the length of what stands before it; NULL if there is none. */
-static const struct clip_weight *find_first(const struct clip_weights *weights, size_t *length)
+static const struct clip_weight *find_first(const struct clip_weights *weights, struct names *names)
 {
-    for (size_t i = 0; i < weights->count; i++) {
-        size_t n = strlen(weights->items[i].name);
-        if (n >= strlen(FIRST) && strcmp(weights->items[i].name + n - strlen(FIRST), FIRST) == 0) {
-            *length = n - strlen(FIRST);
+    for (size_t i = 0; i < weights->count; i++)
+        for (size_t k = 0; k < COUNT(firsts); k++) {
+            size_t n = strlen(weights->items[i].name), length = strlen(firsts[k]);
+            if (n < length || strcmp(weights->items[i].name + n - length, firsts[k]) != 0)
+                continue;
+            names->length = n - length;
+            names->hybrid = k == 1;
             return &weights->items[i];
         }
-    }
     return NULL;
 }
 
 int clip_names_apple(struct clip_weights *weights, struct clip_error *error)
 {
     struct names names = {.length = 0};
-    const struct clip_weight *first = find_first(weights, &names.length);
+    const struct clip_weight *first = find_first(weights, &names);
     if (!first)
         return 0;
     char *prefix = strndup(first->name, names.length);

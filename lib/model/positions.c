@@ -10,14 +10,13 @@
 /* A configuration cannot make a small file's table larger than so many times: it is refused by its shape. */
 enum { MOST_GROWTH = 256 };
 
-int clip_arch_resize(struct clip_arch *arch, int image_size, struct clip_error *error)
+int clip_arch_resize(struct clip_arch *arch, int image_size, int weights, struct clip_error *error)
 {
     struct clip_tower_arch *tower = &arch->vision;
     if (tower->absent)
         return clip_fail(error, "image size %d: the model has no vision tower", image_size);
-    if (tower->kind->fixed_image && image_size != tower->image_size)
-        return clip_fail(error, "image size %d: the %s takes only images of %d, %s", image_size,
-                         tower->kind->title, tower->image_size, tower->kind->fixed_image);
+    if (weights && tower->kind->check_resize && tower->kind->check_resize(tower, image_size, error) != 0)
+        return -1;
     if (image_size < tower->patch)
         return clip_fail(error, "image size %d: smaller than a patch; sizes from %d on fit", image_size,
                          tower->patch);
@@ -50,6 +49,7 @@ static int resample(const struct clip_positions *table, size_t rows, size_t widt
                     size_t wanted, float *out, struct clip_error *error)
 {
     size_t from[2], before = table->before;
+    struct clip_grid grid;
     if (!table->grid[0]) {
         clip_line_resample(rows, wanted, width, x, out);
         return 0;
@@ -57,12 +57,10 @@ static int resample(const struct clip_positions *table, size_t rows, size_t widt
     if (rows <= before || find_grid(rows - before, from) != 0)
         return clip_fail(error, "tensor %s: %zu positions are not those of a square grid", table->name,
                          rows - (rows < before ? rows : before));
-    struct clip_grid grid;
+    memcpy(out, x, before * width * sizeof *out);
     int status = clip_grid_init(&grid, from[0], from[1], table->grid[0], table->grid[1], error);
-    if (status == 0) {
-        memcpy(out, x, before * width * sizeof *out);
+    if (status == 0)
         clip_grid_resample(&grid, width, x + before * width, out + before * width);
-    }
     clip_grid_free(&grid);
     return status;
 }

@@ -17,8 +17,9 @@ struct clip_positions {
     int forced;     /* only another image size that is asked for changes them, not a file's (timm) */
 };
 
-/* Sets the image size of an architecture; an error that says why it cannot be, and names sizes that can. */
-int clip_arch_resize(struct clip_arch *arch, int image_size, struct clip_error *error);
+/* Sets the image size of an architecture; `weights`: it stands for a model that has them. -1 with an error
+ * that says why it cannot be, and names sizes that can. */
+int clip_arch_resize(struct clip_arch *arch, int image_size, int weights, struct clip_error *error);
 
 /* Where `slot` is a table of positions of its tower, and `weight` one of other rows: sets *out to a table of
  * its shape, in the weight's type, whose name is the weight's and whose data is from malloc. `forced`: the

@@ -108,6 +108,40 @@ static const struct clip_timm_family naflex_siglip = {NAFLEX, .vit_names = &clip
 static const struct clip_timm_family vitamin = {VITAMIN, .vit = VITAMIN_VIT};
 static const struct clip_timm_family vitamin_xl = {VITAMIN, .vit = VITAMIN_VIT | CLIP_VIT_NO_POSITIONS};
 
+static const struct clip_timm_family naflex_map = {NAFLEX,
+                                                   .vit_names = &clip_vit_names_naflex,
+                                                   .block = CLIP_BLOCK_LAYER_SCALE,
+                                                   .vit = NAFLEX_VIT | CLIP_VIT_POOL_PATCHES,
+                                                   .pooling = CLIP_POOL_MAP,
+                                                   .layer_scale = 1e-5f,
+                                                   .registers = 1};
+
+static const struct clip_timm_family naflex_reg1_map = {NAFLEX,
+                                                        .vit_names = &clip_vit_names_naflex,
+                                                        .block =
+                                                            CLIP_BLOCK_LAYER_SCALE | CLIP_BLOCK_NO_QKV_BIAS,
+                                                        .vit = NAFLEX_VIT | CLIP_VIT_POOL_PATCHES,
+                                                        .pooling = CLIP_POOL_MAP,
+                                                        .layer_scale = 1e-5f,
+                                                        .registers = 1};
+
+/* With swiglu_mlp. */
+static const struct clip_timm_family naflex_map_gated = {
+    .class = CLIP_TIMM_NAFLEX,
+    .names = &clip_block_names_timm_gated,
+    .vit_names = &clip_vit_names_naflex,
+    .block = CLIP_BLOCK_LAYER_SCALE | EVA_BLOCK | CLIP_BLOCK_GATED | CLIP_BLOCK_JOINED_GATE |
+             CLIP_BLOCK_GATE_FIRST,
+    .vit = NAFLEX_VIT | CLIP_VIT_POOL_PATCHES | CLIP_VIT_POOL_GELU,
+    .pooling = CLIP_POOL_MAP,
+    .stem = CLIP_STEM_LINEAR,
+    .epsilon = 1e-6f,
+    .layer_scale = 1e-5f,
+    .registers = 1,
+    .swiglu = 1,
+    .grid = 16,
+    .deepening = 1};
+
 /* Relative positions: with a class token; without, or with it but not of the features; with a norm of each
  * token. */
 #define RELPOS                                                                                               \
@@ -200,6 +234,10 @@ static const struct clip_timm_name names[] = {
     {"naflexvit_base_patch16_gap", &naflex_gap, 224, 16, 768, 12, 12, 4, CLIP_GELU, NO_ROTARY},
     {"naflexvit_so150m2_patch16_reg1_gap", &naflex_reg1_gap, 224, 16, 832, 21, 13, 34.0 / 13, CLIP_GELU,
      NO_ROTARY},
+    {"naflexvit_base_patch16_map", &naflex_map, 224, 16, 768, 12, 12, 4, CLIP_GELU, NO_ROTARY},
+    {"naflexvit_base_patch16_map", &naflex_map_gated, 224, 16, 768, 12, 12, 4, CLIP_SILU, NO_ROTARY},
+    {"naflexvit_so150m2_patch16_reg1_map", &naflex_reg1_map, 224, 16, 832, 21, 13, 34.0 / 13, CLIP_GELU,
+     NO_ROTARY},
     {"naflexvit_base_patch16_siglip", &naflex_siglip, 224, 16, 768, 12, 12, 4, CLIP_GELU_TANH, NO_ROTARY},
     {"naflexvit_so400m_patch16_siglip", &naflex_siglip, 224, 16, 1152, 27, 16, 3.7362, CLIP_GELU_TANH,
      NO_ROTARY},
@@ -237,10 +275,10 @@ static const struct clip_timm_name names[] = {
      PE_ROTARY(32, 0)},
 };
 
-const struct clip_timm_name *clip_timm_find(const char *name)
+const struct clip_timm_name *clip_timm_find(const char *name, int swiglu)
 {
     for (size_t i = 0; i < CLIP_COUNT_OF(names); i++)
-        if (strcmp(names[i].name, name) == 0)
+        if (names[i].family->swiglu == swiglu && strcmp(names[i].name, name) == 0)
             return &names[i];
     return NULL;
 }
@@ -248,7 +286,8 @@ const struct clip_timm_name *clip_timm_find(const char *name)
 const struct clip_timm_name *clip_timm_of_open_clip(struct json_object *object)
 {
     struct json_object *name = clip_json_get(object, "timm_model_name");
-    return json_object_is_type(name, json_type_string) ? clip_timm_find(json_object_get_string(name)) : NULL;
+    return json_object_is_type(name, json_type_string) ? clip_timm_find(json_object_get_string(name), 0)
+                                                       : NULL;
 }
 
 /* But for what timm_model_kwargs may say: layer scale and positions. */

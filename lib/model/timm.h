@@ -1,4 +1,4 @@
-/* timm's vision transformers: what their names stand for, and what the two kinds of them share: those that
+/* timm's vision transformers: what their names stand for, and what the kinds of them share: those that
  * cut pictures into patches (kind-timm.c) and those that begin with convolutions (kind-hybrid.c). */
 #ifndef CLIP_MODEL_TIMM_H
 #define CLIP_MODEL_TIMM_H
@@ -28,6 +28,7 @@ struct clip_timm_family {
                           theirs */
     int registers;
     int relative; /* width of the hidden layer of relative positions */
+    int swiglu;   /* blocks have a gate, as swiglu_mlp says; another family has the same names without */
     int grid; /* side of the grid that positions are of, where they are resampled to the picture's; else 0 */
     int deepening; /* last layers of blocks are drawn smaller, the deeper they are (kind-parts.h) */
     int drawn;     /* layers are drawn as PyTorch does, not as VisionTransformer does */
@@ -42,8 +43,8 @@ struct clip_timm_name {
     struct clip_rotary rotary;
 };
 
-/* NULL where there is no such name. */
-const struct clip_timm_name *clip_timm_find(const char *name);
+/* NULL where there is no such name, whose blocks have a gate or not. */
+const struct clip_timm_name *clip_timm_find(const char *name, int swiglu);
 
 /* The name that timm_model_name has in open_clip's configuration; NULL where it has none that is known. */
 const struct clip_timm_name *clip_timm_of_open_clip(struct json_object *object);
@@ -51,12 +52,14 @@ const struct clip_timm_name *clip_timm_of_open_clip(struct json_object *object);
 /* The name of these sizes; else one of the same family, whose sizes are overridden. */
 const struct clip_timm_name *clip_timm_name_of(const struct clip_tower_arch *tower);
 
-/* Lists the tensors of the stem of a hybrid (kind-hybrid.c). */
-void clip_list_stem(struct clip_listing *listing, const struct clip_tower_arch *tower);
+/* Lists the tensors of the stem (kind-hybrid.c, kind-vitamin.c). */
+void clip_list_conv_stem(struct clip_listing *listing, const struct clip_tower_arch *tower);
+void clip_list_mbconv_stem(struct clip_listing *listing, const struct clip_tower_arch *tower);
 
-/* --- members of the rows of both kinds --- */
+/* --- members of the rows of these kinds --- */
 
 int clip_timm_check(const struct clip_tower_arch *tower, struct clip_error *error);
+void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
 void clip_timm_list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
 int clip_timm_read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                              struct clip_error *error);
@@ -66,8 +69,6 @@ int clip_timm_read_shapes(const struct clip_weights *weights, struct clip_tower_
 void clip_timm_describe(FILE *out, const struct clip_tower_arch *tower);
 void clip_timm_describe_json(struct json_object *object, const struct clip_tower_arch *tower);
 extern const char *const clip_timm_prefixes[];
-/* The positions, resampled only where another image size is asked for: clip_kind.positions. */
-void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
 
 /* What Hugging Face's SiglipModel has: the family of SigLIP. */
 extern const struct clip_timm_family clip_timm_siglip;

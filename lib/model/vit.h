@@ -16,6 +16,8 @@ enum {
     CLIP_VIT_FIXED_POSITIONS = 1 << 5, /* positions do not learn */
     CLIP_VIT_PATCH_POSITIONS = 1 << 6, /* positions are those of patches alone */
     CLIP_VIT_NO_POSITIONS = 1 << 7,    /* no positions */
+    CLIP_VIT_POOL_PATCHES = 1 << 8,    /* the attention pool sees the patches alone */
+    CLIP_VIT_POOL_GELU = 1 << 9,       /* its activation is GELU, whatever that of blocks */
 };
 
 /* What makes tokens of a picture. */

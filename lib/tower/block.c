@@ -86,8 +86,13 @@ static void split_joined(struct clip_block *block)
     size_t mlp = block->shape->mlp;
     if (!has(block, CLIP_BLOCK_JOINED_GATE) || has(block, CLIP_BLOCK_NO_MLP_BIAS))
         return;
-    block->values[CLIP_FC_BIAS] = (struct clip_values){joined->value, joined->gradient, NULL};
-    block->values[CLIP_GATE_BIAS] =
+    enum clip_block_tensor first = CLIP_FC_BIAS, second = CLIP_GATE_BIAS;
+    if (has(block, CLIP_BLOCK_GATE_FIRST)) {
+        first = CLIP_GATE_BIAS;
+        second = CLIP_FC_BIAS;
+    }
+    block->values[first] = (struct clip_values){joined->value, joined->gradient, NULL};
+    block->values[second] =
         (struct clip_values){joined->value + mlp, joined->gradient ? joined->gradient + mlp : NULL, NULL};
 }
 

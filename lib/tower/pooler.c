@@ -34,8 +34,10 @@ struct clip_pooler {
     const struct clip_kernels *kernels;
     struct clip_pool *pool;
     enum clip_pooling pooling;
+    enum clip_activation activation; /* of the pool's hidden layer */
     int learns;
-    size_t batch, tokens, skip; /* `skip`: tokens before those of patches */
+    size_t batch, all;   /* `all`: tokens of a picture */
+    size_t tokens, skip; /* those that the pool sees, after `skip` others */
     size_t width, out, heads, queries, mlp;
     float epsilon;
     struct clip_values tensors[CLIP_VIT_TENSORS]; /* of the pool, and ln_post where that is its */
@@ -173,12 +175,14 @@ struct clip_pooler *clip_pooler_open(const struct clip_tower_setup *setup, const
         .pooling = arch->vit.pooling,
         .learns = setup->parameters != NULL,
         .batch = setup->batch,
-        .tokens = clip_vit_tokens(arch),
-        .skip = clip_vit_tokens(arch) - clip_vit_patches(arch),
+        .all = clip_vit_tokens(arch),
         .width = (size_t)arch->width,
         .out = clip_vit_width(arch),
         .epsilon = clip_block_epsilon(&arch->block),
     };
+    p->skip = !attends(p) || arch->vit.flags & CLIP_VIT_POOL_PATCHES ? clip_vit_prefix(arch) : 0;
+    p->tokens = p->all - p->skip;
+    p->activation = arch->vit.flags & CLIP_VIT_POOL_GELU ? CLIP_GELU : arch->activation;
     p->queries = attends(p) ? (size_t)arch->vit.pool_queries : 1;
     p->heads = attends(p) ? (size_t)arch->vit.pool_heads : 0;
     p->mlp = is_map(p) ? (size_t)arch->vit.pool_mlp : 0;
@@ -260,15 +264,20 @@ void clip_pooler_refresh(struct clip_pooler *p)
 
 /* --- forward --- */
 
-/* out[width] = the mean of the patches of a picture's rows. */
-static void mean_patches(const struct clip_pooler *p, const float *rows, float *out)
+/* The rows of a picture that the pool sees. */
+static const float *rows_of(const struct clip_pooler *p, size_t i)
 {
-    size_t n = p->tokens - p->skip;
+    return p->rows + (i * p->all + p->skip) * p->width;
+}
+
+/* out[width] = the mean of a picture's rows. */
+static void mean_rows(const struct clip_pooler *p, const float *rows, float *out)
+{
     memset(out, 0, p->width * sizeof *out);
-    for (size_t i = p->skip; i < p->tokens; i++)
+    for (size_t i = 0; i < p->tokens; i++)
         p->kernels->sum(p->width, out, rows + i * p->width, out);
     for (size_t c = 0; c < p->width; c++)
-        out[c] /= (float)n;
+        out[c] /= (float)p->tokens;
 }
 
 static int has_post(const struct clip_pooler *p)
@@ -305,8 +314,8 @@ static void map_features(const struct clip_pooler *p, size_t i, float *features)
     norm(p, CLIP_POOL_NORM_WEIGHT, p->epsilon, y, normed);
     clip_gemm(0, 1, 1, p->mlp, p->out, normed, p->out, value_of(p, CLIP_POOL_FC_WEIGHT), p->out, 0, wide,
               p->mlp);
-    p->kernels->activation[p->arch->activation](p->mlp, wide, value_of(p, CLIP_POOL_FC_BIAS),
-                                                CLIP_PRECISION_F32, hidden);
+    p->kernels->activation[p->activation](p->mlp, wide, value_of(p, CLIP_POOL_FC_BIAS), CLIP_PRECISION_F32,
+                                          hidden);
     linear(p, 1, p->out, p->mlp, hidden, value_of(p, CLIP_POOL_PROJ_WEIGHT), value_of(p, CLIP_POOL_PROJ_BIAS),
            features);
     p->kernels->sum(p->out, features, y, features);
@@ -338,14 +347,14 @@ static int forward_task(void *context, size_t i, int thread, struct clip_error *
 {
     (void)thread, (void)error;
     const struct clip_pooler *p = context;
-    const float *rows = p->rows + i * p->tokens * p->width;
+    const float *rows = rows_of(p, i);
     float *features = p->features + i * p->out;
     if (attends(p)) {
         attend(p, i, rows);
         (is_map(p) ? map_features : query_features)(p, i, features);
         return 0;
     }
-    mean_patches(p, rows, p->tape->out + i * p->out);
+    mean_rows(p, rows, p->tape->out + i * p->out);
     if (has_post(p))
         norm(p, CLIP_VIT_POST_WEIGHT, p->epsilon, p->tape->out + i * p->out, features);
     else
@@ -380,9 +389,9 @@ static void map_backward(const struct clip_pooler *p, size_t i, const float *gra
     memcpy(dout, gradient, p->out * sizeof *dout);
     clip_gemm(0, 0, 1, p->mlp, p->out, gradient, p->out, value_of(p, CLIP_POOL_PROJ_WEIGHT), p->mlp, 0, room,
               p->mlp);
-    p->kernels->activation_backward[p->arch->activation](p->mlp, t->wide + i * p->mlp,
-                                                         value_of(p, CLIP_POOL_FC_BIAS), room,
-                                                         CLIP_PRECISION_F32, t->hidden + i * p->mlp, dwide);
+    p->kernels->activation_backward[p->activation](p->mlp, t->wide + i * p->mlp,
+                                                   value_of(p, CLIP_POOL_FC_BIAS), room, CLIP_PRECISION_F32,
+                                                   t->hidden + i * p->mlp, dwide);
     clip_gemm(0, 0, 1, p->out, p->mlp, dwide, p->mlp, value_of(p, CLIP_POOL_FC_WEIGHT), p->out, 0, room,
               p->out);
     norm_backward(p, i, CLIP_POOL_NORM_WEIGHT, t->out + i * p->out, room, dout);
@@ -406,7 +415,7 @@ static void attend_backward(const struct clip_pooler *p, size_t i, const float *
 {
     const struct clip_pooler_tape *t = p->tape;
     size_t width = p->width, head = p->out / p->heads, n = groups(p), tokens = p->tokens;
-    const float *rows = p->rows + i * tokens * width, *weights = t->weights + i * n * tokens;
+    const float *rows = rows_of(p, i), *weights = t->weights + i * n * tokens;
     float *dvalues = p->back.dvalues + i * p->queries * p->out, *dmixes = p->back.dmixes + i * n * width;
     float *scores = p->back.scores + i * n * tokens;
     clip_gemm(0, 0, p->queries, p->out, p->out, dout, p->out, value_of(p, CLIP_POOL_OUT_WEIGHT), p->out, 0,
@@ -428,20 +437,18 @@ static void attend_backward(const struct clip_pooler *p, size_t i, const float *
     clip_gemm(0, 0, n, width, tokens, scores, tokens, rows, width, 0, p->back.dprobes + i * n * width, width);
 }
 
-/* drows of a picture, of the mean of its patches. */
+/* drows of a picture, of the mean of its rows. */
 static void mean_backward(const struct clip_pooler *p, size_t i, const float *gradient, float *drows)
 {
-    size_t n = p->tokens - p->skip;
     float *d = p->back.dout + i * p->out;
     memcpy(d, gradient, p->out * sizeof *d);
     if (has_post(p)) {
         memset(d, 0, p->out * sizeof *d);
         norm_backward(p, i, CLIP_VIT_POST_WEIGHT, p->tape->out + i * p->out, gradient, d);
     }
-    memset(drows, 0, p->skip * p->width * sizeof *drows);
     for (size_t c = 0; c < p->width; c++)
-        d[c] /= (float)n;
-    for (size_t j = p->skip; j < p->tokens; j++)
+        d[c] /= (float)p->tokens;
+    for (size_t j = 0; j < p->tokens; j++)
         memcpy(drows + j * p->width, d, p->width * sizeof *d);
 }
 
@@ -451,7 +458,9 @@ static int backward_task(void *context, size_t i, int thread, struct clip_error 
     (void)thread, (void)error;
     const struct clip_pooler *p = context;
     const float *gradient = p->gradients + i * p->out;
-    float *drows = p->drows + i * p->tokens * p->width, *dout = p->back.dout + i * p->queries * p->out;
+    float *drows = p->drows + i * p->all * p->width, *dout = p->back.dout + i * p->queries * p->out;
+    memset(drows, 0, p->skip * p->width * sizeof *drows);
+    drows += p->skip * p->width;
     memset(p->back.norms + i * 2 * p->out, 0, 2 * p->out * sizeof *dout);
     if (!attends(p)) {
         mean_backward(p, i, gradient, drows);

@@ -6,19 +6,23 @@
 #include "base/arena.h"
 #include "math/conv.h"
 #include "tower/patches.h"
+#include "tower/stem-conv.h"
 #include "tower/stem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAYERS = 3, SQUARE = 4 };
+enum { LAYERS = CLIP_STEM_LAYERS, SQUARE = CLIP_STEM_SQUARE };
 #define EPSILON 1e-5f /* of batch norm */
 
-/* Rows of a layer's product that are of one patch, the side of its kernel, and its inputs' channels. */
-static const struct {
-    size_t rows, side;
-} shapes[LAYERS] = {{16, SQUARE}, {4, 2}, {1, 2}};
+const size_t clip_stem_rows[CLIP_STEM_LAYERS] = {16, 4, 1};
+
+size_t clip_stem_square(const struct clip_patches *squares, size_t grid, size_t patch, size_t s)
+{
+    size_t y = patch / grid * 4 + s / 8 * 2 + s % 4 / 2, x = patch % grid * 4 + s / 4 % 2 * 2 + s % 2;
+    return y * squares->grid + x;
+}
 
 struct layer {
     size_t inputs, outputs;
@@ -48,20 +52,15 @@ struct conv_stem {
 
 /* --- forward --- */
 
-/* Square s of patch i of a picture, in the order of rows, as its place in the grid of squares. */
-static size_t square_at(const struct conv_stem *stem, size_t i, size_t s)
-{
-    size_t y = i / stem->grid * 4 + s / 8 * 2 + s % 4 / 2, x = i % stem->grid * 4 + s / 4 % 2 * 2 + s % 2;
-    return y * stem->squares.grid + x;
-}
-
 /* Row `row` of the first product, of patches from `first` on. */
 static void cut(const struct conv_stem *stem, const union clip_item *items, size_t first, size_t row,
                 const struct workspace *workspace)
 {
-    size_t patch = first + row / shapes[0].rows, inputs = stem->layers[0].inputs;
-    clip_patch_cut(&stem->squares, &items[patch / stem->patches].image,
-                   square_at(stem, patch % stem->patches, row % shapes[0].rows), workspace->row);
+    size_t patch = first + row / clip_stem_rows[0], inputs = stem->layers[0].inputs;
+    clip_patch_cut(
+        &stem->squares, &items[patch / stem->patches].image,
+        clip_stem_square(&stem->squares, stem->grid, patch % stem->patches, row % clip_stem_rows[0]),
+        workspace->row);
     stem->kernels->convert(inputs, workspace->row, stem->type,
                            (char *)workspace->in[0] + row * inputs * stem->element);
 }
@@ -71,7 +70,7 @@ static int run_layer(const struct conv_stem *stem, size_t layer, size_t n, const
                      float *out, struct clip_error *error)
 {
     const struct layer *l = &stem->layers[layer];
-    size_t all = n * shapes[layer].rows, bytes = l->inputs * stem->element;
+    size_t all = n * clip_stem_rows[layer], bytes = l->inputs * stem->element;
     for (size_t first = 0; first < all; first += stem->piece) {
         size_t rows = all - first < stem->piece ? all - first : stem->piece;
         float *wide = layer + 1 < LAYERS ? workspace->wide : out + first * l->outputs;
@@ -94,7 +93,7 @@ static int run(const struct clip_stem *base, const union clip_item *items, size_
 {
     const struct conv_stem *stem = (const struct conv_stem *)base;
     const struct workspace *workspace = &stem->workspaces[thread];
-    for (size_t row = 0; row < n * shapes[0].rows; row++)
+    for (size_t row = 0; row < n * clip_stem_rows[0]; row++)
         cut(stem, items, first, row, workspace);
     for (size_t layer = 0; layer < LAYERS; layer++)
         if (run_layer(stem, layer, n, workspace, out, error) != 0)
@@ -134,7 +133,7 @@ static int load_bias(size_t i, size_t n, const struct clip_tower_setup *setup, f
  * place by place. */
 static void arrange(const struct layer *layer, size_t i, const float *w, const float *scale)
 {
-    size_t places = i ? shapes[i].side * shapes[i].side : 1, channels = layer->inputs / places;
+    size_t places = i ? CLIP_STEM_PLACES : 1, channels = layer->inputs / places;
     for (size_t o = 0; o < layer->outputs; o++)
         for (size_t c = 0; c < channels; c++)
             for (size_t p = 0; p < places; p++)
@@ -186,8 +185,8 @@ static void place(void *context)
             .scratch = clip_arena_take(arena, scratch, 1),
         };
         for (size_t i = 0; i < LAYERS; i++)
-            workspace.in[i] =
-                clip_arena_take(arena, stem->piece * shapes[i].rows, stem->layers[i].inputs * stem->element);
+            workspace.in[i] = clip_arena_take(arena, stem->piece * clip_stem_rows[i],
+                                              stem->layers[i].inputs * stem->element);
         if (stem->workspaces)
             stem->workspaces[t] = workspace;
     }

@@ -110,7 +110,7 @@ struct clip_tower_kind {
 };
 
 extern const struct clip_tower_kind clip_tower_convnext, clip_tower_fastvit, clip_tower_vit,
-    clip_tower_hybrid, clip_tower_swin, clip_tower_timm, clip_tower_resnet, clip_tower_modern,
-    clip_tower_hftext, clip_tower_text;
+    clip_tower_hybrid, clip_tower_vitamin, clip_tower_swin, clip_tower_timm, clip_tower_resnet,
+    clip_tower_modern, clip_tower_hftext, clip_tower_text;
 
 #endif

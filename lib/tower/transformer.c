@@ -54,7 +54,9 @@ static int load_hidden(const struct loading *l, size_t i, int gate, size_t rows,
 {
     size_t mlp = l->t->block.mlp;
     if (l->t->block.flags & CLIP_BLOCK_JOINED_GATE)
-        return load_matrix(l, i, CLIP_JOINED_WEIGHT, gate ? mlp : 0, mlp, rows, out, error);
+        return load_matrix(l, i, CLIP_JOINED_WEIGHT,
+                           gate == !(l->t->block.flags & CLIP_BLOCK_GATE_FIRST) ? mlp : 0, mlp, rows, out,
+                           error);
     return load_matrix(l, i, gate ? CLIP_GATE_WEIGHT : CLIP_FC_WEIGHT, 0, 0, rows, out, error);
 }
 

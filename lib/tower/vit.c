@@ -8,6 +8,7 @@
 #include "tower/patches.h"
 #include "tower/pooler.h"
 #include "tower/relative.h"
+#include "tower/stem-conv.h"
 #include "tower/stem.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"
@@ -19,6 +20,7 @@
 struct vit {
     struct clip_tower base;
     size_t width; /* of a token */
+    int learns;
     const struct clip_kernels *kernels;
     struct clip_engine *engine;
     struct clip_pool *pool;
@@ -27,10 +29,11 @@ struct vit {
     struct clip_relative *relative;       /* NULL: no relative positions */
     struct clip_pooler *pooler;           /* NULL where one token is the features */
     struct clip_patches patches;
-    size_t count;              /* of a picture's patches */
-    size_t prefix, unplaced;   /* tokens before those of patches; of these the ones without a position */
-    struct clip_stem *stem;    /* NULL: a token is a product of its patch, by conv1 */
-    struct clip_operand conv1; /* [width] of [3, patch, patch] */
+    size_t count;            /* of a picture's patches */
+    size_t prefix, unplaced; /* tokens before those of patches; of these the ones without a position */
+    struct clip_stem *stem;  /* NULL: a token is a product of its patch, by conv1 */
+    struct clip_stem_learner *learner; /* in its place where it learns */
+    struct clip_operand conv1;         /* [width] of [3, patch, patch] */
     struct clip_values class, registers, positions, bias;
     struct clip_grid grid;   /* from that of the positions to that of patches, where they are resampled */
     float *placed, *dplaced; /* [count][width]: the resampled positions, and the gradient; else NULL */
@@ -64,6 +67,7 @@ struct vit {
 struct vit_tape {
     struct clip_tape base;
     struct clip_transformer_tape transformer;
+    struct clip_stem_tape stem;
     struct clip_arena memory;
     union clip_item *items; /* [batch] */
     float *embedded;        /* [batch][tokens][width]; NULL where there is no ln_pre */
@@ -93,6 +97,8 @@ static void place_tape(void *context)
     tape->items = clip_arena_take(&tape->memory, plan->n, sizeof *tape->items);
     size_t rows = plan->n * tokens(vit), row = vit->width * sizeof(float);
     tape->embedded = vit->norm.weight.value ? clip_arena_take(&tape->memory, rows, row) : NULL;
+    if (vit->learner)
+        clip_stem_tape_place(vit->learner, plan->n, &tape->memory, &tape->stem);
     if (!vit->pooler)
         return;
     tape->rows = clip_arena_take(&tape->memory, rows, row);
@@ -165,6 +171,10 @@ static int make_tokens(const struct vit *vit, size_t first, size_t n, int thread
 {
     struct workspace *workspace = &vit->workspaces[thread];
     size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
+    if (vit->learner) { /* it has run */
+        memcpy(workspace->out, vit->dembedded + first * vit->width, n * vit->width * sizeof *workspace->out);
+        return 0;
+    }
     if (vit->stem)
         return vit->stem->type->run(vit->stem, vit->items, first, n, thread, workspace->out, error);
     for (size_t r = 0; r < n; r++)
@@ -204,7 +214,6 @@ static const float *prefix_token(const struct vit *vit, size_t token)
 static int forward(struct clip_tower *base, const union clip_item *items, size_t n, int again,
                    struct clip_tape *to, float *features, struct clip_error *error)
 {
-    (void)again;
     struct vit *vit = (struct vit *)base;
     struct vit_tape *tape = (struct vit_tape *)to;
     if (n == 0)
@@ -220,6 +229,9 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
         for (size_t token = 0; token < vit->prefix; token++)
             embed(vit, i, token, prefix_token(vit, token), vit->workspaces[0].out);
     }
+    if (vit->learner &&
+        clip_stem_learner_forward(vit->learner, items, n, again, &tape->stem, vit->dembedded, error) != 0)
+        return -1;
     size_t pieces = (n * vit->count + vit->piece - 1) / vit->piece;
     if (clip_crew_run(&vit->crew, vit->pool, pieces, patch_task, vit, error) != 0)
         return -1;
@@ -250,6 +262,8 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
         vit->kernels->layer_norm_backward(width, vit->epsilon, vit->embedded + (first + i) * width,
                                           vit->norm.weight.value, vit->dx + (first + i) * width,
                                           rows + i * width, sums, sums + width);
+    if (vit->learner)
+        return 0;
     vit->kernels->convert(count * width, rows + vit->prefix * width, clip_engine_precision(vit->engine),
                           (char *)vit->dpatches + picture * count * width * vit->element);
     for (size_t i = picture * count; i < (picture + 1) * count; i++)
@@ -281,11 +295,17 @@ static void add_token(const struct vit *vit, size_t token)
         add_rows(vit, rows, n, stride, vit->registers.gradient + (token - registers) * width);
 }
 
+/* Panels of conv1's gradient. */
+static size_t outer_panels(const struct vit *vit)
+{
+    return vit->outer ? clip_outer_panels(vit->outer) : 0;
+}
+
 /* A task: a panel of conv1's gradient; then a token; then ln_pre and conv1's bias. */
 static int gradient_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     const struct vit *vit = context;
-    size_t width = vit->width, n = vit->run->count, panels = clip_outer_panels(vit->outer);
+    size_t width = vit->width, n = vit->run->count, panels = outer_panels(vit);
     if (i < panels)
         return clip_outer_add(vit->outer, i, n * vit->count, vit->dpatches, vit->cut, vit->conv1.gradient,
                               vit->workspaces[thread].scratch, error);
@@ -325,8 +345,11 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
         clip_relative_backward(vit->relative);
     if (vit->dplaced)
         memset(vit->dplaced, 0, vit->count * vit->width * sizeof *vit->dplaced);
-    if (clip_crew_run(&vit->crew, vit->pool, clip_outer_panels(vit->outer) + tokens(vit) + 1, gradient_task,
-                      vit, error) != 0)
+    if (clip_crew_run(&vit->crew, vit->pool, outer_panels(vit) + tokens(vit) + 1, gradient_task, vit,
+                      error) != 0 ||
+        (vit->learner && clip_stem_learner_backward(vit->learner, vit->items, vit->run->count, &tape->stem,
+                                                    vit->dembedded + vit->prefix * vit->width,
+                                                    tokens(vit) * vit->width, error) != 0))
         return -1;
     if (vit->dplaced)
         clip_grid_resample_backward(&vit->grid, vit->width, vit->dplaced, vit->positions.gradient);
@@ -348,6 +371,10 @@ static int refresh(struct clip_tower *base, struct clip_error *error)
         clip_relative_refresh(vit->relative);
     if (vit->pooler)
         clip_pooler_refresh(vit->pooler);
+    if (vit->learner)
+        return clip_stem_learner_refresh(vit->learner, error) == 0
+                   ? clip_transformer_refresh(vit->transformer, error)
+                   : -1;
     return clip_operand_refresh(&vit->conv1, error) == 0 ? clip_transformer_refresh(vit->transformer, error)
                                                          : -1;
 }
@@ -357,6 +384,7 @@ static size_t bytes(const struct clip_tower *base)
     const struct vit *vit = (const struct vit *)base;
     return vit->arena.size + clip_transformer_bytes(vit->transformer) +
            (vit->relative ? clip_relative_bytes(vit->relative) : 0) +
+           (vit->learner ? clip_stem_learner_bytes(vit->learner) : 0) +
            (vit->pooler ? clip_pooler_bytes(vit->pooler) : 0);
 }
 
@@ -368,6 +396,7 @@ static void free_vit(struct clip_tower *base)
     clip_transformer_tape_free(&vit->buffers);
     clip_transformer_free(vit->transformer);
     clip_relative_free(vit->relative);
+    clip_stem_learner_free(vit->learner);
     clip_pooler_free(vit->pooler);
     clip_operand_free(&vit->conv1);
     clip_outer_free(vit->outer);
@@ -397,15 +426,17 @@ static void place(void *context)
     if (vit->outer) {
         vit->cut = clip_arena_take(arena, patches, floats * vit->element);
         vit->dpatches = clip_arena_take(arena, patches, width * vit->element);
+        scratch = scratch > clip_outer_scratch(vit->outer) ? scratch : clip_outer_scratch(vit->outer);
+    }
+    if (vit->learns) {
         vit->dembedded = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
         vit->partial = clip_arena_take(arena, batch, 2 * width * sizeof(float));
         if (vit->grid.rows)
             vit->dplaced = clip_arena_take(arena, vit->count, width * sizeof(float));
         if (vit->pooler)
             vit->drows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
-        scratch = scratch > clip_outer_scratch(vit->outer) ? scratch : clip_outer_scratch(vit->outer);
     }
-    if (vit->pooler && !vit->outer)
+    if (vit->pooler && !vit->learns)
         vit->rows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
     if (vit->grid.rows)
         vit->placed = clip_arena_take(arena, vit->count, width * sizeof(float));
@@ -504,6 +535,8 @@ static int open_stem(struct vit *vit, const struct clip_tower_setup *setup, stru
     enum clip_vit_stem stem = setup->arch->vision.vit.stem;
     if (stem == CLIP_STEM_PATCHES || stem == CLIP_STEM_LINEAR)
         return 0;
+    if (vit->learns)
+        return (vit->learner = clip_stem_learner_open(setup, vit->kernels, error)) ? 0 : -1;
     vit->stem = types[stem]->open(setup, vit->kernels, error);
     if (!vit->stem)
         return -1;
@@ -537,7 +570,7 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
             return -1;
         clip_relative_shape(vit->relative, &shape);
     }
-    if (setup->parameters &&
+    if (vit->learns && !vit->learner &&
         !(vit->outer = clip_outer_new(vit->engine, vit->width, clip_patch_floats(&vit->patches), error)))
         return -1;
     /* The transformer first: it checks the sizes. */
@@ -563,6 +596,7 @@ static struct clip_tower *open_vit(const struct clip_tower_setup *setup, struct 
     vit->base = (struct clip_tower){&type, clip_vit_width(arch), setup->batch};
     vit->width = (size_t)arch->width;
     vit->epsilon = clip_block_epsilon(&arch->block);
+    vit->learns = setup->parameters != NULL;
     vit->count = clip_vit_patches(arch);
     vit->prefix = clip_vit_prefix(arch);
     vit->unplaced = clip_vit_unplaced(arch);
@@ -579,5 +613,6 @@ static struct clip_tower *open_vit(const struct clip_tower_setup *setup, struct 
 }
 
 const struct clip_tower_kind clip_tower_vit = {&clip_kind_vit, 0, open_vit};
-const struct clip_tower_kind clip_tower_hybrid = {&clip_kind_hybrid, 0, open_vit};
+const struct clip_tower_kind clip_tower_hybrid = {&clip_kind_hybrid, 1, open_vit};
+const struct clip_tower_kind clip_tower_vitamin = {&clip_kind_vitamin, 0, open_vit};
 const struct clip_tower_kind clip_tower_timm = {&clip_kind_timm, 0, open_vit};
