@@ -203,6 +203,26 @@ clip-preprocess: 1 bad records skipped (-v names them)' ]
     [ "$(ls cache/clip-tools/search | wc -l)" -eq 2 ]
 }
 
+@test "a lone weights file is known by its content, and by the architecture that is given" {
+    mkdir 'a[b]*'
+    local file='a[b]*/m[1].safetensors'
+    cp "$SMALL/model/open_clip_model.safetensors" "$file"
+    clip-search -m "$file" --arch "$SMALL/arch.json" -d photos ./photos/cat.jpg >first
+    clip-model init "$SMALL/arch.json" --seed 3 --vocab "$SMALL/vocab" -o other
+    cp other/open_clip_model.safetensors "$file"
+    clip-search -v -m "$file" --arch "$SMALL/arch.json" -d photos ./photos/cat.jpg >second 2>err
+    [ "$(embedded)" -eq 5 ]
+    differ first second
+    clip-search -v -m "$file" --arch "$SMALL/arch.json" -d photos ./photos/cat.jpg 2>err | diff second -
+    [ "$(embedded)" -eq 0 ]
+    cp "$SMALL/arch.json" plain.json
+    clip-search -v -m "$file" --arch plain.json -d photos ./photos/cat.jpg 2>err | diff second -
+    [ "$(embedded)" -eq 0 ]
+    sed -i 's/"quick_gelu": true/"quick_gelu": false/' plain.json
+    clip-search -v -m "$file" --arch plain.json -d photos ./photos/cat.jpg >third 2>err
+    [ "$(embedded)" -eq 5 ]
+}
+
 @test "the pipelines of --dry-run run in sh and in bash, and give the same" {
     clip-search -m model -d photos "a dog's" + ./photos/cat.jpg --dry-run >page
     [ ! -e cache ]
@@ -282,6 +302,17 @@ clip-preprocess: 1 bad records skipped (-v names them)' ]
     clip-index info "$(the_index)" | grep -qx 'embeddings  45'
     clip-search -v -m model -d photos a man 2>err >/dev/null
     [ "$(embedded)" -eq 0 ]
+}
+
+@test "the default model is the one that comes with the programs, as help and manual page say" {
+    local default
+    default=$(sed -n 's/^default_model=//p' "$SRC/bin/script.sh")
+    [ -d "$SRC/share/models/$default" ]
+    clip-search --help | grep -qF "[$default]"
+    grep -qF "The default is $default, " "$SRC/man/clip-search.1"
+    clip-search -d photos a photo of a dog >want
+    clip-search -n -d photos -m "$default" a photo of a dog | diff want -
+    [ "$(head -n 1 want | cut -f 2)" = photos/dog.jpg ]
 }
 
 @test "wrong usage" {
