@@ -49,12 +49,12 @@ struct clip_block_draws {
 void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws);
 
-/* The positions of a vision transformer. */
-void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
-
 /* How a tensor of a vision transformer beside its blocks is drawn. */
 typedef struct clip_initial clip_vit_initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
                                              const size_t shape[4]);
+
+/* The positions of a vision transformer. */
+void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
 
 /* Lists those of a vision transformer's tensors [first, end) (model/vit.h) that it has. */
 void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,

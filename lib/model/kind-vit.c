@@ -50,6 +50,8 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table)
 {
+    if (tower->vit.grid_height) /* of a size of its own, and resampled when the model is used */
+        return;
     *table = (struct clip_positions){
         .name = clip_vit_name(tower, CLIP_VIT_POSITIONS),
         .before = clip_vit_prefix(tower) - clip_vit_unplaced(tower),

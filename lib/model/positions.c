@@ -49,7 +49,6 @@ static int resample(const struct clip_positions *table, size_t rows, size_t widt
                     size_t wanted, float *out, struct clip_error *error)
 {
     size_t from[2], before = table->before;
-    struct clip_grid grid;
     if (!table->grid[0]) {
         clip_line_resample(rows, wanted, width, x, out);
         return 0;
@@ -57,10 +56,12 @@ static int resample(const struct clip_positions *table, size_t rows, size_t widt
     if (rows <= before || find_grid(rows - before, from) != 0)
         return clip_fail(error, "tensor %s: %zu positions are not those of a square grid", table->name,
                          rows - (rows < before ? rows : before));
-    memcpy(out, x, before * width * sizeof *out);
+    struct clip_grid grid;
     int status = clip_grid_init(&grid, from[0], from[1], table->grid[0], table->grid[1], error);
-    if (status == 0)
+    if (status == 0) {
+        memcpy(out, x, before * width * sizeof *out);
         clip_grid_resample(&grid, width, x + before * width, out + before * width);
+    }
     clip_grid_free(&grid);
     return status;
 }
