@@ -29,8 +29,6 @@ void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positi
 {
     clip_vit_positions(tower, table);
     table->forced = 1;
-    if (tower->vit.stem == CLIP_STEM_LINEAR) /* whose table is resampled as it runs */
-        table->name = NULL;
 }
 
 /* --- tensors --- */
