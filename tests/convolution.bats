@@ -283,6 +283,15 @@ END
 mobileclip-s
 mobileclip2-s3 module.
 END
+    # MobileCLIP-B, whose tower is another.
+    picture_arch '{"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "image_size": 224,
+        "timm_model_kwargs": {"depth": 2}}'
+    sed -i 's/"embed_dim": 20/"embed_dim": 20, "custom_text": true/' arch.json
+    clip-model init -q arch.json -o hybrid 2>/dev/null
+    family apple hybrid hybrid.safetensors plain.safetensors
+    clip-model convert -q hybrid.safetensors --arch arch.json -o apple
+    clip-model convert -q plain.safetensors --arch arch.json -o plain
+    diff apple/open_clip_model.safetensors plain/open_clip_model.safetensors
     refuses "the weights of a FastViT do not say its image size (see --arch)" clip-model info apple.safetensors
     python - "$BATS_TEST_DIRNAME" <<'END'
 import sys

@@ -1,6 +1,7 @@
 /* The names of Apple's own MobileCLIP files (github.com/apple/ml-mobileclip), which open_clip converts in its
- * convert.py and timm in fastvit.py and vision_transformer_hybrid.py: image_encoder.model.* and
- * text_encoder.* become visual.trunk.* and text.*. */
+ * convert.py and timm in fastvit.py and
+ * vision_transformer_hybrid.py: image_encoder.model.* and text_encoder.* become visual.trunk.* and
+ * text.*. */
 #include "model/names.h"
 
 #include <stdio.h>
@@ -11,10 +12,8 @@
 
 #define IMAGE "image_encoder.model."
 #define TEXT "text_encoder."
-
-/* The first tensor of a model with a FastViT, and of MobileCLIP-B. */
-static const char *const firsts[] = {IMAGE "patch_embed.0.rbr_conv.0.conv.weight",
-                                     IMAGE "patch_emb.0.block.conv.weight"};
+#define FIRST IMAGE "patch_embed.0.rbr_conv.0.conv.weight"
+#define FIRST_HYBRID IMAGE "patch_emb.0.block.conv.weight" /* MobileCLIP-B's */
 
 /* A part of a name, and what replaces it. */
 struct replacement {
@@ -33,16 +32,16 @@ static const struct replacement hybrid_parts[] = {
     {"patch_emb.", "patch_embed.backbone."},
     {"block.conv", "conv"},
     {"block.norm", "bn"},
-    {"pos_embed.pos_embed.pos_embed", "pos_embed"},
-    {"post_transformer_norm", "norm"},
+    {"post_transformer_norm.", "norm."},
     {"pre_norm_mha.0", "norm1"},
     {"pre_norm_mha.1", "attn"},
     {"pre_norm_ffn.0", "norm2"},
     {"pre_norm_ffn.1", "mlp.fc1"},
     {"pre_norm_ffn.4", "mlp.fc2"},
-    {"qkv_proj", "qkv"},
-    {"out_proj", "proj"},
+    {"qkv_proj.", "qkv."},
+    {"out_proj.", "proj."},
     {"transformer.", "blocks."},
+    {"pos_embed.pos_embed.pos_embed", "pos_embed"},
     {"classifier.proj", "head.weight"},
 };
 
@@ -67,7 +66,7 @@ enum { NAME = 600, MOST_LAYERS = 64 };
 struct names {
     const char *prefix; /* `length` characters that stand before all names */
     size_t length;
-    int hybrid; /* MobileCLIP-B: the image tower is a vision transformer after convolutions */
+    int hybrid;
     unsigned char joins[MOST_LAYERS]; /* 1 for those of image_encoder.model.network that begin a stage */
 };
 
@@ -178,7 +177,7 @@ static void put_text(struct text *out, const char *name)
     put_replaced(out, name, text_parts, COUNT(text_parts));
 }
 
-/* Takes leading dimensions of 1 away until there are `ndim`. */
+/* [1, 1, positions, width] becomes [positions, width], or [1, positions, width]. */
 static void squeeze(struct clip_weight *weight, int ndim)
 {
     while (weight->ndim > ndim && weight->shape[0] == 1) {
@@ -225,8 +224,8 @@ static int rename_one(struct clip_weights *weights, size_t i, const struct names
     char *copy = strdup(out.text);
     if (!copy)
         return clip_fail_memory(error, "a tensor's name");
-    int projects =
-        strcmp(name, names->hybrid ? IMAGE "classifier.proj" : IMAGE "head.proj") == 0 && weight->ndim == 2;
+    const char *projection = names->hybrid ? IMAGE "classifier.proj" : IMAGE "head.proj";
+    int projects = strcmp(name, projection) == 0 && weight->ndim == 2;
     if (strcmp(name, TEXT "positional_embedding.pos_embed.pos_embed") == 0)
         squeeze(weight, 2);
     if (strcmp(name, IMAGE "pos_embed.pos_embed.pos_embed") == 0)
@@ -238,46 +237,56 @@ static int rename_one(struct clip_weights *weights, size_t i, const struct names
     return projects ? add_bias(weights, copy, weight, error) : 0;
 }
 
-/* Finds the first tensor of such a model, and the length of what stands before it; NULL if there is none. */
-static const struct clip_weight *find_first(const struct clip_weights *weights, struct names *names)
+/* Finds the tensor whose name ends in `first`, and the length of what stands before that; NULL if there is
+ * none. */
+static const struct clip_weight *find_first(const struct clip_weights *weights, const char *first,
+                                            size_t *length)
 {
-    for (size_t i = 0; i < weights->count; i++)
-        for (size_t k = 0; k < COUNT(firsts); k++) {
-            size_t n = strlen(weights->items[i].name), length = strlen(firsts[k]);
-            if (n < length || strcmp(weights->items[i].name + n - length, firsts[k]) != 0)
-                continue;
-            names->length = n - length;
-            names->hybrid = k == 1;
+    for (size_t i = 0; i < weights->count; i++) {
+        size_t n = strlen(weights->items[i].name);
+        if (n >= strlen(first) && strcmp(weights->items[i].name + n - strlen(first), first) == 0) {
+            *length = n - strlen(first);
             return &weights->items[i];
         }
+    }
     return NULL;
+}
+
+/* Finds the numbers of the network that begin a stage; -1 with error where the text tower is not supported.
+ */
+static int look_at_names(const struct clip_weights *weights, struct names *names, struct clip_error *error)
+{
+    for (size_t i = 0; i < weights->count; i++) {
+        const char *name = weights->items[i].name, *rest = "";
+        if (strncmp(name, names->prefix, names->length) != 0)
+            continue;
+        name += names->length;
+        if (begins(name, TEXT "transformer.0.token_mixer."))
+            return clip_fail(error, "Apple's MobileCLIP-S0: its text tower of convolutions and attention is "
+                                    "not supported");
+        int number = begins(name, IMAGE) ? network_number(name + strlen(IMAGE), &rest) : -1;
+        if (number >= 0 && begins(rest, ".proj."))
+            names->joins[number] = 1;
+    }
+    return 0;
 }
 
 int clip_names_apple(struct clip_weights *weights, struct clip_error *error)
 {
     struct names names = {.length = 0};
-    const struct clip_weight *first = find_first(weights, &names);
+    const struct clip_weight *first = find_first(weights, FIRST, &names.length);
+    if (!first) {
+        names.hybrid = 1;
+        first = find_first(weights, FIRST_HYBRID, &names.length);
+    }
     if (!first)
         return 0;
     char *prefix = strndup(first->name, names.length);
     if (!prefix)
         return clip_fail_memory(error, "a tensor's name");
     names.prefix = prefix;
-    int status = 0;
+    int status = look_at_names(weights, &names, error);
     size_t count = weights->count;
-    for (size_t i = 0; i < count && status == 0; i++) {
-        const char *name = weights->items[i].name, *rest = "";
-        if (strncmp(name, prefix, names.length) != 0)
-            continue;
-        if (begins(name + names.length, TEXT "transformer.0.token_mixer."))
-            status = clip_fail(error, "Apple's MobileCLIP-S0: its text tower of convolutions and attention "
-                                      "is not supported");
-        int number = begins(name + names.length, IMAGE)
-                         ? network_number(name + names.length + strlen(IMAGE), &rest)
-                         : -1;
-        if (number >= 0 && begins(rest, ".proj."))
-            names.joins[number] = 1;
-    }
     for (size_t i = 0; i < count && status == 0; i++)
         status = rename_one(weights, i, &names, error);
     free(prefix);

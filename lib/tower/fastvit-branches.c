@@ -240,8 +240,8 @@ int clip_fastvit_branches(const net_t *net, size_t i, const workspace_t *workspa
 static void set_bias(const filter_t *filter, struct clip_norm_record *record)
 {
     for (size_t c = 0; c < filter->norm.channels; c++) {
-        record->scale[c] = filter->norm.subtracted ? -1 : 1;
-        record->shift[c] = filter->norm.subtracted ? -filter->bias.value[c] : filter->bias.value[c];
+        record->scale[c] = 1;
+        record->shift[c] = filter->bias.value[c];
     }
 }
 
@@ -309,8 +309,8 @@ static void bias_backward(filter_t *filter, const struct clip_norm_record *recor
 {
     struct clip_norm_learner *norm = &filter->norm;
     for (size_t c = 0; c < norm->channels; c++) {
-        filter->bias.gradient[c] += (float)(norm->subtracted ? -sums[c] : sums[c]);
-        norm->scale[c] = record->scale[c];
+        filter->bias.gradient[c] += (float)sums[c];
+        norm->scale[c] = 1;
         norm->slope[c] = norm->shift[c] = 0;
     }
     norm->back = (struct clip_batch_norm_back){record->mean, norm->slope, norm->scale, norm->shift};
