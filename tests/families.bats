@@ -192,17 +192,6 @@ END
 
 # --- forms ---
 
-@test "Apple's own file of MobileCLIP-B is the model that open_clip makes of it" {
-    need_shared golden/families
-    need_python msgpack numpy
-    golden mobileclip-b
-    family apple_hybrid "$weights" apple.safetensors plain.safetensors
-    clip-model convert -q apple.safetensors --arch "$folder/arch.json" -o model
-    clip-model convert -q plain.safetensors --arch "$folder/arch.json" -o plain
-    cmp model/open_clip_model.safetensors plain/open_clip_model.safetensors
-    refuses "--arch" clip-model info apple.safetensors
-}
-
 @test "converted to open_clip's folder and to a lone file and back: the same tensors, the same embeddings" {
     need_shared golden/text/models
     need_python msgpack numpy

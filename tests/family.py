@@ -363,55 +363,16 @@ def store(path, tensors):
     open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
 
 
-def apple_text(name, x):
-    """A tensor of a text tower under the name that Apple's own files have."""
-    text = [("text_projection", "projection_layer"), ("token_embedding", "embedding_layer"), ("ln_final", "final_layer_norm"),
-            ("positional_embedding", "positional_embedding.pos_embed.pos_embed"), ("transformer.resblocks", "transformer"),
-            ("ln_1", "pre_norm_mha.0"), ("attn.in_proj_", "pre_norm_mha.1.qkv_proj."), ("attn", "pre_norm_mha.1"),
-            ("ln_2", "pre_norm_ffn.0"), ("mlp.c_fc", "pre_norm_ffn.1"), ("mlp.c_proj", "pre_norm_ffn.4")]
-    name = name.removeprefix("text.")
-    if name == "positional_embedding":
-        x = x[None, None]
-    for ours, theirs in text:
-        name = name.replace(ours, theirs, 1)
-    return "text_encoder." + name, x
-
-
-def apple_hybrid(weights, target, other):
-    """As `apple`, of MobileCLIP-B."""
-    tensors = arrays(weights)
-    tensors["visual.trunk.head.bias"][:] = 0
-    store(other, tensors)
-    image = [("patch_embed.backbone.", "patch_emb."), (".conv.", ".block.conv."), (".bn.", ".block.norm."), ("blocks.", "transformer."),
-             ("norm1", "pre_norm_mha.0"), ("attn.qkv", "pre_norm_mha.1.qkv_proj"), ("attn.proj", "pre_norm_mha.1.out_proj"),
-             ("norm2", "pre_norm_ffn.0"), ("mlp.fc1", "pre_norm_ffn.1"), ("mlp.fc2", "pre_norm_ffn.4")]
-    named = {}
-    for name, x in tensors.items():
-        if name.startswith("visual.trunk."):
-            name = name.removeprefix("visual.trunk.")
-            if name == "head.bias":
-                continue
-            if name == "head.weight":
-                name, x = "classifier.proj", np.ascontiguousarray(x.T)
-            elif name == "pos_embed":
-                name, x = "pos_embed.pos_embed.pos_embed", x[None]
-            elif name.startswith("norm."):
-                name = "post_transformer_" + name
-            for ours, theirs in image:
-                name = name.replace(ours, theirs)
-            name = "image_encoder.model." + name
-        elif name.startswith("text."):
-            name, x = apple_text(name, x)
-        named[name] = x
-    store(target, named)
-
-
 def apple(folder, target, other, prefix=""):
     """The folder's MobileCLIP under the names of Apple's own files, whose projection has no bias; the same in open_clip's."""
     tensors = arrays(folder + "/open_clip_model.safetensors")
     hybrid = "visual.trunk.cls_token" in tensors
     tensors["visual.trunk.head.bias" if hybrid else "visual.trunk.head.fc.bias"][:] = 0
     store(other, tensors)
+    text = [("text_projection", "projection_layer"), ("token_embedding", "embedding_layer"), ("ln_final", "final_layer_norm"),
+            ("positional_embedding", "positional_embedding.pos_embed.pos_embed"), ("transformer.resblocks", "transformer"),
+            ("ln_1", "pre_norm_mha.0"), ("attn.in_proj_", "pre_norm_mha.1.qkv_proj."), ("attn", "pre_norm_mha.1"),
+            ("ln_2", "pre_norm_ffn.0"), ("mlp.c_fc", "pre_norm_ffn.1"), ("mlp.c_proj", "pre_norm_ffn.4")]
     image = [("stem", "patch_embed"), ("conv_kxk", "rbr_conv"), ("conv_scale", "rbr_scale"), ("identity", "rbr_skip"),
              ("final_conv", "conv_exp"), ("large_conv", "lkb_origin"), (".mlp.", ".convffn."), ("se.fc1", "se.reduce"),
              ("se.fc2", "se.expand"), (".gamma", "")]
@@ -447,7 +408,12 @@ def apple(folder, target, other, prefix=""):
                 name = name.replace(ours, theirs)
             name = "image_encoder.model." + name
         elif name.startswith("text."):
-            name, x = apple_text(name, x)
+            name = name.removeprefix("text.")
+            if name == "positional_embedding":
+                x = x[None, None]
+            for ours, theirs in text:
+                name = name.replace(ours, theirs, 1)
+            name = "text_encoder." + name
         named[prefix + name] = x
     store(target, named)
 

@@ -59,6 +59,7 @@ void clip_list_mbconv_stem(struct clip_listing *listing, const struct clip_tower
 /* --- members of the rows of these kinds --- */
 
 int clip_timm_check(const struct clip_tower_arch *tower, struct clip_error *error);
+void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
 void clip_timm_list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
 int clip_timm_read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                              struct clip_error *error);

@@ -47,6 +47,25 @@ static void test_pieces(void)
     CHECK(memcmp(whole, other, sizeof whole) != 0, "other seeds give other numbers");
 }
 
+/* A tensor of two parts: the first as without the other, in pieces as whole. */
+static void test_rest(void)
+{
+    enum { N = 100, REST = 37 };
+    float plain[N], whole[N], pieces[N];
+    struct clip_slot slot = slot_of("a", CLIP_DRAW_NORMAL, 0.5);
+    clip_draw(3, &slot, 0, N, plain);
+    slot.rest = REST;
+    slot.rest_draw = CLIP_DRAW_CONSTANT;
+    slot.rest_scale = 1;
+    clip_draw(3, &slot, 0, N, whole);
+    for (size_t first = 0; first < N; first += 7)
+        clip_draw(3, &slot, first, N - first < 7 ? N - first : 7, pieces + first);
+    CHECK(memcmp(whole, pieces, sizeof whole) == 0, "pieces of two parts differ");
+    CHECK(memcmp(whole, plain, REST * sizeof *whole) == 0, "the first part differs");
+    for (size_t i = REST; i < N; i++)
+        CHECK(whole[i] == 1, "number %zu of the rest is %g", i, (double)whole[i]);
+}
+
 /* The second and the fourth moment of what is drawn of scale 1, and the bounds of the largest of many. */
 static const struct {
     enum clip_draw draw;
@@ -85,6 +104,7 @@ int main(void)
 {
     test_quantile();
     test_pieces();
+    test_rest();
     test_moments();
     return check_end();
 }
