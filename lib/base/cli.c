@@ -132,11 +132,11 @@ int clip_finish(int status)
 {
     int bad = ferror(stdout);
     errno = 0;
-    if (fclose(stdout) != 0 || bad) {
+    if (fclose(stdout) == 0 && !bad)
+        return status;
+    if (status == 0) /* else the first error was told */
         clip_message("standard output: %s", errno ? strerror(errno) : "write error");
-        return 1;
-    }
-    return status;
+    return status ? status : 1;
 }
 
 /* The first file opened would become a closed descriptor 0, 1 or 2: fill it so that using it fails. */
