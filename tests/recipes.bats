@@ -112,6 +112,11 @@ END
     [[ $(cut -f 3 cifar.captions) == 'automobile\nautomobile\ncar\n'*"\\n$(head -n 1 samples/chessboard.txt)" ]]
     [[ $(cat tiny.txt) == "zero-shot: 2 pictures, 2 classes"* ]]
     [[ $(cat cifar10.txt) == "zero-shot: 8 pictures, 10 classes"* ]]
+    # Each wrong answer is in the tables of confusions, under the names of both classes.
+    [ "$(awk -F '\t' '{ n += $1 } END { print n + 0 }' cifar10-confusions.tsv)" -eq \
+        "$(awk -F '\t' 'NR % 5 == 1 && $1 + 0 != $2 + 0' cifar10-eval/best.tsv | wc -l)" ]
+    [ "$(awk -F '\t' '{ n += $1 } END { print n + 0 }' tiny-confusions.tsv)" -eq 1 ] # two equal pictures of two classes
+    grep -qxE $'1\t1\t(sheep dog\tRocking Chair|Rocking Chair\tsheep dog)' tiny-confusions.tsv
     [ "$(jq -s -c '[.[-1].step, (.[-1].lr < .[0].lr)]' run/log.jsonl)" = '[7,true]' ]
     run -0 things
     [ -z "$output" ]
