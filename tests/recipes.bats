@@ -30,6 +30,22 @@ recipe() {
     [ -z "$output" ]
 }
 
+@test "INIT: training starts from a model, whose vocabulary and architecture stay" {
+    (cd samples && tar --sort=name -cf ../in/train/0.tar -- *)
+    cp in/train/0.tar in/test
+    clip-model vocab -q -n 520 -o words samples/boat.txt
+    sed 's/"vocab_size": 7/"vocab_size": 520/' arch-small.json >arch-520.json
+    clip-model init -q arch-520.json --vocab words --seed 7 -o first
+    recipe pairs DATA=in INIT=first LR=1e-12 >log
+    [ ! -e vocab ]
+    cmp model/merges.txt words/merges.txt
+    clip-model convert -q first -d f16 -o first-f16
+    diff <(clip-tokenize -q --lines -m model <samples/boat.txt | clip-encode-text -m model | clip-dump --values) \
+        <(clip-tokenize -q --lines -m first-f16 <samples/boat.txt | clip-encode-text -m first-f16 | clip-dump --values)
+    run -0 recipe pairs DATA=in INIT=first LR=1e-12
+    [ -z "$output" ]
+}
+
 @test "CIFAR-10 from shards: captions of classes and nouns, zero-shot" {
     local file n=0
     for file in samples/*.txt; do
