@@ -7,7 +7,7 @@ static struct clip_encoder_options encoder = CLIP_ENCODER_DEFAULTS;
 
 static const struct clip_option options[] = {
     CLIP_ENCODER_OPTIONS(encoder, "keep the image",
-                         "with --train: compute N pictures at once [16; ResNet: the batch]"),
+                         "with --train: compute N pictures at once [16; with batch norm: all]"),
     {0}};
 
 static const struct clip_program program = {

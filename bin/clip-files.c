@@ -1,7 +1,10 @@
 /* clip-files: pictures in files and folders to records, one each. */
 #include "base/cli.h"
+#include "base/file.h"
 #include "base/walk.h"
+#include "image/field.h"
 #include "image/loose.h"
+#include "score/store.h"
 #include "stream/entries.h"
 #include "stream/reader.h"
 #include "stream/seen.h"
@@ -10,19 +13,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
     MOST_PATTERNS = 256,
-    MOST_STREAMS = 64,
+    MOST_EXCEPTED = 64,
     RECORD_HEAD = 100 /* bytes of a record besides key and file */
 };
 
 static const char *patterns[MOST_PATTERNS];
-static char *excepted[MOST_STREAMS];
+static char *excepted[MOST_EXCEPTED];
 static struct clip_walk_options walking = {.exclude = patterns};
 static size_t excepted_count;
-static int null;
+static int null, ignore_others;
 
 static int add_pattern(const char *argument, struct clip_error *error)
 {
@@ -34,8 +38,8 @@ static int add_pattern(const char *argument, struct clip_error *error)
 
 static int add_excepted(const char *argument, struct clip_error *error)
 {
-    if (excepted_count == MOST_STREAMS)
-        return clip_fail(error, "given more than %d times", MOST_STREAMS);
+    if (excepted_count == MOST_EXCEPTED)
+        return clip_fail(error, "given more than %d times", MOST_EXCEPTED);
     excepted[excepted_count++] = (char *)argument;
     return 0;
 }
@@ -46,8 +50,10 @@ static const struct clip_option options[] = {
      "leave out files and folders that match; may be repeated", 0, 0},
     {"hidden", 0, CLIP_FLAG, &walking.hidden, NULL, "read names that begin with a dot, too", 0, 0},
     {"follow", 0, CLIP_FLAG, &walking.follow, NULL, "follow symbolic links in folders", 0, 0},
-    {"except", 0, CLIP_CALLBACK, add_excepted, "STREAM",
-     "leave out files that STREAM has with the same size and time; may be repeated", 0, 0},
+    {"except", 0, CLIP_CALLBACK, add_excepted, "STREAM|INDEX",
+     "leave out files that are there with the same size and time; may be repeated", 0, 0},
+    {"ignore-others", 0, CLIP_FLAG, &ignore_others, NULL,
+     "report files that are not pictures only if their name says that they are", 0, 0},
     {0}};
 
 static const struct clip_program program = {
@@ -68,8 +74,8 @@ struct run {
     struct clip_seen seen;
     struct clip_loose file;
     struct clip_progress progress;
-    uint64_t found; /* files, of operands; 0: not known */
-    uint64_t bad, unchanged, others, unreadable, links, special;
+    uint64_t found; /* files to read, of operands; 0: not known */
+    uint64_t bad, unchanged, rejected, others, ignored, unreadable, links, special;
     char *folder, *previous; /* of the list: the last that was walked, and the last entry */
 };
 
@@ -120,21 +126,39 @@ static int use_unreadable(struct run *run, const char *path, int named, const ch
     return 0;
 }
 
+/* A file that has not changed since it was read, or rejected. */
+static void use_seen(struct run *run, const struct clip_seen_file *seen, const char *path)
+{
+    if (seen->why)
+        leave_out(&run->rejected, path, seen->why);
+    else
+        run->unchanged++;
+}
+
+/* With --ignore-others, a file that is not a picture, if its name does not say that it is one. */
+static int is_ignored(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return ignore_others && !clip_is_picture_name(name, strlen(name));
+}
+
 static int use_file(struct run *run, const char *path, int named, struct clip_error *error)
 {
     struct clip_error why;
     size_t key_size = strlen(path);
     if (clip_loose_open(&run->file, path, &why) != 0)
         return use_unreadable(run, path, named, why.text, error);
-    if (clip_seen_has(&run->seen, path, key_size, (int64_t)run->file.file_size, run->file.time)) {
+    const struct clip_seen_file *seen =
+        clip_seen_find(&run->seen, path, key_size, (int64_t)run->file.file_size, run->file.time);
+    if (seen) {
         clip_loose_close(&run->file);
-        run->unchanged++;
+        use_seen(run, seen, path);
         return 0;
     }
     size_t around = key_size + RECORD_HEAD;
     int got = clip_loose_read(&run->file, run->max_record > around ? run->max_record - around : 0, &why);
     if (got == 0)
-        leave_out(&run->others, path, why.text);
+        leave_out(is_ignored(path) ? &run->ignored : &run->others, path, why.text);
     if (got < 0)
         return use_bad(run, path, why.text, error);
     return got == 0 ? 0 : write_picture(run, path, error);
@@ -164,7 +188,7 @@ static int use_found(struct run *run, const struct clip_found *found, struct cli
 
 static void show_progress(struct run *run, int last)
 {
-    uint64_t gone = run->others + run->unreadable + run->unchanged + run->bad;
+    uint64_t gone = run->others + run->ignored + run->unreadable + run->bad;
     clip_progress_show(&run->progress, clip_writer_count(run->out), run->found > gone ? run->found - gone : 0,
                        run->list ? run->list->waited : 0, clip_writer_waited(run->out), last);
 }
@@ -236,13 +260,19 @@ static int use_all(struct run *run, char **operands, size_t n, struct clip_error
     return 0;
 }
 
-static int is_file(const struct clip_found *found)
+/* Whether what was found is a file that must be read. */
+static int is_new(const struct run *run, const struct clip_found *found)
 {
+    struct stat about;
     enum clip_found_kind what = found->kind;
-    return what == CLIP_FOUND_FILE;
+    if (what != CLIP_FOUND_FILE)
+        return 0;
+    return !run->seen.count || stat(found->path, &about) != 0 ||
+           !clip_seen_find(&run->seen, found->path, strlen(found->path), about.st_size,
+                           clip_file_time(&about));
 }
 
-/* How many files the operands have, as far as names tell; a list is not read for that. */
+/* How many files of the operands must be read; a list is not read for that. */
 static int count_files(struct run *run, char **operands, size_t n, struct clip_error *error)
 {
     struct clip_found found;
@@ -254,7 +284,7 @@ static int count_files(struct run *run, char **operands, size_t n, struct clip_e
         if (clip_walk_begin(run->walk, operands[i], 0, error) != 0)
             return -1;
         while ((got = clip_walk_next(run->walk, &found, error)) > 0)
-            run->found += is_file(&found);
+            run->found += (uint64_t)is_new(run, &found);
         if (got < 0)
             return -1;
     }
@@ -275,6 +305,7 @@ static void note_left_out(const struct run *run)
 {
     char text[200] = "";
     add_count(text, sizeof text, run->others, "files that are not pictures");
+    add_count(text, sizeof text, run->rejected, "pictures that were rejected before");
     add_count(text, sizeof text, run->unreadable, "unreadable");
     add_count(text, sizeof text, run->links, "symbolic links");
     add_count(text, sizeof text, run->special, "devices and the like");
@@ -286,11 +317,40 @@ static void note_left_out(const struct run *run)
         clip_message("%llu bad files skipped", (unsigned long long)run->bad);
 }
 
+/* The files of an index, as clip-index list has them. */
+static int read_index(struct clip_seen *seen, const char *path, struct clip_error *error)
+{
+    struct clip_store_entry entry;
+    uint64_t number = 0;
+    int got = -1;
+    struct clip_store *index = clip_store_open(path, error);
+    while (index && (got = clip_store_next(index, &number, &entry, error)) > 0) {
+        if (entry.size < 0)
+            seen->without++;
+        else if (clip_seen_add(seen, entry.key, strlen(entry.key), entry.size, entry.time, NULL, 0, error) !=
+                 0)
+            got = -1;
+        if (got < 0)
+            break;
+    }
+    clip_store_close(index);
+    return got;
+}
+
+static int read_excepted(struct run *run, const char *path, struct clip_error *error)
+{
+    struct stat about;
+    if (strcmp(path, "-") != 0 && stat(path, &about) == 0 && S_ISDIR(about.st_mode))
+        return read_index(&run->seen, path, error);
+    return clip_seen_read(&run->seen, path, run->max_record, error);
+}
+
 static int open_run(struct run *run, struct clip_error *error)
 {
     for (size_t i = 0; i < excepted_count; i++)
-        if (clip_seen_read(&run->seen, excepted[i], run->max_record, error) != 0)
+        if (read_excepted(run, excepted[i], error) != 0)
             return -1;
+    clip_seen_sort(&run->seen);
     if (run->seen.without)
         clip_note("--except: %llu records have no __size__ and __mtime__, and are not compared",
                   (unsigned long long)run->seen.without);

@@ -19,9 +19,9 @@
 
 enum { NOT_GIVEN = -1, MOST_QUERIES = 4096, SAVE_SECONDS = 60, TOP = 10 };
 
-static const char *output, *field, *label_field, *min_text;
-static int dtype = NOT_GIVEN, tsv, jsonl, null, missing;
-static long top;
+static const char *output, *field, *label_field, *min_text, *folder;
+static int dtype = NOT_GIVEN, tsv, jsonl, hits, keys_only, null, missing, changed, create;
+static long top, save_seconds;
 static struct clip_shared shared;
 static struct clip_error error;
 
@@ -32,12 +32,20 @@ static const struct clip_option options[] = {
      0, 0},
     {"label", 0, CLIP_TEXT, &label_field, "caption|key|FIELD", "labels of embeddings [caption, else key]", 0,
      0},
-    {"null", '0', CLIP_FLAG, &null, NULL, "remove: keys on standard input are separated by NUL", 0, 0},
+    {"create", 0, CLIP_FLAG, &create, NULL, "add: create the index if it does not exist", 0, 0},
+    {"save", 0, CLIP_COUNT, &save_seconds, "SECONDS", "add: commit what was added every SECONDS [60]", 1,
+     1e6},
+    {"null", '0', CLIP_FLAG, &null, NULL, "remove, search --keys: keys are separated by NUL", 0, 0},
     {"missing", 0, CLIP_FLAG, &missing, NULL, "remove: those whose key is not the path of a file", 0, 0},
+    {"changed", 0, CLIP_FLAG, &changed, NULL, "remove: the same, and those whose file has changed", 0, 0},
     {"top", 0, CLIP_COUNT, &top, "K", "search: write the K best of each query [10; with --min: all]", 1, 1e9},
     {"min", 0, CLIP_TEXT, &min_text, "X", "search: write only scores of at least X", 0, 0},
     {"tsv", 0, CLIP_FLAG, &tsv, NULL, "search: write a table, one line per match", 0, 0},
     {"jsonl", 0, CLIP_FLAG, &jsonl, NULL, "search: write one line of JSON per query", 0, 0},
+    {"hits", 0, CLIP_FLAG, &hits, NULL, "search: write one line per match, its score and its key", 0, 0},
+    {"keys", 0, CLIP_FLAG, &keys_only, NULL, "search: write one line per match, its key", 0, 0},
+    {"folder", 0, CLIP_TEXT, &folder, "FOLDER", "search: keys that begin with ./ are paths below FOLDER", 0,
+     0},
     {0}};
 
 static const struct clip_program program = {
@@ -181,7 +189,7 @@ static int put_all(struct input *input, struct clip_store_writer *writer, int sa
     while ((got = next_record(input, &record)) > 0) {
         int status = put_record(input, writer, record);
         clip_record_free(record);
-        if (status == 0 && save && clip_seconds() - saved > SAVE_SECONDS) {
+        if (status == 0 && save && clip_seconds() - saved > (double)save_seconds) {
             status = commit(writer);
             saved = clip_seconds();
         }
@@ -216,18 +224,19 @@ static int run_put(struct clip_store_writer *writer, int save, char **operands, 
 
 static int run_build(char **operands, int n)
 {
-    return run_put(clip_store_edit(output, 1, dtype == 1, &error), 0, operands, n);
+    return run_put(clip_store_edit(output, CLIP_STORE_REPLACE, dtype == 1, &error), 0, operands, n);
 }
 
 static int run_add(char **operands, int n)
 {
-    return run_put(clip_store_edit(operands[0], 0, 0, &error), 1, operands + 1, n - 1);
+    enum clip_store_way way = create ? CLIP_STORE_CREATE : CLIP_STORE_CHANGE;
+    return run_put(clip_store_edit(operands[0], way, 0, &error), 1, operands + 1, n - 1);
 }
 
 /* --- remove --- */
 
-/* Keys from standard input; *asked counts them. */
-static int forget_listed(struct clip_store_writer *writer, uint64_t *asked)
+/* Keys from standard input; *requested counts them. */
+static int forget_listed(struct clip_store_writer *writer, uint64_t *requested)
 {
     char *line = NULL;
     size_t room = 0;
@@ -238,48 +247,51 @@ static int forget_listed(struct clip_store_writer *writer, uint64_t *asked)
         if (line[size - 1] == end)
             size--;
         status = clip_store_forget(writer, line, strnlen(line, (size_t)size), &error);
-        ++*asked;
+        ++*requested;
     }
     free(line);
     return status == 0 && ferror(stdin) ? clip_fail_errno(&error, "standard input") : status;
 }
 
-/* Those whose key names no file. */
-static int forget_missing(struct clip_store_writer *writer)
+/* Whether the file of that key is there, and with `changed`, as it was when it was added. */
+static int is_current(const struct clip_store_entry *entry)
 {
-    const struct clip_store *index = clip_store_writer_index(writer);
+    struct stat about;
+    if (lstat(entry->key, &about) != 0)
+        return errno != ENOENT && errno != ENOTDIR;
+    return !changed || (entry->size == about.st_size && entry->time == clip_file_time(&about));
+}
+
+/* Those whose key names no file, or one that has changed. */
+static int forget_outdated(struct clip_store_writer *writer)
+{
     struct clip_store_entry entry;
-    struct stat status;
-    for (size_t p = 0; p < index->manifest.count; p++)
-        for (uint64_t i = 0; i < index->parts[p].segment.count; i++) {
-            if (clip_store_removed(&index->parts[p], i))
-                continue;
-            if (clip_store_entry(index, index->parts[p].first + i, &entry, &error) != 0)
-                return -1;
-            if (lstat(entry.key, &status) != 0 && (errno == ENOENT || errno == ENOTDIR) &&
-                clip_store_forget(writer, entry.key, strlen(entry.key), &error) != 0)
-                return -1;
-        }
-    return 0;
+    uint64_t number = 0;
+    int got;
+    while ((got = clip_store_next(clip_store_writer_index(writer), &number, &entry, &error)) > 0)
+        if (!is_current(&entry) && clip_store_forget(writer, entry.key, strlen(entry.key), &error) != 0)
+            return -1;
+    return got;
 }
 
 static int run_remove(char **operands, int n)
 {
     (void)n;
     struct clip_store_changes changes;
-    uint64_t asked = 0;
-    struct clip_store_writer *writer = clip_store_edit(operands[0], 0, 0, &error);
+    uint64_t requested = 0;
+    struct clip_store_writer *writer = clip_store_edit(operands[0], CLIP_STORE_CHANGE, 0, &error);
     if (!writer)
         die();
-    int status = missing ? forget_missing(writer) : forget_listed(writer, &asked);
+    int status = missing || changed ? forget_outdated(writer) : forget_listed(writer, &requested);
     if (status == 0)
         status = clip_store_commit(writer, &changes, &error);
     clip_store_writer_free(writer);
     if (status != 0)
         die();
     note_changes(&changes);
-    if (asked > changes.removed)
-        clip_note("%" PRIu64 " of %" PRIu64 " keys are not in the index", asked - changes.removed, asked);
+    if (requested > changes.removed)
+        clip_note("%" PRIu64 " of %" PRIu64 " keys are not in the index", requested - changes.removed,
+                  requested);
     return 0;
 }
 
@@ -292,16 +304,50 @@ struct search {
     struct clip_vectors *queries;
     struct clip_wanted wanted;
     struct clip_rows_output out;
+    struct clip_paths { /* of the matches, below --folder; until they are written */
+        char **list;
+        size_t count, room;
+    } paths;
 };
 
-static int name_match(const void *context, uint64_t column, const char **key, const char **label,
+static void forget_paths(struct clip_paths *paths)
+{
+    while (paths->count > 0)
+        free(paths->list[--paths->count]);
+}
+
+/* ./x -> FOLDER/x, which stays until forget_paths. NULL with error. */
+static const char *path_below(struct clip_paths *paths, const char *key, struct clip_error *reason)
+{
+    size_t size = strlen(folder);
+    char *path = NULL;
+    if (paths->count == paths->room) {
+        size_t room = 2 * paths->room + 16;
+        char **list = reallocarray(paths->list, room, sizeof *list);
+        if (list) {
+            paths->list = list;
+            paths->room = room;
+        }
+    }
+    if (paths->count == paths->room ||
+        asprintf(&path, "%s%s%s", folder, size && folder[size - 1] == '/' ? "" : "/", key + 2) < 0) {
+        clip_fail_memory(reason, "paths");
+        return NULL;
+    }
+    return paths->list[paths->count++] = path;
+}
+
+static int name_match(void *context, uint64_t column, const char **key, const char **label,
                       struct clip_error *reason)
 {
+    struct search *search = context;
     struct clip_store_entry entry;
-    if (clip_store_entry(context, column, &entry, reason) != 0)
+    if (clip_store_entry(search->index, column, &entry, reason) != 0)
         return -1;
     *key = entry.key;
-    *label = *entry.label ? entry.label : entry.key;
+    if (folder && strncmp(*key, "./", 2) == 0 && !(*key = path_below(&search->paths, *key, reason)))
+        return -1;
+    *label = *entry.label ? entry.label : *key;
     return 0;
 }
 
@@ -309,13 +355,14 @@ static int answer(struct search *search)
 {
     const struct clip_store *index = search->index;
     struct clip_retrieval *retrieval =
-        clip_retrieval_new(search->similarity, &search->wanted, search->queries, name_match, index, &error);
+        clip_retrieval_new(search->similarity, &search->wanted, search->queries, name_match, search, &error);
     int status = retrieval ? 0 : -1;
     for (size_t p = 0; p < index->manifest.count && status == 0; p++)
         status = clip_retrieval_add(retrieval, index->parts[p].vectors, index->parts[p].first, &error);
     if (status == 0)
         status = clip_retrieval_write(retrieval, &search->out, &error);
     clip_retrieval_free(retrieval);
+    forget_paths(&search->paths);
     return status;
 }
 
@@ -378,6 +425,7 @@ static void close_search(struct search *search)
     clip_writer_free(search->out.writer);
     clip_store_close(search->index);
     clip_pool_free(search->pool);
+    free(search->paths.list);
 }
 
 static int close_output(struct clip_writer *writer)
@@ -407,10 +455,13 @@ static int run_search(char **operands, int n)
                                                          : TOP,
                                        .least = read_min(),
                                        .scoring = {1, 0}},
-                            .out = {.form = tsv     ? CLIP_ROWS_TABLE
-                                            : jsonl ? CLIP_ROWS_JSON
-                                                    : CLIP_ROWS_RECORDS,
+                            .out = {.form = tsv         ? CLIP_ROWS_TABLE
+                                            : jsonl     ? CLIP_ROWS_JSON
+                                            : hits      ? CLIP_ROWS_HITS
+                                            : keys_only ? CLIP_ROWS_KEYS
+                                                        : CLIP_ROWS_RECORDS,
                                     .best = 1,
+                                    .separator = null ? '\0' : '\n',
                                     .scale = 1,
                                     .text = stdout}};
     open_search(&search, operands[0]);
@@ -454,20 +505,16 @@ static int run_list(char **operands, int n)
 {
     (void)n;
     struct clip_store_entry entry;
+    uint64_t number = 0;
+    int got;
     struct clip_store *index = clip_store_open(operands[0], &error);
     if (!index)
         die();
     clip_refuse_terminal();
     struct clip_writer *out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
     int status = out ? 0 : -1;
-    for (size_t p = 0; p < index->manifest.count && status == 0; p++)
-        for (uint64_t i = 0; i < index->parts[p].segment.count && status == 0; i++) {
-            if (clip_store_removed(&index->parts[p], i))
-                continue;
-            status = clip_store_entry(index, index->parts[p].first + i, &entry, &error);
-            if (status == 0)
-                status = write_entry(out, &entry);
-        }
+    while (status == 0 && (got = clip_store_next(index, &number, &entry, &error)) != 0)
+        status = got < 0 ? -1 : write_entry(out, &entry);
     if (status == 0)
         status = close_output(out);
     if (status != 0)
@@ -499,7 +546,7 @@ static int run_info(char **operands, int n)
 /* --- verbs --- */
 
 /* The options that only some verbs take. */
-enum takes { TAKES_BUILD = 1, TAKES_EMBEDDINGS = 2, TAKES_KEYS = 4, TAKES_SEARCH = 8 };
+enum takes { TAKES_BUILD = 1, TAKES_EMBEDDINGS = 2, TAKES_KEYS = 4, TAKES_SEARCH = 8, TAKES_ADD = 16 };
 
 static const struct verb {
     const char *name;
@@ -508,7 +555,7 @@ static const struct verb {
     int (*run)(char **operands, int n);
 } verbs[] = {
     {"build", TAKES_BUILD | TAKES_EMBEDDINGS, 0, 1 << 30, run_build},
-    {"add", TAKES_EMBEDDINGS, 1, 1 << 30, run_add},
+    {"add", TAKES_ADD | TAKES_EMBEDDINGS, 1, 1 << 30, run_add},
     {"remove", TAKES_KEYS, 1, 1, run_remove},
     {"search", TAKES_EMBEDDINGS | TAKES_SEARCH, 1, 1 << 30, run_search},
     {"list", 0, 1, 1, run_list},
@@ -526,21 +573,31 @@ static void check_options(const struct verb *verb)
                  {"field", field != NULL, TAKES_EMBEDDINGS},
                  {"label", label_field != NULL, TAKES_EMBEDDINGS},
                  {"skip-bad", shared.skip_bad, TAKES_EMBEDDINGS},
-                 {"null", null, TAKES_KEYS},
+                 {"create", create, TAKES_ADD},
+                 {"save", save_seconds != 0, TAKES_ADD},
+                 {"null", null, TAKES_KEYS | TAKES_SEARCH},
                  {"missing", missing, TAKES_KEYS},
+                 {"changed", changed, TAKES_KEYS},
                  {"top", top != 0, TAKES_SEARCH},
                  {"min", min_text != NULL, TAKES_SEARCH},
                  {"tsv", tsv, TAKES_SEARCH},
-                 {"jsonl", jsonl, TAKES_SEARCH}};
+                 {"jsonl", jsonl, TAKES_SEARCH},
+                 {"hits", hits, TAKES_SEARCH},
+                 {"keys", keys_only, TAKES_SEARCH},
+                 {"folder", folder != NULL, TAKES_SEARCH}};
     for (size_t i = 0; i < sizeof given / sizeof *given; i++)
         if (given[i].given && !(verb->takes & given[i].takes))
             clip_usage("--%s is not for '%s'", given[i].option, verb->name);
     if (verb->takes & TAKES_BUILD && (!output || !*output))
         clip_usage("'build' needs --output");
-    if (tsv && jsonl)
-        clip_usage("--tsv and --jsonl are mutually exclusive");
-    if (missing && null)
-        clip_usage("--missing reads no keys: --null is not for it");
+    if (tsv + jsonl + hits + keys_only > 1)
+        clip_usage("--tsv, --jsonl, --hits and --keys are mutually exclusive");
+    if (missing && changed)
+        clip_usage("--missing and --changed are mutually exclusive");
+    if ((missing || changed) && null)
+        clip_usage("--%s reads no keys: --null is not for it", missing ? "missing" : "changed");
+    if (null && verb->takes & TAKES_SEARCH && !keys_only)
+        clip_usage("--null needs --keys");
 }
 
 static const struct verb *find_verb(const char *name)
@@ -566,5 +623,7 @@ int main(int argc, char **argv)
     read_min();
     if (!label_field)
         label_field = "caption";
+    if (!save_seconds)
+        save_seconds = SAVE_SECONDS;
     return verb->run(argv + first + 1, n);
 }

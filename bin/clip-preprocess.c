@@ -16,7 +16,7 @@ enum { BYTES, FLOATS };
 
 static int height, width, resize = -1, interpolation = -1;
 static long fill = -1, max_pixels = CLIP_MAX_PIXELS;
-static const char *field;
+static const char *field, *rejects;
 static int keep, convert_first, dtype;
 
 /* --augment */
@@ -72,6 +72,8 @@ static const struct clip_option options[] = {
     {"field", 0, CLIP_TEXT, &field, "NAME,...",
      "field of the picture: the first of these that exists [" CLIP_PICTURE_NAMES "]", 0, 0},
     {"keep", 0, CLIP_FLAG, &keep, NULL, "keep the field of the picture", 0, 0},
+    {"rejects", 0, CLIP_TEXT, &rejects, "FILE",
+     "--skip-bad: write the dropped records to FILE, without pictures", 0, 0},
     {"augment", 0, CLIP_FLAG, &augmented, NULL, "change each picture at random, for training", 0, 0},
     {"crop-scale", 0, CLIP_CALLBACK, read_scale, "A,B",
      "augment: range of the area of a random crop; 1,1: no crop [0.9,1]", 0, 0},
@@ -278,12 +280,15 @@ int main(int argc, char **argv)
     int first = clip_start(&program, &shared, argc, argv);
     if (keep && field && names_image(field))
         clip_usage("--keep: the picture is in the field that the image replaces");
+    if (rejects && !shared.skip_bad)
+        clip_usage("--rejects needs --skip-bad");
     configure(&job, &shared);
     configure_augment();
     job.pool = clip_pool_new((int)shared.threads, &error);
     if (!job.pool)
         clip_die("%s", error.text);
-    struct clip_filter filter = {.process = do_batch, .context = &job, .batch = (size_t)shared.batch};
+    struct clip_filter filter = {
+        .process = do_batch, .context = &job, .batch = (size_t)shared.batch, .rejects = rejects};
     int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
     clip_pool_free(job.pool);
     return status;

@@ -252,19 +252,19 @@ static void free_side(struct side *side)
 static int run_training(const struct clip_shared *shared, char *const *operands, size_t n)
 {
     struct clip_error error;
-    struct clip_trainee trainee;
+    struct clip_training training;
     struct clip_stage_work work;
     struct clip_projector *projector = NULL;
-    if (clip_trainee_open(&trainee, &train, CLIP_PART_PROJECTION, CLIP_PRECISION_F32, (int)shared->threads,
-                          &error) == 0)
-        projector = clip_projector_open(&trainee, keep, &work, &error);
+    if (clip_training_open(&training, &train, CLIP_PART_PROJECTION, CLIP_PRECISION_F32, (int)shared->threads,
+                           &error) == 0)
+        projector = clip_projector_open(&training, keep, &work, &error);
     if (!projector) {
         clip_message("%s", error.text);
-        clip_trainee_fail(&trainee, &error);
+        clip_training_fail(&training, &error);
     }
-    int status = projector ? clip_stage_run(&work, &trainee, &stage, shared, operands, n) : 1;
+    int status = projector ? clip_stage_run(&work, &training, &stage, shared, operands, n) : 1;
     clip_projector_free(projector);
-    clip_trainee_close(&trainee);
+    clip_training_close(&training);
     return status;
 }
 

@@ -212,7 +212,7 @@ static int write_whole_rows(struct matrix *m, struct clip_error *error)
     return status;
 }
 
-static int name_column(const void *context, uint64_t column, const char **key, const char **label,
+static int name_column(void *context, uint64_t column, const char **key, const char **label,
                        struct clip_error *error)
 {
     (void)error;

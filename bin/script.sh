@@ -15,6 +15,9 @@ fi
 LC_NUMERIC=C
 export LC_NUMERIC
 
+# The model of programs that work without --model: a name in share/models.
+default_model=cifar10
+
 message() {
     printf '%s: %s\n' "$program" "$*" >&2
 }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The demo: the default model classifies the sample photographs, and their similarities to captions are drawn.
+# The demo: the default model classifies the sample photographs and finds them by text; their similarities to captions
+# are drawn, and a page of what was found is written.
 # Runs in the source tree (programs from bin/) and installed (programs from PATH). Usage: demo.sh [FIGURE.png]
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -12,6 +13,8 @@ case $figure in
 /*) ;;
 *) figure=$PWD/$figure ;;
 esac
+
+page=${figure%.png}.html
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -34,7 +37,7 @@ demo() {
     echo "accuracy and limits: $here/models/cifar10/README.md"
     echo "The indented lines are the commands; they can be pasted into a shell, after these:"
     [ -z "$bin" ] || echo "    PATH=$(quote "$bin"):\$PATH"
-    echo "    cd $(quote "$here") && work=\$(mktemp -d) figure=$(quote "$figure")"
+    echo "    cd $(quote "$here") && work=\$(mktemp -d) figure=$(quote "$figure") page=$(quote "$page")"
     echo
     run 'clip-model info cifar10 | grep -E "^(parameters|vision|text)"'
 
@@ -42,6 +45,10 @@ demo() {
     echo "What is on photographs from elsewhere:"
     run 'clip-classify -m cifar10 -k 2 -p recipes/cifar10/templates.txt samples/photos/*.jpg -- \
 $(cat recipes/cifar10/classnames.txt)'
+
+    echo
+    echo "Which photographs match a text, by an index of the folder:"
+    run 'XDG_CACHE_HOME=$work clip-search -d samples/photos -t 3 a photo of a horse'
 
     echo
     echo "The same by hand: photographs and captions, each through its tower, into one space."
@@ -52,7 +59,10 @@ clip-project-normalize -q -m cifar10 >"$work/captions.clip"'
     run 'clip-simmatrix -q --tsv "$work/photos.clip" "$work/captions.clip" |
 clip-plot -q -i "$work/pixels.clip" -t "Cosine similarity, model cifar10" -o "$figure"'
     echo
-    echo "Drawn in $figure."
+    echo "Drawn in $figure. A page with what a search found, and the pictures:"
+    run 'XDG_CACHE_HOME=$work clip-search -n -d samples/photos --page "$page" a photo of a bird'
+    echo
+    echo "Written to $page."
 }
 
 cd "$here"

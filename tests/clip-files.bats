@@ -155,6 +155,63 @@ clip-files: photos/sub/up: a symbolic link to a folder that it is in (left out)"
     [ "$stderr" = "clip-files: --except: 1 records have no __size__ and __mtime__, and are not compared" ]
 }
 
+@test "--except leaves out what an index has with the same size and time" {
+    photos
+    clip-files -q photos | clip-preprocess -q -m cifar10 | clip-encode-image -q -m cifar10 |
+        clip-project-normalize -q -m cifar10 >all
+    clip-index build -o x.index all
+    run -0 --separate-stderr bash -c 'clip-files -v --except x.index photos | clip-dump --keys'
+    [ -z "$output" ]
+    [[ $stderr == *$'\nclip-files: unchanged: 10\n'* ]]
+    touch photos/a.c.png
+    cp "$png" photos/new.png
+    [ "$(clip-files -q --except x.index/ photos | clip-dump --keys)" = $'photos/a.c.png\nphotos/new.png' ]
+    # What was removed, or is there without size and time, is read; several indexes and streams may be given.
+    printf 'photos/sub.jpg\0photos/\xff.jpg\0' | clip-index remove -0 x.index
+    [ "$(clip-files -q --except x.index photos | clip-dump --keys | wc -l)" -eq 4 ]
+    [ "$(clip-files -q --except x.index --except all photos | clip-dump --keys)" = $'photos/a.c.png\nphotos/new.png' ]
+    echo '{"__key__": "photos/new.png", "image_embedding": {"f4": [1, 0]}}' | stream | clip-index build -o y.index
+    run -0 --separate-stderr bash -c 'clip-files --except y.index photos/new.png | clip-dump --keys'
+    [ "$output" = photos/new.png ]
+    [ "$stderr" = "clip-files: --except: 1 records have no __size__ and __mtime__, and are not compared" ]
+    mkdir folder
+    refuses "folder: not an index" clip-files --except folder photos
+    echo '{}' >x.index/index.json
+    refuses "x.index/index.json: " clip-files --except x.index photos
+}
+
+@test "--except: what was rejected is counted, and named with the reason, until it changes" {
+    photos
+    head -c 500 "$jpg" >photos/cut.jpg
+    clip-files -q photos | clip-preprocess -q --skip-bad --rejects rejects -m cifar10 >good
+    run -0 --separate-stderr bash -c 'clip-files --except good --except rejects photos | clip-dump --keys'
+    [ -z "$output" ]
+    [[ $stderr == "clip-files: left out: files that are not pictures: 2, pictures that were rejected before: 1, "* ]]
+    run -0 --separate-stderr bash -c 'clip-files -v --except good --except rejects photos | clip-dump --keys'
+    [[ $stderr == *'clip-files: photos/cut.jpg: jpg: '*' (left out)'* ]]
+    cp "$jpg" photos/cut.jpg
+    [ "$(clip-files -q --except good --except rejects photos | clip-dump --keys)" = photos/cut.jpg ]
+}
+
+@test "--ignore-others reports files that are not pictures only where their names say that they are" {
+    mkdir photos
+    echo text | tee photos/{a.txt,b.JPG,c.jpeg.old,d.webp,jpg,png.d} >/dev/null
+    run -0 --separate-stderr bash -c 'clip-files --ignore-others photos >out'
+    [ "$stderr" = "clip-files: left out: files that are not pictures: 3 (-v names them)" ]
+    run -0 --separate-stderr bash -c 'clip-files -v --ignore-others photos >out'
+    [ "$(grep -c 'neither JPEG' <<<"$stderr")" -eq 6 ]
+    rm photos/{b.JPG,d.webp,jpg}
+    run -0 --separate-stderr bash -c 'clip-files --ignore-others photos >out'
+    [ -z "$stderr" ]
+}
+
+@test "--progress: the total is what must be read" {
+    photos
+    clip-files -q photos/sub >old
+    run -0 --separate-stderr bash -c 'clip-files --progress --except old photos 2>&1 >out'
+    [[ $output == *"clip-files: 0 of 10 records, "*"clip-files: 8 records in "* ]] || complain "$output"
+}
+
 @test "what was asked for and is not there or too large ends the run, or is skipped" {
     photos
     refuses "clip-files: nowhere: No such file or directory" bash -c 'clip-files photos/sub.jpg nowhere >out'

@@ -136,6 +136,85 @@ END
     [ "$(keys x.index | wc -l)" -eq 7 ]
 }
 
+@test "remove --changed: those whose file is gone, or has another size or time" {
+    mkdir photos
+    local name
+    for name in a b c d e; do cp "$SRC/share/samples/star.png" photos/$name; done
+    clip-files photos | clip-preprocess -q -m cifar10 | clip-encode-image -q -m cifar10 | clip-project-normalize -q -m cifar10 >in
+    clip-index build -o x.index in
+    run -0 --separate-stderr clip-index remove -v --changed x.index
+    [ "$stderr" = "clip-index: added: 0, replaced: 0, removed: 0" ]
+    rm photos/a
+    touch -d '+1 second' photos/b
+    touch -r photos/c time
+    echo >>photos/c
+    touch -r time photos/c
+    ln -sf e photos/d
+    clip-index remove --changed x.index
+    [ "$(keys x.index)" = photos/e ]
+    # One without size and time is not known to be as it was.
+    echo '{"__key__": "photos/e", "image_embedding": {"f4": [1, 0]}}' | stream | clip-index build -o y.index
+    clip-index remove --missing y.index
+    [ "$(keys y.index)" = photos/e ]
+    clip-index remove --changed y.index
+    clip-index info y.index | grep -qx 'embeddings  0'
+}
+
+@test "add --create makes an index, also of nothing; --save commits while the input goes on" {
+    four >in
+    refuses "x.index: not an index" clip-index add x.index in
+    stream </dev/null | clip-index add --create x.index
+    run -0 clip-index info x.index
+    [ "${lines[0]}" = "embeddings  0" ]
+    [ "${lines[1]}" = "width       0" ]
+    echo '{"__key__": "q", "text_embedding": {"f4": [2, 0]}}' | stream >q
+    [ "$(clip-index search --jsonl x.index q)" = '{"key": "q", "label": "q", "matches": []}' ]
+    [ "$(clip-index list x.index | clip-dump | grep -c __key__)" -eq 0 ]
+    clip-index add --create x.index in
+    [ "$(keys x.index | wc -l)" -eq 5 ]
+    four | clip-index add --create x.index
+    clip-index info x.index | grep -qx 'embeddings  4'
+    [ "$(ls -A | grep -c '\.new')" -eq 0 ]
+    mkdir other
+    echo >other/file
+    refuses "other: exists, and is not an index" clip-index add --create other in
+    refuses "nowhere/.x.new: No such file or directory" clip-index add --create nowhere/x in
+    # Cut at once: what came is there.
+    head -c 200 in | refuses "cut short" clip-index add --create y.index
+    [ "$(keys y.index | wc -l)" -ge 1 ]
+    numbered image_embedding 0 9 >some
+    numbered image_embedding 10 19 >more
+    mkfifo pipe
+    clip-index add --create --save 1 z.index pipe 2>err &
+    exec 7>pipe
+    head -c -10 some >&7
+    sleep 1.2
+    head -c 2000 more >&7
+    local i
+    for i in $(seq 100); do
+        if [ -e z.index/index.json ]; then break; fi
+        sleep 0.05
+    done
+    [ "$(keys z.index | wc -l)" -ge 10 ]
+    exec 7>&-
+    run wait $!
+}
+
+@test "search --hits, --keys, --folder" {
+    stream <<'END' | clip-index build -o x.index
+{"__key__": "./a\tb", "image_embedding": {"f4": [0.6, 0.8]}}
+{"__key__": "./c\nd", "txt": "a label", "image_embedding": {"f4": [1, 0]}}
+{"__key__": "e", "image_embedding": {"f4": [0, 1]}}
+END
+    echo '{"__key__": "q", "text_embedding": {"f4": [2, 0]}}' | stream >q
+    diff <(clip-index search --hits x.index q) <(printf '1\t./c\\nd\n0.6\t./a\\tb\n0\te\n')
+    diff <(clip-index search --keys x.index q) <(printf './c\nd\n./a\tb\ne\n')
+    diff <(clip-index search --keys -0 --top 2 --folder 'my photos' x.index q | tr '\0' '!') <(printf 'my photos/c\nd!my photos/a\tb!')
+    diff <(clip-index search --hits --min 0.5 --folder / x.index q) <(printf '1\t/c\\nd\n0.6\t/a\\tb\n')
+    [ "$(clip-index search --jsonl --top 1 --folder p x.index q)" = '{"key": "q", "label": "q", "matches": [{"key": "p/c\nd", "label": "a label", "score": 1}]}' ]
+    [ "$(clip-index search --folder p x.index q | clip-dump | grep -o '"keys":.*\],"s')" = '"keys":["p/c\nd","p/a\tb","e"],"s' ]
+}
+
 @test "many small additions leave few segments, and nothing of the old ones" {
     numbered image_embedding 0 63 >all
     numbered image_embedding 0 0 | clip-index build -o x.index

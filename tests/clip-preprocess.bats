@@ -192,6 +192,31 @@ field_order() {
     [ "$(tail -n 1 err)" = "clip-preprocess: 1 bad records skipped" ]
 }
 
+@test "--rejects keeps what was dropped, and why, without pictures" {
+    pictures 420.jpg half.jpg rgba8.png >in
+    head -c 999 "$BATS_TEST_DIRNAME/data/pictures/420.jpg" >cut.jpg
+    touch -d @1500000000.5 cut.jpg
+    clip-files cut.jpg >>in
+    clip-preprocess -s 9 --skip-bad in >want 2>/dev/null
+    run -0 --separate-stderr bash -c 'clip-preprocess -s 9 --skip-bad --rejects bad in >out'
+    [ "$stderr" = "clip-preprocess: 2 bad records skipped (-v names them)" ]
+    cmp want out
+    clip-dump --tsv __key__,__size__,__mtime__,error bad >rows
+    [ "$(cut -f 1-3 rows)" = $'half\t\t\ncut.jpg\t999\t1500000000.5' ]
+    [ "$(grep -c 'jpg: JPEG file is broken or cut' rows)" -eq 2 ]
+    [ "$(stat -c %s bad)" -lt 600 ]
+    run -0 --separate-stderr bash -c 'clip-preprocess -v -s 9 --skip-bad --rejects bad in >out'
+    [ "$(grep -c '(skipped)$' <<<"$stderr")" -eq 2 ]
+    # Nothing is written if nothing was dropped, or the run fails.
+    pictures 420.jpg | clip-preprocess -s 9 --skip-bad --rejects none >out
+    [ ! -e none ]
+    head -c -20 in >cut
+    run -1 bash -c 'clip-preprocess -s 9 --skip-bad --rejects none cut >out'
+    [ "$(ls | grep -c '^none')" -eq 0 ]
+    run -2 clip-preprocess -s 9 --rejects none in
+    refuses "nowhere/bad: No such file or directory" clip-preprocess -s 9 --skip-bad --rejects nowhere/bad in
+}
+
 @test "pictures that are too large are refused by their header, without memory for them" {
     pictures huge.png >in
     run -1 --separate-stderr "$BUILD/tests/tools/peak" memory clip-preprocess -s 224 in

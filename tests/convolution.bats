@@ -1,5 +1,6 @@
 # Picture towers of convolutions, beside ResNets: golden families, their oracle in PyTorch, open_clip's names.
 load helper
+load pictures
 load train
 
 setup() {
@@ -18,29 +19,6 @@ embed() {
     local model=$1
     shift
     clip-encode-image --keep -m "$model" "$@" | clip-encode-text -m "$model" | clip-project-normalize --keep -m "$model"
-}
-
-# picture_arch VISION_CFG: a JSON in arch.json, whose pictures are of the size that it says.
-picture_arch() {
-    cat >arch.json <<END
-{"embed_dim": 20, "vision_cfg": $1,
- "text_cfg": {"context_length": 12, "vocab_size": 514, "width": 16, "heads": 2, "layers": 1}}
-END
-}
-
-# pictures SIDE N: a stream of N pictures [3, SIDE, SIDE] of bytes: some squares of colour, and noise.
-pictures() {
-    python - "$@" <<'END'
-import sys, msgpack, numpy
-side, n = map(int, sys.argv[1:])
-draw = numpy.random.default_rng(side)
-for i in range(n):
-    at = numpy.arange(side) * 4 // side
-    image = draw.integers(0, 192, (3, 4, 4), "u1")[:, at][:, :, at] + draw.integers(0, 64, (3, side, side), "u1")
-    sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "image": {
-        b"nd": True, b"type": "|u1", b"kind": b"", b"shape": image.shape, b"data": image.tobytes()}}))
-sys.stdout.buffer.write(msgpack.packb({"__end__": n}))
-END
 }
 
 @test "golden ConvNeXts: features, embeddings" {
@@ -236,9 +214,8 @@ END
 END
 }
 
-@test "a FastViT is converted to the same bytes, and not trained: the text is, beside it" {
+@test "a FastViT is converted to the same bytes" {
     need_shared golden/families
-    need_python msgpack numpy
     local name=mobileclip-s
     clip-model convert -q "$FAMILIES/$name/open_clip" -o folder
     clip-model convert -q folder -o lone.safetensors
@@ -246,17 +223,152 @@ END
     diff -r folder again
     equal <(clip-encode-image -m folder "$FAMILIES/$name/batch.msgpack") \
         <(clip-encode-image -m "$FAMILIES/$name/open_clip" "$FAMILIES/$name/batch.msgpack")
-    mkdir run
-    cp -r folder run/init
-    family batches "$FAMILIES/$name" 1 >steps
-    refuses "a FastViT, cannot be trained" clip-encode-image --train run --grad-in run/image steps
-    [ "$(ls run)" = init ]
+}
+
+@test "three steps of training of golden FastViTs, against PyTorch: gradients, running statistics, counts of batches" {
+    need_shared golden/families
+    need_python msgpack numpy torch
+    local name
+    for name in mobileclip-s mobileclip2-s3; do
+        mkdir "$name"
+        clip-model convert -q "$FAMILIES/$name/open_clip" -o "$name/init"
+        family batches "$FAMILIES/$name" 3 >steps
+        (set -o pipefail && stages "$name" <steps >"$name/log")
+        family check "$FAMILIES/$name" "$name" 3 1e-4 5e-4 || complain "$name"
+    done
+}
+
+@test "fused FastViTs, as timm's inference_mode: read, converted, trained as they are" {
+    need_shared golden/families
+    need_python msgpack numpy torch
+    local name
+    for name in mobileclip-s mobileclip2-s3; do
+        mkdir -p "$name/golden"
+        cp "$FAMILIES/$name/batch.msgpack" "$name/golden"
+        family fuse "$FAMILIES/$name/open_clip" "$name/golden/open_clip"
+        embed "$name/golden/open_clip" <"$name/golden/batch.msgpack" >got
+        clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$FAMILIES/$name/forward.msgpack" || complain "$name"
+        clip-model convert -q "$name/golden/open_clip" -o "$name/lone.safetensors"
+        clip-model convert -q "$name/lone.safetensors" -o "$name/init"
+        family tensors "$name/golden/open_clip/open_clip_model.safetensors" "$name/init/open_clip_model.safetensors"
+        [ "$(jq .model_cfg.vision_cfg.timm_model_kwargs.inference_mode "$name/init/open_clip_config.json")" = true ]
+        [[ $(clip-model info "$name/init") == *", fused branches, "* ]]
+        family batches "$name/golden" 3 >steps
+        (set -o pipefail && stages "$name" <steps >"$name/log")
+        family check "$name/golden" "$name" 3 1e-4 5e-4 || complain "$name"
+        # Weights that are fused although their configuration does not say so, and the other way round.
+        jq 'del(.model_cfg.vision_cfg.timm_model_kwargs.inference_mode)' "$name/init/open_clip_config.json" >config
+        cp config "$name/init/open_clip_config.json"
+        equal got <(embed "$name/init" <"$name/golden/batch.msgpack")
+        mkdir "$name/plain"
+        cp "$FAMILIES/$name/open_clip/open_clip_model.safetensors" "$name/golden/open_clip/open_clip_config.json" "$name/plain"
+        equal <(embed "$name/plain" <"$name/golden/batch.msgpack") \
+            <(embed "$FAMILIES/$name/open_clip" <"$name/golden/batch.msgpack")
+    done
+}
+
+@test "Apple's own files of MobileCLIP are the models that open_clip makes of them" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local name prefix
+    while read -r name prefix; do
+        family apple "$FAMILIES/$name/open_clip" apple.safetensors plain.safetensors "$prefix"
+        clip-model convert -q apple.safetensors --arch "$FAMILIES/$name/arch.json" -o "$name"
+        clip-model convert -q plain.safetensors --arch "$FAMILIES/$name/arch.json" -o plain
+        diff "$name/open_clip_model.safetensors" plain/open_clip_model.safetensors
+        embed "$name" <"$FAMILIES/$name/batch.msgpack" >got
+        clip-cmp -q -t 2e-6 -f text_embedding got "$FAMILIES/$name/forward.msgpack" || complain "$name"
+        rm -r plain
+    done <<'END'
+mobileclip-s
+mobileclip2-s3 module.
+END
+    refuses "the weights of a FastViT do not say its image size (see --arch)" clip-model info apple.safetensors
+    python - "$BATS_TEST_DIRNAME" <<'END'
+import sys
+sys.argv, folder = ["family.py", "arrays", "apple.safetensors"], sys.argv[1]
+exec(open(folder + "/family.py").read())
+tensors = arrays("apple.safetensors")
+tensors["module.text_encoder.transformer.0.token_mixer.layer_scale"] = np.zeros((4, 1, 1))
+store("s0.safetensors", tensors)
+END
+    refuses "MobileCLIP-S0: its text tower" clip-model info s0.safetensors
+}
+
+# Odd sides, widths that no vector divides, heads of all kinds.
+@test "three steps of FastViTs of other sizes, against PyTorch" {
+    need_shared oracle/famref.py
+    need_python msgpack numpy torch
+    local size options text=--freeze
+    while read -r size options; do
+        picture_arch "{\"image_size\": $size, \"timm_model_name\": \"fastvit_$options}"
+        mkdir -p run golden
+        clip-model init -q arch.json -o golden/open_clip 2>/dev/null || complain "$options"
+        family trained golden/open_clip/open_clip_model.safetensors
+        cp -r golden/open_clip run/init
+        family pairs arch.json 6 >golden/batch.msgpack
+        family batches golden 3 >steps
+        (set -o pipefail && stages run <steps >run/log)
+        family check golden run 3 1e-4 5e-4 "^(transformer|token|positional|ln_final)" || complain "$size $options"
+        rm -r run golden
+    done <<'END'
+64 mci0", "timm_proj": null, "timm_pool": "avg", "timm_model_kwargs": {"layers": [1,1,1,1], "embed_dims": [8,16,48,96]}
+91 mci2", "timm_proj": "linear", "timm_pool": "avg", "timm_model_kwargs": {"layers": [2,1,1,2], "embed_dims": [20,20,40,160]}
+70 mci4", "timm_proj": "mlp", "timm_proj_bias": true, "timm_pool": "avg", "timm_model_kwargs": {"layers": [1,2,1,1,1], "embed_dims": [4,12,24,96,96]}
+END
+}
+
+@test "a FastViT's chunks: the same kept or computed again, with any number of threads; what they are is said" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local run
+    family batches "$FAMILIES/mobileclip-s" 2 >steps
+    for run in kept again one; do
+        mkdir "$run"
+        clip-model convert -q "$FAMILIES/mobileclip-s/open_clip" -o "$run/init"
+    done
+    stages kept --chunk 2 -j 3 <steps >log 2>err
+    stages again --chunk 2 -j 2 --memory 0 <steps >/dev/null 2>&1
+    stages one --chunk 2 -j 1 <steps >/dev/null 2>&1
+    diff -r kept/step-00000002 again/step-00000002
+    diff -r kept/step-00000002 one/step-00000002
+    grep -q '"image.batch_norm_chunk":2[,}]' log
+    grep -q "clip-encode-image: batch norm statistics are per chunk of 2 records, not per batch of 4" err
+}
+
+@test "a run on a FastViT goes on from its checkpoint to the same bytes; frozen it stays, running statistics too" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local run
+    family batches "$FAMILIES/mobileclip2-s3" 4 >steps
+    family batches "$FAMILIES/mobileclip2-s3" 2 >some
+    for run in whole halves frozen; do
+        mkdir "$run"
+        clip-model convert -q "$FAMILIES/mobileclip2-s3/open_clip" -o "$run/init"
+    done
+    (set -o pipefail && stages whole <steps >log)
+    (set -o pipefail && stages halves <some >log)
+    family batches "$FAMILIES/mobileclip2-s3" 4 3 >rest
+    (set -o pipefail && stages halves <rest >log)
+    [ "$(jq -r .step log | paste -sd ' ')" = "3 4" ]
+    diff -r whole/step-00000004 halves/step-00000004
     image=--freeze
-    stages run <steps >log
-    [ "$(jq -r .step log)" = 1 ]
-    run -2 --separate-stderr clip-train --data nowhere.tar --init folder --samples 4 --out new
-    [[ $stderr == *"image tower cannot be trained; --freeze image"* ]]
-    [ ! -e new ]
+    (set -o pipefail && stages frozen <some >log)
+    equal <(clip-encode-image -m frozen/latest "$FAMILIES/mobileclip2-s3/batch.msgpack") \
+        <(clip-encode-image -m frozen/init "$FAMILIES/mobileclip2-s3/batch.msgpack")
+}
+
+# Pictures of one pixel in the last stage: alone, one has no variance there.
+@test "batch norm of one value is refused" {
+    need_python msgpack numpy
+    picture_arch '{"image_size": 32, "timm_model_name": "fastvit_mci0", "timm_pool": "avg",
+        "timm_model_kwargs": {"layers": [1, 1, 1, 1], "embed_dims": [8, 16, 32, 64]}}'
+    mkdir -p run golden
+    clip-model init -q arch.json -o run/init 2>/dev/null
+    family pairs arch.json 1 >golden/batch.msgpack
+    family batches golden 1 >steps
+    run -1 --separate-stderr clip-encode-image --train run --grad-in run/image steps
+    [[ $stderr == *"batch norm needs more than one value per channel: use a larger chunk"* ]]
 }
 
 @test "FastViTs that are not supported, or that lie, are refused by name" {

@@ -9,7 +9,7 @@ class_of() {
     awk -F ' *[|] *' -v file="$1" '$2 == file { print $3 }' "$SRC/share/samples/photos/SOURCES.md"
 }
 
-@test "the demo runs in the source tree: a table of the photographs, and a picture" {
+@test "the demo runs in the source tree: a table of the photographs, a search, a picture and a page" {
     cd "$BATS_TEST_TMPDIR"
     run -0 --separate-stderr "$SRC/share/demo.sh" figure.png
     [ -z "$stderr" ]
@@ -18,15 +18,18 @@ class_of() {
         grep -A 1 -x "samples/photos/${photo##*/}" <<<"$output" | grep -qE '^ *[0-9.]+ % ' || complain "no $photo"
     done
     [[ $output == *"$SRC/share/models/cifar10/README.md"* ]]
-    [ "${lines[-1]}" = "Drawn in $BATS_TEST_TMPDIR/figure.png." ]
+    [[ $output == *$'clip-search -d samples/photos -t 3 a photo of a horse\n'*$'\tsamples/photos/horses.jpg\n'* ]]
+    [[ $output == *"Drawn in $BATS_TEST_TMPDIR/figure.png. "* ]]
+    [ "${lines[-1]}" = "Written to $BATS_TEST_TMPDIR/figure.html." ]
+    [ "$(grep -o '<img ' figure.html | wc -l)" -eq 9 ]
     [ "$(head -c 4 figure.png | od -An -tx1)" = " 89 50 4e 47" ]
 }
 
-@test "the demo writes demo.png into the current folder, and nothing else anywhere" {
+@test "the demo writes demo.png and demo.html into the current folder, and nothing else anywhere" {
     mkdir "$BATS_TEST_TMPDIR/here" "$BATS_TEST_TMPDIR/tmp"
     cd "$BATS_TEST_TMPDIR/here"
-    TMPDIR=$BATS_TEST_TMPDIR/tmp run -0 "$SRC/share/demo.sh"
-    [ "$(ls -A)" = demo.png ]
+    HOME=$PWD TMPDIR=$BATS_TEST_TMPDIR/tmp run -0 env -u XDG_CACHE_HOME "$SRC/share/demo.sh"
+    [ "$(ls -A)" = $'demo.html\ndemo.png' ]
     [ -z "$(ls -A ../tmp)" ]
 }
 
@@ -35,10 +38,12 @@ class_of() {
     cd "$BATS_TEST_TMPDIR/here"
     "$SRC/share/demo.sh" "it's one.png" >out
     mv "it's one.png" two.png
+    mv "it's one.html" two.html
     sed -n 's/^    //p' out | grep -vE '^ *[0-9.]+ %' >commands
     [ "$(wc -l <commands)" -ge 10 ] || complain "$(cat commands)"
     TMPDIR=$PWD bash -eu -o pipefail commands >/dev/null
     cmp "it's one.png" two.png
+    cmp "it's one.html" two.html
 }
 
 @test "the default model names most of the photographs right" {

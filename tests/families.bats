@@ -1,28 +1,16 @@
 # Families of models beside OpenAI's: golden results through the programs, their forms, names, refusals and training.
 load helper
+load pictures
 load train
 
 # Folders of golden/families/families and models of golden/text/models that are read, and those that are not yet:
 # whoever adds one moves it, with its configuration in share/architectures.
-families=(clipa coca coca-base convnext convnext-mlp convnext-xxlarge eva01 eva02 eva02-e mobileclip-s mobileclip2-l mobileclip2-s3 pe-core pe-core-g
-    siglip siglip-floor siglip-i18n siglip2 siglip2-mixed vit-attn-pool vit-cosine vit-custom vit-gap vit-layer-scale)
-families_refused=(
-    "mobileclip-b vision_cfg.timm_model_name: \"vit_base_mci_224\""
-    "naflex vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
-    "naflex-resized vision_cfg.timm_model_name: \"naflexvit_base_patch16_gap\""
-    "naflex-siglip2 vision_cfg.timm_model_name: \"naflexvit_base_patch16_siglip\""
-    "swin vision_cfg.timm_model_name: \"swin_base_patch4_window7_224\""
-    "vit-relpos vision_cfg.timm_model_name: \"vit_relpos_medium_patch16_cls_224\""
-    "vitamin vision_cfg.timm_model_name: \"vitamin_small_224\""
-    "vitamin-nopos vision_cfg.timm_model_name: \"vitamin_small_224\"")
-texts=(hf-bert-cls-linear hf-bert-max-none hf-mt5-mean-mlp hf-nllb-cls-linear hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp
-    tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
-texts_refused=(
-    "hf-altclip model_type: \"altclip\""
-    "hf-chinese-clip model_type: \"chinese_clip\""
-    "modern-bidir-map text_cfg.text_arch: \"modern\""
-    "modern-causal-eos text_cfg.text_arch: \"modern\""
-    "modern-extra text_cfg.text_arch: \"modern\"")
+families=(clipa coca coca-base convnext convnext-mlp convnext-xxlarge eva01 eva02 eva02-e mobileclip-b mobileclip-s mobileclip2-l mobileclip2-s3 naflex naflex-resized naflex-siglip2 pe-core pe-core-g
+    siglip siglip-floor siglip-i18n siglip2 siglip2-mixed swin vit-attn-pool vit-cosine vit-custom vit-gap vit-layer-scale vit-relpos vitamin vitamin-nopos)
+families_refused=()
+texts=(hf-altclip hf-bert-cls-linear hf-bert-max-none hf-chinese-clip hf-mt5-mean-mlp hf-nllb-cls-linear hf-roberta-cls-clap hf-roberta-mean-linear hf-xlmr-mean-mlp
+    modern-bidir-map modern-causal-eos modern-extra tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
+texts_refused=()
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work"
@@ -35,14 +23,29 @@ family() {
     python "$BATS_TEST_DIRNAME/family.py" "$@"
 }
 
-# golden NAME: sets folder, the golden results; model, how the programs take it (MODEL [--arch ARCH]).
+# golden NAME: sets folder, the golden results; model, how the programs take it (MODEL [--arch ARCH]); weights, its
+# file, which a recipe may have to make.
 golden() {
     folder=$FAMILIES/$1
     model=("$folder/open_clip")
+    weights=$folder/open_clip/open_clip_model.safetensors
     if [ -d "$TEXTS/$1" ]; then
         folder=$TEXTS/$1
-        model=("$folder/model.safetensors" --arch "$folder/arch.json")
+        weights=$folder/model.safetensors
+        model=("$weights" --arch "$folder/arch.json")
+        [ -e "$folder/arch.json" ] || model=("$folder")
+    elif [ -e "$folder/recipe.json" ]; then
+        model=("$BATS_TEST_TMPDIR/recipe-$1")
+        weights=${model[0]}/open_clip_model.safetensors
+        [ -e "${model[0]}" ] || expand "$folder" "${model[0]}"
     fi
+}
+
+# expand FOLDER MODEL: the model that a golden folder's recipe stands for.
+expand() {
+    mkdir "$2"
+    cp "$1/open_clip/open_clip_config.json" "$2"
+    python "$SHARED/oracle/weights.py" "$1/recipe.json" "$2/open_clip_model.safetensors"
 }
 
 # embed MODEL...: embeddings of the records on stdin, features beside them; $options are the encoders'.
@@ -85,8 +88,8 @@ shapes() {
     need_shared golden/text/models
     need_python msgpack numpy
     local name options
-    for name in eva02 pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
-        hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom; do
+    for name in eva02 mobileclip-b vitamin vit-relpos swin naflex-resized naflex-siglip2 pe-core siglip-floor siglip2 coca vit-attn-pool vit-custom vit-cosine clipa vit-gap \
+        hf-xlmr-mean-mlp hf-bert-max-none hf-nllb-cls-linear tt-coca tt-custom modern-bidir-map modern-extra; do
         golden "$name"
         family turned "$folder/batch.msgpack" 11 >in
         options="-b 1 -j 1"
@@ -106,18 +109,40 @@ shapes() {
     done
 }
 
+@test "modern text towers of other options and sizes, of captions that are short, padded between, without end" {
+    need_shared golden/text/models
+    need_python msgpack numpy torch
+    local option sizes='"text_arch": "modern", "vocab_size": 90, "pad_id": 87, "eos_id": 88, "layers": 3'
+    while read -r option; do
+        echo "{\"embed_dim\": 24, \"custom_text\": true, \"vision_cfg\": {\"image_size\": 32, \"patch_size\": 16, \"width\": 64,
+            \"layers\": 1}, \"text_cfg\": {$sizes, $option}}" >arch.json
+        rm -rf model
+        clip-model init -q arch.json -o model
+        family trained model/open_clip_model.safetensors
+        family captions model >in
+        clip-encode-text --keep -m model in | clip-project-normalize -m model >got
+        family texts model got 2e-6 || complain "$option"
+        clip-encode-text --keep -b 1 -j 2 -m model in | clip-project-normalize -m model >again
+        cmp got again || complain "$option: the batch"
+    done <<'END'
+"width": 40, "heads": 5, "context_length": 11, "pool_type": "argmax", "norm_type": "layernorm", "mlp_type": "mlp"
+"width": 40, "heads": 2, "context_length": 19, "pool_type": "eos", "value_residual": true, "attention_mode": "bidirectional", "qk_norm": true
+"width": 48, "heads": 4, "context_length": 9, "pool_type": "map", "reg_tokens": 2, "attention_bias": true, "mlp_bias": true, "pos_embed": "none"
+"width": 36, "heads": 3, "context_length": 17, "pool_type": "mean", "value_residual": true, "attn_gated": true, "gate_bias": true, "reg_tokens": 1
+"width": 48, "heads": 4, "context_length": 13, "pool_type": "eos", "reg_tokens": 5, "norm_placement": "sandwich", "pre_norm": true, "rope_temperature": 100
+"width": 64, "heads": 2, "context_length": 8, "pool_type": "map", "attention_mode": "bidirectional", "mlp_type": "relu2", "ls_init_value": 0.5, "proj_bias": true, "qk_norm": true
+END
+}
+
 # In full size, as published; the weights are expanded from a recipe.
-@test "models of full size: EVA02-B-16, PE-Core-T-16-384" {
+@test "models of full size: EVA02-B-16, PE-Core-T-16-384, ViTamin-S" {
     [ -n "${CLIP_LONG:-}" ] || skip CLIP_LONG
     need_shared golden/families/real
     need_python msgpack numpy
     local name options=
-    for name in EVA02-B-16 PE-Core-T-16-384; do
+    for name in EVA02-B-16 PE-Core-T-16-384 ViTamin-S; do
         folder=$SHARED/golden/families/real/real-$name
-        python "$SHARED/oracle/weights.py" "$folder/recipe.json" weights.safetensors
-        mkdir "$name"
-        cp "$folder/open_clip/open_clip_config.json" "$name"
-        mv weights.safetensors "$name/open_clip_model.safetensors"
+        expand "$folder" "$name"
         equal <(shapes "$name/open_clip_config.json") <(shapes "$name")
         embed "$name" <"$folder/batch.msgpack" >got
         clip-cmp -q -t 2e-6 -f image_embedding,text_embedding got "$folder/forward.msgpack" || complain "$name"
@@ -125,6 +150,42 @@ shapes() {
         family logits "$folder/forward.msgpack" scores 2e-5 || complain "$name"
         rm -r "$name"
     done
+}
+
+# Batch norm's running statistics and layer scales as if they had been trained.
+@test "picture towers of other sizes and options, against PyTorch" {
+    need_shared oracle/famref.py
+    need_python msgpack numpy torch
+    local size options
+    while read -r size options; do
+        picture_arch "{\"image_size\": $size, \"timm_model_name\": \"$options}"
+        clip-model init -q arch.json -o model 2>/dev/null || complain "$options"
+        family trained model/open_clip_model.safetensors
+        pictures "$size" 5 >in
+        clip-encode-image --keep -m model in >want
+        clip-project-normalize -m model want >got
+        family embeddings model got 2e-6 || complain "$size $options"
+        equal want <(clip-encode-image --keep -m model -b 1 -j 1 in)
+        equal want <(clip-encode-image --keep -m model -b 2 -j 3 in)
+        clip-model convert -q model -o again.safetensors
+        equal want <(clip-encode-image --keep -m again.safetensors in)
+        rm -r model again.safetensors
+    done <<'END'
+91 vit_base_mci_224", "timm_proj": "linear", "timm_pool": "token", "timm_model_kwargs": {"img_size": 91, "depth": 2, "num_heads": 8, "mlp_ratio": 0.5, "init_values": 0.1}
+32 vit_base_mci_224", "timm_proj": null, "timm_pool": "token", "timm_model_kwargs": {"depth": 1, "mlp_ratio": 1, "pos_embed": "none"}
+91 vitamin_small_224", "timm_pool": "", "timm_proj": "linear", "timm_model_kwargs": {"img_size": 91, "depth": 1, "num_heads": 4, "mlp_ratio": 0.5}
+50 vitamin_large2_336", "timm_pool": "avg", "timm_proj": "mlp", "timm_model_kwargs": {"img_size": 50, "depth": 1, "mlp_ratio": 0.25, "init_values": 0.1}
+33 vitamin_xlarge_384", "timm_pool": "", "timm_proj": "linear", "timm_model_kwargs": {"depth": 1, "mlp_ratio": 0.5}
+60 vit_relpos_medium_patch16_cls_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"img_size": 60, "patch_size": 20, "embed_dim": 24, "depth": 2, "num_heads": 3, "rel_pos_dim": 5, "mlp_ratio": 3}
+48 vit_relpos_small_patch16_224", "timm_pool": "", "timm_model_kwargs": {"img_size": 48, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+48 vit_relpos_base_patch16_plus_240", "timm_pool": "avg", "timm_proj": "none", "timm_model_kwargs": {"img_size": 48, "patch_size": 12, "embed_dim": 20, "depth": 1, "num_heads": 4}
+90 swin_tiny_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"img_size": 90, "embed_dim": 12, "depths": [2, 3], "num_heads": [2, 3], "mlp_ratio": 1.3}
+66 swin_base_patch4_window12_384", "timm_pool": "avg", "timm_proj": null, "timm_model_kwargs": {"img_size": 66, "patch_size": 3, "embed_dim": 8, "depths": [2, 1, 1], "num_heads": [1, 2, 4], "window_size": 5}
+64 swin_s3_tiny_224", "timm_pool": "", "timm_proj": "linear", "timm_model_kwargs": {"img_size": 64, "embed_dim": 6, "depths": [2, 2, 2, 2], "num_heads": [1, 2, 3, 4], "window_size": [4, 4, 4, 4]}
+64 naflexvit_base_patch16_gap", "timm_model_kwargs": {"embed_dim": 24, "depth": 2, "num_heads": 2, "patch_size": 8, "pos_embed_grid_size": [3, 7], "mlp_ratio": 2, "reg_tokens": 1}
+63 naflexvit_so150m2_patch16_reg1_gap", "timm_pool": "avg", "timm_model_kwargs": {"embed_dim": 24, "depth": 1, "num_heads": 3, "patch_size": 7, "init_values": null, "reg_tokens": 0}
+96 naflexvit_so400m_patch16_siglip", "image_seq_len": 64, "timm_pool": "map", "timm_proj": "none", "timm_model_kwargs": {"embed_dim": 20, "depth": 1, "num_heads": 2, "patch_size": 6, "pos_embed_grid_size": [20, 9]}
+END
 }
 
 # --- forms ---
@@ -137,8 +198,13 @@ shapes() {
         golden "${name%/hf}"
         [ "${name#*/}" != hf ] || model=("$folder/hf")
         clip-model convert -q "${model[@]}" -o model
-        source=$folder/open_clip/open_clip_model.safetensors
-        [ -e "$source" ] || source=$folder/model.safetensors
+        source=$weights
+        if [ -e "$folder/config.json" ]; then # the names are Hugging Face's
+            clip-model convert -q --to hf model -o hf
+            family tensors "$weights" hf/model.safetensors || complain "$name"
+            rm -r hf
+            source=model/open_clip_model.safetensors
+        fi
         family tensors "$source" model/open_clip_model.safetensors || complain "$name"
         embed "${model[@]}" <"$folder/batch.msgpack" >want
         embed model <"$folder/batch.msgpack" >got
@@ -155,12 +221,96 @@ shapes() {
 }
 
 # Byte for byte, but for what files may leave out.
-@test "Hugging Face's SiglipModel becomes open_clip's folder, byte for byte" {
+@test "Hugging Face's SiglipModel becomes open_clip's folder and the other way round, byte for byte" {
     need_shared golden/families
+    need_python msgpack numpy
+    local name options=
     clip-model convert -q "$FAMILIES/siglip2/hf" -o from-hf
     clip-model convert -q "$FAMILIES/siglip2/open_clip" -o from-open-clip
     cmp from-hf/open_clip_model.safetensors from-open-clip/open_clip_model.safetensors
     cmp from-hf/open_clip_model.safetensors "$FAMILIES/siglip2/open_clip/open_clip_model.safetensors"
+    clip-model convert -q --to hf from-open-clip -o hf
+    cmp hf/model.safetensors "$FAMILIES/siglip2/hf/model.safetensors"
+    for name in siglip siglip-floor siglip2 siglip2-mixed; do
+        golden "$name"
+        rm -rf hf back
+        clip-model convert -q --to hf "${model[@]}" -o hf
+        grep -q '"model_type": "siglip",' hf/config.json
+        grep -q SiglipImageProcessor hf/preprocessor_config.json
+        clip-model convert -q hf -o back
+        cmp "$folder/open_clip/open_clip_model.safetensors" back/open_clip_model.safetensors || complain "$name"
+        embed "${model[@]}" <"$folder/batch.msgpack" >want
+        embed hf <"$folder/batch.msgpack" >got
+        cmp want got || complain "$name"
+    done
+    clip-model convert -q --to hf --shard-size 64kB "${model[@]}" -o shards
+    [ -e shards/model.safetensors.index.json ]
+    embed shards <"$folder/batch.msgpack" >got
+    cmp want got
+}
+
+@test "Chinese-CLIP and AltCLIP: Hugging Face's folder back from open_clip's names, byte for byte" {
+    need_shared golden/text/models
+    local name
+    for name in hf-chinese-clip hf-altclip; do
+        golden "$name"
+        rm -rf hf open_clip back
+        clip-model convert -q --to hf "${model[@]}" -o hf
+        clip-model convert -q "${model[@]}" -o open_clip
+        clip-model convert -q --to hf open_clip -o back
+        cmp hf/model.safetensors back/model.safetensors || complain "$name"
+        cmp hf/config.json back/config.json || complain "$name"
+    done
+    
+    golden hf-chinese-clip
+    run -0 clip-model info "${model[@]}"
+    [[ $output == *"context 22, bert,"*"cls_last_hidden_state_pooler"* ]] || complain "$output"
+}
+
+# A caption may be shorter than the context where nothing sees padding; what is published cuts and pads to 52.
+@test "Chinese-CLIP: the context of published models; captions that are shorter" {
+    need_shared golden/text/models
+    need_python msgpack numpy
+    golden hf-chinese-clip
+    cp -r "$folder" long
+    chmod -R u+w long
+    sed -i 's/"max_position_embeddings": 22/"max_position_embeddings": 80/' long/config.json
+    refuses "[22, 48], but should be [80, 48]" clip-model info long
+    cp "$folder/model.safetensors" long
+    run -0 clip-model info --json "${model[@]}"
+    [[ $output == *'"context_length":22,'* ]] || complain "$output"
+    clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >text
+    golden hf-bert-cls-linear
+    family shorter "$folder/batch.msgpack" 6 >in
+    clip-encode-text -m "${model[@]}" in >got
+    clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >want
+    family rows got want 2
+}
+
+@test "MetaCLIP 2: the first token of the configuration's id is the end, 2 too, and convert goes both ways" {
+    need_python msgpack numpy
+    local options=
+    cat >arch.json <<'END'
+{"embed_dim": 16, "quick_gelu": true,
+ "vision_cfg": {"image_size": 16, "patch_size": 8, "width": 64, "layers": 1},
+ "text_cfg": {"context_length": 8, "vocab_size": 40, "width": 32, "heads": 2, "layers": 2, "pool_type": "eos", "eos_id": 2}}
+END
+    clip-model init -q arch.json -o model
+    clip-model convert -q --to hf model -o hf
+    grep -q '"model_type": "metaclip_2"' hf/config.json
+    grep -q '"eos_token_id": 2' hf/config.json
+    clip-model convert -q hf -o back
+    cmp model/open_clip_model.safetensors back/open_clip_model.safetensors
+    [[ $(clip-model info hf) == *"end token     2"* ]]
+    sed 's/"metaclip_2/"clip/' hf/config.json >config.json
+    mv config.json hf
+    [[ $(clip-model info hf) == *"end token     the largest id"* ]]
+    [ -d "$TEXTS" ] || return 0
+    golden tt-eos
+    clip-model convert -q --to hf "${model[@]}" -o eos
+    embed "${model[@]}" <"$folder/batch.msgpack" >want
+    embed eos <"$folder/batch.msgpack" >got
+    cmp want got
 }
 
 @test "what Hugging Face's form of CLIP cannot say is refused before anything is made" {
@@ -171,26 +321,32 @@ shapes() {
         refuses "$words" clip-model convert -q --to hf "${model[@]}" -o hf
         [ ! -e hf ] || complain "$name"
     done <<'END'
-siglip no timm vision transformers
-siglip2 no timm vision transformers
-eva02 no timm vision transformers
-pe-core no timm vision transformers
-mobileclip2-l no timm vision transformers
-vit-gap no timm vision transformers
+siglip-i18n only text towers without a mask
+eva02 only image towers like SigLIP's own
+pe-core only image towers like SigLIP's own
+mobileclip2-l only image towers like SigLIP's own
+vit-gap only image towers like SigLIP's own
+convnext no ConvNeXts
+mobileclip-b no timm hybrid vision transformers
+vitamin no timm hybrid vision transformers
+swin no Swin transformers
+vit-relpos only image towers like SigLIP's own
+naflex only image towers like SigLIP's own
+naflex-siglip2 only image towers like SigLIP's own
 clipa only image towers with ln_pre
 coca only image towers with ln_pre
 vit-attn-pool only image towers with ln_pre
 vit-layer-scale no blocks like those of the vision tower
 vit-custom only image towers with ln_pre
 vit-cosine no blocks like those of the vision tower
-hf-roberta-mean-linear no transformers text encoders
-hf-nllb-cls-linear no transformers text encoders
+hf-roberta-mean-linear no such transformers text encoder
+hf-nllb-cls-linear no such transformers text encoder
+modern-extra no modern text transformers
 tt-first-noproj only causal text towers
-tt-siglip no logit bias
+tt-siglip only causal text towers
 tt-last-causal-bias only causal text towers
 tt-custom no blocks like those of the text tower
 tt-coca only causal text towers
-tt-eos end token
 END
 }
 
@@ -214,6 +370,7 @@ END
     local name options=
     for name in "${families[@]}" "${texts[@]}"; do
         golden "$name"
+        [ -e "$folder/arch.json" ] || continue # a folder of Hugging Face
         clip-model init -q "$folder/arch.json" -o model.safetensors
         embed model.safetensors <"$folder/batch.msgpack" >got || complain "$name"
         family finite got || complain "$name"
@@ -249,14 +406,14 @@ END
     local name parameters sum missing=0
     while read -r name parameters sum; do
         if ! shapes "$name" >shapes 2>err; then
-            grep -qE '^(MobileCLIP2?-B$|moderntext-|naflex_|ViTamin-|swin_|vit_relpos_)|-naflex$' <<<"$name" || complain "$name"
+            grep -qE '^moderntext-naflex_' <<<"$name" || complain "$name"
             missing=$((missing + 1))
             continue
         fi
         [ "$(sed -n 's/^parameters: //p' shapes)" = "$parameters" ] || complain "$name: parameters"
         [ "$(grep -v '^parameters: ' shapes | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name: names"
     done <want
-    [ "$missing" -eq 28 ]
+    [ "$missing" -eq 4 ]
 }
 
 # open_clip's own counts, of its table of models; the decoder of captions aside.
@@ -310,6 +467,24 @@ image_size|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "tim
 timm_pool|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "avg", "timm_proj": "none"}, "text_cfg": {}
 768 features|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none"}, "text_cfg": {}
 wrong|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_model_kwargs": {"wrong": 1}}, "text_cfg": {}
+embed_dim is 384, but the convolutions of vit_base_mci_224 have 768|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"embed_dim": 384}}, "text_cfg": {}
+patch_size|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"patch_size": 2}}, "text_cfg": {}
+pos_embed: "sines"|"vision_cfg": {"timm_model_name": "vit_base_mci_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"pos_embed": "sines"}}, "text_cfg": {}
+pos_embed_grid_size|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "timm_model_kwargs": {"pos_embed_grid_size": [7]}}, "text_cfg": {}
+pos_embed_grid_size|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "timm_model_kwargs": {"pos_embed_grid_size": [7, 100000]}}, "text_cfg": {}
+not a multiple of the patch size|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "image_size": 225}, "text_cfg": {}
+rope_type|"vision_cfg": {"timm_model_name": "naflexvit_base_patch16_gap", "timm_model_kwargs": {"rope_type": "axial"}}, "text_cfg": {}
+image_size is 256, but the pictures of vitamin_large_224 are of 224|"vision_cfg": {"timm_model_name": "vitamin_large_224", "timm_pool": "", "image_size": 256}, "text_cfg": {}
+embed_dim is 512|"vision_cfg": {"timm_model_name": "vitamin_small_224", "timm_pool": "", "timm_model_kwargs": {"embed_dim": 512}}, "text_cfg": {}
+rel_pos_type|"vision_cfg": {"timm_model_name": "vit_relpos_medium_patch16_cls_224", "timm_pool": "", "timm_model_kwargs": {"rel_pos_type": "swin"}}, "text_cfg": {}
+depths: number 2|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"depths": [2, 0]}}, "text_cfg": {}
+depths is not a list|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"depths": [1, 1, 1, 1, 1, 1]}}, "text_cfg": {}
+num_heads: there are 3 stages|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"depths": [1, 1, 1], "num_heads": [1, 2]}}, "text_cfg": {}
+cannot be split into 3 heads|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"num_heads": [3, 3, 3, 3]}}, "text_cfg": {}
+window_size|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"window_size": [7, 7, 7]}}, "text_cfg": {}
+too small for 4 stages|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "image_size": 28, "timm_model_kwargs": {"img_size": 28}}, "text_cfg": {}
+does not fit the windows of stage 1, which are of 7|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "image_size": 228, "timm_model_kwargs": {"img_size": 228}}, "text_cfg": {}
+ape|"vision_cfg": {"timm_model_name": "swin_base_patch4_window7_224", "timm_pool": "", "timm_model_kwargs": {"ape": true}}, "text_cfg": {}
 vit_base_patch16_siglip_225|"vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_225"}, "text_cfg": {}
 rotary|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"embed_dim": 66, "num_heads": 11}}, "text_cfg": {}
 layer scale|"vision_cfg": {"timm_model_name": "eva02_base_patch16_clip_224", "timm_pool": "token", "timm_proj": null, "timm_model_kwargs": {"init_values": 0.1}}, "text_cfg": {}
@@ -326,6 +501,16 @@ hf_proj_type|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf
 heads|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"num_attention_heads": 7}}
 num_hidden_layers|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"num_hidden_layers": 1000000000}}
 positions|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "context_length": 513}
+rotary|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "width": 60, "heads": 20}
+eos_id|"vision_cfg": {}, "text_cfg": {"text_arch": "modern"}
+pool_type|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "pool_type": "last"}
+mlp_type|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "mlp_type": "geglu"}
+reg_tokens|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "reg_tokens": 1000000000}
+end token|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 49408}
+padding|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "pad_id": 49408}
+wrong|"vision_cfg": {}, "text_cfg": {"text_arch": "modern", "eos_id": 2, "wrong": 1}
+text_arch|"vision_cfg": {}, "text_cfg": {"text_arch": "ancient"}
+hf_model_name|"vision_cfg": {}, "text_cfg": {"hf_model_name": "Alibaba-NLP/gte-modernbert-base"}
 position_embedding_type|"vision_cfg": {}, "text_cfg": {"hf_model_name": "bert-base-uncased", "hf_model_config": {"position_embedding_type": "relative_key"}}
 hidden_act|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"hidden_act": "mish"}}
 padding|"vision_cfg": {}, "text_cfg": {"hf_model_name": "roberta-base", "hf_model_config": {"pad_token_id": 60000}}
@@ -333,6 +518,29 @@ END
 }
 
 # --- training ---
+
+@test "picture towers for inference alone are not trained: the text is, beside them" {
+    need_shared golden/families
+    need_python msgpack numpy
+    local name words image
+    while read -r name words; do
+        golden "$name"
+        mkdir run
+        clip-model convert -q "${model[@]}" -o run/init
+        family batches "$folder" 1 >steps
+        refuses "$words, cannot be trained" clip-encode-image --train run --grad-in run/image steps
+        [ "$(ls run)" = init ]
+        [ "$(clip-model info --json run/init | jq .vision.trainable)" = false ]
+        image=--freeze
+        (set -o pipefail && stages run <steps >log)
+        [ "$(jq -r .step log)" = 1 ]
+        rm -r run
+    done <<'END'
+mobileclip-b a timm hybrid vision transformer
+vitamin a timm hybrid vision transformer
+swin a Swin transformer
+END
+}
 
 # train NAME [OPTION...]: three steps of a golden model's batch in the run NAME; $image, $text, $loss as of `stages`.
 train() {
@@ -345,11 +553,11 @@ train() {
     (set -o pipefail && stages "$name" "$@" <steps >"$name/log")
 }
 
-@test "three steps of training against PyTorch: SigLIP with its loss and bias, EVA02, CoCa, RoBERTa" {
+@test "three steps of training against PyTorch: SigLIP with its loss and bias, EVA02, NaFlex, relative positions, CoCa, RoBERTa, a modern text tower" {
     need_shared golden/text/models
     need_python msgpack numpy torch
     local name loss
-    for name in siglip eva02 coca hf-roberta-mean-linear; do
+    for name in siglip eva02 naflex-resized vit-relpos coca hf-roberta-mean-linear modern-extra modern-bidir-map; do
         loss=
         [ "$name" != siglip ] || loss="--loss sigmoid"
         train "$name"
@@ -372,7 +580,7 @@ train() {
     run -1 cmp -s kept/step-00000003/open_clip_model.safetensors frozen/step-00000003/open_clip_model.safetensors
 }
 
-@test "a run that starts from Hugging Face's SiglipModel is saved as open_clip's folder" {
+@test "a run that starts from Hugging Face's SiglipModel stays one, and has the weights of open_clip's" {
     need_shared golden/families
     need_python msgpack numpy
     local loss="--loss sigmoid" run
@@ -382,7 +590,9 @@ train() {
         family batches "$FAMILIES/siglip2" 2 >steps
         (set -o pipefail && stages "$run" <steps >log)
     done
-    cmp {hf,open_clip}/step-00000002/open_clip_model.safetensors
+    clip-model convert -q hf/step-00000002 -o back
+    cmp {back,open_clip/step-00000002}/open_clip_model.safetensors
+    [ -e hf/latest/config.json ]
     clip-encode-text -m hf/latest "$FAMILIES/siglip2/batch.msgpack" >text
 }
 

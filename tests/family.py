@@ -20,14 +20,32 @@ RATE, BETA1 = 1e-3, 0.9
 OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711]}
 
 
-def batches(folder, count):
-    """The family's four records, `count` times, each time a batch that is saved."""
+def batches(folder, count, first=1):
+    """The family's records, in steps `first` to `count` each time a batch that is saved."""
     records = [o for o in msgpack.Unpacker(open(folder + "/batch.msgpack", "rb")) if "__key__" in o]
     every = []
-    for step in range(1, int(count) + 1):
+    for step in range(int(first), int(count) + 1):
         every += records + [{"__step__": step, "count": len(records), "lr": RATE, "save": True}]
-    for o in every + [{"__end__": len(records) * int(count)}]:
+    for o in every + [{"__end__": sum("__key__" in o for o in every)}]:
         sys.stdout.buffer.write(msgpack.packb(o))
+
+
+def pairs(config, count):
+    """Records of pictures, squares of colour and noise, and of captions, as the architecture takes them."""
+    model = json.load(open(config))
+    model = model.get("model_cfg", model)
+    side, text = model["vision_cfg"]["image_size"], model["text_cfg"]
+    draw = np.random.default_rng(side)
+
+    def tensor(x, kind):
+        return {b"nd": True, b"type": kind, b"kind": b"", b"shape": x.shape, b"data": x.astype(kind).tobytes()}
+    for i in range(int(count)):
+        at = np.arange(side) * 4 // side
+        image = draw.integers(0, 192, (3, 4, 4))[:, at][:, :, at] + draw.integers(0, 64, (3, side, side))
+        tokens = draw.integers(1, text["vocab_size"] - 2, text["context_length"])
+        tokens[-1] = text["vocab_size"] - 1
+        sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "image": tensor(image, "|u1"), "tokens": tensor(tokens, "<i4")}))
+    sys.stdout.buffer.write(msgpack.packb({"__end__": int(count)}))
 
 
 def records(path):
@@ -54,6 +72,29 @@ def turned(path, count):
     every = [{**some[i * 3 % len(some)], "__key__": f"{i}/{i * 3 % len(some)}"} for i in range(int(count))]
     for o in every + [{"__end__": len(every)}]:
         sys.stdout.buffer.write(msgpack.packb(o))
+
+
+def shorter(path, tokens):
+    """The stream's records whose captions end before so many tokens, without the padding after."""
+    count, n = 0, int(tokens)
+    for o in msgpack.Unpacker(open(path, "rb"), strict_map_key=False):
+        if "__key__" not in o:
+            continue
+        rows = np.frombuffer(o["tokens"][b"data"], "<i4")
+        if not (rows[n:] == rows[-1]).all():
+            continue
+        o["tokens"][b"shape"], o["tokens"][b"data"] = [n], rows[:n].tobytes()
+        sys.stdout.buffer.write(msgpack.packb(o))
+        count += 1
+    sys.stdout.buffer.write(msgpack.packb({"__end__": count}))
+
+
+def rows(path, other, least):
+    """Each text_features of the one stream is the other's of that key, to the byte; `least` of them."""
+    theirs = {r["__key__"]: r["text_features"].tobytes() for r in records(other)}
+    ours = records(path)
+    if len(ours) < int(least) or any(theirs[r["__key__"]] != r["text_features"].tobytes() for r in ours):
+        sys.exit(f"features of {len(ours)} records differ")
 
 
 def same(path):
@@ -140,8 +181,191 @@ def read(path):
     return {name: t.double() if t.dtype.is_floating_point else t for name, t in clipref.load_safetensors(path).items()}
 
 
-def image_embeddings(weights, config, rows):
-    """Projected, not of unit length."""
+def swin(p, name, kw, x):
+    """As famref.swin, of grids that windows do not fill, or that are smaller or odd."""
+    import torch
+    import torch.nn.functional as F
+    from famref import attend
+    target, eps = kw.get("window_size", 12 if "window12" in name else 7), 1e-5
+    patch = kw.get("patch_size", 4)
+    planned = x.shape[2] // patch
+    x = F.conv2d(x, p["patch_embed.proj.weight"], p["patch_embed.proj.bias"], patch).permute(0, 2, 3, 1)
+    x = (p / "patch_embed" / "norm").norm(x, eps)
+    for i in range((p / "layers").count()):
+        stage = p / "layers" / i
+        if i:
+            planned //= 2
+            n, h, v, c = x.shape
+            x = F.pad(x, (0, 0, 0, v % 2, 0, h % 2))
+            x = torch.cat([x[:, a::2, b::2] for b in (0, 1) for a in (0, 1)], -1)
+            x = (stage / "downsample" / "reduction").lin((stage / "downsample" / "norm").norm(x, eps))
+        w = min(planned, target)
+        row, column = torch.arange(w).repeat_interleave(w), torch.arange(w).repeat(w)
+        place = (row[:, None] - row + w - 1) * (2 * w - 1) + column[:, None] - column + w - 1
+        for j in range((stage / "blocks").count()):
+            b = stage / "blocks" / j
+            n, h, v, c = x.shape
+            shift = target // 2 if j % 2 and planned > target else 0
+            y = torch.roll((b / "norm1").norm(x, eps), (-shift, -shift), (1, 2))
+            y = F.pad(y, (0, 0, 0, -v % w, 0, -h % w))
+            side = y.shape[1]
+            cut = lambda t: t.reshape(-1, side // w, w, side // w, w, t.shape[-1]).transpose(2, 3).reshape(-1, w * w, t.shape[-1])
+            bias = b["attn.relative_position_bias_table"][place].permute(2, 0, 1)[None]
+            if shift:
+                region = torch.tensor([0] * (side - w) + [1] * (w - shift) + [2] * shift)
+                part = cut((region[:, None] * 3 + region)[None, :, :, None])[:, :, 0]
+                bias = bias + ((part[:, :, None] != part[:, None]).double() * -100).repeat(n, 1, 1)[:, None]
+            y = (b / "attn" / "proj").lin(attend(*(b / "attn" / "qkv").lin(cut(y)).chunk(3, -1), kw["num_heads"][i], bias))
+            y = y.reshape(n, side // w, side // w, w, w, c).transpose(2, 3).reshape(n, side, side, c)[:, :h, :v]
+            x = x + torch.roll(y, (shift, shift), (1, 2))
+            x = x + (b / "mlp" / "fc2").lin(F.gelu((b / "mlp" / "fc1").lin((b / "norm2").norm(x, eps))))
+    return (p / "norm").norm(x, eps).mean((1, 2))
+
+
+def fused_fastvit(p, x):
+    """As the oracle's fastvit, of one whose branches are fused; P is its class of tensors."""
+    import famref
+    import torch
+    gelu = torch.nn.functional.gelu
+
+    def block(q, x, stride=1):
+        return gelu(famref.se(q / "se", (q / "reparam_conv").conv(x, stride, q["reparam_conv.weight"].shape[-1] // 2)))
+    for i, stride in enumerate((2, 2, 1)):
+        x = block(p / "stem" / i, x, stride)
+    for i in range((p / "stages").count()):
+        s = p / "stages" / i
+        if "downsample" in s:
+            x = block(s / "downsample" / "proj" / 1, block(s / "downsample" / "proj" / 0, x, 2))
+        if "pos_emb" in s:
+            x = (s / "pos_emb" / "reparam_conv").conv(x, 1, 3)
+        for j in range((s / "blocks").count()):
+            b = s / "blocks" / j
+            m, t = b / "mlp", b / "token_mixer"
+            if "qkv" in t:
+                y = (b / "norm").bn(x) if "norm.running_var" in b else (b / "norm").norm2d(x, 1e-5)
+                y = y.flatten(2).transpose(1, 2)
+                y = (t / "proj").lin(famref.attend(*(t / "qkv").lin(y).chunk(3, -1), y.shape[-1] // 32))
+                x = x + b["layer_scale_1.gamma"] * y.transpose(1, 2).reshape(x.shape)
+            else:
+                x = (t / "reparam_conv").conv(x, 1, 1)
+            gamma = b["layer_scale_2.gamma" if "qkv" in t else "layer_scale.gamma"]
+            x = x + gamma * (m / "fc2").conv(gelu((m / "fc1").conv((m / "conv" / "bn").bn((m / "conv" / "conv").conv(x, 1, 3)))))
+    return block(p / "final_conv", x).mean((2, 3))
+
+
+def arrays(path):
+    """The tensors of a safetensors file, in f64 or i64."""
+    return {n: np.frombuffer(data, {"F32": "<f4", "I64": "<i8"}[kind]).reshape(shape).astype("f8" if kind == "F32" else "i8")
+            for n, (kind, shape, data) in contents(path).items()}
+
+
+def store(path, tensors):
+    header, data = {}, b""
+    for name, x in tensors.items():
+        some = x.astype("<f4" if x.dtype == "f8" else "<i8").tobytes()
+        header[name] = {"dtype": "F32" if x.dtype == "f8" else "I64", "shape": x.shape, "data_offsets": [len(data), len(data) + len(some)]}
+        data += some
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + data)
+
+
+def apple(folder, target, other, prefix=""):
+    """The folder's FastViT under the names of Apple's own files, whose projection has no bias; the same in open_clip's."""
+    tensors = arrays(folder + "/open_clip_model.safetensors")
+    tensors["visual.trunk.head.fc.bias"][:] = 0
+    store(other, tensors)
+    text = [("text_projection", "projection_layer"), ("token_embedding", "embedding_layer"), ("ln_final", "final_layer_norm"),
+            ("positional_embedding", "positional_embedding.pos_embed.pos_embed"), ("transformer.resblocks", "transformer"),
+            ("ln_1", "pre_norm_mha.0"), ("attn.in_proj_", "pre_norm_mha.1.qkv_proj."), ("attn", "pre_norm_mha.1"),
+            ("ln_2", "pre_norm_ffn.0"), ("mlp.c_fc", "pre_norm_ffn.1"), ("mlp.c_proj", "pre_norm_ffn.4")]
+    image = [("stem", "patch_embed"), ("conv_kxk", "rbr_conv"), ("conv_scale", "rbr_scale"), ("identity", "rbr_skip"),
+             ("final_conv", "conv_exp"), ("large_conv", "lkb_origin"), (".mlp.", ".convffn."), ("se.fc1", "se.reduce"),
+             ("se.fc2", "se.expand"), (".gamma", "")]
+    network = {}  # of each stage's parts
+    for stage in range(6):
+        for part in ("downsample", "pos_emb", "blocks"):
+            if any(n.startswith(f"visual.trunk.stages.{stage}.{part}.") for n in tensors):
+                network[f"{stage}.{part}"] = len(network)
+    named = {}
+    for name, x in tensors.items():
+        if name.startswith("visual.trunk."):
+            name = name.removeprefix("visual.trunk.")
+            if name == "head.fc.bias":
+                continue
+            if name == "head.fc.weight":
+                name, x = "head.proj", np.ascontiguousarray(x.T)
+            stage = re.match(r"stages\.(\d\.(?:downsample|pos_emb|blocks))\.", name)
+            if stage:
+                rest = name[stage.end():].replace("pos_enc", "pe")
+                name = f"network.{network[stage[1]]}.{rest}"
+            for ours, theirs in image:
+                name = name.replace(ours, theirs)
+            name = "image_encoder.model." + name
+        elif name.startswith("text."):
+            name = name.removeprefix("text.")
+            if name == "positional_embedding":
+                x = x[None, None]
+            for ours, theirs in text:
+                name = name.replace(ours, theirs, 1)
+            name = "text_encoder." + name
+        named[prefix + name] = x
+    store(target, named)
+
+
+def fuse(source, target):
+    """The open_clip folder of a FastViT, with its branches fused as timm's reparameterize does."""
+    tensors = arrays(source + "/open_clip_model.safetensors")
+
+    def norm(name):
+        w, b, mean, variance = (tensors.pop(f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var"))
+        del tensors[name + ".num_batches_tracked"]
+        scale = w / np.sqrt(variance + 1e-5)
+        return scale, b - mean * scale
+
+    def branch(conv, bn, side, inputs):
+        scale, shift = norm(bn)
+        w = tensors.pop(conv + ".weight") if conv else None
+        if w is None:
+            w = np.zeros((len(scale), inputs, 1, 1))
+            for o in range(len(w)):
+                w[o, o if inputs > 1 else 0] = 1
+        rim = (side - w.shape[-1]) // 2
+        return np.pad(w * scale[:, None, None, None], ((0, 0), (0, 0), (rim, rim), (rim, rim))), shift
+
+    def join(at, branches, side, inputs):
+        found = [branch(conv and at + conv, at + bn, side, inputs) for conv, bn in branches if at + bn + ".weight" in tensors]
+        return sum(w for w, _ in found), sum(b for _, b in found)
+
+    one = (".conv_kxk.0.conv", ".conv_kxk.0.bn"), (".conv_scale.conv", ".conv_scale.bn"), ("", ".identity")
+    large = (".large_conv.conv", ".large_conv.bn"), (".small_conv.conv", ".small_conv.bn")
+    for name in sorted(tensors):
+        for end, branches in (".conv_kxk.0.conv.weight", one), (".large_conv.conv.weight", large):
+            if not name.endswith(end):
+                continue
+            at, shape = name.removesuffix(end), tensors[name].shape
+            w, b = join(at, branches, shape[-1], shape[1])
+            if at.endswith(".mixer"):
+                at = at.removesuffix(".mixer")
+                less, shift = join(at + ".norm", one, shape[-1], 1)
+                gamma = tensors.pop(at + ".layer_scale.gamma")
+                w, b = (w - less) * gamma[..., None], (b - shift) * gamma[:, 0, 0]
+                w[:, 0, 1, 1] += 1
+            tensors[at + ".reparam_conv.weight"], tensors[at + ".reparam_conv.bias"] = w, b
+        if name.endswith("pos_enc.weight"):
+            at = name.removesuffix("pos_enc.weight") + "reparam_conv."
+            tensors[at + "weight"] = tensors.pop(name)
+            tensors[at + "weight"][:, 0, 3, 3] += 1
+            tensors[at + "bias"] = tensors.pop(name.removesuffix("weight") + "bias")
+    os.makedirs(target)
+    store(target + "/open_clip_model.safetensors", tensors)
+    config = json.load(open(source + "/open_clip_config.json"))
+    config["model_cfg"]["vision_cfg"]["timm_model_kwargs"]["inference_mode"] = True
+    json.dump(config, open(target + "/open_clip_config.json", "w"))
+
+
+def image_embeddings(weights, config, rows, training=False):
+    """Projected, not of unit length. In training batch norms have the statistics of the rows, and update the running ones."""
     import torch
     import famref
 
@@ -155,10 +379,24 @@ def image_embeddings(weights, config, rows):
             side = self["weight"].shape[-1]
             return super().conv(x, side if stride == 4 else stride, side // 2 if padding == 3 else padding)
 
+        def bn(self, x):
+            if not training:
+                return super().bn(x)
+            self["num_batches_tracked"].add_(1)
+            return torch.nn.functional.batch_norm(x, self["running_mean"], self["running_var"], self["weight"],
+                                                  self["bias"], True, 0.1, 1e-5)
+
+    plain = famref.fastvit
+    famref.fastvit = lambda p, name, kw, x: fused_fastvit(p, x) if kw.get("inference_mode") else plain(p, name, kw, x)
+    famref.biases = biases = getattr(famref, "biases", famref.log_bias) # without a class token where there is none
+    famref.log_bias = lambda p, g: biases(p, g) if "visual.trunk.cls_token" in p.sd else biases(p, g)[:, 1:, 1:]
+    famref.swin = swin
     model, pre = config["model_cfg"], config.get("preprocess_cfg", OPENAI)
     mean, std = (np.array(pre[name])[:, None, None] for name in ("mean", "std"))
     pixels = torch.tensor((np.stack([r["image"] for r in rows]) / 255.0 - mean) / std)
-    return famref.image(P(weights) / "visual", model["vision_cfg"], pixels, model.get("quick_gelu", False))
+    features = famref.image(P(weights) / "visual", model["vision_cfg"], pixels, model.get("quick_gelu", False))
+    famref.fastvit = plain
+    return features
 
 
 def embeddings(folder, stream, tolerance):
@@ -176,6 +414,39 @@ def embeddings(folder, stream, tolerance):
         sys.exit(f"embeddings differ by {off}, those of two pictures by {spread}")
 
 
+def captions(folder):
+    """A stream of captions that an open_clip folder's tower may meet: full, short, with padding between tokens, without
+    an end token, with two, of nothing but padding."""
+    t = json.load(open(folder + "/open_clip_config.json"))["model_cfg"]["text_cfg"]
+    n, pad, end = t["context_length"], t["pad_id"], t["eos_id"]
+    draw = np.random.default_rng(3)
+    some = draw.integers(0, t["vocab_size"] - 4, (8, n)).astype("<i4")
+    for i, length in enumerate([n, n // 2, 3, 1]):
+        some[i, length - 1] = end
+        some[i, length:] = pad
+    some[4, 2:4] = pad
+    some[5, n // 2:] = pad
+    some[6, 1] = some[6, 5] = end
+    some[7] = pad
+    tensor = lambda a: {b"nd": True, b"type": "<i4", b"kind": b"", b"shape": list(a.shape), b"data": a.tobytes()}
+    for o in [{"__key__": str(i), "tokens": tensor(row)} for i, row in enumerate(some)] + [{"__end__": len(some)}]:
+        sys.stdout.buffer.write(msgpack.packb(o))
+
+
+def texts(folder, stream, tolerance):
+    """The stream's text_embedding, of the open_clip folder's model, against the oracle's."""
+    import torch
+    import clipref
+    config = json.load(open(folder + "/open_clip_config.json"))
+    rows = [r for r in clipref.read_stream(stream) if "__key__" in r]
+    with torch.no_grad():
+        theirs = text_embeddings(read(folder + "/open_clip_model.safetensors"), config, rows)
+    theirs = torch.nn.functional.normalize(theirs, dim=-1).numpy()
+    off = np.abs(np.stack([r["text_embedding"] for r in rows]) - theirs).max()
+    if not off <= float(tolerance) or not np.abs(theirs[0] - theirs[1]).max() > 50 * float(tolerance):
+        sys.exit(f"embeddings differ by {off}")
+
+
 def trained(path):
     """Gives a file's batch norms and layer scales values as if it had been trained."""
     import struct
@@ -183,7 +454,8 @@ def trained(path):
     size = struct.unpack("<Q", data[:8])[0]
     draw = np.random.default_rng(1)
     for name, t in json.loads(data[8:8 + size]).items():
-        if not name.endswith(("running_mean", "running_var", ".gamma", "bn.weight", "identity.weight", "bn.bias")):
+        if not name.endswith(("running_mean", "running_var", ".gamma", "bn.weight", "identity.weight", "bn.bias",
+                              "reg_tokens", "vr_lambda", "norm1.weight", "q_norm.weight", "gate.bias", "qkv.bias")):
             continue
         begin, end = (8 + size + at for at in t["data_offsets"])
         n = (end - begin) // 4
@@ -202,13 +474,15 @@ def text_embeddings(weights, config, rows):
     p = famref.P(weights)
     if "hf_model_name" in model["text_cfg"]:
         return textref.huggingface(textref.sub(weights, "text."), model["text_cfg"], tokens)
+    if model["text_cfg"].get("text_arch") == "modern":
+        return textref.modern(textref.sub(weights, "text."), model["text_cfg"], tokens)
     return famref.text(p / "text" if "text." in p else p, model["text_cfg"], tokens, model.get("quick_gelu", False))
 
 
 def loss(weights, config, rows):
     """The contrastive loss of the batch; SigLIP's where the model has a bias."""
     import torch
-    image, text = image_embeddings(weights, config, rows), text_embeddings(weights, config, rows)
+    image, text = image_embeddings(weights, config, rows, True), text_embeddings(weights, config, rows)
     unit = torch.nn.functional.normalize
     logits = weights["logit_scale"].exp() * unit(image, dim=-1) @ unit(text, dim=-1).T
     if "logit_bias" in weights:

@@ -5,7 +5,7 @@ bats_require_minimum_version 1.5.0
 SRC=$(cd "$BATS_TEST_DIRNAME/.." && pwd)
 BUILD=${CLIP_BUILD:-$SRC}
 SHARED=${CLIP_SHARED:-$SRC/../shared}
-export LC_ALL=C.UTF-8 CLIP_DATADIR=${CLIP_DATADIR:-$SRC/share}
+export LC_ALL=C.UTF-8 CLIP_DATADIR=${CLIP_DATADIR:-$SRC/share} XDG_CACHE_HOME=$BATS_RUN_TMPDIR/cache
 case $PATH in
 "$BUILD/bin:"*) ;;
 *) PATH=$BUILD/bin:$PATH ;;

@@ -36,7 +36,8 @@ load helper
 
 @test "a kind of tower has a row in both tables" {
     local kind
-    for kind in $(sed -nE 's/^#define CLIP_KINDS\(row\) //p' "$SRC/lib/model/kind.h" | sed -E 's/row\(([a-z]+)\)/\1/g'); do
+    for kind in $(sed -nE '/^#define CLIP_KINDS/,/[^\\]$/p' "$SRC/lib/model/kind.h" | sed 1s/.*CLIP_KINDS.row.// |
+        grep -oE 'row\([a-z]+\)' | sed -E 's/row\((.*)\)/\1/'); do
         [ -e "$SRC/lib/model/kind-$kind.c" ] || complain "no lib/model/kind-$kind.c"
         grep -qF "&clip_tower_$kind" "$SRC/lib/tower/tower.c" || complain "no row of $kind in lib/tower/tower.c"
         grep -qE "^const struct clip_tower_kind clip_tower_$kind = " "$SRC"/lib/tower/*.c || complain "nothing computes $kind"

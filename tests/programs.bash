@@ -26,6 +26,7 @@ entry() {
     clip-preprocess) input=raw args=(--size 8) writes=records ;;
     clip-project-normalize) input=features args=(-m "$SMALL/model") writes=records ;;
     clip-ranks) input=nothing args=(-n 1 clip-dump "$SMALL/raw") writes=text ;;
+    clip-search) input=nothing args=(-m "$SMALL/model" -d "$SMALL/shard" red) writes=text ;;
     clip-simmatrix) input=embeddings writes=stream ;;
     clip-table) input=table args=(--caption a) writes=stream ;;
     clip-tar) input=raw writes=file ;;
@@ -54,6 +55,7 @@ with_model() {
     clip-classify) args=(-m "$2" "$SMALL/picture.png" -- red) ;;
     clip-eval) args=(-m "$2" "$SMALL/data") ;;
     clip-model) args=(info "$2") ;;
+    clip-search) args=(-m "$2" -d "$SMALL/shard" red) ;;
     clip-simmatrix) args=(--scale model -m "$2") ;;
     *) args=(-m "$2") ;;
     esac

@@ -94,7 +94,7 @@ struct clip_progress {
     int piped; /* standard output is a pipe: a later stage may show progress */
     int holds; /* this stage shows it */
     double start, shown;
-    uint64_t said, heard; /* how many records there will be: told to, and by, other stages */
+    uint64_t announced, received; /* how many records there will be: told to, and by, other stages */
 };
 void clip_progress_start(struct clip_progress *progress, const struct clip_shared *shared,
                          const char *awaited);

@@ -78,6 +78,11 @@ int clip_pread_all(int fd, void *data, size_t size, uint64_t offset, struct clip
     return 0;
 }
 
+double clip_file_time(const struct stat *about)
+{
+    return (double)about->st_mtim.tv_sec + 1e-9 * (double)about->st_mtim.tv_nsec;
+}
+
 double clip_seconds(void)
 {
     struct timespec now;

@@ -7,12 +7,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 /* Writes all of data[size] to fd, continuing after signals and short writes. */
 int clip_write_all(int fd, const void *data, size_t size, const char *name, struct clip_error *error);
 
 /* Seconds of the monotonic clock. */
 double clip_seconds(void);
+
+/* When the file was last changed, in seconds since 1970 (as Python's st_mtime). */
+double clip_file_time(const struct stat *about);
 
 /* A file mapped for reading. An empty file has data NULL and size 0. See base/fault.h for a file that is
  * truncated meanwhile. */

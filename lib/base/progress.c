@@ -78,28 +78,29 @@ static const char *duration(char *out, size_t size, double seconds)
     return out;
 }
 
-/* Tells the other stages, also what was heard: that stage may end before others listen. Several may. */
+/* Tells the other stages, also a total that another announced: that stage may end before others listen.
+ * Several may. */
 static void tell_total(struct clip_progress *progress, uint64_t total)
 {
-    if (total == 0 || total >= MOST_TOTAL || total == progress->said)
+    if (total == 0 || total >= MOST_TOTAL || total == progress->announced)
         return;
     struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = TOTAL, .l_len = (off_t)total};
-    if (progress->said)
-        unlock(TOTAL, (off_t)progress->said);
+    if (progress->announced)
+        unlock(TOTAL, (off_t)progress->announced);
     if (fcntl(STDERR_FILENO, F_SETLK, &lock) != 0 && errno == EBADF) { /* it cannot be read */
         lock.l_type = F_WRLCK;
         fcntl(STDERR_FILENO, F_SETLK, &lock);
     }
-    progress->said = total;
+    progress->announced = total;
 }
 
 /* How many records there will be: what this stage knows, or what another has said; 0: not known. */
 static uint64_t find_total(struct clip_progress *progress, uint64_t records, uint64_t total)
 {
-    off_t heard = total ? 0 : locked(TOTAL, 1);
-    if (heard > 0)
-        progress->heard = (uint64_t)heard; /* which stays when that stage has ended */
-    total = total ? total : progress->heard;
+    off_t received = total ? 0 : locked(TOTAL, 1);
+    if (received > 0)
+        progress->received = (uint64_t)received; /* which stays when that stage has ended */
+    total = total ? total : progress->received;
     tell_total(progress, total);
     return total >= records ? total : 0;
 }

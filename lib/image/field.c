@@ -34,11 +34,12 @@ const struct clip_field *clip_find_picture(const struct clip_record *record)
     return found;
 }
 
-static int is_picture(const struct clip_field *field)
+int clip_is_picture_name(const char *text, size_t text_size)
 {
+    const struct clip_field field = {.name = text, .name_size = text_size};
     for (const char *name = CLIP_PICTURE_NAMES; *name;) {
         size_t size = strcspn(name, ", ");
-        if (has_name(field, name, size, 0) || has_name(field, name, size, 1))
+        if (has_name(&field, name, size, 0) || has_name(&field, name, size, 1))
             return 1;
         name += size + strspn(name + size, ", ");
     }
@@ -49,7 +50,7 @@ size_t clip_count_pictures(const struct clip_record *record)
 {
     size_t count = 0;
     for (size_t i = 0; i < record->count; i++)
-        count += (size_t)is_picture(&record->fields[i]);
+        count += (size_t)clip_is_picture_name(record->fields[i].name, record->fields[i].name_size);
     return count;
 }
 

@@ -11,6 +11,9 @@
  * there is none, the field whose name ends in a dot and one of them, such as canny.png. Else NULL. */
 const struct clip_field *clip_find_picture(const struct clip_record *record);
 
+/* Whether name[size] is one of these, or ends in a dot and one of them. */
+int clip_is_picture_name(const char *name, size_t size);
+
 /* How many fields have one of these names, or a name that ends in a dot and one of them. */
 size_t clip_count_pictures(const struct clip_record *record);
 

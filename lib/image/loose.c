@@ -1,5 +1,6 @@
 #include "image/loose.h"
 
+#include "base/file.h"
 #include "image/picture.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@ int clip_loose_open(struct clip_loose *loose, const char *path, struct clip_erro
         return -1;
     }
     loose->file_size = S_ISREG(about.st_mode) ? (uint64_t)about.st_size : 0;
-    loose->time = (double)about.st_mtim.tv_sec + 1e-9 * (double)about.st_mtim.tv_nsec;
+    loose->time = clip_file_time(&about);
     return 0;
 }
 

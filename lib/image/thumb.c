@@ -65,8 +65,8 @@ static int turn(struct clip_thumb *thumb, int orientation, struct clip_error *er
     int w = thumb->width, h = thumb->height, aside = orientation >= 5;
     int new_w = aside ? h : w, new_h = aside ? w : h;
     size_t plane = (size_t)w * (size_t)h;
-    uint8_t *turned = malloc(3 * plane);
-    if (!turned)
+    uint8_t *rotated = malloc(3 * plane);
+    if (!rotated)
         return clip_fail_memory(error, "a picture");
     for (int y = 0; y < new_h; y++)
         for (int x = 0; x < new_w; x++) {
@@ -76,11 +76,11 @@ static int turn(struct clip_thumb *thumb, int orientation, struct clip_error *er
             if (orientation == 3 || orientation == 4 || orientation == 6 || orientation == 7)
                 down = h - 1 - down;
             for (size_t c = 0; c < 3; c++)
-                turned[c * plane + (size_t)(y * new_w + x)] =
+                rotated[c * plane + (size_t)(y * new_w + x)] =
                     thumb->pixels[c * plane + (size_t)(down * w + across)];
         }
     free(thumb->pixels);
-    *thumb = (struct clip_thumb){new_w, new_h, turned};
+    *thumb = (struct clip_thumb){new_w, new_h, rotated};
     return 0;
 }
 

@@ -16,7 +16,7 @@ struct clip_thumb {
 };
 
 /* Makes the thumb of a file data[size] of a kind that is read: no side longer than `side`, never larger than
- * the picture, turned as its EXIF orientation says, transparency on white. -1 with error. */
+ * the picture, rotated as its EXIF orientation says, transparency on white. -1 with error. */
 int clip_thumb_make(struct clip_thumb *thumb, const void *data, size_t size, int side, enum clip_level level,
                     struct clip_error *error);
 

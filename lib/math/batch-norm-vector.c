@@ -5,10 +5,15 @@
 /* Vectors of channels whose sums stay in the registers. */
 enum { WIDE = 4 };
 
-/* y of one vector of channels from c on. */
+/* y of `n` channels from c on. */
+INLINE vec normal_part(const struct clip_batch_norm *norm, size_t c, size_t n, vec x)
+{
+    return (x - load_part(n, norm->mean + c)) * load_part(n, norm->scale + c) + load_part(n, norm->shift + c);
+}
+
 INLINE vec normal(const struct clip_batch_norm *norm, size_t c, vec x)
 {
-    return (x - load(norm->mean + c)) * load(norm->scale + c) + load(norm->shift + c);
+    return normal_part(norm, c, LANES, x);
 }
 
 /* --- sums over pixels --- */
@@ -21,15 +26,16 @@ struct sums {
     dvec a[WIDE], b[WIDE];
 };
 
-INLINE void moments_run(const int vectors, size_t pixels, size_t channels, const float *x, const vec *middle,
-                        struct sums *sums)
+/* `part` channels of each vector: LANES, or fewer of a single one. */
+INLINE void moments_run(const int vectors, size_t part, size_t pixels, size_t channels, const float *x,
+                        const vec *middle, struct sums *sums)
 {
     vec sum[WIDE], square[WIDE];
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = square[v] = (vec){0};
     for (size_t i = 0; i < pixels; i++, x += channels)
         UNROLL for (int v = 0; v < vectors; v++)
         {
-            vec distance = load(x + v * LANES) - middle[v];
+            vec distance = load_part(part, x + v * LANES) - middle[v];
             sum[v] += distance;
             square[v] += distance * distance;
         }
@@ -41,18 +47,19 @@ INLINE void moments_run(const int vectors, size_t pixels, size_t channels, const
 }
 
 /* Around a mean in f32, whose error the sum of the distances tells. */
-INLINE void moments_of(const int vectors, size_t pixels, size_t channels, const float *x, double *mean,
-                       double *squares)
+INLINE void moments_of(const int vectors, size_t part, size_t pixels, size_t channels, const float *x,
+                       double *mean, double *squares)
 {
     struct sums sums = {0};
     vec middle[WIDE];
     UNROLL for (int v = 0; v < vectors; v++) middle[v] = (vec){0};
     for (size_t i = 0; i < pixels; i++)
-        UNROLL for (int v = 0; v < vectors; v++) middle[v] += load(x + i * channels + v * LANES);
+        UNROLL for (int v = 0; v < vectors; v++) middle[v] += load_part(part, x + i * channels + v * LANES);
     UNROLL for (int v = 0; v < vectors; v++) middle[v] /= (float)pixels;
     for (size_t i = 0; i < pixels; i += RUN)
-        moments_run(vectors, pixels - i < RUN ? pixels - i : RUN, channels, x + i * channels, middle, &sums);
-    for (int i = 0; i < vectors * LANES; i++) {
+        moments_run(vectors, part, pixels - i < RUN ? pixels - i : RUN, channels, x + i * channels, middle,
+                    &sums);
+    for (int i = 0; i < (vectors - 1) * LANES + (int)part; i++) {
         double rest = sums.a[i / LANES][i % LANES] / (double)pixels;
         mean[i] = middle[i / LANES][i % LANES] + rest;
         squares[i] = sums.b[i / LANES][i % LANES] - rest * rest * (double)pixels;
@@ -63,22 +70,24 @@ static void moments(size_t pixels, size_t channels, const float *x, double *mean
 {
     size_t c = 0;
     for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
-        moments_of(WIDE, pixels, channels, x + c, mean + c, squares + c);
-    for (; c < channels; c += LANES)
-        moments_of(1, pixels, channels, x + c, mean + c, squares + c);
+        moments_of(WIDE, LANES, pixels, channels, x + c, mean + c, squares + c);
+    for (; c + LANES <= channels; c += LANES)
+        moments_of(1, LANES, pixels, channels, x + c, mean + c, squares + c);
+    if (c < channels)
+        moments_of(1, channels - c, pixels, channels, x + c, mean + c, squares + c);
 }
 
-INLINE void sums_run(const int vectors, size_t pixels, size_t channels, const float *gradient, const float *x,
-                     const vec *middle, struct sums *sums)
+INLINE void sums_run(const int vectors, size_t part, size_t pixels, size_t channels, const float *gradient,
+                     const float *x, const vec *middle, struct sums *sums)
 {
     vec sum[WIDE], product[WIDE];
     UNROLL for (int v = 0; v < vectors; v++) sum[v] = product[v] = (vec){0};
     for (size_t i = 0; i < pixels; i++, gradient += channels, x += channels)
         UNROLL for (int v = 0; v < vectors; v++)
         {
-            vec g = load(gradient + v * LANES);
+            vec g = load_part(part, gradient + v * LANES);
             sum[v] += g;
-            product[v] += g * (load(x + v * LANES) - middle[v]);
+            product[v] += g * (load_part(part, x + v * LANES) - middle[v]);
         }
     UNROLL for (int v = 0; v < vectors; v++)
     {
@@ -87,17 +96,18 @@ INLINE void sums_run(const int vectors, size_t pixels, size_t channels, const fl
     }
 }
 
-INLINE void sums_of(const int vectors, size_t pixels, size_t channels, const float *gradient, const float *x,
-                    const float *mean, double *sum, double *product)
+INLINE void sums_of(const int vectors, size_t part, size_t pixels, size_t channels, const float *gradient,
+                    const float *x, const float *mean, double *sum, double *product)
 {
     struct sums sums = {0};
     vec middle[WIDE];
-    UNROLL for (int v = 0; v < vectors; v++) middle[v] = load(mean + v * LANES);
+    UNROLL for (int v = 0; v < vectors; v++) middle[v] = load_part(part, mean + v * LANES);
     for (size_t i = 0; i < pixels; i += RUN)
-        sums_run(vectors, pixels - i < RUN ? pixels - i : RUN, channels, gradient + i * channels,
+        sums_run(vectors, part, pixels - i < RUN ? pixels - i : RUN, channels, gradient + i * channels,
                  x + i * channels, middle, &sums);
-    memcpy(sum, sums.a, (size_t)vectors * sizeof *sums.a);
-    memcpy(product, sums.b, (size_t)vectors * sizeof *sums.b);
+    size_t n = (size_t)(vectors - 1) * LANES + part;
+    memcpy(sum, sums.a, n * sizeof *sum);
+    memcpy(product, sums.b, n * sizeof *product);
 }
 
 static void sums(size_t pixels, size_t channels, const float *gradient, const float *x, const float *mean,
@@ -105,21 +115,32 @@ static void sums(size_t pixels, size_t channels, const float *gradient, const fl
 {
     size_t c = 0;
     for (; c + WIDE * LANES <= channels; c += WIDE * LANES)
-        sums_of(WIDE, pixels, channels, gradient + c, x + c, mean + c, sum + c, product + c);
-    for (; c < channels; c += LANES)
-        sums_of(1, pixels, channels, gradient + c, x + c, mean + c, sum + c, product + c);
+        sums_of(WIDE, LANES, pixels, channels, gradient + c, x + c, mean + c, sum + c, product + c);
+    for (; c + LANES <= channels; c += LANES)
+        sums_of(1, LANES, pixels, channels, gradient + c, x + c, mean + c, sum + c, product + c);
+    if (c < channels)
+        sums_of(1, channels - c, pixels, channels, gradient + c, x + c, mean + c, sum + c, product + c);
 }
 
 /* --- pixel by pixel --- */
 
+INLINE void normalize_part(size_t c, size_t n, const float *x, const struct clip_batch_norm *norm, int relu,
+                           float *y)
+{
+    vec v = normal_part(norm, c, n, load_part(n, x + c));
+    store_part(n, y + c, relu ? rectify(v) : v);
+}
+
 static void normalize(size_t pixels, size_t channels, const float *x, const struct clip_batch_norm *norm,
                       int relu, float *y)
 {
-    for (size_t i = 0; i < pixels; i++, x += channels, y += channels)
-        for (size_t c = 0; c < channels; c += LANES) {
-            vec v = normal(norm, c, load(x + c));
-            store(y + c, relu ? rectify(v) : v);
-        }
+    for (size_t i = 0; i < pixels; i++, x += channels, y += channels) {
+        size_t c = 0;
+        for (; c + LANES <= channels; c += LANES)
+            normalize_part(c, LANES, x, norm, relu, y);
+        if (c < channels)
+            normalize_part(c, channels - c, x, norm, relu, y);
+    }
 }
 
 static void join(size_t pixels, size_t channels, const float *x, const struct clip_batch_norm *norm,
@@ -146,15 +167,25 @@ static void gate_norm(size_t pixels, size_t channels, const float *x, const stru
             store(gradient + c, where(normal(norm, c, load(x + c)) > (vec){0}, load(gradient + c)));
 }
 
+INLINE void backward_part(size_t c, size_t n, const float *gradient, const float *x,
+                          const struct clip_batch_norm_back *back, float *dx)
+{
+    vec distance = load_part(n, x + c) - load_part(n, back->mean + c);
+    store_part(n, dx + c,
+               load_part(n, gradient + c) * load_part(n, back->scale + c) + load_part(n, back->shift + c) +
+                   distance * load_part(n, back->slope + c));
+}
+
 static void backward(size_t pixels, size_t channels, const float *gradient, const float *x,
                      const struct clip_batch_norm_back *back, float *dx)
 {
-    for (size_t i = 0; i < pixels; i++, gradient += channels, x += channels, dx += channels)
-        for (size_t c = 0; c < channels; c += LANES) {
-            vec distance = load(x + c) - load(back->mean + c);
-            store(dx + c, load(gradient + c) * load(back->scale + c) + load(back->shift + c) +
-                              distance * load(back->slope + c));
-        }
+    for (size_t i = 0; i < pixels; i++, gradient += channels, x += channels, dx += channels) {
+        size_t c = 0;
+        for (; c + LANES <= channels; c += LANES)
+            backward_part(c, LANES, gradient, x, back, dx);
+        if (c < channels)
+            backward_part(c, channels - c, gradient, x, back, dx);
+    }
 }
 
 static void spread(const float *gradient, size_t height, size_t width, size_t channels, float *x)

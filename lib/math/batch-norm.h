@@ -1,7 +1,8 @@
 /* Batch norm with the statistics of the batch, ReLU and the sum of a bottleneck, forward and backward.
  *
- * Pixels are rows of channels, x[pixels][channels], channels a multiple of CLIP_CHANNELS (math/conv-train.h).
- * Statistics of many pixels are joined from those of parts, in double and in a fixed order. */
+ * Pixels are rows of channels, x[pixels][channels]: any number of them in moments, normalize, sums and
+ * backward, a multiple of CLIP_CHANNELS (math/conv-train.h) in the others. The statistics of many pixels are
+ * joined from those of parts, in double and in a fixed order. */
 #ifndef CLIP_MATH_BATCH_NORM_H
 #define CLIP_MATH_BATCH_NORM_H
 
@@ -51,7 +52,7 @@ struct clip_batch_norm_kernels {
     void (*spread)(const float *gradient, size_t height, size_t width, size_t channels, float *x);
 };
 
-/* Those of a level that the processor has. */
+/* Returns the kernels for the processor's level (base/level.h). */
 const struct clip_batch_norm_kernels *clip_batch_norm_kernels(enum clip_level level);
 
 /* The moments of `count` pixels and of `more` others, together. */

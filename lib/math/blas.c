@@ -13,18 +13,18 @@
 
 struct clip_blas clip_blas;
 
-/* OpenBLAS is one for the process, and so is what is known of it. */
+/* OpenBLAS is loaded once per process, and so this state is global. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void *library;
 static int buffers;        /* taken */
 static size_t buffer_size; /* of one; 0: not known yet */
 
-/* Not in its header, but exported, so that its own interfaces can be built apart. */
+/* Exported for OpenBLAS's own interface libraries, but not declared in its header. */
 static void *(*memory_alloc)(int);
 static void (*memory_free)(void *);
 static void (*set_num_threads)(int);
 
-/* What versions for x86-64 take, and some more: for a buffer, and for the library itself. */
+/* Upper bounds of what versions for x86-64 map: a buffer, and the library itself. */
 #define LIKELY_SIZE ((size_t)132 << 20)
 #define LIBRARY_SIZE ((size_t)48 << 20)
 
@@ -37,8 +37,8 @@ static int find_symbol(const char *name, void *into, struct clip_error *error)
 
 static int load_library(struct clip_error *error)
 {
-    /* Newer versions, such as 0.3.29, take a buffer when they are loaded, and try forever if there is no
-     * room. */
+    /* Newer versions, such as 0.3.29, allocate a buffer when loaded, and retry forever if there is no room.
+     */
     if (!clip_pages_room(LIBRARY_SIZE + LIKELY_SIZE))
         return clip_fail(error, "out of memory: OpenBLAS needs %zu MiB of address space",
                          (LIBRARY_SIZE + LIKELY_SIZE) >> 20);
@@ -56,14 +56,14 @@ static int load_library(struct clip_error *error)
         library = NULL;
         return -1;
     }
-    struct clip_error ignored; /* without these two it takes its buffers when it wants */
+    struct clip_error ignored; /* without these two it allocates its buffers at times of its own */
     if (find_symbol("blas_memory_alloc", &memory_alloc, &ignored) != 0 ||
         find_symbol("blas_memory_free", &memory_free, &ignored) != 0)
         memory_alloc = NULL;
     return 0;
 }
 
-/* Address space of the process, in bytes; 0 where the system does not tell. */
+/* The process's address space in bytes; 0 if the system does not tell. */
 static size_t address_space(void)
 {
     FILE *file = fopen("/proc/self/statm", "re");
@@ -76,7 +76,7 @@ static size_t address_space(void)
     return pages * (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Has it take buffers for `threads` callers, all at once, so that it has as many. */
+/* Makes OpenBLAS allocate a buffer for each of `threads` callers, by holding them all at once. */
 static int take_buffers(int threads, struct clip_error *error)
 {
     void **taken = calloc((size_t)threads, sizeof *taken);
@@ -105,7 +105,7 @@ int clip_blas_open(int threads, struct clip_error *error)
     pthread_mutex_lock(&lock);
     int status = library ? 0 : load_library(error);
     if (status == 0)
-        set_num_threads(1); /* another library of the process may use it, too */
+        set_num_threads(1); /* another library of the process may use OpenBLAS, too */
     if (status == 0 && memory_alloc && threads > buffers)
         status = take_buffers(threads, error);
     pthread_mutex_unlock(&lock);

@@ -1,8 +1,8 @@
 /* OpenBLAS, loaded when the first engine is opened.
  *
- * It is not linked: as it is loaded it would start a thread for each processor, of which each takes a buffer
- * of 128 MiB of address space and asks for it again and again where a limit denies it, so that not even
- * exit() ends the process. Loaded here it starts none, and its buffers are taken where a failure is an error.
+ * It is not linked. If it were, it would start a thread per processor before main; each thread maps a buffer
+ * of 128 MiB and, under a memory limit, retries forever, so that not even exit() ends the process. Loaded
+ * here, it starts no thread, and a buffer that cannot be allocated is an error.
  */
 #ifndef CLIP_MATH_BLAS_H
 #define CLIP_MATH_BLAS_H
@@ -20,8 +20,8 @@ struct clip_blas {
 };
 extern struct clip_blas clip_blas;
 
-/* Loads OpenBLAS where that is not done, and takes the buffers for `threads` threads that call it at once. -1
- * with error: it is not installed, or there is no room for them. */
+/* Loads OpenBLAS unless it is loaded, and allocates buffers for `threads` concurrent callers. -1 with error
+ * if it is not installed or there is no room for the buffers. */
 int clip_blas_open(int threads, struct clip_error *error);
 
 #endif

@@ -50,7 +50,7 @@ INLINE wide load_bf16(const uint16_t *x, size_t n)
     return (wide)(__builtin_convertvector(v, wide_bits) << 16);
 }
 
-/* Rounds to nearest, ties to even; what is not a number stays none. */
+/* Rounds to nearest, ties to even; NaN stays NaN. */
 INLINE void store_bf16(uint16_t *y, wide v, size_t n)
 {
     wide_bits bits = (wide_bits)v, nan = (wide_bits)(v != v);
@@ -59,7 +59,7 @@ INLINE void store_bf16(uint16_t *y, wide v, size_t n)
     memcpy(y, &h, n * sizeof *y);
 }
 
-/* Max with 0; what is not a number stays none. */
+/* Max with 0; NaN stays NaN. */
 INLINE wide rectify(wide x)
 {
     return (wide)((wide_bits)x & ~(wide_bits)(x < (wide){0}));

@@ -37,7 +37,7 @@ struct clip_conv_kernels {
                             size_t channels, size_t first, size_t tiles, float *y);
 };
 
-/* Those of a level that the processor has. */
+/* Returns the kernels for the processor's level (base/level.h). */
 const struct clip_conv_kernels *clip_conv_kernels(enum clip_level level);
 
 /* Tiles of a picture. */

@@ -34,7 +34,7 @@ struct clip_conv_train_kernels {
     void (*weights)(const struct clip_conv_plane *plane, const float *x, const float *dy, float *gradient);
 };
 
-/* Those of a level that the processor has. */
+/* Returns the kernels for the processor's level (base/level.h). */
 const struct clip_conv_train_kernels *clip_conv_train_kernels(enum clip_level level);
 
 /* n, rounded up to a multiple of CLIP_CHANNELS. */

@@ -32,7 +32,7 @@ struct clip_depthwise_kernels {
                     size_t first, size_t count, float *dw);
 };
 
-/* Those of a level that the processor has. */
+/* Returns the kernels for the processor's level (base/level.h). */
 const struct clip_depthwise_kernels *clip_depthwise_kernels(enum clip_level level);
 
 /* Floats from row to row of the framed input, and of all of it. */

@@ -4,13 +4,13 @@
 
 #include <math.h>
 
-/* A tile of TALL by WIDE products has its sums, one vector each, in the registers; PANEL bytes of a, which
- * the tiles share, stay in the first cache, and BLOCK bytes of b in the second. */
+/* A tile of TALL by WIDE products keeps its sums, one vector each, in registers. PANEL bytes of a, which the
+ * tiles share, stay in the L1 cache, and BLOCK bytes of b in L2. */
 enum { TALL = 3, WIDE = 4, PANEL = 18 << 10, BLOCK = 256 << 10 };
 
 typedef float quad __attribute__((vector_size(16)));
 
-/* Halves are added until four lanes are left. */
+/* Adds the halves of a vector until four lanes are left. */
 INLINE quad fold(vec v)
 {
 #if defined __AVX512F__
@@ -62,15 +62,14 @@ INLINE void tile(const int tall, const int rest, size_t width, const float *a, c
     }
 }
 
-/* Brings the part of the rows after a panel's that is due when `done` of `all` columns are through into the
- * second cache. */
+/* Prefetches into L2 the next panel's rows, in proportion: `done` of `all` columns are computed. */
 INLINE void fetch(const float *next, size_t count, size_t done, size_t all)
 {
     for (size_t i = count * done / all; i < count * (done + WIDE) / all; i += 64 / sizeof *next)
         __builtin_prefetch(next + i, 0, 2);
 }
 
-/* Rows of a, few enough to stay in the cache, with all of b. `after` rows follow them. */
+/* Multiplies rows of a, few enough to stay in the cache, by all of b. `after` rows follow them. */
 INLINE void panel(const int rest, size_t width, size_t n, const float *a, size_t m, const float *b,
                   float *out, size_t stride, size_t after)
 {
@@ -113,7 +112,7 @@ static void dots(size_t width, size_t n, const float *a, size_t m, const float *
 
 INLINE vec higher(vec a, vec b)
 {
-    ivec greater = a > b; /* not where a is not a number */
+    ivec greater = a > b; /* false where a is NaN */
     return (vec)((greater & (ivec)a) | (~greater & (ivec)b));
 }
 
@@ -136,7 +135,8 @@ static float highest(size_t n, const float *x)
 
 /* --- unit vectors --- */
 
-/* Four sums of four at every level, so that all give the same. A square of a float is exact in double. */
+/* Four sums of four at every level, so that all levels give the same. The square of a float is exact in
+ * double. */
 enum { FOUR = 4, SUMS = 4 };
 typedef double wide __attribute__((vector_size(FOUR * sizeof(double))));
 
@@ -191,8 +191,8 @@ static void scale(size_t n, const void *x, double factor, float *out)
 typedef uint16_t hvec __attribute__((vector_size(LANES * sizeof(uint16_t))));
 typedef uint32_t uvec __attribute__((vector_size(LANES * sizeof(uint32_t))));
 
-/* As a float, the bits of a half without its sign, moved to their place, are 2^-112 of it; infinities and
- * what is not a number need the highest exponent too. */
+/* Read as a float, the shifted bits of a half without its sign are 2^-112 times its value; infinities and NaN
+ * need the highest exponent too. */
 INLINE vec widen_halves(const char *x, size_t n)
 {
     hvec halves = {0};

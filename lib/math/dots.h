@@ -1,7 +1,6 @@
 /* Dot products of many vectors with many, and what makes vectors unit: similarities of embeddings.
- *
- * A product is summed in one order, whatever stands beside the two vectors: the same two give the same bytes,
- * either way round, which BLAS does not promise. */
+ * A product is summed in one order that depends on nothing but the two vectors: a · b and b · a give the same
+ * bytes in every batch, which BLAS does not promise. */
 #ifndef CLIP_MATH_DOTS_H
 #define CLIP_MATH_DOTS_H
 
@@ -14,7 +13,7 @@ struct clip_dot_kernels {
     /* out[i * stride + j] = a[i][width] · b[j][width] for i < n, j < m, in f32. Nothing need be aligned. */
     void (*dots)(size_t width, size_t n, const float *a, size_t m, const float *b, float *out, size_t stride);
 
-    /* The highest of x[n]; what is not a number is passed over, and -INFINITY if there is nothing else. */
+    /* The highest of x[n]; NaN is skipped; -INFINITY if there is nothing else. */
     float (*highest)(size_t n, const float *x);
 
     /* The sum of the squares of x[n], in double: the same at each level. x, here and below, need not be
@@ -29,7 +28,7 @@ struct clip_dot_kernels {
     void (*from_halves)(size_t n, const void *x, float *out);
 };
 
-/* Those of a level that the processor has. */
+/* Returns the kernels for the processor's level (base/level.h). */
 const struct clip_dot_kernels *clip_dot_kernels(enum clip_level level);
 
 extern const struct clip_dot_kernels clip_dot_kernels_plain, clip_dot_kernels_avx2, clip_dot_kernels_avx512;

@@ -1,4 +1,4 @@
-/* What an engine of products is made of; only the files product*.c and linear*.c include this. */
+/* The interface of an engine of products; only product*.c and linear*.c include this. */
 #ifndef CLIP_MATH_ENGINE_H
 #define CLIP_MATH_ENGINE_H
 
@@ -6,7 +6,7 @@
 
 #include <limits.h>
 
-/* Sizes are ints in the libraries, and so are offsets into an operand [a][b]. */
+/* The libraries take sizes, and offsets into an operand [a][b], as ints. */
 static inline int clip_operand_fits(size_t a, size_t b)
 {
     size_t elements;
@@ -50,7 +50,7 @@ struct clip_matrix {
     size_t scratch; /* bytes */
 };
 
-/* The first member of each engine's own sum of outer products; outer_new copies it but for scratch. */
+/* The first member of each engine's own sum of outer products; outer_new copies all of it but scratch. */
 struct clip_outer {
     struct clip_engine *engine;
     size_t m, n;

@@ -93,7 +93,7 @@ static inline float max_of(vec v)
     return half[0];
 }
 
-/* The upper halves, rounded to nearest even; NaN stays one. */
+/* The upper halves, rounded to nearest even; NaN stays NaN. */
 static inline hvec to_bf16(vec v)
 {
     uvec bits = (uvec)v, rounded = bits + 0x7fff + (bits >> 16 & 1);
@@ -122,7 +122,7 @@ static inline void put_part(void *out, size_t at, vec v, size_t n, enum clip_pre
     }
 }
 
-/* e^x for x <= 88; below -87 it is that of -87 (1e-38). Polynomial fitted to (e^r - 1 - r) / r² on
+/* e^x for x <= 88; x < -87 gives e^-87 (1e-38). Polynomial fitted to (e^r - 1 - r) / r² on
  * [-ln 2 / 2, ln 2 / 2], off by 3e-9 before rounding. */
 static inline vec exp_of(vec x)
 {
@@ -182,8 +182,8 @@ static void rotate(size_t n, const float *x, const float *cosines, const float *
     vec sign = splat(back ? -1 : 1);
     for (size_t i = 0; i < n; i += LANES) {
         size_t m = n - i < LANES ? n - i : LANES;
-        vec row = load_part(x + i, m), turned = __builtin_shufflevector(row, row, NEIGHBOURS);
-        row = row * load_part(cosines + i, m) + turned * load_part(sines + i, m) * sign;
+        vec row = load_part(x + i, m), swapped = __builtin_shufflevector(row, row, NEIGHBOURS);
+        row = row * load_part(cosines + i, m) + swapped * load_part(sines + i, m) * sign;
         memcpy(out + i, &row, m * sizeof *out);
     }
 }
@@ -330,6 +330,38 @@ static inline vec relu_slope(vec x)
     return choose(x > 0, splat(1), (vec){0});
 }
 
+static inline vec relu2_of(vec x)
+{
+    return relu_of(x) * relu_of(x);
+}
+
+static inline vec relu2_slope(vec x)
+{
+    return 2 * relu_of(x);
+}
+
+static inline vec sigmoid_of(vec x)
+{
+    return 1 / (1 + exp_of(choose(x < -80.0f, splat(80), -x)));
+}
+
+static inline vec sigmoid_slope(vec x)
+{
+    vec y = sigmoid_of(x);
+    return y * (1 - y);
+}
+
+static inline vec identity_of(vec x)
+{
+    return x;
+}
+
+static inline vec identity_slope(vec x)
+{
+    (void)x;
+    return splat(1);
+}
+
 /* An activation and its backward. */
 #define ACTIVATION(name)                                                                                     \
     static void name(size_t n, const float *x, const float *bias, enum clip_precision type, void *out)       \
@@ -359,10 +391,13 @@ ACTIVATION(gelu)
 ACTIVATION(gelu_tanh)
 ACTIVATION(silu)
 ACTIVATION(relu)
+ACTIVATION(relu2)
+ACTIVATION(sigmoid)
+ACTIVATION(identity)
 
 /* --- small products, for attention --- */
 
-/* A left operand a[rows][depth], or one that lies turned round: floats from row to row, and along depth. */
+/* A left operand a[rows][depth], plain or transposed: the strides of a row and of depth, in floats. */
 struct left {
     const float *a;
     size_t row, step;
@@ -420,8 +455,8 @@ static void small_product(size_t rows, size_t columns, size_t depth, const float
 }
 
 /* c += aᵀ · b with a[depth][rows]. */
-static void add_turned_product(size_t rows, size_t columns, size_t depth, const float *a, size_t lda,
-                               const float *b, size_t ldb, float *c, size_t ldc)
+static void add_transposed_product(size_t rows, size_t columns, size_t depth, const float *a, size_t lda,
+                                   const float *b, size_t ldb, float *c, size_t ldc)
 {
     product(1, rows, columns, depth, (struct left){a, 1, lda}, b, ldb, c, ldc);
 }
@@ -433,9 +468,9 @@ static size_t padded(size_t n)
     return (n + LANES - 1) / LANES * LANES;
 }
 
-/* Turns a square of vectors: each round deals the first and last halves of the rows i and i + LANES / 2 out
- * alternately, and after log2(LANES) rounds rows are columns. */
-static inline __attribute__((always_inline)) void turn(vec square[LANES])
+/* Transposes a square of vectors: each round interleaves rows i and i + LANES / 2, and after log2(LANES)
+ * rounds rows are columns. */
+static inline __attribute__((always_inline)) void transpose_square(vec square[LANES])
 {
     UNROLL for (int round = 1; round < LANES; round *= 2)
     {
@@ -449,9 +484,9 @@ static inline __attribute__((always_inline)) void turn(vec square[LANES])
     }
 }
 
-/* turned[dim][padded(rows)] = the transpose of x[rows][dim] with its bias; zeros after the last row. */
-static void turn_rows(size_t rows, size_t dim, const float *x, size_t stride, const float *bias,
-                      float *turned)
+/* transposed[dim][padded(rows)] = the transpose of x[rows][dim] with its bias; zeros after the last row. */
+static void transpose_rows(size_t rows, size_t dim, const float *x, size_t stride, const float *bias,
+                           float *transposed)
 {
     size_t columns = padded(rows);
     for (size_t j = 0; j < rows; j += LANES)
@@ -462,9 +497,9 @@ static void turn_rows(size_t rows, size_t dim, const float *x, size_t stride, co
                 const float *row = x + (j + i) * stride + d;
                 square[i] = j + i >= rows ? (vec){0} : (m == LANES ? load(row) : load_part(row, m)) + added;
             }
-            turn(square);
+            transpose_square(square);
             for (size_t i = 0; i < m; i++)
-                store(turned + (d + i) * columns + j, square[i]);
+                store(transposed + (d + i) * columns + j, square[i]);
         }
 }
 
@@ -481,7 +516,7 @@ static void copy_rows(size_t rows, size_t dim, const float *x, size_t stride, co
         }
 }
 
-/* s[n] = e^(s - its largest), zeros up to s[columns], a multiple of LANES; returns their sum. */
+/* s[n] = e^(s - max s), then zeros up to s[columns], a multiple of LANES; returns the sum. */
 static float exponentials(float *s, size_t n, size_t columns)
 {
     for (size_t j = n; j < columns; j++)
@@ -509,7 +544,7 @@ static void put_row(size_t n, const float *x, float scale, void *out, size_t at,
         put_part(out, at + i, load(x + i) * scale, n - i, type);
 }
 
-/* Keys that query i sees. */
+/* The number of keys that query i sees. */
 static size_t seen_by(const struct clip_attention *a, size_t i)
 {
     return a->causal && i + 1 < a->keys ? i + 1 : a->keys;
@@ -527,7 +562,7 @@ static void attention(const struct clip_attention *a, float *scratch)
     size_t columns = padded(a->keys), dim = padded(a->dim);
     float *keys = scratch, *values = keys + a->dim * columns, *queries = values + a->keys * dim,
           *scores = queries + TALL * dim, *mixed = scores + TALL * columns;
-    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, keys);
+    transpose_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, keys);
     copy_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, 1, values);
     for (size_t first = 0; first < a->queries; first += TALL) {
         size_t rows = a->queries - first < TALL ? a->queries - first : TALL;
@@ -634,20 +669,20 @@ static void column_sums(size_t rows, size_t n, const void *x, size_t stride, enu
     }
 }
 
-/* Where attention_backward works. */
+/* The scratch of attention_backward. */
 struct attention_room {
-    float *turned_k, *turned_v; /* [dim][padded keys] */
-    float *k, *dk, *dv;         /* [keys][padded dim] */
-    float *q, *dout, *dq;       /* [CLIP_ATTENTION_QUERIES][padded dim]; q is scaled */
-    float *p, *ds;              /* [CLIP_ATTENTION_QUERIES][padded keys] */
+    float *k_transposed, *v_transposed; /* [dim][padded keys] */
+    float *k, *dk, *dv;                 /* [keys][padded dim] */
+    float *q, *dout, *dq;               /* [CLIP_ATTENTION_QUERIES][padded dim]; q is scaled */
+    float *p, *ds;                      /* [CLIP_ATTENTION_QUERIES][padded keys] */
 };
 
 static struct attention_room lay_out(const struct clip_attention *a, float *scratch)
 {
     size_t keys = padded(a->keys), dim = padded(a->dim), queries = CLIP_ATTENTION_QUERIES;
     struct attention_room room;
-    float **const places[] = {&room.turned_k, &room.turned_v, &room.k,  &room.dk, &room.dv,
-                              &room.q,        &room.dout,     &room.dq, &room.p,  &room.ds};
+    float **const places[] = {&room.k_transposed, &room.v_transposed, &room.k, &room.dk, &room.dv, &room.q,
+                              &room.dout,         &room.dq,           &room.p, &room.ds};
     const size_t sizes[] = {dim * keys,    dim * keys,    keys * dim,    keys * dim,     keys * dim,
                             queries * dim, queries * dim, queries * dim, queries * keys, queries * keys};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -657,7 +692,8 @@ static struct attention_room lay_out(const struct clip_attention *a, float *scra
     return room;
 }
 
-/* p = softmax of scores, ds = p (dp - sum of p dp), of a row that sees n keys; both have 0 up to columns. */
+/* For a row that sees n keys: p = softmax(scores), ds = p (dp - sum p dp); both are padded with 0 up to
+ * columns. */
 static void softmax_backward(size_t n, size_t columns, float *p, float *ds)
 {
     vec scale = splat(1 / exponentials(p, n, columns)), sum = {0};
@@ -671,7 +707,7 @@ static void softmax_backward(size_t n, size_t columns, float *p, float *ds)
         store(ds + j, load(p + j) * (load(ds + j) - mean));
 }
 
-/* Queries [first, first + rows): their dq, and what they add to dk and dv. */
+/* For queries [first, first + rows): computes dq, and adds to dk and dv. */
 static void backward_queries(const struct clip_attention_backward *b, const struct attention_room *room,
                              size_t first, size_t rows)
 {
@@ -680,8 +716,8 @@ static void backward_queries(const struct clip_attention_backward *b, const stru
     size_t columns = padded(seen);
     copy_rows(rows, a->dim, a->q + first * a->q_stride, a->q_stride, a->q_bias, a->scale, room->q);
     copy_rows(rows, a->dim, b->dout + first * b->dout_stride, b->dout_stride, NULL, 1, room->dout);
-    small_product(rows, columns, a->dim, room->q, dim, room->turned_k, keys, room->p, keys);
-    small_product(rows, columns, a->dim, room->dout, dim, room->turned_v, keys, room->ds, keys);
+    small_product(rows, columns, a->dim, room->q, dim, room->k_transposed, keys, room->p, keys);
+    small_product(rows, columns, a->dim, room->dout, dim, room->v_transposed, keys, room->ds, keys);
     for (size_t r = 0; r < rows; r++) {
         size_t n = seen_by(a, first + r);
         add_bias(a, first + r, n, room->p + r * keys);
@@ -692,8 +728,8 @@ static void backward_queries(const struct clip_attention_backward *b, const stru
     small_product(rows, dim, seen, room->ds, keys, room->k, dim, room->dq, dim);
     for (size_t r = 0; r < rows; r++)
         put_row(a->dim, room->dq + r * dim, a->scale, b->dq, (first + r) * b->dq_stride, b->type);
-    add_turned_product(seen, dim, rows, room->ds, keys, room->q, dim, room->dk, dim);
-    add_turned_product(seen, dim, rows, room->p, keys, room->dout, dim, room->dv, dim);
+    add_transposed_product(seen, dim, rows, room->ds, keys, room->q, dim, room->dk, dim);
+    add_transposed_product(seen, dim, rows, room->p, keys, room->dout, dim, room->dv, dim);
 }
 
 static void attention_backward(const struct clip_attention_backward *b, float *scratch)
@@ -701,8 +737,8 @@ static void attention_backward(const struct clip_attention_backward *b, float *s
     const struct clip_attention *a = b->forward;
     struct attention_room room = lay_out(a, scratch);
     size_t dim = padded(a->dim);
-    turn_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, room.turned_k);
-    turn_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, room.turned_v);
+    transpose_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, room.k_transposed);
+    transpose_rows(a->keys, a->dim, a->v, a->v_stride, a->v_bias, room.v_transposed);
     copy_rows(a->keys, a->dim, a->k, a->k_stride, a->k_bias, 1, room.k);
     memset(room.dk, 0, a->keys * dim * sizeof *room.dk);
     memset(room.dv, 0, a->keys * dim * sizeof *room.dv);
@@ -725,14 +761,17 @@ const struct clip_kernels CLIP_LEVELED(clip_kernels) = {
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
     .rms_norm_backward = rms_norm_backward,
-    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu},
+    .activation = {[CLIP_QUICK_GELU] = quick_gelu, gelu, gelu_tanh, silu, relu, relu2, sigmoid, identity},
     .attention = attention,
     .layer_norm_backward = layer_norm_backward,
     .activation_backward = {[CLIP_QUICK_GELU] = quick_gelu_backward,
                             gelu_backward,
                             gelu_tanh_backward,
                             silu_backward,
-                            relu_backward},
+                            relu_backward,
+                            relu2_backward,
+                            sigmoid_backward,
+                            identity_backward},
     .column_sums = column_sums,
     .attention_backward = attention_backward,
 };

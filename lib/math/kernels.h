@@ -1,8 +1,7 @@
-/* What towers compute beside matrix products: one row, or one head of attention, at a time.
- *
- * One source is compiled for each level of the processor. A result depends on its own row alone, to the byte,
- * and on the level. Rows need no alignment; nothing overlaps unless said. `type` is the element of a
- * product's input, f32 or bf16 (rounded to nearest even). */
+/* What towers compute apart from matrix products: one row, or one head of attention, at a time.
+ * One source is compiled for each level of the processor. A result depends on its own row and on the level
+ * alone, to the byte. Rows need no alignment; operands do not overlap unless stated. `type` is the element of
+ * a product's input, f32 or bf16 (rounded to nearest even). */
 #ifndef CLIP_MATH_KERNELS_H
 #define CLIP_MATH_KERNELS_H
 
@@ -28,8 +27,8 @@ struct clip_attention {
     size_t out_stride; /* elements from row to row */
 };
 
-/* The backward of one: from the gradient of `out` those of q, k and v, and so of their biases' sums. Scores
- * are computed anew; type, out and out_stride of `forward` are not used. */
+/* The backward of one head: from the gradient of `out`, the gradients of q, k and v (and, summed, of their
+ * biases). Scores are recomputed; type, out and out_stride of `forward` are not used. */
 struct clip_attention_backward {
     const struct clip_attention *forward;
     const float *dout; /* [queries][dim] */
@@ -54,8 +53,9 @@ struct clip_kernels {
     void (*multiply)(size_t n, const float *x, const float *y, const float *bias, enum clip_precision type,
                      void *out);
 
-    /* Rotary positions: neighbours (x[2i], x[2i + 1]) are turned by an angle whose cosine stands twice in
-     * cosines[n], and whose sine in sines[n] as -sin, sin; back where `back`. n is even. out may be x. */
+    /* Rotary positions: each pair (x[2i], x[2i + 1]) is rotated by an angle, whose cosine stands twice in
+     * cosines[n] and whose sine stands in sines[n] as -sin, sin; `back` rotates the other way. n is even. out
+     * may be x. */
     void (*rotate)(size_t n, const float *x, const float *cosines, const float *sines, int back, float *out);
 
     /* out[n] = (x[n] - mean) / sqrt(variance + epsilon) * weight[n] + bias[n], mean and variance of the row.
@@ -83,8 +83,8 @@ struct clip_kernels {
     void (*layer_norm_backward)(size_t n, float epsilon, const float *x, const float *weight, const float *dy,
                                 float *dx, float *dweight, float *dbias);
 
-    /* The backward of an activation: out[n] as it gives it, dx[n] = dy[n] times its slope at x[n] + bias[n].
-     */
+    /* The backward of an activation f: out[n] = f(x[n] + bias[n]) again, and dx[n] = dy[n] f'(x[n] +
+     * bias[n]). */
     void (*activation_backward[CLIP_ACTIVATIONS])(size_t n, const float *x, const float *bias,
                                                   const float *dy, enum clip_precision type, void *out,
                                                   void *dx);
@@ -98,18 +98,18 @@ struct clip_kernels {
     void (*attention_backward)(const struct clip_attention_backward *b, float *scratch);
 };
 
-/* Those of a level that the processor has. */
+/* Returns the kernels for the processor's level (base/level.h). */
 const struct clip_kernels *clip_kernels(enum clip_level level);
 
-/* x[n] = its softmax, in one order at every level: for the few rows of pools. */
+/* x[n] = softmax(x), summed in the same order at every level: for the few rows of attention pools. */
 void clip_softmax(size_t n, float *x);
 
-/* Floats of scratch that attention over `keys` positions needs, at most a head of `dim`; the same for every
+/* Floats of scratch for attention over `keys` positions with heads of at most `dim`; the same for every
  * level. */
 size_t clip_attention_scratch(size_t keys, size_t dim);
 size_t clip_attention_backward_scratch(size_t keys, size_t dim);
 
-/* Queries whose scores attention_backward holds at once. */
+/* The number of queries whose scores attention_backward holds at once. */
 enum { CLIP_ATTENTION_QUERIES = 96 };
 
 extern const struct clip_kernels clip_kernels_plain, clip_kernels_avx2, clip_kernels_avx512;

@@ -39,6 +39,20 @@ INLINE void store(float *x, vec v)
     memcpy(x, &v, sizeof v);
 }
 
+/* The first n <= LANES floats at x, and zeros; the same to store. Constant n = LANES costs no more than load
+ * and store. */
+INLINE vec load_part(size_t n, const float *x)
+{
+    vec v = {0};
+    memcpy(&v, x, n * sizeof *x);
+    return v;
+}
+
+INLINE void store_part(size_t n, float *x, vec v)
+{
+    memcpy(x, &v, n * sizeof *x);
+}
+
 INLINE vec splat(float x)
 {
     return x - (vec){0};
@@ -50,7 +64,7 @@ INLINE vec where(ivec test, vec v)
     return (vec)(test & (ivec)v);
 }
 
-/* Max with 0; what is not a number stays none. */
+/* Max with 0; NaN stays NaN. */
 INLINE vec rectify(vec v)
 {
     return (vec)((ivec)v & ~(ivec)(v < (vec){0}));

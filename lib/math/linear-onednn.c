@@ -1,4 +1,4 @@
-/* oneDNN: bias, sum and relu are part of its kernel. */
+/* Linear layers by oneDNN: bias, sum and relu are part of its kernel. */
 #include "base/pages.h"
 #include "math/engine.h"
 #include "math/linear-type.h"
@@ -31,7 +31,7 @@ static void free_linear(struct clip_linear *base)
 
 /* --- making one --- */
 
-/* The product's descriptor, with the layout of the weights left to oneDNN. */
+/* The product's descriptor; oneDNN chooses the layout of the weights. */
 static dnnl_status_t describe_product(struct linear *linear, const struct clip_linear_shape *shape,
                                       enum clip_precision precision, int epilogue)
 {
@@ -74,7 +74,7 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
         clip_fail_memory(error, "a layer");
         return NULL;
     }
-    omp_set_num_threads(1); /* kernels are made for as many threads as there are now */
+    omp_set_num_threads(1); /* oneDNN makes a kernel for the current number of threads */
     dnnl_status_t status = dnnl_engine_create(&linear->engine, dnnl_cpu, 0);
     if (status == dnnl_success)
         status = describe_product(linear, shape, clip_engine_precision(engine), epilogue);
@@ -112,7 +112,7 @@ static int set(struct clip_linear *base, size_t i, const float *w, int transpose
 
 enum { X, W, Y, SCRATCH, BIAS, ARGUMENTS };
 
-/* Memory objects that do not point anywhere yet; `arguments` was zeroed. */
+/* Makes memory objects without data yet; `arguments` comes zeroed. */
 static dnnl_status_t make_arguments(const struct linear *linear, int count, dnnl_exec_arg_t *arguments)
 {
     static const struct {

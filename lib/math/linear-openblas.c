@@ -1,11 +1,12 @@
-/* OpenBLAS: the product adds to y where asked; bias and relu follow while a piece of y is in the cache. */
+/* Linear layers by OpenBLAS: the product itself adds to y; bias and relu follow while the piece of y is in
+ * the cache. */
 #include "math/conv-kernels.h"
 #include "math/linear-type.h"
 
 #include <stdlib.h>
 
-/* Bytes of y that stay in the cache between product and epilogue, and the rows below which OpenBLAS, which
- * packs the weights for each call, loses more than the cache gives. */
+/* Bytes of y that stay in the cache between product and epilogue; and the least rows of a call, as OpenBLAS
+ * packs the weights for each call, which costs more than the cache saves below that. */
 enum { PIECE_BYTES = 512 << 10, PIECE_ROWS = 192 };
 
 struct layer {

@@ -1,4 +1,4 @@
-/* What an engine of linear layers is made of; only the files linear*.c include this. */
+/* The interface of an engine of linear layers; only linear*.c include this. */
 #ifndef CLIP_MATH_LINEAR_TYPE_H
 #define CLIP_MATH_LINEAR_TYPE_H
 

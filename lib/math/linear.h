@@ -1,4 +1,4 @@
-/* Linear layers over a number of rows of their own, which end in an epilogue: what convolutions are made of.
+/* Linear layers with an epilogue, each over its own number of rows: convolutions are made of them.
  * (math/product.h has products of the engine's own number of rows.)
  *
  * A row always passes through the same instructions as long as it stands at the same place of a piece. A

@@ -60,7 +60,7 @@ static dnnl_status_t reorder(dnnl_engine_t engine, onednn_view from, const void 
     return status;
 }
 
-/* Between w[n][k], or w[k][n] where transposed, and the packing's layout. */
+/* Copies between w[n][k], or w[k][n] where transposed, and the packing's layout. */
 static dnnl_status_t move(const struct onednn_packing *packing, dnnl_engine_t engine, int transposed,
                           float *w, void *packed, int back)
 {
@@ -77,8 +77,8 @@ static dnnl_status_t move(const struct onednn_packing *packing, dnnl_engine_t en
     return status;
 }
 
-/* out[columns][rows] of w[rows][columns], by squares that stay in the cache. */
-static void turn(size_t rows, size_t columns, const float *w, float *out)
+/* out[columns][rows] = the transpose of w[rows][columns], by squares that stay in the cache. */
+static void transpose(size_t rows, size_t columns, const float *w, float *out)
 {
     enum { SIDE = 16 };
     for (size_t r = 0; r < rows; r += SIDE)
@@ -91,14 +91,14 @@ static void turn(size_t rows, size_t columns, const float *w, float *out)
 dnnl_status_t onednn_pack(const struct onednn_packing *packing, dnnl_engine_t engine, const float *w,
                           int transposed, void *packed)
 {
-    if (!packing->turn[transposed])
+    if (!packing->reorder[transposed])
         return move(packing, engine, transposed, (float *)w, packed, 0);
-    float *turned = reallocarray(NULL, packing->n * packing->k, sizeof *turned);
-    if (!turned)
+    float *other_order = reallocarray(NULL, packing->n * packing->k, sizeof *other_order);
+    if (!other_order)
         return dnnl_out_of_memory;
-    turn(transposed ? packing->k : packing->n, transposed ? packing->n : packing->k, w, turned);
-    dnnl_status_t status = move(packing, engine, !transposed, turned, packed, 0);
-    free(turned);
+    transpose(transposed ? packing->k : packing->n, transposed ? packing->n : packing->k, w, other_order);
+    dnnl_status_t status = move(packing, engine, !transposed, other_order, packed, 0);
+    free(other_order);
     return status;
 }
 
@@ -113,8 +113,8 @@ static size_t count_set(const char *x, size_t bytes, size_t size)
     return set;
 }
 
-/* Packs w (no zeros, exact as bf16) over zeros, and back to `again`: *right if every weight came through and
- * the padding is still zero. */
+/* Packs w (without zeros, exact in bf16) over zeros, and unpacks it to `again`: *right if every weight came
+ * back and the padding is still zero. */
 static dnnl_status_t try_order(const struct onednn_packing *packing, dnnl_engine_t engine, int transposed,
                                float *w, float *again, void *packed, int *right)
 {
@@ -146,7 +146,7 @@ dnnl_status_t onednn_packing_init(struct onednn_packing *packing, dnnl_engine_t 
     if (status == dnnl_success && !right[0] && !right[1])
         status = dnnl_unimplemented;
     for (int transposed = 0; transposed < 2; transposed++)
-        packing->turn[transposed] = !right[transposed];
+        packing->reorder[transposed] = !right[transposed];
     free(w), free(again), free(packed);
     return status;
 }

@@ -1,5 +1,5 @@
-/* What the files *-onednn.c share; they alone include this. oneDNN's versions 2 and 3 differ in how
- * descriptors are made: inline functions hide it. */
+/* What the files *-onednn.c share; only they include this. Inline functions hide how versions 2 and 3 of
+ * oneDNN make descriptors. */
 #ifndef CLIP_MATH_ONEDNN_H
 #define CLIP_MATH_ONEDNN_H
 
@@ -7,8 +7,8 @@
 
 #include <oneapi/dnnl/dnnl.h>
 
-/* oneDNN's own threads are OpenMP's; each call of ours is to stay in its thread. (Declared here because clang
- * finds no omp.h on a machine that has only GCC's.) */
+/* oneDNN's threads are OpenMP's; each of our calls must stay in its thread. (Declared here because clang
+ * finds no omp.h where only GCC's is installed.) */
 void omp_set_num_threads(int threads);
 
 /* Sets the message of a status that is not success; -1. */
@@ -33,7 +33,7 @@ static inline dnnl_status_t onednn_layout_copy(onednn_layout *out, onednn_view l
     return dnnl_memory_desc_clone(out, layout);
 }
 
-/* Nothing where it is all zeros. */
+/* No-op where it is all zeros. */
 static inline void onednn_layout_free(onednn_layout *layout)
 {
     if (*layout)
@@ -129,23 +129,22 @@ static inline dnnl_status_t onednn_append(dnnl_post_ops_t ops, int epilogue, dnn
 
 #endif
 
-/* Makes the attributes of a product: scratch memory comes from the caller, and `after` follows, where a sum
- * is of that type. The caller destroys them, also after an error. */
+/* Makes the attributes of a product: the caller provides scratch memory, and the product ends in `after`,
+ * whose sum is of `type`. The caller destroys them, also after an error. */
 dnnl_status_t onednn_attributes(dnnl_primitive_attr_t *attr, int after, dnnl_data_type_t type);
 
-/* How weights w[n][k], or w[k][n] where transposed, get into the layout that a product wants of them. */
+/* How weights w[n][k], or w[k][n] where transposed, are packed into the layout of a product. */
 struct onednn_packing {
     size_t n, k;
     onednn_view to; /* not owned */
-    int turn[2];    /* by `transposed`: oneDNN packs these right only from the other order */
+    int reorder[2]; /* by `transposed`: oneDNN packs these correctly only from the other order */
 };
 
-/* Where the layout has padding, tries oneDNN with weights that are known: version 3.7 puts some where they do
- * not belong. */
+/* If the layout has padding, checks oneDNN's packing with known weights: version 3.7 misplaces some. */
 dnnl_status_t onednn_packing_init(struct onednn_packing *packing, dnnl_engine_t engine, size_t n, size_t k,
                                   onednn_view to);
 
-/* `packed` was zero before the first weights: not every version of oneDNN clears the padding. */
+/* `packed` must be zeroed before the first weights: not every version of oneDNN clears the padding. */
 dnnl_status_t onednn_pack(const struct onednn_packing *packing, dnnl_engine_t engine, const float *w,
                           int transposed, void *packed);
 

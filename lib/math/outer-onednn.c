@@ -1,16 +1,16 @@
-/* oneDNN: sums of outer products, as products whose left operand lies turned round. */
+/* Sums of outer products by oneDNN, as products whose left operand is transposed. */
 #include "math/engine.h"
 #include "math/onednn.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows that are summed over by one product; the rest of a sum by the smaller ones, and what is left after the
- * smallest by that one, then zeros. */
+/* The number of rows that one product sums over. The rest of a sum goes to the smaller products; the smallest
+ * takes the last rows, padded with zeros. */
 static const size_t heights[] = {256, 128, 64, 32};
 enum { HEIGHTS = sizeof heights / sizeof *heights, LEAST = HEIGHTS - 1 };
 
-/* A panel of c is as high as the others, or the last one. */
+/* The heights of panels of c: all but the last, and the last. */
 enum { WHOLE, REST, PANELS };
 
 struct product {
@@ -21,7 +21,7 @@ struct product {
 struct outer {
     struct clip_outer base;
     dnnl_engine_t engine;
-    struct product products[PANELS][HEIGHTS]; /* of REST only where it is not empty */
+    struct product products[PANELS][HEIGHTS]; /* that of REST only where it is not empty */
     size_t a_bytes, b_bytes;                  /* of scratch: a panel of a; the rows after the last height */
 };
 
@@ -67,12 +67,12 @@ static dnnl_status_t make_product(struct outer *outer, struct product *product, 
     return status;
 }
 
-/* The products of all heights, and what they need of scratch. */
+/* Makes the products of all heights, and sums up their scratch. */
 static dnnl_status_t make_products(struct outer *outer)
 {
     const size_t m[PANELS] = {outer->base.panel, outer->base.m % outer->base.panel};
     size_t most = 0, element = clip_engine_element(outer->base.engine);
-    omp_set_num_threads(1); /* kernels are made for as many threads as there are now */
+    omp_set_num_threads(1); /* oneDNN makes a kernel for the current number of threads */
     for (int p = 0; p < PANELS; p++)
         for (int h = 0; h < HEIGHTS && m[p] > 0; h++) {
             struct product *product = &outer->products[p][h];

@@ -1,4 +1,4 @@
-/* oneDNN: f32 and bf16, weights packed as its kernels want them. */
+/* Products by oneDNN: f32 and bf16, weights packed in the layout of its kernels. */
 #include "base/pages.h"
 #include "math/engine.h"
 #include "math/onednn.h"
@@ -9,18 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Rows of a product: what AMX and AVX-512 are fastest with (tests/bench/README.md). */
+/* Rows of a product: AMX and AVX-512 are fastest with this number (tests/bench/README.md). */
 enum { ROWS = 160 };
 
-/* Fewer rows are computed by the least of these heights that has room for them, where it gives a row the same
- * bytes. The last stands for all rows of the matrix. */
+/* Fewer rows are computed by the least of these heights that holds them, if it gives a row the same bytes.
+ * The last stands for all rows of the matrix. */
 static const size_t heights[] = {32, 64, 0};
 enum { HEIGHTS = sizeof heights / sizeof *heights, ALL = HEIGHTS - 1 };
 
 /* --- the engine --- */
 
-/* Products of one shape, of which there may be many matrices: whether its heights give a row the same bytes.
- */
+/* What is known of all matrices of one shape: which heights give a row the same bytes. */
 struct shape {
     size_t rows, n, k;
     int tried;                 /* by the first matrix of this shape that was set */
@@ -180,7 +179,7 @@ static struct shape *find_shape(struct engine *engine, size_t rows, size_t n, si
     return shape;
 }
 
-/* 1 if it is for the caller to try the shape. */
+/* 1 if the caller is the one to try the shape. */
 static int claim_shape(struct engine *engine, struct shape *shape)
 {
     pthread_mutex_lock(&engine->lock);
@@ -190,7 +189,7 @@ static int claim_shape(struct engine *engine, struct shape *shape)
     return mine;
 }
 
-/* Makes it untried. */
+/* Marks the shape as not tried. */
 static void forget_shape(struct shape *shape, struct engine *engine)
 {
     for (int i = 0; i < HEIGHTS; i++)
@@ -200,7 +199,7 @@ static void forget_shape(struct shape *shape, struct engine *engine)
     pthread_mutex_unlock(&engine->lock);
 }
 
-/* Rows of the product y[rows][n] that have the bytes of `row`, from the first on. */
+/* How many leading rows of the product y[rows][n] have the bytes of `row`. */
 static size_t rows_like(const float *row, const float *y, size_t rows, size_t n)
 {
     size_t alike = 0;
@@ -217,8 +216,8 @@ static int all_zero(const float *x, size_t n)
     return 1;
 }
 
-/* Multiplies rows that are all the same by the weights just set, at each height. -1 with error if not even
- * the rows of one product come out alike. Weights of zeros say nothing: the next ones will. */
+/* Multiplies equal rows by the weights just set, at each height. -1 with error if the rows of a single
+ * product differ. Weights of zeros prove nothing: the shape is tried again with the next. */
 static int try_shape(struct matrix *matrix, struct clip_error *error)
 {
     size_t rows = matrix->base.rows, n = matrix->base.n, k = matrix->base.k;
@@ -229,7 +228,7 @@ static int try_shape(struct matrix *matrix, struct clip_error *error)
     int status = x && y && first && scratch ? 0 : clip_fail_memory(error, "trying oneDNN");
     for (size_t i = 0; status == 0 && i < rows * k; i++) {
         float value = (float)((i % k * 2654435761u >> 16) % 4096) / 1024 - 2;
-        /* The upper half of a float is the number as bf16. */
+        /* Reads bf16: the upper half of a float. */
         memcpy(x + i * element, (char *)&value + sizeof value - element, element);
     }
     for (int height = ALL; status == 0 && height >= 0; height--) {
@@ -267,8 +266,8 @@ static void matrix_free(struct clip_matrix *base)
     free(matrix);
 }
 
-/* Makes the product of a height. The layout of the weights is left to oneDNN for the first that is made, the
- * one of all rows; the others must take that. */
+/* Makes the product of a height. oneDNN chooses the layout of the weights for the first one, that of all
+ * rows; the others must take the same. */
 static dnnl_status_t make_product(struct matrix *matrix, int height, size_t rows, size_t n, size_t k)
 {
     const struct engine *engine = (const struct engine *)matrix->base.engine;
@@ -291,7 +290,7 @@ static dnnl_status_t make_product(struct matrix *matrix, int height, size_t rows
     return status;
 }
 
-/* Room for the packed weights, and what the products need of scratch. */
+/* Allocates the packed weights, and sums up the products' scratch. */
 static dnnl_status_t make_room(struct matrix *matrix)
 {
     dnnl_engine_t engine = ((struct engine *)matrix->base.engine)->dnnl;
@@ -321,7 +320,7 @@ static struct clip_matrix *matrix_new(struct clip_engine *base, size_t rows, siz
     }
     matrix->base.engine = base;
     matrix->shape = find_shape((struct engine *)base, rows, n, k);
-    omp_set_num_threads(1); /* kernels are made for as many threads as there are now */
+    omp_set_num_threads(1); /* oneDNN makes a kernel for the current number of threads */
     dnnl_status_t status = matrix->shape ? make_product(matrix, ALL, rows, n, k) : dnnl_out_of_memory;
     for (int i = 0; i < ALL && status == dnnl_success; i++)
         if (heights[i] < rows)

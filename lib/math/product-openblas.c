@@ -1,4 +1,4 @@
-/* OpenBLAS: f32, the weights read where they lie. */
+/* Products by OpenBLAS: f32, the weights read in place. */
 #include "math/blas.h"
 #include "math/engine.h"
 
@@ -9,9 +9,9 @@
 /* A multiple of the height of each of OpenBLAS's kernels; see tests/bench/README.md for the choice. */
 enum { ROWS = 96 };
 
-/* The kernels for AVX2 without AVX-512 ("Haswell", "Zen") sum up in one of two orders, and which one depends
- * on the row. With the rows along the other side of BLAS's product only the MARGIN first and last ones are
- * different; such a product has margins for nothing, and is transposed afterwards. */
+/* The kernels for AVX2 without AVX-512 ("Haswell", "Zen") sum in one of two orders, which depends on the row.
+ * If the rows run along the other side of BLAS's product, only the MARGIN first and last ones differ; such a
+ * product computes margins that are thrown away, and is transposed afterwards. */
 enum { MARGIN = 8 };
 
 struct engine {
@@ -38,13 +38,13 @@ static void product_plain(const struct matrix *matrix, const float *x, float *y)
 static void product_margins(const struct matrix *matrix, const float *x, float *y, float *scratch)
 {
     size_t rows = matrix->base.rows, n = matrix->base.n, k = matrix->base.k, all = rows + 2 * MARGIN;
-    float *turned = scratch + all * k;
+    float *transposed_y = scratch + all * k;
     memset(scratch, 0, MARGIN * k * sizeof *x);
     memcpy(scratch + MARGIN * k, x, rows * k * sizeof *x);
     memset(scratch + (MARGIN + rows) * k, 0, MARGIN * k * sizeof *x);
-    clip_gemm(matrix->transposed, 1, n, all, k, matrix->w, matrix->transposed ? n : k, scratch, k, 0, turned,
-              all);
-    clip_blas.somatcopy(CblasRowMajor, CblasTrans, (blasint)n, (blasint)rows, 1, turned + MARGIN,
+    clip_gemm(matrix->transposed, 1, n, all, k, matrix->w, matrix->transposed ? n : k, scratch, k, 0,
+              transposed_y, all);
+    clip_blas.somatcopy(CblasRowMajor, CblasTrans, (blasint)n, (blasint)rows, 1, transposed_y + MARGIN,
                         (blasint)all, y, (blasint)n);
 }
 
@@ -130,7 +130,7 @@ static void free_engine(struct clip_engine *engine)
     free(engine);
 }
 
-/* 1 if a product of n outputs gives rows that are alike the same bytes, 0 if not, -1 with error. */
+/* 1 if a product of n outputs gives equal rows the same bytes, 0 if not, -1 with error. */
 static int rows_alike(struct clip_engine *engine, size_t n, size_t k, struct clip_error *error)
 {
     struct matrix matrix = {{engine, ROWS, n, k, 0}, NULL, 0};
@@ -152,11 +152,11 @@ static int rows_alike(struct clip_engine *engine, size_t n, size_t k, struct cli
     return alike == ROWS;
 }
 
-/* Finds out whether this processor's kernels need margins. */
+/* Tests whether this processor's kernels need margins. */
 static int try_kernels(struct engine *engine, struct clip_error *error)
 {
     for (; engine->margins < 2; engine->margins++) {
-        /* OpenBLAS has other kernels for small products. */
+        /* OpenBLAS uses other kernels for small products. */
         int small = rows_alike(&engine->base, 48, 40, error),
             large = rows_alike(&engine->base, 256, 400, error);
         if (small < 0 || large < 0)

@@ -58,13 +58,13 @@ static struct clip_engine *open_named(const char *name, enum clip_precision prec
 struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision, int threads,
                                      struct clip_error *error)
 {
-    if (clip_blas_open(threads, error) != 0) /* for clip_gemm, whichever engine is open */
+    if (clip_blas_open(threads, error) != 0) /* clip_gemm needs it, whichever engine is open */
         return NULL;
     if (!name)
         name = getenv("CLIP_ENGINE");
     if (name && *name)
         return open_named(name, precision, error);
-    /* The message that stays is the first engine's, which is the one that knows all precisions. */
+    /* Report the first engine's reason: it is the one that knows all precisions. */
     struct clip_error ignored;
     for (size_t i = 0; i < ENGINES; i++)
         if (engines[i]->can(precision, i == 0 ? error : &ignored) == 0)
@@ -168,7 +168,7 @@ int clip_product_rows(const struct clip_matrix *matrix, size_t rows, const void 
     return matrix->engine->type->product(matrix, rows, x, y, scratch, error);
 }
 
-/* Rows of c of a panel: as much as is worth packing b for, little enough for several threads. */
+/* Rows of c in a panel: enough to be worth packing b, few enough for several threads. */
 enum { PANEL = 192 };
 
 struct clip_outer *clip_outer_new(struct clip_engine *engine, size_t m, size_t n, struct clip_error *error)

@@ -1,10 +1,9 @@
 /* Matrix products with prepared weights: one interface, two engines (OpenBLAS always, oneDNN where
  * configure found it).
- *
- * A matrix's products are always of the same number of rows (clip_matrix_rows): longer inputs are cut into
- * such pieces and the last piece is padded. So every row passes through the same instructions whatever stands
- * beside it, and its result does not depend on the batch. A piece is run by one thread, the caller's; any
- * number of threads may run products of the same matrix at once. */
+ * All products of a matrix have the same number of rows (clip_matrix_rows): longer inputs are cut into pieces
+ * of that many, and the last piece is padded. So every row passes through the same instructions, and its
+ * result does not depend on the batch. A piece runs in the caller's thread; any number of threads may run
+ * products of the same matrix at once. */
 #ifndef CLIP_MATH_PRODUCT_H
 #define CLIP_MATH_PRODUCT_H
 
@@ -40,11 +39,11 @@ enum clip_precision clip_engine_precision(const struct clip_engine *engine);
 /* Rows of the products of clip_matrix_new, which suit the engine: a multiple of 16. */
 size_t clip_engine_rows(const struct clip_engine *engine);
 
-/* Size in bytes of an element of a product's input: 4 (float), or 2 (bf16: the upper half of an f32). */
+/* Bytes of an element of a product's input: 4 (float) or 2 (bf16, the upper half of an f32). */
 size_t clip_engine_element(const struct clip_engine *engine);
 
-/* 1 if a matrix reads the weights where they lie, so that they must stay as long as the matrix; 0 if it packs
- * its own copy when it is set. */
+/* 1 if a matrix reads the weights in place, so that they must outlive it; 0 if it packs a copy when it is
+ * set. */
 int clip_engine_borrows(const struct clip_engine *engine);
 
 /* The weights of a linear layer, [n, k]: n outputs of k inputs. */
@@ -53,7 +52,7 @@ struct clip_matrix;
 /* A matrix without weights yet. NULL with error. */
 struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t n, size_t k, struct clip_error *error);
 
-/* The same for products of `rows` rows, a multiple of 16, where few are to be expected. */
+/* The same for products of `rows` rows, a multiple of 16, for inputs of few rows. */
 struct clip_matrix *clip_matrix_new_rows(struct clip_engine *engine, size_t rows, size_t n, size_t k,
                                          struct clip_error *error);
 void clip_matrix_free(struct clip_matrix *matrix);
@@ -66,7 +65,7 @@ size_t clip_matrix_rows(const struct clip_matrix *matrix);
 size_t clip_matrix_outputs(const struct clip_matrix *matrix);
 size_t clip_matrix_inputs(const struct clip_matrix *matrix);
 
-/* Bytes that clip_product needs of scratch for this matrix, aligned to 64; of its own for each thread. */
+/* Bytes of scratch that clip_product needs for this matrix, aligned to 64; each thread has its own. */
 size_t clip_product_scratch(const struct clip_matrix *matrix);
 
 /* y[rows][n] = x[rows][k] · wᵀ with rows = clip_matrix_rows, x in the engine's element, y f32; both aligned
@@ -75,14 +74,14 @@ size_t clip_product_scratch(const struct clip_matrix *matrix);
 int clip_product(const struct clip_matrix *matrix, const void *x, float *y, void *scratch,
                  struct clip_error *error);
 
-/* The same of which only the first `rows` rows, at most clip_matrix_rows, matter: it may take less time.
- * Their bytes are those of clip_product. All of x is read and all of y written at most. */
+/* The same for the first `rows` rows alone, at most clip_matrix_rows; it may take less time. Their bytes
+ * equal clip_product's. Other rows of x may be read, and of y written. */
 int clip_product_rows(const struct clip_matrix *matrix, size_t rows, const void *x, float *y, void *scratch,
                       struct clip_error *error);
 
-/* Sums of outer products, c[m][n] += aᵀ · b with a[rows][m] and b[rows][n]: the gradient of weights, of the
- * gradient of what came out and of what went in. c is computed in panels, each some of its rows; a result
- * depends on the operands and on the number of rows alone. */
+/* Sums of outer products, c[m][n] += aᵀ · b with a[rows][m] and b[rows][n]: the gradient of weights, from the
+ * output's gradient and the input. c is computed in panels of rows; a result depends on the operands and the
+ * number of rows alone. */
 struct clip_outer;
 
 /* NULL with error. */
@@ -91,10 +90,10 @@ void clip_outer_free(struct clip_outer *outer);
 
 size_t clip_outer_panels(const struct clip_outer *outer);
 
-/* First row of c that the panel is of; clip_outer_first(outer, clip_outer_panels(outer)) is m. */
+/* The first row of a panel of c; clip_outer_first(outer, clip_outer_panels(outer)) is m. */
 size_t clip_outer_first(const struct clip_outer *outer, size_t panel);
 
-/* Bytes that clip_outer_add needs of scratch, aligned to 64; of its own for each thread. */
+/* Bytes of scratch that clip_outer_add needs, aligned to 64; each thread has its own. */
 size_t clip_outer_scratch(const struct clip_outer *outer);
 
 /* Adds to the panel's rows of c[m][n]: a[rows][m] and b[rows][n] in the engine's element, c f32; all aligned
@@ -103,9 +102,10 @@ size_t clip_outer_scratch(const struct clip_outer *outer);
 int clip_outer_add(const struct clip_outer *outer, size_t panel, size_t rows, const void *a, const void *b,
                    float *c, void *scratch, struct clip_error *error);
 
-/* c[m][n] = op(a) · op(b) + beta c in f32 by OpenBLAS in the caller's thread, for what is not prepared: op(a)
- * is a[m][k], or a[k][m] where transpose_a; op(b) is b[k][n], or b[n][k] where transpose_b; lda, ldb and ldc
- * are elements from row to row as they lie. c overlaps nothing. A clip_engine must be open. */
+/* c[m][n] = op(a) · op(b) + beta c in f32 by OpenBLAS in the caller's thread, for operands that are not
+ * prepared: op(a) is a[m][k], or a[k][m] where transpose_a; op(b) is b[k][n], or b[n][k] where transpose_b;
+ * lda, ldb and ldc are the strides of rows as stored, in elements. c overlaps nothing. A clip_engine must be
+ * open. */
 void clip_gemm(int transpose_a, int transpose_b, size_t m, size_t n, size_t k, const float *a, size_t lda,
                const float *b, size_t ldb, float beta, float *c, size_t ldc);
 

@@ -6,9 +6,9 @@
 
 #include <stddef.h>
 
-/* out[n] = x[n] / |x|, the length taken in double; out may be x, and x need not be aligned. -1 where x has no
- * direction: its length is zero or not finite; out is then as it was. (PyTorch's F.normalize, which divides
- * by at least 1e-12.) */
+/* out[n] = x[n] / |x|, the length computed in double; out may be x, and x need not be aligned. -1 where the
+ * length is zero or not finite; out is then unchanged. (PyTorch's F.normalize, which divides by at least
+ * 1e-12.) */
 int clip_unit_vector(size_t n, const void *x, float *out, struct clip_error *error);
 
 /* The backward: dx[n] = (dunit - unit (unit · dunit)) / |x|, unit[n] being what clip_unit_vector made of

@@ -1,6 +1,6 @@
-/* Windows of a picture [height][width][channels]: what a convolution of any side, stride and padding sees at
- * a place of its output, in the order of its weights, so that the convolution is a product. Those of a group
- * of channels are windows of `channels` of them, x being at the first. f32. */
+/* Windows of a picture [height][width][channels] (im2col): what a convolution of any side, stride and padding
+ * reads for one output pixel, in the order of its weights, so that the convolution is a product. For a group
+ * of channels, x points at the group's first channel. f32. */
 #ifndef CLIP_MATH_WINDOW_H
 #define CLIP_MATH_WINDOW_H
 

@@ -54,8 +54,9 @@ static int is_named(const char *type, const char *name)
     return 0;
 }
 
-/* The processor that the file names, CLIP's where it names none. NULL with error. */
-static const struct processor *find_processor(struct json_object *object, const char *where,
+/* The processor that the file names; where it names none, the model's own: SigLIP's (half) or CLIP's. NULL
+ * with error. */
+static const struct processor *find_processor(struct json_object *object, const char *where, int half,
                                               struct clip_error *error)
 {
     const char *key = "image_processor_type", *type = NULL;
@@ -65,7 +66,7 @@ static const struct processor *find_processor(struct json_object *object, const 
     if (clip_json_string(object, where, key, &type, error) != 0)
         return NULL;
     for (size_t i = 0; i < COUNT(processors); i++)
-        if (!type || is_named(type, processors[i].name))
+        if (type ? is_named(type, processors[i].name) : processors[i].half == half)
             return &processors[i];
     clip_fail(error, "%s: \"%s\" is not supported", key,
               clip_printable(text, sizeof text, type, strlen(type)));
@@ -152,12 +153,17 @@ static int read_preprocessor(struct json_object *object, struct clip_arch *arch,
 {
     const char *where = "preprocessor";
     int image_size = arch->vision.image_size;
-    const struct processor *processor = find_processor(object, where, error);
+    int half = arch->vision.kind->hf[CLIP_HF_SIGLIP].read != NULL;
+    const struct processor *processor = find_processor(object, where, half, error);
     if (!processor)
         return -1;
     int crops = processor->crops;
-    for (int c = 0; c < 3 && processor->half; c++)
-        arch->preprocess.mean[c] = arch->preprocess.std[c] = 0.5f;
+    struct clip_arch usual;
+    clip_arch_clear(&usual);
+    for (int c = 0; c < 3; c++) {
+        arch->preprocess.mean[c] = processor->half ? 0.5f : usual.preprocess.mean[c];
+        arch->preprocess.std[c] = processor->half ? 0.5f : usual.preprocess.std[c];
+    }
     if (clip_json_options(object, where, options, COUNT(options), error) != 0 ||
         check_steps(object, where, error) != 0 ||
         read_numbers(object, where, &arch->preprocess, error) != 0 ||
@@ -183,7 +189,7 @@ int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, st
 {
     enum clip_resize resize = arch->preprocess.resize;
     int size = arch->vision.image_size, crops = resize == CLIP_SHORTEST,
-        siglip = !arch->vision.kind->hf.put; /* what a CLIPModel cannot say is written as a SiglipModel */
+        siglip = arch->vision.kind->hf[CLIP_HF_SIGLIP].put != NULL;
     const char *processor = siglip ? "SiglipImageProcessor" : "CLIPImageProcessor";
     if (resize == CLIP_LONGEST || (siglip && crops))
         return clip_fail(error, "Hugging Face's %s does not resize pictures in the mode \"%s\"", processor,

@@ -10,7 +10,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-/* The options of its CLIP model and of its PreprocessCfg; those of the towers stand with their kinds. */
+/* The options of its CLIP model and of its PreprocessCfg; each kind of tower has a table of its own. */
 static const struct clip_json_option model_options[] = {
     {"embed_dim", CLIP_JSON_USED, NULL},
     {"quick_gelu", CLIP_JSON_USED, NULL},
@@ -51,7 +51,7 @@ static int read_resizing(struct json_object *object, const char *where,
     return 0;
 }
 
-/* Of metadata (`own`) also the order of the steps, for which open_clip's form has no word. */
+/* Metadata (`own`) also says the order of the steps, which open_clip's form cannot. */
 static int read_preprocess(struct json_object *object, int own, struct clip_preprocess_arch *preprocess,
                            struct clip_error *error)
 {
@@ -93,10 +93,13 @@ static int read_tower(struct json_object *object, enum clip_side side, int quick
     arch->custom_text |= tower->kind->custom_text;
     tower->activation = quick ? CLIP_QUICK_GELU : CLIP_GELU;
     tower->vit.pool_width = arch->embed;
-    return tower->kind->read_open_clip(object, tower_keys[side], tower, error);
+    if (tower->kind->read_open_clip(object, tower_keys[side], tower, error) != 0)
+        return -1;
+    arch->custom_text |= tower->text.variable;
+    return 0;
 }
 
-/* `config` is {model_cfg, preprocess_cfg}, or a model_cfg alone; or a file's metadata of our own writing, in
+/* `config` is {model_cfg, preprocess_cfg}, a model_cfg alone, or metadata that clip_arch_print wrote, in
  * which a tower may be absent. */
 static int read_open_clip(struct json_object *config, int own, struct clip_arch *arch,
                           struct clip_error *error)
@@ -191,7 +194,7 @@ int clip_arch_parse(struct clip_arch *arch, const char *text, struct clip_error 
     return result;
 }
 
-/* open_clip's quick_gelu, which is one for all towers that do not have an activation of their own. */
+/* open_clip's quick_gelu, which holds for all towers without an activation of their own. */
 static int find_quick_gelu(const struct clip_arch *arch, int *quick, struct clip_error *error)
 {
     int known = 0;
@@ -208,7 +211,7 @@ static int find_quick_gelu(const struct clip_arch *arch, int *quick, struct clip
     return 0;
 }
 
-/* PreprocessCfg; `own` with the order of the steps. */
+/* Writes PreprocessCfg; with `own`, also the order of the steps. */
 static void put_preprocess(const struct clip_preprocess_arch *preprocess, int own, FILE *file)
 {
     fputs("  \"preprocess_cfg\": {\n    \"mean\": ", file);
@@ -224,7 +227,7 @@ static void put_preprocess(const struct clip_preprocess_arch *preprocess, int ow
     fputs("\n  }\n", file);
 }
 
-/* The configuration; `own` with what a file's metadata says more. */
+/* Writes the configuration; with `own`, also what only a file's metadata says. */
 static int put_config(const struct clip_arch *arch, int own, FILE *file, struct clip_error *error)
 {
     int quick;

@@ -94,7 +94,7 @@ size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side)
     return arch->towers[side].kind->width(&arch->towers[side]);
 }
 
-/* But for the end token, which not every form can say. */
+/* All but the end token, which not every form can say. */
 static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_arch *u)
 {
     if (t->absent || u->absent)
@@ -103,7 +103,8 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
            t->width == u->width && t->layers == u->layers && t->patch == u->patch && t->heads == u->heads &&
            t->mlp == u->mlp && memcmp(t->blocks, u->blocks, sizeof t->blocks) == 0 &&
            memcmp(t->widths, u->widths, sizeof t->widths) == 0 && t->kernel == u->kernel &&
-           memcmp(&t->fastvit, &u->fastvit, sizeof t->fastvit) == 0 && t->context == u->context &&
+           memcmp(&t->fastvit, &u->fastvit, sizeof t->fastvit) == 0 &&
+           memcmp(&t->swin, &u->swin, sizeof t->swin) == 0 && t->context == u->context &&
            t->vocabulary == u->vocabulary && t->class_row == u->class_row && t->open_mask == u->open_mask &&
            t->activation == u->activation && t->unprojected == u->unprojected &&
            clip_head_of(t) == clip_head_of(u) && clip_block_same(&t->block, &u->block) &&
@@ -128,7 +129,7 @@ void clip_arch_rename(struct clip_arch *arch, const char *otherwise)
     set_name(arch, otherwise);
 }
 
-/* Features that nothing projects must have the embedding's width. */
+/* Features without a projection must have the embedding's width. */
 static int check_head(const struct clip_arch *arch, enum clip_side side, struct clip_error *error)
 {
     const struct clip_tower_arch *tower = &arch->towers[side];
@@ -155,7 +156,8 @@ int clip_arch_check(const struct clip_arch *arch, struct clip_error *error)
     return 0;
 }
 
-/* OpenAI's numbers as everybody writes them; else the shortest decimal that reads back as the same float. */
+/* OpenAI's mean and std as they are usually written; other numbers as the shortest decimal that reads back as
+ * the same float. */
 static void put_float(FILE *file, float x)
 {
     static const char *const known[] = {"0.48145466", "0.4578275",  "0.40821073",

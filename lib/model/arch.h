@@ -1,5 +1,5 @@
-/* What a CLIP model is made of: the numbers of open_clip's model_cfg, after every form's own spelling was
- * read. */
+/* The architecture of a CLIP model: the numbers of open_clip's model_cfg, whatever form they were read from.
+ */
 #ifndef CLIP_MODEL_ARCH_H
 #define CLIP_MODEL_ARCH_H
 
@@ -14,21 +14,23 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* What no model exceeds; keeps products of two sizes within an int64_t, and four within reach of one. */
+/* Above every published model's sizes; the product of two fits into an int64_t with room to spare. */
 enum {
     CLIP_MAX_IMAGE = 16384,
     CLIP_MAX_WIDTH = 1 << 16,
     CLIP_MAX_LAYERS = 1024,
     CLIP_MAX_CONTEXT = 1 << 16,
     CLIP_MAX_VOCABULARY = 1 << 24,
-    CLIP_MAX_MLP = 1 << 20
+    CLIP_MAX_MLP = 1 << 20,
+    CLIP_MAX_GRID = 1024,
+    CLIP_MAX_REGISTERS = 1024
 };
 #define CLIP_INIT_LOGIT_SCALE 2.6592600369f /* ln(1/0.07) */
 
 struct clip_kind;
 struct clip_head;
 
-/* The two towers, in this order wherever there are two; BOTH: what is neither's alone. */
+/* The two towers, always in this order; BOTH: what belongs to neither alone. */
 enum clip_side { CLIP_SIDE_IMAGE, CLIP_SIDE_TEXT, CLIP_SIDE_BOTH };
 enum { CLIP_SIDES = 2 };
 
@@ -37,19 +39,28 @@ extern const char *const clip_side_names[CLIP_SIDES];
 
 enum { CLIP_MAX_STAGES = 5 };
 
-/* What a FastViT is made of, beside its stages' blocks and widths. */
+/* The options of a FastViT, apart from its stages' blocks and widths. */
 struct clip_fastvit_arch {
     int stages;    /* 4 or 5 */
-    int attending; /* of them the last ones, whose blocks attend */
+    int attending; /* the last stages of these, whose blocks have attention */
     int ratio;     /* of a block's hidden layer */
     int second;    /* as mci3 and mci4: a stem without branches of side 1, layer norms before attention, no
-                      squeeze and    excitation between stages */
+                      squeeze and excitation between stages */
+    int fused;     /* branches are one convolution, as timm's inference_mode has it */
 };
 
-/* The numbers of a tower; those that its kind does not have are 0. */
+/* What a Swin transformer is made of, beside its stages' blocks and widths. */
+struct clip_swin_arch {
+    int stages;
+    int heads[CLIP_MAX_STAGES];
+    int hidden[CLIP_MAX_STAGES];  /* widths of the MLPs */
+    int windows[CLIP_MAX_STAGES]; /* sides, where the stage's grid is not smaller */
+};
+
+/* The numbers of a tower; 0 where its kind has no such number. */
 struct clip_tower_arch {
-    int absent;      /* a model of the other tower alone; nothing else of this one means anything then */
-    int unprojected; /* of one tower: there is no projection into the shared space */
+    int absent;                   /* the model has the other tower alone; no other member is then set */
+    int unprojected;              /* of one tower: there is no projection into the shared space */
     const struct clip_kind *kind; /* model/kind.h */
     const struct clip_head *head; /* where it is not its kind's own (clip_head_of); else NULL */
     int width;                    /* transformer: width of a token; ResNet: channels after the stem */
@@ -68,17 +79,18 @@ struct clip_tower_arch {
     int widths[CLIP_MAX_STAGES]; /* ConvNeXt, FastViT: channels of each stage */
     int kernel;                  /* ConvNeXt: side of the filters of its blocks */
     struct clip_fastvit_arch fastvit;
+    struct clip_swin_arch swin;
     /* of captions */
     int context;    /* positions, 77 in OpenAI's models */
     int vocabulary; /* token ids lie in [0, vocabulary) */
     int end_token; /* CLIP_POOL_TOKEN is the first position of this id, 0 if there is none; -1: of the largest
                     */
-    int open_mask; /* a token sees all others, padding too; 0: those before it */
-    int class_row; /* CoCa: a row of its own, cls_emb, stands last and is the features */
-    int pad;       /* of such a model: the id of padding, which is not seen */
+    int open_mask; /* a token sees all others, padding too; 0: causal */
+    int class_row; /* CoCa: a learned row, cls_emb, is appended, and its output is the features */
+    int pad;       /* with embed_cls: the id of padding, which is masked */
 };
 
-/* How pictures become the tower's input; OpenAI's values unless the model's folder says otherwise. */
+/* How a picture becomes the tower's input; OpenAI's values unless the model's folder says otherwise. */
 struct clip_preprocess_arch {
     float mean[3], std[3];
     int convert_first; /* Hugging Face's order: to RGB before resizing, crop offset (d - S) / 2 */
@@ -135,15 +147,12 @@ int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct c
 int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 int clip_arch_write_hf_preprocessor(const struct clip_arch *arch, FILE *file, struct clip_error *error);
 
-/* -1 where Hugging Face's form of CLIP, which alone is written, cannot say what the architecture is. */
-int clip_arch_refuse_hf(const struct clip_arch *arch, struct clip_error *error);
-
 /* What clip_arch_parse reads, as the first; from malloc, NULL with error. */
 char *clip_arch_print(const struct clip_arch *arch, struct clip_error *error);
 
-/* --- for the readers and writers of configurations --- */
+/* --- for readers and writers of configurations --- */
 
-/* What they start from: OpenAI's preprocessing and logit scale, the rest 0. */
+/* Where readers start: OpenAI's preprocessing and logit scale, the rest 0. */
 void clip_arch_clear(struct clip_arch *arch);
 
 /* Reads preprocessor_config.json, if there is one, into arch->preprocess; the image size must be known. */

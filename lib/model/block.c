@@ -5,7 +5,7 @@
 #include <stdio.h>
 
 /* Sizes of dimensions. */
-enum size { NONE, ONE, WIDTH, INNER, QKV, MLP, HEADS, HEAD };
+enum size { NONE, ONE, TWO, WIDTH, INNER, QKV, MLP, TWO_MLP, HEADS, HEAD, RELATIVE };
 
 static const struct {
     unsigned needs, lacks; /* flags of blocks that have it, and that do not */
@@ -15,33 +15,42 @@ static const struct {
     [CLIP_Q_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {INNER, WIDTH}},
     [CLIP_K_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {INNER, WIDTH}},
     [CLIP_V_WEIGHT] = {CLIP_BLOCK_SPLIT_QKV, 0, {INNER, WIDTH}},
-    [CLIP_IN_BIAS] = {0, CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_SPLIT_BIAS | CLIP_BLOCK_NO_BIASES, {QKV}},
-    [CLIP_Q_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_BIASES, {INNER}},
-    [CLIP_K_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_NO_BIASES, {INNER}},
-    [CLIP_V_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_BIASES, {INNER}},
+    [CLIP_IN_BIAS] = {0, CLIP_BLOCK_NO_QKV_BIAS | CLIP_BLOCK_SPLIT_BIAS, {QKV}},
+    [CLIP_Q_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_QKV_BIAS, {INNER}},
+    [CLIP_K_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_KEY_BIAS | CLIP_BLOCK_NO_QKV_BIAS, {INNER}},
+    [CLIP_V_BIAS] = {CLIP_BLOCK_SPLIT_BIAS, CLIP_BLOCK_NO_QKV_BIAS, {INNER}},
+    [CLIP_RELATIVE_FC1_WEIGHT] = {CLIP_BLOCK_RELATIVE, 0, {RELATIVE, TWO}},
+    [CLIP_RELATIVE_FC1_BIAS] = {CLIP_BLOCK_RELATIVE, 0, {RELATIVE}},
+    [CLIP_RELATIVE_FC2_WEIGHT] = {CLIP_BLOCK_RELATIVE, 0, {HEADS, RELATIVE}},
+    [CLIP_RELATIVE_FC2_BIAS] = {CLIP_BLOCK_RELATIVE, 0, {HEADS}},
     [CLIP_QUERY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
     [CLIP_QUERY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, CLIP_BLOCK_RMS, {HEAD}},
     [CLIP_KEY_NORM_WEIGHT] = {CLIP_BLOCK_QK_NORM, 0, {HEAD}},
     [CLIP_KEY_NORM_BIAS] = {CLIP_BLOCK_QK_NORM, CLIP_BLOCK_RMS, {HEAD}},
     [CLIP_COSINE_SCALE] = {CLIP_BLOCK_COSINE, 0, {HEADS, ONE, ONE}},
+    [CLIP_VALUE_RESIDUAL] = {CLIP_BLOCK_VALUE_RESIDUAL, 0, {ONE}},
+    [CLIP_ATTN_GATE_WEIGHT] = {CLIP_BLOCK_ATTN_GATE, 0, {INNER, WIDTH}},
+    [CLIP_ATTN_GATE_BIAS] = {CLIP_BLOCK_ATTN_GATE | CLIP_BLOCK_ATTN_GATE_BIAS, 0, {INNER}},
     [CLIP_HEAD_SCALE] = {CLIP_BLOCK_HEAD_SCALE, 0, {HEADS, ONE, ONE}},
     [CLIP_INNER_NORM_WEIGHT] = {CLIP_BLOCK_INNER_NORM, 0, {INNER}},
     [CLIP_INNER_NORM_BIAS] = {CLIP_BLOCK_INNER_NORM, CLIP_BLOCK_RMS, {INNER}},
     [CLIP_OUT_WEIGHT] = {0, 0, {WIDTH, INNER}},
-    [CLIP_OUT_BIAS] = {0, CLIP_BLOCK_NO_BIASES, {WIDTH}},
+    [CLIP_OUT_BIAS] = {0, CLIP_BLOCK_NO_OUT_BIAS, {WIDTH}},
     [CLIP_ATTN_NORM_WEIGHT] = {CLIP_BLOCK_ATTN_NORM, 0, {WIDTH}},
     [CLIP_ATTN_NORM_BIAS] = {CLIP_BLOCK_ATTN_NORM, CLIP_BLOCK_RMS, {WIDTH}},
     [CLIP_LN_1_WEIGHT] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
     [CLIP_LN_1_BIAS] = {0, CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_RMS, {WIDTH}},
     [CLIP_LAYER_SCALE_1] = {CLIP_BLOCK_LAYER_SCALE, 0, {WIDTH}},
-    [CLIP_GATE_WEIGHT] = {CLIP_BLOCK_GATED, 0, {MLP, WIDTH}},
-    [CLIP_GATE_BIAS] = {CLIP_BLOCK_GATED, CLIP_BLOCK_NO_BIASES, {MLP}},
-    [CLIP_FC_WEIGHT] = {0, 0, {MLP, WIDTH}},
-    [CLIP_FC_BIAS] = {0, CLIP_BLOCK_NO_BIASES, {MLP}},
+    [CLIP_JOINED_WEIGHT] = {CLIP_BLOCK_JOINED_GATE, 0, {TWO_MLP, WIDTH}},
+    [CLIP_JOINED_BIAS] = {CLIP_BLOCK_JOINED_GATE, CLIP_BLOCK_NO_MLP_BIAS, {TWO_MLP}},
+    [CLIP_GATE_WEIGHT] = {CLIP_BLOCK_GATED, CLIP_BLOCK_JOINED_GATE, {MLP, WIDTH}},
+    [CLIP_GATE_BIAS] = {CLIP_BLOCK_GATED, CLIP_BLOCK_NO_MLP_BIAS | CLIP_BLOCK_JOINED_GATE, {MLP}},
+    [CLIP_FC_WEIGHT] = {0, CLIP_BLOCK_JOINED_GATE, {MLP, WIDTH}},
+    [CLIP_FC_BIAS] = {0, CLIP_BLOCK_NO_MLP_BIAS | CLIP_BLOCK_JOINED_GATE, {MLP}},
     [CLIP_HIDDEN_NORM_WEIGHT] = {CLIP_BLOCK_HIDDEN_NORM, 0, {MLP}},
     [CLIP_HIDDEN_NORM_BIAS] = {CLIP_BLOCK_HIDDEN_NORM, CLIP_BLOCK_RMS, {MLP}},
     [CLIP_PROJ_WEIGHT] = {0, 0, {WIDTH, MLP}},
-    [CLIP_PROJ_BIAS] = {0, CLIP_BLOCK_NO_BIASES, {WIDTH}},
+    [CLIP_PROJ_BIAS] = {0, CLIP_BLOCK_NO_MLP_BIAS, {WIDTH}},
     [CLIP_MLP_NORM_WEIGHT] = {CLIP_BLOCK_MLP_NORM, 0, {WIDTH}},
     [CLIP_MLP_NORM_BIAS] = {CLIP_BLOCK_MLP_NORM, CLIP_BLOCK_RMS, {WIDTH}},
     [CLIP_LN_2_WEIGHT] = {0, CLIP_BLOCK_NO_NORMS, {WIDTH}},
@@ -88,6 +97,23 @@ const struct clip_block_names clip_block_names_timm = {
     "visual.trunk.blocks.",
     {TIMM_QKV TIMM_OUT TIMM_NORMS TIMM_FC[CLIP_IN_BIAS] = "attn.qkv.bias", [CLIP_LAYER_SCALE_1] = "ls1.gamma",
      [CLIP_LAYER_SCALE_2] = "ls2.gamma"}};
+
+const struct clip_block_names clip_block_names_vitamin = {
+    "visual.trunk.blocks.",
+    {TIMM_QKV[CLIP_IN_BIAS] = "attn.qkv.bias", TIMM_NORMS[CLIP_OUT_WEIGHT] = "attn.proj.weight",
+     [CLIP_OUT_BIAS] = "attn.proj.bias", [CLIP_INPUT_NORM_WEIGHT] = "mlp.norm.weight",
+     [CLIP_INPUT_NORM_BIAS] = "mlp.norm.bias", [CLIP_GATE_WEIGHT] = "mlp.w0.weight",
+     [CLIP_GATE_BIAS] = "mlp.w0.bias", [CLIP_FC_WEIGHT] = "mlp.w1.weight", [CLIP_FC_BIAS] = "mlp.w1.bias",
+     [CLIP_PROJ_WEIGHT] = "mlp.w2.weight", [CLIP_PROJ_BIAS] = "mlp.w2.bias",
+     [CLIP_LAYER_SCALE_1] = "ls1.gamma", [CLIP_LAYER_SCALE_2] = "ls2.gamma"}};
+
+const struct clip_block_names clip_block_names_relpos = {
+    "visual.trunk.blocks.",
+    {TIMM_QKV TIMM_OUT TIMM_NORMS TIMM_FC[CLIP_IN_BIAS] = "attn.qkv.bias", [CLIP_LAYER_SCALE_1] = "ls1.gamma",
+     [CLIP_LAYER_SCALE_2] = "ls2.gamma", [CLIP_RELATIVE_FC1_WEIGHT] = "attn.rel_pos.mlp.fc1.weight",
+     [CLIP_RELATIVE_FC1_BIAS] = "attn.rel_pos.mlp.fc1.bias",
+     [CLIP_RELATIVE_FC2_WEIGHT] = "attn.rel_pos.mlp.fc2.weight",
+     [CLIP_RELATIVE_FC2_BIAS] = "attn.rel_pos.mlp.fc2.bias"}};
 
 /* EVA01; EVA02-E, whose norms are of what the halves give; EVA02 of other sizes. */
 const struct clip_block_names clip_block_names_eva = {"visual.trunk.blocks.",
@@ -136,6 +162,20 @@ const struct clip_block_names clip_block_names_t5 = {
      [CLIP_PROJ_WEIGHT] = "layer.1.DenseReluDense.wo.weight",
      [CLIP_LN_2_WEIGHT] = "layer.1.layer_norm.weight"}};
 
+/* open_clip's modern text tower, with a plain hidden layer and with a gated one. */
+/* clang-format off */
+#define MODERN_NAMES                                                                                         \
+    LAYER(CLIP_IN, "attn.qkv"), LAYER(CLIP_QUERY_NORM, "attn.q_norm"), LAYER(CLIP_KEY_NORM, "attn.k_norm"), \
+    LAYER(CLIP_ATTN_GATE, "attn.gate"), LAYER(CLIP_OUT, "attn.proj"), LAYER(CLIP_ATTN_NORM, "norm1_post"),   \
+    LAYER(CLIP_LN_1, "norm1"), LAYER(CLIP_MLP_NORM, "norm2_post"), LAYER(CLIP_LN_2, "norm2"),                \
+    [CLIP_VALUE_RESIDUAL] = "attn.vr_lambda", [CLIP_LAYER_SCALE_1] = "ls1.gamma",                            \
+    [CLIP_LAYER_SCALE_2] = "ls2.gamma"
+/* clang-format on */
+const struct clip_block_names clip_block_names_modern = {
+    "blocks.", {MODERN_NAMES, LAYER(CLIP_FC, "mlp.c_fc"), LAYER(CLIP_PROJ, "mlp.c_proj")}};
+const struct clip_block_names clip_block_names_modern_gated = {
+    "blocks.", {MODERN_NAMES, LAYER(CLIP_JOINED, "mlp.w12"), LAYER(CLIP_PROJ, "mlp.w3")}};
+
 static const struct clip_block_names *names_of(const struct clip_tower_arch *tower)
 {
     if (tower->block.names)
@@ -150,6 +190,11 @@ void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum cli
     snprintf(name, size, "%s%zu.%s", names->blocks, block, names->tensors[tensor]);
 }
 
+int clip_block_is_relative(enum clip_block_tensor tensor)
+{
+    return tensor >= CLIP_RELATIVE_FC1_WEIGHT && tensor <= CLIP_RELATIVE_FC2_BIAS;
+}
+
 int clip_block_is_bias(enum clip_block_tensor tensor)
 {
     switch (tensor) {
@@ -159,10 +204,12 @@ int clip_block_is_bias(enum clip_block_tensor tensor)
     case CLIP_V_BIAS:
     case CLIP_QUERY_NORM_BIAS:
     case CLIP_KEY_NORM_BIAS:
+    case CLIP_ATTN_GATE_BIAS:
     case CLIP_INNER_NORM_BIAS:
     case CLIP_OUT_BIAS:
     case CLIP_ATTN_NORM_BIAS:
     case CLIP_LN_1_BIAS:
+    case CLIP_JOINED_BIAS:
     case CLIP_GATE_BIAS:
     case CLIP_FC_BIAS:
     case CLIP_HIDDEN_NORM_BIAS:
@@ -176,13 +223,26 @@ int clip_block_is_bias(enum clip_block_tensor tensor)
     }
 }
 
+int clip_block_is_later(enum clip_block_tensor tensor)
+{
+    return tensor == CLIP_VALUE_RESIDUAL;
+}
+
 int clip_block_shape(const struct clip_tower_arch *tower, enum clip_block_tensor tensor, size_t shape[4])
 {
     unsigned flags = tower->block.flags;
     size_t head = clip_block_head(tower), heads = (size_t)tower->heads, inner = heads * head;
-    const size_t sizes[] = {[NONE] = 0,      [ONE] = 1,         [WIDTH] = (size_t)tower->width,
-                            [INNER] = inner, [QKV] = 3 * inner, [MLP] = (size_t)tower->mlp,
-                            [HEADS] = heads, [HEAD] = head};
+    const size_t sizes[] = {[NONE] = 0,
+                            [ONE] = 1,
+                            [WIDTH] = (size_t)tower->width,
+                            [INNER] = inner,
+                            [QKV] = 3 * inner,
+                            [MLP] = (size_t)tower->mlp,
+                            [TWO_MLP] = 2 * (size_t)tower->mlp,
+                            [HEADS] = heads,
+                            [HEAD] = head,
+                            [TWO] = 2,
+                            [RELATIVE] = (size_t)tower->block.relative};
     if ((flags & tensors[tensor].needs) != tensors[tensor].needs || (flags & tensors[tensor].lacks))
         return 0;
     for (int i = 0; i < 3; i++)
@@ -206,6 +266,6 @@ float clip_block_epsilon(const struct clip_block_arch *block)
 int clip_block_same(const struct clip_block_arch *a, const struct clip_block_arch *b)
 {
     return a->names == b->names && a->flags == b->flags && clip_block_epsilon(a) == clip_block_epsilon(b) &&
-           a->head == b->head && a->rotary.reference == b->rotary.reference &&
+           a->head == b->head && a->relative == b->relative && a->rotary.reference == b->rotary.reference &&
            a->rotary.offset == b->rotary.offset && a->rotary.columns_first == b->rotary.columns_first;
 }

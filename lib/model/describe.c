@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is counted once and told in either way. */
+/* Counted once, for both ways of printing. */
 struct facts {
     uint64_t parameters, vision, text;
     size_t types[CLIP_WEIGHT_TYPES]; /* tensors of each type in the file */
@@ -112,7 +112,7 @@ static void put_preprocess(FILE *out, const struct clip_preprocess_arch *preproc
     fputc('\n', out);
 }
 
-/* The logit scale, and what is wrong with it where it cannot be used. */
+/* The logit scale, or why it cannot be used. */
 static void put_scale(FILE *out, const struct clip_model *model, const struct facts *facts)
 {
     struct clip_error error;
@@ -170,7 +170,7 @@ int clip_describe(FILE *out, const struct clip_arch *arch, const struct clip_mod
 
 /* --- for programs --- */
 
-/* With as many digits as a float needs. */
+/* Writes as many digits as a float needs. */
 static struct json_object *new_float(float value)
 {
     char text[32];

@@ -1,4 +1,4 @@
-/* What a model or an architecture is, for people and for programs. */
+/* Descriptions of a model or an architecture, for people and for programs. */
 #ifndef CLIP_MODEL_DESCRIBE_H
 #define CLIP_MODEL_DESCRIBE_H
 
@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-/* Each writes to `out` what there is to say of `arch`, and of `model` if that is not NULL. */
+/* Each writes to `out` a description of `arch`, and of `model` if that is not NULL. */
 
 /* A table, a line a subject. */
 int clip_describe(FILE *out, const struct clip_arch *arch, const struct clip_model *model,

@@ -82,11 +82,20 @@ double clip_normal_quantile(double p)
     return q < 0 ? -z : z;
 }
 
-/* 52 bits to a number in (0, 1): never its ends, and symmetric about 1/2. */
+/* 52 bits as a number in the open interval (0, 1), symmetric about 1/2. */
 static double open_unit(uint32_t low, uint32_t high)
 {
     uint64_t bits = ((uint64_t)high << 32 | low) >> 12;
     return ((double)bits + 0.5) * 0x1p-52;
+}
+
+/* What is drawn, of scale 1, from u in (0, 1). */
+static double shaped(enum clip_draw draw, double u)
+{
+    const double below = 0.02275013194817921; /* of the normal distribution, what lies below -2 */
+    if (draw == CLIP_DRAW_UNIFORM)
+        return 2 * u - 1;
+    return clip_normal_quantile(draw == CLIP_DRAW_TRUNCATED ? below + u * (1 - 2 * below) : u);
 }
 
 void clip_draw(uint64_t seed, const struct clip_slot *slot, uint64_t first, size_t count, float *out)
@@ -106,7 +115,6 @@ void clip_draw(uint64_t seed, const struct clip_slot *slot, uint64_t first, size
                                            (uint32_t)(hash >> 32)},
                         key, bits);
         double u = open_unit(bits[at % 2 * 2], bits[at % 2 * 2 + 1]);
-        double x = slot->draw == CLIP_DRAW_NORMAL ? clip_normal_quantile(u) : 2 * u - 1;
-        out[i] = (float)(slot->scale * x);
+        out[i] = (float)(slot->scale * shaped(slot->draw, u));
     }
 }

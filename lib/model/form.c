@@ -19,8 +19,7 @@ const char *clip_form_name(enum clip_form form)
     return "?";
 }
 
-/* 1 if the file begins with the length of a header that it has room for, and the header. A file that is cut
- * does not, but other files neither. */
+/* 1 if the file begins with the length of a header that fits into it, and the header. */
 static int is_safetensors(const unsigned char *data, size_t size)
 {
     uint64_t length;
@@ -30,7 +29,7 @@ static int is_safetensors(const unsigned char *data, size_t size)
     return length <= size - sizeof length;
 }
 
-/* What is not of these forms is named by what it is. */
+/* A file of another form is named by what it is. */
 static int fail_form(const unsigned char *data, size_t size, struct clip_error *error)
 {
     const char *what = clip_stray_weights(data, size);

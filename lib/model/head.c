@@ -1,16 +1,16 @@
-#include "model/head.h"
+#include "model/kind.h"
 
 #include <math.h>
 #include <string.h>
 
-/* --- how their tensors are drawn --- */
+/* --- how heads' tensors are drawn --- */
 
 static struct clip_initial scaled(size_t inputs)
 {
     return clip_initial_normal(1 / sqrt((double)inputs));
 }
 
-/* timm's trunks: truncated at 2, which is 100 deviations. */
+/* timm's trunks: a normal truncated at 2, which is 100 standard deviations. */
 static struct clip_initial trunk(size_t inputs)
 {
     (void)inputs;
@@ -25,7 +25,7 @@ static struct clip_initial zeros(size_t inputs)
 
 /* --- the heads --- */
 
-#define FAN_IN clip_initial_fan_in, clip_initial_fan_in /* PyTorch's own of a linear layer */
+#define FAN_IN clip_initial_fan_in, clip_initial_fan_in /* PyTorch's default of a linear layer */
 #define MLP_FC1                                                                                              \
     {                                                                                                        \
         "visual.head.mlp.fc1.weight", "visual.head.mlp.fc1.bias", 1, 2, FAN_IN                               \
@@ -48,6 +48,9 @@ const struct clip_head clip_head_text_linear = {
     .title = "linear, with bias",
     .optional = 1,
     .layers = {{"text_projection.weight", "text_projection.bias", 1, 1, scaled, zeros}}};
+
+const struct clip_head clip_head_text_rows = {
+    .title = "linear", .optional = 1, .layers = {{"text_projection.weight", NULL, 1, 1, scaled, NULL}}};
 
 const struct clip_head clip_head_timm_linear = {.title = "linear",
                                                 .timm_proj = "linear",
@@ -101,6 +104,15 @@ const struct clip_head clip_head_hf_clap = {.title = "mlp of ReLU, with bias",
                                             .layers = {{"proj.0.weight", "proj.0.bias", 1, 1, FAN_IN},
                                                        {"proj.2.weight", "proj.2.bias", 1, 1, FAN_IN}}};
 
+/* AltCLIP's transformation of the features, and the projection. */
+const struct clip_head clip_head_hf_alt = {
+    .title = "two linear layers",
+    .optional = 1,
+    .activation = CLIP_IDENTITY,
+    .layers = {
+        {"proj.transformation.weight", "proj.transformation.bias", 1, CLIP_HEAD_TRANSFORMED, trunk, zeros},
+        {"proj.text_projection.weight", NULL, 1, 1, scaled, NULL}}};
+
 int clip_head_layers(const struct clip_head *head)
 {
     int n = 0;
@@ -115,11 +127,22 @@ const struct clip_head_layer *clip_head_last(const struct clip_head *head)
     return n ? &head->layers[n - 1] : NULL;
 }
 
-void clip_list_head(struct clip_listing *listing, const struct clip_head *head, size_t width, size_t embed)
+/* Outputs of a layer of n inputs. */
+static size_t outputs_of(const struct clip_head_layer *layer, const struct clip_tower_arch *tower, size_t n,
+                         size_t embed)
 {
+    if (layer->times == CLIP_HEAD_TRANSFORMED)
+        return (size_t)tower->text.transformed;
+    return layer->times ? (size_t)layer->times * embed : (n + embed) / 2;
+}
+
+void clip_list_head(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
+                    size_t embed)
+{
+    const struct clip_head *head = clip_head_of(tower);
     for (int i = 0; i < clip_head_layers(head); i++) {
         const struct clip_head_layer *layer = &head->layers[i];
-        size_t outputs = layer->times ? (size_t)layer->times * embed : (width + embed) / 2;
+        size_t outputs = outputs_of(layer, tower, width, embed);
         clip_list_tensor(listing, layer->draw(width),
                          layer->rows ? CLIP_SHAPE(outputs, width) : CLIP_SHAPE(width, outputs), "%s",
                          layer->weight)
@@ -137,7 +160,7 @@ static const struct clip_head *const timm_heads[] = {&clip_head_timm_linear, &cl
                                                      &clip_head_timm_mlp, &clip_head_timm_mlp_bias,
                                                      &clip_head_none};
 
-/* Where the key is absent it is "linear"; null is the trunk's classifier, as "" is. */
+/* An absent key means "linear"; null and "" mean the trunk's classifier. */
 int clip_read_timm_head(struct json_object *object, const char *where, const struct clip_head *classifier,
                         struct clip_tower_arch *tower, struct clip_error *error)
 {

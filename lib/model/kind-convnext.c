@@ -35,7 +35,7 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 /* --- tensors --- */
 
-/* timm's trunks: truncated at 2, which is 100 deviations. */
+/* timm's trunks: a normal truncated at 2, which is 100 standard deviations. */
 #define DRAWN clip_initial_normal(0.02)
 
 static void list_layer(struct clip_listing *listing, const size_t shape[4], const char *name)
@@ -175,7 +175,7 @@ static int read_kwargs(struct json_object *object, struct clip_tower_arch *tower
     return 0;
 }
 
-/* Where the trunk itself is the projection, or there is none, open_clip leaves pooling to timm_pool. */
+/* If the trunk is the projection, or there is none, open_clip leaves pooling to timm_pool. */
 static int check_pool(struct json_object *object, const char *where, const struct clip_tower_arch *tower,
                       struct clip_error *error)
 {
@@ -224,7 +224,7 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     return check_pool(object, where, tower, error);
 }
 
-/* The name of these sizes; else the first of the same epsilon, else the first. */
+/* The name with these sizes; else the first with the same epsilon, else the first. */
 static const struct named *find_name(const struct clip_tower_arch *tower)
 {
     for (size_t i = 0; i < CLIP_COUNT_OF(names); i++)

@@ -1,12 +1,15 @@
-/* FastViT of MobileCLIP (mci0 to mci4), as timm has it: blocks of convolutions with batch norm, of which
- * several branches side by side are summed, and in the last stages of attention. Names are timm's. */
+/* FastViT of MobileCLIP (mci0 to mci4), as timm has it: blocks of convolutions with batch norms, whose
+ * outputs are summed where several read the same input, and in the last stages blocks of attention. Names are
+ * timm's.
+ *
+ * A model for inference may have these branches fused into one convolution with a bias, reparam_conv. */
 #include "model/kind-parts.h"
 #include "model/shapes.h"
 
 #include <string.h>
 
-/* A picture's side after the stem, and heads' width. */
-enum { STEM = 4, HEAD = 32, FINAL = 2 };
+/* The width of a head of attention, and of the last convolution for each channel that it reads. */
+enum { HEAD = 32, FINAL = 2 };
 
 static size_t feature_width(const struct clip_tower_arch *tower)
 {
@@ -34,8 +37,8 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 /* --- tensors --- */
 
-/* What timm draws: of the hidden layers and of attention, truncated at 2, which is 100 deviations. The rest
- * is PyTorch's own. */
+/* What timm draws for hidden layers and attention; it truncates at 2, which is 100 deviations. The rest is
+ * drawn as PyTorch does by default. */
 #define DRAWN clip_initial_normal(0.02)
 
 /* A convolution of `inputs` a group, with its batch norm. */
@@ -83,13 +86,24 @@ static void list_excitation(struct clip_listing *listing, size_t width, size_t h
     list_default(listing, hidden, CLIP_SHAPE(width, hidden, 1, 1), "%s.fc2", name);
 }
 
-/* Branches of a MobileOne block. */
-enum { IDENTITY = 1, SCALE = 2 };
+/* A convolution with bias that branches are fused into. */
+static void list_fused(struct clip_listing *listing, size_t out, size_t inputs, size_t side,
+                       const char *format, const char *at)
+{
+    list_default(listing, inputs * side * side, CLIP_SHAPE(out, inputs, side, side), format, at);
+}
+
+/* Branches of a MobileOne block, or that they are fused. */
+enum { IDENTITY = 1, SCALE = 2, FUSED = 4 };
 
 static void list_mobile_one(struct clip_listing *listing, size_t out, size_t inputs, size_t side,
                             int branches, const char *at)
 {
     char name[112];
+    if (branches & FUSED) {
+        list_fused(listing, out, inputs, side, "%s.reparam_conv", at);
+        return;
+    }
     snprintf(name, sizeof name, "%s.identity", at);
     if (branches & IDENTITY)
         clip_list_batch_norm(listing, out, clip_initial_ones, name);
@@ -113,15 +127,20 @@ static void list_scale(struct clip_listing *listing, size_t width, const char *f
                      "%s.gamma", name);
 }
 
-static void list_mixer(struct clip_listing *listing, size_t width, size_t hidden, const char *at)
+static void list_mixer(struct clip_listing *listing, const struct clip_fastvit_arch *fastvit, size_t width,
+                       size_t hidden, const char *at)
 {
     char name[96];
     list_scale(listing, width, "%s.layer_scale", at);
-    list_scale(listing, width, "%s.token_mixer.layer_scale", at);
-    snprintf(name, sizeof name, "%s.token_mixer.norm.identity", at);
-    clip_list_batch_norm(listing, width, clip_initial_ones, name);
-    snprintf(name, sizeof name, "%s.token_mixer.mixer", at);
-    list_mobile_one(listing, width, 1, 3, IDENTITY | SCALE, name);
+    if (fastvit->fused) {
+        list_fused(listing, width, 1, 3, "%s.token_mixer.reparam_conv", at);
+    } else {
+        list_scale(listing, width, "%s.token_mixer.layer_scale", at);
+        snprintf(name, sizeof name, "%s.token_mixer.norm.identity", at);
+        clip_list_batch_norm(listing, width, clip_initial_ones, name);
+        snprintf(name, sizeof name, "%s.token_mixer.mixer", at);
+        list_mobile_one(listing, width, 1, 3, IDENTITY | SCALE, name);
+    }
     list_mlp(listing, width, hidden, at);
 }
 
@@ -154,12 +173,16 @@ static void list_downsample(struct clip_listing *listing, const struct clip_towe
     size_t width = (size_t)tower->widths[stage];
     char at[64], name[96];
     snprintf(at, sizeof at, "visual.trunk.stages.%d.downsample.proj", stage);
-    list_branch(listing, width, 1, 7, "%s.0.large_conv", at);
-    list_branch(listing, width, 1, 3, "%s.0.small_conv", at);
+    if (tower->fastvit.fused) {
+        list_fused(listing, width, 1, 7, "%s.0.reparam_conv", at);
+    } else {
+        list_branch(listing, width, 1, 7, "%s.0.large_conv", at);
+        list_branch(listing, width, 1, 3, "%s.0.small_conv", at);
+    }
     if (!tower->fastvit.second && stage >= 2)
         list_excitation(listing, width, excitation_width(width), "%s.0.se", at);
     snprintf(name, sizeof name, "%s.1", at);
-    list_mobile_one(listing, width, width, 1, IDENTITY, name);
+    list_mobile_one(listing, width, width, 1, tower->fastvit.fused ? FUSED : IDENTITY, name);
 }
 
 static void list_stage(struct clip_listing *listing, const struct clip_tower_arch *tower, int stage)
@@ -172,27 +195,28 @@ static void list_stage(struct clip_listing *listing, const struct clip_tower_arc
         list_downsample(listing, tower, stage);
     snprintf(at, sizeof at, "visual.trunk.stages.%d", stage);
     if (attends)
-        list_default(listing, 49, CLIP_SHAPE(width, 1, 7, 7), "%s.pos_emb.pos_enc", at);
+        list_default(listing, 49, CLIP_SHAPE(width, 1, 7, 7),
+                     fastvit->fused ? "%s.pos_emb.reparam_conv" : "%s.pos_emb.pos_enc", at);
     for (int block = 0; block < tower->blocks[stage]; block++) {
         snprintf(at, sizeof at, "visual.trunk.stages.%d.blocks.%d", stage, block);
         if (attends)
             list_attention(listing, fastvit, width, hidden, at);
         else
-            list_mixer(listing, width, hidden, at);
+            list_mixer(listing, fastvit, width, hidden, at);
     }
 }
 
 static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->widths[0], last = (size_t)tower->widths[tower->fastvit.stages - 1];
-    int scale = tower->fastvit.second ? 0 : SCALE;
+    int fused = tower->fastvit.fused ? FUSED : 0, scale = fused | (tower->fastvit.second ? 0 : SCALE);
     list_mobile_one(listing, width, 3, 3, scale, "visual.trunk.stem.0");
     list_mobile_one(listing, width, 1, 3, scale, "visual.trunk.stem.1");
-    list_mobile_one(listing, width, width, 1, IDENTITY, "visual.trunk.stem.2");
+    list_mobile_one(listing, width, width, 1, fused | IDENTITY, "visual.trunk.stem.2");
     for (int stage = 0; stage < tower->fastvit.stages; stage++)
         list_stage(listing, tower, stage);
     list_excitation(listing, FINAL * last, FINAL * last / 16, "%s", "visual.trunk.final_conv.se");
-    list_mobile_one(listing, FINAL * last, 1, 3, SCALE, "visual.trunk.final_conv");
+    list_mobile_one(listing, FINAL * last, 1, 3, fused | SCALE, "visual.trunk.final_conv");
     clip_list_projection(listing, tower, FINAL * last, embed);
 }
 
@@ -205,11 +229,11 @@ static const struct named {
     struct clip_fastvit_arch fastvit;
     int blocks[CLIP_MAX_STAGES], widths[CLIP_MAX_STAGES];
 } names[] = {
-    {"fastvit_mci0", {4, 1, 3, 0}, {2, 6, 10, 2}, {64, 128, 256, 512}},
-    {"fastvit_mci1", {4, 1, 3, 0}, {4, 12, 20, 4}, {64, 128, 256, 512}},
-    {"fastvit_mci2", {4, 1, 3, 0}, {4, 12, 24, 4}, {80, 160, 320, 640}},
-    {"fastvit_mci3", {5, 2, 4, 1}, {2, 12, 24, 4, 2}, {96, 192, 384, 768, 1536}},
-    {"fastvit_mci4", {5, 2, 4, 1}, {2, 12, 24, 4, 4}, {128, 256, 512, 1024, 2048}},
+    {"fastvit_mci0", {4, 1, 3, 0, 0}, {2, 6, 10, 2}, {64, 128, 256, 512}},
+    {"fastvit_mci1", {4, 1, 3, 0, 0}, {4, 12, 20, 4}, {64, 128, 256, 512}},
+    {"fastvit_mci2", {4, 1, 3, 0, 0}, {4, 12, 24, 4}, {80, 160, 320, 640}},
+    {"fastvit_mci3", {5, 2, 4, 1, 0}, {2, 12, 24, 4, 2}, {96, 192, 384, 768, 1536}},
+    {"fastvit_mci4", {5, 2, 4, 1, 0}, {2, 12, 24, 4, 4}, {128, 256, 512, 1024, 2048}},
 };
 
 static int is_open_clip(struct json_object *object)
@@ -221,6 +245,7 @@ static int is_open_clip(struct json_object *object)
 
 static const struct clip_json_option kwargs[] = {{"layers", CLIP_JSON_USED, NULL},
                                                  {"embed_dims", CLIP_JSON_USED, NULL},
+                                                 {"inference_mode", CLIP_JSON_USED, NULL},
                                                  {"drop_rate", CLIP_JSON_IGNORED, NULL},
                                                  {"drop_path_rate", CLIP_JSON_IGNORED, NULL}};
 
@@ -248,6 +273,7 @@ static int read_kwargs(struct json_object *object, struct clip_tower_arch *tower
 {
     int stages = tower->fastvit.stages;
     if (clip_json_options(object, "timm_model_kwargs", kwargs, CLIP_COUNT_OF(kwargs), error) != 0 ||
+        clip_json_flag(object, "timm_model_kwargs", "inference_mode", &tower->fastvit.fused, error) != 0 ||
         read_stages(object, "layers", stages, CLIP_MAX_LAYERS, tower->blocks, error) != 0)
         return -1;
     return read_stages(object, "embed_dims", stages, CLIP_MAX_WIDTH, tower->widths, error);
@@ -313,9 +339,10 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     fprintf(file, "      \"timm_model_name\": \"%s\",\n", named->name);
     fputs("      \"timm_model_pretrained\": false,\n      \"timm_pool\": \"avg\",\n", file);
     clip_put_timm_head(file, clip_head_of(tower));
-    fputs("      \"timm_model_kwargs\": {", file);
+    fprintf(file, "      \"timm_model_kwargs\": {%s", tower->fastvit.fused ? "\"inference_mode\": true" : "");
     if (memcmp(tower->blocks, named->blocks, sizeof named->blocks) != 0 ||
         memcmp(tower->widths, named->widths, sizeof named->widths) != 0) {
+        fputs(tower->fastvit.fused ? ", " : "", file);
         put_stages(file, "layers", tower->blocks, tower->fastvit.stages, ", ");
         put_stages(file, "embed_dims", tower->widths, tower->fastvit.stages, "");
     }
@@ -324,13 +351,23 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
 
 /* --- shapes --- */
 
-static const struct clip_anchor anchors[] = {{"visual.trunk.stem.0.conv_kxk.0.conv.weight", 0, 0, "", 0},
+#define FIRST "visual.trunk.stem.0.conv_kxk.0.conv.weight"
+#define FIRST_FUSED "visual.trunk.stem.0.reparam_conv.weight"
+
+static const struct clip_anchor anchors[] = {{FIRST, 0, 0, "", 0},
                                              {"trunk.stem.0.conv_kxk.0.conv.weight", 0, 0, "visual.", 0},
+                                             {FIRST_FUSED, 0, 0, "", 0},
+                                             {"trunk.stem.0.reparam_conv.weight", 0, 0, "visual.", 0},
                                              {0}};
 
 static int is_weights(const struct clip_weights *weights)
 {
-    return clip_weights_find(weights, "visual.trunk.stem.0.conv_kxk.0.conv.weight") != NULL;
+    return clip_weights_find(weights, FIRST) || clip_weights_find(weights, FIRST_FUSED);
+}
+
+static void fit(struct clip_tower_arch *tower, const struct clip_weights *weights)
+{
+    tower->fastvit.fused = !clip_weights_find(weights, FIRST) && clip_weights_find(weights, FIRST_FUSED);
 }
 
 static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
@@ -353,7 +390,8 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
             stages);
     for (int i = 0; i < stages; i++)
         fprintf(out, " %d", tower->widths[i]);
-    fprintf(out, ", projection %s\n", clip_head_of(tower)->title);
+    fprintf(out, "%s, projection %s\n", tower->fastvit.fused ? ", fused branches" : "",
+            clip_head_of(tower)->title);
 }
 
 static void add_stages(struct json_object *object, const char *key, const int *value, int stages)
@@ -372,6 +410,7 @@ static void describe_json(struct json_object *object, const struct clip_tower_ar
     add_stages(object, "widths", tower->widths, tower->fastvit.stages);
     clip_add_int(object, "attention_stages", (uint64_t)tower->fastvit.attending);
     clip_add_int(object, "mlp_ratio", (uint64_t)tower->fastvit.ratio);
+    json_object_object_add(object, "fused", json_object_new_boolean(tower->fastvit.fused));
     clip_add_text(object, "activation", clip_activation_name(tower->activation));
     clip_add_text(object, "projection", clip_head_of(tower)->title);
 }
@@ -382,7 +421,6 @@ const struct clip_kind clip_kind_fastvit = {
     .side = CLIP_SIDE_IMAGE,
     .beta2 = 0.999,
     .epsilon = 1e-8,
-    .untrained = 1,
     .own_activation = 1,
     .head = &clip_head_timm_classifier_fc,
     .width = feature_width,
@@ -393,9 +431,10 @@ const struct clip_kind clip_kind_fastvit = {
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,
-    .first_tensor = "visual.trunk.stem.0.conv_kxk.0.conv.weight",
+    .first_tensor = FIRST,
     .is_weights = is_weights,
     .read_shapes = read_shapes,
+    .fit = fit,
     .describe = describe,
     .describe_json = describe_json,
 };

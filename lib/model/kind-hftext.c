@@ -72,7 +72,7 @@ static const struct named *find_named(const char *name)
 static const struct family *family_of(const struct clip_tower_arch *tower)
 {
     const struct family *family = families;
-    while (family->names != tower->text.names || ((family->text ^ tower->text.flags) & CLIP_TEXT_COUNTED))
+    while (family->type != tower->text.type)
         family++;
     return family;
 }
@@ -97,30 +97,21 @@ static int check_relative(const struct clip_tower_arch *tower, struct clip_error
             "%d buckets of relative positions up to %d cannot be: a multiple of 4, and distances beyond a "
             "quarter of it",
             text->buckets, text->farthest);
-    if (tower->pad < 0 || tower->pad >= tower->vocabulary)
-        return clip_fail(error, "the id of padding, %d, is outside the vocabulary of %d", tower->pad,
-                         tower->vocabulary);
     return 0;
 }
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     int counted = (tower->text.flags & CLIP_TEXT_COUNTED) != 0;
-    if (clip_check_bounds("context length", tower->context, CLIP_MAX_CONTEXT, error) != 0 ||
-        clip_check_bounds("vocabulary size", tower->vocabulary, CLIP_MAX_VOCABULARY, error) != 0 ||
-        clip_check_bounds("text width", tower->width, CLIP_MAX_WIDTH, error) != 0 ||
-        clip_check_bounds("text layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
-        clip_check_bounds("text mlp", tower->mlp, CLIP_MAX_MLP, error) != 0 ||
-        clip_check_bounds("text heads", tower->heads, CLIP_MAX_WIDTH, error) != 0)
+    if (clip_check_text_sizes(tower, error) != 0 ||
+        clip_check_bounds("text heads", tower->heads, CLIP_MAX_WIDTH, error) != 0 ||
+        clip_check_padding(tower, error) != 0)
         return -1;
     if (tower->text.flags & CLIP_TEXT_RELATIVE)
         return check_relative(tower, error);
     if (clip_check_bounds("positions", tower->text.places, CLIP_MAX_CONTEXT, error) != 0 ||
         clip_check_heads("text width", tower->width, tower->heads, error) != 0)
         return -1;
-    if (tower->pad < 0 || tower->pad >= tower->vocabulary)
-        return clip_fail(error, "the id of padding, %d, is outside the vocabulary of %d", tower->pad,
-                         tower->vocabulary);
     if (tower->context + (counted ? tower->pad + 1 : 0) > tower->text.places)
         return clip_fail(error, "a context of %d needs more than the %d positions that there are",
                          tower->context, tower->text.places);
@@ -128,6 +119,8 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
         return clip_fail(error, "a width of %d is too small for sinusoids", tower->width);
     if ((tower->text.flags & CLIP_TEXT_TYPES) && tower->text.types < 1)
         return clip_fail(error, "there are no token types");
+    if (clip_head_of(tower) == &clip_head_hf_alt)
+        return clip_check_bounds("project_dim", tower->text.transformed, CLIP_MAX_WIDTH, error);
     return 0;
 }
 
@@ -167,6 +160,7 @@ static const struct clip_json_option options[] = {
     {"hf_pooler_type", CLIP_JSON_USED, NULL},
     {"hf_proj_type", CLIP_JSON_USED, NULL},
     {"context_length", CLIP_JSON_USED, NULL},
+    {"variable_text", CLIP_JSON_USED, NULL},
     {"hf_model_pretrained", CLIP_JSON_IGNORED, NULL},
     {"output_tokens", CLIP_JSON_IGNORED, NULL},
     /* open_clip's own towers' */
@@ -236,6 +230,8 @@ static int read_encoder(struct json_object *object, const char *where, struct cl
         clip_json_int(object, where, "type_vocab_size", 0, CLIP_MAX_CONTEXT, &tower->text.types, error) !=
             0 ||
         clip_json_int(object, where, "pad_token_id", 0, CLIP_MAX_VOCABULARY, &tower->pad, error) != 0 ||
+        clip_json_int(object, where, "project_dim", 1, CLIP_MAX_WIDTH, &tower->text.transformed, error) !=
+            0 ||
         clip_json_real(object, where, "layer_norm_eps", 1e-20, 1, &epsilon, error) != 0 ||
         clip_json_flag(object, where, "scale_embedding", &scaled, error) != 0)
         return -1;
@@ -265,7 +261,8 @@ static void set_named(const struct named *named, struct clip_tower_arch *tower)
     tower->text = (struct clip_text_arch){.names = named->family->names,
                                           .flags = named->family->text,
                                           .places = named->places,
-                                          .types = named->types};
+                                          .types = named->types,
+                                          .type = named->family->type};
     if (named->family == &families[MT5]) {
         tower->block.head = T5_HEAD;
         tower->text.buckets = T5_BUCKETS;
@@ -288,6 +285,7 @@ static const struct {
 } projections[] = {{"mlp", &clip_head_hf_mlp},
                    {"linear", &clip_head_hf_linear},
                    {"clap_mlp", &clip_head_hf_clap},
+                   {"altclip", &clip_head_hf_alt}, /* ours; open_clip has no such tower */
                    {NULL, &clip_head_none}};
 
 static int read_pooler(struct json_object *object, const char *where, struct clip_tower_arch *tower,
@@ -313,6 +311,8 @@ static int read_pooler(struct json_object *object, const char *where, struct cli
     if (j == CLIP_COUNT_OF(projections))
         return clip_fail(error, "%s.hf_proj_type: \"%.40s\" is not supported", where, proj);
     tower->head = projections[j].head;
+    if (tower->head == &clip_head_hf_alt)
+        tower->text.flags &= ~(unsigned)CLIP_TEXT_NO_FINAL_NORM;
     return 0;
 }
 
@@ -325,7 +325,8 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     if (clip_json_options(object, where, options, CLIP_COUNT_OF(options), error) != 0 ||
         clip_json_object(object, where, "hf_model_config", &more, error) != 0 ||
         (more && read_encoder(more, "hf_model_config", tower, error) != 0) ||
-        clip_json_int(object, where, "context_length", 1, CLIP_MAX_CONTEXT, &tower->context, error) != 0)
+        clip_json_int(object, where, "context_length", 1, CLIP_MAX_CONTEXT, &tower->context, error) != 0 ||
+        clip_json_flag(object, where, "variable_text", &tower->text.variable, error) != 0)
         return -1;
     return read_pooler(object, where, tower, error);
 }
@@ -344,21 +345,29 @@ static const struct named *find_name(const struct clip_tower_arch *tower)
     return like;
 }
 
+static size_t pooler_of(const struct clip_tower_arch *tower)
+{
+    size_t i = 0;
+    while (
+        poolers[i].pooling != tower->vit.pooling ||
+        (poolers[i].pooling == CLIP_POOL_FIRST && poolers[i].flags != (tower->text.flags & CLIP_TEXT_TANH)))
+        i++;
+    return i;
+}
+
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
 {
     (void)own;
     const struct named *named = find_name(tower);
     const struct family *family = named->family;
-    size_t i = 0, j = 0;
-    while (
-        poolers[i].pooling != tower->vit.pooling ||
-        (poolers[i].pooling == CLIP_POOL_FIRST && poolers[i].flags != (tower->text.flags & CLIP_TEXT_TANH)))
-        i++;
+    size_t i = pooler_of(tower), j = 0;
     while (projections[j].head != clip_head_of(tower))
         j++;
     const char *quote = projections[j].name ? "\"" : "";
     fprintf(file, "      \"context_length\": %d,\n      \"hf_model_name\": \"%s\",\n", tower->context,
             named->name);
+    if (tower->text.variable)
+        fputs("      \"variable_text\": true,\n", file);
     fprintf(file, "      \"hf_pooler_type\": \"%s\",\n      \"hf_proj_type\": %s%s%s,\n", poolers[i].name,
             quote, projections[j].name ? projections[j].name : "null", quote);
     fprintf(file, "      \"hf_model_config\": {\"%s\": %d, \"%s\": %d, \"%s\": %d, \"%s\": %d,\n",
@@ -378,12 +387,100 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
                 ", \"d_kv\": %d, \"relative_attention_num_buckets\": %d, "
                 "\"relative_attention_max_distance\": %d, \"layer_norm_epsilon\": %.6g",
                 tower->block.head, tower->text.buckets, tower->text.farthest, (double)tower->block.epsilon);
+    if (clip_head_of(tower) == &clip_head_hf_alt)
+        fprintf(file, ", \"project_dim\": %d", tower->text.transformed);
     fputs("}\n", file);
+}
+
+/* --- Hugging Face: the text towers of Chinese-CLIP and AltCLIP --- */
+
+static const struct clip_name_pair chinese_names[] = {
+    {"text_model.embeddings.", "transformer.embeddings.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.encoder.layer.#.", "transformer.encoder.layer.#.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_projection.weight", "proj.weight", CLIP_NAME_WHOLE, 0, 0},
+    {0}};
+
+static const struct clip_name_pair alt_names[] = {
+    {"text_model.roberta.embeddings.", "transformer.embeddings.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.roberta.encoder.layer.#.", "transformer.encoder.layer.#.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.pre_LN.", "transformer.pre_LN.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_model.transformation.", "proj.transformation.", CLIP_NAME_WHOLE, 0, 0},
+    {"text_projection.weight", "proj.text_projection.weight", CLIP_NAME_WHOLE, 0, 0},
+    {0}};
+
+/* Where a configuration is silent, and the tokens to which captions are cut and padded. */
+static const struct named chinese = {NULL, &families[BERT], 768,      12, 12, 3072, 30522, 512, 2,
+                                     0,    1e-12f,          CLIP_GELU},
+                          alt = {
+                              NULL,     &families[XLM_ROBERTA], 1024, 24, 16, 4096, 250002, 514, 1, 1, 1e-5f,
+                              CLIP_GELU};
+enum { CHINESE_CONTEXT = 52, ALT_CONTEXT = 77, ALT_TRANSFORMED = 768 };
+
+/* The features are the first token's. */
+static int read_hf(struct json_object *object, const char *where, const struct named *usual, int context,
+                   const struct clip_head *head, struct clip_tower_arch *tower, struct clip_error *error)
+{
+    set_named(usual, tower);
+    tower->head = head;
+    tower->vit.pooling = CLIP_POOL_FIRST;
+    if (read_encoder(object, where, tower, error) != 0)
+        return -1;
+    int most = tower->text.places - (tower->text.flags & CLIP_TEXT_COUNTED ? tower->pad + 1 : 0);
+    tower->context = context < most ? context : most;
+    return 0;
+}
+
+static int read_chinese(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                        struct clip_error *error)
+{
+    return read_hf(object, where, &chinese, CHINESE_CONTEXT, &clip_head_hf_linear, tower, error);
+}
+
+static int read_alt(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                    struct clip_error *error)
+{
+    if (read_hf(object, where, &alt, ALT_CONTEXT, &clip_head_hf_alt, tower, error) != 0)
+        return -1;
+    tower->text.flags &= ~(unsigned)CLIP_TEXT_NO_FINAL_NORM;
+    tower->text.transformed = ALT_TRANSFORMED;
+    return clip_json_int(object, where, "project_dim", 1, CLIP_MAX_WIDTH, &tower->text.transformed, error);
+}
+
+static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed)
+{
+    (void)embed;
+    clip_put_hf_tower(file, in, tower, 0);
+    fprintf(file, "%s\"max_position_embeddings\": %d,\n%s\"type_vocab_size\": %d,\n", in, tower->text.places,
+            in, tower->text.types);
+    if (clip_head_of(tower) == &clip_head_hf_alt)
+        fprintf(file, "%s\"project_dim\": %d,\n", in, tower->text.transformed);
+    fprintf(file, "%s\"vocab_size\": %d,\n%s\"pad_token_id\": %d\n", in, tower->vocabulary, in, tower->pad);
+}
+
+static int refuse_hf(const struct clip_tower_arch *tower, const struct family *family,
+                     const struct clip_head *head, const char *title, struct clip_error *error)
+{
+    if (family_of(tower) == family && clip_head_of(tower) == head && tower->vit.pooling == CLIP_POOL_FIRST &&
+        !(tower->text.flags & CLIP_TEXT_TANH))
+        return 0;
+    return clip_fail(error, "Hugging Face's form of %s has no such transformers text encoder", title);
+}
+
+static int refuse_chinese(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    return refuse_hf(tower, &families[BERT], &clip_head_hf_linear, "Chinese-CLIP", error);
+}
+
+static int refuse_alt(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    return refuse_hf(tower, &families[XLM_ROBERTA], &clip_head_hf_alt, "AltCLIP", error);
 }
 
 /* --- shapes --- */
 
 static const struct clip_anchor anchors[] = {
+    {"text_model.embeddings.word_embeddings.weight", 0, 1 + CLIP_HF_CHINESE, "", 0},
+    {"text_model.roberta.embeddings.word_embeddings.weight", 0, 1 + CLIP_HF_ALT, "", 0},
     {"text.transformer.embeddings.word_embeddings.weight", 0, 0, "", 1},
     {"text.transformer.embed_tokens.weight", 0, 0, "", 1},
     {"transformer.embeddings.word_embeddings.weight", 0, 0, "", 0},
@@ -409,25 +506,16 @@ static int read_shapes(const struct clip_weights *weights, struct clip_tower_arc
 
 static void describe(FILE *out, const struct clip_tower_arch *tower)
 {
-    size_t i = 0;
-    while (poolers[i].pooling != tower->vit.pooling)
-        i++;
     fprintf(out, "context %d, %s, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s, projection %s\n",
             tower->context, family_of(tower)->type, tower->vocabulary, tower->width, tower->layers,
             tower->heads, tower->mlp, clip_activation_name(tower->activation), clip_head_of(tower)->title);
-    fprintf(out, "%-14s%s\n", "features", poolers[i].name);
+    fprintf(out, "%-14s%s\n", "features", poolers[pooler_of(tower)].name);
 }
 
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
+    clip_describe_text_json(object, tower);
     clip_add_text(object, "model_type", family_of(tower)->type);
-    clip_add_int(object, "context_length", (uint64_t)tower->context);
-    clip_add_int(object, "vocab_size", (uint64_t)tower->vocabulary);
-    clip_add_int(object, "width", (uint64_t)tower->width);
-    clip_add_int(object, "heads", (uint64_t)tower->heads);
-    clip_add_int(object, "layers", (uint64_t)tower->layers);
-    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
     clip_add_text(object, "projection", clip_head_of(tower)->title);
 }
 
@@ -447,6 +535,18 @@ const struct clip_kind clip_kind_hftext = {
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
+    .hf = {[CLIP_HF_CHINESE] = {.key = "text_config",
+                                .old_key = "text_config_dict",
+                                .read = read_chinese,
+                                .put = put_hf,
+                                .refuse = refuse_chinese,
+                                .names = chinese_names},
+           [CLIP_HF_ALT] = {.key = "text_config",
+                            .old_key = "text_config_dict",
+                            .read = read_alt,
+                            .put = put_hf,
+                            .refuse = refuse_alt,
+                            .names = alt_names}},
     .anchors = anchors,
     .first_tensor = "transformer.embeddings.word_embeddings.weight",
     .is_weights = is_weights,

@@ -22,6 +22,32 @@ int clip_check_heads(const char *what, int width, int heads, struct clip_error *
     return 0;
 }
 
+int clip_check_text_sizes(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    if (clip_check_bounds("context length", tower->context, CLIP_MAX_CONTEXT, error) != 0 ||
+        clip_check_bounds("vocabulary size", tower->vocabulary, CLIP_MAX_VOCABULARY, error) != 0 ||
+        clip_check_bounds("text width", tower->width, CLIP_MAX_WIDTH, error) != 0 ||
+        clip_check_bounds("text layers", tower->layers, CLIP_MAX_LAYERS, error) != 0)
+        return -1;
+    return clip_check_bounds("text mlp", tower->mlp, CLIP_MAX_MLP, error);
+}
+
+int clip_check_padding(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    if (tower->pad < 0 || tower->pad >= tower->vocabulary)
+        return clip_fail(error, "the id of padding, %d, is outside the vocabulary of %d", tower->pad,
+                         tower->vocabulary);
+    return 0;
+}
+
+int clip_check_end_token(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    if (tower->end_token < -1 || tower->end_token >= tower->vocabulary)
+        return clip_fail(error, "end token %d is outside the vocabulary of %d", tower->end_token,
+                         tower->vocabulary);
+    return 0;
+}
+
 /* --- tensors --- */
 
 void clip_list_norm(struct clip_listing *listing, size_t width, const char *name)
@@ -46,10 +72,10 @@ void clip_list_projection(struct clip_listing *listing, const struct clip_tower_
                           size_t embed)
 {
     if (!tower->unprojected)
-        clip_list_head(listing, clip_head_of(tower), width, embed);
+        clip_list_head(listing, tower, width, embed);
 }
 
-/* How a tensor of a block is drawn. */
+/* How a block's tensor is drawn. */
 static struct clip_initial block_initial(const struct clip_tower_arch *tower, enum clip_block_tensor tensor,
                                          const struct clip_block_draws *draws)
 {
@@ -68,12 +94,32 @@ static struct clip_initial block_initial(const struct clip_tower_arch *tower, en
         return draws->c_proj;
     case CLIP_FC_BIAS:
     case CLIP_GATE_BIAS:
-        return draws->biased ? clip_initial_fan_in((size_t)tower->width) : clip_initial_zeros;
+        return draws->flags & CLIP_DRAWS_BIASES ? clip_initial_fan_in((size_t)tower->width)
+                                                : clip_initial_zeros;
     case CLIP_PROJ_BIAS:
-        return draws->biased ? clip_initial_fan_in((size_t)tower->mlp) : clip_initial_zeros;
+        return draws->flags & CLIP_DRAWS_BIASES ? clip_initial_fan_in((size_t)tower->mlp)
+                                                : clip_initial_zeros;
+    case CLIP_IN_BIAS:
+    case CLIP_OUT_BIAS:
+        return draws->flags & CLIP_DRAWS_ALL_BIASES ? clip_initial_fan_in((size_t)tower->width)
+                                                    : clip_initial_zeros;
+    case CLIP_RELATIVE_FC1_WEIGHT:
+    case CLIP_RELATIVE_FC1_BIAS:
+        return clip_initial_fan_in(2);
+    case CLIP_RELATIVE_FC2_WEIGHT:
+    case CLIP_RELATIVE_FC2_BIAS:
+        return clip_initial_fan_in((size_t)tower->block.relative);
     case CLIP_LAYER_SCALE_1:
     case CLIP_LAYER_SCALE_2:
         return (struct clip_initial){CLIP_DRAW_CONSTANT, (double)tower->block.layer_scale};
+    case CLIP_ATTN_GATE_WEIGHT:
+        return draws->in_proj;
+    case CLIP_JOINED_WEIGHT:
+        return draws->c_fc;
+    case CLIP_ATTN_GATE_BIAS:
+        return clip_initial_ones;
+    case CLIP_VALUE_RESIDUAL:
+        return (struct clip_initial){CLIP_DRAW_CONSTANT, 0.5};
     case CLIP_COSINE_SCALE:
         return (struct clip_initial){CLIP_DRAW_CONSTANT, log(10)};
     default: /* norms */
@@ -88,10 +134,14 @@ void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch
         for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
             size_t shape[4];
             char name[sizeof((struct clip_slot *)NULL)->name];
-            if (!clip_block_shape(tower, tensor, shape))
+            if (!clip_block_shape(tower, tensor, shape) || (i == 0 && clip_block_is_later(tensor)))
                 continue;
             clip_block_name(tower, (size_t)i, tensor, name, sizeof name);
-            clip_list_tensor(listing, block_initial(tower, tensor, draws), shape, "%s", name);
+            struct clip_initial initial = block_initial(tower, tensor, draws);
+            if ((draws->flags & CLIP_DRAWS_DEEPENING) &&
+                (tensor == CLIP_OUT_WEIGHT || tensor == CLIP_PROJ_WEIGHT))
+                initial.scale /= sqrt(2.0 * (i + 1));
+            clip_list_tensor(listing, initial, shape, "%s", name);
         }
 }
 
@@ -111,6 +161,59 @@ double clip_mlp_ratio(const struct clip_tower_arch *tower)
 {
     double ratio = (double)tower->mlp / tower->width;
     return (int)(tower->width * ratio) < tower->mlp ? nextafter(ratio, INFINITY) : ratio;
+}
+
+int clip_read_list(struct json_object *object, const char *where, const char *key, int high, int *value,
+                   struct clip_error *error)
+{
+    struct json_object *array = clip_json_get(object, key);
+    size_t n = json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
+    if (!array)
+        return 0;
+    if (n < 1 || n > CLIP_MAX_STAGES)
+        return clip_fail(error, "%s.%s is not a list of 1 to %d numbers", where, key, CLIP_MAX_STAGES);
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *item = json_object_array_get_idx(array, i);
+        int64_t number = json_object_get_int64(item);
+        if (!json_object_is_type(item, json_type_int) || number < 1 || number > high)
+            return clip_fail(error, "%s.%s: number %zu is not between 1 and %d", where, key, i + 1, high);
+        value[i] = (int)number;
+    }
+    return (int)n;
+}
+
+void clip_put_list(FILE *file, const char *key, const int *value, int n)
+{
+    fprintf(file, "\"%s\": [", key);
+    for (int i = 0; i < n; i++)
+        fprintf(file, i ? ", %d" : "%d", value[i]);
+    fputs("]", file);
+}
+
+int clip_read_text_sizes(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                         struct clip_error *error)
+{
+    tower->context = 77;
+    tower->vocabulary = 49408;
+    tower->width = 512;
+    tower->heads = 8;
+    tower->layers = 12;
+    tower->end_token = -1;
+    if (clip_json_int(object, where, "context_length", 1, CLIP_MAX_CONTEXT, &tower->context, error) != 0 ||
+        clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error) != 0 ||
+        clip_json_int(object, where, "width", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
+        clip_json_int(object, where, "heads", 1, CLIP_MAX_WIDTH, &tower->heads, error) != 0 ||
+        clip_json_int(object, where, "layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0)
+        return -1;
+    return clip_read_mlp(object, where, tower, error);
+}
+
+void clip_put_text_sizes(FILE *file, const struct clip_tower_arch *tower)
+{
+    fprintf(file, "      \"context_length\": %d,\n", tower->context);
+    fprintf(file, "      \"vocab_size\": %d,\n", tower->vocabulary);
+    fprintf(file, "      \"width\": %d,\n      \"heads\": %d,\n", tower->width, tower->heads);
+    fprintf(file, "      \"layers\": %d,\n", tower->layers);
 }
 
 int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
@@ -144,7 +247,7 @@ int clip_read_image_size(struct json_object *object, const char *where, int *siz
                  : 0;
 }
 
-/* Where one token is taken, a norm before or after taking it is the same: final_ln_after_pool. */
+/* Of one token, a norm before or after pooling is the same: final_ln_after_pool has no effect. */
 static const struct clip_json_option vision_options[] = {{"layers", CLIP_JSON_USED, NULL},
                                                          {"width", CLIP_JSON_USED, NULL},
                                                          {"head_width", CLIP_JSON_USED, NULL},
@@ -257,6 +360,7 @@ static const struct clip_json_option timm_options[] = {
     {"timm_proj", CLIP_JSON_USED, NULL},
     {"timm_proj_bias", CLIP_JSON_USED, NULL},
     {"image_size", CLIP_JSON_USED, NULL},
+    {"image_seq_len", CLIP_JSON_IGNORED, NULL}, /* of a loader of pictures of many sizes */
     {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
     {"timm_drop", CLIP_JSON_IGNORED, NULL},
     {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
@@ -326,7 +430,7 @@ int clip_refuse_hf_blocks(const struct clip_tower_arch *tower, struct clip_error
     static const struct clip_block_arch plain = {0};
     struct clip_block_arch block = tower->block;
     block.epsilon = 0; /* which it can say */
-    if (clip_block_same(&block, &plain) && tower->activation != CLIP_SILU && tower->activation != CLIP_RELU)
+    if (clip_block_same(&block, &plain) && tower->activation != CLIP_SILU && tower->activation < CLIP_RELU)
         return 0;
     return clip_fail(error, "Hugging Face's form of CLIP has no blocks like those of the %s tower",
                      clip_side_names[tower->kind->side]);
@@ -388,8 +492,26 @@ const char *clip_activation_name(enum clip_activation activation)
                                                         [CLIP_GELU] = "gelu",
                                                         [CLIP_GELU_TANH] = "gelu_tanh",
                                                         [CLIP_SILU] = "silu",
-                                                        [CLIP_RELU] = "relu"};
+                                                        [CLIP_RELU] = "relu",
+                                                        [CLIP_RELU2] = "relu2",
+                                                        [CLIP_SIGMOID] = "sigmoid",
+                                                        [CLIP_IDENTITY] = "identity"};
     return names[activation];
+}
+
+void clip_add_list(struct json_object *object, const char *key, const int *value, int n)
+{
+    struct json_object *array = json_object_new_array();
+    for (int i = 0; i < n; i++)
+        json_object_array_add(array, json_object_new_int(value[i]));
+    json_object_object_add(object, key, array);
+}
+
+void clip_describe_text_sizes(FILE *out, const struct clip_tower_arch *tower)
+{
+    fprintf(out, "context %d, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s\n", tower->context,
+            tower->vocabulary, tower->width, tower->layers, tower->heads, tower->mlp,
+            clip_activation_name(tower->activation));
 }
 
 void clip_add_int(struct json_object *object, const char *key, uint64_t value)
@@ -400,4 +522,20 @@ void clip_add_int(struct json_object *object, const char *key, uint64_t value)
 void clip_add_text(struct json_object *object, const char *key, const char *value)
 {
     json_object_object_add(object, key, value ? json_object_new_string(value) : NULL);
+}
+
+void clip_describe_text_json(struct json_object *object, const struct clip_tower_arch *tower)
+{
+    clip_add_text(object, "kind", tower->kind->name);
+    clip_add_int(object, "context_length", (uint64_t)tower->context);
+    clip_add_int(object, "vocab_size", (uint64_t)tower->vocabulary);
+    clip_add_int(object, "width", (uint64_t)tower->width);
+    clip_add_int(object, "heads", (uint64_t)tower->heads);
+    clip_add_int(object, "layers", (uint64_t)tower->layers);
+    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
+    clip_add_text(object, "activation", clip_activation_name(tower->activation));
+    if (tower->end_token >= 0)
+        clip_add_int(object, "end_token", (uint64_t)tower->end_token);
+    else
+        clip_add_text(object, "end_token", NULL);
 }

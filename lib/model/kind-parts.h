@@ -1,5 +1,4 @@
-/* What rows of the table of kinds are made of, and other files of model/ that read configurations and shapes.
- */
+/* Helpers for the rows of the table of kinds, and for files of model/ that read configurations and shapes. */
 #ifndef CLIP_MODEL_KIND_PARTS_H
 #define CLIP_MODEL_KIND_PARTS_H
 
@@ -14,33 +13,48 @@ int clip_check_bounds(const char *what, int value, int high, struct clip_error *
 /* -1 unless `width` can be split into `heads` heads. */
 int clip_check_heads(const char *what, int width, int heads, struct clip_error *error);
 
+/* -1 unless the sizes of a text tower, beside its heads, lie within bounds; unless the ids of padding and of
+ * the end token lie in its vocabulary. */
+int clip_check_text_sizes(const struct clip_tower_arch *tower, struct clip_error *error);
+int clip_check_padding(const struct clip_tower_arch *tower, struct clip_error *error);
+int clip_check_end_token(const struct clip_tower_arch *tower, struct clip_error *error);
+
 /* -1 unless a vision transformer's attention pool can be. */
 int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error);
 
 /* --- tensors --- */
 
 void clip_list_norm(struct clip_listing *listing, size_t width, const char *name);
-/* With its running statistics; `weight`: of the factors. */
+/* A batch norm with its running statistics; `weight`: how the factors are drawn. */
 void clip_list_batch_norm(struct clip_listing *listing, size_t width, struct clip_initial weight,
                           const char *name);
-/* Of the tower's head, unless it is not projected. */
+/* Lists the tensors of the tower's head, if it has one. */
 void clip_list_projection(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t width,
                           size_t embed);
 
-/* What the two transformers draw differently. */
+/* How initial weights differ between transformers. */
+enum {
+    CLIP_DRAWS_BIASES = 1 << 0,     /* the biases of the hidden layer are drawn, too, as PyTorch does */
+    CLIP_DRAWS_ALL_BIASES = 1 << 2, /* and those of attention */
+    CLIP_DRAWS_DEEPENING = 1 << 1,  /* out_proj and c_proj of block i are divided by sqrt(2 (i + 1)) */
+};
 struct clip_block_draws {
     struct clip_initial in_proj, out_proj, c_fc, c_proj;
-    int biased; /* the biases of the hidden layer are drawn, too */
+    unsigned flags;
 };
 /* The blocks of a transformer. */
 void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch *tower,
                       const struct clip_block_draws *draws);
 
-/* Tensors [first, end) of a vision transformer (model/vit.h), those that it has. */
-void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
-                   enum clip_vit_tensor first, enum clip_vit_tensor end);
+/* How a tensor of a vision transformer beside its blocks is drawn. */
+typedef struct clip_initial clip_vit_initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
+                                             const size_t shape[4]);
 
-/* A tensor of a text transformer (model/text.h), if it has it. */
+/* Lists those of a vision transformer's tensors [first, end) (model/vit.h) that it has. */
+void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
+                   clip_vit_initial *initial, enum clip_vit_tensor first, enum clip_vit_tensor end);
+
+/* Lists a tensor of a text transformer (model/text.h), if it has it. */
 void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *tower,
                     enum clip_text_tensor tensor, struct clip_initial initial);
 
@@ -63,6 +77,11 @@ void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *
 int clip_read_mlp(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                   struct clip_error *error);
 double clip_mlp_ratio(const struct clip_tower_arch *tower);
+/* The sizes of open_clip's own text towers, mlp_ratio too, where they are absent its defaults; no end token
+ * is known. Puts them but for mlp_ratio, a comma after each. */
+int clip_read_text_sizes(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                         struct clip_error *error);
+void clip_put_text_sizes(FILE *file, const struct clip_tower_arch *tower);
 /* The options of open_clip's blocks, for a table of options. */
 /* clang-format off */
 #define CLIP_BLOCK_OPTIONS                                                                                   \
@@ -77,6 +96,12 @@ int clip_read_block(struct json_object *object, const char *where, struct clip_t
                     struct clip_error *error);
 /* Puts them, a comma after each. */
 void clip_put_block(FILE *file, const struct clip_tower_arch *tower);
+/* A list of at most CLIP_MAX_STAGES numbers from 1 to `high`: how many, 0 where the key is absent; -1 with
+ * error. */
+int clip_read_list(struct json_object *object, const char *where, const char *key, int high, int *value,
+                   struct clip_error *error);
+/* Puts the key and a list of n numbers. */
+void clip_put_list(FILE *file, const char *key, const int *value, int n);
 /* image_size: a number, or two, the height and the width. *width is 0 where they are the same. */
 int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
                           struct clip_error *error);
@@ -90,11 +115,11 @@ int clip_check_timm_options(struct json_object *object, const char *where, struc
 
 /* --- Hugging Face's --- */
 
-/* An activation in a configuration of transformers; left alone where it is absent. */
+/* Reads an activation of a transformers configuration; unchanged if absent. */
 int clip_read_hf_activation(struct json_object *object, const char *where, const char *key,
                             enum clip_activation *activation, struct clip_error *error);
 const char *clip_hf_activation(enum clip_activation activation);
-/* What transformers' configurations of the two towers have in common; what is absent stays as it was. */
+/* What transformers' configurations of both towers share; absent members leave values unchanged. */
 int clip_read_hf_tower(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                        struct clip_error *error);
 /* -1 where transformers' CLIP has no such blocks. */
@@ -115,7 +140,11 @@ int clip_grid_side(const struct clip_weights *weights, const char *name, int *si
 /* --- descriptions --- */
 
 const char *clip_activation_name(enum clip_activation activation);
+void clip_add_list(struct json_object *object, const char *key, const int *value, int n);
 void clip_add_int(struct json_object *object, const char *key, uint64_t value);
+/* Of a text tower: a line, and members. */
+void clip_describe_text_sizes(FILE *out, const struct clip_tower_arch *tower);
+void clip_describe_text_json(struct json_object *object, const struct clip_tower_arch *tower);
 /* value NULL: null. */
 void clip_add_text(struct json_object *object, const char *key, const char *value);
 

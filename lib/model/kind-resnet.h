@@ -1,5 +1,5 @@
-/* The convolutions of CLIP's ModifiedResNet: a stem of three and a pool, four stages of bottlenecks, which
- * halve the picture by averaging: after the filter, and before the downsample convolution. */
+/* The convolutions of CLIP's ModifiedResNet: a stem of three and a pool, then four stages of bottlenecks.
+ * Stages halve the picture by average pooling: after the 3 x 3 convolution, and before the downsample. */
 #ifndef CLIP_MODEL_KIND_RESNET_H
 #define CLIP_MODEL_KIND_RESNET_H
 
@@ -23,7 +23,7 @@ struct clip_resnet_conv {
  * there is none. */
 int clip_resnet_next(const struct clip_tower_arch *tower, struct clip_resnet_conv *conv);
 
-/* How many bottlenecks there are, and convolutions. */
+/* The numbers of bottlenecks and of convolutions. */
 size_t clip_resnet_bottlenecks(const struct clip_tower_arch *tower);
 size_t clip_resnet_convs(const struct clip_tower_arch *tower);
 

@@ -13,20 +13,11 @@ static size_t feature_width(const struct clip_tower_arch *tower)
 
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 {
-    if (clip_check_bounds("context length", tower->context, CLIP_MAX_CONTEXT, error) != 0 ||
-        clip_check_bounds("vocabulary size", tower->vocabulary, CLIP_MAX_VOCABULARY, error) != 0 ||
-        clip_check_bounds("text width", tower->width, CLIP_MAX_WIDTH, error) != 0 ||
-        clip_check_bounds("text layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
-        clip_check_bounds("text mlp", tower->mlp, CLIP_MAX_MLP, error) != 0 ||
-        clip_check_heads("text width", tower->width, tower->heads, error) != 0)
+    if (clip_check_text_sizes(tower, error) != 0 ||
+        clip_check_heads("text width", tower->width, tower->heads, error) != 0 ||
+        clip_check_padding(tower, error) != 0)
         return -1;
-    if (tower->pad < 0 || tower->pad >= tower->vocabulary)
-        return clip_fail(error, "the id of padding, %d, is outside the vocabulary of %d", tower->pad,
-                         tower->vocabulary);
-    if (tower->end_token < -1 || tower->end_token >= tower->vocabulary)
-        return clip_fail(error, "end token %d is outside the vocabulary of %d", tower->end_token,
-                         tower->vocabulary);
-    return 0;
+    return clip_check_end_token(tower, error);
 }
 
 /* --- tensors --- */
@@ -98,6 +89,7 @@ static const struct clip_json_option options[] = {{"context_length", CLIP_JSON_U
                                                   {"output_tokens", CLIP_JSON_IGNORED, NULL},
                                                   {"final_ln_after_pool", CLIP_JSON_IGNORED, NULL},
                                                   {"text_arch", CLIP_JSON_ONLY, "clip"},
+                                                  {"variable_text", CLIP_JSON_USED, NULL},
                                                   CLIP_BLOCK_OPTIONS};
 
 /* Which position's features are the text's: open_clip's embed_cls, pool_type and eos_id. */
@@ -145,19 +137,9 @@ static int read_projection(struct json_object *object, const char *where, struct
 static int read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                           struct clip_error *error)
 {
-    tower->context = 77;
-    tower->vocabulary = 49408;
-    tower->width = 512;
-    tower->heads = 8;
-    tower->layers = 12;
-    tower->end_token = -1;
     if (clip_json_options(object, where, options, CLIP_COUNT_OF(options), error) != 0 ||
-        clip_json_int(object, where, "context_length", 1, CLIP_MAX_CONTEXT, &tower->context, error) != 0 ||
-        clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error) != 0 ||
-        clip_json_int(object, where, "width", 1, CLIP_MAX_WIDTH, &tower->width, error) != 0 ||
-        clip_json_int(object, where, "heads", 1, CLIP_MAX_WIDTH, &tower->heads, error) != 0 ||
-        clip_json_int(object, where, "layers", 1, CLIP_MAX_LAYERS, &tower->layers, error) != 0 ||
-        clip_read_mlp(object, where, tower, error) != 0 ||
+        clip_read_text_sizes(object, where, tower, error) != 0 ||
+        clip_json_flag(object, where, "variable_text", &tower->text.variable, error) != 0 ||
         clip_read_block(object, where, tower, error) != 0 || read_pooling(object, where, tower, error) != 0)
         return -1;
     return read_projection(object, where, tower, error);
@@ -165,10 +147,9 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
 
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
 {
-    fprintf(file, "      \"context_length\": %d,\n", tower->context);
-    fprintf(file, "      \"vocab_size\": %d,\n", tower->vocabulary);
-    fprintf(file, "      \"width\": %d,\n      \"heads\": %d,\n", tower->width, tower->heads);
-    fprintf(file, "      \"layers\": %d,\n", tower->layers);
+    clip_put_text_sizes(file, tower);
+    if (tower->text.variable)
+        fputs("      \"variable_text\": true,\n", file);
     /* The largest id and the end token are one where the end token is the last: the way every open_clip
      * knows. */
     if (tower->end_token >= 0 && (own || tower->end_token != tower->vocabulary - 1))
@@ -193,10 +174,11 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
 /* transformers' default, where a configuration is silent. */
 enum { DEFAULT_END_TOKEN = 49407 };
 
-static int read_hf(struct json_object *object, const char *where, struct clip_tower_arch *tower,
-                   struct clip_error *error)
+/* MetaCLIP 2's end token is what its configuration says. */
+static int read_metaclip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                         struct clip_error *error)
 {
-    int end = DEFAULT_END_TOKEN;
+    tower->end_token = DEFAULT_END_TOKEN;
     tower->width = 512;
     tower->mlp = 2048;
     tower->layers = 12;
@@ -207,9 +189,17 @@ static int read_hf(struct json_object *object, const char *where, struct clip_to
     if (clip_read_hf_tower(object, where, tower, error) != 0 ||
         clip_json_int(object, where, "max_position_embeddings", 1, CLIP_MAX_CONTEXT, &tower->context,
                       error) != 0 ||
-        clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error) != 0 ||
-        clip_json_int(object, where, "eos_token_id", 0, CLIP_MAX_VOCABULARY, &end, error) != 0)
+        clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error) != 0)
         return -1;
+    return clip_json_int(object, where, "eos_token_id", 0, CLIP_MAX_VOCABULARY, &tower->end_token, error);
+}
+
+static int read_hf(struct json_object *object, const char *where, struct clip_tower_arch *tower,
+                   struct clip_error *error)
+{
+    if (read_metaclip(object, where, tower, error) != 0)
+        return -1;
+    int end = tower->end_token;
     /* 2 was once written by mistake everywhere; transformers takes it as "the largest id". */
     tower->end_token = end == 2 || (end == DEFAULT_END_TOKEN && end >= tower->vocabulary) ? -1 : end;
     return 0;
@@ -226,7 +216,7 @@ static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tow
             tower->vocabulary);
 }
 
-static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
+static int refuse_metaclip(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (tower->open_mask || tower->class_row || tower->vit.pooling != CLIP_POOL_TOKEN || tower->text.flags)
         return clip_fail(error,
@@ -236,6 +226,16 @@ static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *err
         return clip_fail(error, "Hugging Face's form of CLIP has no text projection that is %s",
                          clip_head_of(tower)->title);
     if (clip_refuse_hf_blocks(tower, error) != 0)
+        return -1;
+    return tower->end_token < 0 ? clip_fail(error, "Hugging Face's form of MetaCLIP 2 needs an end token")
+                                : 0;
+}
+
+static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    struct clip_tower_arch ended = *tower;
+    ended.end_token = 0;
+    if (refuse_metaclip(&ended, error) != 0)
         return -1;
     return tower->end_token == 2 ? clip_fail(error, "Hugging Face's form cannot have 2 as the end token") : 0;
 }
@@ -271,13 +271,30 @@ static int read_siglip(struct json_object *object, const char *where, struct cli
     return clip_json_int(object, where, "vocab_size", 1, CLIP_MAX_VOCABULARY, &tower->vocabulary, error);
 }
 
+static void put_siglip(FILE *file, const char *in, const struct clip_tower_arch *tower, int embed)
+{
+    clip_put_hf_tower(file, in, tower, 0);
+    fprintf(file, "%s\"projection_size\": %d,\n%s\"max_position_embeddings\": %d,\n%s\"vocab_size\": %d\n",
+            in, embed, in, tower->context, in, tower->vocabulary);
+}
+
+static int refuse_siglip(const struct clip_tower_arch *tower, struct clip_error *error)
+{
+    if (!tower->open_mask || tower->class_row || tower->vit.pooling != CLIP_POOL_LAST || tower->text.flags ||
+        clip_head_of(tower) != &clip_head_text_linear)
+        return clip_fail(error, "Hugging Face's form of SigLIP has only text towers without a mask whose "
+                                "features are the last position's, with a projection that has a bias");
+    return clip_refuse_hf_blocks(tower, error);
+}
+
 /* --- shapes --- */
 
-static const struct clip_anchor anchors[] = {{"text_model.embeddings.token_embedding.weight", 0, 1, "", 0},
-                                             {"embeddings.token_embedding.weight", 0, 1, "text_model.", 0},
-                                             {"text.token_embedding.weight", 0, 0, "", 1},
-                                             {"token_embedding.weight", 0, 0, "", 0},
-                                             {0}};
+static const struct clip_anchor anchors[] = {
+    {"text_model.embeddings.token_embedding.weight", 0, 1 + CLIP_HF_CLIP, "", 0},
+    {"embeddings.token_embedding.weight", 0, 1 + CLIP_HF_CLIP, "text_model.", 0},
+    {"text.token_embedding.weight", 0, 0, "", 1},
+    {"token_embedding.weight", 0, 0, "", 0},
+    {0}};
 
 static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
                        struct clip_error *error)
@@ -299,9 +316,7 @@ static int read_shapes(const struct clip_weights *weights, struct clip_tower_arc
 
 static void describe(FILE *out, const struct clip_tower_arch *tower)
 {
-    fprintf(out, "context %d, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s\n", tower->context,
-            tower->vocabulary, tower->width, tower->layers, tower->heads, tower->mlp,
-            clip_activation_name(tower->activation));
+    clip_describe_text_sizes(out, tower);
     if (tower->open_mask)
         fprintf(out, "%-14snone\n", "mask");
     if (tower->vit.pooling != CLIP_POOL_TOKEN)
@@ -313,21 +328,6 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
         fprintf(out, "%-14s%d\n", "end token", tower->end_token);
     else
         fprintf(out, "%-14sthe largest id\n", "end token");
-}
-
-static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
-{
-    clip_add_int(object, "context_length", (uint64_t)tower->context);
-    clip_add_int(object, "vocab_size", (uint64_t)tower->vocabulary);
-    clip_add_int(object, "width", (uint64_t)tower->width);
-    clip_add_int(object, "heads", (uint64_t)tower->heads);
-    clip_add_int(object, "layers", (uint64_t)tower->layers);
-    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
-    if (tower->end_token >= 0)
-        clip_add_int(object, "end_token", (uint64_t)tower->end_token);
-    else
-        clip_add_text(object, "end_token", NULL);
 }
 
 const struct clip_kind clip_kind_text = {
@@ -345,18 +345,27 @@ const struct clip_kind clip_kind_text = {
     .prefixes = prefixes,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
-    .hf = {.type = "clip_text_model",
-           .class = "CLIPTextModel",
-           .key = "text_config",
-           .old_key = "text_config_dict",
-           .read = read_hf,
-           .put = put_hf,
-           .refuse = refuse_hf,
-           .names = hf_names},
-    .siglip = {.key = "text_config", .read = read_siglip, .names = siglip_names},
+    .hf = {[CLIP_HF_CLIP] = {.class = "CLIPTextModel",
+                             .key = "text_config",
+                             .old_key = "text_config_dict",
+                             .read = read_hf,
+                             .put = put_hf,
+                             .refuse = refuse_hf,
+                             .names = hf_names},
+           [CLIP_HF_SIGLIP] = {.key = "text_config",
+                               .read = read_siglip,
+                               .put = put_siglip,
+                               .refuse = refuse_siglip,
+                               .names = siglip_names},
+           [CLIP_HF_METACLIP] = {.key = "text_config",
+                                 .old_key = "text_config_dict",
+                                 .read = read_metaclip,
+                                 .put = put_hf,
+                                 .refuse = refuse_metaclip,
+                                 .names = hf_names}},
     .anchors = anchors,
     .first_tensor = "token_embedding.weight",
     .read_shapes = read_shapes,
     .describe = describe,
-    .describe_json = describe_json,
+    .describe_json = clip_describe_text_json,
 };

@@ -43,7 +43,7 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 /* --- tensors --- */
 
-/* How a tensor beside the blocks is drawn. */
+/* How a tensor outside the blocks is drawn. */
 static struct clip_initial initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
                                    const size_t shape[4])
 {
@@ -69,12 +69,12 @@ static struct clip_initial initial(const struct clip_tower_arch *tower, enum cli
 }
 
 void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
-                   enum clip_vit_tensor first, enum clip_vit_tensor end)
+                   clip_vit_initial *initial_of, enum clip_vit_tensor first, enum clip_vit_tensor end)
 {
     for (int tensor = (int)first; tensor < (int)end; tensor++) {
         size_t shape[4];
         if (clip_vit_shape(tower, tensor, shape))
-            clip_list_tensor(listing, initial(tower, tensor, shape), shape, "%s",
+            clip_list_tensor(listing, initial_of(tower, (enum clip_vit_tensor)tensor, shape), shape, "%s",
                              clip_vit_name(tower, tensor));
     }
 }
@@ -82,15 +82,15 @@ void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *t
 static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp;
-    clip_list_vit(listing, tower, CLIP_VIT_CLASS, CLIP_VIT_CONV);
+    clip_list_vit(listing, tower, initial, CLIP_VIT_CLASS, CLIP_VIT_CONV);
     clip_list_projection(listing, tower, clip_vit_width(tower), embed);
-    clip_list_vit(listing, tower, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
+    clip_list_vit(listing, tower, initial, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
     /* Xavier's bound for in_proj [3 width, width]; PyTorch's defaults for the rest. */
     struct clip_block_draws draws = {clip_initial_uniform(sqrt(6.0 / (4.0 * (double)width))),
                                      clip_initial_fan_in(width), clip_initial_fan_in(width),
-                                     clip_initial_fan_in(mlp), 1};
+                                     clip_initial_fan_in(mlp), CLIP_DRAWS_BIASES};
     clip_list_blocks(listing, tower, &draws);
-    clip_list_vit(listing, tower, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
+    clip_list_vit(listing, tower, initial, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
 }
 
 static const char *const prefixes[] = {"visual.", NULL};
@@ -246,13 +246,14 @@ static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *err
 
 /* --- shapes --- */
 
-static const struct clip_anchor anchors[] = {{"vision_model.embeddings.patch_embedding.weight", 0, 1, "", 0},
-                                             {"embeddings.patch_embedding.weight", 0, 1, "vision_model.", 0},
-                                             {"visual.conv1.weight", 0, 0, "", 0},
-                                             {"visual.class_embedding", 1, 0, "", 0},
-                                             {"embeddings.class_embedding", 1, 0, "", 0},
-                                             {"class_embedding", 0, 0, "visual.", 0},
-                                             {0}};
+static const struct clip_anchor anchors[] = {
+    {"vision_model.embeddings.patch_embedding.weight", 0, 1 + CLIP_HF_CLIP, "", 0},
+    {"embeddings.patch_embedding.weight", 0, 1 + CLIP_HF_CLIP, "vision_model.", 0},
+    {"visual.conv1.weight", 0, 0, "", 0},
+    {"visual.class_embedding", 1, 0, "", 0},
+    {"embeddings.class_embedding", 1, 0, "", 0},
+    {"class_embedding", 0, 0, "visual.", 0},
+    {0}};
 
 static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
                        struct clip_error *error)
@@ -312,14 +313,13 @@ const struct clip_kind clip_kind_vit = {
     .prefixes = prefixes,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
-    .hf = {.type = "clip_vision_model",
-           .class = "CLIPVisionModel",
-           .key = "vision_config",
-           .old_key = "vision_config_dict",
-           .read = read_hf,
-           .put = put_hf,
-           .refuse = refuse_hf,
-           .names = hf_names},
+    .hf = {[CLIP_HF_CLIP] = {.class = "CLIPVisionModel",
+                             .key = "vision_config",
+                             .old_key = "vision_config_dict",
+                             .read = read_hf,
+                             .put = put_hf,
+                             .refuse = refuse_hf,
+                             .names = hf_names}},
     .anchors = anchors,
     .first_tensor = "visual.conv1.weight",
     .read_shapes = read_shapes,

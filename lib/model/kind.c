@@ -24,18 +24,39 @@ const struct clip_kind *clip_kind_of_weights(enum clip_side side, const struct c
     return *kind;
 }
 
-const struct clip_kind *clip_kind_of_hf(enum clip_side side)
-{
-    const struct clip_kind *const *kind = clip_kinds;
-    while ((*kind)->side != side || !(*kind)->hf.read)
-        kind++;
-    return *kind;
-}
+const struct clip_hf_model clip_hf_models[] = {
+    {"clip", "CLIPModel", {"clip_vision_model", "clip_text_model"}, {CLIP_HF_CLIP, CLIP_HF_CLIP}, 512, 0},
+    {"siglip",
+     "SiglipModel",
+     {"siglip_vision_model", "siglip_text_model"},
+     {CLIP_HF_SIGLIP, CLIP_HF_SIGLIP},
+     0,
+     1},
+    {"chinese_clip",
+     "ChineseCLIPModel",
+     {"chinese_clip_vision_model", "chinese_clip_text_model"},
+     {CLIP_HF_CLIP, CLIP_HF_CHINESE},
+     512,
+     0},
+    {"altclip",
+     "AltCLIPModel",
+     {"altclip_vision_model", "altclip_text_model"},
+     {CLIP_HF_CLIP, CLIP_HF_ALT},
+     768,
+     0},
+    {"metaclip_2",
+     "MetaClip2Model",
+     {"metaclip_2_vision_model", "metaclip_2_text_model"},
+     {CLIP_HF_CLIP, CLIP_HF_METACLIP},
+     512,
+     0},
+    {0},
+};
 
-const struct clip_kind *clip_kind_of_siglip(enum clip_side side)
+const struct clip_kind *clip_kind_of_hf(enum clip_side side, enum clip_hf_form_name form)
 {
     const struct clip_kind *const *kind = clip_kinds;
-    while ((*kind)->side != side || !(*kind)->siglip.read)
+    while ((*kind)->side != side || !(*kind)->hf[form].read)
         kind++;
     return *kind;
 }

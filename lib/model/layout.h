@@ -10,13 +10,14 @@
 
 /* How a tensor's first values are drawn (FACTS: initial weights). */
 enum clip_draw {
-    CLIP_DRAW_CONSTANT, /* every element is `scale` */
-    CLIP_DRAW_NORMAL,   /* N(0, scale) */
-    CLIP_DRAW_UNIFORM   /* U(-scale, scale) */
+    CLIP_DRAW_CONSTANT,  /* every element is `scale` */
+    CLIP_DRAW_NORMAL,    /* N(0, scale) */
+    CLIP_DRAW_TRUNCATED, /* the same within two deviations */
+    CLIP_DRAW_UNIFORM    /* U(-scale, scale) */
 };
 
-/* Whose a tensor is in training: a tower's without its projection, the projections', the loss's (logit scale
- * and bias). In the order of clip_train_parts. */
+/* The training stage that owns a tensor: a tower without its projection, the projections, or the loss (logit
+ * scale and bias). In the order of clip_train_parts. */
 enum clip_part { CLIP_PART_IMAGE, CLIP_PART_TEXT, CLIP_PART_PROJECTION, CLIP_PART_LOSS };
 
 struct clip_slot {
@@ -44,7 +45,7 @@ void clip_layout_free(struct clip_layout *layout);
 /* Elements of a slot. */
 uint64_t clip_slot_count(const struct clip_slot *slot);
 
-/* Elements of all parameters, the logit scale among them, running statistics not. */
+/* Elements of all parameters, including the logit scale, excluding running statistics. */
 uint64_t clip_layout_parameters(const struct clip_layout *layout);
 
 /* --- for the kinds of towers, which list their tensors --- */
@@ -61,7 +62,7 @@ struct clip_initial clip_initial_fan_in(size_t n);
 
 #define CLIP_SHAPE(...) ((const size_t[4]){__VA_ARGS__})
 
-/* A layout that is made. It is listed twice: to count, and then into slots. */
+/* A layout being made. Tensors are listed twice: to count them, and then into slots. */
 struct clip_listing {
     struct clip_slot *slots; /* NULL: tensors are only counted */
     size_t count;
@@ -69,8 +70,8 @@ struct clip_listing {
     enum clip_side side;      /* whose tensors are listed */
 };
 
-/* One tensor more; what more there is to say of it may be set. A shape ends at its first 0. The name is
- * printed from `format`. */
+/* Adds a tensor, whose other members the caller may set. A shape ends at its first 0. The name is printed
+ * from `format`. */
 struct clip_slot *clip_list_tensor(struct clip_listing *listing, struct clip_initial initial,
                                    const size_t shape[4], const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A tensor of the model: the parts of the file that make it up, one or three, along the first dimension. */
+/* A tensor of the model: the one or three of the file that form it along the first dimension. */
 struct tensor {
     const struct clip_slot *slot;
     const struct clip_weight *parts; /* NULL: an optional one that the file does not have */
@@ -101,7 +101,7 @@ static int read_weights(struct clip_model *model, const char *key, struct clip_e
                                                                       : fail_at(model->weights_path, error);
 }
 
-/* Weights that nobody reads may be missing, but what a failed download left in their place is named. */
+/* Weights that are not read may be missing, but the remains of a failed download are named. */
 static int check_begin(const char *path, struct clip_error *error)
 {
     struct clip_mapping file;
@@ -139,7 +139,7 @@ static int open_folder(struct clip_model *model, const char *arch, const char *k
 
 /* --- a file of weights named itself --- */
 
-/* The architecture that the file's metadata holds, as `convert` writes it. 0 where there is none. */
+/* Reads the architecture in the file's metadata, as `convert` writes it. 0 if there is none. */
 static int read_metadata(struct clip_model *model, struct clip_arch *arch, struct clip_error *error)
 {
     char name[sizeof arch->name];
@@ -186,7 +186,7 @@ static int read_beside(struct clip_model *model, const char *folder, char **stra
     return 0;
 }
 
-/* 1 if the file is the one that the folder's name means. */
+/* 1 if the folder's name would open this file. */
 static int is_folders_own(const struct clip_model *model, const char *folder)
 {
     struct clip_error ignored;
@@ -197,9 +197,9 @@ static int is_folders_own(const struct clip_model *model, const char *folder)
     return is;
 }
 
-/* The architecture of a lone file: --arch; the configuration beside it; the file's own metadata, where that
- * says something else of a file that is not the folder's; the shapes. What beside it is another library's
- * must not be mistaken for the file's. */
+/* The architecture of a lone file, from the first of these: --arch; the configuration beside it, unless the
+ * file is not the folder's and its metadata differs; its metadata; the shapes. A configuration of another
+ * library beside it is not the file's. */
 static int find_arch(struct clip_model *model, const char *folder, const char *arch, struct clip_error *error)
 {
     struct clip_arch own;
@@ -276,7 +276,7 @@ static int fail_shape(const char *name, int ndim, const size_t *shape, int wante
 
 static int same_shape(int ndim, const size_t *shape, int wanted_ndim, const size_t *wanted)
 {
-    /* A scalar's shape may be NULL, which memcmp must not see. */
+    /* A scalar's shape may be NULL, which memcmp does not take. */
     return ndim == wanted_ndim && (ndim == 0 || memcmp(shape, wanted, (size_t)ndim * sizeof *shape) == 0);
 }
 
@@ -300,7 +300,7 @@ static int check_parts(struct tensor *tensor, const struct clip_weight *end, str
     }
     if (first + tensor->count < end && strcmp(first[tensor->count].name, slot->name) == 0)
         return clip_fail(error, "tensor %s occurs both whole and in parts", slot->name);
-    /* The logit scale may stand in an array of one. */
+    /* The logit scale may be an array of one element. */
     int ndim = slot->ndim == 0 && first->ndim == 1 && shape[0] == 1 ? 0 : first->ndim;
     if (!same_shape(ndim, shape, slot->ndim, slot->shape))
         return fail_shape(slot->name, first->ndim, shape, slot->ndim, slot->shape, error);
@@ -331,7 +331,7 @@ static const struct tensor *find_tensor(const struct clip_model *model, const ch
     return NULL;
 }
 
-/* Of a model that is used as one tower's, the file may hold the other, too. */
+/* A model opened as a single tower's may hold the other, too. */
 static int is_of_absent(const struct clip_arch *arch, const char *name)
 {
     for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
@@ -378,8 +378,7 @@ static int bind_tensors(struct clip_model *model, struct clip_error *error)
     return check_unused(model, error);
 }
 
-/* A tensor that does not fit is not the file's fault alone where a configuration beside it says the shapes.
- */
+/* If a tensor does not fit, the configuration that gave the shapes may be wrong: name it, too. */
 static int fail_tensors(const struct clip_model *model, int is_file, struct clip_error *error)
 {
     if (is_file && model->source)
@@ -619,7 +618,7 @@ void clip_model_forget(const struct clip_model *model, const char *name)
         uintptr_t start = ((uintptr_t)part->data + page - 1) / page * page;
         uintptr_t end =
             ((uintptr_t)part->data + clip_weight_count(part) * clip_weight_size(part->type)) / page * page;
-        /* Only pages that are all this tensor's; the advice may be refused, and nothing is lost then. */
+        /* Only whole pages of this tensor; if the advice is refused, nothing is lost. */
         if (clip_weight_count(part) && start < end)
             madvise((void *)start, end - start, MADV_DONTNEED);
     }
@@ -653,7 +652,7 @@ const char *clip_model_guess(struct clip_model *model, enum clip_side side)
     return model->guess;
 }
 
-/* Above it exp(logit_scale) is not a factor that anybody trains with: OpenAI's stay at or below ln 100. */
+/* No training reaches a logit scale above this: OpenAI clips it at ln 100. */
 static const float absurd_logit_scale = 9.5F;
 
 int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, struct clip_error *error)

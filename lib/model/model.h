@@ -72,18 +72,18 @@ int clip_model_logit_scale(const struct clip_model *model, float *logit_scale, s
 /* What is added to the scaled cosines, 0 where the model has none. An error where it is not finite. */
 int clip_model_logit_bias(const struct clip_model *model, float *logit_bias, struct clip_error *error);
 
-/* An error that names the model where it lacks a tower, or (CLIP_SIDE_BOTH) the logit scale. */
+/* -1 with an error that names the model if it lacks the tower or, for CLIP_SIDE_BOTH, the logit scale. */
 int clip_model_need(const struct clip_model *model, enum clip_side side, struct clip_error *error);
 
-/* What the user should be told of a lone file: that the heads of a tower (CLIP_SIDE_BOTH: of any) were
- * guessed. NULL where they are known, and where it was given before. Owned by model. */
+/* A warning for the user of a lone file: that a tower's heads (CLIP_SIDE_BOTH: any tower's) were guessed.
+ * NULL if they are known, or if the warning was returned before. Owned by model. */
 const char *clip_model_guess(struct clip_model *model, enum clip_side side);
 
 /* --- for programs that look at the model itself --- */
 
 enum clip_folder { CLIP_FOLDER_NONE, CLIP_FOLDER_OPEN_CLIP, CLIP_FOLDER_HF };
 
-/* Where it was found, and in which form. Owned by model. */
+/* The path at which the model was found, and its form. Owned by model. */
 const char *clip_model_path(const struct clip_model *model);
 /* The folder whose configuration counts, and whose vocabulary; NULL for a lone file. Owned by model. */
 const char *clip_model_home(const struct clip_model *model);

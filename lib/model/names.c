@@ -2,6 +2,7 @@
 
 #include "model/kind.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,21 +59,16 @@ static int find(const struct clip_name_pair *pairs, int hf, int part, const char
     return 0;
 }
 
-/* Our name of one of a SiglipModel. */
-static int look_up_siglip(const char *name, struct found *found)
+/* Looks a name up by Hugging Face's column, or by OpenAI's and the part of an in_proj that is wanted, in the
+ * forms of the two sides. */
+static int look_up(const enum clip_hf_form_name forms[CLIP_SIDES], int hf, int part, const char *name,
+                   struct found *found)
 {
-    for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
-        if ((*kind)->siglip.names && find((*kind)->siglip.names, 1, 0, name, found))
+    for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++) {
+        const struct clip_name_pair *names = (*kind)->hf[forms[(*kind)->side]].names;
+        if (names && find(names, hf, part, name, found))
             return 1;
-    return find(shared_names, 1, 0, name, found);
-}
-
-/* Looks a name up by Hugging Face's column, or by OpenAI's and the part of an in_proj that is wanted. */
-static int look_up(int hf, int part, const char *name, struct found *found)
-{
-    for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
-        if ((*kind)->hf.names && find((*kind)->hf.names, hf, part, name, found))
-            return 1;
+    }
     return find(shared_names, hf, part, name, found);
 }
 
@@ -91,14 +87,16 @@ void clip_names_open_clip(const char *name, int custom, char *out, size_t size)
     snprintf(out, size, "%s%s", custom ? "text." : "", name);
 }
 
-int clip_names_hf(const char *name, int part, char *out, size_t size, int *parts, int *transposed)
+int clip_names_hf(const struct clip_hf_model *model, const char *name, int part, struct clip_hf_name *out)
 {
     struct found found;
-    if (!look_up(0, part, name, &found) || translate(&found, 1, out, size) != 0)
+    if (!look_up(model->forms, 0, part, name, &found) ||
+        translate(&found, 1, out->name, sizeof out->name) != 0)
         return -1;
-    *parts = found.pair->part == CLIP_NAME_WHOLE ? 1 : 3;
-    *transposed = found.pair->transposed;
-    return part < *parts ? 0 : -1;
+    out->parts = found.pair->part == CLIP_NAME_WHOLE ? 1 : 3;
+    out->transposed = found.pair->transposed;
+    out->shape = found.pair->shape;
+    return part < out->parts ? 0 : -1;
 }
 
 int clip_names_ignored(const char *name)
@@ -130,8 +128,8 @@ struct set {
     size_t length;
     unsigned towers; /* bit `side` of each that it has */
     int hf, custom, average;
-    int siglip; /* Hugging Face's names are those of a SiglipModel */
-    int flat;   /* all in one dict, under keys that hold the whole of OpenAI's names */
+    enum clip_hf_form_name forms[CLIP_SIDES]; /* Hugging Face's, of each tower */
+    int flat; /* all in one dict, under keys that hold the whole of OpenAI's names */
     const char *before;
     const struct clip_weight *anchor;
 };
@@ -215,7 +213,9 @@ static void add_anchor(struct sets *sets, const struct clip_weight *weight, cons
     }
     set->flat &= weight->key <= length && weight->holder == set->anchor->holder;
     set->towers |= 1u << side;
-    set->hf |= anchor->hf;
+    set->hf |= anchor->hf != 0;
+    if (anchor->hf)
+        set->forms[side] = (enum clip_hf_form_name)(anchor->hf - 1);
     set->custom |= anchor->custom;
     if (!*anchor->before)
         set->before = "";
@@ -355,15 +355,6 @@ static int choose_set(struct sets *sets, const char *key, struct clip_error *err
 
 /* --- names and orientation --- */
 
-static void transpose(struct clip_weight *weight)
-{
-    size_t shape = weight->shape[0], stride = weight->stride[0];
-    weight->shape[0] = weight->shape[1];
-    weight->stride[0] = weight->stride[1];
-    weight->shape[1] = shape;
-    weight->stride[1] = stride;
-}
-
 /* A name of the set without its beginning and wrappers, with what it lacks before it, into out[size]. */
 static int plain_name(const struct set *set, const char *name, char *out, size_t size)
 {
@@ -390,20 +381,52 @@ static void add_dimension(struct clip_weight *weight)
     weight->ndim++;
 }
 
-static int rename_one(struct clip_weight *weight, const struct set *set, struct clip_error *error)
+/* A tensor of whose rows ours are thirds: it becomes the first of them, the rest is added. */
+static int split_one(struct clip_weights *weights, size_t i, const struct found *found,
+                     struct clip_error *error)
 {
+    struct clip_weight whole = weights->items[i];
+    if (whole.ndim < 1 || whole.shape[0] % 3)
+        return clip_fail(error, "tensor %s: its rows are not three times as many", whole.name);
+    size_t third = whole.shape[0] / 3, row = whole.stride[0] * clip_weight_size(whole.type);
+    for (int last = 0; last < 2; last++) {
+        struct found part = {found->pair + last, found->number, found->rest};
+        struct clip_weight *item = &weights->items[i];
+        size_t shape[CLIP_WEIGHT_DIMENSIONS];
+        char name[600];
+        if (translate(&part, 0, name, sizeof name) != 0)
+            return clip_fail(error, "a tensor's name that is too long");
+        memcpy(shape, whole.shape, sizeof shape);
+        shape[0] = last ? 2 * third : third;
+        /* They lie within the whole, which was checked. */
+        if (last)
+            return clip_weights_add(weights, name, strlen(name), whole.type, whole.ndim, shape, whole.stride,
+                                    whole.data + third * row, SIZE_MAX, error);
+        free(item->name);
+        item->name = strdup(name);
+        if (!item->name)
+            return clip_fail_memory(error, "a tensor's name");
+        item->shape[0] = third;
+    }
+    return 0;
+}
+
+static int rename_one(struct clip_weights *weights, size_t i, const struct set *set, struct clip_error *error)
+{
+    struct clip_weight *weight = &weights->items[i];
     struct found found;
     char plain[600], name[600];
     const char *result = plain;
     if (plain_name(set, weight->name, plain, sizeof plain) != 0)
         return clip_fail(error, "a tensor's name that is too long");
-    if (set->hf && (set->siglip ? look_up_siglip(plain, &found) : look_up(1, 0, plain, &found)) &&
-        translate(&found, 0, name, sizeof name) == 0) {
+    if (set->hf && look_up(set->forms, 1, 0, plain, &found) && translate(&found, 0, name, sizeof name) == 0) {
+        if (found.pair->shape == CLIP_NAME_FIRST_THIRD)
+            return split_one(weights, i, &found, error);
         result = name;
-        if (found.pair->one && weight->ndim < CLIP_WEIGHT_DIMENSIONS)
+        if (found.pair->shape == CLIP_NAME_ONE && weight->ndim < CLIP_WEIGHT_DIMENSIONS)
             add_dimension(weight);
         if (found.pair->transposed && weight->ndim == 2)
-            transpose(weight);
+            clip_weight_transpose(weight);
         weight->part = found.pair->part == CLIP_NAME_WHOLE ? 0 : found.pair->part;
         weight->parts = found.pair->part == CLIP_NAME_WHOLE ? 1 : 3;
     } else if (set->custom && after(plain, "text.")) {
@@ -449,37 +472,6 @@ static int is_siglip(const struct clip_weights *weights, const struct set *set)
     return 0;
 }
 
-/* The queries' rows of a pool's in_proj become a tensor of their own, as timm has it, and the others one. */
-static int split_pool(struct clip_weights *weights, struct clip_error *error)
-{
-    static const struct {
-        const char *joined, *parts[2];
-    } all[] = {{"visual.trunk.attn_pool.in_proj_weight",
-                {"visual.trunk.attn_pool.q.weight", "visual.trunk.attn_pool.kv.weight"}},
-               {"visual.trunk.attn_pool.in_proj_bias",
-                {"visual.trunk.attn_pool.q.bias", "visual.trunk.attn_pool.kv.bias"}}};
-    for (size_t i = 0, count = weights->count; i < count; i++)
-        for (size_t j = 0; j < COUNT(all); j++) {
-            struct clip_weight joined = weights->items[i];
-            if (strcmp(joined.name, all[j].joined) != 0 || joined.ndim < 1 || joined.shape[0] % 3)
-                continue;
-            size_t rows = joined.shape[0] / 3, size = clip_weight_size(joined.type);
-            size_t row = rows * joined.stride[0] * size, columns = joined.ndim > 1 ? joined.shape[1] : 1;
-            char *name = strdup(all[j].parts[0]);
-            if (!name)
-                return clip_fail_memory(error, "a tensor's name");
-            free(weights->items[i].name);
-            weights->items[i].name = name;
-            weights->items[i].shape[0] = rows;
-            joined.shape[0] = 2 * rows;
-            if (clip_weights_add(weights, all[j].parts[1], strlen(all[j].parts[1]), joined.type, joined.ndim,
-                                 joined.shape, joined.stride, joined.data + row, 2 * rows * columns * size,
-                                 error) != 0)
-                return -1;
-        }
-    return 0;
-}
-
 /* There is no model among the tensors. */
 static int fail_none(const struct clip_weights *weights, struct clip_error *error)
 {
@@ -496,6 +488,8 @@ static int fail_none(const struct clip_weights *weights, struct clip_error *erro
 int clip_names_openai(struct clip_weights *weights, const char *key, struct clip_error *error)
 {
     struct sets sets;
+    if (clip_names_apple(weights, error) != 0)
+        return -1;
     find_sets(&sets, weights);
     if (sets.count == 0)
         return fail_none(weights, error);
@@ -504,11 +498,10 @@ int clip_names_openai(struct clip_weights *weights, const char *key, struct clip
     struct set *set = &sets.items[0];
     if (leave_set(weights, set, error) != 0)
         return -1;
-    set->siglip = set->hf && is_siglip(weights, set);
-    for (size_t i = 0; i < weights->count; i++)
-        if (rename_one(&weights->items[i], set, error) != 0)
+    if (set->hf && is_siglip(weights, set))
+        set->forms[CLIP_SIDE_IMAGE] = set->forms[CLIP_SIDE_TEXT] = CLIP_HF_SIGLIP;
+    for (size_t i = 0, count = weights->count; i < count; i++)
+        if (rename_one(weights, i, set, error) != 0)
             return -1;
-    if (set->siglip && split_pool(weights, error) != 0)
-        return -1;
     return clip_weights_sort(weights, error);
 }

@@ -1,6 +1,6 @@
 #include "model/open.h"
 
-/* The model, if it has the tower; otherwise NULL with error. */
+/* Returns the model if it has the tower, otherwise NULL with error. */
 static struct clip_model *with_tower(struct clip_model *model, enum clip_side side, struct clip_error *error)
 {
     if (!model || clip_model_need(model, side, error) == 0)

@@ -15,8 +15,8 @@ struct clip_model *clip_open_model(const struct clip_shared *shared, enum clip_s
 struct clip_model *clip_open_settings(const struct clip_shared *shared, enum clip_side side,
                                       struct clip_error *error);
 
-/* Says on stderr, once and but for -q, what had to be guessed about a lone file, for a program that computes
- * with the tower: when the guess counts. */
+/* Prints once, unless -q, what was guessed about a lone file; for programs that compute with the tower, whose
+ * results depend on the guess. */
 void clip_note_guess(struct clip_model *model, enum clip_side side);
 
 #endif

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Values side by side, and gradients: tensors that follow one another may be read as one (tower/weights.h).
- */
+/* Values lie side by side, and so do gradients: adjacent tensors may be read as one (tower/weights.h). */
 static void place_values(void *context)
 {
     struct clip_parameters *parameters = context;
@@ -95,8 +94,8 @@ void clip_parameters_move_gradients(struct clip_parameters *parameters, void *me
     clip_arena_free(&parameters->gradients);
 }
 
-/* FNV-1a over words, in lanes, so that no product waits for the one before it. (The arena is a multiple of 64
- * bytes, with zeros between the values.) */
+/* FNV-1a over words in several lanes, so that a multiplication does not wait for the one before it. (The
+ * arena is a multiple of 64 bytes, with zeros between the values.) */
 uint64_t clip_parameters_hash(const struct clip_parameters *parameters)
 {
     const char *bytes = parameters->values.memory;

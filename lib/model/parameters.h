@@ -1,5 +1,5 @@
-/* The tensors of a part of a model in memory, as f32, with their gradients: what a stage of a training run
- * owns and changes.
+/* The tensors of a part of a model in memory, as f32, with their gradients: what a training stage owns and
+ * updates.
  *
  * Values and gradients lie row-major in OpenAI's orientation, each aligned to 64 bytes, in one allocation for
  * the values and one for the gradients. */
@@ -38,12 +38,12 @@ void clip_parameters_free(struct clip_parameters *parameters);
 struct clip_parameter *clip_parameters_get(const struct clip_parameters *parameters, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Moves the gradients, which are still 0, to memory of clip_parameters_gradient_bytes zeroed bytes, aligned
- * to 64, that stays the caller's and outlives the parameters: in the same order, with zeros between them. */
+/* Moves the gradients, which must still be 0, to the caller's memory: clip_parameters_gradient_bytes zeroed
+ * bytes, aligned to 64, which must outlive the parameters. The order stays; zeros fill the gaps. */
 size_t clip_parameters_gradient_bytes(const struct clip_parameters *parameters);
 void clip_parameters_move_gradients(struct clip_parameters *parameters, void *memory);
 
-/* A number of all values, to compare processes that should have the same. */
+/* A hash of all values, to compare processes that must hold the same. */
 uint64_t clip_parameters_hash(const struct clip_parameters *parameters);
 
 /* Sets all gradients to 0. */

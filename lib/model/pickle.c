@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More than any model's file holds; what a hostile one may make us keep is some 60 MB. */
+/* More than any model's file holds; a hostile file costs at most about 60 MB. */
 enum { MAX_VALUES = 1 << 19, MAX_TENSORS = 1 << 16 };
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
@@ -101,8 +101,7 @@ static const struct {
     {"torch", "bool", GLOBAL_DTYPE, CLIP_WEIGHT_BOOL},
 };
 
-/* Modules whose functions are in a pickle only to run code; of Python's own module, the types that are data.
- */
+/* Modules whose functions occur in pickles only to run code; of builtins, the types that are data. */
 static const char *const refused_modules[] = {
     "os",     "posix", "nt",        "subprocess", "sys",      "pty",     "socket",
     "shutil", "runpy", "importlib", "ctypes",     "commands", "code",    "webbrowser",
@@ -112,7 +111,7 @@ static const char *const builtin_types[] = {
     "range", "xrange",    "object",         "int",    "long",  "float",     "bool",  "str",     "unicode",
     "type",  "Ellipsis",  "NotImplemented", "getattr"};
 
-/* The machine: the pickle in the making, the stack with its marks, and the memo. */
+/* The state of the machine: the result so far, the stack with its marks, and the memo. */
 struct machine {
     struct clip_pickle *pickle;
     const unsigned char *start, *p, *end;
@@ -128,7 +127,7 @@ static int bad(struct machine *machine, const char *what)
     return -1;
 }
 
-/* Makes room for one element more in an array of at most `limit`. */
+/* Grows an array of at most `limit` elements by one. */
 static int grow(struct machine *machine, void *array, size_t *room, size_t count, size_t limit, size_t size)
 {
     void **items = array;
@@ -192,7 +191,7 @@ static int push_items(struct machine *machine, enum clip_pickle_kind kind)
                                    .kind = (uint8_t)kind, .first = CLIP_PICKLE_END, .last = CLIP_PICKLE_END});
 }
 
-/* Takes the value on top; an error if there is none, or a mark. */
+/* Pops the value on top; an error if the stack is empty or a mark is on top. */
 static int pop(struct machine *machine, uint32_t *index)
 {
     if (machine->depth == 0 || machine->stack[machine->depth - 1] == MARK)
@@ -210,7 +209,7 @@ static int peek(struct machine *machine, uint32_t *index)
     return 0;
 }
 
-/* Where on the stack the values after the last mark begin. */
+/* The index on the stack of the first value after the last mark. */
 static int find_mark(struct machine *machine, size_t *first)
 {
     for (size_t i = machine->depth; i > 0; i--)
@@ -221,7 +220,7 @@ static int find_mark(struct machine *machine, size_t *first)
     return bad(machine, "no mark on the stack");
 }
 
-/* Takes the value or mark on top away, or all down to the last mark, and that. */
+/* Pops the value or mark on top; or everything down to the last mark, and the mark. */
 static int drop(struct machine *machine, int to_mark)
 {
     size_t first;
@@ -252,7 +251,7 @@ static int append_item(struct machine *machine, uint32_t container, uint32_t ite
     return 0;
 }
 
-/* Moves what stands on the stack from `first` on into `container`. */
+/* Moves the stack from `first` on into `container`. */
 static int append_from(struct machine *machine, uint32_t container, size_t first)
 {
     for (size_t i = first; i < machine->depth; i++)
@@ -354,7 +353,7 @@ static int tuple_sizes(const struct machine *machine, uint32_t tuple, size_t *si
     return 0;
 }
 
-/* An object that the global of `maker`, or what made that object, would make. */
+/* The object that calling `maker`'s global would make. */
 static int push_object(struct machine *machine, const struct clip_pickle_value *maker)
 {
     return push_value(machine, (struct clip_pickle_value){.kind = CLIP_PICKLE_OBJECT,
@@ -442,7 +441,7 @@ static int push_tensor(struct machine *machine, enum global global, uint32_t arg
     return push_integer(machine, CLIP_PICKLE_TENSOR, (int64_t)pickle->tensor_count++);
 }
 
-/* The first of the arguments stands for what the call would return. */
+/* The first argument stands for the call's result. */
 static int push_first(struct machine *machine, uint32_t arguments, uint32_t least, uint32_t most,
                       enum clip_pickle_kind kind)
 {
@@ -574,7 +573,7 @@ static int is_listed(const char *text, size_t length, const char *const *list, s
     return 0;
 }
 
-/* 1 for globals that nobody needs to have in a file of weights, and whoever means ill does. */
+/* 1 for globals that weights never need and that hostile files use. */
 static int runs_code(const char *module, size_t module_length, const char *name, size_t name_length)
 {
     if (same(module, module_length, "builtins") || same(module, module_length, "__builtin__"))
@@ -595,7 +594,7 @@ static int push_global(struct machine *machine)
     size_t module_length, name_length;
     if (take_line(machine, &module, &module_length) != 0 || take_line(machine, &name, &name_length) != 0)
         return -1;
-    /* Module and name as they stand in the file, for messages. */
+    /* Module and name as in the file, for messages. */
     struct clip_pickle_value value = {
         .kind = CLIP_PICKLE_GLOBAL, .text = module, .length = (uint32_t)(module_length + 1 + name_length)};
     if (starts_with(module, module_length, "__torch__.") || same(module, module_length, "__torch__")) {
@@ -732,7 +731,7 @@ static int use_memo(struct machine *machine, size_t bytes, int (*use)(struct mac
     return take_number(machine, bytes, &slot) != 0 ? -1 : use(machine, (uint32_t)slot);
 }
 
-/* An opcode outside of the closed set: by its name where it is one that would make or call something. */
+/* An opcode outside the closed set; named if it would make or call something. */
 static int refuse(struct machine *machine, int op)
 {
     static const struct {
@@ -829,7 +828,7 @@ static int step(struct machine *machine, int op)
     return refuse(machine, op);
 }
 
-/* A pickle of nothing but a global, or a number that is too long, is not a checkpoint. */
+/* A pickle that is only a global, or an overlong number, is not a checkpoint. */
 static int check_root(struct machine *machine)
 {
     const struct clip_pickle_value *root = value_at(machine, machine->pickle->root);

@@ -1,10 +1,9 @@
 /* A closed reader of pickles: the opcodes of protocol 2 that torch.save and TorchScript archives use, and the
- * few globals that tensors need. Nothing is ever called. What a checkpoint holds beside its tensors (options,
- * NumPy's scalars, paths) is carried as objects that nobody looks into; globals that only run code are
- * refused by name.
+ * few globals that tensors need. Nothing is ever called. What a checkpoint holds besides tensors (options,
+ * NumPy's scalars, paths) becomes opaque objects; globals that only run code are refused by name.
  *
- * What is read is a graph of values in arrays of bounded size, strings pointing into the input. It may share
- * values, and a hostile one may hold itself: whoever walks it bounds depth and steps. */
+ * What is read is a graph of values in arrays of bounded size, strings pointing into the input. Values may be
+ * shared, and a hostile graph may contain itself: callers that walk it must bound depth and steps. */
 #ifndef CLIP_MODEL_PICKLE_H
 #define CLIP_MODEL_PICKLE_H
 
@@ -75,13 +74,13 @@ struct clip_pickle {
     size_t used; /* bytes of the input up to the end of the pickle */
 };
 
-/* Reads the pickle at the begin of data[size], which must outlive the result. clip_pickle_free afterwards,
+/* Reads the pickle at the start of data[size], which must outlive the result. clip_pickle_free afterwards,
  * also after an error. */
 int clip_pickle_read(struct clip_pickle *pickle, const unsigned char *data, size_t size,
                      struct clip_error *error);
 void clip_pickle_free(struct clip_pickle *pickle);
 
-/* "module.name" of what an object is made by, fit for a message, into out[size]; returns out. */
+/* "module.name" of the global that makes an object, printable, into out[size]; returns out. */
 const char *clip_pickle_maker(const struct clip_pickle_value *object, char *out, size_t size);
 
 /* 1 if the value is the string `text`. */

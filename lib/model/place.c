@@ -30,7 +30,7 @@ char *clip_folder_of(const char *path)
 
 /* --- by name --- */
 
-/* `name` in a folder of models, as it stands or with a '-' for each '/'. */
+/* Looks `name` up in a folder of models, as it is or with '-' for each '/'. */
 static char *find_in(const char *folder, const char *name)
 {
     char plain[256];

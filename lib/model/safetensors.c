@@ -99,7 +99,7 @@ static int read_escape(struct parser *parser)
     return put(parser, 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00));
 }
 
-/* A string, into parser->string[length]. */
+/* Reads a string into parser->string[length]. */
 static int read_string(struct parser *parser)
 {
     parser->length = 0;
@@ -303,8 +303,7 @@ static int compare_places(const void *a, const void *b)
     return (n > m) - (n < m);
 }
 
-/* As the format's own reader demands: tensors follow one another without a gap or overlap, and fill the file.
- */
+/* As the format's own reader requires: tensors are adjacent, without gaps or overlaps, and fill the file. */
 static int check_places(const struct clip_weights *weights, const unsigned char *data, size_t size,
                         struct clip_error *error)
 {

@@ -50,6 +50,11 @@ void clip_arch_fit(struct clip_arch *arch, const struct clip_weights *weights, i
 {
     if (lone)
         find_towers(arch, weights);
+    for (int side = 0; side < CLIP_SIDES; side++) {
+        struct clip_tower_arch *tower = &arch->towers[side];
+        if (!tower->absent && tower->kind->fit)
+            tower->kind->fit(tower, weights);
+    }
     if (arch->vision.absent == arch->text.absent)
         return;
     struct clip_tower_arch *tower = &arch->towers[arch->vision.absent ? CLIP_SIDE_TEXT : CLIP_SIDE_IMAGE];

@@ -1,4 +1,4 @@
-/* The architecture of a lone weights file, read off the shapes of its tensors. */
+/* The architecture of a lone weights file, inferred from the shapes of its tensors. */
 #ifndef CLIP_MODEL_SHAPES_H
 #define CLIP_MODEL_SHAPES_H
 
@@ -11,14 +11,15 @@
 int clip_arch_from_shapes(struct clip_arch *arch, const struct clip_weights *weights,
                           struct clip_error *error);
 
-/* Makes a model of one tower of what says two: with `lone`, where the tensors of a tower are not there. Of
- * one tower also whether there are a projection and a logit scale. */
+/* With `lone`: makes a two-tower architecture one tower's if the other's tensors are absent, and sets whether
+ * that tower has a projection and a logit scale. */
 void clip_arch_fit(struct clip_arch *arch, const struct clip_weights *weights, int lone);
 
-/* 1 if a tower of these widths is one of OpenAI's nine models', or absent: heads of 64 are no guess then. */
+/* 1 if a tower of these widths is one of OpenAI's nine models', or absent: heads of 64 are then not a guess.
+ */
 int clip_arch_heads_known(const struct clip_arch *arch, enum clip_side side);
 
-/* The view of that name (its first part), or NULL. */
+/* The view of that name (the first part), or NULL. */
 const struct clip_weight *clip_weights_find(const struct clip_weights *weights, const char *name);
 
 #endif

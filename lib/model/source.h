@@ -1,4 +1,4 @@
-/* Where the tensors of a model that is written come from: another model, or a seed. */
+/* Sources of the tensors of a model to be written: another model, or a seed. */
 #ifndef CLIP_MODEL_SOURCE_H
 #define CLIP_MODEL_SOURCE_H
 
@@ -14,7 +14,7 @@ struct clip_model_source {
 };
 struct clip_tensor_source clip_source_of_model(const struct clip_model_source *model);
 
-/* Initial weights (clip_draw), as f32; batch norm's counts are 0. */
+/* Initial weights (clip_draw), as f32; counts of batch norm are 0. */
 struct clip_seed_source {
     uint64_t seed;
     struct clip_pool *pool;

@@ -1,4 +1,4 @@
-/* What the configuration of a model says about its tokenizer. */
+/* Tokenizer settings in a model's configuration. */
 #ifndef CLIP_MODEL_TOKENIZER_SETTINGS_H
 #define CLIP_MODEL_TOKENIZER_SETTINGS_H
 

@@ -14,6 +14,16 @@ enum {
     CLIP_VIT_NORM_AFTER_POOL = 1 << 3, /* ln_post is of the mean, not of each token */
     CLIP_VIT_NO_POST_NORM = 1 << 4,    /* no ln_post */
     CLIP_VIT_FIXED_POSITIONS = 1 << 5, /* positions do not learn */
+    CLIP_VIT_PATCH_POSITIONS = 1 << 6, /* positions are those of patches alone */
+    CLIP_VIT_NO_POSITIONS = 1 << 7,    /* no positions */
+};
+
+/* What makes tokens of a picture. */
+enum clip_vit_stem {
+    CLIP_STEM_PATCHES, /* a convolution whose kernel is a patch */
+    CLIP_STEM_LINEAR,  /* the same as a linear layer: a patch is [row][column][channel] (NaFlex) */
+    CLIP_STEM_CONV,    /* three convolutions, batch norm and GELU between them (tower/stem-conv.c) */
+    CLIP_STEM_MBCONV,  /* ViTamin's stages of convolutions (tower/stem-mbconv.c) */
 };
 
 /* How tokens become the features. */
@@ -22,7 +32,8 @@ enum clip_pooling {
     CLIP_POOL_FIRST,   /* the first token of a caption */
     CLIP_POOL_LAST,    /* the last of its context */
     CLIP_POOL_MEAN,    /* of a caption: the mean of its tokens, */
-    CLIP_POOL_MAX,     /* and the largest of each channel */
+    CLIP_POOL_MAX,     /* and the largest of each channel; */
+    CLIP_POOL_ATTEND,  /* attention with one query that is learned (open_clip's modern tower) */
     CLIP_POOL_PATCHES, /* the mean of the patches */
     /* SigLIP's: attention with one query that is learned, y; then y + mlp(norm(y)) */
     CLIP_POOL_MAP,
@@ -44,12 +55,18 @@ struct clip_vit_arch {
     const struct clip_vit_names *names; /* NULL: OpenAI's */
     unsigned flags;
     enum clip_pooling pooling;
+    enum clip_vit_stem stem;
+    int registers; /* tokens that are learned, after the class token, before the patches */
+    /* Positions are learned for a grid of this many rows and columns, [rows, columns, width], and resampled
+     * to the picture's; 0: they are of the picture's grid. */
+    int grid_height, grid_width;
     int pool_width, pool_heads, pool_queries, pool_mlp; /* of attention pools */
 };
 
 /* Its tensors but for those of the blocks. */
 enum clip_vit_tensor {
     CLIP_VIT_CLASS,
+    CLIP_VIT_REGISTERS,
     CLIP_VIT_POSITIONS,
     CLIP_VIT_CONV,
     CLIP_VIT_CONV_BIAS,
@@ -81,7 +98,9 @@ enum clip_vit_tensor {
     CLIP_VIT_TENSORS
 };
 
-extern const struct clip_vit_names clip_vit_names_timm;
+/* timm's; its towers' whose last norm is of the mean; its NaFlexVit's. */
+extern const struct clip_vit_names clip_vit_names_timm, clip_vit_names_timm_mean, clip_vit_names_naflex,
+    clip_vit_names_naflex_mean;
 
 struct clip_tower_arch;
 
@@ -94,9 +113,21 @@ int clip_vit_shape(const struct clip_tower_arch *tower, enum clip_vit_tensor ten
 /* Width of the features. */
 size_t clip_vit_width(const struct clip_tower_arch *tower);
 
-/* Patches of a picture, and tokens: with the class token, if any. */
+/* Rows and columns of a picture's patches, patches, and tokens: with the class token and registers, if any.
+ */
+size_t clip_vit_rows(const struct clip_tower_arch *tower);
+size_t clip_vit_columns(const struct clip_tower_arch *tower);
 size_t clip_vit_patches(const struct clip_tower_arch *tower);
 size_t clip_vit_tokens(const struct clip_tower_arch *tower);
+
+/* Tokens before those of patches; of these the ones that have no position of their own. */
+size_t clip_vit_prefix(const struct clip_tower_arch *tower);
+size_t clip_vit_unplaced(const struct clip_tower_arch *tower);
+
+/* Channels of the first convolution of a stem; 0 where there is no such stem for towers of the width. */
+size_t clip_stem_width(const struct clip_tower_arch *tower);
+/* Blocks of the two stages of CLIP_STEM_MBCONV, whose second has twice as many channels. */
+extern const int clip_stem_blocks[2];
 
 /* 1 if they are alike. */
 int clip_vit_same(const struct clip_vit_arch *a, const struct clip_vit_arch *b);

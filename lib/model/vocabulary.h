@@ -1,4 +1,4 @@
-/* Where a model's vocabulary is to be found. */
+/* Where a model's vocabulary is. */
 #ifndef CLIP_MODEL_VOCABULARY_H
 #define CLIP_MODEL_VOCABULARY_H
 

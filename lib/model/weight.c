@@ -11,7 +11,7 @@
 
 /* More tensors, or longer names, than any model's: what a hostile file may make us keep. */
 enum { MAX_TENSORS = 1 << 16, MAX_NAME = 512 };
-/* Bytes of a view's elements that lie over one another: a small file is not to fill the memory. */
+/* The most bytes by which a view's elements may overlap: a small file must not fill the memory. */
 enum { MAX_REPEATED = 1 << 20 };
 
 static const struct {
@@ -152,6 +152,15 @@ void clip_weights_free(struct clip_weights *weights)
     *weights = (struct clip_weights){0};
 }
 
+void clip_weight_transpose(struct clip_weight *weight)
+{
+    size_t shape = weight->shape[0], stride = weight->stride[0];
+    weight->shape[0] = weight->shape[1];
+    weight->stride[0] = weight->stride[1];
+    weight->shape[1] = shape;
+    weight->stride[1] = stride;
+}
+
 size_t clip_weight_count(const struct clip_weight *weight)
 {
     size_t count = 1;
@@ -173,7 +182,7 @@ int clip_weight_contiguous(const struct clip_weight *weight)
 
 /* --- elements, a run at a time --- */
 
-/* A walk over the elements in C order: `at` is where the next one stands, in elements from element 0. */
+/* A walk over the elements in C order: `at` is the next one's offset from element 0, in elements. */
 struct walk {
     const struct clip_weight *weight;
     size_t index[CLIP_WEIGHT_DIMENSIONS], at;
@@ -197,7 +206,7 @@ static size_t walk_run(const struct walk *walk, size_t count)
     return count < left ? count : left;
 }
 
-/* Goes `run` elements on, to the end of a row at most. */
+/* Advances by `run` elements, at most to the end of a row. */
 static void walk_on(struct walk *walk, size_t run)
 {
     const struct clip_weight *weight = walk->weight;

@@ -58,6 +58,9 @@ int clip_weights_add(struct clip_weights *weights, const char *name, size_t leng
 int clip_weights_sort(struct clip_weights *weights, struct clip_error *error);
 void clip_weights_free(struct clip_weights *weights);
 
+/* Exchanges the two dimensions of a matrix. */
+void clip_weight_transpose(struct clip_weight *weight);
+
 /* Elements of a view. */
 size_t clip_weight_count(const struct clip_weight *weight);
 

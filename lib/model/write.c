@@ -1,6 +1,7 @@
 #include "model/write.h"
 #include "base/file.h"
 #include "model/forms.h"
+#include "model/kind.h"
 #include "model/names.h"
 #include "model/place.h"
 #include "text/tokenizer.h"
@@ -88,7 +89,7 @@ int clip_safetensors_begin_as(FILE *file, struct clip_tensor_info *tensors, size
         free(text);
         return clip_fail_memory(error, "a header");
     }
-    /* Blanks up to a multiple of eight: the data is aligned as it lies in the file. */
+    /* Pads with blanks to a multiple of eight, so that the data is aligned in the file. */
     uint64_t padded = (length + 7) / 8 * 8, offset = sizeof padded + padded;
     fwrite(&padded, sizeof padded, 1, file);
     fprintf(file, "%-*s", (int)padded, text);
@@ -214,7 +215,7 @@ int clip_folder_commit(struct clip_folder_output *folder, struct clip_error *err
     int bad = 0;
     if (each_entry(folder->temporary, sync_entry) != 0 || sync_path(folder->temporary) != 0)
         bad = clip_fail_errno(error, "%s", folder->path);
-    /* Not even an empty folder that came up meanwhile is written over. */
+    /* A folder that appeared meanwhile is never overwritten, not even an empty one. */
     if (!bad && renameat2(AT_FDCWD, folder->temporary, AT_FDCWD, folder->path, RENAME_NOREPLACE) != 0)
         bad = errno == EEXIST ? fail_exists(folder->path, error) : clip_fail_errno(error, "%s", folder->path);
     if (!bad) {
@@ -240,11 +241,12 @@ void clip_folder_abandon(struct clip_folder_output *folder)
 
 /* --- models --- */
 
-/* A tensor to be written: a slot, or, in Hugging Face's form, a third of one, or one transposed. */
+/* A tensor to be written: a slot, or, in Hugging Face's form, a third of one, one transposed, or two that are
+ * one there. */
 struct piece {
-    const struct clip_slot *slot;
+    const struct clip_slot *slot, *more; /* more: NULL, or a slot whose elements follow */
     char name[128];
-    size_t first, count; /* elements of the slot */
+    size_t first, count; /* elements of the slot, and of both */
     int transposed;
 };
 
@@ -260,48 +262,91 @@ static void free_pieces(struct pieces *pieces)
     free(pieces->infos);
 }
 
-/* Whose names tensors are written under. */
-enum naming { OWN, CUSTOM_TEXT, HF };
+/* Whose names tensors are written under: Hugging Face's, or the model's own, those of captions in a
+ * CustomTextCLIP after "text.". */
+struct naming {
+    const struct clip_hf_model *hf; /* NULL: the model's own */
+    int custom_text;
+};
 
-static enum naming naming_of(const struct clip_arch *arch)
+static struct naming naming_of(const struct clip_arch *arch)
 {
-    return arch->custom_text ? CUSTOM_TEXT : OWN;
+    return (struct naming){NULL, arch->custom_text};
 }
 
-/* Lists what is written of a slot, under its own name, that in a CustomTextCLIP, or Hugging Face's. */
-static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int type, enum naming naming,
-                      struct clip_error *error)
+static void set_info(struct clip_tensor_info *info, const struct piece *piece, int type)
 {
-    int parts = 1, transposed = 0;
-    for (int part = 0; part < parts; part++) {
+    *info = (struct clip_tensor_info){
+        .name = piece->name, .type = (enum clip_weight_type)type, .ndim = piece->slot->ndim};
+    memcpy(info->shape, piece->slot->shape, sizeof piece->slot->shape);
+}
+
+/* A slot whose rows follow those of one that was listed, in one tensor. */
+static int add_rows(struct pieces *pieces, const struct clip_slot *slot, const char *name,
+                    struct clip_error *error)
+{
+    for (size_t i = 0; i < pieces->count; i++) {
+        struct piece *piece = &pieces->items[i];
+        if (strcmp(piece->name, name) != 0)
+            continue;
+        piece->more = slot;
+        piece->count += (size_t)clip_slot_count(slot);
+        pieces->infos[i].shape[0] += slot->shape[0];
+        return 0;
+    }
+    return clip_fail(error, "tensor %s lacks its first rows", name);
+}
+
+/* Lists what Hugging Face's form has of a slot. */
+static int add_hf_pieces(struct pieces *pieces, const struct clip_slot *slot, int type,
+                         const struct clip_hf_model *model, struct clip_error *error)
+{
+    struct clip_hf_name found = {.parts = 1};
+    for (int part = 0; part < found.parts; part++) {
         struct piece *piece = &pieces->items[pieces->count];
         struct clip_tensor_info *info = &pieces->infos[pieces->count];
-        *piece = (struct piece){.slot = slot};
-        if (naming != HF)
-            clip_names_open_clip(slot->name, naming == CUSTOM_TEXT && slot->side == CLIP_SIDE_TEXT,
-                                 piece->name, sizeof piece->name);
-        else if (clip_names_hf(slot->name, part, piece->name, sizeof piece->name, &parts, &transposed) != 0)
+        if (clip_names_hf(model, slot->name, part, &found) != 0)
             return clip_fail(error, "tensor %s cannot be represented in Hugging Face's form", slot->name);
-        *info = (struct clip_tensor_info){.name = piece->name,
-                                          .type = (enum clip_weight_type)type,
-                                          .ndim = slot->ndim,
-                                          .index = pieces->count++};
-        memcpy(info->shape, slot->shape, sizeof slot->shape);
-        piece->count = (size_t)clip_slot_count(slot) / (size_t)parts;
+        if (found.shape == CLIP_NAME_LAST_THIRDS)
+            return add_rows(pieces, slot, found.name, error);
+        *piece = (struct piece){.slot = slot, .transposed = found.transposed};
+        strcpy(piece->name, found.name);
+        set_info(info, piece, type);
+        info->index = pieces->count++;
+        piece->count = (size_t)clip_slot_count(slot) / (size_t)found.parts;
         piece->first = piece->count * (size_t)part;
-        piece->transposed = transposed;
-        if (parts > 1)
-            info->shape[0] /= (size_t)parts;
-        if (transposed) {
+        info->shape[0] /= (size_t)(found.parts > 1 ? found.parts : 1);
+        if (found.transposed) {
             info->shape[0] = slot->shape[1];
             info->shape[1] = slot->shape[0];
         }
+        if (found.shape == CLIP_NAME_ONE)
+            memmove(info->shape, info->shape + 1, (size_t)--info->ndim * sizeof *info->shape);
+        if (slot->ndim == 0 && model->sigmoid)
+            info->shape[info->ndim++] = 1;
     }
     return 0;
 }
 
+/* Lists what is written of a slot. */
+static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int type, struct naming naming,
+                      struct clip_error *error)
+{
+    if (naming.hf)
+        return add_hf_pieces(pieces, slot, type, naming.hf, error);
+    struct piece *piece = &pieces->items[pieces->count];
+    *piece = (struct piece){.slot = slot, .count = (size_t)clip_slot_count(slot)};
+    clip_names_open_clip(slot->name, naming.custom_text && slot->side == CLIP_SIDE_TEXT, piece->name,
+                         sizeof piece->name);
+    set_info(&pieces->infos[pieces->count], piece, type);
+    pieces->infos[pieces->count].index = pieces->count;
+    pieces->count++;
+    return 0;
+}
+
 static int list_pieces(struct pieces *pieces, const struct clip_layout *layout,
-                       const struct clip_tensor_source *source, enum naming naming, struct clip_error *error)
+                       const struct clip_tensor_source *source, struct naming naming,
+                       struct clip_error *error)
 {
     *pieces = (struct pieces){.items = calloc(3 * layout->count, sizeof *pieces->items),
                               .infos = calloc(3 * layout->count, sizeof *pieces->infos)};
@@ -316,8 +361,8 @@ static int list_pieces(struct pieces *pieces, const struct clip_layout *layout,
 }
 
 /* A transposed matrix is held whole: [rows, columns] of the slot becomes [columns, rows]. */
-static int put_turned(FILE *file, const struct piece *piece, size_t size,
-                      const struct clip_tensor_source *source, struct clip_error *error)
+static int put_transposed(FILE *file, const struct piece *piece, size_t size,
+                          const struct clip_tensor_source *source, struct clip_error *error)
 {
     size_t rows = piece->slot->shape[0], columns = piece->slot->shape[1];
     unsigned char *matrix = reallocarray(NULL, piece->count, size), *column = reallocarray(NULL, rows, size);
@@ -336,18 +381,28 @@ static int put_turned(FILE *file, const struct piece *piece, size_t size,
     return result;
 }
 
-static int put_piece(FILE *file, const struct piece *piece, size_t size,
-                     const struct clip_tensor_source *source, unsigned char *chunk, struct clip_error *error)
+static int put_elements(FILE *file, const struct clip_slot *slot, size_t first, size_t count, size_t size,
+                        const struct clip_tensor_source *source, unsigned char *chunk,
+                        struct clip_error *error)
 {
-    if (piece->transposed)
-        return put_turned(file, piece, size, source, error);
-    for (size_t done = 0; done < piece->count && !ferror(file); done += CHUNK) {
-        size_t n = piece->count - done < CHUNK ? piece->count - done : CHUNK;
-        if (source->fill(source->context, piece->slot, piece->first + done, n, chunk, error) != 0)
+    for (size_t done = 0; done < count && !ferror(file); done += CHUNK) {
+        size_t n = count - done < CHUNK ? count - done : CHUNK;
+        if (source->fill(source->context, slot, first + done, n, chunk, error) != 0)
             return -1;
         fwrite(chunk, size, n, file);
     }
     return 0;
+}
+
+static int put_piece(FILE *file, const struct piece *piece, size_t size,
+                     const struct clip_tensor_source *source, unsigned char *chunk, struct clip_error *error)
+{
+    size_t more = piece->more ? (size_t)clip_slot_count(piece->more) : 0;
+    if (piece->transposed)
+        return put_transposed(file, piece, size, source, error);
+    if (put_elements(file, piece->slot, piece->first, piece->count - more, size, source, chunk, error) != 0)
+        return -1;
+    return more ? put_elements(file, piece->more, 0, more, size, source, chunk, error) : 0;
 }
 
 /* One file of pieces[first, last) of the list, in the list's order. */
@@ -377,7 +432,7 @@ static int write_pieces(const struct pieces *pieces, size_t first, size_t last, 
     return -1;
 }
 
-static int write_whole(const struct clip_layout *layout, enum naming naming, const char *arch,
+static int write_whole(const struct clip_layout *layout, struct naming naming, const char *arch,
                        const struct clip_tensor_source *source, const char *path, struct clip_error *error)
 {
     struct pieces pieces;
@@ -391,7 +446,7 @@ static int write_whole(const struct clip_layout *layout, enum naming naming, con
 int clip_write_weights(const struct clip_layout *layout, const struct clip_tensor_source *source,
                        const char *path, struct clip_error *error)
 {
-    return write_whole(layout, OWN, NULL, source, path, error);
+    return write_whole(layout, (struct naming){0}, NULL, source, path, error);
 }
 
 int clip_write_lone(const struct clip_arch *arch, const struct clip_layout *layout,
@@ -507,7 +562,7 @@ static int write_shards(const struct clip_folder_output *folder, const struct pi
 /* NAME.safetensors, or, where that would be too large, shards of it. */
 static int write_weights_in(const struct clip_folder_output *folder, const char *name,
                             const struct clip_layout *layout, const struct clip_tensor_source *source,
-                            enum naming naming, struct clip_error *error)
+                            struct naming naming, struct clip_error *error)
 {
     struct pieces pieces;
     char file[80], *path = NULL;
@@ -560,12 +615,13 @@ int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arc
                   const struct clip_layout *layout, const struct clip_tensor_source *source,
                   struct clip_error *error)
 {
-    if (write_config(folder, "config.json", arch, clip_arch_write_hf, error) != 0)
+    const struct clip_hf_model *model = clip_hf_model_of(arch, error);
+    if (!model || write_config(folder, "config.json", arch, clip_arch_write_hf, error) != 0)
         return -1;
     if (!arch->vision.absent &&
         write_config(folder, "preprocessor_config.json", arch, clip_arch_write_hf_preprocessor, error) != 0)
         return -1;
-    return write_weights_in(folder, "model", layout, source, HF, error);
+    return write_weights_in(folder, "model", layout, source, (struct naming){model, 0}, error);
 }
 
 static int put_tokenizer(const struct clip_arch *arch, FILE *file, struct clip_error *error)

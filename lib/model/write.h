@@ -35,7 +35,7 @@ int clip_safetensors_begin_as(FILE *file, struct clip_tensor_info *tensors, size
 
 /* --- folders --- */
 
-/* A folder in the making: files are put into `temporary`, beside the place where it will appear. */
+/* A folder being written: files go into `temporary`, beside the final path. */
 struct clip_folder_output {
     char *path, *temporary;
     uint64_t shard_size; /* weights past so many bytes are written as several files and an index; 0: 5 GiB */

@@ -1,8 +1,9 @@
 /* The batch is worked through in bands of BAND rows (pictures); a band's logits in tiles of TILE columns
  * (captions), one thread each. Every sum runs in an order that these two alone fix.
  *
- * A rank that has a share of the batch does its rows against all captions, and then, turned, its captions'
- * columns as rows against all pictures: no rank has all logits, and none waits for another within a pass. */
+ * A rank that has a share of the batch does its rows against all captions, and then, transposed, its
+ * captions' columns as rows against all pictures: no rank has all logits, and none waits for another within a
+ * pass. */
 #include "score/loss.h"
 #include "base/arena.h"
 #include "math/product.h"
@@ -33,7 +34,7 @@ struct work {
     const uint32_t *group; /* [n]: the batch's, or own_group */
     uint32_t *own_group;   /* [n]: each pair by itself */
     double *share;         /* [n]: a row's target mass on each of its positives */
-    int turned;            /* rows are captions */
+    int columns_first;     /* rows are captions */
     size_t begin, end;     /* the rows that are done here */
     /* of the band */
     size_t first, rows;
@@ -85,12 +86,12 @@ static double logit_of(const struct work *work, float cosine)
 
 static const float *row_side(const struct work *work)
 {
-    return work->turned ? work->batch.text : work->batch.image;
+    return work->columns_first ? work->batch.text : work->batch.image;
 }
 
 static const float *column_side(const struct work *work)
 {
-    return work->turned ? work->batch.image : work->batch.text;
+    return work->columns_first ? work->batch.image : work->batch.text;
 }
 
 /* The cosines of the band's rows with the tile's columns. */
@@ -187,7 +188,7 @@ static void forward_tile(void *context, size_t tile, int thread)
 
 static void finish_rows(struct work *work)
 {
-    struct line *lines = work->turned ? work->column : work->row;
+    struct line *lines = work->columns_first ? work->column : work->row;
     for (size_t r = 0; r < work->rows; r++)
         for (size_t tile = 0; tile < work->tiles; tile++)
             line_add(&lines[work->first + r], &work->parts[r * work->tiles + tile]);
@@ -220,8 +221,8 @@ static void summarize(struct work *work, double *loss, double *hits_image, doubl
 /* The gradient of the loss, times n, with respect to the logit of row i and column j. */
 static double logit_gradient(const struct work *work, size_t i, size_t j, double logit)
 {
-    const double *row_log = work->turned ? work->column_log : work->row_log;
-    const double *column_log = work->turned ? work->row_log : work->column_log;
+    const double *row_log = work->columns_first ? work->column_log : work->row_log;
+    const double *column_log = work->columns_first ? work->row_log : work->column_log;
     int positive = work->group[i] == work->group[j];
     if (work->batch.loss == CLIP_LOSS_SIGMOID)
         return positive ? -1 / (1 + exp(logit)) : 1 / (1 + exp(-logit));
@@ -246,7 +247,7 @@ static void backward_tile(void *context, size_t tile, int thread)
             bias_part += gradient;
             *cosine = (float)(gradient * batch->scale);
         }
-    if (!work->turned) {
+    if (!work->columns_first) {
         work->scale_parts[tile] += scale_part;
         work->bias_parts[tile] += bias_part;
     }
@@ -261,16 +262,16 @@ static void backward_rows(void *context, size_t chunk, int thread)
     (void)thread;
     const struct work *work = context;
     size_t r = chunk * CHUNK, left = work->rows - r, n = work->batch.n, width = work->batch.width;
-    float *gradient = work->turned ? work->batch.text_gradient : work->batch.image_gradient;
+    float *gradient = work->columns_first ? work->batch.text_gradient : work->batch.image_gradient;
     clip_gemm(0, 0, left < CHUNK ? left : CHUNK, width, n, work->band + r * n, n, column_side(work), width, 0,
               gradient + (work->first - work->begin + r) * width, width);
 }
 
 /* --- the batch --- */
 
-static void begin_bands(struct work *work, int turned)
+static void begin_bands(struct work *work, int columns_first)
 {
-    work->turned = turned;
+    work->columns_first = columns_first;
     work->first = work->begin;
     work->rows = 0;
 }
@@ -287,8 +288,8 @@ static void run_forward(struct work *work, struct clip_pool *pool)
 {
     for (size_t i = 0; i < work->batch.n; i++)
         work->row[i] = work->column[i] = nothing;
-    for (int turned = 0; turned <= (work->batch.share != NULL); turned++)
-        for (begin_bands(work, turned); next_band(work);) {
+    for (int columns_first = 0; columns_first <= (work->batch.share != NULL); columns_first++)
+        for (begin_bands(work, columns_first); next_band(work);) {
             clip_pool_run(pool, work->tiles, forward_tile, work);
             finish_rows(work);
         }
@@ -296,8 +297,8 @@ static void run_forward(struct work *work, struct clip_pool *pool)
 
 static void run_backward(struct work *work, struct clip_pool *pool)
 {
-    for (int turned = 0; turned <= (work->batch.share != NULL); turned++)
-        for (begin_bands(work, turned); next_band(work);) {
+    for (int columns_first = 0; columns_first <= (work->batch.share != NULL); columns_first++)
+        for (begin_bands(work, columns_first); next_band(work);) {
             clip_pool_run(pool, work->tiles, backward_tile, work);
             clip_pool_run(pool, (work->rows + CHUNK - 1) / CHUNK, backward_rows, work);
         }

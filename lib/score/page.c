@@ -118,11 +118,11 @@ static int write_results(const struct clip_page *page, FILE *file, struct clip_e
     (void)error;
     for (size_t i = 0; i < page->results->count; i++) {
         const struct clip_result *row = &page->results->rows[i];
-        const struct clip_gallery_entry *asked = clip_gallery_find(page->gallery, &row->item.key);
+        const struct clip_gallery_entry *query = clip_gallery_find(page->gallery, &row->item.key);
         char about[60];
         clip_page_section(file, &row->item.label,
                           count_of(about, sizeof about, row->count, "match", "matches"));
-        if (asked && asked->data)
+        if (query && query->data)
             clip_page_cell(page, file, &row->item, NAN, &(struct clip_page_note){.words = "asked for"});
         for (size_t k = 0; k < row->count; k++)
             clip_page_cell(page, file, &row->matches[k].item, row->matches[k].score, NULL);

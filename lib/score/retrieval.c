@@ -14,7 +14,7 @@ struct clip_retrieval {
     struct clip_wanted wanted;
     const struct clip_vectors *rows;
     clip_column_namer *namer;
-    const void *context;
+    void *context;
     struct clip_ranking *rankings; /* [rows]: the best, or the softmax alone; NULL where neither is wanted */
     struct clip_matches *matches;  /* NULL with top */
     uint64_t first;                /* what the columns that are looked at now begin with */
@@ -26,8 +26,7 @@ struct clip_retrieval {
 
 struct clip_retrieval *clip_retrieval_new(struct clip_similarity *similarity,
                                           const struct clip_wanted *wanted, const struct clip_vectors *rows,
-                                          clip_column_namer *namer, const void *context,
-                                          struct clip_error *error)
+                                          clip_column_namer *namer, void *context, struct clip_error *error)
 {
     struct clip_retrieval *retrieval = calloc(1, sizeof *retrieval);
     if (!retrieval) {

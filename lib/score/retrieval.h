@@ -18,8 +18,9 @@ struct clip_wanted {
     int softmax; /* of each row over all columns */
 };
 
-/* Sets the key and the label of a column; a label that is the key is the same pointer. -1 with error. */
-typedef int clip_column_namer(const void *context, uint64_t column, const char **key, const char **label,
+/* Sets the key and the label of a column; a label that is the key is the same pointer. They must stay until
+ * the row is written. -1 with error. */
+typedef int clip_column_namer(void *context, uint64_t column, const char **key, const char **label,
                               struct clip_error *error);
 
 struct clip_retrieval;
@@ -28,8 +29,7 @@ struct clip_retrieval;
  * kept of the columns that match. NULL with error. */
 struct clip_retrieval *clip_retrieval_new(struct clip_similarity *similarity,
                                           const struct clip_wanted *wanted, const struct clip_vectors *rows,
-                                          clip_column_namer *namer, const void *context,
-                                          struct clip_error *error);
+                                          clip_column_namer *namer, void *context, struct clip_error *error);
 void clip_retrieval_free(struct clip_retrieval *retrieval);
 
 /* Looks at more columns, which are called `first` and so on, and grow from call to call. With softmax and

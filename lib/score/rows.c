@@ -51,6 +51,24 @@ static void print_table(FILE *out, const struct clip_row *row, int best)
         putc('\n', out);
 }
 
+static void print_hits(FILE *out, const struct clip_row *row)
+{
+    for (size_t i = 0; i < row->n; i++) {
+        clip_print_float(out, row->scores[i]);
+        putc('\t', out);
+        clip_print_cell(out, row->keys[i], strlen(row->keys[i]));
+        putc('\n', out);
+    }
+}
+
+static void print_keys(FILE *out, const struct clip_row *row, char separator)
+{
+    for (size_t i = 0; i < row->n; i++) {
+        fputs(row->keys[i], out);
+        putc(separator, out);
+    }
+}
+
 /* Prints a bar of `share` of BAR characters, in eighths of a character if the terminal can show them. */
 static void print_bar(FILE *out, double share)
 {
@@ -122,6 +140,12 @@ int clip_rows_write(const struct clip_rows_output *out, const struct clip_row *r
         break;
     case CLIP_ROWS_BARS:
         print_bars(out->text, row);
+        break;
+    case CLIP_ROWS_HITS:
+        print_hits(out->text, row);
+        break;
+    case CLIP_ROWS_KEYS:
+        print_keys(out->text, row, out->separator);
         break;
     }
     return ferror(out->text) ? clip_fail_errno(error, "standard output") : 0;

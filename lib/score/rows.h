@@ -13,11 +13,14 @@ enum clip_rows_form {
     CLIP_ROWS_TABLE,   /* a line of cells separated by tabs; for the best, one line a match */
     CLIP_ROWS_JSON,    /* one line with everything */
     CLIP_ROWS_BARS,    /* the label, and one line a match: its probability as a number and as a bar */
+    CLIP_ROWS_HITS,    /* one line a match: its score, a tab, its key as a cell */
+    CLIP_ROWS_KEYS,    /* the keys of the matches, each with `separator` after it */
 };
 
 struct clip_rows_output {
     enum clip_rows_form form;
     int best;                   /* a row holds its best matches; otherwise all columns in order */
+    char separator;             /* of keys */
     double scale;               /* for messages: what the cosines were multiplied by */
     struct clip_writer *writer; /* of records */
     FILE *text;                 /* for the other forms */

@@ -227,11 +227,11 @@ static int look(const char *path, struct clip_error *error)
 }
 
 /* Sets the folder that is written, and locks it. */
-static int take_folder(struct clip_store_writer *writer, int create, struct clip_error *error)
+static int take_folder(struct clip_store_writer *writer, enum clip_store_way way, struct clip_error *error)
 {
     int locked = 0;
     while (locked == 0) {
-        int there = create ? look(writer->path, error) : 1;
+        int there = way == CLIP_STORE_CHANGE ? 1 : look(writer->path, error);
         if (there < 0)
             return -1;
         free(writer->folder);
@@ -245,31 +245,33 @@ static int take_folder(struct clip_store_writer *writer, int create, struct clip
     return locked < 0 ? -1 : 0;
 }
 
-static int read_before(struct clip_store_writer *writer, int create, int halves, struct clip_error *error)
+static int read_before(struct clip_store_writer *writer, enum clip_store_way way, int halves,
+                       struct clip_error *error)
 {
     struct clip_error ignored;
-    writer->index = clip_store_open(writer->folder, create ? &ignored : error);
-    if (!writer->index && !create)
-        return -1;
+    int there = strcmp(writer->folder, writer->path) == 0;
+    writer->index = clip_store_open(writer->folder, way == CLIP_STORE_REPLACE || !there ? &ignored : error);
     if (writer->index) {
         writer->manifest = writer->index->manifest;
         clean(writer, &writer->manifest);
     }
-    if (!create)
-        return 0;
+    if (there && way != CLIP_STORE_REPLACE)
+        return writer->index ? 0 : -1;
     clip_store_close(writer->index); /* it stays until this is committed */
     writer->index = NULL;
     uint32_t next = writer->manifest.next ? writer->manifest.next : 1;
     writer->manifest = (struct clip_store_manifest){.halves = halves, .next = next};
-    if (strcmp(writer->folder, writer->path) != 0)
+    if (!there)
         clean(writer, &writer->manifest);
     return 0;
 }
 
-struct clip_store_writer *clip_store_edit(const char *path, int create, int halves, struct clip_error *error)
+struct clip_store_writer *clip_store_edit(const char *path, enum clip_store_way way, int halves,
+                                          struct clip_error *error)
 {
     struct clip_store_writer *writer = calloc(1, sizeof *writer);
     size_t size = strlen(path);
+    int status = 0;
     while (size > 1 && path[size - 1] == '/')
         size--;
     if (writer) {
@@ -281,12 +283,12 @@ struct clip_store_writer *clip_store_edit(const char *path, int create, int halv
         clip_fail_memory(error, "an index");
         return NULL;
     }
-    struct clip_store *before =
-        create ? NULL : clip_store_open(path, error); /* else a lock would be left there */
-    int status = create || before ? 0 : -1;
-    clip_store_close(before);
-    if (status == 0 &&
-        (take_folder(writer, create, error) != 0 || read_before(writer, create, halves, error) != 0))
+    if (way == CLIP_STORE_CHANGE) { /* else a lock would be left where no index is */
+        struct clip_store *before = clip_store_open(path, error);
+        status = before ? 0 : -1;
+        clip_store_close(before);
+    }
+    if (status == 0 && (take_folder(writer, way, error) != 0 || read_before(writer, way, halves, error) != 0))
         status = -1;
     if (status == 0)
         return writer;

@@ -10,10 +10,18 @@
 
 struct clip_store_writer;
 
-/* Locks the index `path`. With `create` it is made, or what is in it is replaced, and its embeddings are
- * halves where `halves`: it appears, or changes, when it is committed. NULL with error: it is locked (the
- * message says by whom), there is no index, or something else of that name. */
-struct clip_store_writer *clip_store_edit(const char *path, int create, int halves, struct clip_error *error);
+/* What becomes of an index that exists, or does not. */
+enum clip_store_way {
+    CLIP_STORE_CHANGE,  /* it is changed; it must exist */
+    CLIP_STORE_CREATE,  /* it is changed, or made */
+    CLIP_STORE_REPLACE, /* what is in it is replaced, or it is made */
+};
+
+/* Locks the index `path`. One that is made, or replaced, appears, or changes, when it is committed; its
+ * embeddings are halves where `halves`. NULL with error: it is locked (the message says by whom), there is no
+ * index, or something else of that name. */
+struct clip_store_writer *clip_store_edit(const char *path, enum clip_store_way way, int halves,
+                                          struct clip_error *error);
 
 /* Gives the lock back; what was not committed is lost. */
 void clip_store_writer_free(struct clip_store_writer *writer);

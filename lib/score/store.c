@@ -315,15 +315,36 @@ uint64_t clip_store_count(const struct clip_store *index)
     return count;
 }
 
-int clip_store_entry(const struct clip_store *index, uint64_t number, struct clip_store_entry *entry,
-                     struct clip_error *error)
+/* The part that has the embedding. */
+static size_t part_of(const struct clip_store *index, uint64_t number)
 {
     size_t i = 0;
     while (i + 1 < index->manifest.count && index->parts[i + 1].first <= number)
         i++;
+    return i;
+}
+
+int clip_store_entry(const struct clip_store *index, uint64_t number, struct clip_store_entry *entry,
+                     struct clip_error *error)
+{
+    size_t i = part_of(index, number);
     const struct clip_store_open_part *part = &index->parts[i];
     if (clip_store_segment_entry(&part->segment, number - part->first, entry, error) == 0)
         return 0;
     return clip_fail_prefix(error, "%s/%08u%s", index->path, index->manifest.parts[i].number,
                             CLIP_STORE_SEGMENT);
+}
+
+int clip_store_next(const struct clip_store *index, uint64_t *number, struct clip_store_entry *entry,
+                    struct clip_error *error)
+{
+    for (size_t i = part_of(index, *number); i < index->manifest.count; i++) {
+        const struct clip_store_open_part *part = &index->parts[i];
+        while (*number - part->first < part->segment.count) {
+            uint64_t here = (*number)++;
+            if (!clip_store_removed(part, here - part->first))
+                return clip_store_entry(index, here, entry, error) == 0 ? 1 : -1;
+        }
+    }
+    return 0;
 }

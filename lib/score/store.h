@@ -84,6 +84,11 @@ uint64_t clip_store_count(const struct clip_store *index);
 int clip_store_entry(const struct clip_store *index, uint64_t number, struct clip_store_entry *entry,
                      struct clip_error *error);
 
+/* The next embedding that is not removed: its entry, and *number, which begins with 0 and is then one
+ * further. 1; 0 after the last; -1 with error. */
+int clip_store_next(const struct clip_store *index, uint64_t *number, struct clip_store_entry *entry,
+                    struct clip_error *error);
+
 /* Whether embedding i of a part is removed. */
 static inline int clip_store_removed(const struct clip_store_open_part *part, uint64_t i)
 {

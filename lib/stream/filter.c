@@ -1,5 +1,6 @@
 #include "stream/filter.h"
 #include "base/file.h"
+#include "stream/rejects.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,7 +12,8 @@ struct run {
     struct clip_writer *out;
     struct clip_record **batch;
     size_t n;
-    struct clip_record *control; /* control object that came after the batch */
+    struct clip_record *control;  /* control object that came after the batch */
+    struct clip_rejects *rejects; /* or NULL */
     uint64_t skipped;
     struct clip_progress progress;
     uint64_t total;
@@ -36,18 +38,30 @@ static int gather(struct run *run, struct clip_error *error)
     return got;
 }
 
-/* Writes the batch in order. A bad record ends the run, or is dropped. */
-static int write_batch(struct run *run, struct clip_error *error)
+/* A bad record ends the run, or is dropped. */
+static int use_bad(struct run *run, const struct clip_record *record, struct clip_error *error)
 {
     char name[400];
+    clip_record_name(record, name, sizeof name);
+    if (!run->shared->skip_bad)
+        return clip_fail(error, "%s: %s", name, record->error.text);
+    run->skipped++;
+    if (!run->rejects) {
+        clip_message("%s: %s (skipped)", name, record->error.text);
+        return 0;
+    }
+    clip_verbose("%s: %s (skipped)", name, record->error.text);
+    return clip_rejects_add(run->rejects, record, error);
+}
+
+/* Writes the batch in order. */
+static int write_batch(struct run *run, struct clip_error *error)
+{
     for (size_t i = 0; i < run->n; i++) {
         struct clip_record *record = run->batch[i];
         if (record->bad) {
-            clip_record_name(record, name, sizeof name);
-            if (!run->shared->skip_bad)
-                return clip_fail(error, "%s: %s", name, record->error.text);
-            clip_message("%s: %s (skipped)", name, record->error.text);
-            run->skipped++;
+            if (use_bad(run, record, error) != 0)
+                return -1;
         } else if (run->filter->write) {
             if (run->filter->write(run->filter->context, record, run->out, error) != 0)
                 return -1;
@@ -100,7 +114,26 @@ static int run_all(struct run *run, struct clip_error *error)
     } while (got > 0);
     if (run->filter->finish && run->filter->finish(run->filter->context, run->out, error) != 0)
         return -1;
+    if (run->rejects && clip_rejects_commit(run->rejects, error) != 0)
+        return -1;
     return clip_writer_end(run->out, error);
+}
+
+static int open_rejects(struct run *run, struct clip_error *error)
+{
+    if (!run->filter->rejects)
+        return 0;
+    run->rejects = clip_rejects_new(run->filter->rejects, error);
+    return run->rejects ? 0 : -1;
+}
+
+static void note_skipped(const struct run *run)
+{
+    unsigned long long n = run->skipped;
+    if (n && run->rejects)
+        clip_note("%llu bad records skipped%s", n, run->shared->verbose ? "" : " (-v names them)");
+    else if (n)
+        clip_message("%llu bad records skipped", n);
 }
 
 int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *shared, char *const *operands,
@@ -113,7 +146,8 @@ int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *
     run.batch = calloc(filter->batch, sizeof(struct clip_record *));
     if (!run.batch)
         clip_fail_memory(&error, "a batch");
-    run.in = run.batch ? clip_reader_new(operands, n, shared->max_record, &error) : NULL;
+    if (run.batch && open_rejects(&run, &error) == 0)
+        run.in = clip_reader_new(operands, n, shared->max_record, &error);
     run.out = run.in ? clip_writer_new(STDOUT_FILENO, "standard output", &error) : NULL;
     if (run.out) {
         if (filter->lines)
@@ -125,8 +159,7 @@ int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *
         if (status != 0)
             clip_writer_flush(run.out, &flush_error); /* the run has failed already; `error` says how */
         show_progress(&run, 1);
-        if (run.skipped)
-            clip_message("%llu bad records skipped", (unsigned long long)run.skipped);
+        note_skipped(&run);
     }
     if (status == 0 && close(STDOUT_FILENO) != 0)
         status = clip_fail_errno(&error, "standard output");
@@ -134,6 +167,7 @@ int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *
         clip_message("%s", error.text);
     clip_reader_free(run.in);
     clip_writer_free(run.out);
+    clip_rejects_free(run.rejects);
     free(run.batch);
     return status != 0;
 }

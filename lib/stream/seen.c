@@ -17,19 +17,9 @@ static int compare(const void *a, const void *b)
     return order ? order : (x->time > y->time) - (x->time < y->time);
 }
 
-static int add(struct clip_seen *seen, const struct clip_record *record, struct clip_error *error)
+int clip_seen_add(struct clip_seen *seen, const char *key, size_t key_size, int64_t size, double time,
+                  const char *why, size_t why_size, struct clip_error *error)
 {
-    struct clip_seen_file file;
-    const struct clip_field *size = clip_record_find(record, "__size__"),
-                            *time = clip_record_find(record, "__mtime__");
-    const char *key = clip_record_key(record, &file.key_size);
-    if (!key)
-        return 0;
-    if (!size || !time || clip_field_integer(size, &file.size) != 0 ||
-        clip_field_real(time, &file.time) != 0) {
-        seen->without++;
-        return 0;
-    }
     if (seen->count == seen->room) {
         size_t room = 2 * seen->room + 256;
         struct clip_seen_file *files = reallocarray(seen->files, room, sizeof *files);
@@ -38,11 +28,39 @@ static int add(struct clip_seen *seen, const struct clip_record *record, struct 
         seen->files = files;
         seen->room = room;
     }
-    if (!(file.key = malloc(file.key_size + 1)))
+    struct clip_seen_file *file = &seen->files[seen->count];
+    *file = (struct clip_seen_file){malloc(key_size + 1), key_size, size, time,
+                                    why ? strndup(why, why_size) : NULL};
+    if (!file->key || (why && !file->why)) {
+        free(file->key);
+        free(file->why);
         return clip_fail_memory(error, "a list of files");
-    memcpy(file.key, key, file.key_size);
-    seen->files[seen->count++] = file;
+    }
+    memcpy(file->key, key, key_size);
+    seen->count++;
     return 0;
+}
+
+static int add_record(struct clip_seen *seen, const struct clip_record *record, struct clip_error *error)
+{
+    const struct clip_field *size_field = clip_record_find(record, "__size__"),
+                            *time_field = clip_record_find(record, "__mtime__"),
+                            *why_field = clip_record_find(record, "error");
+    const char *why = NULL;
+    size_t key_size, why_size = 0;
+    int64_t size;
+    double time;
+    const char *key = clip_record_key(record, &key_size);
+    if (!key)
+        return 0;
+    if (!size_field || !time_field || clip_field_integer(size_field, &size) != 0 ||
+        clip_field_real(time_field, &time) != 0) {
+        seen->without++;
+        return 0;
+    }
+    if (why_field && clip_field_bytes(why_field, &why, &why_size) != 0)
+        why = NULL;
+    return clip_seen_add(seen, key, key_size, size, time, why, why_size, error);
 }
 
 int clip_seen_read(struct clip_seen *seen, const char *path, size_t max_record, struct clip_error *error)
@@ -54,26 +72,33 @@ int clip_seen_read(struct clip_seen *seen, const char *path, size_t max_record, 
     if (!reader)
         return -1;
     while (status == 0 && (got = clip_reader_next(reader, &record, error)) != 0) {
-        status = got < 0 ? -1 : add(seen, record, error);
+        status = got < 0 ? -1 : add_record(seen, record, error);
         if (got > 0)
             clip_record_free(record);
     }
     clip_reader_free(reader);
-    if (status == 0 && seen->count)
-        qsort(seen->files, seen->count, sizeof *seen->files, compare);
     return status;
+}
+
+void clip_seen_sort(struct clip_seen *seen)
+{
+    if (seen->count)
+        qsort(seen->files, seen->count, sizeof *seen->files, compare);
 }
 
 void clip_seen_free(struct clip_seen *seen)
 {
-    for (size_t i = 0; i < seen->count; i++)
+    for (size_t i = 0; i < seen->count; i++) {
         free(seen->files[i].key);
+        free(seen->files[i].why);
+    }
     free(seen->files);
     *seen = (struct clip_seen){0};
 }
 
-int clip_seen_has(const struct clip_seen *seen, const char *key, size_t key_size, int64_t size, double time)
+const struct clip_seen_file *clip_seen_find(const struct clip_seen *seen, const char *key, size_t key_size,
+                                            int64_t size, double time)
 {
-    struct clip_seen_file wanted = {(char *)key, key_size, size, time};
-    return seen->count && bsearch(&wanted, seen->files, seen->count, sizeof wanted, compare) != NULL;
+    struct clip_seen_file wanted = {(char *)key, key_size, size, time, NULL};
+    return seen->count ? bsearch(&wanted, seen->files, seen->count, sizeof wanted, compare) : NULL;
 }

@@ -22,12 +22,12 @@
 /* Pictures of one product. */
 enum { ROWS = 32 };
 
-/* Of a pool that does not learn: prepared products. */
+/* Of a pool for inference: prepared products. */
 struct head {
     struct clip_operand query, key, value; /* [head width, width]; key transposed */
 };
 
-/* What a thread has of its own. */
+/* A thread's scratch. */
 struct workspace {
     float *in, *out; /* [ROWS][width] */
     void *elements;  /* [ROWS][width] in the engine's element */
@@ -35,7 +35,7 @@ struct workspace {
     void *product;   /* for clip_product */
 };
 
-/* The gradients on their way back, of a pool that learns. */
+/* The backward's gradients, of a pool that learns. */
 struct back {
     float *dx;      /* [batch][tokens][width] */
     float *queries; /* [batch][width] */
@@ -227,7 +227,7 @@ size_t clip_attnpool_bytes(const struct clip_attnpool *attn)
     return attn->arena.size;
 }
 
-/* --- what both forwards do --- */
+/* --- shared by both forwards --- */
 
 static void make_tokens(const struct clip_kernels *kernels, size_t pixels, size_t width,
                         const float *positions, float *tokens)
@@ -262,7 +262,7 @@ void clip_attnpool_put(struct clip_attnpool *attn, size_t i, const void *x)
     make_tokens(attn->kernels, pixels, width, attn->positions.value, tokens);
 }
 
-/* x[n] in the engine's element: x itself, or made in the workspace. */
+/* x[n] in the engine's element: x itself, or a copy in the workspace. */
 static const void *elements(const struct clip_attnpool *attn, const float *x, size_t n,
                             const struct workspace *workspace)
 {
@@ -272,7 +272,7 @@ static const void *elements(const struct clip_attnpool *attn, const float *x, si
     return workspace->elements;
 }
 
-/* A task: probes of one head, of ROWS pictures. */
+/* A task: the probes of one head, for ROWS pictures. */
 static int probe_task(void *context, size_t task, int thread, struct clip_error *error)
 {
     struct clip_attnpool *attn = context;
@@ -308,7 +308,7 @@ static int mix_task(void *context, size_t i, int thread, struct clip_error *erro
     return 0;
 }
 
-/* A task: features of one head, of ROWS pictures. */
+/* A task: the features of one head, for ROWS pictures. */
 static int value_task(void *context, size_t task, int thread, struct clip_error *error)
 {
     struct clip_attnpool *attn = context;
@@ -427,7 +427,7 @@ static void add_rows(const struct clip_attnpool *attn, const float *rows, float 
         attn->kernels->sum(attn->head_width, bias, rows + i * attn->width, bias);
 }
 
-/* A task: values of a head, and the gradient of its mixes. */
+/* A task: the gradients of a head's values and of its mixes. */
 static void value_back_task(void *context, size_t h, int thread)
 {
     (void)thread;
@@ -441,7 +441,7 @@ static void value_back_task(void *context, size_t h, int thread)
               attn->back.mixes + h * n * width, width);
 }
 
-/* A task: attention of a picture. */
+/* A task: the backward of a picture's attention. */
 static void mix_back_task(void *context, size_t i, int thread)
 {
     const struct clip_attnpool *attn = context;
@@ -463,7 +463,7 @@ static void mix_back_task(void *context, size_t i, int thread)
     clip_gemm(0, 0, heads, width, tokens, scores, tokens, x, width, 0, attn->back.probes + i * width, step);
 }
 
-/* A task: keys and queries of a head. */
+/* A task: the gradients of a head's keys and queries. */
 static void probe_back_task(void *context, size_t h, int thread)
 {
     (void)thread;
@@ -482,7 +482,8 @@ static void probe_back_task(void *context, size_t h, int thread)
               attn->query.weight.gradient + at, width);
 }
 
-/* A task: of ROWS pictures the mean token, which the queries were made of, and then the pixels. */
+/* A task: for ROWS pictures the gradient of the mean token, from which the queries came, and then of the
+ * pixels. */
 static void pixels_back_task(void *context, size_t task, int thread)
 {
     (void)thread;
@@ -498,7 +499,7 @@ static void pixels_back_task(void *context, size_t task, int thread)
                 out[c] = dx[pixel * width + c] + dx[c] / (float)pixels;
 }
 
-/* A task: the position of a token. */
+/* A task: the gradient of a token's position. */
 static void position_back_task(void *context, size_t token, int thread)
 {
     (void)thread;

@@ -7,7 +7,7 @@
 #include "math/kernels.h"
 #include "tower/weights.h"
 
-/* What a forward leaves for its backward; a token is a pixel, the first is their mean. */
+/* What a forward keeps for its backward; a token is a pixel, the first one their mean. */
 struct clip_attnpool_tape {
     float *x;       /* [n][tokens][width]: with their positions */
     float *queries; /* [n][width] */
@@ -25,7 +25,7 @@ void clip_attnpool_free(struct clip_attnpool *attn);
 
 /* --- a model's pool --- */
 
-/* Takes picture i of the batch: x[pixels][width] in the engine's element. Several threads may put different
+/* Reads picture i of the batch: x[pixels][width] in the engine's element. Several threads may put different
  * pictures at once. */
 void clip_attnpool_put(struct clip_attnpool *attn, size_t i, const void *x);
 

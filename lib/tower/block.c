@@ -4,21 +4,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- what the blocks have in common --- */
+/* --- shared by all blocks --- */
 
-/* Widest of what may be missing: in_proj's bias. */
+/* The widest vector that may be absent: in_proj's bias. */
 static size_t widest(const struct clip_block_shape *shape)
 {
     size_t most = 3 * (shape->width > shape->inner ? shape->width : shape->inner);
     return most > shape->mlp ? most : shape->mlp;
 }
 
-/* Tensors whose gradients are summed up in slots: all vectors but the biases of products. */
+/* Tensors whose gradients are summed in slots: all vectors but the biases of products. */
 static int in_slots(enum clip_block_tensor tensor, const size_t shape[4])
 {
-    return tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS && tensor != CLIP_K_BIAS &&
-           tensor != CLIP_V_BIAS && tensor != CLIP_OUT_BIAS && tensor != CLIP_GATE_BIAS &&
-           tensor != CLIP_FC_BIAS && tensor != CLIP_PROJ_BIAS && (!shape[1] || shape[1] == 1);
+    return !clip_block_is_relative(tensor) && tensor != CLIP_IN_BIAS && tensor != CLIP_Q_BIAS &&
+           tensor != CLIP_K_BIAS && tensor != CLIP_V_BIAS && tensor != CLIP_OUT_BIAS &&
+           tensor != CLIP_GATE_BIAS && tensor != CLIP_FC_BIAS && tensor != CLIP_JOINED_BIAS &&
+           tensor != CLIP_PROJ_BIAS && tensor != CLIP_ATTN_GATE_BIAS && (!shape[1] || shape[1] == 1);
 }
 
 int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_tower_arch *arch,
@@ -38,11 +39,11 @@ int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_towe
         .activation = arch->activation,
         .flags = flags,
         .epsilon = clip_block_epsilon(&arch->block),
-        .joins = (flags & (CLIP_BLOCK_HEAD_SCALE | CLIP_BLOCK_INNER_NORM)) != 0,
+        .joins = (flags & (CLIP_BLOCK_HEAD_SCALE | CLIP_BLOCK_INNER_NORM | CLIP_BLOCK_ATTN_GATE)) != 0,
         .ends = (flags & (CLIP_BLOCK_ATTN_NORM | CLIP_BLOCK_MLP_NORM | CLIP_BLOCK_LAYER_SCALE |
                           CLIP_BLOCK_NORM_AFTER)) != 0,
-        .dresses =
-            (flags & (CLIP_BLOCK_QK_NORM | CLIP_BLOCK_COSINE)) != 0 || arch->block.rotary.reference > 0,
+        .dresses = (flags & (CLIP_BLOCK_QK_NORM | CLIP_BLOCK_COSINE | CLIP_BLOCK_VALUE_RESIDUAL)) != 0 ||
+                   arch->block.rotary.reference > 0 || arch->text.rotary > 0,
     };
     for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
         size_t size[4];
@@ -78,6 +79,18 @@ static const float *value_of(const struct clip_block *block, enum clip_block_ten
 
 /* --- weights --- */
 
+/* The biases of c_fc and c_gate, of one tensor. */
+static void split_joined(struct clip_block *block)
+{
+    const struct clip_values *joined = &block->values[CLIP_JOINED_BIAS];
+    size_t mlp = block->shape->mlp;
+    if (!has(block, CLIP_BLOCK_JOINED_GATE) || has(block, CLIP_BLOCK_NO_MLP_BIAS))
+        return;
+    block->values[CLIP_FC_BIAS] = (struct clip_values){joined->value, joined->gradient, NULL};
+    block->values[CLIP_GATE_BIAS] =
+        (struct clip_values){joined->value + mlp, joined->gradient ? joined->gradient + mlp : NULL, NULL};
+}
+
 int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_setup *setup, size_t i,
                             struct clip_error *error)
 {
@@ -86,12 +99,14 @@ int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_se
         char name[sizeof((struct clip_slot *)NULL)->name];
         struct clip_values *values = &block->values[tensor];
         values->value = block->shape->zeros;
-        if (!clip_block_shape(block->shape->arch, tensor, shape) || (shape[1] && shape[1] != 1))
+        if (!clip_block_shape(block->shape->arch, tensor, shape) || (shape[1] && shape[1] != 1) ||
+            clip_block_is_relative(tensor) || (i == 0 && clip_block_is_later(tensor)))
             continue;
         clip_block_name(block->shape->arch, i, tensor, name, sizeof name);
         if (clip_values_load(values, setup, error, "%s", name) != 0)
             return -1;
     }
+    split_joined(block);
     if (!has(block, CLIP_BLOCK_SPLIT_BIAS))
         return 0;
     struct clip_values *joined = &block->values[CLIP_IN_BIAS];
@@ -111,12 +126,13 @@ void clip_block_refresh_vectors(struct clip_block *block)
                inner * sizeof *joined);
 }
 
-size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[6])
+size_t clip_block_operands(struct clip_block *block, struct clip_operand *all[CLIP_BLOCK_OPERANDS])
 {
-    struct clip_operand *const operands[] = {&block->in,   &block->query, &block->out,
-                                             &block->gate, &block->fc,    &block->proj};
+    struct clip_operand *const operands[CLIP_BLOCK_OPERANDS] = {
+        &block->in, &block->query, &block->out,           &block->gate,
+        &block->fc, &block->proj,  &block->attention_gate};
     size_t n = 0;
-    for (size_t i = 0; i < 6; i++)
+    for (size_t i = 0; i < CLIP_BLOCK_OPERANDS; i++)
         if (operands[i]->forward)
             all[n++] = operands[i];
     return n;
@@ -130,11 +146,12 @@ void clip_block_free(struct clip_block *block)
     clip_operand_free(&block->gate);
     clip_operand_free(&block->fc);
     clip_operand_free(&block->proj);
+    clip_operand_free(&block->attention_gate);
     for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++)
         clip_values_free(&block->values[tensor]);
 }
 
-/* --- norms: a norm is its weight; its bias is the tensor after it --- */
+/* --- norms: named by the weight's tensor; the bias is the next tensor --- */
 
 void clip_block_norm(const struct clip_block_shape *shape, float epsilon, size_t n, const float *x,
                      const float *weight, const float *bias, enum clip_precision type, void *out)
@@ -236,7 +253,7 @@ void clip_block_input_backward(const struct clip_block *block, enum clip_half ha
 
 /* --- heads --- */
 
-/* A head's row with its bias, and the norm of it, in out[head]. */
+/* out[head] = a head's row with its bias and its norm. */
 static void dress_norm(const struct clip_block *block, const struct clip_dressing *d, const float *x,
                        float *out)
 {
@@ -258,6 +275,12 @@ static float length_of(size_t n, const float *x)
     return fmaxf(sqrtf(sum), 1e-12f); /* as torch.nn.functional.normalize */
 }
 
+/* A row's place in the table of rotary positions, times the size of a head. */
+static size_t rotary_at(const struct clip_block_shape *shape, const struct clip_dressing *d, size_t r)
+{
+    return (d->positions ? d->positions[r] : d->first + r) * shape->head;
+}
+
 void clip_block_dress(const struct clip_block *block, const struct clip_dressing *d, float *out)
 {
     const struct clip_block_shape *shape = block->shape;
@@ -272,8 +295,8 @@ void clip_block_dress(const struct clip_block *block, const struct clip_dressing
                 out[i] /= length;
         }
         if (shape->cosines)
-            shape->kernels->rotate(n, out, shape->cosines + (d->first + r) * n,
-                                   shape->sines + (d->first + r) * n, 0, out);
+            shape->kernels->rotate(n, out, shape->cosines + rotary_at(shape, d, r),
+                                   shape->sines + rotary_at(shape, d, r), 0, out);
     }
 }
 
@@ -297,8 +320,8 @@ void clip_block_undress(const struct clip_block *block, const struct clip_dressi
         const float *back = dy;
         dress_norm(block, d, d->x + r * d->stride, x);
         if (shape->cosines)
-            shape->kernels->rotate(n, dy, shape->cosines + (d->first + r) * n,
-                                   shape->sines + (d->first + r) * n, 1, dy);
+            shape->kernels->rotate(n, dy, shape->cosines + rotary_at(shape, d, r),
+                                   shape->sines + rotary_at(shape, d, r), 1, dy);
         if (has(block, CLIP_BLOCK_COSINE))
             undress_length(n, x, dy);
         if (has(block, CLIP_BLOCK_QK_NORM)) {
@@ -310,7 +333,7 @@ void clip_block_undress(const struct clip_block *block, const struct clip_dressi
     }
 }
 
-/* The largest that the scale of a cosine may be: ln 100. */
+/* The largest logit of a cosine's scale: ln 100. */
 #define MOST_COSINE_SCALE 4.6051702f
 
 float clip_block_scale(const struct clip_block *block, size_t h)
@@ -334,7 +357,24 @@ void clip_block_scale_backward(const struct clip_block *block, size_t h, size_t 
 
 /* --- the heads side by side --- */
 
-/* A row times each head's factor. */
+/* room[inner] = the sigmoid of a row's gate. */
+static void gate_row(const struct clip_block *block, const float *gate, float *room)
+{
+    block->shape->kernels->activation[CLIP_SIGMOID](
+        block->shape->inner, gate, value_of(block, CLIP_ATTN_GATE_BIAS), CLIP_PRECISION_F32, room);
+}
+
+/* A row times its gate, if there is one, in out[inner], or as it is. */
+static const float *open_gate(const struct clip_block *block, const float *x, const float *gate, float *out)
+{
+    if (!gate)
+        return x;
+    gate_row(block, gate, out);
+    scale(block, block->shape->inner, x, out, out);
+    return out;
+}
+
+/* Multiplies a row's heads by their factors. */
 static const float *join_scale(const struct clip_block *block, const float *x, float *out)
 {
     size_t n = block->shape->head;
@@ -345,13 +385,19 @@ static const float *join_scale(const struct clip_block *block, const float *x, f
     return out;
 }
 
-void clip_block_join(const struct clip_block *block, size_t rows, const float *attended, float *room,
-                     void *out)
+static const float *row_of(const float *rows, size_t r, size_t n)
+{
+    return rows ? rows + r * n : NULL;
+}
+
+void clip_block_join(const struct clip_block *block, size_t rows, const float *attended, const float *gate,
+                     float *room, void *out)
 {
     const struct clip_block_shape *shape = block->shape;
     size_t width = shape->inner;
     for (size_t r = 0; r < rows; r++) {
-        const float *x = join_scale(block, attended + r * width, room);
+        const float *x = open_gate(block, attended + r * width, row_of(gate, r, width), room);
+        x = join_scale(block, x, room);
         void *to = element_at(block, out, r * width);
         if (has(block, CLIP_BLOCK_INNER_NORM))
             norm(block, CLIP_INNER_NORM_WEIGHT, width, x, shape->type, to);
@@ -360,24 +406,78 @@ void clip_block_join(const struct clip_block *block, size_t rows, const float *a
     }
 }
 
-void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended, float *dy,
-                              float *room, float *sums)
+/* dy[inner], the gradient of a gated row, becomes that of the row x. room[2 inner] */
+static void open_gate_backward(const struct clip_block *block, const float *x, const float *gate, float *dy,
+                               float *room, void *dgate)
 {
     const struct clip_block_shape *shape = block->shape;
     size_t width = shape->inner;
-    float *d = room + width;
+    float *product = room + width;
+    scale(block, width, x, dy, product);
+    /* The sigmoid comes with its backward. */
+    shape->kernels->activation_backward[CLIP_SIGMOID](width, gate, value_of(block, CLIP_ATTN_GATE_BIAS),
+                                                      product, shape->type, room, dgate);
+    gate_row(block, gate, room);
+    scale(block, width, dy, room, dy);
+}
+
+void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended,
+                              const float *gate, float *dy, float *room, void *dgate, float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t width = shape->inner;
+    float *d = room + width, *scaled = room + 2 * width;
     for (size_t r = 0; r < rows; r++, attended += width, dy += width) {
+        const float *x = open_gate(block, attended, row_of(gate, r, width), room);
         if (has(block, CLIP_BLOCK_INNER_NORM)) {
             memset(d, 0, width * sizeof *d);
-            norm_backward(block, CLIP_INNER_NORM_WEIGHT, width, join_scale(block, attended, room), dy, d,
-                          sums);
+            norm_backward(block, CLIP_INNER_NORM_WEIGHT, width, join_scale(block, x, scaled), dy, d, sums);
             memcpy(dy, d, width * sizeof *d);
         }
         for (size_t i = 0; has(block, CLIP_BLOCK_HEAD_SCALE) && i < width; i++) {
-            sums[shape->at[CLIP_HEAD_SCALE] + i / shape->head] += attended[i] * dy[i];
+            sums[shape->at[CLIP_HEAD_SCALE] + i / shape->head] += x[i] * dy[i];
             dy[i] *= value_of(block, CLIP_HEAD_SCALE)[i / shape->head];
         }
+        if (gate)
+            open_gate_backward(block, attended, row_of(gate, r, width), dy, room,
+                               element_at(block, dgate, r * width));
     }
+}
+
+/* --- the residual of values --- */
+
+void clip_block_mix(const struct clip_block *block, size_t rows, const float *x, size_t stride,
+                    const float *first, float *values)
+{
+    size_t inner = block->shape->inner;
+    const float *bias = value_of(block, CLIP_IN_BIAS) + 2 * inner;
+    for (size_t r = 0; r < rows; r++, x += stride, values += inner) {
+        block->shape->kernels->sum(inner, x, bias, values);
+        if (!first)
+            continue;
+        float share = *value_of(block, CLIP_VALUE_RESIDUAL);
+        for (size_t i = 0; i < inner; i++)
+            values[i] = first[r * inner + i] + share * (values[i] - first[r * inner + i]);
+    }
+}
+
+void clip_block_mix_backward(const struct clip_block *block, size_t h, const float *x, const float *first,
+                             float *dv, float *dfirst, float *sums)
+{
+    const struct clip_block_shape *shape = block->shape;
+    size_t n = shape->head;
+    const float *bias = value_of(block, CLIP_IN_BIAS) + 2 * shape->inner + h * n;
+    if (!first) {
+        shape->kernels->sum(n, dv, dfirst, dv);
+        return;
+    }
+    float share = *value_of(block, CLIP_VALUE_RESIDUAL), sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        sum += dv[i] * (x[i] + bias[i] - first[i]);
+        dfirst[i] += (1 - share) * dv[i];
+        dv[i] *= share;
+    }
+    sums[shape->at[CLIP_VALUE_RESIDUAL]] += sum;
 }
 
 /* --- the hidden layer --- */
@@ -405,7 +505,7 @@ void clip_block_hidden(const struct clip_block *block, size_t rows, const float 
     }
 }
 
-/* A row where the hidden layer is gated or has a norm. */
+/* A row of a hidden layer with a gate or a norm. */
 static void hidden_row_backward(const struct clip_block *block, const float *wide, const float *gate,
                                 const float *dy, float *room, void *out, void *dwide, void *dgate,
                                 float *sums)
@@ -434,7 +534,7 @@ static void hidden_row_backward(const struct clip_block *block, const float *wid
         kernels->multiply(mlp, active, dy, shape->zeros, shape->type, dwide);
         kernels->multiply(mlp, dy, wide, bias, CLIP_PRECISION_F32, hidden);
     }
-    /* What the activation gave is not wanted again, but the kernel gives it. */
+    /* The kernel recomputes the activation's output, which is not needed here. */
     kernels->activation_backward[shape->activation](mlp, gated ? gate : wide, gated ? gate_bias : bias,
                                                     gated ? hidden : dy, shape->type, active,
                                                     gated ? dgate : dwide);
@@ -497,7 +597,7 @@ void clip_block_end(const struct clip_block *block, enum clip_half half, size_t 
     }
 }
 
-/* A row: d[width], the gradient of what the half gives, becomes that of its product. room[2 width] */
+/* For a row: d[width], the gradient of the half's output, becomes that of its product. room[2 width] */
 static void branch_backward(const struct clip_block *block, const struct end *end, const float *branch,
                             float *d, float *room, float *sums)
 {

@@ -1,4 +1,4 @@
-/* What a stage of the pipeline that computes has open: the model, the engine of its products, its threads. */
+/* What a program that computes opens: the model, the engine of products, the threads. */
 #ifndef CLIP_TOWER_COMPUTE_H
 #define CLIP_TOWER_COMPUTE_H
 
@@ -17,10 +17,10 @@ struct clip_compute {
  * error; nothing is then open. */
 int clip_compute_open(struct clip_compute *compute, const char *model, const char *arch,
                       enum clip_precision precision, int threads, struct clip_error *error);
-/* The same with a model that is open, which it takes over; NULL: -1, with the error of its opening. */
+/* The same with an open model, whose ownership it takes; NULL: -1, with the error already set. */
 int clip_compute_begin(struct clip_compute *compute, struct clip_model *model, enum clip_precision precision,
                        int threads, struct clip_error *error);
-/* What a tower of the model is opened with; with parameters, unless NULL, it learns. */
+/* The setup of a tower of the model; with `parameters`, unless NULL, the tower learns. */
 struct clip_tower_setup clip_compute_setup(const struct clip_compute *compute,
                                            struct clip_parameters *parameters, size_t batch);
 void clip_compute_close(struct clip_compute *compute);

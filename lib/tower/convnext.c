@@ -3,9 +3,9 @@
  *
  *     x += gamma fc2(gelu(fc1(norm(conv(x))))), conv depthwise
  *
- * Between layers pictures are [side][side][channels], framed with the zeros that the depthwise convolutions
- * see. Everything else is of single places, pixels, which go through the products in pieces: in strips of
- * STRIP columns, row by row, so that a piece is nearly a square, whose convolution reads little around it. */
+ * Between layers pictures are [side][side][channels], padded with the zeros that the depthwise convolutions
+ * read. All other layers act on single pixels, which go through the products in pieces: in strips of STRIP
+ * columns, row by row, so that a piece is nearly square and its convolution reads few pixels around it. */
 #include "base/arena.h"
 #include "base/crew.h"
 #include "math/depthwise.h"
@@ -18,8 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Pictures of an inference that go through the layers together: few enough for memory, enough to fill the
- * pieces of the last stage. */
+/* Pictures that inference takes through the layers together: few enough for memory, enough to fill the pieces
+ * of the last stage. */
 enum { STAGES = 4, STRIP = 8, TOGETHER = 16 };
 
 struct norm {
@@ -44,16 +44,16 @@ struct stage {
     size_t framed; /* floats of a picture */
     size_t first;  /* its first block, of all */
     size_t count;  /* blocks */
-    /* What it begins with: of the first stage the patches' convolution, and the norm after it; of the others
-     * the norm, and the convolution. */
+    /* How the stage begins: the first with the patches' convolution and a norm, the others with a norm and a
+     * convolution. */
     struct linear join;
     struct norm norm;
     size_t inputs;                          /* of join */
     struct clip_outer *of_join, *fc1, *fc2; /* gradients; NULL where nothing learns */
 };
 
-/* What a run leaves of a block, or of the end of a stage (x alone): pixels as they are in pieces, of whole
- * pieces. Of a run whose backward is not wanted, x's share two buffers, and the rest is NULL. */
+/* What a run keeps of a block, or (x alone) of the end of a stage: pixels in the order of pieces, whole
+ * pieces. Without a backward, the x's share two buffers and the rest is NULL. */
 struct kept {
     float *x;     /* [n] framed pictures: its input */
     float *depth; /* [pixels][channels]: after conv */
@@ -79,7 +79,7 @@ struct workspace {
     void *scratch; /* of products and gradients */
 };
 
-/* What the backward needs. Elements are of products' operands. */
+/* The backward's memory. Elements are those of products' operands. */
 struct back {
     float *dx[2];   /* [pixels][channels]: gradients of the residual stream; two take turns at joins */
     void *dout;     /* [pixels][channels] elements: of what fc2 or join gave */
@@ -139,7 +139,7 @@ struct convnext_tape {
 
 /* --- pixels --- */
 
-/* Where a pixel of a picture is, and how many columns of its row follow in its strip, itself among them. */
+/* The place of a pixel in its picture, and how many columns of its strip's row follow, itself included. */
 struct place {
     size_t row, column, rest;
 };
@@ -168,7 +168,7 @@ static float *at(const struct convnext *net, const struct stage *stage, float *x
            ((row + net->frame) * across + column + net->frame) * stage->channels;
 }
 
-/* The same of a pixel, counted through all pictures. */
+/* The same for a pixel counted through all pictures. */
 static float *pixel_of(const struct convnext *net, const struct stage *stage, float *x, size_t pixel)
 {
     struct place place = place_of(stage, pixel % stage->pixels);
@@ -180,14 +180,14 @@ static size_t pieces_of(const struct stage *stage, size_t n)
     return (n * stage->pixels + stage->piece - 1) / stage->piece;
 }
 
-/* Pixels of a piece of the run. */
+/* The number of pixels in a piece of the run. */
 static size_t piece_rows(const struct convnext *net, const struct stage *stage, size_t first)
 {
     size_t rest = net->n * stage->pixels - first;
     return rest < stage->piece ? rest : stage->piece;
 }
 
-/* What the run keeps of block i of a stage, or, for the number of its blocks, of its end. */
+/* What the run keeps of block i of a stage, or, for i = its number of blocks, of its end. */
 static struct kept *kept_of(const struct convnext *net, const struct stage *stage, size_t i)
 {
     return &net->run->kept[stage->first + (size_t)(stage - net->stages) + i];
@@ -232,7 +232,7 @@ static void clear_task(void *context, size_t i, int thread)
     clear_frame(net, net->stage, net->to + i * net->stage->framed);
 }
 
-/* out[rows] = x W' of a layer, x in elements. */
+/* out[rows] = x Wᵀ of a layer, x in elements. */
 static int multiply(const struct linear *linear, size_t rows, const void *x, float *out,
                     const struct workspace *workspace, struct clip_error *error)
 {
@@ -245,7 +245,7 @@ static void normalize(const struct convnext *net, const struct norm *norm, size_
     net->kernels->layer_norm(channels, net->epsilon, x, norm->weight.value, norm->bias.value, type, out);
 }
 
-/* The patch of a pixel of the first stage, as elements. */
+/* Copies the patch under a pixel of the first stage, as elements. */
 static void cut_patch(const struct convnext *net, size_t pixel, const struct workspace *workspace, void *out)
 {
     const struct stage *stage = net->stages;
@@ -255,21 +255,21 @@ static void cut_patch(const struct convnext *net, size_t pixel, const struct wor
     net->kernels->convert(stage->inputs, workspace->row, net->type, out);
 }
 
-/* The pixel (2 row + tap / 2, 2 column + tap % 2) of the stage before, of its framed pictures x. */
+/* The pixel (2 row + tap / 2, 2 column + tap % 2) in the padded pictures x of the previous stage. */
 static float *under(const struct convnext *net, const struct stage *stage, float *x, size_t pixel, size_t tap)
 {
     struct place place = place_of(stage, pixel % stage->pixels);
     return at(net, stage - 1, x, pixel / stage->pixels, 2 * place.row + tap / 2, 2 * place.column + tap % 2);
 }
 
-/* A join's four pixels side by side, as windows take them. */
+/* Interleaves a join's four pixels into the order of windows. */
 static struct clip_window join_window(const struct stage *stage)
 {
     size_t channels = stage[-1].channels;
     return (struct clip_window){2, 2, 2 * channels, channels, channels, 2, 2, 0};
 }
 
-/* What a join reads at a pixel: the four normalised pixels under it, as elements. */
+/* A join's input at a pixel: the four normalised pixels under it, as elements. */
 static void cut_join(const struct convnext *net, const struct stage *stage, float *x, size_t pixel,
                      const struct workspace *workspace, void *out)
 {
@@ -302,7 +302,7 @@ static int stem_task(void *context, size_t piece, int thread, struct clip_error 
     return 0;
 }
 
-/* The same of another stage, from the pixels of the one before. */
+/* The same for another stage, from the pixels of the previous one. */
 static int join_task(void *context, size_t piece, int thread, struct clip_error *error)
 {
     const struct convnext *net = context;
@@ -321,7 +321,7 @@ static int join_task(void *context, size_t piece, int thread, struct clip_error 
     return 0;
 }
 
-/* A task: a piece of pixels through a block. */
+/* A task: runs a piece of pixels through a block. */
 static int block_task(void *context, size_t piece, int thread, struct clip_error *error)
 {
     const struct convnext *net = context;
@@ -370,7 +370,7 @@ static void features_task(void *context, size_t i, int thread)
               net->features + i * stage->channels);
 }
 
-/* What is written next: of the stage, its x number `i`. Where buffers are shared, the first two have another
+/* The next output: x number `i` of the stage. Where buffers are shared, the first two have another
  * stage's pixels around them. */
 static void write_to(struct convnext *net, const struct stage *stage, size_t i)
 {
@@ -432,7 +432,7 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
 
 /* --- backward --- */
 
-/* Room for what a piece, or a picture, adds to the gradients of vectors: zeros. */
+/* Zeroed room for what a piece, or a picture, adds to the gradients of vectors. */
 static float *partial_sums(const struct convnext *net, size_t i, size_t floats)
 {
     float *sums = net->back.partial + i * floats;
@@ -440,7 +440,7 @@ static float *partial_sums(const struct convnext *net, size_t i, size_t floats)
     return sums;
 }
 
-/* Adds column `first` and on of what `count` of them have to the gradient. */
+/* Adds columns from `first` on of `count` such rooms to the gradient. */
 static void add_partial(const struct convnext *net, size_t count, size_t floats, size_t first, size_t n,
                         float *gradient)
 {
@@ -496,7 +496,7 @@ static int fc2_back(const struct convnext *net, size_t first, size_t rows, const
     return 0;
 }
 
-/* A task: a piece of a block from its end to what conv gave. */
+/* A task: the backward of a piece of a block, from its end to conv's output. */
 static int block_back_task(void *context, size_t piece, int thread, struct clip_error *error)
 {
     const struct convnext *net = context;
@@ -550,7 +550,7 @@ static void channels_back(const struct convnext *net, size_t first, size_t n)
                               net->type, block->fc1.bias.gradient + 4 * first);
 }
 
-/* From what conv gave to its input: a piece of the residual stream's gradient. */
+/* From the gradient of conv's output to that of its input: a piece of the residual stream. */
 static void conv_back(const struct convnext *net, size_t piece, const struct workspace *workspace)
 {
     size_t first = piece * net->stage->piece, rows = piece_rows(net, net->stage, first);
@@ -598,7 +598,7 @@ static int block_back(struct convnext *net, const struct stage *stage, size_t i,
     return clip_crew_run(&net->crew, net->pool, tasks, gradient_task, net, error);
 }
 
-/* A task: a piece of the stem: what its convolution read, and the gradient of what it gave. */
+/* A task: a piece of the stem: its convolution's input again, and the gradient of its output. */
 static int stem_back_task(void *context, size_t piece, int thread, struct clip_error *error)
 {
     (void)error;
@@ -619,7 +619,7 @@ static int stem_back_task(void *context, size_t piece, int thread, struct clip_e
     return 0;
 }
 
-/* The gradient of the four pixels under a join's pixel, of that of its window. */
+/* Spreads the gradient of a join's window to the four pixels under it. */
 static void under_back(const struct convnext *net, size_t pixel, const float *dwindow, float *sums,
                        const struct workspace *workspace)
 {
@@ -677,7 +677,7 @@ static int join_gradient_task(void *context, size_t i, int thread, struct clip_e
     return 0;
 }
 
-/* A stage from its end on; then dx is the gradient of the end of the one before. */
+/* The backward of a stage; afterwards dx is the gradient of the end of the previous one. */
 static int stage_back(struct convnext *net, const struct stage *stage, struct clip_error *error)
 {
     size_t pieces = pieces_of(stage, net->n);
@@ -802,7 +802,7 @@ static void place_back(struct clip_arena *arena, const struct convnext *net, con
     };
 }
 
-/* What a run of n pictures leaves, for its backward. */
+/* Allocates what a run of n pictures keeps for its backward. */
 static void place_run(struct clip_arena *arena, const struct convnext *net, size_t n, struct run *run)
 {
     const struct stage *last = &net->stages[STAGES - 1];
@@ -825,7 +825,7 @@ static void place_run(struct clip_arena *arena, const struct convnext *net, size
     run->mean = clip_arena_take(arena, n * last->channels, sizeof(float));
 }
 
-/* The same, where no backward follows. */
+/* The same without a backward. */
 static void place_buffers(struct clip_arena *arena, const struct convnext *net, const struct needs *needs,
                           struct run *run)
 {
@@ -1043,8 +1043,8 @@ static void free_convnext(struct clip_tower *base)
     free(net);
 }
 
-/* Pixels of a product: as suits the engine; an engine that packs the weights anew for each product does so
- * less often for more, but a picture should fill one. */
+/* Pixels of a product. An engine that packs the weights for each product packs less often if products are
+ * larger, but one picture should fill a product. */
 static size_t piece_of(struct clip_engine *engine, size_t pixels)
 {
     size_t rows = clip_engine_rows(engine);

@@ -38,8 +38,7 @@ void clip_encoder_close(struct clip_encoder *encoder)
     clip_compute_close(&encoder->compute);
 }
 
-/* The pixels of the record's image; floats are copied where they are not aligned. -1 where the record is bad.
- */
+/* The pixels of the record's image; floats are copied if they are not aligned. -1 if the record is bad. */
 static int find_image(const struct clip_arch *arch, struct clip_record *record, union clip_item *item,
                       void **copy)
 {
@@ -59,7 +58,7 @@ static int find_image(const struct clip_arch *arch, struct clip_record *record, 
     return 0;
 }
 
-/* The token ids of the record, copied. -1 where the record is bad. */
+/* A copy of the record's token ids. -1 if the record is bad. */
 static int find_tokens(const struct clip_arch *arch, struct clip_record *record, union clip_item *item,
                        void **copy)
 {

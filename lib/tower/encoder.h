@@ -15,8 +15,8 @@ struct clip_encoder {
     int keep; /* the input stays in the record */
     struct clip_compute compute;
     struct clip_tower *tower;
-    /* of a batch, [shared->batch] each: the records that are not bad, what the tower takes of them, the
-     * memory of that where it is not the record's, and what it makes of them, [width] */
+    /* of a batch, [shared->batch] each: the good records, the tower's items, memory of items that are not the
+     * record's own, and the features, [width] */
     struct clip_record **records;
     union clip_item *items;
     void **copies;
@@ -28,8 +28,8 @@ int clip_encoder_open(struct clip_encoder *encoder, enum clip_side side, const s
                       enum clip_precision precision, int keep, struct clip_error *error);
 void clip_encoder_close(struct clip_encoder *encoder);
 
-/* Puts the features of each record in the place of its input: a filter's `process` (stream/filter.h), whose
- * context is the encoder. */
+/* Replaces each record's input by its features: a filter's `process` (stream/filter.h), whose context is the
+ * encoder. */
 int clip_encoder_batch(void *context, struct clip_record **records, size_t n, struct clip_error *error);
 
 #endif

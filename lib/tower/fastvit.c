@@ -8,22 +8,19 @@
 #include "base/crew.h"
 #include "image/preprocess.h"
 #include "math/depthwise.h"
+#include "math/excitation.h"
 #include "math/kernels.h"
-#include "math/window.h"
 #include "model/kind.h"
-#include "tower/tower.h"
+#include "tower/fastvit.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { COLORS = 3, HEAD = 32, FINAL = 2 };
-#define EPSILON 1e-5 /* of batch norm, and of layer norm */
-
-/* Any number of its inputs, a group each (depthwise), or all of them (dense); the floats are the tower's. */
+/* What a step's branches are folded into: of any number of inputs, a group each (depthwise), or of all of
+ * them (dense). */
 struct convolution {
-    size_t in, out, side, stride;
     float *weights; /* packed; or [out][inputs], which `matrix` may borrow */
     float *bias;    /* [out] */
     struct clip_matrix *matrix;
@@ -34,26 +31,15 @@ struct linear {
     struct clip_values bias; /* of qkv NULL */
 };
 
-enum operation {
-    DENSE,     /* a convolution of all inputs, and a GELU */
-    DEPTHWISE, /* and a GELU where `activates` */
-    EXCITE,    /* squeeze and excitation, and a GELU */
-    HIDDEN,    /* x + gamma fc2(gelu(fc1(conv(x)))) */
-    ATTEND,    /* x + gamma proj(attention(norm(x))) */
-};
-
 struct layer {
-    enum operation operation;
-    size_t from, to; /* sides of the picture before and after */
-    size_t channels; /* after */
-    int activates;
+    const struct clip_fastvit_step *step;
     struct convolution conv;
-    struct linear first, second; /* fc1 and fc2; qkv and proj */
+    struct linear first, second; /* of HIDDEN and ATTEND */
     struct clip_values gamma;
-    size_t hidden; /* of HIDDEN and EXCITE */
-    struct clip_values squeeze, squeeze_bias, excite, excite_bias;
-    float *scale, *shift; /* [channels]: batch norm before attention; NULL: a layer norm */
-    struct clip_values norm_weight, norm_bias;
+    struct clip_excitation excitation;
+    struct clip_values excitation_values[4];   /* what it points at */
+    float *scale;                              /* [out]: batch norm before attention, conv.bias its shift */
+    struct clip_values norm_weight, norm_bias; /* or a layer norm */
 };
 
 struct workspace {
@@ -80,9 +66,9 @@ struct fastvit {
     enum clip_precision type;
     size_t size, piece, element;
     float levels[CLIP_PIXEL_LEVELS];
-    struct layer *layers;
-    size_t count, room;    /* of layers; allocated */
-    size_t side, channels; /* after the layers so far */
+    struct clip_fastvit_step *steps;
+    struct layer *layers; /* [count], one a step */
+    size_t count;
     struct clip_arena arena;
     float *zeros;
     struct workspace *workspaces;
@@ -96,77 +82,32 @@ struct fastvit {
 
 static size_t pixels_of(const struct layer *layer)
 {
-    return layer->to * layer->to;
+    return clip_fastvit_pixels(layer->step);
 }
 
 static struct clip_depthwise depthwise_of(const struct layer *layer)
 {
-    size_t to = layer->to;
-    return (struct clip_depthwise){to, to, layer->conv.out, layer->conv.side, layer->conv.stride};
-}
-
-/* Frames x[from][from][in] for the layer's convolution, each channel as often as outputs read it. */
-static void frame(const struct layer *layer, const float *x, float *framed)
-{
-    const struct clip_depthwise d = depthwise_of(layer);
-    size_t row = clip_depthwise_row(&d), height = clip_depthwise_floats(&d) / row, width = row / d.channels;
-    size_t padding = d.side / 2, times = layer->conv.out / layer->conv.in, in = layer->conv.in;
-    for (size_t i = 0; i < height; i++, framed += row) {
-        if (i < padding || i - padding >= layer->from) {
-            memset(framed, 0, row * sizeof *framed);
-            continue;
-        }
-        const float *from = x + (i - padding) * layer->from * in;
-        size_t columns = width - padding < layer->from ? width - padding : layer->from;
-        memset(framed, 0, padding * d.channels * sizeof *framed);
-        memset(framed + (padding + columns) * d.channels, 0,
-               (width - padding - columns) * d.channels * sizeof *framed);
-        float *to = framed + padding * d.channels;
-        if (times == 1)
-            memcpy(to, from, columns * in * sizeof *to);
-        else
-            for (size_t c = 0; c < columns * d.channels; c++)
-                to[c] = from[c / times];
-    }
-}
-
-static void activate(const struct fastvit *net, size_t n, float *x)
-{
-    for (size_t done = 0; done < n; done += net->channels) {
-        size_t some = n - done < net->channels ? n - done : net->channels;
-        net->kernels->activation[CLIP_GELU](some, x + done, net->zeros, CLIP_PRECISION_F32, x + done);
-    }
+    const struct clip_fastvit_step *step = layer->step;
+    return (struct clip_depthwise){step->to, step->to, step->out, step->side, step->stride};
 }
 
 static void run_depthwise(const struct fastvit *net, const struct layer *layer, const float *x, float *y,
                           const struct workspace *workspace)
 {
     const struct clip_depthwise d = depthwise_of(layer);
-    frame(layer, x, workspace->framed);
+    clip_fastvit_frame(layer->step, &d, x, workspace->framed);
     net->depthwise->run(&d, workspace->framed, layer->conv.weights, layer->conv.bias, 0, 0, d.height, d.width,
                         y);
-    if (layer->activates)
-        activate(net, pixels_of(layer) * d.channels, y);
-}
-
-/* A picture as floats, [size][size][3]. */
-static void read_picture(const struct fastvit *net, const struct clip_image *image, float *x)
-{
-    size_t plane = net->size * net->size;
-    for (size_t i = 0; i < plane; i++)
-        for (size_t c = 0; c < COLORS; c++)
-            *x++ = image->bytes ? net->levels[c * 256 + image->bytes[c * plane + i]]
-                                : image->floats[c * plane + i];
 }
 
 /* Rows [first, first + rows) of what a dense convolution reads, as elements. */
 static void read_rows(const struct fastvit *net, const struct layer *layer, const float *x, size_t first,
                       size_t rows, const struct workspace *workspace)
 {
-    size_t in = layer->conv.in, floats = in * layer->conv.side * layer->conv.side;
-    const struct clip_window window = {layer->from,      layer->from,        layer->from * in,    in, in,
-                                       layer->conv.side, layer->conv.stride, layer->conv.side / 2};
-    if (layer->conv.side == 1) {
+    const struct clip_fastvit_step *step = layer->step;
+    size_t in = step->in, floats = in * step->side * step->side;
+    const struct clip_window window = clip_fastvit_window(step, step->side);
+    if (step->side == 1 && step->stride == 1) {
         net->kernels->convert(rows * in, x + first * in, net->type, workspace->narrow);
         return;
     }
@@ -180,7 +121,7 @@ static void read_rows(const struct fastvit *net, const struct layer *layer, cons
 static int run_dense(const struct fastvit *net, const struct layer *layer, const float *x, float *y,
                      const struct workspace *workspace, struct clip_error *error)
 {
-    size_t pixels = pixels_of(layer), out = layer->conv.out;
+    size_t pixels = pixels_of(layer), out = layer->step->out;
     for (size_t first = 0; first < pixels; first += net->piece) {
         size_t rows = pixels - first < net->piece ? pixels - first : net->piece;
         read_rows(net, layer, x, first, rows, workspace);
@@ -194,32 +135,19 @@ static int run_dense(const struct fastvit *net, const struct layer *layer, const
     return 0;
 }
 
-/* b + the sum of w[n] x[n]. */
-static float weigh(size_t n, const float *w, const float *x, float b)
+/* Squeeze and excitation, where the layer has it, and GELU, in place. */
+static void finish_depthwise(const struct fastvit *net, const struct layer *layer, float *x,
+                             const struct workspace *workspace)
 {
-    double sum = (double)b;
-    for (size_t k = 0; k < n; k++)
-        sum += (double)w[k] * (double)x[k];
-    return (float)sum;
-}
-
-static void excite(const struct fastvit *net, const struct layer *layer, float *x,
-                   const struct workspace *workspace)
-{
-    size_t channels = layer->channels, pixels = pixels_of(layer);
-    float *mean = workspace->mean, *row = workspace->row;
-    memset(mean, 0, channels * sizeof *mean);
-    net->kernels->column_sums(pixels, channels, x, channels, CLIP_PRECISION_F32, mean);
-    for (size_t c = 0; c < channels; c++)
-        mean[c] /= (float)pixels;
-    for (size_t i = 0; i < layer->hidden; i++)
-        row[i] = fmaxf(
-            weigh(channels, layer->squeeze.value + i * channels, mean, layer->squeeze_bias.value[i]), 0);
-    for (size_t c = 0; c < channels; c++)
-        mean[c] = 1 / (1 + expf(-weigh(layer->hidden, layer->excite.value + c * layer->hidden, row,
-                                       layer->excite_bias.value[c])));
-    for (size_t i = 0; i < pixels; i++, x += channels) {
-        net->kernels->multiply(channels, mean, x, net->zeros, CLIP_PRECISION_F32, x);
+    size_t channels = layer->step->out, pixels = pixels_of(layer);
+    float *mean = workspace->mean;
+    if (layer->excitation.hidden) {
+        clip_pixels_mean(net->kernels, pixels, channels, x, mean);
+        clip_excitation_gate(&layer->excitation, mean, workspace->row, mean);
+    }
+    for (size_t i = 0; i < pixels && layer->step->activates; i++, x += channels) {
+        if (layer->excitation.hidden)
+            net->kernels->multiply(channels, mean, x, net->zeros, CLIP_PRECISION_F32, x);
         net->kernels->activation[CLIP_GELU](channels, x, net->zeros, CLIP_PRECISION_F32, x);
     }
 }
@@ -227,7 +155,7 @@ static void excite(const struct fastvit *net, const struct layer *layer, float *
 /* x[rows] += gamma (y + bias), rows of the layer's channels. */
 static void add_scaled(const struct fastvit *net, const struct layer *layer, size_t rows, float *y, float *x)
 {
-    size_t channels = layer->channels;
+    size_t channels = layer->step->out;
     for (size_t r = 0; r < rows; r++, x += channels, y += channels) {
         net->kernels->multiply(channels, layer->gamma.value, y, layer->second.bias.value, CLIP_PRECISION_F32,
                                y);
@@ -245,7 +173,7 @@ static int product(const struct linear *linear, size_t rows, const void *x, floa
 static int run_hidden(const struct fastvit *net, const struct layer *layer, float *x, float *y,
                       const struct workspace *workspace, struct clip_error *error)
 {
-    size_t pixels = pixels_of(layer), channels = layer->channels, hidden = layer->hidden;
+    size_t pixels = pixels_of(layer), channels = layer->step->out, hidden = layer->step->hidden;
     run_depthwise(net, layer, x, y, workspace);
     for (size_t first = 0; first < pixels; first += net->piece) {
         size_t rows = pixels - first < net->piece ? pixels - first : net->piece;
@@ -267,27 +195,27 @@ static int run_hidden(const struct fastvit *net, const struct layer *layer, floa
 static void normalize(const struct fastvit *net, const struct layer *layer, const float *x, float *row,
                       void *out)
 {
-    size_t channels = layer->channels;
+    size_t channels = layer->step->out;
     if (!layer->scale) {
-        net->kernels->layer_norm(channels, (float)EPSILON, x, layer->norm_weight.value,
+        net->kernels->layer_norm(channels, (float)CLIP_FASTVIT_EPSILON, x, layer->norm_weight.value,
                                  layer->norm_bias.value, net->type, out);
         return;
     }
     for (size_t c = 0; c < channels; c++)
-        row[c] = x[c] * layer->scale[c] + layer->shift[c];
+        row[c] = x[c] * layer->scale[c] + layer->conv.bias[c];
     net->kernels->convert(channels, row, net->type, out);
 }
 
 /* All heads over all pixels. */
 static void attend(const struct fastvit *net, const struct layer *layer, const struct workspace *workspace)
 {
-    size_t channels = layer->channels, pixels = pixels_of(layer);
-    for (size_t at = 0; at < channels; at += HEAD) {
+    size_t channels = layer->step->out, pixels = pixels_of(layer);
+    for (size_t at = 0; at < channels; at += CLIP_FASTVIT_HEAD) {
         const struct clip_attention head = {
             .queries = pixels,
             .keys = pixels,
-            .dim = HEAD,
-            .scale = 1 / sqrtf((float)HEAD),
+            .dim = CLIP_FASTVIT_HEAD,
+            .scale = 1 / sqrtf((float)CLIP_FASTVIT_HEAD),
             .q = workspace->qkv + at,
             .k = workspace->qkv + channels + at,
             .v = workspace->qkv + 2 * channels + at,
@@ -308,7 +236,7 @@ static void attend(const struct fastvit *net, const struct layer *layer, const s
 static int run_attention(const struct fastvit *net, const struct layer *layer, float *x,
                          const struct workspace *workspace, struct clip_error *error)
 {
-    size_t pixels = pixels_of(layer), channels = layer->channels;
+    size_t pixels = pixels_of(layer), channels = layer->step->out;
     for (size_t first = 0; first < pixels; first += net->piece) {
         size_t rows = pixels - first < net->piece ? pixels - first : net->piece;
         for (size_t r = 0; r < rows; r++)
@@ -333,26 +261,22 @@ static int run_attention(const struct fastvit *net, const struct layer *layer, f
 static int run_layer(const struct fastvit *net, const struct layer *layer, float **x, float **y,
                      const struct workspace *workspace, struct clip_error *error)
 {
-    int status = 0;
-    switch (layer->operation) {
-    case EXCITE:
-        excite(net, layer, *x, workspace);
-        return 0;
-    case HIDDEN:
+    float *was = *x;
+    switch (layer->step->operation) {
+    case CLIP_FASTVIT_HIDDEN:
         return run_hidden(net, layer, *x, *y, workspace, error);
-    case ATTEND:
+    case CLIP_FASTVIT_ATTEND:
         return run_attention(net, layer, *x, workspace, error);
-    case DEPTHWISE:
-        run_depthwise(net, layer, *x, *y, workspace);
-        break;
-    case DENSE:
-        status = run_dense(net, layer, *x, *y, workspace, error);
+    case CLIP_FASTVIT_SUM:
         break;
     }
-    float *was = *x;
     *x = *y;
     *y = was;
-    return status;
+    if (layer->step->dense)
+        return run_dense(net, layer, was, *x, workspace, error);
+    run_depthwise(net, layer, was, *x, workspace);
+    finish_depthwise(net, layer, *x, workspace);
+    return 0;
 }
 
 /* A task: a picture. */
@@ -362,15 +286,11 @@ static int picture_task(void *context, size_t i, int thread, struct clip_error *
     const struct workspace *workspace = &net->workspaces[thread];
     float *x = workspace->x, *y = workspace->y, *features = net->features + i * net->base.width;
     const struct layer *last = &net->layers[net->count - 1];
-    read_picture(net, &net->items[i].image, x);
+    clip_fastvit_read(&net->items[i].image, net->size, net->levels, x);
     for (const struct layer *layer = net->layers; layer <= last; layer++)
         if (run_layer(net, layer, &x, &y, workspace, error) != 0)
             return -1;
-    memset(features, 0, net->base.width * sizeof *features);
-    net->kernels->column_sums(pixels_of(last), last->channels, x, last->channels, CLIP_PRECISION_F32,
-                              features);
-    for (size_t c = 0; c < last->channels; c++)
-        features[c] /= (float)pixels_of(last);
+    clip_pixels_mean(net->kernels, pixels_of(last), last->step->out, x, features);
     return 0;
 }
 
@@ -385,357 +305,206 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
     return clip_crew_run(&net->crew, net->pool, n, picture_task, net, error);
 }
 
-/* --- sums of branches --- */
+/* --- folding branches --- */
 
-/* A convolution that is summed up of its branches, w[out][inputs][side][side] and b[out]. */
-struct sum {
+/* The convolution that a step's branches are folded into, w[out][inputs][side][side] and b[out]. */
+struct fold {
     size_t out, inputs, side;
     double *w, *b;
 };
 
-static int sum_begin(struct sum *sum, size_t out, size_t inputs, size_t side, struct clip_error *error)
-{
-    *sum = (struct sum){out, inputs, side, calloc(out * inputs * side * side, sizeof *sum->w),
-                        calloc(out, sizeof *sum->b)};
-    return sum->w && sum->b ? 0 : clip_fail_memory(error, "a convolution");
-}
-
-static void sum_free(struct sum *sum)
-{
-    free(sum->w);
-    free(sum->b);
-}
-
-static int has(const struct fastvit *net, const char *format, const char *at)
-{
-    char name[128];
-    snprintf(name, sizeof name, format, at);
-    return clip_model_slot(net->setup->model, name) != NULL;
-}
-
-/* A batch norm in evaluation mode as factors and addends, [n] each, from malloc; -1 with error. */
-static int fold_norm(const struct fastvit *net, const char *name, size_t n, double **scale, double **shift,
-                     struct clip_error *error)
+/* A batch norm in evaluation mode, or a bias, as factors and addends, [n] each. */
+static int read_norm(const struct fastvit *net, const struct clip_fastvit_branch *branch, size_t n,
+                     double *scale, double *shift, struct clip_error *error)
 {
     static const char *const parts[] = {"weight", "bias", "running_mean", "running_var"};
     struct clip_values values[4] = {{0}};
-    int status = 0;
-    *scale = calloc(n, sizeof **scale);
-    *shift = calloc(n, sizeof **shift);
-    if (!*scale || !*shift)
-        status = clip_fail_memory(error, "batch norm");
-    for (int i = 0; i < 4 && status == 0; i++)
-        status = clip_values_load(&values[i], net->setup, error, "%s.%s", name, parts[i]);
+    int status = *branch->norm ? 0 : clip_values_load(&values[1], net->setup, error, "%s.bias", branch->conv);
+    for (int i = 0; i < 4 && *branch->norm && status == 0; i++)
+        status = clip_values_load(&values[i], net->setup, error, "%s.%s", branch->norm, parts[i]);
     for (size_t c = 0; c < n && status == 0; c++) {
-        (*scale)[c] = (double)values[0].value[c] / sqrt((double)values[3].value[c] + EPSILON);
-        (*shift)[c] = (double)values[1].value[c] - (double)values[2].value[c] * (*scale)[c];
+        scale[c] = 1;
+        shift[c] = (double)values[1].value[c];
+        if (*branch->norm) {
+            scale[c] = (double)values[0].value[c] / sqrt((double)values[3].value[c] + CLIP_FASTVIT_EPSILON);
+            shift[c] -= (double)values[2].value[c] * scale[c];
+        }
     }
     for (int i = 0; i < 4; i++)
         clip_values_free(&values[i]);
     return status;
 }
 
-/* Adds a convolution of an odd side up to the sum's, and its norm. */
-static int add_branch(const struct fastvit *net, struct sum *sum, const char *format, const char *at,
-                      size_t side, struct clip_error *error)
+/* Adds a convolution of an odd side up to the fold's, times scale[out]; the input itself is one of side 1. */
+static int fold_filter(const struct fastvit *net, const struct clip_fastvit_branch *branch, struct fold *fold,
+                       const double *scale, struct clip_error *error)
 {
-    char name[112], norm[128];
+    size_t side = branch->side, rim = (fold->side - side) / 2, area = fold->side * fold->side;
     struct clip_values weight = {0};
-    double *scale = NULL, *shift = NULL;
-    snprintf(name, sizeof name, format, at);
-    snprintf(norm, sizeof norm, "%s.bn", name);
-    int status = fold_norm(net, norm, sum->out, &scale, &shift, error);
-    if (status == 0)
-        status = clip_values_load(&weight, net->setup, error, "%s.conv.weight", name);
-    size_t rim = (sum->side - side) / 2, area = sum->side * sum->side;
-    for (size_t i = 0; i < sum->out * sum->inputs * side * side && status == 0; i++) {
+    if (!*branch->conv) {
+        for (size_t o = 0; o < fold->out; o++)
+            fold->w[(o * fold->inputs + (fold->inputs > 1 ? o : 0)) * area + area / 2] += scale[o];
+        return 0;
+    }
+    int status = clip_values_load(&weight, net->setup, error, "%s.weight", branch->conv);
+    for (size_t i = 0; i < fold->out * fold->inputs * side * side && status == 0; i++) {
         size_t tap = i % (side * side), channels = i / (side * side);
-        sum->w[channels * area + (tap / side + rim) * sum->side + tap % side + rim] +=
-            (double)weight.value[i] * scale[channels / sum->inputs];
+        fold->w[channels * area + (tap / side + rim) * fold->side + tap % side + rim] +=
+            (double)weight.value[i] * scale[channels / fold->inputs];
     }
-    for (size_t o = 0; o < sum->out && status == 0; o++)
-        sum->b[o] += shift[o];
     clip_values_free(&weight);
-    free(scale);
-    free(shift);
     return status;
 }
 
-/* Adds `sign` times the input itself, through its norm. */
-static int add_identity(const struct fastvit *net, struct sum *sum, const char *format, const char *at,
-                        double sign, struct clip_error *error)
+static int fold_branch(const struct fastvit *net, const struct clip_fastvit_branch *branch, struct fold *fold,
+                       struct clip_error *error)
 {
-    char name[112];
-    double *scale = NULL, *shift = NULL;
-    size_t area = sum->side * sum->side;
-    snprintf(name, sizeof name, format, at);
-    int status = fold_norm(net, name, sum->out, &scale, &shift, error);
-    for (size_t o = 0; o < sum->out && status == 0; o++) {
-        sum->w[(o * sum->inputs + (sum->inputs > 1 ? o : 0)) * area + area / 2] += sign * scale[o];
-        sum->b[o] += sign * shift[o];
+    double *scale = calloc(2 * fold->out, sizeof *scale), *shift = scale + fold->out;
+    if (!scale)
+        return clip_fail_memory(error, "batch norm");
+    int status = read_norm(net, branch, fold->out, scale, shift, error);
+    double sign = branch->subtracted ? -1 : 1;
+    for (size_t o = 0; o < fold->out; o++) {
+        scale[o] *= sign;
+        fold->b[o] += sign * shift[o];
     }
+    if (status == 0)
+        status = fold_filter(net, branch, fold, scale, error);
     free(scale);
-    free(shift);
     return status;
 }
 
-/* All branches of a MobileOne block. */
-static int add_mobile_one(const struct fastvit *net, struct sum *sum, const char *at,
-                          struct clip_error *error)
+/* Where nothing comes between the branches and x + gamma s, that is folded too. */
+static int fold_residual(const struct fastvit *net, const struct clip_fastvit_step *step, struct fold *fold,
+                         struct clip_error *error)
 {
-    if (add_branch(net, sum, "%s.conv_kxk.0", at, sum->side, error) != 0 ||
-        (has(net, "%s.conv_scale.conv.weight", at) &&
-         add_branch(net, sum, "%s.conv_scale", at, 1, error) != 0))
+    struct clip_values gamma = {0};
+    size_t area = fold->side * fold->side;
+    if (*step->gamma && clip_values_load(&gamma, net->setup, error, "%s.gamma", step->gamma) != 0)
         return -1;
-    return has(net, "%s.identity.weight", at) ? add_identity(net, sum, "%s.identity", at, 1, error) : 0;
+    for (size_t i = 0; i < fold->out * area; i++)
+        fold->w[i] = fold->w[i] * (gamma.value ? (double)gamma.value[i / area] : 1) + (i % area == area / 2);
+    for (size_t o = 0; o < fold->out && gamma.value; o++)
+        fold->b[o] *= (double)gamma.value[o];
+    clip_values_free(&gamma);
+    return 0;
 }
 
-/* --- layers --- */
-
-/* A layer more, after those so far. */
-static struct layer *add_layer(struct fastvit *net, enum operation operation, size_t channels, size_t stride)
-{
-    struct layer *layer = &net->layers[net->count++];
-    size_t to = (net->side - 1) / stride + 1;
-    *layer = (struct layer){.operation = operation, .from = net->side, .to = to, .channels = channels};
-    layer->conv = (struct convolution){.in = net->channels, .out = channels, .side = 1, .stride = stride};
-    net->side = to;
-    net->channels = channels;
-    return layer;
-}
-
-/* The floats of a sum, for the layer; the sum is spent. */
-static int set_convolution(const struct fastvit *net, struct layer *layer, struct sum *sum, int status,
+/* The convolution in the form that the layer runs: a matrix, packed filters, or for ATTEND two vectors. */
+static int set_convolution(const struct fastvit *net, struct layer *layer, const struct fold *fold,
                            struct clip_error *error)
 {
+    size_t inputs = fold->inputs * fold->side * fold->side,
+           packed = clip_depthwise_packed(fold->out, fold->side);
     struct convolution *conv = &layer->conv;
-    size_t count = sum->out * sum->inputs * sum->side * sum->side;
-    conv->side = sum->side;
-    float *w = status == 0 ? reallocarray(NULL, count, sizeof *w) : NULL;
-    conv->bias = status == 0 ? reallocarray(NULL, sum->out, sizeof *conv->bias) : NULL;
-    if (status == 0 && (!w || !conv->bias))
-        status = clip_fail_memory(error, "a convolution");
-    for (size_t i = 0; i < count && status == 0; i++)
-        w[i] = (float)sum->w[i];
-    for (size_t o = 0; o < sum->out && status == 0; o++)
-        conv->bias[o] = (float)sum->b[o];
-    sum_free(sum);
-    if (status == 0 && layer->operation == DENSE) {
-        conv->matrix = clip_matrix_new_rows(net->engine, net->piece, conv->out, count / conv->out, error);
-        status = conv->matrix ? clip_matrix_set(conv->matrix, w, 0, error) : -1;
+    float *w = reallocarray(NULL, fold->out * inputs, sizeof *w);
+    conv->bias = reallocarray(NULL, fold->out, sizeof *conv->bias);
+    if (w && conv->bias) {
+        for (size_t i = 0; i < fold->out * inputs; i++)
+            w[i] = (float)fold->w[i];
+        for (size_t o = 0; o < fold->out; o++)
+            conv->bias[o] = (float)fold->b[o];
+    }
+    if (layer->step->operation == CLIP_FASTVIT_ATTEND) {
+        layer->scale = w;
+    } else if (layer->step->dense) {
         conv->weights = w;
-        return status;
-    }
-    if (status == 0) {
-        conv->weights =
-            aligned_alloc(64, (clip_depthwise_packed(conv->out, conv->side) * sizeof(float) + 63) / 64 * 64);
+        conv->matrix = w ? clip_matrix_new_rows(net->engine, net->piece, fold->out, inputs, error) : NULL;
+        return conv->matrix ? clip_matrix_set(conv->matrix, w, 0, error) : -1;
+    } else {
+        conv->weights = w ? aligned_alloc(64, (packed * sizeof(float) + 63) / 64 * 64) : NULL;
         if (conv->weights)
-            clip_depthwise_pack(w, conv->out, conv->side, conv->weights);
-        else
-            status = clip_fail_memory(error, "a convolution");
+            clip_depthwise_pack(w, fold->out, fold->side, conv->weights);
+        free(w);
     }
-    free(w);
+    return conv->bias && (conv->weights || layer->scale) ? 0 : clip_fail_memory(error, "a convolution");
+}
+
+static int load_branches(const struct fastvit *net, struct layer *layer, struct clip_error *error)
+{
+    const struct clip_fastvit_step *step = layer->step;
+    struct fold fold = {step->out, step->dense ? step->in : 1, step->side, NULL, NULL};
+    fold.w = calloc(fold.out * fold.inputs * fold.side * fold.side, sizeof *fold.w);
+    fold.b = calloc(fold.out, sizeof *fold.b);
+    int status = fold.w && fold.b ? 0 : clip_fail_memory(error, "a convolution");
+    for (size_t i = 0; i < step->branch_count && status == 0; i++)
+        status = fold_branch(net, &step->branches[i], &fold, error);
+    if (status == 0 && step->operation == CLIP_FASTVIT_SUM && step->residual)
+        status = fold_residual(net, step, &fold, error);
+    if (status == 0)
+        status = set_convolution(net, layer, &fold, error);
+    free(fold.w);
+    free(fold.b);
     return status;
 }
 
-/* A MobileOne block of all its inputs, or of one a channel. */
-static int add_block(struct fastvit *net, const char *at, enum operation operation, size_t channels,
-                     size_t side, size_t stride, struct clip_error *error)
-{
-    struct sum sum;
-    struct layer *layer = add_layer(net, operation, channels, stride);
-    layer->activates = 1;
-    int status = sum_begin(&sum, channels, operation == DENSE ? layer->conv.in : 1, side, error);
-    if (status == 0)
-        status = add_mobile_one(net, &sum, at, error);
-    return set_convolution(net, layer, &sum, status, error);
-}
+/* --- the other weights --- */
 
 static int load_linear(const struct fastvit *net, struct linear *linear, const char *name,
                        struct clip_error *error)
 {
-    char weight[112];
+    char weight[112], bias[112];
     snprintf(weight, sizeof weight, "%s.weight", name);
+    snprintf(bias, sizeof bias, "%s.bias", name);
     struct clip_operand_part part = {.name = weight};
     if (clip_operand_load(&linear->weight, net->setup, net->piece, &part, error) != 0)
         return -1;
-    return has(net, "%s.bias", name) ? clip_values_load(&linear->bias, net->setup, error, "%s.bias", name)
-                                     : 0;
+    return clip_setup_slot(net->setup, bias) ? clip_values_load(&linear->bias, net->setup, error, "%s", bias)
+                                             : 0;
 }
 
-static int add_excitation(struct fastvit *net, const char *at, struct clip_error *error)
+static int load_excitation(const struct fastvit *net, struct layer *layer, struct clip_error *error)
 {
-    struct layer *layer = add_layer(net, EXCITE, net->channels, 1);
-    char name[128];
-    snprintf(name, sizeof name, "%s.fc1.bias", at);
-    layer->hidden = clip_model_slot(net->setup->model, name)->shape[0];
-    if (clip_values_load(&layer->squeeze, net->setup, error, "%s.fc1.weight", at) != 0 ||
-        clip_values_load(&layer->squeeze_bias, net->setup, error, "%s.fc1.bias", at) != 0 ||
-        clip_values_load(&layer->excite, net->setup, error, "%s.fc2.weight", at) != 0)
+    const struct clip_fastvit_step *step = layer->step;
+    struct clip_values *values = layer->excitation_values;
+    if (clip_values_load(&values[0], net->setup, error, "%s.weight", step->first) != 0 ||
+        clip_values_load(&values[1], net->setup, error, "%s.bias", step->first) != 0 ||
+        clip_values_load(&values[2], net->setup, error, "%s.weight", step->second) != 0 ||
+        clip_values_load(&values[3], net->setup, error, "%s.bias", step->second) != 0)
         return -1;
-    return clip_values_load(&layer->excite_bias, net->setup, error, "%s.fc2.bias", at);
-}
-
-static int add_downsample(struct fastvit *net, int stage, size_t channels, struct clip_error *error)
-{
-    struct sum sum;
-    char at[64], name[96];
-    struct layer *layer = add_layer(net, DEPTHWISE, channels, 2);
-    snprintf(at, sizeof at, "visual.trunk.stages.%d.downsample.proj", stage);
-    layer->activates = !has(net, "%s.0.se.fc1.weight", at);
-    int status = sum_begin(&sum, channels, 1, 7, error);
-    if (status == 0)
-        status = add_branch(net, &sum, "%s.0.large_conv", at, 7, error);
-    if (status == 0)
-        status = add_branch(net, &sum, "%s.0.small_conv", at, 3, error);
-    if (set_convolution(net, layer, &sum, status, error) != 0)
-        return -1;
-    snprintf(name, sizeof name, "%s.0.se", at);
-    if (!layer->activates && add_excitation(net, name, error) != 0)
-        return -1;
-    snprintf(name, sizeof name, "%s.1", at);
-    return add_block(net, name, DENSE, channels, 1, 1, error);
-}
-
-/* x += a convolution with bias of x. */
-static int add_positions(struct fastvit *net, int stage, struct clip_error *error)
-{
-    struct sum sum;
-    struct clip_values weight = {0}, bias = {0};
-    struct layer *layer = add_layer(net, DEPTHWISE, net->channels, 1);
-    const char *name = "visual.trunk.stages.%d.pos_emb.pos_enc.%s";
-    int status = sum_begin(&sum, net->channels, 1, 7, error);
-    if (status == 0)
-        status = clip_values_load(&weight, net->setup, error, name, stage, "weight");
-    if (status == 0)
-        status = clip_values_load(&bias, net->setup, error, name, stage, "bias");
-    for (size_t i = 0; i < sum.out * 49 && status == 0; i++)
-        sum.w[i] = (double)weight.value[i] + (i % 49 == 24);
-    for (size_t o = 0; o < sum.out && status == 0; o++)
-        sum.b[o] = (double)bias.value[o];
-    clip_values_free(&weight);
-    clip_values_free(&bias);
-    return set_convolution(net, layer, &sum, status, error);
-}
-
-/* x += gamma (mixer(x) - norm(x)). */
-static int add_mixer(struct fastvit *net, const char *at, struct clip_error *error)
-{
-    struct sum sum;
-    struct clip_values gamma = {0};
-    char name[96];
-    struct layer *layer = add_layer(net, DEPTHWISE, net->channels, 1);
-    snprintf(name, sizeof name, "%s.token_mixer.mixer", at);
-    int status = sum_begin(&sum, net->channels, 1, 3, error);
-    if (status == 0)
-        status = add_mobile_one(net, &sum, name, error);
-    if (status == 0)
-        status = add_identity(net, &sum, "%s.token_mixer.norm.identity", at, -1, error);
-    if (status == 0)
-        status = clip_values_load(&gamma, net->setup, error, "%s.token_mixer.layer_scale.gamma", at);
-    for (size_t i = 0; i < sum.out * 9 && status == 0; i++)
-        sum.w[i] = sum.w[i] * (double)gamma.value[i / 9] + (i % 9 == 4);
-    for (size_t o = 0; o < sum.out && status == 0; o++)
-        sum.b[o] *= (double)gamma.value[o];
-    clip_values_free(&gamma);
-    return set_convolution(net, layer, &sum, status, error);
-}
-
-static int add_hidden(struct fastvit *net, const char *at, const char *gamma, struct clip_error *error)
-{
-    struct sum sum;
-    char name[96];
-    struct layer *layer = add_layer(net, HIDDEN, net->channels, 1);
-    int status = sum_begin(&sum, net->channels, 1, 7, error);
-    if (status == 0)
-        status = add_branch(net, &sum, "%s.mlp.conv", at, 7, error);
-    if (set_convolution(net, layer, &sum, status, error) != 0 ||
-        clip_values_load(&layer->gamma, net->setup, error, "%s.%s.gamma", at, gamma) != 0)
-        return -1;
-    snprintf(name, sizeof name, "%s.mlp.fc1", at);
-    if (load_linear(net, &layer->first, name, error) != 0)
-        return -1;
-    layer->hidden = clip_matrix_outputs(layer->first.weight.forward);
-    snprintf(name, sizeof name, "%s.mlp.fc2", at);
-    return load_linear(net, &layer->second, name, error);
-}
-
-static int load_norm(const struct fastvit *net, struct layer *layer, const char *at, struct clip_error *error)
-{
-    char name[96];
-    double *scale = NULL, *shift = NULL;
-    snprintf(name, sizeof name, "%s.norm", at);
-    if (!has(net, "%s.running_mean", name))
-        return clip_values_load(&layer->norm_weight, net->setup, error, "%s.weight", name) == 0
-                   ? clip_values_load(&layer->norm_bias, net->setup, error, "%s.bias", name)
-                   : -1;
-    int status = fold_norm(net, name, layer->channels, &scale, &shift, error);
-    layer->scale = status == 0 ? reallocarray(NULL, layer->channels, sizeof *layer->scale) : NULL;
-    layer->shift = status == 0 ? reallocarray(NULL, layer->channels, sizeof *layer->shift) : NULL;
-    if (status == 0 && (!layer->scale || !layer->shift))
-        status = clip_fail_memory(error, "batch norm");
-    for (size_t c = 0; c < layer->channels && status == 0; c++) {
-        layer->scale[c] = (float)scale[c];
-        layer->shift[c] = (float)shift[c];
-    }
-    free(scale);
-    free(shift);
-    return status;
-}
-
-static int add_attention(struct fastvit *net, const char *at, struct clip_error *error)
-{
-    char name[96];
-    struct layer *layer = add_layer(net, ATTEND, net->channels, 1);
-    if (load_norm(net, layer, at, error) != 0 ||
-        clip_values_load(&layer->gamma, net->setup, error, "%s.layer_scale_1.gamma", at) != 0)
-        return -1;
-    snprintf(name, sizeof name, "%s.token_mixer.qkv", at);
-    if (load_linear(net, &layer->first, name, error) != 0)
-        return -1;
-    snprintf(name, sizeof name, "%s.token_mixer.proj", at);
-    return load_linear(net, &layer->second, name, error);
-}
-
-static int add_stage(struct fastvit *net, const struct clip_tower_arch *arch, int stage,
-                     struct clip_error *error)
-{
-    int attends = stage >= arch->fastvit.stages - arch->fastvit.attending;
-    if ((stage > 0 && add_downsample(net, stage, (size_t)arch->widths[stage], error) != 0) ||
-        (attends && add_positions(net, stage, error) != 0))
-        return -1;
-    for (int i = 0; i < arch->blocks[stage]; i++) {
-        char at[64];
-        snprintf(at, sizeof at, "visual.trunk.stages.%d.blocks.%d", stage, i);
-        if ((attends ? add_attention(net, at, error) : add_mixer(net, at, error)) != 0 ||
-            add_hidden(net, at, attends ? "layer_scale_2" : "layer_scale", error) != 0)
-            return -1;
-    }
+    layer->excitation = (struct clip_excitation){step->out,       step->hidden,    values[0].value,
+                                                 values[1].value, values[2].value, values[3].value};
     return 0;
 }
 
-static int add_layers(struct fastvit *net, const struct clip_tower_arch *arch, struct clip_error *error)
+static int load_layer(const struct fastvit *net, struct layer *layer, struct clip_error *error)
 {
-    size_t stem = (size_t)arch->widths[0];
-    net->room = 5; /* stem, final_conv */
-    for (int i = 0; i < arch->fastvit.stages; i++)
-        net->room += 4 + 2 * (size_t)arch->blocks[i];
-    net->layers = calloc(net->room, sizeof *net->layers);
+    const struct clip_fastvit_step *step = layer->step;
+    if (step->branch_count) {
+        if (load_branches(net, layer, error) != 0)
+            return -1;
+    } else if (clip_values_load(&layer->norm_weight, net->setup, error, "%s.weight", step->norm) != 0 ||
+               clip_values_load(&layer->norm_bias, net->setup, error, "%s.bias", step->norm) != 0) {
+        return -1;
+    }
+    if (step->operation == CLIP_FASTVIT_SUM)
+        return *step->first ? load_excitation(net, layer, error) : 0;
+    if (clip_values_load(&layer->gamma, net->setup, error, "%s.gamma", step->gamma) != 0 ||
+        load_linear(net, &layer->first, step->first, error) != 0)
+        return -1;
+    return load_linear(net, &layer->second, step->second, error);
+}
+
+/* A task. */
+static int load_task(void *context, size_t i, int thread, struct clip_error *error)
+{
+    (void)thread;
+    const struct fastvit *net = context;
+    return load_layer(net, &net->layers[i], error);
+}
+
+static int load_layers(struct fastvit *net, struct clip_error *error)
+{
+    size_t count;
+    if (clip_fastvit_steps(net->setup, &net->steps, &count, error) != 0)
+        return -1;
+    net->layers = calloc(count, sizeof *net->layers);
     if (!net->layers)
         return clip_fail_memory(error, "the image tower");
-    net->side = net->size;
-    net->channels = COLORS;
-    if (add_block(net, "visual.trunk.stem.0", DENSE, stem, 3, 2, error) != 0 ||
-        add_block(net, "visual.trunk.stem.1", DEPTHWISE, stem, 3, 2, error) != 0 ||
-        add_block(net, "visual.trunk.stem.2", DENSE, stem, 1, 1, error) != 0)
-        return -1;
-    for (int i = 0; i < arch->fastvit.stages; i++)
-        if (add_stage(net, arch, i, error) != 0)
-            return -1;
-    if (add_block(net, "visual.trunk.final_conv", DEPTHWISE, FINAL * net->channels, 3, 1, error) != 0)
-        return -1;
-    net->layers[net->count - 1].activates = 0; /* but after excitation */
-    return add_excitation(net, "visual.trunk.final_conv.se", error);
+    net->count = count;
+    for (size_t i = 0; i < count; i++)
+        net->layers[i].step = &net->steps[i];
+    return clip_crew_run(&net->crew, net->pool, count, load_task, net, error);
 }
 
 /* --- opening --- */
@@ -750,38 +519,50 @@ struct needs {
     size_t picture, framed, narrow, wide, out, hidden, qkv, attended, attention, row, scratch;
 };
 
+static void need_convolution(const struct layer *layer, struct needs *needs)
+{
+    const struct clip_fastvit_step *step = layer->step;
+    const struct clip_depthwise d = depthwise_of(layer);
+    size_t read = step->in * step->side * step->side;
+    if (layer->conv.matrix) {
+        needs->row = larger(needs->row, read);
+        needs->narrow = larger(needs->narrow, read);
+        needs->wide = larger(needs->wide, step->out);
+        needs->scratch = larger(needs->scratch, clip_product_scratch(layer->conv.matrix));
+    } else if (layer->conv.weights) {
+        needs->framed = larger(needs->framed, clip_depthwise_floats(&d));
+    }
+}
+
+static void need_linears(const struct fastvit *net, const struct layer *layer, struct needs *needs)
+{
+    const struct clip_fastvit_step *step = layer->step;
+    size_t channels = step->out, pixels = pixels_of(layer);
+    size_t rows = (pixels + net->piece - 1) / net->piece * net->piece;
+    needs->narrow = larger(needs->narrow, channels);
+    needs->out = larger(needs->out, channels);
+    needs->scratch = larger(needs->scratch, clip_operand_scratch(&layer->first.weight));
+    needs->scratch = larger(needs->scratch, clip_operand_scratch(&layer->second.weight));
+    if (step->operation == CLIP_FASTVIT_HIDDEN) {
+        needs->wide = larger(needs->wide, step->hidden);
+        needs->hidden = larger(needs->hidden, step->hidden);
+        return;
+    }
+    needs->qkv = larger(needs->qkv, rows * 3 * channels);
+    needs->attended = larger(needs->attended, rows * channels);
+    needs->attention = larger(needs->attention, clip_attention_scratch(pixels, CLIP_FASTVIT_HEAD));
+}
+
 static struct needs needs_of(const struct fastvit *net)
 {
-    struct needs needs = {.picture = net->size * net->size * COLORS};
+    struct needs needs = {.picture = net->size * net->size * CLIP_FASTVIT_COLORS};
     for (const struct layer *layer = net->layers; layer < net->layers + net->count; layer++) {
-        const struct clip_depthwise d = depthwise_of(layer);
-        size_t channels = layer->channels, pixels = pixels_of(layer);
-        size_t rows = (pixels + net->piece - 1) / net->piece * net->piece;
-        size_t read = layer->conv.in * layer->conv.side * layer->conv.side;
-        needs.picture = larger(needs.picture, pixels * channels);
-        needs.row = larger(needs.row, larger(channels, larger(layer->hidden, read)));
-        if (layer->operation == DEPTHWISE || layer->operation == HIDDEN)
-            needs.framed = larger(needs.framed, clip_depthwise_floats(&d));
-        if (layer->operation == DENSE) {
-            needs.narrow = larger(needs.narrow, read);
-            needs.wide = larger(needs.wide, channels);
-            needs.scratch = larger(needs.scratch, clip_product_scratch(layer->conv.matrix));
-        }
-        if (layer->operation == HIDDEN) {
-            needs.wide = larger(needs.wide, layer->hidden);
-            needs.hidden = larger(needs.hidden, layer->hidden);
-        }
-        if (layer->operation == ATTEND) {
-            needs.qkv = larger(needs.qkv, rows * 3 * channels);
-            needs.attended = larger(needs.attended, rows * channels);
-            needs.attention = larger(needs.attention, clip_attention_scratch(pixels, HEAD));
-        }
-        if (layer->operation == HIDDEN || layer->operation == ATTEND) {
-            needs.narrow = larger(needs.narrow, channels);
-            needs.out = larger(needs.out, channels);
-            needs.scratch = larger(needs.scratch, clip_operand_scratch(&layer->first.weight));
-            needs.scratch = larger(needs.scratch, clip_operand_scratch(&layer->second.weight));
-        }
+        const struct clip_fastvit_step *step = layer->step;
+        needs.picture = larger(needs.picture, pixels_of(layer) * step->out);
+        needs.row = larger(needs.row, larger(step->out, step->hidden));
+        need_convolution(layer, &needs);
+        if (step->operation != CLIP_FASTVIT_SUM)
+            need_linears(net, layer, &needs);
     }
     return needs;
 }
@@ -817,18 +598,18 @@ static void place(void *context)
 
 static void free_layer(struct layer *layer)
 {
-    struct clip_values *values[] = {&layer->first.bias,  &layer->second.bias,  &layer->gamma,
-                                    &layer->norm_weight, &layer->norm_bias,    &layer->squeeze,
-                                    &layer->excite,      &layer->squeeze_bias, &layer->excite_bias};
+    struct clip_values *values[] = {&layer->first.bias, &layer->second.bias, &layer->gamma,
+                                    &layer->norm_weight, &layer->norm_bias};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         clip_values_free(values[i]);
+    for (size_t i = 0; i < 4; i++)
+        clip_values_free(&layer->excitation_values[i]);
     clip_operand_free(&layer->first.weight);
     clip_operand_free(&layer->second.weight);
     clip_matrix_free(layer->conv.matrix);
     free(layer->conv.weights);
     free(layer->conv.bias);
     free(layer->scale);
-    free(layer->shift);
 }
 
 static void free_fastvit(struct clip_tower *base)
@@ -839,6 +620,7 @@ static void free_fastvit(struct clip_tower *base)
     clip_arena_free(&net->arena);
     clip_crew_destroy(&net->crew);
     free(net->layers);
+    free(net->steps);
     free(net);
 }
 
@@ -847,8 +629,9 @@ static const struct clip_tower_type type = {.free = free_fastvit, .forward = for
 static struct clip_tower *open_fastvit(const struct clip_tower_setup *setup, struct clip_error *error)
 {
     enum clip_level level;
-    if ((setup->parameters && clip_tower_need_training(setup->arch, CLIP_SIDE_IMAGE, error) != 0) ||
-        clip_level_choose(&level, error) != 0)
+    if (setup->parameters)
+        return clip_fastvit_learner_open(setup, error);
+    if (clip_level_choose(&level, error) != 0)
         return NULL;
     struct fastvit *net = calloc(1, sizeof *net);
     if (!net) {
@@ -867,7 +650,7 @@ static struct clip_tower *open_fastvit(const struct clip_tower_setup *setup, str
     net->element = clip_engine_element(setup->engine);
     clip_pixel_levels(setup->arch->preprocess.mean, setup->arch->preprocess.std, net->levels);
     clip_crew_init(&net->crew);
-    if (add_layers(net, &setup->arch->vision, error) == 0 &&
+    if (load_layers(net, error) == 0 &&
         clip_arena_build(&net->arena, "the image tower", place, net, error) == 0) {
         net->setup = NULL;
         return &net->base;
@@ -876,4 +659,4 @@ static struct clip_tower *open_fastvit(const struct clip_tower_setup *setup, str
     return NULL;
 }
 
-const struct clip_tower_kind clip_tower_fastvit = {&clip_kind_fastvit, 0, open_fastvit};
+const struct clip_tower_kind clip_tower_fastvit = {&clip_kind_fastvit, 1, open_fastvit};

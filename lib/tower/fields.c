@@ -28,6 +28,12 @@ int clip_record_image(struct clip_record *record, const struct clip_arch *arch, 
     return 0;
 }
 
+/* 1 where padding at the end of a caption changes nothing. */
+static int may_be_short(const struct clip_arch *arch)
+{
+    return (arch->text.text.flags & CLIP_TEXT_HIDES_PADDING) && arch->text.vit.pooling != CLIP_POOL_LAST;
+}
+
 int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch, int32_t *tokens)
 {
     size_t context = (size_t)arch->text.context;
@@ -37,10 +43,12 @@ int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch,
     char found[128];
     if (clip_record_tensor(record, "tokens", CLIP_I32, &tensor) != 0)
         return -1;
-    if (tensor.ndim != 1 || tensor.shape[0] != context)
+    if (tensor.ndim != 1 || tensor.shape[0] > context || (tensor.shape[0] < context && !may_be_short(arch)))
         return clip_record_fail(record, "tokens: %s, but the model takes i4 [%zu]",
                                 clip_tensor_describe(&tensor, found, sizeof found), context);
     memcpy(tokens, tensor.data, clip_tensor_bytes(&tensor));
+    for (size_t i = tensor.shape[0]; i < context; i++)
+        tokens[i] = arch->text.pad;
     if (clip_caption_check(arch, &caption, &error) != 0)
         return clip_record_fail(record, "tokens: %s", error.text);
     return 0;

@@ -1,5 +1,5 @@
-/* The fields of records that towers take. Each returns -1, the record marked as bad, where it is missing or
- * another. */
+/* The fields of records that towers read. Each function returns -1, and marks the record as bad, if the field
+ * is missing or wrong. */
 #ifndef CLIP_TOWER_FIELDS_H
 #define CLIP_TOWER_FIELDS_H
 
@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-/* By side: the field that its tower takes, and the one of its features. */
+/* By side: the field that its tower reads, and the field of its features. */
 extern const char *const clip_input_fields[CLIP_SIDES];
 extern const char *const clip_feature_fields[CLIP_SIDES];
 

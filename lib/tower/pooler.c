@@ -1,4 +1,4 @@
-/* The pools of vision transformers that read all tokens.
+/* Pools of vision transformers that read all tokens.
  *
  * Backward, of the gradient dv of a head's value: dV = dv z', dz = V' dv of the mix z = sum a x, da = x . dz,
  * ds = a (da - sum a da), dx = a dz + ds p, and the probe's dp = sum ds x gives dK = q dp', dq = K dp. The
@@ -11,13 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A matrix or vector that is part of a tensor. */
+/* A matrix or vector, part of a tensor. */
 struct piece {
     const float *value;
     float *gradient;
 };
 
-/* What a chunk leaves on its way back, beside the tape: rows [n queries][...] each. */
+/* What a chunk's backward keeps, besides the tape: rows [n queries][...] each. */
 struct back {
     float *dprobes;        /* [n][queries heads][width] */
     float *dvalues, *dout; /* [n][queries][pool width] */
@@ -70,7 +70,7 @@ static size_t groups(const struct clip_pooler *p)
 
 /* --- opening --- */
 
-/* Parts of tensors: q, k and v may stand apart, in two tensors, or in one. */
+/* Parts of tensors: q, k and v may be three tensors, two, or one. */
 static void find_pieces(struct clip_pooler *p)
 {
     const struct clip_values *t = p->tensors;
@@ -235,7 +235,7 @@ static float scale_of(const struct clip_pooler *p)
     return 1 / sqrtf((float)(p->out / p->heads));
 }
 
-/* The queries' own part, which is the same for all pictures. */
+/* Computes the queries' part, which is the same for all pictures. */
 void clip_pooler_refresh(struct clip_pooler *p)
 {
     size_t head;
@@ -364,7 +364,7 @@ int clip_pooler_forward(struct clip_pooler *p, size_t n, const float *rows,
 
 /* --- backward --- */
 
-/* dx[out] += through a norm; what its parameters gain goes to the picture's place. */
+/* dx[out] += through a norm; the parameters' gradients go to the picture's place. */
 static void norm_backward(const struct clip_pooler *p, size_t i, enum clip_vit_tensor weight, const float *x,
                           const float *dy, float *dx)
 {
@@ -463,7 +463,7 @@ static int backward_task(void *context, size_t i, int thread, struct clip_error 
     return 0;
 }
 
-/* Adds to the gradients of w[m][k] and bias[m] those of a linear layer: of dy[rows][m] and x[rows][k]. */
+/* Adds a linear layer's gradients to those of w[m][k] and bias[m], from dy[rows][m] and x[rows][k]. */
 static void add_linear(const struct clip_pooler *p, size_t rows, size_t m, size_t k, const float *dy,
                        const float *x, float *w, float *bias)
 {
@@ -471,7 +471,7 @@ static void add_linear(const struct clip_pooler *p, size_t rows, size_t m, size_
     p->kernels->column_sums(rows, m, dy, m, CLIP_PRECISION_F32, bias);
 }
 
-/* Of the queries, their norm and projection, and of keys: from the sum of the probes' gradients. */
+/* Gradients of the queries, their norm and projection, and of keys, from the sum of the probes' gradients. */
 static void add_probes(struct clip_pooler *p, size_t n)
 {
     size_t width = p->width, head = p->out / p->heads, all = groups(p) * width;

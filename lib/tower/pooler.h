@@ -1,7 +1,7 @@
 /* Pools of a vision transformer that read all its tokens: the mean of the patches, and attention with queries
  * that are learned (model/vit.h). (tower/attnpool.h is that of ResNets.)
  *
- * As a query does not depend on the picture, neither keys nor values of all tokens are computed: of head h
+ * As a query does not depend on the picture, keys and values of single tokens need not be computed: of head h
  * the score of token x is q . (K x + k) = (K' q) . x + q . k, whose last term drops out of the softmax, and
  * the sum of values is V (sum a x) + v. K' q is the query's "probe". */
 #ifndef CLIP_TOWER_POOLER_H
@@ -15,7 +15,7 @@
 
 struct clip_pooler;
 
-/* What a forward leaves for its backward. */
+/* What a forward keeps for its backward. */
 struct clip_pooler_tape {
     float *weights; /* [n][queries heads][tokens] */
     float *mixes;   /* [n][queries heads][width]: the sums of tokens */
@@ -31,7 +31,7 @@ struct clip_pooler *clip_pooler_open(const struct clip_tower_setup *setup, const
                                      struct clip_error *error);
 void clip_pooler_free(struct clip_pooler *pooler);
 
-/* Takes up the values of parameters. */
+/* Refreshes what was computed from the parameters' values. */
 void clip_pooler_refresh(struct clip_pooler *pooler);
 
 /* Bytes that it has for its runs. */

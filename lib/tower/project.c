@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A layer of a head, x Wᵀ + b, with the weights as they lie. */
+/* A layer of a head, x Wᵀ + b, with the weights in place. */
 struct layer {
     struct clip_operand weight;
     struct clip_values bias;
@@ -132,7 +132,7 @@ struct clip_projection *clip_projection_open(enum clip_side side, const struct c
     return projection;
 }
 
-/* The layers of `rows` features in p->in; the last one's results, with its bias, in out. */
+/* Runs the layers on `rows` features in p->in; out gets the last one's results, with its bias. */
 static int run_layers(struct clip_projection *p, size_t rows, float *out, struct clip_error *error)
 {
     enum clip_precision type = clip_engine_precision(p->engine);
@@ -155,7 +155,7 @@ int clip_projection_run(struct clip_projection *p, const float *features, size_t
                         struct clip_error *error)
 {
     size_t piece = clip_engine_rows(p->engine);
-    struct clip_error none; /* a row without direction is the caller's to see */
+    struct clip_error none; /* the caller must handle a row without direction */
     for (size_t first = 0; first < n; first += piece) {
         size_t rows = n - first < piece ? n - first : piece;
         const float *in = features + first * p->inputs;
@@ -172,7 +172,7 @@ int clip_projection_run(struct clip_projection *p, const float *features, size_t
     return 0;
 }
 
-/* --- that learn: both sides --- */
+/* --- the projections that learn: both sides --- */
 
 /* A layer that learns. */
 struct learning {
@@ -309,7 +309,7 @@ static const float *bias_of(const struct pair *l, const struct learning *learnin
     return learning->layer.bias.value ? learning->layer.bias.value : l->zeros;
 }
 
-/* Rows [first, first + rows) of x through layer i of a side, into the next one's x or the side's y. */
+/* Runs rows [first, first + rows) of x through layer i of a side, into the next one's x or the side's y. */
 static int run_layer(const struct pair *l, struct side *side, int i, size_t first, size_t rows, char *scratch,
                      struct clip_error *error)
 {
@@ -346,7 +346,8 @@ static int project_piece(void *context, size_t i, int thread, struct clip_error 
     return 0;
 }
 
-/* From layer i's dy to its dx; the layer's before it, its dy, and again what the activation gave. */
+/* From layer i's dy to its dx, which becomes the previous layer's dy; the activation's output is recomputed.
+ */
 static int return_layer(const struct pair *l, struct side *side, int i, size_t first, size_t rows,
                         char *scratch, struct clip_error *error)
 {
@@ -380,7 +381,7 @@ static int return_piece(void *context, size_t i, int thread, struct clip_error *
     return 0;
 }
 
-/* The weights' gradients: a panel of one layer's. Panels are counted through all layers. */
+/* A panel of a layer's weights' gradient. Panels are counted through all layers. */
 static int add_panel(void *context, size_t i, int thread, struct clip_error *error)
 {
     struct pair *l = context;
@@ -401,7 +402,7 @@ static int add_panel(void *context, size_t i, int thread, struct clip_error *err
 
 /* --- its forward and backward --- */
 
-/* The items, of which the forward is made again. */
+/* The items, for which the forward is repeated. */
 struct pair_tape {
     struct clip_tape base;
     size_t count;

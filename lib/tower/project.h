@@ -1,4 +1,4 @@
-/* The projection of features into the shared space, and unit length: what makes them embeddings. */
+/* Embeddings: features projected into the shared space and made unit. */
 #ifndef CLIP_TOWER_PROJECT_H
 #define CLIP_TOWER_PROJECT_H
 
@@ -9,12 +9,12 @@
 
 struct clip_projection;
 
-/* The model's projection of one side; of the setup the pool and the batch do not matter. NULL with error. */
+/* The model's projection of one side; the setup's pool and batch are ignored. NULL with error. */
 struct clip_projection *clip_projection_open(enum clip_side side, const struct clip_tower_setup *setup,
                                              struct clip_error *error);
 void clip_projection_free(struct clip_projection *projection);
 
-/* Width of the features it takes, and of the embeddings it gives. */
+/* The widths of the features and of the embeddings. */
 size_t clip_projection_inputs(const struct clip_projection *projection);
 size_t clip_projection_outputs(const struct clip_projection *projection);
 
@@ -24,9 +24,9 @@ size_t clip_projection_outputs(const struct clip_projection *projection);
 int clip_projection_run(struct clip_projection *projection, const float *features, size_t n,
                         float *embeddings, struct clip_error *error);
 
-/* The two projections as they learn, run as a tower: an item is the features of a pair, and what comes of it
- * is embeddings[n][2][embed], projected and made unit, the picture's first; an error where one has no
- * direction. Its parameters are of CLIP_PART_PROJECTION, its engine f32. NULL with error. */
+/* Both projections in training, run as a tower: an item is the features of a pair, and the result is
+ * embeddings[n][2][embed], projected and made unit, the picture's first; an error if one has no direction.
+ * Its parameters are of CLIP_PART_PROJECTION, its engine f32. NULL with error. */
 struct clip_tower *clip_projection_learner_open(const struct clip_tower_setup *setup,
                                                 struct clip_error *error);
 

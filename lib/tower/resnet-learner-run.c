@@ -8,11 +8,7 @@
 #include "image/preprocess.h"
 #include "tower/resnet-learner.h"
 
-#include <math.h>
 #include <string.h>
-
-#define EPSILON 1e-5
-#define MOMENTUM 0.1
 
 /* Multiply-adds of a chunk up to which forward convolutions are summed in double, which is then not felt:
  * norms over few pictures amplify rounding, and a ReLU turns what is left of it into another gradient where
@@ -99,7 +95,7 @@ static void make_framed(const net_t *net, const layer_t *from, const struct unit
     for (size_t i = 0; i < unit->count; i++, x += (height + 2) * row) {
         clear_frame(height, width, channels, x);
         for (size_t j = 0; j < height; j++, raw += width * channels)
-            net->norm_kernels->normalize(width, channels, raw, &record_of(net, from)->norm, 1,
+            net->norm_kernels->normalize(width, channels, raw, &record_of(net, from)->norm.norm, 1,
                                          x + (j + 1) * row + channels);
     }
 }
@@ -108,7 +104,7 @@ static void make_framed(const net_t *net, const layer_t *from, const struct unit
 static void make_flat(const net_t *net, const layer_t *from, const struct unit *unit, float *x)
 {
     net->norm_kernels->normalize(unit->count * from->height * from->width, from->out,
-                                 raw_of(net, from, unit->first), &record_of(net, from)->norm, 1, x);
+                                 raw_of(net, from, unit->first), &record_of(net, from)->norm.norm, 1, x);
 }
 
 static void make_halved(const net_t *net, const layer_t *from, const workspace_t *workspace,
@@ -131,8 +127,8 @@ static void make_block_input(const net_t *net, size_t index, const workspace_t *
     const layer_t *conv3 = before->conv3, *down = before->downsample;
     const float *side = down ? raw_of(net, down, unit->first) : input_of(net, index - 1, unit->first);
     net->norm_kernels->join(unit->count * conv3->height * conv3->width, conv3->out,
-                            raw_of(net, conv3, unit->first), &record_of(net, conv3)->norm, side,
-                            down ? &record_of(net, down)->norm : NULL, x);
+                            raw_of(net, conv3, unit->first), &record_of(net, conv3)->norm.norm, side,
+                            down ? &record_of(net, down)->norm.norm : NULL, x);
 }
 
 /* The framed input of a layer: in the workspace, or where the tape has it. */
@@ -178,75 +174,15 @@ static void forward_task(void *context, size_t i, int thread)
                                moments + net->channels);
 }
 
-/* Running statistics, of `count` values a channel. */
-static void update_running(const layer_t *layer, double count, const double *mean, const double *squares)
-{
-    for (size_t c = 0; c < layer->outputs; c++) {
-        float *running = &layer->mean->value[c], *variance = &layer->variance->value[c];
-        *running = (float)((1 - MOMENTUM) * *running + MOMENTUM * mean[c]);
-        *variance = (float)((1 - MOMENTUM) * *variance + MOMENTUM * squares[c] / (count - 1));
-    }
-    layer->batches->integer++;
-}
-
-/* Sums over ranks, if there are several. */
-static int sum_ranks(const net_t *net, double *x, size_t n, struct clip_error *error)
-{
-    const struct clip_exchange *exchange = net->exchange;
-    return exchange ? exchange->sum(exchange->context, x, n, error) : 0;
-}
-
-/* The moments of all ranks' pixels from this rank's: first the mean, then the squares about it. */
-static int join_ranks(const net_t *net, size_t channels, double *count, double *mean, double *squares,
-                      struct clip_error *error)
-{
-    double *sums = net->joined;
-    if (!net->exchange)
-        return 0;
-    for (size_t c = 0; c < channels; c++)
-        sums[c] = *count * mean[c];
-    sums[channels] = *count;
-    if (sum_ranks(net, sums, channels + 1, error) != 0)
-        return -1;
-    double all = sums[channels];
-    for (size_t c = 0; c < channels; c++) {
-        double distance = mean[c] - sums[c] / all;
-        mean[c] = sums[c] / all;
-        squares[c] += *count * distance * distance;
-    }
-    *count = all;
-    return sum_ranks(net, squares, channels, error);
-}
-
 /* The norm of a layer that all pictures went through, from the units' moments. */
 static int finish_forward(const net_t *net, const layer_t *layer, int again, struct clip_error *error)
 {
-    struct clip_resnet_record *record = record_of(net, layer);
-    size_t channels = net->channels, pixels = layer->height * layer->width;
-    double *mean = net->moments, *squares = mean + channels, count = 0;
-    for (size_t i = 0; i < units_of(net, layer); i++) {
-        double more = (double)(unit_of(net, layer, i).count * pixels);
-        if (i > 0)
-            clip_moments_join(layer->outputs, count, mean, squares, more, mean + 2 * i * channels,
-                              squares + 2 * i * channels);
-        count += more;
-    }
-    if (join_ranks(net, layer->outputs, &count, mean, squares, error) != 0)
-        return -1;
-    if (count < 2)
-        return clip_fail(error, "batch norm needs more than one value per channel: use a larger chunk");
-    record->count = count;
-    for (size_t c = 0; c < layer->outputs; c++) {
-        double inverse = 1 / sqrt(squares[c] / count + EPSILON);
-        record->mean[c] = (float)mean[c];
-        record->inverse[c] = (float)inverse;
-        record->scale[c] = (float)(layer->scale->value[c] * inverse);
-        record->shift[c] =
-            (float)(layer->shift->value[c] - (mean[c] - record->mean[c]) * layer->scale->value[c] * inverse);
-    }
-    if (!again)
-        update_running(layer, count, mean, squares);
-    return 0;
+    size_t units = units_of(net, layer), pixels = layer->height * layer->width;
+    double count =
+        clip_norm_moments(units, layer->unit * pixels, unit_of(net, layer, units - 1).count * pixels,
+                          layer->outputs, net->channels, net->moments);
+    return clip_norm_finish(&layer->norm, &record_of(net, layer)->norm, count, net->moments,
+                            net->moments + net->channels, again, net->exchange, net->joined, error);
 }
 
 /* A task: what a picture's last bottleneck gives. */
@@ -286,38 +222,24 @@ static void take_sums(const net_t *net, const layer_t *layer, const layer_t *sid
     const float *gradient = layer->gradient + unit->first * output_floats(layer);
     double *sums = net->sums + 3 * unit->index * net->channels;
     net->norm_kernels->sums(pixels, layer->out, gradient, raw_of(net, layer, unit->first),
-                            record_of(net, layer)->mean, sums, sums + net->channels);
+                            record_of(net, layer)->norm.mean, sums, sums + net->channels);
     if (side)
         net->norm_kernels->sums(pixels, side->out, gradient, raw_of(net, side, unit->first),
-                                record_of(net, side)->mean, sums, sums + 2 * net->channels);
+                                record_of(net, side)->norm.mean, sums, sums + 2 * net->channels);
 }
 
-/* The norm's own gradients, of this rank's pictures, and what its backward is, of all, from the sums of
- * `units` units; products [which]. */
+/* The backward of a layer's norm, from the sums of `units` units; products [which]. */
 static int finish_sums(const net_t *net, layer_t *layer, size_t units, size_t which, struct clip_error *error)
 {
-    const struct clip_resnet_record *record = record_of(net, layer);
     double *sums = net->joined, *products = sums + layer->outputs;
-    float *slope = layer->back_values, *scale = slope + layer->out, *shift = scale + layer->out;
     for (size_t c = 0; c < layer->outputs; c++) {
         sums[c] = products[c] = 0;
         for (size_t i = 0; i < units; i++) {
             sums[c] += net->sums[3 * i * net->channels + c];
             products[c] += net->sums[(3 * i + which) * net->channels + c];
         }
-        products[c] *= record->inverse[c];
-        layer->shift->gradient[c] += (float)sums[c];
-        layer->scale->gradient[c] += (float)products[c];
     }
-    if (sum_ranks(net, sums, 2 * layer->outputs, error) != 0)
-        return -1;
-    for (size_t c = 0; c < layer->outputs; c++) {
-        scale[c] = record->scale[c];
-        slope[c] = (float)(-record->scale[c] * (double)record->inverse[c] * products[c] / record->count);
-        shift[c] = (float)(-record->scale[c] * sums[c] / record->count);
-    }
-    layer->back.mean = record->mean;
-    return 0;
+    return clip_norm_backward(&layer->norm, &record_of(net, layer)->norm, sums, net->exchange, error);
 }
 
 /* The gradient of a layer's output before its norm, framed, in the workspace. */
@@ -329,14 +251,15 @@ static void make_gradient(const net_t *net, const layer_t *layer, const workspac
     const float *raw = raw_of(net, layer, unit->first);
     float *dy = workspace->dy;
     if (layer->side == 1) {
-        net->norm_kernels->backward(unit->count * height * width, channels, gradient, raw, &layer->back, dy);
+        net->norm_kernels->backward(unit->count * height * width, channels, gradient, raw, &layer->norm.back,
+                                    dy);
         return;
     }
     size_t row = width * channels, framed = row + 2 * channels;
     for (size_t i = 0; i < unit->count; i++, dy += (height + 2) * framed) {
         clear_frame(height, width, channels, dy);
         for (size_t j = 0; j < height; j++, gradient += row, raw += row)
-            net->norm_kernels->backward(width, channels, gradient, raw, &layer->back,
+            net->norm_kernels->backward(width, channels, gradient, raw, &layer->norm.back,
                                         dy + (j + 1) * framed + channels);
     }
 }
@@ -364,7 +287,7 @@ static void back_to_layer(const net_t *net, const layer_t *layer, const workspac
         run_back(net, layer, workspace, unit, gradient);
     }
     net->norm_kernels->gate_norm(unit->count * from->height * from->width, from->out,
-                                 raw_of(net, from, unit->first), &record_of(net, from)->norm, gradient);
+                                 raw_of(net, from, unit->first), &record_of(net, from)->norm.norm, gradient);
     take_sums(net, from, NULL, unit);
 }
 
@@ -412,7 +335,7 @@ static void back_to_block(const net_t *net, const layer_t *layer, const workspac
     memset(gradient, 0, unit->count * output_floats(stem) * sizeof *gradient);
     net->norm_kernels->spread(workspace->a, unit->count * stem->height, stem->width, stem->out, gradient);
     net->norm_kernels->gate_norm(unit->count * stem->height * stem->width, stem->out,
-                                 raw_of(net, stem, unit->first), &record_of(net, stem)->norm, gradient);
+                                 raw_of(net, stem, unit->first), &record_of(net, stem)->norm.norm, gradient);
     take_sums(net, stem, NULL, unit);
 }
 

@@ -9,15 +9,11 @@ enum { UNIT = 48 << 10, PICTURES = 16 };
 
 /* --- the layers --- */
 
-static void find_tensors(const struct clip_resnet_learner *net, struct clip_resnet_layer *layer,
-                         const struct clip_resnet_conv *names)
+static int find_tensors(const struct clip_resnet_learner *net, struct clip_resnet_layer *layer,
+                        const struct clip_resnet_conv *names, struct clip_error *error)
 {
     layer->weight = clip_parameters_get(net->parameters, "%s.weight", names->weight);
-    layer->scale = clip_parameters_get(net->parameters, "%s.weight", names->norm);
-    layer->shift = clip_parameters_get(net->parameters, "%s.bias", names->norm);
-    layer->mean = clip_parameters_get(net->parameters, "%s.running_mean", names->norm);
-    layer->variance = clip_parameters_get(net->parameters, "%s.running_var", names->norm);
-    layer->batches = clip_parameters_get(net->parameters, "%s.num_batches_tracked", names->norm);
+    return clip_norm_find(&layer->norm, net->parameters, names->norm, error);
 }
 
 /* Floats of the largest buffer that a picture needs on its way through a layer. */
@@ -31,10 +27,11 @@ static size_t picture_floats(const struct clip_resnet_layer *layer)
     return framed > before ? framed : before;
 }
 
-/* One layer more; its input is `from`, or `block`, or the pictures. */
+/* One layer more; its input is `from`, or `block`, or the pictures. NULL with error. */
 static struct clip_resnet_layer *add_layer(struct clip_resnet_learner *net,
                                            const struct clip_resnet_conv *names,
-                                           struct clip_resnet_layer *from, struct clip_resnet_block *block)
+                                           struct clip_resnet_layer *from, struct clip_resnet_block *block,
+                                           struct clip_error *error)
 {
     struct clip_resnet_layer *layer = &net->layers[net->layer_count++];
     /* The first layer's side of 3 lies in its patches. */
@@ -54,8 +51,7 @@ static struct clip_resnet_layer *add_layer(struct clip_resnet_learner *net,
     size_t unit = UNIT / picture_floats(layer);
     layer->unit = unit < 1 ? 1 : unit > PICTURES ? PICTURES : unit;
     net->operations += layer->height * layer->width * layer->side * layer->side * layer->in * layer->out;
-    find_tensors(net, layer, names);
-    return layer;
+    return find_tensors(net, layer, names, error) == 0 ? layer : NULL;
 }
 
 /* A bottleneck that begins; `before`: the stem's last layer, of the first one. */
@@ -86,13 +82,17 @@ static int add_layers(struct clip_resnet_learner *net, const struct clip_tower_a
         return clip_fail_memory(error, "the image tower");
     while (clip_resnet_next(arch, &names)) {
         if (names.stage < 0) {
-            layer = add_layer(net, &names, layer, NULL);
+            layer = add_layer(net, &names, layer, NULL, error);
+            if (!layer)
+                return -1;
             continue;
         }
         if (names.number == 1)
             block = add_block(net, &names, block ? NULL : layer);
         int takes_block = names.number == 1 || names.number == 0;
-        layer = add_layer(net, &names, takes_block ? NULL : layer, takes_block ? block : NULL);
+        layer = add_layer(net, &names, takes_block ? NULL : layer, takes_block ? block : NULL, error);
+        if (!layer)
+            return -1;
         struct clip_resnet_layer **places[] = {&block->downsample, &block->conv1, &block->conv2,
                                                &block->conv3};
         *places[names.number] = layer;
@@ -143,11 +143,7 @@ static void place_layers(struct clip_resnet_learner *net)
         layer->packed = clip_arena_take(&net->arena, taps * layer->in, layer->out * sizeof(float));
         if (layer->from || layer->block)
             layer->turned = clip_arena_take(&net->arena, taps * layer->in, layer->out * sizeof(float));
-        layer->back_values = clip_arena_take(&net->arena, 3 * layer->out, sizeof(float));
-        if (layer->back_values)
-            layer->back =
-                (struct clip_batch_norm_back){NULL, layer->back_values, layer->back_values + layer->out,
-                                              layer->back_values + 2 * layer->out};
+        clip_norm_place(&layer->norm, layer->out, &net->arena);
     }
 }
 
@@ -258,15 +254,10 @@ static void place_tape(void *context)
     tape->records = clip_arena_take(arena, net->layer_count, sizeof *tape->records);
     for (size_t i = 0; i < net->layer_count; i++) {
         const struct clip_resnet_layer *layer = &net->layers[i];
-        size_t row = layer->out * sizeof(float);
         struct clip_resnet_record record = {
-            .raw = clip_arena_take(arena, n, layer->height * layer->width * row),
-            .mean = clip_arena_take(arena, 1, row),
-            .scale = clip_arena_take(arena, 1, row),
-            .shift = clip_arena_take(arena, 1, row),
-            .inverse = clip_arena_take(arena, 1, row),
+            .raw = clip_arena_take(arena, n, layer->height * layer->width * layer->out * sizeof(float)),
         };
-        record.norm = (struct clip_batch_norm){record.mean, record.scale, record.shift};
+        clip_norm_record_place(&record.norm, layer->out, arena);
         if (tape->records)
             tape->records[i] = record;
     }

@@ -6,13 +6,12 @@
 #ifndef CLIP_TOWER_RESNET_LEARNER_H
 #define CLIP_TOWER_RESNET_LEARNER_H
 
-#include "base/exchange.h"
-#include "math/batch-norm.h"
 #include "math/conv-kernels.h"
 #include "math/conv-train.h"
 #include "math/kernels.h"
 #include "model/kind-resnet.h"
 #include "tower/attnpool.h"
+#include "tower/batch-norm.h"
 #include "tower/tower.h"
 
 /* Parts into which pictures are shared out backward, each with a sum of its own of the weights' gradient,
@@ -28,11 +27,10 @@ struct clip_resnet_layer {
     struct clip_resnet_layer *from;  /* its input is the normalised ReLU of this one */
     struct clip_resnet_block *block; /* or what this bottleneck takes; both NULL: the pictures */
     int halves;                      /* its input is averaged 2 by 2 before */
-    struct clip_parameter *weight, *scale, *shift, *mean, *variance, *batches;
+    struct clip_parameter *weight;
+    struct clip_norm_learner norm;
     float *packed, *turned; /* weights; turned NULL where nothing learns from the input */
     float *gradient;        /* [chunk][height][width][out]: of the norm's output */
-    struct clip_batch_norm_back back;
-    float *back_values; /* [3][out]: what `back` points at */
 };
 
 struct clip_resnet_block {
@@ -44,19 +42,16 @@ struct clip_resnet_block {
     struct clip_resnet_layer *before;                /* of the first: the stem's last */
 };
 
-/* What a thread has of its own. */
+/* A thread's scratch. */
 struct clip_resnet_workspace {
     float *x, *dy; /* framed input, and gradient of the output */
     float *a, *b;  /* between kernels */
 };
 
-/* Of a layer, for its backward; [out] each but raw. */
+/* Of a layer, for its backward. */
 struct clip_resnet_record {
-    float *raw; /* [n][height][width][out] */
-    struct clip_batch_norm norm;
-    float *mean, *scale, *shift; /* what norm points at */
-    float *inverse;              /* 1 / sqrt(variance + epsilon) */
-    double count;                /* values a channel, of all ranks */
+    float *raw; /* [n][height][width][out]: before the norm */
+    struct clip_norm_record norm;
 };
 
 struct clip_resnet_tape {

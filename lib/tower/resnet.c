@@ -65,7 +65,7 @@ struct resnet {
 
 /* --- the layers --- */
 
-/* Makes room for a picture among those of `largest`. clip_conv_new has bounded its elements. */
+/* Raises `largest` to a picture's size. clip_conv_new has bounded its elements. */
 static void make_room(const struct resnet *net, size_t *largest, size_t side, size_t channels)
 {
     size_t bytes = side * side * channels * clip_engine_element(net->engine);
@@ -87,7 +87,7 @@ static struct layer *add_layer(struct resnet *net, const struct clip_resnet_conv
     return layer;
 }
 
-/* Room for the pictures between layers. */
+/* Allocates the pictures between layers. */
 static void make_rooms(struct resnet *net, const struct clip_resnet_conv *names)
 {
     if (names->stage < 0) {
@@ -105,7 +105,7 @@ static void make_rooms(struct resnet *net, const struct clip_resnet_conv *names)
     }
 }
 
-/* A convolution of a bottleneck takes its place there. */
+/* Stores a convolution in its bottleneck. */
 static void set_place(struct resnet *net, const struct layer *layer)
 {
     const struct clip_resnet_conv *names = &layer->names;
@@ -224,7 +224,7 @@ static int run_stem(const struct resnet *net, const struct workspace *workspace,
     return 0;
 }
 
-/* Leaves in workspace->other the downsample of workspace->x, and exchanges the two. `room` is free. */
+/* Computes the downsample of workspace->x into workspace->other, and swaps the two. `room` is scratch. */
 static int downsample(const struct resnet *net, struct workspace *workspace, const struct bottleneck *block,
                       char *room, struct clip_error *error)
 {
@@ -240,8 +240,7 @@ static int downsample(const struct resnet *net, struct workspace *workspace, con
     return 0;
 }
 
-/* Leaves in workspace->x the sum of what it held, or the downsample of it, and what conv1 to conv3 made of
- * it. */
+/* workspace->x = x, or its downsample, plus conv1 to conv3 of x. */
 static int run_bottleneck(const struct resnet *net, struct workspace *workspace,
                           const struct bottleneck *block, struct clip_error *error)
 {
@@ -339,7 +338,7 @@ static void free_resnet(struct clip_tower *base)
 
 static const struct clip_tower_type type = {.free = free_resnet, .forward = forward};
 
-/* A ResNet with folded norms and prepared filters, or one that learns. */
+/* Opens a ResNet with folded norms and prepared filters, or one that learns. */
 static struct clip_tower *open_resnet(const struct clip_tower_setup *setup, struct clip_error *error)
 {
     enum clip_level level;

@@ -1,6 +1,7 @@
-/* The text transformer: token embeddings, positions, blocks, ln_final at one position. */
+/* Text transformers: token embeddings, positions, blocks, ln_final of one position, or a pool of all. */
 #include "base/arena.h"
 #include "model/kind.h"
+#include "tower/text-pool.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"
 
@@ -8,9 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a caption's rows are: position in the caption, and row of the table of positions. */
+/* What a caption's rows are: position in the caption, and row of the table of positions. Rows without a
+ * token, the class row or registers, are at the caption's count, count + 1 ... */
 struct place {
     uint32_t at, position;
+};
+
+/* What is said of the rows of a batch. */
+struct row_facts {
+    uint32_t *positions;          /* [rows]: in the table of rotary positions; NULL: there is none */
+    unsigned char *marks;         /* [rows]: 1 for those that a pool takes; NULL: there is none */
+    struct clip_pooled *captions; /* [batch] */
 };
 
 struct text {
@@ -18,6 +27,10 @@ struct text {
     const struct clip_tower_arch *tower;
     const struct clip_kernels *kernels;
     struct clip_transformer *transformer;
+    struct clip_text_pool *pool;   /* of all tokens, or NULL */
+    struct clip_block_shape norms; /* of which the norms alone are used */
+    float *cosines, *sines;        /* rotary positions [longest][head], or NULL */
+    struct row_facts facts;        /* of a tower that does not learn */
     /* All but the token embeddings: positions [places][width], a class row's the last; the class row [width];
      * types [types][width]; the norm before the blocks; the pooler [width][width] */
     struct clip_values values[CLIP_TEXT_TENSORS];
@@ -41,14 +54,37 @@ struct text_tape {
     struct clip_transformer_tape transformer;
     struct clip_arena memory;
     struct clip_caption *captions; /* [batch] */
-    float *embedded;               /* [rows][width]: before the norm; NULL where there is none */
-    float *rows;                   /* [rows][width]: what a pool reads; of a pooler [batch][width] */
-    float *features;               /* [batch][width]: the pooler's */
+    struct row_facts facts;
+    float *embedded; /* [rows][width]: before the norm; NULL where there is none */
+    float *rows;     /* [rows][width]: what a pool reads; of a pooler [batch][width] */
+    float *features; /* [batch][width]: the pooler's */
 };
 
 /* --- captions --- */
 
-/* Position of a caption's end token: the first one, 0 where there is none, as in open_clip. */
+static int has_flag(const struct clip_tower_arch *arch, unsigned flag)
+{
+    return (arch->text.flags & flag) != 0;
+}
+
+static size_t count_seen(const struct clip_tower_arch *arch, const struct clip_caption *caption)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < caption->count; i++)
+        n += caption->tokens[i] != arch->pad;
+    return n;
+}
+
+/* 1 where a token is padding; of one that is nothing else the first may count. */
+static int is_padding(const struct clip_tower_arch *arch, const struct clip_caption *caption, size_t position)
+{
+    if (caption->tokens[position] != arch->pad)
+        return 0;
+    return position > 0 || !has_flag(arch, CLIP_TEXT_GUARDED) || count_seen(arch, caption) > 0;
+}
+
+/* Position of a caption's end token: the first one; where there is none 0, as in open_clip, or the last of as
+ * many tokens as are not padding. */
 static size_t find_end(const struct clip_tower_arch *arch, const struct clip_caption *caption)
 {
     int32_t token = arch->end_token;
@@ -59,7 +95,8 @@ static size_t find_end(const struct clip_tower_arch *arch, const struct clip_cap
         if (token < 0 && caption->tokens[i] > caption->tokens[end])
             end = i;
     }
-    return end;
+    size_t seen = has_flag(arch, CLIP_TEXT_GUARDED) ? count_seen(arch, caption) : 0;
+    return seen ? seen - 1 : end;
 }
 
 /* Position of the features. */
@@ -75,10 +112,11 @@ static size_t find_features(const struct clip_tower_arch *arch, const struct cli
     }
 }
 
-/* 1 where the features are of all rows that are seen. */
+/* 1 where the features are of all tokens that are not padding. */
 static int pools(const struct clip_tower_arch *arch)
 {
-    return arch->vit.pooling == CLIP_POOL_MEAN || arch->vit.pooling == CLIP_POOL_MAX;
+    return arch->vit.pooling == CLIP_POOL_MEAN || arch->vit.pooling == CLIP_POOL_MAX ||
+           arch->vit.pooling == CLIP_POOL_ATTEND;
 }
 
 /* 1 where a position is seen by others: not padding, where that is hidden. CoCa's class row is at position
@@ -88,7 +126,20 @@ static int is_key(const struct clip_tower_arch *arch, const struct clip_caption 
 {
     if (arch->class_row)
         return position == 0 || caption->tokens[position - 1] != arch->pad;
-    return !(arch->text.flags & CLIP_TEXT_HIDES_PADDING) || caption->tokens[position] != arch->pad;
+    return !has_flag(arch, CLIP_TEXT_HIDES_PADDING) || !is_padding(arch, caption, position);
+}
+
+/* Positions [0, end) are all that the features at `at`, or a pool, may need. */
+static size_t find_needed(const struct clip_tower_arch *arch, const struct clip_caption *caption, size_t at)
+{
+    size_t end = caption->count;
+    if (arch->open_mask)
+        return end + (size_t)arch->class_row;
+    if (!pools(arch))
+        return at + 1;
+    while (end > 1 && is_padding(arch, caption, end - 1))
+        end--;
+    return end;
 }
 
 /* The rows that are computed of a caption: places[*keys] of those that are seen, and, where the features' is
@@ -97,20 +148,22 @@ static size_t list_rows(const struct clip_tower_arch *arch, const struct clip_ca
                         struct place *places, size_t *keys, size_t *feature)
 {
     size_t at = pools(arch) ? 0 : find_features(arch, caption), n = 0;
-    size_t end = arch->open_mask ? caption->count + (size_t)arch->class_row : at + 1;
-    uint32_t first = arch->text.flags & CLIP_TEXT_COUNTED ? (uint32_t)arch->pad + 1 : 0;
+    size_t end = find_needed(arch, caption, at), registers = (size_t)arch->text.registers;
+    uint32_t first = has_flag(arch, CLIP_TEXT_COUNTED) ? (uint32_t)arch->pad + 1 : 0;
+    for (; n < registers; n++)
+        places[n] = (struct place){(uint32_t)(caption->count + n), (uint32_t)n};
     *feature = 0;
     for (size_t i = 0; i < end; i++)
         if (is_key(arch, caption, i)) {
             if (i == at)
                 *feature = n;
-            places[n] = (struct place){(uint32_t)i, first ? first + (uint32_t)n : (uint32_t)i};
+            places[n] = (struct place){(uint32_t)i, first ? first + (uint32_t)n : (uint32_t)(i + registers)};
             n++;
         }
     *keys = n;
     if (!pools(arch) && !is_key(arch, caption, at)) {
         *feature = n;
-        places[n++] = (struct place){(uint32_t)at, first ? first - 1 : (uint32_t)at};
+        places[n++] = (struct place){(uint32_t)at, first ? first - 1 : (uint32_t)(at + registers)};
     }
     return n;
 }
@@ -125,7 +178,7 @@ int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *
         if (caption->tokens[i] < 0 || caption->tokens[i] >= text->vocabulary)
             return clip_fail(error, "token %d at position %zu is not in the model's vocabulary of %d",
                              (int)caption->tokens[i], i, text->vocabulary);
-    if (text->text.flags & CLIP_TEXT_HIDES_PADDING) {
+    if ((text->text.flags & CLIP_TEXT_HIDES_PADDING) && !(text->text.flags & CLIP_TEXT_GUARDED)) {
         size_t i = 0;
         while (i < caption->count && caption->tokens[i] == text->pad)
             i++;
@@ -148,11 +201,13 @@ static void free_text(struct clip_tower *base)
     struct text *text = (struct text *)base;
     clip_transformer_tape_free(&text->buffers);
     clip_transformer_free(text->transformer);
+    clip_text_pool_free(text->pool);
     for (int i = 0; i < CLIP_TEXT_TENSORS; i++)
         clip_values_free(&text->values[i]);
     clip_arena_free(&text->memory);
     free(text->places);
     free(text->bias);
+    free(text->cosines);
     free(text->row);
     free(text);
 }
@@ -190,9 +245,30 @@ static int make_sinusoids(struct text *text, struct clip_error *error)
     return 0;
 }
 
+/* Most rows of a caption: with registers, and a class row, or one more that padding hides. */
 static size_t longest(const struct text *text)
 {
-    return (size_t)text->tower->context + 1; /* with a class row, or one more that padding hides */
+    return (size_t)text->tower->context + (size_t)text->tower->text.registers + 1;
+}
+
+/* Rotary positions (model/text.h); frequencies are of f32, as in open_clip. */
+static int make_rotary(struct text *text, struct clip_error *error)
+{
+    size_t head = clip_block_head(text->tower), n = longest(text);
+    if (!(text->tower->text.rotary > 0))
+        return 0;
+    text->cosines = calloc(2 * n, head * sizeof *text->cosines);
+    if (!text->cosines)
+        return clip_fail_memory(error, "the text tower");
+    text->sines = text->cosines + n * head;
+    for (size_t i = 0; i < n; i++)
+        for (size_t c = 0; c < head; c++) {
+            float frequency = 1 / powf(text->tower->text.rotary, (float)(c / 2 * 2) / (float)head);
+            double angle = (double)i * (double)frequency;
+            text->cosines[i * head + c] = (float)cos(angle);
+            text->sines[i * head + c] = (float)(c % 2 ? sin(angle) : -sin(angle));
+        }
+    return 0;
 }
 
 /* The bucket of a key that stands `distance` after the query (model/text.h), in f32 as transformers computes.
@@ -243,7 +319,8 @@ static int load_values(struct text *text, const struct clip_tower_setup *setup, 
     for (int tensor = 0; tensor < CLIP_TEXT_TENSORS; tensor++) {
         size_t shape[4];
         if (tensor != CLIP_TEXT_TOKENS && tensor != CLIP_TEXT_FINAL_WEIGHT &&
-            tensor != CLIP_TEXT_FINAL_BIAS && clip_text_shape(text->tower, tensor, shape) &&
+            tensor != CLIP_TEXT_FINAL_BIAS && tensor < CLIP_TEXT_QUERY &&
+            clip_text_shape(text->tower, tensor, shape) &&
             clip_values_load(&text->values[tensor], setup, error, "%s",
                              clip_text_name(text->tower, tensor)) != 0)
             return -1;
@@ -266,10 +343,26 @@ static int has_pooler(const struct text *text)
     return value_of(text, CLIP_TEXT_POOLER_WEIGHT) != NULL;
 }
 
+/* Those of n captions. */
+static struct row_facts place_facts(const struct text *text, size_t n, struct clip_arena *arena)
+{
+    struct row_facts facts = {0};
+    size_t rows = n * longest(text);
+    if (text->cosines)
+        facts.positions = clip_arena_take(arena, rows, sizeof *facts.positions);
+    if (pools(text->tower)) {
+        facts.marks = clip_arena_take(arena, rows, 1);
+        facts.captions = clip_arena_take(arena, n, sizeof *facts.captions);
+    }
+    return facts;
+}
+
 static void place_memory(void *context)
 {
     struct text *text = context;
     size_t row = text->base.width * sizeof(float), rows = text->base.batch * longest(text);
+    if (!text->parameter)
+        text->facts = place_facts(text, text->base.batch, &text->memory);
     if (pools(text->tower))
         text->rows = clip_arena_take(&text->memory, rows, row);
     else if (has_pooler(text))
@@ -295,12 +388,13 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
         .layers = (size_t)arch->layers,
         .causal = !arch->open_mask,
         .all = pools(arch),
-        .longest = arch->class_row || arch->text.flags & CLIP_TEXT_HIDES_PADDING ? longest(text)
-                                                                                 : (size_t)arch->context,
+        .longest = longest(text) - (arch->class_row || arch->text.flags & CLIP_TEXT_HIDES_PADDING ? 0 : 1),
     };
     if (clip_level_choose(&level, error) != 0 || find_embedding(text, setup, error) != 0 ||
-        load_values(text, setup, error) != 0)
+        load_values(text, setup, error) != 0 || make_rotary(text, error) != 0)
         return -1;
+    transformer.cosines = text->cosines;
+    transformer.sines = text->sines;
     if (text->tower->text.flags & CLIP_TEXT_RELATIVE) {
         text->bias = calloc(heads_of(text) * longest(text), longest(text) * sizeof *text->bias);
         if (!text->bias)
@@ -316,6 +410,10 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
     if (!text->places)
         return clip_fail_memory(error, "the text tower");
     text->kernels = clip_kernels(level);
+    text->norms = (struct clip_block_shape){.kernels = text->kernels, .flags = arch->block.flags};
+    text->pool = pools(arch) ? clip_text_pool_open(setup, text->kernels, longest(text), error) : NULL;
+    if (pools(arch) && !text->pool)
+        return -1;
     text->transformer = clip_transformer_open(setup, text->kernels, &transformer, error);
     if (!text->transformer ||
         clip_arena_build(&text->memory, "the text tower", place_memory, text, error) != 0)
@@ -339,6 +437,7 @@ static void place_tape(void *context)
     const struct text *text = plan->text;
     size_t row = text->base.width * sizeof(float), rows = plan->n * longest(text);
     tape->captions = clip_arena_take(&tape->memory, plan->n, sizeof *tape->captions);
+    tape->facts = place_facts(text, plan->n, &tape->memory);
     tape->embedded = has_norm(text) ? clip_arena_take(&tape->memory, rows, row) : NULL;
     if (pools(text->tower))
         tape->rows = clip_arena_take(&tape->memory, rows, row);
@@ -400,6 +499,15 @@ static float scale_of(const struct text *text)
     return text->tower->text.flags & CLIP_TEXT_SCALED ? sqrtf((float)text->base.width) : 1;
 }
 
+/* The row without a token that stands at `at` of a caption: its values and their gradient. */
+static struct clip_values own_row(const struct text *text, const struct clip_caption *caption, size_t at)
+{
+    const struct clip_values *rows =
+        &text->values[text->tower->class_row ? CLIP_TEXT_CLASS : CLIP_TEXT_REGISTERS];
+    size_t first = (at - caption->count) * text->base.width;
+    return (struct clip_values){rows->value + first, rows->gradient ? rows->gradient + first : NULL, NULL};
+}
+
 /* rows[n][width], before a norm, of the caption's tokens at text->places[n]. */
 static int embed(struct text *text, const struct clip_caption *caption, size_t n, float *rows,
                  struct clip_error *error)
@@ -409,7 +517,7 @@ static int embed(struct text *text, const struct clip_caption *caption, size_t n
     const float *type = value_of(text, CLIP_TEXT_TYPE), *positions = value_of(text, CLIP_TEXT_POSITIONS);
     for (size_t i = 0; i < n; i++, rows += width) {
         size_t at = text->places[i].at;
-        const float *row = at == caption->count ? value_of(text, CLIP_TEXT_CLASS)
+        const float *row = at >= caption->count ? own_row(text, caption, at).value
                                                 : embedding_of(text, (size_t)caption->tokens[at], error);
         if (!row)
             return -1;
@@ -428,9 +536,21 @@ static void norm_rows(const struct text *text, size_t n, const float *embedded, 
 {
     size_t width = text->base.width;
     for (size_t i = 0; i < n; i++)
-        text->kernels->layer_norm(width, text->epsilon, embedded + i * width,
-                                  value_of(text, CLIP_TEXT_NORM_WEIGHT), value_of(text, CLIP_TEXT_NORM_BIAS),
-                                  CLIP_PRECISION_F32, x + i * width);
+        clip_block_norm(&text->norms, text->epsilon, width, embedded + i * width,
+                        value_of(text, CLIP_TEXT_NORM_WEIGHT), value_of(text, CLIP_TEXT_NORM_BIAS),
+                        CLIP_PRECISION_F32, x + i * width);
+}
+
+/* The gradient of the embedding of a token, or of a row of its own; NULL where it does not learn, as padding
+ * does not in towers that know it. */
+static float *embedding_gradient(const struct text *text, const struct clip_caption *caption, size_t at)
+{
+    if (at >= caption->count)
+        return own_row(text, caption, at).gradient;
+    if (caption->tokens[at] == text->tower->pad &&
+        text->tower->text.flags & (CLIP_TEXT_HIDES_PADDING | CLIP_TEXT_GUARDED))
+        return NULL;
+    return text->parameter->gradient + (size_t)caption->tokens[at] * text->base.width;
 }
 
 /* The gradients of embeddings, of one caption's rows dx[n][width]. */
@@ -440,13 +560,11 @@ static void embed_backward(struct text *text, const struct clip_caption *caption
     float scale = scale_of(text), *type = text->values[CLIP_TEXT_TYPE].gradient;
     float *positions = text->values[CLIP_TEXT_POSITIONS].gradient;
     for (size_t i = 0; i < n; i++, dx += width) {
-        size_t at = text->places[i].at;
-        float *token = at == caption->count ? text->values[CLIP_TEXT_CLASS].gradient
-                                            : text->parameter->gradient + (size_t)caption->tokens[at] * width;
+        float *token = embedding_gradient(text, caption, text->places[i].at);
         float *position = positions ? positions + text->places[i].position * width : NULL;
-        if (scale == 1)
+        if (token && scale == 1)
             text->kernels->sum(width, token, dx, token);
-        for (size_t c = 0; scale != 1 && c < width; c++)
+        for (size_t c = 0; token && scale != 1 && c < width; c++)
             token[c] += dx[c] * scale;
         if (position)
             text->kernels->sum(width, position, dx, position);
@@ -456,36 +574,6 @@ static void embed_backward(struct text *text, const struct clip_caption *caption
 }
 
 /* --- pools --- */
-
-/* features[width] of the first `keys` rows of a caption. */
-static void pool_rows(const struct text *text, const float *rows, size_t keys, float *features)
-{
-    size_t width = text->base.width;
-    int max = text->tower->vit.pooling == CLIP_POOL_MAX;
-    memcpy(features, rows, width * sizeof *features);
-    for (size_t i = 1; i < keys; i++)
-        for (size_t c = 0; c < width; c++)
-            features[c] = max ? fmaxf(features[c], rows[i * width + c]) : features[c] + rows[i * width + c];
-    for (size_t c = 0; !max && c < width; c++)
-        features[c] /= (float)keys;
-}
-
-/* drows[n][width] of a caption, of which the features saw the first `keys`. */
-static void pool_backward(const struct text *text, const float *rows, size_t n, size_t keys,
-                          const float *gradients, float *drows)
-{
-    size_t width = text->base.width;
-    memset(drows, 0, n * width * sizeof *drows);
-    for (size_t c = 0; c < width; c++) {
-        size_t most = 0;
-        for (size_t i = 0; i < keys; i++) {
-            drows[i * width + c] = gradients[c] / (float)keys;
-            most = rows[i * width + c] > rows[most * width + c] ? i : most;
-        }
-        for (size_t i = 0; text->tower->vit.pooling == CLIP_POOL_MAX && i < keys; i++)
-            drows[i * width + c] = i == most ? gradients[c] : 0;
-    }
-}
 
 /* features[n][width] = tanh(W x + b) of x[n][width]; each by itself, so that a batch changes no byte. */
 static void pooler_forward(const struct text *text, size_t n, const float *x, float *features)
@@ -516,13 +604,30 @@ static void pooler_backward(struct text *text, size_t n, const float *x, const f
 
 /* --- running --- */
 
+/* Says of the n rows of caption s, which begin at `row`, where they stand and which a pool takes. */
+static void note_rows(const struct text *text, const struct clip_caption *caption, size_t s, size_t row,
+                      size_t n, const struct row_facts *facts)
+{
+    for (size_t i = 0; facts->positions && i < n; i++)
+        facts->positions[row + i] = text->places[i].position;
+    if (!facts->marks)
+        return;
+    facts->captions[s] = (struct clip_pooled){row, n};
+    for (size_t i = 0; i < n; i++) {
+        size_t at = text->places[i].at;
+        facts->marks[row + i] = at < caption->count && !is_padding(text->tower, caption, at);
+    }
+}
+
 /* The sequences of a batch, and their rows of the blocks. Positions that the features do not see are not
  * computed. */
 static int embed_all(struct text *text, const union clip_item *items, size_t n,
                      struct clip_transformer_tape *tape, struct text_tape *kept, struct clip_error *error)
 {
     size_t row = 0, width = text->base.width;
+    const struct row_facts *facts = kept ? &kept->facts : &text->facts;
     tape->count = n;
+    tape->positions = facts->positions;
     for (size_t s = 0; s < n; s++) {
         const struct clip_caption *caption = &items[s].caption;
         size_t keys, feature, length = list_rows(text->tower, caption, text->places, &keys, &feature);
@@ -530,6 +635,7 @@ static int embed_all(struct text *text, const union clip_item *items, size_t n,
               *embedded = kept && kept->embedded ? kept->embedded + row * width : x;
         if (kept)
             kept->captions[s] = *caption;
+        note_rows(text, caption, s, row, length, facts);
         tape->sequences[s] = (struct clip_sequence){row, length, keys, feature};
         if (embed(text, caption, length, embedded, error) != 0)
             return -1;
@@ -547,16 +653,16 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
     struct text *text = (struct text *)base;
     struct text_tape *kept = (struct text_tape *)to;
     struct clip_transformer_tape *tape = kept ? &kept->transformer : &text->buffers;
-    int pooled = pools(text->tower);
+    const struct row_facts *facts = kept ? &kept->facts : &text->facts;
     if (n == 0)
         return 0;
-    float *rows = !pooled && !has_pooler(text) ? features : kept ? kept->rows : text->rows;
+    float *rows = !text->pool && !has_pooler(text) ? features : kept ? kept->rows : text->rows;
     if (embed_all(text, items, n, tape, kept, error) != 0 ||
         clip_transformer_forward(text->transformer, tape, rows, error) != 0)
         return -1;
-    for (size_t s = 0; pooled && s < n; s++)
-        pool_rows(text, rows + tape->sequences[s].first * base->width, tape->sequences[s].keys,
-                  features + s * base->width);
+    if (text->pool &&
+        clip_text_pool_forward(text->pool, n, facts->captions, rows, facts->marks, features, error) != 0)
+        return -1;
     if (has_pooler(text))
         pooler_forward(text, n, rows, features);
     if (kept && kept->features)
@@ -564,18 +670,16 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
     return 0;
 }
 
-/* The gradient of what the blocks gave. */
-static const float *features_backward(struct text *text, const struct text_tape *tape, const float *gradients)
+/* The gradient of what the blocks gave. NULL with error. */
+static const float *features_backward(struct text *text, const struct text_tape *tape, const float *gradients,
+                                      struct clip_error *error)
 {
-    size_t width = text->base.width, n = tape->transformer.count;
+    size_t n = tape->transformer.count;
     if (has_pooler(text))
         pooler_backward(text, n, tape->rows, tape->features, gradients);
-    for (size_t s = 0; pools(text->tower) && s < n; s++) {
-        const struct clip_sequence *sequence = &tape->transformer.sequences[s];
-        size_t at = sequence->first * width;
-        pool_backward(text, tape->rows + at, sequence->length, sequence->keys, gradients + s * width,
-                      text->rows + at);
-    }
+    if (text->pool && clip_text_pool_backward(text->pool, n, tape->facts.captions, tape->rows,
+                                              tape->facts.marks, gradients, text->rows, error) != 0)
+        return NULL;
     return text->rows ? text->rows : gradients;
 }
 
@@ -587,9 +691,8 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
     struct text *text = (struct text *)base;
     const struct text_tape *tape = (const struct text_tape *)from;
     size_t width = base->width;
-    const float *dx;
-    if (clip_transformer_backward(text->transformer, &tape->transformer,
-                                  features_backward(text, tape, gradients), &dx, error) != 0)
+    const float *dx, *dout = features_backward(text, tape, gradients, error);
+    if (!dout || clip_transformer_backward(text->transformer, &tape->transformer, dout, &dx, error) != 0)
         return -1;
     for (size_t s = 0; s < tape->transformer.count; s++) {
         const struct clip_caption *caption = &tape->captions[s];
@@ -598,10 +701,10 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
         if (has_norm(text))
             memset(text->sums, 0, n * width * sizeof *text->sums);
         for (size_t i = 0; has_norm(text) && i < n; i++)
-            text->kernels->layer_norm_backward(
-                width, text->epsilon, tape->embedded + at + i * width, value_of(text, CLIP_TEXT_NORM_WEIGHT),
-                dx + at + i * width, text->sums + i * width, text->values[CLIP_TEXT_NORM_WEIGHT].gradient,
-                text->values[CLIP_TEXT_NORM_BIAS].gradient);
+            clip_block_norm_backward(&text->norms, text->epsilon, width, tape->embedded + at + i * width,
+                                     value_of(text, CLIP_TEXT_NORM_WEIGHT), dx + at + i * width,
+                                     text->sums + i * width, text->values[CLIP_TEXT_NORM_WEIGHT].gradient,
+                                     text->values[CLIP_TEXT_NORM_BIAS].gradient);
         embed_backward(text, caption, n, has_norm(text) ? text->sums : dx + at);
     }
     return 0;
@@ -610,13 +713,16 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
 static int refresh(struct clip_tower *base, struct clip_error *error)
 {
     fill_bias((struct text *)base);
+    if (((struct text *)base)->pool)
+        clip_text_pool_refresh(((struct text *)base)->pool);
     return clip_transformer_refresh(((struct text *)base)->transformer, error);
 }
 
 static size_t bytes(const struct clip_tower *base)
 {
     const struct text *text = (const struct text *)base;
-    return text->memory.size + clip_transformer_bytes(text->transformer);
+    size_t pool = text->pool ? clip_text_pool_bytes(text->pool) : 0;
+    return text->memory.size + pool + clip_transformer_bytes(text->transformer);
 }
 
 static const struct clip_tower_type type = {free_text, forward,  backward,  refresh,
@@ -640,4 +746,5 @@ static struct clip_tower *open_text(const struct clip_tower_setup *setup, struct
 }
 
 const struct clip_tower_kind clip_tower_text = {&clip_kind_text, 0, open_text};
+const struct clip_tower_kind clip_tower_modern = {&clip_kind_modern, 0, open_text};
 const struct clip_tower_kind clip_tower_hftext = {&clip_kind_hftext, 0, open_text};

@@ -2,11 +2,19 @@
 
 #include "model/kind.h"
 
-static const struct clip_tower_kind *const kinds[] = {
-    &clip_tower_convnext, &clip_tower_fastvit, &clip_tower_vit,  &clip_tower_timm,
-    &clip_tower_resnet,   &clip_tower_hftext,  &clip_tower_text, NULL};
+static const struct clip_tower_kind *const kinds[] = {&clip_tower_convnext,
+                                                      &clip_tower_fastvit,
+                                                      &clip_tower_vit,
+                                                      &clip_tower_hybrid,
+                                                      &clip_tower_swin,
+                                                      &clip_tower_timm,
+                                                      &clip_tower_resnet,
+                                                      &clip_tower_modern,
+                                                      &clip_tower_hftext,
+                                                      &clip_tower_text,
+                                                      NULL};
 
-/* The row of a side's tower; NULL where nothing computes its kind. */
+/* The row of a side's tower; NULL if its kind has none. */
 static const struct clip_tower_kind *find_kind(const struct clip_arch *arch, enum clip_side side)
 {
     const struct clip_tower_kind *const *row = kinds;

@@ -3,11 +3,11 @@
  * A tower is opened once: from a model, for inference, or from parameters, which learn. A forward of one that
  * learns keeps on a tape what its backward needs, which adds to the gradients of the parameters.
  *
- * Inference: the features of an item do not depend on what else is in the batch, to the byte. Training: a
- * batch is run in chunks of up to `batch` items. What a chunk gives, forward and backward, is a function of
- * its items and of the parameters alone: not of the number of threads, and not of whether its tape was kept
- * or made again. Gradients are summed over chunks in the order of the backward calls. Where the setup has
- * ranks, towers whose items mix are run on one chunk by each, in step; gradients are those of its own items.
+ * Inference: the features of an item do not depend on the rest of the batch, to the byte. Training: a batch
+ * runs in chunks of up to `batch` items. The results of a chunk, forward and backward, depend on its items
+ * and on the parameters alone: not on the number of threads, and not on whether its tape was kept or computed
+ * again. Gradients are summed over chunks in the order of the backward calls. If the setup has ranks, towers
+ * whose items mix run one chunk on each rank, in step; each rank's gradients are those of its own items.
  */
 #ifndef CLIP_TOWER_TOWER_H
 #define CLIP_TOWER_TOWER_H
@@ -35,18 +35,18 @@ struct clip_caption {
 union clip_item {
     struct clip_image image;
     struct clip_caption caption; /* passed clip_caption_check */
-    const float *features; /* of a pair, the picture's first: what the projections take (tower/project.h) */
+    const float *features; /* of a pair, the picture's first: the projections' input (tower/project.h) */
 };
 
 struct clip_tower;
 
-/* What one forward left for its backward: the items' own memory is not kept, so it must stay. The first
+/* What one forward keeps for its backward. It does not copy the items, whose memory must stay. The first
  * member of each type's own tape. */
 struct clip_tape {
     const struct clip_tower_type *type;
 };
 
-/* How a tower is run: callers call these. */
+/* The functions of a tower. */
 struct clip_tower_type {
     void (*free)(struct clip_tower *tower);
 
@@ -62,13 +62,12 @@ struct clip_tower_type {
      * gradient with respect to them: input_gradients[n][width of an item]; else it may be NULL. */
     int (*backward)(struct clip_tower *tower, struct clip_tape *tape, const float *gradients,
                     float *input_gradients, struct clip_error *error);
-    /* Takes up the parameters' values after each change. */
+    /* Refreshes what was computed from the parameters; call it after each change of their values. */
     int (*refresh)(struct clip_tower *tower, struct clip_error *error);
-    /* Bytes that it has for its runs, beside tapes and weights, as long as it is open: most are for backward.
-     */
+    /* Bytes that the open tower uses apart from tapes and weights, most of them for backward. */
     size_t (*bytes)(const struct clip_tower *tower);
-    /* An empty tape, to be used again and again (clip_tape_free); NULL with error. Bytes that the tape of a
-     * chunk of n items takes at most. */
+    /* An empty tape, which may be reused (free it by clip_tape_free); NULL with error. The most bytes that
+     * the tape of a chunk of n items takes. */
     struct clip_tape *(*tape_new)(const struct clip_tower *tower, struct clip_error *error);
     void (*tape_free)(struct clip_tape *tape);
     size_t (*tape_bytes)(const struct clip_tower *tower, size_t n);
@@ -90,15 +89,15 @@ struct clip_tower *clip_tower_open(enum clip_side side, const struct clip_tower_
 void clip_tower_free(struct clip_tower *tower);
 void clip_tape_free(struct clip_tape *tape);
 
-/* 1 where, in training, an item's features depend on the others of its chunk (batch norm), so that the chunk
- * is part of what is computed; 0 where each item stands alone. */
+/* 1 if, in training, an item's features depend on the rest of its chunk (batch norm), so that the chunk size
+ * changes results; 0 if items are independent. */
 int clip_tower_mixes(const struct clip_arch *arch, enum clip_side side);
 
-/* An error where the tower of a side is for inference alone. */
+/* -1 with error if the tower of a side supports inference alone. */
 int clip_tower_need_training(const struct clip_arch *arch, enum clip_side side, struct clip_error *error);
 
-/* Checks that a caption is one for the model: its length is the context, ids lie in the vocabulary, and there
- * is an end token. */
+/* Checks a caption for the model: its length is the context, its ids are in the vocabulary, and it has an end
+ * token. */
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
                        struct clip_error *error);
 
@@ -110,7 +109,8 @@ struct clip_tower_kind {
     struct clip_tower *(*open)(const struct clip_tower_setup *setup, struct clip_error *error);
 };
 
-extern const struct clip_tower_kind clip_tower_convnext, clip_tower_fastvit, clip_tower_vit, clip_tower_timm,
-    clip_tower_resnet, clip_tower_hftext, clip_tower_text;
+extern const struct clip_tower_kind clip_tower_convnext, clip_tower_fastvit, clip_tower_vit,
+    clip_tower_hybrid, clip_tower_swin, clip_tower_timm, clip_tower_resnet, clip_tower_modern,
+    clip_tower_hftext, clip_tower_text;
 
 #endif

@@ -6,12 +6,12 @@
 
 /* --- memory of the forward --- */
 
-/* The most scratch that any product here needs. */
+/* The most scratch that any of the products needs. */
 static size_t product_scratch(const struct clip_transformer *t)
 {
     size_t most = 0;
     for (size_t i = 0; i < t->shape.layers; i++) {
-        struct clip_operand *all[6];
+        struct clip_operand *all[CLIP_BLOCK_OPERANDS];
         size_t n = clip_block_operands(&t->blocks[i], all);
         for (size_t j = 0; j < n; j++) {
             size_t bytes = clip_operand_scratch(all[j]);
@@ -72,13 +72,13 @@ static int is_single(const struct clip_transformer *t, size_t layer)
     return clip_transformer_single(t, layer);
 }
 
-/* The row of a sequence that is its first query. */
+/* The row of a sequence's first query. */
 static size_t first_row(const struct clip_transformer *t, size_t layer, size_t s)
 {
     return is_single(t, layer) ? t->sequences[s].feature : 0;
 }
 
-/* Head h of sequence s: its rows as the in-projection left them. */
+/* Head h of sequence s: its rows of the in-projection's output. */
 static struct clip_attention head_of(const struct clip_transformer *t, const struct clip_block_rows *rows,
                                      size_t layer, size_t s, size_t h)
 {
@@ -88,6 +88,7 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
     size_t stride = single ? 2 * width : 3 * width;
     const float *qkv = rows->qkv + sequence->first * stride + at, *k = single ? qkv : qkv + width;
     const float *bias = t->blocks[layer].values[CLIP_IN_BIAS].value + at;
+    const float *values = rows->values ? rows->values + sequence->first * width + at : NULL;
     return (struct clip_attention){
         .queries = single ? 1 : sequence->length,
         .keys = sequence->keys,
@@ -96,16 +97,16 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
         .scale = clip_block_scale(&t->blocks[layer], h),
         .q = single ? rows->queries + s * width + at : qkv,
         .k = k,
-        .v = k + width,
+        .v = values ? values : k + width,
         .q_stride = single ? width : stride,
         .k_stride = stride,
-        .v_stride = stride,
+        .v_stride = values ? width : stride,
         .q_bias = bias,
         .k_bias = bias + width,
-        .v_bias = bias + 2 * width,
-        .bias = t->shape.bias
-                    ? t->shape.bias + (h * t->shape.longest + first_row(t, layer, s)) * t->shape.longest
-                    : NULL,
+        .v_bias = values ? t->block.zeros : bias + 2 * width,
+        .bias = t->shape.bias ? t->shape.bias + layer * t->shape.bias_step +
+                                    (h * t->shape.longest + first_row(t, layer, s)) * t->shape.longest
+                              : NULL,
         .bias_stride = t->shape.longest,
         .type = t->block.joins ? CLIP_PRECISION_F32 : t->block.type,
         .out = (char *)rows->attended + ((single ? s : sequence->first) * width + at) * t->attended_element,
@@ -113,21 +114,23 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
     };
 }
 
-/* What is to be done to the q (key 0) or the k of a head before attention reads it. */
+/* Dresses the q (key 0) or the k of a head: what is done to it before attention reads it. */
 static struct clip_dressing dressing_of(const struct clip_transformer *t, const struct clip_attention *a,
                                         size_t layer, size_t s, size_t h, int key)
 {
+    size_t first = key ? 0 : first_row(t, layer, s);
     return (struct clip_dressing){
         .key = key,
         .rows = key ? a->keys : a->queries,
         .h = h,
-        .first = key ? 0 : first_row(t, layer, s),
+        .first = first,
+        .positions = t->positions ? t->positions + t->sequences[s].first + first : NULL,
         .x = key ? a->k : a->q,
         .stride = key ? a->k_stride : a->q_stride,
     };
 }
 
-/* Lets attention read them dressed, from the workspace. */
+/* Points attention at the dressed q and k in the workspace. */
 static void dress(const struct clip_transformer *t, struct clip_attention *a, size_t layer, size_t s,
                   size_t h, struct clip_block_workspace *workspace)
 {
@@ -150,7 +153,17 @@ static void attend(struct clip_transformer *t, size_t layer, size_t s, struct cl
     }
 }
 
-/* What attention of `rows` rows of the piece reads: qkv. */
+/* Values of rows [first, first + rows) of a block, where they are mixed with those of the first. */
+static void mix_values(struct clip_transformer *t, size_t layer, size_t first, size_t rows)
+{
+    const struct clip_block_rows *kept = &t->layers[layer];
+    size_t inner = t->block.inner, stride = (is_single(t, layer) ? 2 : 3) * inner, at = first * inner;
+    if (kept->values)
+        clip_block_mix(&t->blocks[layer], rows, kept->qkv + (first + 1) * stride - inner, stride,
+                       layer ? t->layers[0].values + at : NULL, kept->values + at);
+}
+
+/* What attention of `rows` rows of the piece reads: qkv; and its gate. */
 static int prepare_attention(struct clip_transformer *t, size_t layer, size_t piece, size_t rows,
                              struct clip_block_workspace *workspace, struct clip_error *error)
 {
@@ -158,12 +171,19 @@ static int prepare_attention(struct clip_transformer *t, size_t layer, size_t pi
     const struct clip_block *block = &t->blocks[layer];
     clip_block_input(block, CLIP_HALF_ATTENTION, rows, t->layers[layer].x + first * t->block.width,
                      workspace->room, workspace->narrow);
-    return clip_product_rows(block->in.forward, rows, workspace->narrow,
-                             t->layers[layer].qkv + first * clip_matrix_outputs(block->in.forward),
-                             workspace->product, error);
+    if (clip_product_rows(block->in.forward, rows, workspace->narrow,
+                          t->layers[layer].qkv + first * clip_matrix_outputs(block->in.forward),
+                          workspace->product, error) != 0 ||
+        (block->attention_gate.forward && !is_single(t, layer) &&
+         clip_product_rows(block->attention_gate.forward, rows, workspace->narrow,
+                           t->layers[layer].opening + first * t->block.inner, workspace->product,
+                           error) != 0))
+        return -1;
+    mix_values(t, layer, first, rows);
+    return 0;
 }
 
-/* Rows from row `first` on of what is kept, each of n floats; NULL where it is not kept. */
+/* Rows from row `first` on of a kept buffer of n floats a row; NULL if it is not kept. */
 static float *rows_at(float *kept, size_t first, size_t n)
 {
     return kept ? kept + first * n : NULL;
@@ -184,7 +204,8 @@ static int finish_attention(struct clip_transformer *t, size_t layer, size_t fir
     size_t width = t->block.width;
     const void *in = attended_at(t, kept, first);
     if (t->block.joins) {
-        clip_block_join(block, rows, in, workspace->room, workspace->narrow);
+        clip_block_join(block, rows, in, rows_at(kept->opening, first, t->block.inner), workspace->room,
+                        workspace->narrow);
         in = workspace->narrow;
     }
     if (clip_product_rows(block->out.forward, rows, in, middle, workspace->product, error) != 0)
@@ -194,7 +215,7 @@ static int finish_attention(struct clip_transformer *t, size_t layer, size_t fir
     return 0;
 }
 
-/* The rest of a block for `rows` rows from row `first` of what it leaves, from x[rows][width]. */
+/* The rest of a block for `rows` rows from row `first` of its output, from x[rows][width]. */
 static int finish_block(struct clip_transformer *t, size_t layer, size_t first, size_t rows, const float *x,
                         struct clip_block_workspace *workspace, struct clip_error *error)
 {
@@ -220,7 +241,7 @@ static int finish_block(struct clip_transformer *t, size_t layer, size_t first, 
     return 0;
 }
 
-/* The features of `rows` rows of what the last block gave. */
+/* The features of `rows` rows of the last block's output. */
 static void norm_features(const struct clip_transformer *t, const float *x, size_t rows, float *features)
 {
     size_t width = t->block.width;
@@ -254,8 +275,8 @@ static int piece_task(struct clip_transformer *t, size_t step, size_t piece,
 {
     size_t width = t->block.width, first = piece * t->piece, rows = piece_rows(t, piece);
     if (step > 0) {
-        /* Where layers share their memory, rows of a last block's k and v, narrower than those before, come
-         * to lie over rows of sequences that stand earlier, which must have been attended to as well. */
+        /* If layers share memory, the last block's rows of k and v, which are narrower, overlap rows of
+         * earlier sequences of the previous block, whose attention must be done as well. */
         size_t over = step < t->shape.layers && is_single(t, step) ? piece * 2 / 3 : piece;
         size_t last = piece + 1 < t->pieces ? t->first_sequence[piece + 1] : t->count - 1;
         if (clip_crew_wait(&t->crew, t->attended, t->first_sequence[over], last, (unsigned)step) != 0)
@@ -308,7 +329,10 @@ static int feature_task(struct clip_transformer *t, size_t first, struct clip_bl
     }
     clip_block_input(block, CLIP_HALF_ATTENTION, n, out, workspace->room, workspace->narrow);
     if (clip_product_rows(block->query.forward, n, workspace->narrow, kept->queries + first * t->block.inner,
-                          workspace->product, error) != 0)
+                          workspace->product, error) != 0 ||
+        (block->attention_gate.forward &&
+         clip_product_rows(block->attention_gate.forward, n, workspace->narrow,
+                           kept->opening + first * t->block.inner, workspace->product, error) != 0))
         return -1;
     for (size_t r = 0; r < n; r++)
         attend(t, last, first + r, workspace);
@@ -329,11 +353,13 @@ static int task(void *context, size_t i, int thread, struct clip_error *error)
     return feature_task(t, (at - t->pieces) * CLIP_FEATURE_ROWS, workspace, error);
 }
 
-static void begin_run(struct clip_transformer *t, const struct clip_block_rows *layers,
-                      const struct clip_sequence *sequences, size_t n)
+static void begin_run(struct clip_transformer *t, const struct clip_transformer_tape *tape)
 {
-    t->layers = layers;
+    const struct clip_sequence *sequences = tape->sequences;
+    size_t n = tape->count;
+    t->layers = tape->layers;
     t->sequences = sequences;
+    t->positions = tape->positions;
     t->count = n;
     t->rows = sequences[n - 1].first + sequences[n - 1].length;
     t->pieces = (t->rows + t->piece - 1) / t->piece;
@@ -349,7 +375,7 @@ static void begin_run(struct clip_transformer *t, const struct clip_block_rows *
 int clip_transformer_forward(struct clip_transformer *t, struct clip_transformer_tape *tape, float *features,
                              struct clip_error *error)
 {
-    begin_run(t, tape->layers, tape->sequences, tape->count);
+    begin_run(t, tape);
     t->features = features;
     size_t groups = (t->count + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS, round = t->pieces + t->count;
     size_t tasks = (t->shape.layers - 1) * round + t->pieces + (t->shape.all ? round : groups);
@@ -373,7 +399,7 @@ static size_t groups_of(size_t n)
     return (n + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS;
 }
 
-/* A slot of a block; of the norm of the features where layer is the number of layers. */
+/* A slot of a block, or, for layer = layers, of the norm of the features. */
 static float *partial(const struct clip_transformer *t, size_t layer, size_t slot)
 {
     return t->back.partial + (layer * t->back.slots + slot) * t->back.sums;
@@ -397,7 +423,7 @@ static size_t backward_scratch(const struct clip_transformer *t)
     return most;
 }
 
-/* [rows][n] elements if they are wanted. */
+/* [rows][n] elements, if wanted. */
 static void *take_elements(struct clip_transformer *t, int wanted, size_t rows, size_t n)
 {
     return wanted ? clip_arena_take(&t->back.memory, rows, n * t->element) : NULL;
@@ -414,6 +440,7 @@ static struct clip_backward_rows place_rows(struct clip_transformer *t, size_t r
         .input = take_elements(t, 1, rows, width),
         .dmiddle = take_elements(t, 1, rows, width),
         .joined = take_elements(t, t->block.joins, rows, inner),
+        .dopening = take_elements(t, (t->block.flags & CLIP_BLOCK_ATTN_GATE) != 0, rows, inner),
         .dqkv = take_elements(t, attention, rows, 3 * inner),
         .attention = take_elements(t, attention, rows, width),
     };
@@ -424,6 +451,7 @@ static void place_workspaces(struct clip_transformer *t)
     struct clip_arena *memory = &t->back.memory;
     size_t threads = (size_t)clip_pool_threads(t->pool), scratch = backward_scratch(t);
     size_t head = t->shape.longest * t->block.head;
+    int gated = (t->block.flags & (CLIP_BLOCK_GATED | CLIP_BLOCK_ATTN_GATE)) != 0;
     t->back.workspaces = clip_arena_take(memory, threads, sizeof *t->back.workspaces);
     for (size_t i = 0; i < threads; i++) {
         struct clip_backward_workspace workspace = {
@@ -433,7 +461,7 @@ static void place_workspaces(struct clip_transformer *t)
             .dk = take_floats(memory, t->block.dresses, head),
             .dv = take_floats(memory, t->block.dresses, head),
             .dbias = take_floats(memory, t->shape.bias != NULL, t->shape.longest * t->shape.longest),
-            .gate = take_floats(memory, (t->block.flags & CLIP_BLOCK_GATED) != 0, t->piece * t->block.width),
+            .gate = take_floats(memory, gated, most_of(t->piece, CLIP_FEATURE_ROWS) * t->block.width),
             .scratch = clip_arena_take(memory, scratch, 1),
         };
         if (t->back.workspaces)
@@ -441,12 +469,14 @@ static void place_workspaces(struct clip_transformer *t)
     }
 }
 
-/* Tasks of the gradients of a block's weights. */
+/* The number of tasks for the gradients of a block's weights. */
 static size_t weight_tasks(const struct clip_transformer *t, size_t layer)
 {
     size_t in = is_single(t, layer) ? clip_outer_panels(t->back.kv) + clip_outer_panels(t->back.query)
                                     : clip_outer_panels(t->back.in);
     size_t wide = t->block.flags & CLIP_BLOCK_GATED ? 2 : 1;
+    if (t->block.flags & CLIP_BLOCK_ATTN_GATE)
+        in += clip_outer_panels(t->back.query);
     return in + clip_outer_panels(t->back.out) + wide * clip_outer_panels(t->back.fc) +
            clip_outer_panels(t->back.proj);
 }
@@ -476,6 +506,8 @@ void clip_place_backward(void *context)
     t->back.dx = clip_arena_take(memory, rows, width * sizeof(float));
     t->back.dfeatures = clip_arena_take(memory, features, width * sizeof(float));
     t->back.dattended = clip_arena_take(memory, most_of(rows, features), t->block.inner * sizeof(float));
+    t->back.dfirst =
+        take_floats(memory, (t->block.flags & CLIP_BLOCK_VALUE_RESIDUAL) != 0, rows * t->block.inner);
     t->back.dbias = clip_arena_take(memory, n, t->shape.bias_sums * sizeof(float));
     t->back.partial =
         clip_arena_take(memory, (t->shape.layers + 1) * t->back.slots, t->back.sums * sizeof(float));
@@ -491,7 +523,7 @@ void clip_place_backward(void *context)
 
 /* --- the halves of a block --- */
 
-/* Blocks from the last one down to this: what counts must have reached once it is done. */
+/* The number of blocks from the last one down to this: the count of those done when this one is. */
 static unsigned turn_of(const struct clip_transformer *t, size_t layer)
 {
     return (unsigned)(t->shape.layers - layer);
@@ -502,7 +534,7 @@ static struct clip_backward_rows *rows_of(struct clip_transformer *t, size_t lay
     return &t->back.rows[layer % 2];
 }
 
-/* Pieces whose upper half was done, of this block and those above, when this block's is. */
+/* The count of pieces, of this block and those above, when this block's upper half is done. */
 static unsigned uppers_of(const struct clip_transformer *t, size_t layer)
 {
     return turn_of(t, layer) - (t->shape.all ? 0 : 1);
@@ -524,14 +556,14 @@ static void features_backward(const struct clip_transformer *t, const float *x, 
                                  dy + r * width, dx + r * width, sums, sums + width);
 }
 
-/* What a task of the upper half of a block works on: rows [first, first + rows) of what the block leaves. */
+/* The operands of a task of a block's upper half: rows [first, first + rows) of the block's output. */
 struct half_rows {
     size_t layer, first, rows;
     float *dx, *sums;
     int thread;
 };
 
-/* The hidden layer: dx, the gradient of what the block gave, becomes that of the stream before it. */
+/* The MLP: dx, the gradient of the block's output, becomes that of the stream before the MLP. */
 static int hidden_backward(struct clip_transformer *t, const struct half_rows *h, struct clip_error *error)
 {
     struct clip_block_workspace *workspace = &t->workspaces[h->thread];
@@ -581,9 +613,11 @@ static int upper_half(struct clip_transformer *t, const struct half_rows *h, str
                           t->back.workspaces[h->thread].scratch, error) != 0)
         return -1;
     if (t->block.joins) {
-        const float *attended = attended_at(t, kept, first);
-        clip_block_join(block, rows, attended, workspace->room, element_at(t, out->joined, first * inner));
-        clip_block_join_backward(block, rows, attended, dattended, workspace->room, h->sums);
+        const float *attended = attended_at(t, kept, first), *opening = rows_at(kept->opening, first, inner);
+        clip_block_join(block, rows, attended, opening, workspace->room,
+                        element_at(t, out->joined, first * inner));
+        clip_block_join_backward(block, rows, attended, opening, dattended, workspace->room,
+                                 opening ? element_at(t, out->dopening, first * inner) : NULL, h->sums);
     }
     return 0;
 }
@@ -594,7 +628,7 @@ static int upper_task(struct clip_transformer *t, size_t layer, size_t piece, in
     size_t width = t->block.width, first = piece * t->piece;
     struct half_rows h = {
         layer, first, piece_rows(t, piece), t->back.dx + first * width, partial(t, layer, piece), thread};
-    /* What is written over must have been read: the weights' gradients two blocks above, and dattended. */
+    /* Waits until what is overwritten was read: by the weights' gradients two blocks above, and dattended. */
     if ((layer + 2 < t->shape.layers && clip_crew_wait(&t->crew, t->back.summed, layer + 2, layer + 2,
                                                        (unsigned)weight_tasks(t, layer + 2)) != 0) ||
         clip_crew_wait(&t->crew, t->back.attended, 0, t->count - 1, turn_of(t, layer) - 1) != 0 ||
@@ -615,7 +649,7 @@ static size_t group_size(const struct clip_transformer *t, size_t group)
     return rest < CLIP_FEATURE_ROWS ? rest : CLIP_FEATURE_ROWS;
 }
 
-/* The norm of the features and the upper half of a last block of one row each, of a group of sequences. */
+/* For a group of sequences of one row each: the norm of the features, and the last block's upper half. */
 static int features_task(struct clip_transformer *t, size_t group, int thread, struct clip_error *error)
 {
     size_t width = t->block.width, last = t->shape.layers - 1, first = group * CLIP_FEATURE_ROWS;
@@ -630,7 +664,19 @@ static int features_task(struct clip_transformer *t, size_t group, int thread, s
     return 0;
 }
 
-/* The backward of a head whose q and k attention read dressed. */
+/* Row `row` of dv[head], the gradient of the values of head h, becomes that of v. */
+static void values_backward(struct clip_transformer *t, size_t layer, size_t row, size_t h, float *dv,
+                            float *sums)
+{
+    const struct clip_block_rows *kept = &t->layers[layer];
+    size_t inner = t->block.inner, stride = (is_single(t, layer) ? 2 : 3) * inner, at = h * t->block.head;
+    if (kept->values)
+        clip_block_mix_backward(&t->blocks[layer], h, kept->qkv + (row + 1) * stride - inner + at,
+                                layer ? t->layers[0].values + row * inner + at : NULL, dv,
+                                t->back.dfirst + row * inner + at, sums);
+}
+
+/* The backward of a head with dressed q and k. */
 static void dressed_backward(struct clip_transformer *t, size_t layer, size_t s, size_t h,
                              struct clip_attention *forward, struct clip_attention_backward *backward,
                              int thread)
@@ -652,9 +698,11 @@ static void dressed_backward(struct clip_transformer *t, size_t layer, size_t s,
     clip_block_scale_backward(block, h, forward->queries, workspace->q, back->dq, sums);
     clip_block_undress(block, &q, back->dq, to.dq, to.dq_stride, workspace->room, sums);
     clip_block_undress(block, &k, back->dk, to.dk, to.dkv_stride, workspace->room, sums);
-    for (size_t r = 0; r < forward->keys; r++)
-        t->kernels->convert(forward->dim, back->dv + r * forward->dim, t->block.type,
-                            element_at(t, to.dv, r * to.dkv_stride));
+    for (size_t r = 0; r < forward->keys; r++) {
+        float *dv = back->dv + r * forward->dim;
+        values_backward(t, layer, t->sequences[s].first + r, h, dv, sums);
+        t->kernels->convert(forward->dim, dv, t->block.type, element_at(t, to.dv, r * to.dkv_stride));
+    }
 }
 
 static void attention_backward(struct clip_transformer *t, size_t layer, size_t s, int thread)
@@ -688,11 +736,12 @@ static void attention_backward(struct clip_transformer *t, size_t layer, size_t 
             t->kernels->attention_backward(&backward, t->back.workspaces[thread].attention);
         if (t->shape.bias)
             t->shape.bias_backward(t->shape.bias_context, h, first_row(t, layer, s), forward.queries,
-                                   forward.keys, backward.dbias, t->back.dbias + s * t->shape.bias_sums);
+                                   forward.keys, backward.dbias,
+                                   t->back.dbias + s * t->shape.bias_sums + layer * t->shape.sums_step);
     }
 }
 
-/* The attention of a sequence, and what its in-projection read. */
+/* The attention of a sequence, and the input of its in-projection. */
 static int attention_back_task(struct clip_transformer *t, size_t layer, size_t s, int thread)
 {
     const struct clip_sequence *sequence = &t->sequences[s];
@@ -714,15 +763,36 @@ static int attention_back_task(struct clip_transformer *t, size_t layer, size_t 
     return 0;
 }
 
+/* dx[n][width] += what the gate of attention adds to the gradient of its input, of dopening[n][inner]. */
+static int gate_backward(struct clip_transformer *t, size_t layer, size_t n, const void *dopening, float *dx,
+                         int thread, struct clip_error *error)
+{
+    struct clip_backward_workspace *back = &t->back.workspaces[thread];
+    const struct clip_operand *gate = &t->blocks[layer].attention_gate;
+    if (!gate->forward)
+        return 0;
+    if (clip_product_rows(gate->backward, n, dopening, back->gate, back->scratch, error) != 0)
+        return -1;
+    t->kernels->sum(n * t->block.width, dx, back->gate, dx);
+    return 0;
+}
+
+static const void *dopening_at(const struct clip_transformer *t, const struct clip_backward_rows *rows,
+                               size_t first)
+{
+    return rows->dopening ? element_at(t, rows->dopening, first * t->block.inner) : NULL;
+}
+
 /* Of a last block of one row each: the gradient of what the queries of a group were made of. */
 static int queries_task(struct clip_transformer *t, size_t group, int thread, struct clip_error *error)
 {
-    size_t first = group * CLIP_FEATURE_ROWS, n = group_size(t, group), width = t->block.width;
+    size_t first = group * CLIP_FEATURE_ROWS, n = group_size(t, group), last = t->shape.layers - 1;
+    float *dx = t->back.dquery_inputs + first * t->block.width;
     if (clip_crew_wait(&t->crew, t->back.attended, first, first + n - 1, 1) != 0 ||
-        clip_product_rows(t->blocks[t->shape.layers - 1].query.backward, n,
-                          element_at(t, t->back.dqueries, first * t->block.inner),
-                          t->back.dquery_inputs + first * width, t->back.workspaces[thread].scratch,
-                          error) != 0)
+        clip_product_rows(t->blocks[last].query.backward, n,
+                          element_at(t, t->back.dqueries, first * t->block.inner), dx,
+                          t->back.workspaces[thread].scratch, error) != 0 ||
+        gate_backward(t, last, n, dopening_at(t, &t->back.last, first), dx, thread, error) != 0)
         return -1;
     clip_crew_count(&t->crew, &t->back.queried[group]);
     return 0;
@@ -759,6 +829,8 @@ static int lower_task(struct clip_transformer *t, size_t layer, size_t piece, in
         return -1;
     if (is_single(t, layer))
         spread_features(t, piece, last, dy);
+    else if (gate_backward(t, layer, rows, dopening_at(t, rows_of(t, layer), first), dy, thread, error) != 0)
+        return -1;
     clip_block_input_backward(block, CLIP_HALF_ATTENTION, rows, t->layers[layer].x + first * width, dy,
                               t->back.dx + first * width, t->workspaces[thread].room,
                               partial(t, layer, piece));
@@ -778,8 +850,8 @@ struct part {
     float *bias[3]; /* NULL: there is none */
 };
 
-/* The matrices of a block at most; in_proj's queries may be apart. */
-enum { PARTS = 6 };
+/* The most matrices of a block; in_proj's queries may be apart. */
+enum { PARTS = 7 };
 
 static size_t list_parts(struct clip_transformer *t, size_t layer, struct part parts[PARTS])
 {
@@ -793,6 +865,9 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
           *bias[3] = {v[CLIP_Q_BIAS].gradient, v[CLIP_K_BIAS].gradient, v[CLIP_V_BIAS].gradient};
     for (size_t i = 0; in && i < 3; i++)
         bias[i] = in + i * inner;
+    if (!t->block.dresses)
+        bias[1] =
+            NULL; /* it adds the same to all scores of a query: the gradient is 0, its sum only rounding */
     const void *joined = r->joined ? r->joined : t->layers[layer].attended;
     parts[n++] = (struct part){t->back.proj, r->dout,          r->hidden, rows,
                                width,        b->proj.gradient, width,     {v[CLIP_PROJ_BIAS].gradient}};
@@ -803,6 +878,15 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
                                    mlp,        b->gate.gradient, mlp,      {v[CLIP_GATE_BIAS].gradient}};
     parts[n++] = (struct part){t->back.out, r->dmiddle,      joined, rows,
                                width,       b->out.gradient, width,  {v[CLIP_OUT_BIAS].gradient}};
+    if (r->dopening)
+        parts[n++] = (struct part){t->back.query,
+                                   r->dopening,
+                                   single ? t->back.query_inputs : all->attention,
+                                   rows,
+                                   inner,
+                                   b->attention_gate.gradient,
+                                   inner,
+                                   {v[CLIP_ATTN_GATE_BIAS].gradient}};
     if (!single) {
         parts[n++] = (struct part){t->back.in, all->dqkv,      all->attention, rows,
                                    3 * inner,  b->in.gradient, inner,          {bias[0], bias[1], bias[2]}};
@@ -816,7 +900,7 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
     return n;
 }
 
-/* Adds to the gradient of a bias what columns [first, end) say. */
+/* Adds the sums of columns [first, end) to the gradient of a bias. */
 static void sum_bias(const struct clip_transformer *t, const struct part *part, size_t first, size_t end)
 {
     for (size_t at = first, to; at < end; at = to) {
@@ -845,7 +929,7 @@ static int weights_task(struct clip_transformer *t, size_t layer, size_t index, 
     return 0;
 }
 
-/* What was added up in slots, of a block or (layer = layers) of the norm of the features. */
+/* Adds up the slots of a block or (layer = layers) of the norm of the features. */
 static int sums_task(struct clip_transformer *t, size_t layer)
 {
     size_t layers = t->shape.layers, width = t->block.width;
@@ -885,7 +969,7 @@ static size_t push_weights(struct clip_transformer *t, size_t at, size_t layer)
     return at;
 }
 
-/* Writes down the tasks; returns how many. */
+/* Lists the tasks; returns how many. */
 static size_t plan(struct clip_transformer *t)
 {
     size_t layers = t->shape.layers, groups = groups_of(t->count), at = 0;
@@ -931,7 +1015,7 @@ static int run_task(void *context, size_t i, int thread, struct clip_error *erro
 int clip_transformer_backward(struct clip_transformer *t, const struct clip_transformer_tape *tape,
                               const float *gradients, const float **dx, struct clip_error *error)
 {
-    begin_run(t, tape->layers, tape->sequences, tape->count);
+    begin_run(t, tape);
     t->back.gradients = gradients;
     memset(t->back.upper, 0, t->pieces * sizeof *t->back.upper);
     memset(t->back.lower, 0, t->pieces * sizeof *t->back.lower);
@@ -942,6 +1026,8 @@ int clip_transformer_backward(struct clip_transformer *t, const struct clip_tran
     t->back.used = most_of(most_of(t->pieces, groups_of(t->count)), t->block.dresses ? t->count : 0);
     for (size_t layer = 0; layer <= t->shape.layers; layer++)
         memset(partial(t, layer, 0), 0, t->back.used * t->back.sums * sizeof(float));
+    if (t->back.dfirst)
+        memset(t->back.dfirst, 0, t->rows * t->block.inner * sizeof *t->back.dfirst);
     memset(t->back.dbias, 0, t->count * t->shape.bias_sums * sizeof *t->back.dbias);
     *dx = t->back.dx;
     return clip_crew_run(&t->crew, t->pool, plan(t), run_task, t, error);

@@ -12,8 +12,8 @@ struct loading {
     const struct clip_tower_setup *setup;
 };
 
-/* Rows [first, first + n) of a matrix of block i (n 0: all), for products of `rows` rows, if blocks have it.
- */
+/* Sets rows [first, first + n) of a matrix of block i (n 0: all), for products of `rows` rows, if blocks have
+ * it. */
 static int load_matrix(const struct loading *l, size_t i, enum clip_block_tensor tensor, size_t first,
                        size_t n, size_t rows, struct clip_operand *out, struct clip_error *error)
 {
@@ -48,7 +48,17 @@ static int load_in(const struct loading *l, size_t i, struct clip_error *error)
     return load_matrix(l, i, CLIP_IN_WEIGHT, single ? width : 0, single ? 2 * width : 0, 0, &b->in, error);
 }
 
-enum { MATRICES = 5 };
+/* c_fc or c_gate (gate 1), which may be rows of one tensor. */
+static int load_hidden(const struct loading *l, size_t i, int gate, size_t rows, struct clip_operand *out,
+                       struct clip_error *error)
+{
+    size_t mlp = l->t->block.mlp;
+    if (l->t->block.flags & CLIP_BLOCK_JOINED_GATE)
+        return load_matrix(l, i, CLIP_JOINED_WEIGHT, gate ? mlp : 0, mlp, rows, out, error);
+    return load_matrix(l, i, gate ? CLIP_GATE_WEIGHT : CLIP_FC_WEIGHT, 0, 0, rows, out, error);
+}
+
+enum { MATRICES = 6 };
 
 /* A task: matrix i % MATRICES of block i / MATRICES, with the block's vectors beside the first. */
 static int load_task(void *context, size_t task, int thread, struct clip_error *error)
@@ -66,9 +76,11 @@ static int load_task(void *context, size_t task, int thread, struct clip_error *
     case 1:
         return load_matrix(l, i, CLIP_OUT_WEIGHT, 0, 0, rows, &b->out, error);
     case 2:
-        return load_matrix(l, i, CLIP_FC_WEIGHT, 0, 0, rows, &b->fc, error);
+        return load_hidden(l, i, 0, rows, &b->fc, error);
     case 3:
-        return load_matrix(l, i, CLIP_GATE_WEIGHT, 0, 0, rows, &b->gate, error);
+        return load_hidden(l, i, 1, rows, &b->gate, error);
+    case 4:
+        return load_matrix(l, i, CLIP_ATTN_GATE_WEIGHT, 0, 0, rows, &b->attention_gate, error);
     default:
         return load_matrix(l, i, CLIP_PROJ_WEIGHT, 0, 0, rows, &b->proj, error);
     }
@@ -92,16 +104,17 @@ static int refresh_task(void *context, size_t i, int thread, struct clip_error *
 {
     (void)thread;
     const struct clip_transformer *t = context;
-    struct clip_operand *all[6];
-    size_t n = clip_block_operands(&t->blocks[i / 6], all);
-    if (i % 6 == 0)
-        clip_block_refresh_vectors(&t->blocks[i / 6]);
-    return i % 6 < n ? clip_operand_refresh(all[i % 6], error) : 0;
+    struct clip_operand *all[CLIP_BLOCK_OPERANDS];
+    size_t layer = i / CLIP_BLOCK_OPERANDS, at = i % CLIP_BLOCK_OPERANDS;
+    size_t n = clip_block_operands(&t->blocks[layer], all);
+    if (at == 0)
+        clip_block_refresh_vectors(&t->blocks[layer]);
+    return at < n ? clip_operand_refresh(all[at], error) : 0;
 }
 
 int clip_transformer_refresh(struct clip_transformer *t, struct clip_error *error)
 {
-    return clip_crew_run(&t->crew, t->pool, 6 * t->shape.layers, refresh_task, t, error);
+    return clip_crew_run(&t->crew, t->pool, CLIP_BLOCK_OPERANDS * t->shape.layers, refresh_task, t, error);
 }
 
 /* --- opening --- */
@@ -217,13 +230,13 @@ static size_t feature_rows(size_t n)
     return (n + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS * CLIP_FEATURE_ROWS;
 }
 
-/* [rows][n] floats if they are wanted. */
+/* [rows][n] floats, if wanted. */
 static float *take_rows(struct clip_arena *memory, int wanted, size_t rows, size_t n)
 {
     return wanted ? clip_arena_take(memory, rows, n * sizeof(float)) : NULL;
 }
 
-/* What each block leaves, for the backward. */
+/* What each block keeps for the backward. */
 static void place_layers(const struct tape_plan *plan)
 {
     struct clip_transformer_tape *tape = plan->tape;
@@ -241,6 +254,8 @@ static void place_layers(const struct tape_plan *plan)
             .x = x,
             .qkv = clip_arena_take(memory, all, (single ? 2 : 3) * inner * sizeof(float)),
             .queries = take_rows(memory, single, rows, inner),
+            .values = take_rows(memory, (flags & CLIP_BLOCK_VALUE_RESIDUAL) != 0, all, inner),
+            .opening = take_rows(memory, (flags & CLIP_BLOCK_ATTN_GATE) != 0, rows, inner),
             .attended = clip_arena_take(memory, rows, inner * t->attended_element),
             .middle = take_rows(memory, 1, rows, width),
             .wide = take_rows(memory, 1, rows, mlp),
@@ -264,20 +279,28 @@ static void place_buffers(const struct tape_plan *plan)
     struct clip_arena *memory = &tape->memory;
     size_t width = t->block.width, inner = t->block.inner, layers = t->shape.layers;
     size_t rows = clip_transformer_rows(t, plan->n * t->shape.longest), features = feature_rows(plan->n);
+    int gated = (t->block.flags & CLIP_BLOCK_ATTN_GATE) != 0;
+    int mixes = (t->block.flags & CLIP_BLOCK_VALUE_RESIDUAL) != 0;
     struct clip_block_rows shared = {
         .x = clip_arena_take(memory, rows, width * sizeof(float)),
         .qkv = clip_arena_take(memory, rows, 3 * inner * sizeof(float)),
+        .values = take_rows(memory, mixes, rows, inner),
+        .opening = take_rows(memory, gated, rows, inner),
         .attended = clip_arena_take(memory, rows, inner * t->attended_element),
     };
+    float *first_values = take_rows(memory, mixes, rows, inner);
     shared.out = shared.x;
     struct clip_block_rows last = shared;
     if (!t->shape.all) {
         last.queries = clip_arena_take(memory, features, inner * sizeof(float));
+        last.opening = take_rows(memory, gated, features, inner);
         last.attended = clip_arena_take(memory, features, inner * t->attended_element);
         last.out = clip_arena_take(memory, features, width * sizeof(float));
     }
     for (size_t i = 0; tape->layers && i < layers; i++)
         tape->layers[i] = i + 1 == layers ? last : shared;
+    if (tape->layers)
+        tape->layers[0].values = first_values;
 }
 
 static void place_tape(void *context)

@@ -14,6 +14,7 @@
 #include "tower/weights.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 /* Sequences of a task of the last step, and rows of its products. */
 enum { CLIP_FEATURE_ROWS = 16 };
@@ -30,9 +31,10 @@ struct clip_transformer_shape {
     const float *cosines, *sines; /* rotary positions [longest][head] (clip_kernels.rotate), or NULL */
     /* What is added to the scores of row i of a sequence for its row j: [heads][longest][longest], or NULL.
      * Its gradient: from ds[rows][keys] of head h of a sequence from its row `first` on, sums[bias_sums] +=.
-     */
+     * Where each block has its own, the one of the next is bias_step floats further, its sums sums_step of
+     * the bias_sums of all; else both are 0. */
     const float *bias;
-    size_t bias_sums;
+    size_t bias_sums, bias_step, sums_step;
     void (*bias_backward)(const void *context, size_t h, size_t first, size_t rows, size_t keys,
                           const float *ds, float *sums);
     const void *bias_context;
@@ -47,12 +49,14 @@ struct clip_sequence {
 
 struct clip_transformer;
 
-/* What a run leaves: of all blocks for its backward, or in buffers that blocks share. */
+/* What a run keeps: of all blocks for its backward, or in buffers that blocks share. */
 struct clip_transformer_tape {
     struct clip_arena memory;
     struct clip_block_rows *layers;  /* [layers]; the tower fills layers[0].x before a run */
     struct clip_sequence *sequences; /* [sequences], which it fills too; from row 0 without gaps */
     size_t count;                    /* of them in the run */
+    /* [rows]: of the rows in the table of rotary positions, the tower's memory; NULL: 0, 1 ... in each */
+    const uint32_t *positions;
 };
 
 /* For up to setup->batch sequences. Loads the weights, on the pool's threads. What setup points at, and the
@@ -75,7 +79,7 @@ int clip_transformer_tape_allocate(struct clip_transformer_tape *tape, const str
                                    struct clip_error *error);
 void clip_transformer_tape_free(struct clip_transformer_tape *tape);
 
-/* Bytes of it that a run of n sequences uses at most. */
+/* The most bytes of the tape that a run of n sequences uses. */
 size_t clip_transformer_tape_bytes(const struct clip_transformer *t, size_t n);
 
 /* features[count][width] of the tape's sequences, at least 1; of a transformer of all rows [rows][width]. */
@@ -94,13 +98,15 @@ struct clip_norm {
     struct clip_values weight, bias; /* [width] */
 };
 
-/* What a run of a block reads and leaves, row-major. In a last block of one row a sequence that is so of
- * `attended` and all after it. Rows are those of whole pieces (clip_transformer_rows), or of whole
- * CLIP_FEATURE_ROWS. What is for the backward alone is NULL where it is not kept, or not needed. */
+/* What a run of a block reads and writes, row-major. In a last block of one row a sequence, `opening` and
+ * all members after it have one row a sequence. Rows are those of whole pieces (clip_transformer_rows), or of
+ * whole CLIP_FEATURE_ROWS. What is for the backward alone is NULL where it is not kept, or not needed. */
 struct clip_block_rows {
     float *x;       /* [rows][width]: the residual stream before the block */
     float *qkv;     /* [rows][3 inner] without biases; [rows][2 inner], k and v, where queries are apart */
     float *queries; /* [sequences][inner] */
+    float *values;  /* [rows][inner]: what attention reads, where blocks have a value residual */
+    float *opening; /* [rows][inner]: the gate of attention, before bias and sigmoid, where there is one */
     void *attended; /* [rows][inner]: the heads side by side; elements, or floats where blocks join them */
     float *middle;  /* [rows][width]: the residual stream after attention */
     float *wide;    /* [rows][mlp]: the hidden layer before bias and activation */
@@ -109,7 +115,7 @@ struct clip_block_rows {
     float *out;                /* [rows][width]: the residual stream after the block; may be x */
 };
 
-/* What a thread needs of its own, for a piece. */
+/* A thread's scratch for a piece. */
 struct clip_block_workspace {
     void *narrow;     /* [piece][width] elements: the input of a product */
     float *middle;    /* [piece][width] */
@@ -122,8 +128,8 @@ struct clip_block_workspace {
     float *attention; /* for the kernel */
 };
 
-/* What the backward of one block leaves for the gradients of its weights; two take turns. Elements; in a last
- * block of one row a sequence that is so of all but dqkv and attention. */
+/* What the backward of one block keeps for its weights' gradients; two take turns. Elements; in a last block
+ * of one row a sequence, all but dqkv and attention have one row a sequence. */
 struct clip_backward_rows {
     void *dout;      /* [rows][width]: of c_proj's output */
     void *hidden;    /* [rows][mlp]: its input */
@@ -132,6 +138,7 @@ struct clip_backward_rows {
     void *input;     /* [rows][width]: their input */
     void *dmiddle;   /* [rows][width]: of out_proj's output */
     void *joined;    /* [rows][inner]: its input, where that is not `attended` */
+    void *dopening;  /* [rows][inner]: of the gate of attention */
     void *dqkv;      /* [rows][3 inner]; [rows][2 inner], k and v, where queries are apart */
     void *attention; /* [rows][width]: in_proj's input */
 };
@@ -140,7 +147,7 @@ struct clip_backward_workspace {
     float *attention;    /* for the kernel */
     float *dq, *dk, *dv; /* [longest][head]: of a head, dressed */
     float *dbias;        /* [longest][longest]: of a head\'s scores */
-    float *gate;         /* [piece][width] */
+    float *gate;         /* [piece][width], of a gate: what it adds to the gradient of its input */
     void *scratch;       /* for products and sums of outer products */
 };
 
@@ -149,17 +156,18 @@ struct clip_backward_task {
     size_t layer, index, part;
 };
 
-/* What the backward needs, where the transformer learns. */
+/* The backward's memory, if the transformer learns. */
 struct clip_transformer_backward {
     struct clip_outer *query, *in, *kv, *out, *fc, *proj; /* of their matrices; fc of the gate's, too */
     struct clip_arena memory;
-    size_t slots;                            /* most tasks of a run that add up in slots */
+    size_t slots;                            /* the most tasks of a run that sum in slots */
     struct clip_backward_rows rows[2], last; /* `last` has what of the last block is by sequence */
     void *dqueries, *query_inputs; /* of a last block of one row, elements: [sequences][inner], [width] */
     float *dquery_inputs;          /* [sequences][width]: of its ln_1, by the queries */
     float *dx;                     /* [rows][width]: of the residual stream */
     float *dfeatures;              /* [sequences][width]: the same of the last block */
     float *dattended;              /* [rows][inner] */
+    float *dfirst;                 /* [rows][inner]: of the first block's values, by the others' */
     size_t sums, used;             /* floats of a slot; slots of the run that is under way */
     float *dbias;                  /* [batch][bias_sums]: of the sequences */
     float *partial; /* [layers + 1][slots][sums]: what blocks add up in slots; of the last norm */
@@ -195,6 +203,7 @@ struct clip_transformer {
     /* the run that is under way */
     const struct clip_block_rows *layers;
     const struct clip_sequence *sequences;
+    const uint32_t *positions;
     size_t count, rows, pieces;
     float *features;
 };
@@ -202,10 +211,10 @@ struct clip_transformer {
 /* Rows of whole pieces that hold `rows` rows; 0 if there is no such number. */
 size_t clip_transformer_rows(const struct clip_transformer *t, size_t rows);
 
-/* 1 where of this block only one row a sequence is computed. */
+/* 1 if only one row a sequence of this block is computed. */
 int clip_transformer_single(const struct clip_transformer *t, size_t layer);
 
-/* Each takes what a struct clip_transformer needs for its runs, for clip_arena_build. */
+/* Each places the memory of a struct clip_transformer's runs, for clip_arena_build. */
 void clip_place_forward(void *context);
 void clip_place_backward(void *context);
 

@@ -1,11 +1,14 @@
-/* The vision transformer: patches, class embedding, positions, ln_pre, the blocks, a norm, a pool
+/* The vision transformer: patches, class embedding, registers, positions, ln_pre, the blocks, a norm, a pool
  * (model/vit.h). */
 #include "base/arena.h"
 #include "base/crew.h"
 #include "math/kernels.h"
+#include "math/resample.h"
 #include "model/kind.h"
 #include "tower/patches.h"
 #include "tower/pooler.h"
+#include "tower/relative.h"
+#include "tower/stem.h"
 #include "tower/tower.h"
 #include "tower/transformer.h"
 
@@ -21,13 +24,18 @@ struct vit {
     struct clip_pool *pool;
     struct clip_transformer *transformer;
     struct clip_transformer_tape buffers; /* of a tower that does not learn */
+    struct clip_relative *relative;       /* NULL: no relative positions */
     struct clip_pooler *pooler;           /* NULL where one token is the features */
     struct clip_patches patches;
-    size_t prefix;             /* tokens before those of patches */
+    size_t count;              /* of a picture's patches */
+    size_t prefix, unplaced;   /* tokens before those of patches; of these the ones without a position */
+    struct clip_stem *stem;    /* NULL: a token is a product of its patch, by conv1 */
     struct clip_operand conv1; /* [width] of [3, patch, patch] */
-    struct clip_values class, positions, bias;
-    struct clip_norm norm;  /* ln_pre; NULL: none */
-    float *cosines, *sines; /* rotary positions [tokens][head], or NULL */
+    struct clip_values class, registers, positions, bias;
+    struct clip_grid grid;   /* from that of the positions to that of patches, where they are resampled */
+    float *placed, *dplaced; /* [count][width]: the resampled positions, and the gradient; else NULL */
+    struct clip_norm norm;   /* ln_pre; NULL: none */
+    float *cosines, *sines;  /* rotary positions [tokens][head], or NULL */
     size_t piece, element;
     float epsilon; /* of layer norms */
     struct clip_arena arena;
@@ -65,7 +73,7 @@ struct vit_tape {
 
 static size_t tokens(const struct vit *vit)
 {
-    return vit->prefix + clip_patch_count(&vit->patches);
+    return vit->prefix + vit->count;
 }
 
 /* --- tapes --- */
@@ -129,8 +137,8 @@ static size_t tape_bytes(const struct clip_tower *base, size_t n)
 /* The patch `i` of all pictures, as elements. */
 static void cut(const struct vit *vit, size_t i, struct workspace *workspace, void *out)
 {
-    size_t patches = clip_patch_count(&vit->patches), floats = clip_patch_floats(&vit->patches);
-    clip_patch_cut(&vit->patches, &vit->items[i / patches].image, i % patches, workspace->row);
+    size_t floats = clip_patch_floats(&vit->patches);
+    clip_patch_cut(&vit->patches, &vit->items[i / vit->count].image, i % vit->count, workspace->row);
     vit->kernels->convert(floats, workspace->row, clip_engine_precision(vit->engine), out);
 }
 
@@ -142,32 +150,55 @@ static void embed(const struct vit *vit, size_t picture, size_t token, const flo
     float *embedded = vit->embedded ? vit->embedded + at : room, *x = vit->run->layers[0].x + at;
     if (!vit->norm.weight.value)
         embedded = x;
-    vit->kernels->sum(width, row, vit->positions.value + token * width, embedded);
+    const float *positions = vit->placed ? vit->placed : vit->positions.value;
+    if (positions && token >= vit->unplaced)
+        vit->kernels->sum(width, row, positions + (token - vit->unplaced) * width, embedded);
+    else
+        memmove(embedded, row, width * sizeof *row);
     if (vit->norm.weight.value)
         vit->kernels->layer_norm(width, vit->epsilon, embedded, vit->norm.weight.value, vit->norm.bias.value,
                                  CLIP_PRECISION_F32, x);
+}
+
+/* The tokens of patches [first, first + n) of all pictures, without positions, into workspace->out. */
+static int make_tokens(const struct vit *vit, size_t first, size_t n, int thread, struct clip_error *error)
+{
+    struct workspace *workspace = &vit->workspaces[thread];
+    size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
+    if (vit->stem)
+        return vit->stem->type->run(vit->stem, vit->items, first, n, thread, workspace->out, error);
+    for (size_t r = 0; r < n; r++)
+        cut(vit, first + r, workspace, (char *)workspace->in + r * bytes);
+    if (clip_product_rows(vit->conv1.forward, n, workspace->in, workspace->out, workspace->scratch, error) !=
+        0)
+        return -1;
+    for (size_t r = 0; vit->bias.value && r < n; r++)
+        vit->kernels->sum(vit->width, workspace->out + r * vit->width, vit->bias.value,
+                          workspace->out + r * vit->width);
+    return 0;
 }
 
 /* A task: a piece of the patches of all pictures. */
 static int patch_task(void *context, size_t piece, int thread, struct clip_error *error)
 {
     const struct vit *vit = context;
-    struct workspace *workspace = &vit->workspaces[thread];
-    size_t patches = clip_patch_count(&vit->patches), first = piece * vit->piece, width = vit->width;
-    size_t rest = vit->run->count * patches - first, n = rest < vit->piece ? rest : vit->piece;
-    size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
-    for (size_t r = 0; r < n; r++)
-        cut(vit, first + r, workspace, (char *)workspace->in + r * bytes);
-    if (clip_product_rows(vit->conv1.forward, n, workspace->in, workspace->out, workspace->scratch, error) !=
-        0)
+    size_t first = piece * vit->piece, rest = vit->run->count * vit->count - first;
+    size_t n = rest < vit->piece ? rest : vit->piece;
+    if (make_tokens(vit, first, n, thread, error) != 0)
         return -1;
     for (size_t r = 0; r < n; r++) {
-        float *out = workspace->out + r * width;
-        if (vit->bias.value)
-            vit->kernels->sum(width, out, vit->bias.value, out);
-        embed(vit, (first + r) / patches, vit->prefix + (first + r) % patches, out, out);
+        float *out = vit->workspaces[thread].out + r * vit->width;
+        embed(vit, (first + r) / vit->count, vit->prefix + (first + r) % vit->count, out, out);
     }
     return 0;
+}
+
+/* A token before those of patches, but for its position. */
+static const float *prefix_token(const struct vit *vit, size_t token)
+{
+    if (!vit->class.value)
+        return vit->registers.value + token * vit->width;
+    return token ? vit->registers.value + (token - 1) * vit->width : vit->class.value;
 }
 
 static int forward(struct clip_tower *base, const union clip_item *items, size_t n, int again,
@@ -186,10 +217,10 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
         memcpy(tape->items, items, n * sizeof *items);
     for (size_t i = 0; i < n; i++) {
         vit->run->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), tokens(vit), 0};
-        if (vit->prefix)
-            embed(vit, i, 0, vit->class.value, vit->workspaces[0].out);
+        for (size_t token = 0; token < vit->prefix; token++)
+            embed(vit, i, token, prefix_token(vit, token), vit->workspaces[0].out);
     }
-    size_t pieces = (n * clip_patch_count(&vit->patches) + vit->piece - 1) / vit->piece;
+    size_t pieces = (n * vit->count + vit->piece - 1) / vit->piece;
     if (clip_crew_run(&vit->crew, vit->pool, pieces, patch_task, vit, error) != 0)
         return -1;
     float *rows = tape ? tape->rows : vit->rows;
@@ -208,7 +239,7 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
     (void)error;
     const struct vit *vit = context;
     struct workspace *workspace = &vit->workspaces[thread];
-    size_t width = vit->width, count = clip_patch_count(&vit->patches), first = picture * tokens(vit);
+    size_t width = vit->width, count = vit->count, first = picture * tokens(vit);
     size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
     float *sums = vit->partial + picture * 2 * width, *rows = vit->dembedded + first * width;
     memset(sums, 0, 2 * width * sizeof *sums);
@@ -232,28 +263,42 @@ static void add_rows(const struct vit *vit, const float *x, size_t count, size_t
     vit->kernels->column_sums(count, vit->width, x, stride, CLIP_PRECISION_F32, sum);
 }
 
-/* A task: a panel of conv1's gradient; then a token's position; then class token, ln_pre and conv1's bias. */
+/* The gradients of what one token of each picture was made of: its position, and itself where it is learned.
+ */
+static void add_token(const struct vit *vit, size_t token)
+{
+    size_t width = vit->width, n = vit->run->count, stride = tokens(vit) * width,
+           registers = vit->class.value != NULL;
+    const float *rows = vit->dembedded + token * width;
+    float *positions = vit->dplaced ? vit->dplaced : vit->positions.gradient;
+    if (positions && token >= vit->unplaced)
+        add_rows(vit, rows, n, stride, positions + (token - vit->unplaced) * width);
+    if (token >= vit->prefix)
+        return;
+    if (token < registers)
+        add_rows(vit, rows, n, stride, vit->class.gradient);
+    else
+        add_rows(vit, rows, n, stride, vit->registers.gradient + (token - registers) * width);
+}
+
+/* A task: a panel of conv1's gradient; then a token; then ln_pre and conv1's bias. */
 static int gradient_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     const struct vit *vit = context;
     size_t width = vit->width, n = vit->run->count, panels = clip_outer_panels(vit->outer);
-    size_t patches = clip_patch_count(&vit->patches);
     if (i < panels)
-        return clip_outer_add(vit->outer, i, n * patches, vit->dpatches, vit->cut, vit->conv1.gradient,
+        return clip_outer_add(vit->outer, i, n * vit->count, vit->dpatches, vit->cut, vit->conv1.gradient,
                               vit->workspaces[thread].scratch, error);
-    size_t token = i - panels, stride = tokens(vit) * width;
-    if (token < tokens(vit)) {
-        add_rows(vit, vit->dembedded + token * width, n, stride, vit->positions.gradient + token * width);
+    if (i - panels < tokens(vit)) {
+        add_token(vit, i - panels);
         return 0;
     }
-    if (vit->prefix)
-        add_rows(vit, vit->dembedded, n, stride, vit->class.gradient);
     if (vit->norm.weight.value) {
         add_rows(vit, vit->partial, n, 2 * width, vit->norm.weight.gradient);
         add_rows(vit, vit->partial + width, n, 2 * width, vit->norm.bias.gradient);
     }
     for (size_t picture = 0; vit->bias.value && picture < n; picture++)
-        add_rows(vit, vit->dembedded + picture * stride + vit->prefix * width, patches, width,
+        add_rows(vit, vit->dembedded + (picture * tokens(vit) + vit->prefix) * width, vit->count, width,
                  vit->bias.gradient);
     return 0;
 }
@@ -270,17 +315,37 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
     if (vit->pooler && clip_pooler_backward(vit->pooler, vit->run->count, tape->rows, &tape->pooler,
                                             gradients, vit->drows, error) != 0)
         return -1;
+    if (vit->relative)
+        clip_relative_begin(vit->relative);
     if (clip_transformer_backward(vit->transformer, vit->run, vit->pooler ? vit->drows : gradients, &vit->dx,
                                   error) != 0 ||
         clip_crew_run(&vit->crew, vit->pool, vit->run->count, picture_task, vit, error) != 0)
         return -1;
-    return clip_crew_run(&vit->crew, vit->pool, clip_outer_panels(vit->outer) + tokens(vit) + 1,
-                         gradient_task, vit, error);
+    if (vit->relative)
+        clip_relative_backward(vit->relative);
+    if (vit->dplaced)
+        memset(vit->dplaced, 0, vit->count * vit->width * sizeof *vit->dplaced);
+    if (clip_crew_run(&vit->crew, vit->pool, clip_outer_panels(vit->outer) + tokens(vit) + 1, gradient_task,
+                      vit, error) != 0)
+        return -1;
+    if (vit->dplaced)
+        clip_grid_resample_backward(&vit->grid, vit->width, vit->dplaced, vit->positions.gradient);
+    return 0;
+}
+
+/* Takes up the values of positions. */
+static void place_positions(struct vit *vit)
+{
+    if (vit->placed)
+        clip_grid_resample(&vit->grid, vit->width, vit->positions.value, vit->placed);
 }
 
 static int refresh(struct clip_tower *base, struct clip_error *error)
 {
     struct vit *vit = (struct vit *)base;
+    place_positions(vit);
+    if (vit->relative)
+        clip_relative_refresh(vit->relative);
     if (vit->pooler)
         clip_pooler_refresh(vit->pooler);
     return clip_operand_refresh(&vit->conv1, error) == 0 ? clip_transformer_refresh(vit->transformer, error)
@@ -291,6 +356,7 @@ static size_t bytes(const struct clip_tower *base)
 {
     const struct vit *vit = (const struct vit *)base;
     return vit->arena.size + clip_transformer_bytes(vit->transformer) +
+           (vit->relative ? clip_relative_bytes(vit->relative) : 0) +
            (vit->pooler ? clip_pooler_bytes(vit->pooler) : 0);
 }
 
@@ -301,12 +367,17 @@ static void free_vit(struct clip_tower *base)
     struct vit *vit = (struct vit *)base;
     clip_transformer_tape_free(&vit->buffers);
     clip_transformer_free(vit->transformer);
+    clip_relative_free(vit->relative);
     clip_pooler_free(vit->pooler);
     clip_operand_free(&vit->conv1);
     clip_outer_free(vit->outer);
+    if (vit->stem)
+        vit->stem->type->free(vit->stem);
     clip_values_free(&vit->class);
+    clip_values_free(&vit->registers);
     clip_values_free(&vit->positions);
     clip_values_free(&vit->bias);
+    clip_grid_free(&vit->grid);
     free(vit->cosines);
     free(vit->sines);
     clip_values_free(&vit->norm.weight);
@@ -321,19 +392,23 @@ static void place(void *context)
     struct vit *vit = context;
     struct clip_arena *arena = &vit->arena;
     size_t threads = (size_t)clip_pool_threads(vit->pool), width = vit->width, batch = vit->base.batch;
-    size_t floats = clip_patch_floats(&vit->patches), patches = batch * clip_patch_count(&vit->patches);
+    size_t floats = clip_patch_floats(&vit->patches), patches = batch * vit->count;
     size_t scratch = clip_operand_scratch(&vit->conv1);
     if (vit->outer) {
         vit->cut = clip_arena_take(arena, patches, floats * vit->element);
         vit->dpatches = clip_arena_take(arena, patches, width * vit->element);
         vit->dembedded = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
         vit->partial = clip_arena_take(arena, batch, 2 * width * sizeof(float));
+        if (vit->grid.rows)
+            vit->dplaced = clip_arena_take(arena, vit->count, width * sizeof(float));
         if (vit->pooler)
             vit->drows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
         scratch = scratch > clip_outer_scratch(vit->outer) ? scratch : clip_outer_scratch(vit->outer);
     }
     if (vit->pooler && !vit->outer)
         vit->rows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
+    if (vit->grid.rows)
+        vit->placed = clip_arena_take(arena, vit->count, width * sizeof(float));
     vit->workspaces = clip_arena_take(arena, threads, sizeof *vit->workspaces);
     for (size_t i = 0; i < threads; i++) {
         struct workspace workspace = {
@@ -351,16 +426,18 @@ static int load(struct vit *vit, const struct clip_tower_setup *setup, struct cl
 {
     const struct clip_tower_arch *arch = &setup->arch->vision;
     struct clip_operand_part conv1 = {.name = clip_vit_name(arch, CLIP_VIT_CONV), .first_layer = 1};
+    int cuts = clip_vit_shape(arch, CLIP_VIT_CONV, (size_t[4]){0});
     const struct {
         enum clip_vit_tensor tensor;
         struct clip_values *to;
     } all[] = {{CLIP_VIT_CLASS, &vit->class},
+               {CLIP_VIT_REGISTERS, &vit->registers},
                {CLIP_VIT_POSITIONS, &vit->positions},
                {CLIP_VIT_CONV_BIAS, &vit->bias},
                {CLIP_VIT_PRE_WEIGHT, &vit->norm.weight},
                {CLIP_VIT_PRE_BIAS, &vit->norm.bias}};
     size_t shape[4];
-    if (clip_operand_load(&vit->conv1, setup, 0, &conv1, error) != 0)
+    if (cuts && clip_operand_load(&vit->conv1, setup, 0, &conv1, error) != 0)
         return -1;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (clip_vit_shape(arch, all[i].tensor, shape) &&
@@ -409,6 +486,31 @@ static void choose_norm(const struct vit *vit, const struct clip_tower_arch *arc
     shape->norm[1] = clip_vit_name(arch, weight + 1);
 }
 
+/* Positions that were learned for another grid than the picture's are resampled. */
+static int open_grid(struct vit *vit, const struct clip_tower_arch *arch, struct clip_error *error)
+{
+    size_t rows = clip_vit_rows(arch), columns = clip_vit_columns(arch);
+    size_t from_rows = (size_t)arch->vit.grid_height, from_columns = (size_t)arch->vit.grid_width;
+    if (!vit->positions.value || !from_rows || (from_rows == rows && from_columns == columns))
+        return 0;
+    return clip_grid_init(&vit->grid, from_rows, from_columns, rows, columns, error);
+}
+
+/* The stem, where a token is more than a product of its patch. */
+static int open_stem(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
+{
+    static const struct clip_stem_type *const types[] = {
+        [CLIP_STEM_CONV] = &clip_stem_conv, [CLIP_STEM_MBCONV] = &clip_stem_mbconv};
+    enum clip_vit_stem stem = setup->arch->vision.vit.stem;
+    if (stem == CLIP_STEM_PATCHES || stem == CLIP_STEM_LINEAR)
+        return 0;
+    vit->stem = types[stem]->open(setup, vit->kernels, error);
+    if (!vit->stem)
+        return -1;
+    vit->piece = vit->stem->rows;
+    return 0;
+}
+
 static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     const struct clip_tower_arch *arch = &setup->arch->vision;
@@ -420,12 +522,21 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
         .longest = tokens(vit),
     };
     choose_norm(vit, arch, &shape);
-    if (clip_level_choose(&level, error) != 0 || load(vit, setup, error) != 0 ||
-        make_rotary(vit, arch, error) != 0)
+    if ((setup->parameters && clip_tower_need_training(setup->arch, CLIP_SIDE_IMAGE, error) != 0) ||
+        clip_level_choose(&level, error) != 0)
+        return -1;
+    vit->kernels = clip_kernels(level);
+    if (load(vit, setup, error) != 0 || open_stem(vit, setup, error) != 0 ||
+        open_grid(vit, arch, error) != 0 || make_rotary(vit, arch, error) != 0)
         return -1;
     shape.cosines = vit->cosines;
     shape.sines = vit->sines;
-    vit->kernels = clip_kernels(level);
+    if (arch->block.flags & CLIP_BLOCK_RELATIVE) {
+        vit->relative = clip_relative_open(setup, error);
+        if (!vit->relative)
+            return -1;
+        clip_relative_shape(vit->relative, &shape);
+    }
     if (setup->parameters &&
         !(vit->outer = clip_outer_new(vit->engine, vit->width, clip_patch_floats(&vit->patches), error)))
         return -1;
@@ -434,6 +545,7 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
     if (!vit->transformer || (shape.all && !(vit->pooler = clip_pooler_open(setup, vit->kernels, error))) ||
         clip_arena_build(&vit->arena, "the image tower", place, vit, error) != 0)
         return -1;
+    place_positions(vit);
     return setup->parameters ? 0 : clip_transformer_tape_allocate(&vit->buffers, vit->transformer, error);
 }
 
@@ -451,7 +563,9 @@ static struct clip_tower *open_vit(const struct clip_tower_setup *setup, struct 
     vit->base = (struct clip_tower){&type, clip_vit_width(arch), setup->batch};
     vit->width = (size_t)arch->width;
     vit->epsilon = clip_block_epsilon(&arch->block);
-    vit->prefix = clip_vit_tokens(arch) - clip_vit_patches(arch);
+    vit->count = clip_vit_patches(arch);
+    vit->prefix = clip_vit_prefix(arch);
+    vit->unplaced = clip_vit_unplaced(arch);
     vit->engine = setup->engine;
     vit->pool = setup->pool;
     vit->piece = clip_engine_rows(setup->engine);
@@ -465,4 +579,5 @@ static struct clip_tower *open_vit(const struct clip_tower_setup *setup, struct 
 }
 
 const struct clip_tower_kind clip_tower_vit = {&clip_kind_vit, 0, open_vit};
+const struct clip_tower_kind clip_tower_hybrid = {&clip_kind_hybrid, 0, open_vit};
 const struct clip_tower_kind clip_tower_timm = {&clip_kind_timm, 0, open_vit};

@@ -4,14 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+const struct clip_slot *clip_setup_slot(const struct clip_tower_setup *setup, const char *name)
+{
+    if (!setup->parameters)
+        return clip_model_slot(setup->model, name);
+    const struct clip_parameter *parameter = clip_parameters_get(setup->parameters, "%s", name);
+    return parameter ? &parameter->slot : NULL;
+}
+
 /* The tensor's slot; *parameter is set where it learns. NULL with error where the layout has none. */
 static const struct clip_slot *find_slot(const struct clip_tower_setup *setup, const char *name,
                                          struct clip_parameter **parameter, struct clip_error *error)
 {
+    const struct clip_slot *slot = clip_setup_slot(setup, name);
     *parameter = setup->parameters ? clip_parameters_get(setup->parameters, "%s", name) : NULL;
-    const struct clip_slot *slot = *parameter          ? &(*parameter)->slot
-                                   : setup->parameters ? NULL
-                                                       : clip_model_slot(setup->model, name);
     if (!slot)
         clip_fail(error, "the architecture has no tensor %s", name);
     return slot;
@@ -101,7 +107,7 @@ static int join_floats(const struct clip_model *model, const struct clip_slot *s
     return 0;
 }
 
-/* The matrix of a model's tensor; count and columns of all of the part. */
+/* The matrix of a model's tensor; count and columns are those of the whole part. */
 static int set_mapped(struct clip_operand *operand, const struct clip_tower_setup *setup,
                       const struct clip_slot *slot, const struct clip_operand_part *part, size_t count,
                       size_t columns, struct clip_error *error)

@@ -24,6 +24,9 @@ struct clip_tower_setup {
         *exchange; /* of several ranks, for what mixes the items of a batch; NULL: one */
 };
 
+/* The tensor of that name of the model or of the parameters; NULL where there is none. */
+const struct clip_slot *clip_setup_slot(const struct clip_tower_setup *setup, const char *name);
+
 /* A tensor as it lies: a bias, a norm's weight, positions. */
 struct clip_values {
     const float *value;

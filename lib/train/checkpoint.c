@@ -1,5 +1,6 @@
 #include "train/checkpoint.h"
 
+#include "model/kind.h"
 #include "model/write.h"
 #include "train/folder.h"
 #include "train/tensors.h"
@@ -92,12 +93,12 @@ static int whole_fill(const void *context, const struct clip_slot *slot, size_t 
     return clip_fail(error, "no part has tensor %s", slot->name);
 }
 
-/* A folder of Hugging Face's stays one, unless it is of a form that is only read, as SigLIP's. */
+/* A folder of Hugging Face's stays one. */
 static int keeps_hf(const struct clip_model *model)
 {
     struct clip_error ignored;
     return clip_model_folder(model) == CLIP_FOLDER_HF &&
-           clip_arch_refuse_hf(clip_model_arch(model), &ignored) == 0;
+           clip_hf_model_of(clip_model_arch(model), &ignored) != NULL;
 }
 
 /* Writes the files of the model: configuration, weights from the parts, and the extra files of the first

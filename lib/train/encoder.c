@@ -11,7 +11,7 @@
 enum { CHUNK = 16 };
 
 struct encoder {
-    struct clip_trainee *trainee;
+    struct clip_training *training;
     const struct clip_arch *arch;
     enum clip_side side;
 };
@@ -66,17 +66,17 @@ static union clip_item text_item(void *context, const void *data, size_t size)
 static struct clip_tower *open_tower(void *context, size_t n, struct clip_error *error)
 {
     const struct encoder *encoder = context;
-    struct clip_trainee *trainee = encoder->trainee;
+    struct clip_training *training = encoder->training;
     struct clip_tower_setup setup =
-        clip_compute_setup(&trainee->compute, trainee->frozen ? NULL : &trainee->parameters, n);
-    setup.exchange = clip_ranks_exchange(trainee->ranks);
+        clip_compute_setup(&training->compute, training->frozen ? NULL : &training->parameters, n);
+    setup.exchange = clip_ranks_exchange(training->ranks);
     return clip_tower_open(encoder->side, &setup, error);
 }
 
 static struct clip_stage_work work_of(struct encoder *encoder, const struct clip_encoder_options *options)
 {
     const struct clip_arch *arch = encoder->arch;
-    int text = encoder->side == CLIP_SIDE_TEXT, frozen = encoder->trainee->frozen;
+    int text = encoder->side == CLIP_SIDE_TEXT, frozen = encoder->training->frozen;
     struct clip_stage_work work = {
         .context = encoder,
         .outputs = {{clip_feature_fields[encoder->side], clip_feature_width(arch, encoder->side)}},
@@ -101,23 +101,23 @@ static int train(enum clip_side side, const struct clip_encoder_options *options
                  const struct clip_shared *shared, char *const *operands, size_t n)
 {
     struct clip_error error;
-    struct clip_trainee trainee;
+    struct clip_training training;
     int status = 1;
-    if (clip_trainee_open(&trainee, &options->train,
-                          side == CLIP_SIDE_TEXT ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
-                          precisions[options->precision], (int)shared->threads, &error) == 0 &&
-        (trainee.frozen ||
-         clip_tower_need_training(clip_model_arch(trainee.compute.model), side, &error) == 0)) {
+    if (clip_training_open(&training, &options->train,
+                           side == CLIP_SIDE_TEXT ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
+                           precisions[options->precision], (int)shared->threads, &error) == 0 &&
+        (training.frozen ||
+         clip_tower_need_training(clip_model_arch(training.compute.model), side, &error) == 0)) {
         struct encoder encoder = {
-            .trainee = &trainee, .arch = clip_model_arch(trainee.compute.model), .side = side};
+            .training = &training, .arch = clip_model_arch(training.compute.model), .side = side};
         struct clip_stage_work work = work_of(&encoder, options);
-        clip_verbose("%s", clip_engine_text(trainee.compute.engine));
-        status = clip_stage_run(&work, &trainee, &options->stage, shared, operands, n);
+        clip_verbose("%s", clip_engine_text(training.compute.engine));
+        status = clip_stage_run(&work, &training, &options->stage, shared, operands, n);
     } else {
         clip_message("%s", error.text);
-        clip_trainee_fail(&trainee, &error);
+        clip_training_fail(&training, &error);
     }
-    clip_trainee_close(&trainee);
+    clip_training_close(&training);
     return status;
 }
 

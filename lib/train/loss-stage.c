@@ -26,7 +26,7 @@ static int is_sigmoid(const struct clip_loss_stage *stage)
 /* Rank 0 does. */
 static int prints(const struct clip_loss_stage *stage)
 {
-    return clip_ranks_rank(stage->trainee.ranks) == 0;
+    return clip_ranks_rank(stage->training.ranks) == 0;
 }
 
 /* --- opening --- */
@@ -58,7 +58,7 @@ static int read_model(struct clip_loss_stage *stage, const struct clip_shared *s
 /* The trained scale, and bias, as they are now. */
 static void read_parameters(struct clip_loss_stage *stage)
 {
-    const struct clip_parameters *parameters = &stage->trainee.parameters;
+    const struct clip_parameters *parameters = &stage->training.parameters;
     stage->logit_scale = (double)*clip_parameters_get(parameters, "logit_scale")->value;
     if (is_sigmoid(stage))
         stage->logit_bias = (double)*clip_parameters_get(parameters, "logit_bias")->value;
@@ -69,15 +69,15 @@ static int open_training(struct clip_loss_stage *stage, const struct clip_shared
 {
     const char *path = stage->options->log;
     float value;
-    if (clip_trainee_open(&stage->trainee, stage->options->train, CLIP_PART_LOSS, CLIP_PRECISION_F32,
-                          (int)shared->threads, error) != 0 ||
-        check_bias(stage, stage->trainee.compute.model, error) != 0 ||
-        clip_model_logit_scale(stage->trainee.compute.model, &value, error) != 0)
+    if (clip_training_open(&stage->training, stage->options->train, CLIP_PART_LOSS, CLIP_PRECISION_F32,
+                           (int)shared->threads, error) != 0 ||
+        check_bias(stage, stage->training.compute.model, error) != 0 ||
+        clip_model_logit_scale(stage->training.compute.model, &value, error) != 0)
         return -1;
     read_parameters(stage);
     if (!prints(stage))
         return 0;
-    return !path || (stage->log = clip_log_open(path, stage->trainee.steps, error)) ? 0 : -1;
+    return !path || (stage->log = clip_log_open(path, stage->training.steps, error)) ? 0 : -1;
 }
 
 /* In training FIFOs are opened when there is something for them: see train/fifo.h. Otherwise at once, so that
@@ -213,21 +213,21 @@ static int write_gradients(struct clip_loss_stage *stage, const struct clip_reco
 static int update(struct clip_loss_stage *stage, const struct clip_step *step,
                   const struct clip_contrast *contrast, struct clip_error *error)
 {
-    struct clip_trainee *trainee = &stage->trainee;
-    struct clip_parameter *p = clip_parameters_get(&trainee->parameters, "logit_scale");
+    struct clip_training *training = &stage->training;
+    struct clip_parameter *p = clip_parameters_get(&training->parameters, "logit_scale");
     *p->gradient = (float)contrast->logit_scale_gradient;
     if (is_sigmoid(stage))
-        *clip_parameters_get(&trainee->parameters, "logit_bias")->gradient =
+        *clip_parameters_get(&training->parameters, "logit_bias")->gradient =
             (float)contrast->logit_bias_gradient;
-    if (clip_trainee_update(trainee, step, error) != 0)
+    if (clip_training_update(training, step, error) != 0)
         return -1;
-    if (!trainee->frozen)
+    if (!training->frozen)
         *p->value = fminf(fmaxf(*p->value, 0), logf(100));
     read_parameters(stage);
     /* The log of a checkpoint's steps is on disk before the checkpoint is. */
     if (step->save && stage->log != stdout && clip_log_sync(stage->log, stage->options->log, error) != 0)
         return -1;
-    return clip_trainee_save(trainee, step, error);
+    return clip_training_save(training, step, error);
 }
 
 /* What is done with a whole batch; object NULL: nothing goes with the gradients. */
@@ -239,7 +239,7 @@ static int do_batch(struct clip_loss_stage *stage, const struct clip_step *step,
                                        .bias = is_sigmoid(stage) ? stage->logit_bias : 0};
     struct clip_contrast contrast;
     int gradients = stage->options->gradients != NULL;
-    if (clip_loss_gather(&stage->ranks, stage->trainee.ranks, &stage->pairs, &kind, error) != 0 ||
+    if (clip_loss_gather(&stage->ranks, stage->training.ranks, &stage->pairs, &kind, error) != 0 ||
         clip_pairs_loss(&stage->pairs, &kind, gradients, stage->pool, &contrast, error) != 0 ||
         print_line(stage, step, object, &contrast, kind.share ? kind.n : stage->pairs.n, waited, error) !=
             0 ||
@@ -258,7 +258,7 @@ int clip_loss_step(struct clip_loss_stage *stage, struct clip_record *record, do
     int is_step = clip_step_read(&step, record, error);
     if (is_step <= 0)
         return is_step;
-    if (trains(stage) && clip_trainee_expect(&stage->trainee, &step, stage->pairs.n, error) != 0)
+    if (trains(stage) && clip_training_expect(&stage->training, &step, stage->pairs.n, error) != 0)
         return -1;
     if (step.count >= 0 && (uint64_t)step.count != stage->pairs.n)
         return clip_fail(error, "step %" PRId64 ": its object does not count the %zu records that came",
@@ -304,12 +304,12 @@ int clip_loss_end(struct clip_loss_stage *stage, struct clip_error *error)
                                : clip_writer_end(stage->gradients, error);
     if (status == 0)
         status = close_outputs(stage, error);
-    return status == 0 ? clip_trainee_end(&stage->trainee, error) : status;
+    return status == 0 ? clip_training_end(&stage->training, error) : status;
 }
 
 void clip_loss_fail(struct clip_loss_stage *stage, const struct clip_error *error)
 {
-    clip_trainee_fail(&stage->trainee, error);
+    clip_training_fail(&stage->training, error);
 }
 
 void clip_loss_close(struct clip_loss_stage *stage)
@@ -321,7 +321,7 @@ void clip_loss_close(struct clip_loss_stage *stage)
         fclose(stage->log);
     clip_pairs_free(&stage->pairs);
     clip_loss_ranks_free(&stage->ranks);
-    clip_trainee_close(&stage->trainee);
+    clip_training_close(&stage->training);
     clip_pool_free(stage->pool);
     clip_engine_free(stage->engine);
 }

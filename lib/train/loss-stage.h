@@ -11,7 +11,7 @@
 #include "stream/writer.h"
 #include "train/loss-ranks.h"
 #include "train/options.h"
-#include "train/trainee.h"
+#include "train/training.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -29,10 +29,10 @@ struct clip_loss_stage {
     const struct clip_loss_options *options;
     struct clip_engine *engine; /* of the products of clip_contrastive_loss */
     struct clip_pool *pool;
-    struct clip_trainee trainee; /* open if options->train->dir */
-    double logit_scale;          /* ln scale */
-    double logit_bias;           /* 0 for CLIP_LOSS_SOFTMAX */
-    struct clip_pairs pairs;     /* of the batch so far */
+    struct clip_training training; /* open if options->train->dir */
+    double logit_scale;            /* ln scale */
+    double logit_bias;             /* 0 for CLIP_LOSS_SOFTMAX */
+    struct clip_pairs pairs;       /* of the batch so far */
     struct clip_loss_ranks ranks;
     uint64_t steps; /* step objects so far */
     FILE *log;      /* standard output, or the file */

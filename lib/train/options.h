@@ -30,8 +30,8 @@ struct clip_train_options {
     {"train", 0, CLIP_TEXT, &(o).dir, "DIR", "train in the run DIR; replaces -m", 0, 0},         \
     {"beta1", 0, CLIP_NUMBER, &(o).beta1, "X", "AdamW: decay rate of the mean gradient [0.9]", 0, 0.999999},      \
     {"beta2", 0, CLIP_NUMBER, &(o).beta2, "X",                                                               \
-     "AdamW: decay rate of the mean square [0.98; ResNet, ConvNeXt 0.999]", 0, 0.999999999},                                \
-    {"eps", 0, CLIP_NUMBER, &(o).eps, "X", "AdamW: epsilon [1e-6; ResNet, ConvNeXt 1e-8]", 0, 1},                      \
+     "AdamW: decay rate of the mean square [0.98; ResNet, ConvNeXt, FastViT 0.999]", 0, 0.999999999},                                \
+    {"eps", 0, CLIP_NUMBER, &(o).eps, "X", "AdamW: epsilon [1e-6; ResNet, ConvNeXt, FastViT 1e-8]", 0, 1},                      \
     {"weight-decay", 0, CLIP_NUMBER, &(o).weight_decay, "X", "AdamW: weight decay [0.2]", 0, 100},           \
     {"clip-norm", 0, CLIP_NUMBER, &(o).clip_norm, "X",                                                       \
      "scale the gradient of the stage down to this norm [off]", 1e-30, 1e30}

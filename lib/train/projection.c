@@ -10,7 +10,7 @@
 enum { CHUNK = 256 };
 
 struct clip_projector {
-    struct clip_trainee *trainee;
+    struct clip_training *training;
     struct clip_vector_field features[CLIP_STAGE_FIELDS];
 };
 
@@ -44,7 +44,7 @@ static struct clip_tower *open_learner(void *context, size_t n, struct clip_erro
 {
     struct clip_projector *projector = context;
     const struct clip_tower_setup setup =
-        clip_compute_setup(&projector->trainee->compute, &projector->trainee->parameters, n);
+        clip_compute_setup(&projector->training->compute, &projector->training->parameters, n);
     return clip_projection_learner_open(&setup, error);
 }
 
@@ -53,16 +53,16 @@ void clip_projector_free(struct clip_projector *projector)
     free(projector);
 }
 
-struct clip_projector *clip_projector_open(struct clip_trainee *trainee, int keep,
+struct clip_projector *clip_projector_open(struct clip_training *training, int keep,
                                            struct clip_stage_work *work, struct clip_error *error)
 {
-    const struct clip_arch *arch = clip_model_arch(trainee->compute.model);
+    const struct clip_arch *arch = clip_model_arch(training->compute.model);
     struct clip_projector *projector = calloc(1, sizeof *projector);
     if (!projector) {
         clip_fail_memory(error, "the projection");
         return NULL;
     }
-    projector->trainee = trainee;
+    projector->training = training;
     size_t image = clip_feature_width(arch, CLIP_SIDE_IMAGE), text = clip_feature_width(arch, CLIP_SIDE_TEXT);
     projector->features[0] = (struct clip_vector_field){clip_feature_fields[0], image};
     projector->features[1] = (struct clip_vector_field){clip_feature_fields[1], text};

@@ -4,13 +4,13 @@
 
 #include "base/error.h"
 #include "train/stage.h"
-#include "train/trainee.h"
+#include "train/training.h"
 
 struct clip_projector;
 
-/* The projections of an opened trainee, whose part is "projection". `keep`: the features stay in the
+/* The projections of an opened training, whose part is "projection". `keep`: the features stay in the
  * record. Sets `work`, which is valid as long as the projector. NULL with error. */
-struct clip_projector *clip_projector_open(struct clip_trainee *trainee, int keep,
+struct clip_projector *clip_projector_open(struct clip_training *training, int keep,
                                            struct clip_stage_work *work, struct clip_error *error);
 void clip_projector_free(struct clip_projector *projector);
 

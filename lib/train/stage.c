@@ -14,7 +14,7 @@
 
 struct run {
     const struct clip_stage_work *work;
-    struct clip_trainee *trainee;
+    struct clip_training *training;
     const struct clip_shared *shared;
     struct clip_reader *in;
     struct clip_writer *out;
@@ -37,7 +37,7 @@ struct run {
 
 static int fail_step(const struct run *run, struct clip_error *error)
 {
-    return clip_fail_prefix(error, "step %" PRIu64, run->trainee->steps + 1);
+    return clip_fail_prefix(error, "step %" PRIu64, run->training->steps + 1);
 }
 
 /* --- forward --- */
@@ -118,7 +118,7 @@ static int pass_record(struct run *run, struct clip_record *record, const float 
  * calls. */
 static int check_chunk(const struct run *run, struct clip_error *error)
 {
-    if (!run->work->mixes || !run->trainee->ranks || clip_chunks_count(run->chunks) == 0)
+    if (!run->work->mixes || !run->training->ranks || clip_chunks_count(run->chunks) == 0)
         return 0;
     return clip_fail(error,
                      "--chunk %zu: batch norm over ranks needs a rank's share of the batch as one chunk",
@@ -195,27 +195,27 @@ static int backward(struct run *run, const struct clip_record *object, struct cl
 static int report_chunk(struct run *run, struct clip_record *object, struct clip_error *error)
 {
     size_t chunk = run->work->chunk;
-    if (!run->work->mixes || !chunk || chunk >= run->keys.count || run->trainee->ranks)
+    if (!run->work->mixes || !chunk || chunk >= run->keys.count || run->training->ranks)
         return 0;
     if (!run->noted)
         clip_note("batch norm statistics are per chunk of %zu records, not per batch of %zu", chunk,
                   run->keys.count);
     run->noted = 1;
-    return clip_step_report(object, run->trainee->run.part, "batch_norm_chunk", (double)chunk, error);
+    return clip_step_report(object, run->training->run.part, "batch_norm_chunk", (double)chunk, error);
 }
 
 /* What the last stage is to log: of the step before, because of this one nothing is known yet. */
 static int report(struct run *run, struct clip_record *object, struct clip_error *error)
 {
-    const struct clip_trainee *trainee = run->trainee;
-    const char *part = trainee->run.part;
+    const struct clip_training *training = run->training;
+    const char *part = training->run.part;
     double in = clip_reader_waited(run->in), out = clip_writer_waited(run->out);
     double gradients = clip_gradients_in_waited(run->gradients_in);
     if (report_chunk(run, object, error) != 0)
         return -1;
-    if (trainee->steps > trainee->run.steps &&
-        ((!trainee->frozen &&
-          clip_step_report(object, part, "gradient_norm", trainee->gradient_norm, error) != 0) ||
+    if (training->steps > training->run.steps &&
+        ((!training->frozen &&
+          clip_step_report(object, part, "gradient_norm", training->gradient_norm, error) != 0) ||
          clip_step_report(object, part, "waited_gradients", gradients - run->waited_gradients, error) != 0))
         return -1;
     if (clip_step_report(object, part, "waited_input", in - run->waited_in, error) != 0 ||
@@ -230,7 +230,7 @@ static int report(struct run *run, struct clip_record *object, struct clip_error
 static int do_step(struct run *run, struct clip_record *object, const struct clip_step *step,
                    struct clip_error *error)
 {
-    if (clip_trainee_expect(run->trainee, step, run->keys.count, error) != 0)
+    if (clip_training_expect(run->training, step, run->keys.count, error) != 0)
         return -1;
     if (report(run, object, error) != 0 || clip_writer_record(run->out, object, error) != 0 ||
         clip_writer_flush(run->out, error) != 0)
@@ -239,11 +239,11 @@ static int do_step(struct run *run, struct clip_record *object, const struct cli
         return fail_step(run, error);
     clip_chunks_clear(run->chunks);
     clip_items_clear(&run->keys);
-    if (clip_trainee_update(run->trainee, step, error) != 0)
+    if (clip_training_update(run->training, step, error) != 0)
         return -1;
-    if (!run->trainee->frozen && clip_chunks_refresh(run->chunks, error) != 0)
+    if (!run->training->frozen && clip_chunks_refresh(run->chunks, error) != 0)
         return -1;
-    return clip_trainee_save(run->trainee, step, error);
+    return clip_training_save(run->training, step, error);
 }
 
 static int do_control(struct run *run, struct clip_record *object, struct clip_error *error)
@@ -291,7 +291,7 @@ static int run_all(struct run *run, struct clip_error *error)
     for (size_t f = 0; f < run->inputs; f++)
         if (run->gradients_out[f] && clip_gradients_out_end(run->gradients_out[f], error) != 0)
             return -1;
-    return clip_trainee_end(run->trainee, error);
+    return clip_training_end(run->training, error);
 }
 
 /* --- opening --- */
@@ -346,12 +346,12 @@ static void close_run(struct run *run)
     free(run->input_gradients);
 }
 
-int clip_stage_run(const struct clip_stage_work *work, struct clip_trainee *trainee,
+int clip_stage_run(const struct clip_stage_work *work, struct clip_training *training,
                    const struct clip_stage_options *options, const struct clip_shared *shared,
                    char *const *operands, size_t n)
 {
     struct clip_error error, flush_error;
-    struct run run = {.work = work, .trainee = trainee, .shared = shared};
+    struct run run = {.work = work, .training = training, .shared = shared};
     clip_refuse_terminal();
     int status = open_run(&run, options, operands, n, &error);
     if (status == 0) {
@@ -363,7 +363,7 @@ int clip_stage_run(const struct clip_stage_work *work, struct clip_trainee *trai
     }
     if (status != 0) {
         clip_message("%s", error.text);
-        clip_trainee_fail(trainee, &error);
+        clip_training_fail(training, &error);
     }
     close_run(&run);
     return status != 0;

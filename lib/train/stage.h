@@ -12,7 +12,7 @@
 #include "tower/tower.h"
 #include "train/gradients.h"
 #include "train/items.h"
-#include "train/trainee.h"
+#include "train/training.h"
 
 #include <stddef.h>
 
@@ -59,7 +59,7 @@ struct clip_stage_options {
 
 /* Runs over the inputs operands[0..n) (none: standard input) to standard output. The program's exit status:
  * 0; 1 after a message. */
-int clip_stage_run(const struct clip_stage_work *work, struct clip_trainee *trainee,
+int clip_stage_run(const struct clip_stage_work *work, struct clip_training *training,
                    const struct clip_stage_options *options, const struct clip_shared *shared,
                    char *const *operands, size_t n);
 

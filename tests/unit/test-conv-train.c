@@ -287,6 +287,45 @@ static void test_norm(void)
     free(n.x), free(n.side), free(n.dy), free(n.scale), free(n.shift);
 }
 
+/* x[PIXELS][n]: the first n channels of wide[PIXELS][CHANNELS]. */
+static float *first_channels(const float *wide, size_t n)
+{
+    float *x = room(EACH);
+    for (size_t i = 0; i < PIXELS; i++)
+        memcpy(x + i * n, wide + i * CHANNELS, n * sizeof *x);
+    return x;
+}
+
+/* What n channels give is what they give beside others, and nothing is read or written after them. */
+static void check_channels(const struct clip_batch_norm_kernels *kernels, size_t n)
+{
+    double mean[CHANNELS], squares[CHANNELS], sum[CHANNELS], product[CHANNELS], sums[4][CHANNELS];
+    float *x = draws(EACH), *dy = draws(EACH), *values = draws(4 * CHANNELS), *y = room(EACH),
+          *dx = room(EACH), *few = room(EACH);
+    const struct clip_batch_norm norm = {values, values + CHANNELS, values + 2 * CHANNELS};
+    const struct clip_batch_norm_back back = {values, values + CHANNELS, values + 2 * CHANNELS,
+                                              values + 3 * CHANNELS};
+    float *some = first_channels(x, n), *some_dy = first_channels(dy, n);
+    kernels->moments(PIXELS, CHANNELS, x, mean, squares);
+    kernels->sums(PIXELS, CHANNELS, dy, x, values, sum, product);
+    kernels->normalize(PIXELS, CHANNELS, x, &norm, 0, y);
+    kernels->backward(PIXELS, CHANNELS, dy, x, &back, dx);
+    for (size_t i = 0; i < 4; i++)
+        sums[i][n] = 7;
+    kernels->moments(PIXELS, n, some, sums[0], sums[1]);
+    kernels->sums(PIXELS, n, some_dy, some, values, sums[2], sums[3]);
+    const double *wide[] = {mean, squares, sum, product};
+    for (size_t i = 0; i < 4; i++)
+        CHECK(memcmp(sums[i], wide[i], n * sizeof *mean) == 0 && sums[i][n] == 7, "%zu channels", n);
+    float *want[] = {first_channels(y, n), first_channels(dx, n)};
+    kernels->normalize(PIXELS, n, some, &norm, 0, few);
+    CHECK(memcmp(few, want[0], EACH * sizeof *few) == 0, "%zu channels", n);
+    kernels->backward(PIXELS, n, some_dy, some, &back, few);
+    CHECK(memcmp(few, want[1], EACH * sizeof *few) == 0, "%zu channels", n);
+    free(x), free(dy), free(values), free(y), free(dx), free(few), free(some), free(some_dy);
+    free(want[0]), free(want[1]);
+}
+
 static void test_spread(const struct clip_batch_norm_kernels *kernels)
 {
     enum { HEIGHT = 4, WIDTH = 6, WIDE = 32 };
@@ -314,7 +353,10 @@ int main(void)
     test_conv(1, 1, 1, 1, 20, 96);
     test_color_patches();
     test_norm();
-    for (int level = CLIP_PLAIN; level <= (int)clip_level(); level++)
+    for (int level = CLIP_PLAIN; level <= (int)clip_level(); level++) {
         test_spread(clip_batch_norm_kernels(level));
+        for (size_t n = 1; n < CHANNELS; n++)
+            check_channels(clip_batch_norm_kernels(level), n);
+    }
     return check_end();
 }

@@ -27,7 +27,7 @@ static void test_dots(const struct clip_dot_kernels *kernels, size_t width)
     for (size_t i = 0; i < ROWS; i++)
         for (size_t j = 0; j < COLUMNS; j++) {
             double want = 0, size = 0;
-            float alone, turned;
+            float alone, swapped;
             for (size_t k = 0; k < width; k++) {
                 want += (double)a[i * width + k] * b[j * width + k];
                 size += fabs((double)a[i * width + k] * b[j * width + k]);
@@ -35,9 +35,9 @@ static void test_dots(const struct clip_dot_kernels *kernels, size_t width)
             CHECK(fabs(all[i * COLUMNS + j] - want) <= 1e-6 * size, "width %zu: %g, not %g", width,
                   all[i * COLUMNS + j], want);
             kernels->dots(width, 1, a + i * width, 1, b + j * width, &alone, 1);
-            kernels->dots(width, 1, b + j * width, 1, a + i * width, &turned, 1);
+            kernels->dots(width, 1, b + j * width, 1, a + i * width, &swapped, 1);
             CHECK(memcmp(&alone, &all[i * COLUMNS + j], sizeof alone) == 0 &&
-                      memcmp(&turned, &alone, sizeof alone) == 0,
+                      memcmp(&swapped, &alone, sizeof alone) == 0,
                   "width %zu, row %zu, column %zu", width, i, j);
         }
     for (size_t n = 1; n <= 5; n++)

@@ -29,11 +29,11 @@ static char *family_path(char *path, int text, const char *name, const char *fil
     return path;
 }
 
-/* 1 if the model is one of golden/text. */
-static int is_text(const char *name)
+/* 1 if the model is one of golden/text, or, of its `file`, has such a one. */
+static int is_text(const char *name, const char *file)
 {
     char path[GOLDEN_PATH];
-    return access(family_path(path, 1, name, "arch.json"), F_OK) == 0;
+    return access(family_path(path, 1, name, file), F_OK) == 0;
 }
 
 static void read_records(const char *path, struct clip_record **records)
@@ -47,15 +47,27 @@ static void read_records(const char *path, struct clip_record **records)
     clip_reader_free(reader);
 }
 
+/* The tokens, padded to the context. */
+static int32_t *whole_caption(struct family *f, int32_t *tokens, int i)
+{
+    const struct clip_tower_arch *text = &clip_model_arch(f->model)->text;
+    size_t *count = &f->items[i].caption.count;
+    tokens = realloc(tokens, (size_t)text->context * sizeof *tokens);
+    while (*count < (size_t)text->context)
+        tokens[(*count)++] = text->pad;
+    return tokens;
+}
+
 static void family_open(struct family *f, const char *name, enum clip_side side)
 {
     struct clip_error error = {""};
     char path[GOLDEN_PATH], arch[GOLDEN_PATH];
-    int text = is_text(name);
+    int text = is_text(name, "."), lone = is_text(name, "arch.json");
     *f = (struct family){.side = side};
     snprintf(f->name, sizeof f->name, "%s", name);
-    f->model = clip_model_open(family_path(path, text, name, text ? "model.safetensors" : "open_clip"),
-                               text ? family_path(arch, 1, name, "arch.json") : NULL, &error);
+    const char *file = lone ? "model.safetensors" : text ? "." : "open_clip";
+    f->model = clip_model_open(family_path(path, text, name, file),
+                               lone ? family_path(arch, 1, name, "arch.json") : NULL, &error);
     CHECK(f->model, "%s", error.text);
     CHECK(clip_parameters_load(&f->parameters, f->model,
                                side == CLIP_SIDE_IMAGE ? CLIP_PART_IMAGE : CLIP_PART_TEXT, &error) == 0,
@@ -66,8 +78,8 @@ static void family_open(struct family *f, const char *name, enum clip_side side)
         if (side == CLIP_SIDE_IMAGE)
             f->items[i].image.bytes = golden_tensor(f->input[i], "image", CLIP_U8, NULL);
         else
-            f->items[i].caption.tokens =
-                golden_tensor(f->input[i], "tokens", CLIP_I32, &f->items[i].caption.count);
+            f->items[i].caption.tokens = whole_caption(
+                f, golden_tensor(f->input[i], "tokens", CLIP_I32, &f->items[i].caption.count), i);
     }
 }
 
@@ -153,13 +165,23 @@ static double distance(const struct expected *want, const float *x, size_t n)
                 fmax(fabs(sines - want->sines), fabs(cosines - want->cosines)));
 }
 
-static void check_features(const struct family *f, const struct expected *all, size_t count,
-                           const struct golden_setting *setting, const float *features)
+/* 1 where features depend on the others of the chunk: batch norm. */
+static int mixes(const struct family *f)
 {
-    const struct expected *want = find_expected(all, count, f, "features");
+    return clip_tower_mixes(clip_model_arch(f->model), f->side);
+}
+
+static void check_features(const struct family *f, const struct expected *all, size_t count,
+                           const struct golden_setting *setting, const char *name, const float *features)
+{
+    const struct expected *want = find_expected(all, count, f, name);
     double off = want ? distance(want, features, RECORDS * f->width) : 0;
-    CHECK(want && off < (setting->precision == CLIP_PRECISION_BF16 ? 3e-2 : 3e-6) * want->norm,
-          "%s, %s, %s: features off by %.1e", f->name, clip_side_names[f->side], setting->engine, off);
+    int amplified = strcmp(name, "batch_features") == 0; /* rounding, by batch norms over few values */
+    double tolerance = setting->precision == CLIP_PRECISION_BF16 ? amplified ? 6e-2 : 3e-2
+                       : amplified                               ? 1e-5
+                                                                 : 3e-6;
+    CHECK(want && off < tolerance * want->norm, "%s, %s, %s: features off by %.1e", f->name,
+          clip_side_names[f->side], setting->engine, off);
 }
 
 /* Features in inference: the golden ones, and the same bytes item by item and on another number of threads.
@@ -175,7 +197,7 @@ static void check_inference(struct family *f, const struct expected *expected, s
         CHECK(m.tower->type->forward(m.tower, f->items, RECORDS, 0, NULL, all, &error) == 0, "%s",
               error.text);
         machine_close(&m);
-        check_features(f, expected, count, setting, all);
+        check_features(f, expected, count, setting, "features", all);
         machine_open(&m, f, setting, 0, 1, 1);
         for (size_t i = 0; i < RECORDS; i++)
             CHECK(m.tower->type->forward(m.tower, f->items + i, 1, 0, NULL, one + i * f->width, &error) == 0,
@@ -189,11 +211,26 @@ static void check_inference(struct family *f, const struct expected *expected, s
 
 /* --- training --- */
 
-/* Each tensor's gradient: its norm and two sums over its elements, to 1e-4 of the norm. */
+/* The norm of all gradients of the side. */
+static double whole_norm(const struct family *f, const struct expected *all, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < f->parameters.count; i++) {
+        const struct expected *want = find_expected(all, count, f, f->parameters.items[i].slot.name);
+        sum += want ? want->norm * want->norm : 0;
+    }
+    return sqrt(sum);
+}
+
+/* Each tensor's gradient: its norm and two sums over its elements, to 1e-4 of the norm; in bf16 to 8e-2. But
+ * batch norms over the few values of such small pictures amplify what bf16 rounds away: their tensors are
+ * measured against a tenth of all gradients at least, which is enough to tell another formula. */
 static void check_gradients(const struct family *f, const struct expected *all, size_t count,
                             const struct golden_setting *setting, size_t chunk)
 {
     int bf16 = setting->precision == CLIP_PRECISION_BF16;
+    double least = bf16 && mixes(f) ? whole_norm(f, all, count) / 10 : 0;
+    double tolerance = !bf16 ? 1e-4 : mixes(f) ? 0.25 : 8e-2;
     for (size_t i = 0; i < f->parameters.count; i++) {
         const struct clip_parameter *p = &f->parameters.items[i];
         const struct expected *want = find_expected(all, count, f, p->slot.name);
@@ -203,7 +240,7 @@ static void check_gradients(const struct family *f, const struct expected *all, 
         CHECK(want, "%s: no gradient of %s", f->name, p->slot.name);
         if (!want)
             continue;
-        CHECK(off < (bf16 ? 8e-2 : 1e-4) * want->norm || off < 1e-5,
+        CHECK(off < tolerance * fmax(want->norm, least) || off < 1e-5,
               "%s, %s, %s, chunks of %zu: off by %.1e of %.1e", f->name, p->slot.name, setting->engine, chunk,
               off, want->norm);
     }
@@ -258,8 +295,10 @@ static void check_training(struct family *f, const struct expected *all, size_t 
         if (!machine_open(&m, f, setting, 1, 2, chunks[c]))
             break;
         train(f, &m, chunks[c], 0, features);
-        check_features(f, all, count, setting, features);
-        check_gradients(f, all, count, setting, chunks[c]);
+        if (!mixes(f) || chunks[c] == RECORDS) {
+            check_features(f, all, count, setting, mixes(f) ? "batch_features" : "features", features);
+            check_gradients(f, all, count, setting, chunks[c]);
+        }
         float *first = copy_gradients(f, &grads);
         machine_close(&m);
         machine_open(&m, f, setting, 1, 3, chunks[c]);
@@ -317,7 +356,7 @@ int main(void)
         setenv("CLIP_CPU", clip_level_name(level), 1);
         printf("%s\n", clip_level_name(level));
         for (size_t i = 0; i < count; i++)
-            for (int side = is_text(all[i].model);
+            for (int side = is_text(all[i].model, ".");
                  side < CLIP_SIDES && (i == 0 || strcmp(all[i].model, all[i - 1].model) != 0); side++)
                 check_family(all[i].model, side, all, count);
     }

@@ -146,6 +146,12 @@ static double exact_activation(double x, int activation)
         return x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x))) / 2;
     case CLIP_SILU:
         return x / (1 + exp(-x));
+    case CLIP_RELU2:
+        return fmax(x, 0) * fmax(x, 0);
+    case CLIP_IDENTITY:
+        return x;
+    case CLIP_SIGMOID:
+        return 1 / (1 + exp(-x));
     default: /* ReLU */
         return fmax(x, 0);
     }
@@ -361,11 +367,11 @@ static void check_activations_backward(const struct clip_kernels *kernels, const
                 kernels->activation_backward[f](n, x, bias, dy, types[t], out, dx);
                 for (size_t i = 0; i < n; i++) {
                     double y = x[i] + bias[i];
-                    if (f == CLIP_RELU && fabs(y) < 2 * STEP)
+                    if ((f == CLIP_RELU || f == CLIP_RELU2) && fabs(y) < 2 * STEP)
                         continue; /* the kink */
                     double slope =
                         (exact_activation(y + STEP, f) - exact_activation(y - STEP, f)) / (2 * STEP);
-                    wrong += !near(dx, i, types[t], dy[i] * slope, 1e-6);
+                    wrong += !near(dx, i, types[t], dy[i] * slope, 1e-6 * fmax(1, fabs(slope)));
                 }
                 CHECK(wrong == 0 && untouched(dx, n, types[t]) && memcmp(out, forward, sizeof out) == 0,
                       "%s, n %zu, type %d, activation %d: %zu wrong", level, n, t, f, wrong);

@@ -36,7 +36,7 @@ static void add_heads(struct clip_parameters *p, const struct clip_arch *arch)
     struct clip_slot slots[2 * MOST];
     struct clip_listing listing = {.slots = slots};
     for (int side = 0; side < CLIP_SIDES; side++)
-        clip_list_head(&listing, clip_head_of(&arch->towers[side]), clip_feature_width(arch, side), EMBED);
+        clip_list_head(&listing, &arch->towers[side], clip_feature_width(arch, side), EMBED);
     for (size_t i = 0; i < listing.count; i++)
         add(p, &slots[i]);
 }

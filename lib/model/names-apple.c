@@ -1,0 +1,254 @@
+/* The names of Apple's own MobileCLIP files (github.com/apple/ml-mobileclip), which open_clip converts in its
+ * convert.py and timm in fastvit.py: image_encoder.model.* and text_encoder.* become visual.trunk.* and
+ * text.*. */
+#include "model/names.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+#define IMAGE "image_encoder.model."
+#define TEXT "text_encoder."
+#define FIRST IMAGE "patch_embed.0.rbr_conv.0.conv.weight"
+
+/* A part of a name, and what replaces it. */
+struct replacement {
+    const char *from, *to;
+};
+
+static const struct replacement image_parts[] = {
+    {"patch_embed", "stem"},     {"rbr_conv", "conv_kxk"},
+    {"rbr_scale", "conv_scale"}, {"rbr_skip", "identity"},
+    {"conv_exp", "final_conv"},  {"lkb_origin", "large_conv"},
+    {"convffn", "mlp"},          {"se.reduce", "se.fc1"},
+    {"se.expand", "se.fc2"},     {"head.proj", "head.fc.weight"},
+};
+
+static const struct replacement text_parts[] = {
+    {"projection_layer", "text_projection"},
+    {"embedding_layer", "token_embedding"},
+    {"positional_embedding.pos_embed.pos_embed", "positional_embedding"},
+    {"final_layer_norm", "ln_final"},
+    {"pre_norm_mha.0", "ln_1"},
+    {"pre_norm_mha.1", "attn"},
+    {"pre_norm_ffn.0", "ln_2"},
+    {"pre_norm_ffn.1", "mlp.c_fc"},
+    {"pre_norm_ffn.4", "mlp.c_proj"},
+    {"qkv_proj.weight", "in_proj_weight"},
+    {"qkv_proj.bias", "in_proj_bias"},
+    {"transformer.", "transformer.resblocks."},
+};
+
+enum { NAME = 600, MOST_LAYERS = 64 };
+
+/* What is known of a file. */
+struct names {
+    const char *prefix; /* what stands before the names of one set; it is one of them, `length` characters */
+    size_t length;
+    unsigned char joins[MOST_LAYERS]; /* 1 for numbers of image_encoder.model.network that begin a stage */
+};
+
+/* A name being written. */
+struct text {
+    char text[NAME];
+    size_t used;
+    int overflow;
+};
+
+static void put(struct text *out, const char *text, size_t length)
+{
+    if (length >= sizeof out->text - out->used) {
+        out->overflow = 1;
+        return;
+    }
+    memcpy(out->text + out->used, text, length);
+    out->used += length;
+    out->text[out->used] = 0;
+}
+
+static void put_string(struct text *out, const char *text)
+{
+    put(out, text, strlen(text));
+}
+
+/* The name with the parts replaced. */
+static void put_replaced(struct text *out, const char *name, const struct replacement *parts, size_t count)
+{
+    while (*name) {
+        size_t i = 0;
+        while (i < count && strncmp(name, parts[i].from, strlen(parts[i].from)) != 0)
+            i++;
+        if (i < count) {
+            put_string(out, parts[i].to);
+            name += strlen(parts[i].from);
+        } else {
+            put(out, name++, 1);
+        }
+    }
+}
+
+/* The number that follows "network." in an image encoder's name, below MOST_LAYERS, or -1; *rest: after it.
+ */
+static int network_number(const char *name, const char **rest)
+{
+    static const char start[] = "network.";
+    char *end;
+    if (strncmp(name, start, strlen(start)) != 0)
+        return -1;
+    unsigned long number = strtoul(name + strlen(start), &end, 10);
+    *rest = end;
+    return *end == '.' && number < MOST_LAYERS ? (int)number : -1;
+}
+
+static int begins(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+/* A stage's parts: network.N.proj begins one, network.N.pe are its positions, the others are blocks. */
+static const char *put_stage(struct text *out, const struct names *names, const char *name)
+{
+    const char *rest = name;
+    char stage[32];
+    int number = network_number(name, &rest), count = 0;
+    if (number < 0)
+        return name;
+    for (int i = 0; i <= number; i++)
+        count += names->joins[i];
+    snprintf(stage, sizeof stage, "stages.%d", count);
+    put_string(out, stage);
+    if (begins(rest, ".proj"))
+        put_string(out, ".downsample");
+    else if (begins(rest, ".pe."))
+        put_string(out, ".pos_emb.pos_enc");
+    else
+        put_string(out, ".blocks");
+    return begins(rest, ".pe.") ? rest + strlen(".pe") : rest;
+}
+
+/* Layer scales are tensors themselves, and open_clip's have a name of their own in there. */
+static int is_scale(const char *name)
+{
+    size_t length = strlen(name), digits = strspn(name + (length ? length - 1 : 0), "0123456789");
+    static const char scale[] = "layer_scale", numbered[] = "layer_scale_";
+    const char *end = digits ? numbered : scale;
+    size_t before = strlen(end) + digits;
+    return length >= before && memcmp(name + length - before, end, strlen(end)) == 0;
+}
+
+static void put_image(struct text *out, const struct names *names, const char *name)
+{
+    put_string(out, "visual.trunk.");
+    put_replaced(out, put_stage(out, names, name), image_parts, COUNT(image_parts));
+    if (is_scale(name))
+        put_string(out, ".gamma");
+}
+
+static void put_text(struct text *out, const char *name)
+{
+    put_string(out, "text.");
+    put_replaced(out, name, text_parts, COUNT(text_parts));
+}
+
+/* [1, 1, positions, width] without the dimensions of 1. */
+static void squeeze(struct clip_weight *weight)
+{
+    while (weight->ndim > 2 && weight->shape[0] == 1) {
+        weight->ndim--;
+        memmove(weight->shape, weight->shape + 1, (size_t)weight->ndim * sizeof *weight->shape);
+        memmove(weight->stride, weight->stride + 1, (size_t)weight->ndim * sizeof *weight->stride);
+    }
+}
+
+/* The projection has no bias: zeros, one for all. */
+static int add_bias(struct clip_weights *weights, const char *projection, const struct clip_weight *like,
+                    struct clip_error *error)
+{
+    static const float zero;
+    size_t shape = like->shape[0], stride = 0;
+    char name[NAME + 8];
+    int n = snprintf(name, sizeof name, "%.*sbias", (int)(strlen(projection) - strlen("weight")), projection);
+    uint32_t holder = like->holder, key = like->key;
+    if (clip_weights_add(weights, name, (size_t)n, CLIP_WEIGHT_F32, 1, &shape, &stride,
+                         (const unsigned char *)&zero, sizeof zero, error) != 0)
+        return -1;
+    weights->items[weights->count - 1].holder = holder;
+    weights->items[weights->count - 1].key = key;
+    return 0;
+}
+
+static int rename_one(struct clip_weights *weights, size_t i, const struct names *names,
+                      struct clip_error *error)
+{
+    struct clip_weight *weight = &weights->items[i];
+    const char *name = weight->name + names->length;
+    struct text out = {"", 0, 0};
+    if (strncmp(weight->name, names->prefix, names->length) != 0)
+        return 0;
+    put(&out, weight->name, names->length);
+    if (begins(name, IMAGE))
+        put_image(&out, names, name + strlen(IMAGE));
+    else if (begins(name, TEXT))
+        put_text(&out, name + strlen(TEXT));
+    else
+        return 0;
+    if (out.overflow)
+        return clip_fail(error, "a tensor's name that is too long");
+    char *copy = strdup(out.text);
+    if (!copy)
+        return clip_fail_memory(error, "a tensor's name");
+    int projects = strcmp(name, IMAGE "head.proj") == 0 && weight->ndim == 2;
+    if (strcmp(name, TEXT "positional_embedding.pos_embed.pos_embed") == 0)
+        squeeze(weight);
+    if (projects)
+        clip_weight_transpose(weight);
+    free(weight->name);
+    weight->name = copy;
+    return projects ? add_bias(weights, copy, weight, error) : 0;
+}
+
+/* The first tensor of such a model, in *name what stands before it; NULL where there is none. */
+static const struct clip_weight *find_first(const struct clip_weights *weights, size_t *length)
+{
+    for (size_t i = 0; i < weights->count; i++) {
+        size_t n = strlen(weights->items[i].name);
+        if (n >= strlen(FIRST) && strcmp(weights->items[i].name + n - strlen(FIRST), FIRST) == 0) {
+            *length = n - strlen(FIRST);
+            return &weights->items[i];
+        }
+    }
+    return NULL;
+}
+
+int clip_names_apple(struct clip_weights *weights, struct clip_error *error)
+{
+    struct names names = {.length = 0};
+    const struct clip_weight *first = find_first(weights, &names.length);
+    if (!first)
+        return 0;
+    char *prefix = strndup(first->name, names.length);
+    if (!prefix)
+        return clip_fail_memory(error, "a tensor's name");
+    names.prefix = prefix;
+    int status = 0;
+    size_t count = weights->count;
+    for (size_t i = 0; i < count && status == 0; i++) {
+        const char *name = weights->items[i].name, *rest = "";
+        if (strncmp(name, prefix, names.length) != 0)
+            continue;
+        if (begins(name + names.length, TEXT "transformer.0.token_mixer."))
+            status = clip_fail(error, "Apple's MobileCLIP-S0: its text tower of convolutions and attention "
+                                      "is not supported");
+        int number = begins(name + names.length, IMAGE)
+                         ? network_number(name + names.length + strlen(IMAGE), &rest)
+                         : -1;
+        if (number >= 0 && begins(rest, ".proj."))
+            names.joins[number] = 1;
+    }
+    for (size_t i = 0; i < count && status == 0; i++)
+        status = rename_one(weights, i, &names, error);
+    free(prefix);
+    return status;
+}
