@@ -109,9 +109,12 @@ END
 @test "things: captions of names, synonyms and kinds; both data sets trained on and measured" {
     make_tiny tiny
     things() {
-        recipe things TINY=tiny CIFAR=in WORDNET=wordnet WARMUP=1 COOLDOWN=2 "$@"
+        recipe things TINY=tiny CIFAR=in WORDNET=wordnet WARMUP=1 COOLDOWN=2 \
+            FIRST="ARCH=$PWD/arch-small.json VOCAB_SIZE=520 BATCH=4 EPOCHS=1 PRECISION=f32" "$@"
     }
     things >log
+    cmp model/merges.txt first/model/merges.txt
+    [ "$(wc -l <first/run/log.jsonl)" -eq 2 ]
     [ "$(cut -f 1,2 data/tiny.tsv)" = $'n00000001\tsheep dog\nn00000002\tRocking Chair' ]
     [ "$(jq -r 'join("; ")' <(cut -f 3 data/tiny.tsv) | head -n 1)" = \
         "sheep dog; sheep dog; collie; sheep dog; sheep dog; dog" ]
@@ -147,7 +150,8 @@ END
     for batch in data_batch_1 data_batch_2 test_batch; do
         { printf '\001' && head -c 3072 /dev/zero && printf '\003' && head -c 3072 /dev/zero; } >"binary/$batch.bin"
     done
-    recipe things TINY=tiny CIFAR=binary WORDNET=wordnet WARMUP=1 COOLDOWN=2 >log
+    recipe things TINY=tiny CIFAR=binary WORDNET=wordnet WARMUP=1 COOLDOWN=2 INIT= >log
+    [ -d vocab ] && [ ! -e first ]
     clip-untar data/train/cifar10.tar | clip-dump --tsv class,txt | sort | uniq -c | awk '{ print $1, $2 }' >counts
     [ "$(cat counts)" = $'2 n02121620\n2 n02958343' ]
     [[ $(cat cifar10.txt) == "zero-shot: 2 pictures, 10 classes"* ]]
