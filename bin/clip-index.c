@@ -2,6 +2,8 @@
 #include "base/cli.h"
 #include "base/file.h"
 #include "score/embedding.h"
+#include "score/faiss-module.h"
+#include "score/store-lists.h"
 #include "score/store-write.h"
 #include "score/retrieval.h"
 #include "stream/reader.h"
@@ -21,7 +23,7 @@ enum { NOT_GIVEN = -1, MOST_QUERIES = 4096, SAVE_SECONDS = 60, TOP = 10 };
 
 static const char *output, *field, *label_field, *min_text, *folder;
 static int dtype = NOT_GIVEN, tsv, jsonl, hits, keys_only, null, missing, changed, create;
-static long top, save_seconds;
+static long top, save_seconds, list_count, probes;
 static struct clip_shared shared;
 static struct clip_error error;
 
@@ -32,6 +34,8 @@ static const struct clip_option options[] = {
      0, 0},
     {"label", 0, CLIP_TEXT, &label_field, "caption|key|FIELD", "labels of embeddings [caption, else key]", 0,
      0},
+    {"lists", 0, CLIP_COUNT, &list_count, "N", "build: make N lists for search --probes, by FAISS", 1,
+     CLIP_STORE_MOST_LISTS},
     {"create", 0, CLIP_FLAG, &create, NULL, "add: create the index if it does not exist", 0, 0},
     {"save", 0, CLIP_COUNT, &save_seconds, "SECONDS", "add: commit what was added every SECONDS [60]", 1,
      1e6},
@@ -40,6 +44,8 @@ static const struct clip_option options[] = {
     {"changed", 0, CLIP_FLAG, &changed, NULL, "remove: the same, and those whose file has changed", 0, 0},
     {"top", 0, CLIP_COUNT, &top, "K", "search: write the K best of each query [10; with --min: all]", 1, 1e9},
     {"min", 0, CLIP_TEXT, &min_text, "X", "search: write only scores of at least X", 0, 0},
+    {"probes", 0, CLIP_COUNT, &probes, "P",
+     "search: look into the P nearest of the index's lists [all embeddings]", 1, CLIP_STORE_MOST_LISTS},
     {"tsv", 0, CLIP_FLAG, &tsv, NULL, "search: write a table, one line per match", 0, 0},
     {"jsonl", 0, CLIP_FLAG, &jsonl, NULL, "search: write one line of JSON per query", 0, 0},
     {"hits", 0, CLIP_FLAG, &hits, NULL, "search: write one line per match, its score and its key", 0, 0},
@@ -205,6 +211,7 @@ static int run_put(struct clip_store_writer *writer, int save, char **operands, 
     struct clip_error cut;
     if (!writer)
         die();
+    clip_store_writer_lists(writer, (size_t)list_count, (int)shared.threads);
     open_input(&input, operands, n);
     input.width = clip_store_writer_width(writer);
     int status = put_all(&input, writer, save);
@@ -224,6 +231,8 @@ static int run_put(struct clip_store_writer *writer, int save, char **operands, 
 
 static int run_build(char **operands, int n)
 {
+    if (list_count && !clip_faiss_load((int)shared.threads, &error)) /* which is said before all is read */
+        die();
     return run_put(clip_store_edit(output, CLIP_STORE_REPLACE, dtype == 1, &error), 0, operands, n);
 }
 
@@ -299,6 +308,7 @@ static int run_remove(char **operands, int n)
 
 struct search {
     struct clip_store *index;
+    struct clip_store_lists *lists; /* with --probes */
     struct clip_pool *pool;
     struct clip_similarity *similarity;
     struct clip_vectors *queries;
@@ -358,7 +368,10 @@ static int answer(struct search *search)
         clip_retrieval_new(search->similarity, &search->wanted, search->queries, name_match, search, &error);
     int status = retrieval ? 0 : -1;
     for (size_t p = 0; p < index->manifest.count && status == 0; p++)
-        status = clip_retrieval_add(retrieval, index->parts[p].vectors, index->parts[p].first, &error);
+        status = search->lists
+                     ? clip_store_lists_search(search->lists, p, retrieval, search->queries,
+                                               search->wanted.top, (size_t)probes, &error)
+                     : clip_retrieval_add(retrieval, index->parts[p].vectors, index->parts[p].first, &error);
     if (status == 0)
         status = clip_retrieval_write(retrieval, &search->out, &error);
     clip_retrieval_free(retrieval);
@@ -402,6 +415,9 @@ static int answer_all(struct search *search, struct input *input)
 static void open_search(struct search *search, const char *path)
 {
     search->index = clip_store_open(path, &error);
+    if (search->index && probes &&
+        !(search->lists = clip_store_lists_open(search->index, (int)shared.threads, &error)))
+        die();
     search->pool = search->index ? clip_pool_new((int)shared.threads, &error) : NULL;
     size_t width = search->pool ? search->index->manifest.width : 0;
     if (!search->pool)
@@ -423,6 +439,7 @@ static void close_search(struct search *search)
     clip_vectors_free(search->queries);
     clip_similarity_free(search->similarity);
     clip_writer_free(search->out.writer);
+    clip_store_lists_close(search->lists);
     clip_store_close(search->index);
     clip_pool_free(search->pool);
     free(search->paths.list);
@@ -539,6 +556,10 @@ static int run_info(char **operands, int n)
     printf("dtype       %s\n", manifest->halves ? "f16" : "f32");
     printf("segments    %zu\n", manifest->count);
     printf("removed     %" PRIu64 " (still in their segments)\n", removed);
+    printf("lists       %u", manifest->lists);
+    if (manifest->lists)
+        printf(" (of %" PRIu64 " embeddings)", clip_store_lists_count(index));
+    putchar('\n');
     clip_store_close(index);
     return clip_finish(0);
 }
@@ -573,6 +594,8 @@ static void check_options(const struct verb *verb)
                  {"field", field != NULL, TAKES_EMBEDDINGS},
                  {"label", label_field != NULL, TAKES_EMBEDDINGS},
                  {"skip-bad", shared.skip_bad, TAKES_EMBEDDINGS},
+                 {"lists", list_count != 0, TAKES_BUILD},
+                 {"probes", probes != 0, TAKES_SEARCH},
                  {"create", create, TAKES_ADD},
                  {"save", save_seconds != 0, TAKES_ADD},
                  {"null", null, TAKES_KEYS | TAKES_SEARCH},
@@ -592,6 +615,8 @@ static void check_options(const struct verb *verb)
         clip_usage("'build' needs --output");
     if (tsv + jsonl + hits + keys_only > 1)
         clip_usage("--tsv, --jsonl, --hits and --keys are mutually exclusive");
+    if (probes && min_text && !top)
+        clip_usage("--probes with --min needs --top");
     if (missing && changed)
         clip_usage("--missing and --changed are mutually exclusive");
     if ((missing || changed) && null)

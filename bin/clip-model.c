@@ -5,6 +5,7 @@
 #include "model/describe.h"
 #include "model/open.h"
 #include "model/place.h"
+#include "model/positions.h"
 #include "model/source.h"
 #include "model/vocabulary.h"
 #include "model/write.h"
@@ -21,7 +22,7 @@ enum form { TO_OPEN_CLIP, TO_HF, TO_SAFETENSORS };
 
 static const char *output, *vocabulary;
 static int as_json, shapes, form = NOT_GIVEN, dtype = NOT_GIVEN;
-static long seed = NOT_GIVEN, size = NOT_GIVEN;
+static long seed = NOT_GIVEN, size = NOT_GIVEN, image_size = NOT_GIVEN;
 static size_t shard_size;
 static struct clip_shared shared;
 static struct clip_error error;
@@ -36,6 +37,9 @@ static const struct clip_option options[] = {
      "convert: write weights larger than SIZE as several files with an index [5G]", 1, 0},
     {"vocab", 0, CLIP_TEXT, &vocabulary, "FILE", "init, convert: vocabulary to put into the folder", 0, 0},
     {"size", 'n', CLIP_COUNT, &size, "N", "vocab: number of tokens in the vocabulary", 514, CLIP_MAX_TOKENS},
+    {"image-size", 0, CLIP_COUNT, &image_size, "N",
+     "init, convert: side of the pictures, to which positions are resampled [the model's]", 1,
+     CLIP_MAX_IMAGE},
     {"json", 0, CLIP_FLAG, &as_json, NULL, "info: print one JSON object", 0, 0},
     {"shapes", 0, CLIP_FLAG, &shapes, NULL, "info: print the name and shape of each parameter", 0, 0},
     {0}};
@@ -209,7 +213,9 @@ static int run_init(const char *name)
     int lone = ends_in(output, ".safetensors");
     if (lone && vocabulary)
         clip_usage("a safetensors file cannot hold the vocabulary of --vocab");
-    if (clip_arch_read(&arch, name, &error) != 0 || clip_layout_make(&layout, &arch, &error) != 0)
+    if (clip_arch_read(&arch, name, &error) != 0 ||
+        (image_size != NOT_GIVEN && clip_arch_resize(&arch, (int)image_size, &error) != 0) ||
+        clip_layout_make(&layout, &arch, &error) != 0)
         die();
     struct clip_seed_source source = {.seed = seed == NOT_GIVEN ? 0 : (uint64_t)seed,
                                       .pool = clip_pool_new((int)shared.threads, &error)};
@@ -278,7 +284,8 @@ static int run_convert(const char *name)
     if (target == TO_SAFETENSORS && (vocabulary || shard_size))
         clip_usage("a safetensors file cannot hold %s",
                    vocabulary ? "the vocabulary of --vocab" : "the shards of --shard-size");
-    struct clip_model *model = clip_model_open_key(name, shared.arch, shared.weights, &error);
+    struct clip_model *model = clip_model_open_resized(name, shared.arch, shared.weights,
+                                                       image_size == NOT_GIVEN ? 0 : (int)image_size, &error);
     if (!model)
         die();
     clip_note_guess(model, CLIP_SIDE_BOTH);
@@ -354,7 +361,8 @@ enum takes {
     TAKES_FORM = 8,
     TAKES_VOCABULARY = 16,
     TAKES_MODEL = 32,
-    TAKES_SIZE = 64
+    TAKES_SIZE = 64,
+    TAKES_IMAGE = 128
 };
 
 static const struct verb {
@@ -363,9 +371,10 @@ static const struct verb {
     int (*run)(const char *operand);
 } verbs[] = {
     {"info", "a model or an architecture", TAKES_INFO | TAKES_MODEL, 0, run_info},
-    {"init", "an architecture", TAKES_OUTPUT | TAKES_SEED | TAKES_VOCABULARY, TAKES_OUTPUT, run_init},
-    {"convert", "a model", TAKES_OUTPUT | TAKES_FORM | TAKES_VOCABULARY | TAKES_MODEL, TAKES_OUTPUT,
-     run_convert},
+    {"init", "an architecture", TAKES_OUTPUT | TAKES_SEED | TAKES_VOCABULARY | TAKES_IMAGE, TAKES_OUTPUT,
+     run_init},
+    {"convert", "a model", TAKES_OUTPUT | TAKES_FORM | TAKES_VOCABULARY | TAKES_MODEL | TAKES_IMAGE,
+     TAKES_OUTPUT, run_convert},
     {"vocab", "a file of text", TAKES_OUTPUT | TAKES_SIZE, TAKES_SIZE, run_vocab},
     {"list", NULL, 0, 0, run_list},
 };
@@ -399,6 +408,7 @@ static void check_options(const struct verb *verb)
                  {"shard-size", shard_size != 0, TAKES_FORM},
                  {"vocab", vocabulary != NULL, TAKES_VOCABULARY},
                  {"size", size != NOT_GIVEN, TAKES_SIZE},
+                 {"image-size", image_size != NOT_GIVEN, TAKES_IMAGE},
                  {"arch", shared.arch != NULL, TAKES_MODEL},
                  {"weights", shared.weights != NULL, TAKES_MODEL},
                  {"model", shared.model != NULL, TAKES_MODEL}};

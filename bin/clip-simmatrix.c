@@ -23,7 +23,7 @@ enum { FULL_COLUMNS = 256, FEW_COLUMNS = 64, FEW_ROWS = 16 };
 enum { MOST_ROWS = 256 }; /* that are answered at once */
 
 static const char *scale_text, *min_text, *row_field, *column_field, *label_field = "caption";
-static int softmax, pairs, tsv, jsonl, bars;
+static int softmax, sigmoid, pairs, tsv, jsonl, bars;
 static long top;
 
 static const struct clip_option options[] = {
@@ -31,13 +31,16 @@ static const struct clip_option options[] = {
      "multiply by X, or by the logit scale of -m, and add its logit bias [1]", 0, 0},
     {"softmax", 0, CLIP_FLAG, &softmax, NULL, "write probabilities: the softmax of each row over all columns",
      0, 0},
+    {"sigmoid", 0, CLIP_FLAG, &sigmoid, NULL,
+     "write probabilities, each by itself, as SigLIP: the sigmoid of each score", 0, 0},
     {"top", 0, CLIP_COUNT, &top, "K", "write only the K best columns of each row, best first", 1, 1e9},
     {"min", 0, CLIP_TEXT, &min_text, "X", "write only scores of at least X, best first", 0, 0},
     {"pairs", 0, CLIP_FLAG, &pairs, NULL, "write each pair of two embeddings of stream A once, best first", 0,
      0},
     {"tsv", 0, CLIP_FLAG, &tsv, NULL, "write a table, for people and for clip-plot", 0, 0},
     {"jsonl", 0, CLIP_FLAG, &jsonl, NULL, "write one line of JSON per row", 0, 0},
-    {"bars", 0, CLIP_FLAG, &bars, NULL, "with --softmax and --top: print probabilities as bars", 0, 0},
+    {"bars", 0, CLIP_FLAG, &bars, NULL, "with --softmax or --sigmoid, and --top: print probabilities as bars",
+     0, 0},
     {"label", 0, CLIP_TEXT, &label_field, "caption|key|FIELD",
      "labels of rows and columns [caption, else key]", 0, 0},
     {"rows", 0, CLIP_TEXT, &row_field, "FIELD",
@@ -361,9 +364,9 @@ static struct clip_scoring read_scoring(const struct clip_shared *shared)
     float logit_scale, logit_bias;
     char *end;
     if (!scale_text) {
-        if (softmax)
-            clip_note("the softmax of unscaled cosines is nearly uniform: did you mean --scale model%s?",
-                      shared->model ? "" : " -m MODEL");
+        if (softmax || sigmoid)
+            clip_note("the %s of unscaled cosines is nearly uniform: did you mean --scale model%s?",
+                      softmax ? "softmax" : "sigmoid", shared->model ? "" : " -m MODEL");
         return (struct clip_scoring){1, 0};
     }
     double scale = strtod(scale_text, &end);
@@ -378,6 +381,10 @@ static struct clip_scoring read_scoring(const struct clip_shared *shared)
     if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0 ||
         clip_model_logit_bias(model, &logit_bias, &error) != 0)
         clip_die("%s", error.text);
+    if (sigmoid && !clip_model_arch(model)->logit_bias)
+        clip_note(
+            "%s: the model has no logit bias, so it was not trained for --sigmoid: did you mean --softmax?",
+            shared->model);
     clip_model_close(model);
     return (struct clip_scoring){exp(logit_scale), logit_bias};
 }
@@ -390,7 +397,7 @@ static float read_min(void)
     float min = strtof(min_text, &end); /* as a score is printed */
     if (end == min_text || *end || !isfinite(min))
         clip_usage("--min: '%s' is not a number", min_text);
-    return min;
+    return sigmoid ? clip_sigmoid_least(min) : min;
 }
 
 static void check_usage(char **operands, int n)
@@ -401,8 +408,10 @@ static void check_usage(char **operands, int n)
         clip_usage("standard input can be only one of the streams");
     if (tsv + jsonl + bars > 1)
         clip_usage("--tsv, --jsonl and --bars are mutually exclusive");
-    if (bars && (!softmax || !top))
-        clip_usage("--bars needs --softmax and --top");
+    if (softmax && sigmoid)
+        clip_usage("--softmax and --sigmoid are mutually exclusive");
+    if (bars && ((!softmax && !sigmoid) || !top))
+        clip_usage("--bars needs --softmax or --sigmoid, and --top");
     if (pairs && n == 2)
         clip_usage("--pairs takes one stream");
     if (pairs && softmax)
@@ -461,6 +470,7 @@ int main(int argc, char **argv)
     m.wanted = (struct clip_wanted){.top = (size_t)top, .least = read_min(), .softmax = softmax};
     m.wanted.scoring = read_scoring(&m.shared);
     m.out.scale = m.wanted.scoring.scale;
+    m.out.sigmoid = sigmoid;
     set_fields(&m, n == 2);
     open_all(&m, argv + first, n);
     clip_progress_start(&m.progress, &m.shared, n > 0 ? argv[first] : "standard input");

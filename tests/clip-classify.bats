@@ -37,6 +37,18 @@ END
     [ "$(wc -l <one)" -eq 2 ]
 }
 
+@test "--sigmoid: the probability of each class by itself" {
+    need_python json
+    clip-classify -m "$SMALL/model" --sigmoid --jsonl my*/v1.2/a.png -- boat cat >two
+    clip-classify -m "$SMALL/model" --sigmoid --jsonl my*/v1.2/a.png -- cat >one
+    python - one two <<'END'
+import json, sys
+one, two = ({m["label"]: m["score"] for m in json.loads(open(path).read())["matches"]} for path in sys.argv[1:])
+assert one["cat"] == two["cat"] and one["cat"] != 1 and len(two) == 2
+END
+    [[ $(clip-classify --dry-run --sigmoid -m "$SMALL/model" my*/v1.2/a.png -- cat) == *"--scale model -m"*" --sigmoid --top 5 --bars"* ]]
+}
+
 @test "bars of blocks in UTF-8, of # elsewhere" {
     run -0 clip-classify -m "$SMALL/model" my*/v1.2/a.png -- boat
     [ "${lines[1]}" = "  100.00 % ████████████████████ boat" ]

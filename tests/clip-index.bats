@@ -394,6 +394,179 @@ END
         clip-index search --tsv bad in
 }
 
+# need_faiss: skips where this build has no FAISS.
+need_faiss() {
+    clip-index --version | grep -q 'FAISS [0-9]' || skip libfaiss-dev
+}
+
+# clustered FIELD PREFIX COUNT SEED [CLUSTERS]: records of width 24 around centres that are always the same.
+clustered() {
+    python - "$@" <<'END'
+import sys, msgpack, msgpack_numpy, numpy as np
+field, prefix, count, seed = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+centres = np.random.default_rng(0).standard_normal((int(sys.argv[5]) if len(sys.argv) > 5 else 40, 24))
+random = np.random.default_rng(seed)
+x = centres[random.integers(0, len(centres), count)] + 0.5 * random.standard_normal((count, 24))
+for i, v in enumerate((x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)):
+    sys.stdout.buffer.write(msgpack.packb({"__key__": "%s%d" % (prefix, i), field: v}, default=msgpack_numpy.encode))
+sys.stdout.buffer.write(msgpack.packb({"__end__": count}))
+END
+}
+
+# found A B: how many lines of B are in A.
+found() {
+    comm -12 <(sort "$1") <(sort "$2") | wc -l
+}
+
+@test "--lists: a score is the same number, all lists give what the exact search gives, some give most of it" {
+    need_faiss
+    need_python numpy msgpack msgpack_numpy
+    clustered image_embedding a 4000 1 >all
+    clustered text_embedding q 300 2 >queries
+    clip-simmatrix --tsv --top 10 queries all >want
+    clip-index build -o x.index --lists 32 all
+    clip-index search --tsv x.index queries | cmp - want
+    clip-index search --tsv --probes 32 x.index queries | cmp - want
+    clip-index search --tsv --probes 32 -j 1 x.index queries | cmp - want
+    clip-index search --tsv --probes 999 x.index queries | cmp - want
+    clip-index search --tsv --probes 4 x.index queries >got
+    [ "$(found want got)" -ge 2850 ] # 0.95; 3000 but for queries between two lists
+    clip-index search --tsv --probes 1 x.index queries >got
+    [ "$(found want got)" -lt 3000 ]
+    # What is found has its own score, with --min, too.
+    clip-simmatrix --tsv --top 4000 queries all >every
+    [ "$(found every got)" -eq 3000 ]
+    clip-index search --tsv --probes 32 --top 5 --min 0.9 x.index queries >got
+    clip-simmatrix --tsv --top 5 --min 0.9 queries all | cmp - got
+    # One query, and more than there are.
+    clustered text_embedding q 3 5 >few
+    clip-simmatrix --tsv --top 4000 few all >every
+    clip-index search --tsv --probes 32 --top 5000 x.index few | cmp - every
+    clip-index build -o h.index -d f16 --lists 32 all
+    clip-index search --tsv h.index queries >want
+    clip-index search --tsv --probes 32 h.index queries | cmp - want
+    run -0 clip-index info h.index
+    [ "${lines[-1]}" = "lists       32 (of 4000 embeddings)" ]
+}
+
+@test "--lists: what is removed is not found; what is added is searched exactly, until its segment has lists" {
+    need_faiss
+    need_python numpy msgpack msgpack_numpy
+    clustered image_embedding a 6000 1 >all
+    clustered text_embedding q 100 2 >queries
+    clip-index build -o x.index --lists 16 all
+    clip-index search --keys --top 3 x.index queries | sort -u | head -n 100 >gone
+    clip-index remove x.index <gone
+    clip-index search --keys --probes 4 --top 20 x.index queries >got
+    [ "$(sort -u got | found - gone)" -eq 0 ]
+    [ "$(wc -l <got)" -eq 2000 ]
+    clip-index search --tsv x.index queries >want
+    clip-index search --tsv --probes 16 x.index queries | cmp - want
+    # Added ones are found with the fewest probes.
+    clustered text_embedding a 100 2 >new
+    clip-index add x.index new
+    [ "$(clip-index search --tsv --top 1 --probes 1 x.index queries | awk -F '\t' '$2 == "a" substr($1, 2) && $3 > 0.99999' | wc -l)" -eq 100 ]
+    run -0 clip-index info x.index
+    [ "${lines[-1]}" = "lists       16 (of 6000 embeddings)" ]
+    clustered image_embedding b 5000 3 | clip-index add x.index
+    clip-index info x.index | grep -qx 'lists       16 (of 6000 embeddings)'
+    # Joined, they are enough for lists of their own.
+    clustered image_embedding c 2000 4 | clip-index add x.index
+    run -0 clip-index info x.index
+    [ "${lines[3]}" = "segments    1" ]
+    [[ ${lines[-1]} == "lists       16 (of 129"*" embeddings)" ]]
+    [ "$(ls x.index | wc -l)" -eq 5 ]
+    clip-index search --tsv x.index queries >want
+    clip-index search --tsv --probes 16 x.index queries | cmp - want
+    clip-index search --tsv --probes 2 x.index queries >got
+    [ "$(found want got)" -ge 850 ]
+    # Built again without lists, it has none.
+    clip-index build -o x.index all
+    clip-index info x.index | grep -qx 'lists       0'
+    [ "$(ls x.index | wc -l)" -eq 3 ]
+}
+
+@test "--lists: killed or out of space at any call" {
+    need_faiss
+    ! sanitized || skip "leaks" # LeakSanitizer does not work under ptrace
+    numbered image_embedding 0 39 >old
+    numbered image_embedding 20 59 3 >new
+    numbered text_embedding 0 4 >q
+    clip-index build -o base --lists 2 old
+    local how n calls
+    calls=$("$BUILD/tests/tools/at-syscall" kill 0 clip-index build -q -j 1 -o x --lists 4 new) || skip ptrace
+    for how in kill fail; do
+        for ((n = 1; n <= calls; n++)); do
+            rm -rf x
+            cp -r base x
+            "$BUILD/tests/tools/at-syscall" $how $n clip-index build -q -j 1 -o x --lists 4 new >out 2>err
+            run -0 clip-index info x
+            [[ $output == *$'\nlists       2 (of 40 embeddings)' || $output == *$'\nlists       4 (of 40 embeddings)' ]] ||
+                complain "$how $n: $output"
+            clip-index search --tsv x q >want
+            clip-index search --tsv --probes 4 x q | cmp - want
+            clip-index build -o x --lists 4 new
+            [ "$(ls x | wc -l)" -eq 5 ] || complain "$how $n: $(ls x)"
+        done
+    done
+}
+
+@test "--lists: too few embeddings, no lists, damaged ones" {
+    need_faiss
+    numbered image_embedding 0 39 >in
+    numbered text_embedding 0 4 >q
+    refuses "40 embeddings are too few for 41 lists" clip-index build -o x.index --lists 41 in
+    [ "$(ls -A | grep -c index)" -eq 0 ]
+    clip-index build -o x.index --lists 40 in
+    clip-index build -o y.index in
+    refuses "y.index: there are no lists in this index" clip-index search --hits --probes 3 y.index q
+    local file n
+    for file in x.index/*.lists.safetensors x.index/*.centroids.safetensors; do
+        cp "$file" whole
+        for n in 0 100 1030 1500; do
+            head -c "$n" whole >"$file"
+            refuses "$file: " clip-index search --hits --probes 3 x.index q
+        done
+        rm "$file"
+        refuses "$file: No such file or directory" clip-index search --hits --probes 3 x.index q
+        cp whole "$file"
+    done
+    # Offsets, and numbers, that are not those of lists.
+    file=$(echo x.index/*.lists.safetensors)
+    cp "$file" whole
+    for n in 1024 1056 1343; do
+        cp whole "$file"
+        printf '\x7f' | dd of="$file" bs=1 seek="$n" conv=notrunc status=none
+        refuses "$file: " clip-index search --hits --probes 40 x.index q
+    done
+    cp whole "$file"
+    printf '\xff\xff\xff' | dd of="$file" bs=1 seek=$((1024 + 41 * 8)) conv=notrunc status=none
+    run -0 clip-index search --hits --top 40 --probes 40 x.index q
+    [ "${#lines[@]}" -eq $((5 * 39)) ]
+    # An exact search does not read them.
+    equal <(clip-index search --hits x.index q) <(clip-index search --hits y.index q)
+}
+
+@test "--lists: FAISS is in a module, which is found where the programs are installed; without it, exact search" {
+    need_faiss
+    [ "$(ldd "$BUILD/bin/clip-index" | grep -cE 'faiss|libstdc|libgfortran|openblas')" -eq 0 ]
+    numbered image_embedding 0 39 >in
+    numbered text_embedding 0 4 >q
+    mkdir -p usr/bin usr/lib/clip-tools
+    cp "$BUILD/bin/clip-index" usr/bin
+    refuses "clip-faiss.so is not in " usr/bin/clip-index build -o x.index --lists 4 in
+    cp "$BUILD/lib/score/clip-faiss.so" usr/lib/clip-tools
+    usr/bin/clip-index build -o x.index --lists 4 in
+    equal <(usr/bin/clip-index search --hits --probes 4 x.index q) <(clip-index search --hits x.index q)
+    rm usr/lib/clip-tools/clip-faiss.so
+    refuses "clip-faiss.so is not in " usr/bin/clip-index search --hits --probes 4 x.index q
+    equal <(usr/bin/clip-index search --hits x.index q) <(clip-index search --hits x.index q)
+    numbered image_embedding 40 49 | usr/bin/clip-index add x.index
+    clip-index info x.index | grep -qx 'lists       4 (of 40 embeddings)'
+    echo text >usr/lib/clip-tools/clip-faiss.so
+    refuses "FAISS cannot be loaded: " usr/bin/clip-index search --hits --probes 4 x.index q
+}
+
 @test "wrong usage" {
     four >in
     run -2 --separate-stderr clip-index
@@ -410,5 +583,15 @@ END
     run -2 --separate-stderr clip-index search --tsv --jsonl x
     run -2 --separate-stderr clip-index search --min x x
     run -2 --separate-stderr clip-index remove --missing -0 x
+    run -2 --separate-stderr clip-index remove --missing --changed x
+    run -2 --separate-stderr clip-index search --hits --keys x
+    run -2 --separate-stderr clip-index search -0 x
+    [ "${stderr_lines[0]}" = "clip-index: --null needs --keys" ]
+    run -2 --separate-stderr clip-index add --lists 3 x in
+    [ "${stderr_lines[0]}" = "clip-index: --lists is not for 'add'" ]
+    run -2 --separate-stderr clip-index build -o x --create in
+    run -2 --separate-stderr clip-index build -o x --lists 0 in
+    run -2 --separate-stderr clip-index search --probes 3 --min 0.5 x
+    [ "${stderr_lines[0]}" = "clip-index: --probes with --min needs --top" ]
     [ ! -e x ]
 }

@@ -51,6 +51,69 @@ numbered() {
     done
 }
 
+@test "--sigmoid: each probability by itself, in the order of scores, with --top, --min and --pairs" {
+    pictures >a
+    captions >b
+    diff <(clip-simmatrix --tsv --label key --scale 2 --sigmoid a b) \
+        <(printf '\tc1\tc2\np1\t0.8807971\t0.76852477\np2\t0.5\t0.8320184\np3\t0.2314752\t0.63645256\n')
+    diff <(clip-simmatrix --tsv --label key --scale 2 --sigmoid --top 1 a b) \
+        <(printf 'p1\tc1\t0.8807971\np2\tc2\t0.8320184\np3\tc2\t0.63645256\n')
+    # What is compared is what is written, and a probability that is not reached is not.
+    diff <(clip-simmatrix --tsv --label key --scale 2 --sigmoid --min 0.8320184 a b) <(printf 'p1\tc1\t0.8807971\np2\tc2\t0.8320184\n')
+    diff <(clip-simmatrix --tsv --label key --scale 2 --sigmoid --min 0.8320185 a b) <(printf 'p1\tc1\t0.8807971\n')
+    run -0 clip-simmatrix --tsv --scale 2 --sigmoid --min 1.1 a b
+    [ -z "$output" ]
+    [ "$(clip-simmatrix --tsv --scale 2 --sigmoid --min 0 a b | wc -l)" -eq 6 ]
+    # Both are 1: the better score comes first.
+    [ "$(clip-simmatrix --tsv --label key --scale 100 --sigmoid --top 2 b a | head -n 2)" = $'c1\tp1\t1\nc1\tp2\t0.5' ]
+    diff <(clip-simmatrix --tsv --label key --scale 100 --sigmoid --top 1 a b | sed -n 2p) <(printf 'p2\tc2\t1\n')
+    diff <(clip-simmatrix --tsv --label key --scale -100 --sigmoid --top 2 b a | head -n 1) <(printf 'c1\tp3\t1\n')
+    diff <(clip-simmatrix --tsv --label key --scale 2 --sigmoid --pairs --top 1 a) <(printf 'p2\tp3\t0.8320184\n')
+    diff <(clip-simmatrix --bars --sigmoid --top 1 --scale 2 --label key a b | head -n 2 | tail -n 1 | cut -c 1-11) <(printf '   88.08 %% \n')
+    clip-simmatrix --scale 2 --sigmoid a b | clip-dump >dump
+    grep -q 0.8807 dump
+    run -2 clip-simmatrix --softmax --sigmoid a b
+    run -2 clip-simmatrix --bars --sigmoid a b
+    run -0 --separate-stderr clip-simmatrix --tsv --sigmoid a b
+    [[ $stderr == *"the sigmoid of unscaled cosines is nearly uniform"* ]]
+}
+
+# Of scores that differ less than their probabilities in f32: the order is that of the scores.
+@test "--sigmoid: probabilities that are the same number stay in the order of the scores" {
+    printf '%s\n' '{"__key__": "q", "text_embedding": {"f4": [1, 0]}}' | stream >q
+    printf '%s\n' '{"__key__": "far", "image_embedding": {"f4": [0.6, 0.8]}}' '{"__key__": "near", "image_embedding": {"f4": [0.8, 0.6]}}' | stream >p
+    diff <(clip-simmatrix --tsv --label key --scale 90 --sigmoid --top 2 q p) <(printf 'q\tnear\t1\nq\tfar\t1\n')
+    diff <(clip-simmatrix --tsv --label key --scale 90 --sigmoid --min 1 q p) <(printf 'q\tnear\t1\nq\tfar\t1\n')
+}
+
+# A scale and a bias of [1], as in Hugging Face's SigLIP folders, and of [], as in open_clip's.
+@test "--sigmoid --scale model: SigLIP's probabilities, from its scale and bias; a note where there is no bias" {
+    cat >arch.json <<'END'
+{"preprocess_cfg": {"resize_mode": "squash"}, "model_cfg": {"embed_dim": 2, "custom_text": true, "init_logit_scale": 2, "init_logit_bias": -3,
+ "vision_cfg": {"timm_model_name": "vit_base_patch16_siglip_224", "timm_pool": "map", "timm_proj": "none", "image_size": 16,
+   "timm_model_kwargs": {"img_size": 16, "patch_size": 8, "embed_dim": 2, "depth": 1, "num_heads": 1}},
+ "text_cfg": {"context_length": 4, "vocab_size": 9, "width": 2, "heads": 1, "layers": 1, "no_causal_mask": true, "proj_bias": true,
+   "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}}}
+END
+    clip-model init -q arch.json -o model
+    clip-model convert -q --to hf model -o hf
+    pictures >a
+    captions >b
+    for model in model hf; do
+        clip-simmatrix --tsv --label key -m "$model" --scale model --sigmoid a b >got
+        awk -F '\t' 'NR > 1 { split("1 0.6 0 0.8 -0.6 0.28", cosines, " ")
+            for (c = 2; c <= 3; c++) {
+                want = 1 / (1 + exp(3 - exp(2) * cosines[2 * (NR - 2) + c - 1]))
+                if (($c - want) ^ 2 > 1e-13) exit 1
+                n++
+            } } END { if (n != 6) exit 1 }' got || complain "$model: $(cat got)"
+    done
+    sed 's/"init_logit_bias": -3,//' arch.json >plain.json
+    clip-model init -q plain.json -o plain
+    run -0 --separate-stderr clip-simmatrix --tsv -m plain --scale model --sigmoid a b
+    [[ $stderr == *"plain: the model has no logit bias"*"--softmax"* ]]
+}
+
 @test "softmax is over all columns, also with --top" {
     pictures >a
     captions >b

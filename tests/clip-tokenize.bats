@@ -374,6 +374,53 @@ golden_lines() {
     golden_lines cased "$t/bert-wordpiece-cased/lines.jsonl"
 }
 
+# As in the tokenizer.json that lists them: BERT's vocab.txt and RoBERTa's vocab.json and merges.txt list none.
+@test "tokens that were added stand beside vocab.txt and vocab.json: tokenizer_config.json, added_tokens.json, special tokens" {
+    need_shared golden/text/tokenizers
+    need_python json
+    local t=$SHARED/golden/text/tokenizers name form
+    python - "$t" <<'END'
+import json, os, shutil, sys
+for name, files, first in ("bert-wordpiece", ["vocab.txt"], 9001), ("roberta-bpe", ["vocab.json", "merges.txt"], 9001):
+    token = lambda i, text, **more: {"id": first + i, "content": text, "single_word": False, "lstrip": False, "rstrip": False,
+                                     "normalized": True, "special": False, **more}
+    plain = [token(0, "<sks>"), token(1, "<Sk"), token(2, "[NEW]", normalized=False, special=True)]
+    more = [token(3, "dog", single_word=True), token(4, "<left>", lstrip=True), token(5, "<both>", lstrip=True, rstrip=True, normalized=False)]
+    whole = json.load(open(f"{sys.argv[1]}/{name}/tokenizer.json"))
+    for form, tokens in ("names", plain), ("decoder", plain + more):
+        for kind in form, form + "-whole":
+            os.makedirs(f"{name}/{kind}")
+        json.dump({**whole, "added_tokens": whole["added_tokens"] + tokens}, open(f"{name}/{form}-whole/tokenizer.json", "w"))
+        for file in files:
+            shutil.copy(f"{sys.argv[1]}/{name}/{file}", f"{name}/{form}")
+    json.dump({t["content"]: t["id"] for t in plain}, open(f"{name}/names/added_tokens.json", "w"))
+    json.dump({"additional_special_tokens": ["[NEW]"]}, open(f"{name}/names/special_tokens_map.json", "w"))
+    json.dump({"added_tokens_decoder": {str(t.pop("id")): t for t in plain + more}}, open(f"{name}/decoder/tokenizer_config.json", "w"))
+    json.dump({"<sks>": 5}, open(f"{name}/decoder/added_tokens.json", "w")) # which counts only without the other
+END
+    printf '%s\n' 'a <sks> dog' '<SKS>dog <sk [NEW]x [new]' 'a <Sks>  <left> b  <both>  c' 'hotdog dogs dog.' '[MASK]<mask></s>[SEP]' |
+        awk '{ printf "{\"__key__\": \"%d\", \"txt\": \"%s\"}\n", NR, $0 }' | stream >in
+    for name in bert-wordpiece roberta-bpe; do
+        for form in names decoder; do
+            clip-tokenize --bare --clean none --vocab $name/$form in | tokens >got
+            clip-tokenize --bare --clean none --vocab $name/$form-whole in | tokens >want
+            cmp got want || complain "$name $form: $(paste -d '|' got want)"
+            grep -q 9001 got
+        done
+        # One without an id gets the next.
+        mkdir $name/next
+        cp $name/names/vocab* $name/next
+        [ $name = bert-wordpiece ] || cp $name/names/merges.txt $name/next
+        echo '{"additional_special_tokens": ["<<x>>", {"content": "<<y>>"}]}' >$name/next/special_tokens_map.json
+        clip-tokenize --bare --clean none --vocab $name/next <(echo '{"__key__": "k", "txt": "<<y>><<x>>"}' | stream) | tokens >got
+        awk -F , '{ exit !(NF == 2 && $1 == $2 + 1 && $2 > 1000) }' got || complain "$(cat got)"
+        echo '{"<x>": -1}' >$name/next/added_tokens.json
+        refuses "added_tokens.json: token '<x>' has no valid id" clip-tokenize --bare --vocab $name/next in
+        echo '{"added_tokens_decoder": {"x": {"content": "y"}}}' >$name/next/tokenizer_config.json
+        refuses "added_tokens_decoder: added_tokens holds a token without id" clip-tokenize --bare --vocab $name/next in
+    done
+}
+
 @test "golden: templates, truncation and padding, of each kind" {
     need_shared golden/text/tokenizers
     need_python json msgpack

@@ -249,6 +249,37 @@ END
     cmp want got
 }
 
+@test "a SiglipModel folder without preprocessor_config.json has SigLIP's preprocessing; with one of no type, its defaults" {
+    need_shared golden/families
+    cp -r "$FAMILIES/siglip2/hf" hf
+    chmod -R u+w hf
+    rm -f hf/preprocessor_config.json
+    [[ $(clip-model info hf) == *"mean [0.5, 0.5, 0.5], std [0.5, 0.5, 0.5], converted to RGB before resizing"*"resizing      squash, bicubic"* ]]
+    echo '{"resample": 2}' >hf/preprocessor_config.json
+    [[ $(clip-model info hf) == *"mean [0.5, 0.5, 0.5], std [0.5, 0.5, 0.5]"*"resizing      squash, bilinear"* ]]
+    echo '{"image_processor_type": "CLIPImageProcessor"}' >hf/preprocessor_config.json
+    [[ $(clip-model info hf) == *"mean [0.48145466,"*"resizing      shortest, bicubic"* ]]
+}
+
+@test "a text encoder of transformers keeps its name: XLM-R's is not RoBERTa's, which has the same arithmetic" {
+    need_shared golden/text/models
+    local name type
+    while read -r name type; do
+        golden "$name"
+        rm -rf model
+        clip-model convert -q "${model[@]}" -o model
+        grep -q "\"hf_model_name\": \"$type\"" model/open_clip_config.json || complain "$name"
+        clip-model convert -q model -o lone.safetensors
+        [[ $(clip-model info --json lone.safetensors) == *"\"model_type\":\"${type%-base*}\""* ]] || complain "$name"
+    done <<'END'
+hf-xlmr-mean-mlp xlm-roberta-base
+hf-roberta-mean-linear roberta-base
+hf-bert-max-none bert-base-uncased
+END
+    [[ $(clip-model info xlm-roberta-large-ViT-H-14) == *", xlm-roberta, "* ]]
+    [[ $(clip-model info coca_roberta-ViT-B-32) == *"context 77, roberta, "*"projection linear"*"mean_pooler"* ]]
+}
+
 @test "Chinese-CLIP and AltCLIP: Hugging Face's folder back from open_clip's names, byte for byte" {
     need_shared golden/text/models
     local name
@@ -280,11 +311,14 @@ END
     run -0 clip-model info --json "${model[@]}"
     [[ $output == *'"context_length":22,'* ]] || complain "$output"
     clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >text
-    golden hf-bert-cls-linear
-    family shorter "$folder/batch.msgpack" 6 >in
-    clip-encode-text -m "${model[@]}" in >got
-    clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >want
-    family rows got want 2
+    local name
+    for name in hf-bert-cls-linear hf-mt5-mean-mlp modern-causal-eos modern-extra; do
+        golden "$name"
+        family shorter "$folder/batch.msgpack" 8 >in
+        clip-encode-text -m "${model[@]}" in >got
+        clip-encode-text -m "${model[@]}" "$folder/batch.msgpack" >want
+        family rows got want 2 || complain "$name"
+    done
 }
 
 @test "MetaCLIP 2: the first token of the configuration's id is the end, 2 too, and convert goes both ways" {
@@ -377,6 +411,85 @@ END
     done
 }
 
+# --- image sizes ---
+
+@test "convert --image-size: positions resampled as PyTorch does, embeddings as the reference's of that size" {
+    need_shared golden/families
+    need_python msgpack numpy torch
+    local name size before options=
+    while read -r name size before; do
+        golden "$name"
+        rm -rf model
+        clip-model convert -q --image-size "$size" "${model[@]}" -o model
+        family resampled "$weights" model/open_clip_model.safetensors "$before" || complain "$name"
+        family pixels "$size" 3 >in
+        clip-encode-image --keep -m model in | clip-project-normalize -m model >got
+        family embeddings model got 2e-6 || complain "$name"
+    done <<'END'
+siglip 48 0
+siglip-floor 22 0
+eva02 64 1
+pe-core 72 1
+pe-core-g 24 0
+mobileclip2-l 56 1
+clipa 56 1
+vit-custom 64 1
+coca 24 1
+vitamin 96 0
+mobileclip-b 96 0
+END
+}
+
+@test "a size that does not fit is refused in a line that names those that do; other towers just take it" {
+    need_shared golden/families
+    golden vit-custom
+    refuses "image size 41 is not a multiple of the patch size 8, as 40 and 48 are" clip-model convert -q --image-size 41 "${model[@]}" -o model
+    refuses "sizes from 8 on fit" clip-model convert -q --image-size 7 "${model[@]}" -o model
+    refuses "takes only images of 224" clip-model init -q --image-size 256 RN50 -o model
+    refuses "the least is 32" clip-model init -q --image-size 31 convnext_tiny -o model
+    [ ! -e model ]
+    run -2 clip-model convert --image-size 0 "${model[@]}" -o model
+    run -2 clip-model info --image-size 32 "${model[@]}"
+    golden convnext
+    clip-model convert -q --image-size 96 "${model[@]}" -o model
+    [[ $(clip-model info model) == *"image 96"* ]]
+    cmp {"$folder/open_clip",model}/open_clip_model.safetensors
+    clip-model init -q --image-size 448 ViT-B-32 -o large.safetensors
+    [[ $(clip-model info --shapes large.safetensors) == *"visual.positional_embedding [197, 768]"* ]]
+    clip-model init -q --image-size 512 ViT-B-16-SigLIP -o large.safetensors
+    [[ $(clip-model info large.safetensors) == *"image 512, vit_base_patch16_siglip_512"* ]]
+}
+
+# As open_clip: of its own towers alone, where the file has another number of positions than the configuration.
+@test "an open_clip folder whose configuration has another image size or context: positions are resampled on loading" {
+    need_shared golden/families
+    need_python msgpack numpy torch
+    local options=
+    golden vit-custom
+    cp -r "$folder/open_clip" other
+    chmod -R u+w other
+    sed -i 's/"image_size": [0-9]*/"image_size": 64/; s/"context_length": [0-9]*/"context_length": 20/' other/open_clip_config.json
+    [ "$(grep -c '"image_size": 64\|"context_length": 20' other/open_clip_config.json)" -eq 2 ]
+    clip-model convert -q other -o model
+    family resampled other/open_clip_model.safetensors model/open_clip_model.safetensors 1
+    family pixels 64 3 >in
+    clip-encode-image -m other in >want
+    clip-encode-image -m model in >got
+    cmp want got
+    clip-model convert -q -d f16 "${model[@]}" -o half
+    clip-model convert -q --image-size 48 half -o half-48
+    family resampled half/open_clip_model.safetensors half-48/open_clip_model.safetensors 1
+    golden siglip
+    cp -r "$folder/open_clip" timm
+    chmod -R u+w timm
+    sed -i 's/"image_size": 32/"image_size": 64/; s/"img_size": 32/"img_size": 64/' timm/open_clip_config.json
+    refuses "visual.trunk.pos_embed is [1, 16, 48], but should be [1, 64, 48]" clip-encode-image -m timm in
+    # A configuration that lies does not fill the memory.
+    sed -i 's/"image_size": 64/"image_size": 16384/' other/open_clip_config.json
+    refuses "visual.positional_embedding is [17, 48], but should be [4194305, 48]" "$BUILD/tests/tools/peak" kb clip-encode-image -m other in
+    [ "$(cat kb)" -lt 100000 ]
+}
+
 # --- names ---
 
 @test "clip-model list: OpenAI's names, then the files of share/architectures; each is an architecture" {
@@ -414,6 +527,22 @@ END
         [ "$(grep -v '^parameters: ' shapes | sha256sum | cut -d ' ' -f 1)" = "$sum" ] || complain "$name: names"
     done <want
     [ "$missing" -eq 4 ]
+}
+
+# Tags of published weights that agree: SigLIP, CLIPA, PE-Core, MobileCLIP and those of 378 have ways of their own.
+@test "the names of open_clip: the preprocessing of published weights" {
+    need_shared golden/families/named.jsonl.gz
+    need_python json
+    local name n=0
+    while read -r name; do
+        clip-model info --json "$name" >info
+        family prepared "$SHARED/golden/families/named.jsonl.gz" "$name" info || complain "$name"
+        n=$((n + 1))
+    done < <(clip-model list)
+    [ "$n" -gt 100 ]
+    clip-model init -q PE-Core-T-16-384 -o model.safetensors
+    [[ $(clip-model info model.safetensors) == *"[0.5, 0.5, 0.5]"*"resizing      squash, bilinear"* ]]
+    grep -q '"clean": "canonicalize"' "$SRC/share/architectures/ViT-B-16-SigLIP.json"
 }
 
 # open_clip's own counts, of its table of models; the decoder of captions aside.

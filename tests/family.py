@@ -74,6 +74,46 @@ def turned(path, count):
         sys.stdout.buffer.write(msgpack.packb(o))
 
 
+def pixels(side, count):
+    """A stream of pictures: squares of colour, and noise."""
+    draw = np.random.default_rng(5)
+    side, count = int(side), int(count)
+    for i in range(count):
+        a = draw.integers(0, 256, (3, side, side)).astype("u1") // 4
+        a[:, side // 4:side // 2 + i, i:side // 2] += np.array([190, 40, 90 + 30 * i], "u1")[:, None, None]
+        tensor = {b"nd": True, b"type": "|u1", b"kind": b"", b"shape": [3, side, side], b"data": a.tobytes()}
+        sys.stdout.buffer.write(msgpack.packb({"__key__": str(i), "image": tensor}))
+    sys.stdout.buffer.write(msgpack.packb({"__end__": count}))
+
+
+def resampled(source, path, before):
+    """The second file's positions against PyTorch's resampling of the first one's; all else is the same."""
+    import torch
+    import clipref
+    ours, theirs = clipref.load_safetensors(path), clipref.load_safetensors(source)
+    theirs = {n: t for n, t in theirs.items() if not n.startswith("text_decoder")}
+    changed = [n for n, t in theirs.items() if t.shape != ours[n].shape]
+    for name in set(theirs) - set(changed):
+        if not torch.equal(theirs[name], ours[name]):
+            sys.exit(f"{name} differs")
+    if not changed:
+        sys.exit("nothing was resampled")
+    for name in changed:
+        x, y = theirs[name].double(), ours[name].double()
+        width, interpolate = x.shape[-1], torch.nn.functional.interpolate
+        if name in ("positional_embedding", "text.positional_embedding"):
+            want = interpolate(x.T[None], size=len(y), mode="linear", align_corners=False)[0].T
+        else:
+            first = int(before)
+            rows, grid = x.reshape(-1, width)[:first], x.reshape(-1, width)[first:]
+            side, to = math.isqrt(len(grid)), math.isqrt(y.numel() // width - first)
+            grid = interpolate(grid.reshape(1, side, side, width).permute(0, 3, 1, 2), size=(to, to), mode="bicubic",
+                               antialias=True, align_corners=False)
+            want = torch.cat([rows, grid.permute(0, 2, 3, 1).reshape(to * to, width)]).reshape(y.shape)
+        if not (want - y).abs().max() <= (2e-6 if ours[name].dtype == torch.float32 else 2e-3):
+            sys.exit(f"{name} differs by {(want - y).abs().max()}")
+
+
 def shorter(path, tokens):
     """The stream's records whose captions end before so many tokens, without the padding after."""
     count, n = 0, int(tokens)
@@ -173,6 +213,21 @@ def named(path):
         if len(ours) == len(every) and parameters != one["parameters"]:
             sys.exit(f"{one['name']}: {parameters} parameters")
         print(one["name"], parameters, hashlib.sha256(text.encode()).hexdigest())
+
+
+def prepared(path, name, info):
+    """What clip-model info --json tells of a named configuration's pictures, against the tags of its published weights;
+    OpenAI's way where they differ or there are none."""
+    usual = {**OPENAI, "interpolation": "bicubic", "resize_mode": "shortest"}
+    tags = {one["name"]: one["preprocess"] for one in map(json.loads, gzip.open(path, "rt"))}
+    ways = {json.dumps({key: tag[key] for key in usual}) for tag in tags.get(name, {}).values()}
+    want = json.loads(ways.pop()) if len(ways) == 1 else usual
+    if name.startswith("nllb-clip") and name.endswith("siglip"):
+        want = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    ours = json.load(open(info))["preprocess"]
+    for key, value in want.items():
+        if ours[key] != value if isinstance(value, str) else any(abs(a - b) > 1e-7 for a, b in zip(ours[key], value)):
+            sys.exit(f"{name}: {key} is {ours[key]}, {value} is expected")
 
 
 def read(path):

@@ -53,3 +53,31 @@ char *clip_data_path(const char *name, struct clip_error *error)
         clip_fail(error, "%s is neither in share/ beside the program nor in %s", name, PKGDATADIR);
     return path;
 }
+
+/* Where the program is installed in $DESTDIR, that is what its folder begins with. */
+static char *path_in_destdir(const char *folder, const char *name)
+{
+    char destdir[PATH_MAX];
+    size_t size = strlen(folder), end = strlen(BINDIR);
+    if (size < end || strcmp(folder + size - end, BINDIR) != 0)
+        return NULL;
+    snprintf(destdir, sizeof destdir, "%.*s", (int)(size - end), folder);
+    return existing(destdir, PKGLIBDIR "/", name);
+}
+
+char *clip_module_path(const char *name, struct clip_error *error)
+{
+    char folder[PATH_MAX], *path = NULL;
+    if (program_folder(folder, sizeof folder) == 0) {
+        path = existing(folder, "/../lib/score/", name);
+        if (!path)
+            path = path_in_destdir(folder, name);
+        if (!path)
+            path = existing(folder, "/../lib/clip-tools/", name);
+    }
+    if (!path)
+        path = existing(PKGLIBDIR, "/", name);
+    if (!path)
+        clip_fail(error, "%s is not in %s", name, PKGLIBDIR);
+    return path;
+}

@@ -1,4 +1,5 @@
-/* Finds the files of share/: in the source tree, beside an installation, or where configure put them. */
+/* Finds the files of share/, and modules: in the source tree, beside an installation, or where configure put
+ * them. */
 #ifndef CLIP_BASE_DATADIR_H
 #define CLIP_BASE_DATADIR_H
 
@@ -8,5 +9,9 @@
  * and only there; else in ../share/clip-tools or ../share beside the running program's folder; else in the
  * installed one. NULL with error where there is none. The caller frees it. */
 char *clip_data_path(const char *name, struct clip_error *error);
+
+/* The path of the module `name`: of the build tree, beside an installation (also one in $DESTDIR), or where
+ * configure puts it. NULL with error where there is none. The caller frees it. */
+char *clip_module_path(const char *name, struct clip_error *error);
 
 #endif

@@ -2,7 +2,7 @@
 #include "math/batch-norm.h"
 #include "math/lanes.h"
 
-/* Vectors of channels whose sums stay in the registers. */
+/* Vectors of channels whose sums stay in registers. */
 enum { WIDE = 4 };
 
 /* y of `n` channels from c on. */
@@ -18,7 +18,7 @@ INLINE vec normal(const struct clip_batch_norm *norm, size_t c, vec x)
 
 /* --- sums over pixels --- */
 
-/* Two sums of each channel. Those of RUN pixels are f32, which so few do not harm, the sums of these double.
+/* Two sums of each channel: of RUN pixels in f32, which is exact enough for so few, and over these in double.
  */
 enum { RUN = 32 };
 
@@ -26,7 +26,7 @@ struct sums {
     dvec a[WIDE], b[WIDE];
 };
 
-/* `part` channels of each vector: LANES, or fewer of a single one. */
+/* Each vector has `part` channels: LANES, or fewer if it is the only one. */
 INLINE void moments_run(const int vectors, size_t part, size_t pixels, size_t channels, const float *x,
                         const vec *middle, struct sums *sums)
 {
@@ -46,7 +46,7 @@ INLINE void moments_run(const int vectors, size_t part, size_t pixels, size_t ch
     }
 }
 
-/* Around a mean in f32, whose error the sum of the distances tells. */
+/* Squares of the distances from a mean in f32; the sum of the distances corrects the error of that mean. */
 INLINE void moments_of(const int vectors, size_t part, size_t pixels, size_t channels, const float *x,
                        double *mean, double *squares)
 {

@@ -1,25 +1,26 @@
-/* The kernels of conv-train.h: one source, compiled once for each level of the processor. Sums of a tile stay
- * in the registers: of pixels times channels forward, of inputs times outputs for the weights. */
+/* The kernels of conv-train.h: one source, compiled once for each level of the processor. The sums of a tile
+ * stay in registers: pixels times channels forward, inputs times outputs for the gradient of the weights. */
 #include "math/conv-train.h"
 #include "math/lanes.h"
 
-/* Pixels of a row in a tile, or inputs of the weights; at most WIDE vectors of channels beside. */
+/* A tile has LONG pixels of a row, or twice as many inputs of the weights, times at most WIDE vectors of
+ * channels. */
 #ifdef __AVX512F__
 enum { SHORT = 4, LONG = 8, WIDE = 3 };
 #else
 enum { SHORT = 4, LONG = 4, WIDE = 2 };
 #endif
 
-/* Pixels whose products are summed before their sums are added to the gradient: they stay in the cache. */
+/* Pixels that are summed up before the sum is added to the gradient; they stay in the cache. */
 enum { PIXELS = 128 };
 
-/* Vectors of channels at once where `left` are left: none is left over in the end, and few single ones. */
+/* Number of vectors to take at once of the `left` that remain, so that few are taken singly. */
 static size_t vectors_at_once(size_t left)
 {
     return left <= WIDE ? left : left == 4 || WIDE < 3 ? 2 : left % 3 == 1 ? 2 : 3;
 }
 
-/* Where channel c is in packed weights whose panels of CLIP_CHANNELS are `step` apart. */
+/* Index of channel c in packed weights whose panels of CLIP_CHANNELS are `step` apart. */
 INLINE size_t panel(size_t step, size_t c)
 {
     return c / CLIP_CHANNELS * step + c % CLIP_CHANNELS;
@@ -27,8 +28,8 @@ INLINE size_t panel(size_t step, size_t c)
 
 /* --- forward --- */
 
-/* y of rows by columns pixels and `vectors` vectors of channels; x and y are at the first, w at the first tap
- * of the first channel. The three taps of a row are one run of inputs, as of weights. */
+/* y for rows by columns pixels and `vectors` vectors of channels. x and y point at the first pixel, w at the
+ * first tap of the first channel. The three taps of a row are contiguous in the input and in the weights. */
 INLINE void tile(const int rows, const int columns, const int vectors, const struct clip_conv_plane *plane,
                  const float *x, const float *w, float *y)
 {
@@ -52,9 +53,8 @@ INLINE void tile(const int rows, const int columns, const int vectors, const str
             store(y + ((size_t)r * plane->width + (size_t)c) * plane->out + v * LANES, sum[r][c][v]);
 }
 
-/* All of a picture in tiles of rows by columns; the last of a row, and the last row, may overlap those
- * before.
- */
+/* Runs a picture in tiles of rows by columns; the last tile of a row, and the last row, may overlap those
+ * before. */
 INLINE void tiles(const int rows, const int columns, const int vectors, const struct clip_conv_plane *plane,
                   const float *x, const float *w, float *y)
 {
@@ -138,12 +138,12 @@ static void run_double(const struct clip_conv_plane *plane, const float *x, cons
 
 /* --- the gradient of the weights --- */
 
-/* Rows [first, first + rows), counted over all pictures, of pixels next to one another. */
+/* Rows [first, first + rows) of pixels, counted over all pictures. */
 struct strip {
     size_t first, rows;
 };
 
-/* gradient[inputs][vectors] of one tap; x and dy are those of the first picture's first pixel at the tap. */
+/* gradient[inputs][vectors] of one tap; x and dy point at the first picture's first pixel at the tap. */
 INLINE void weights_tile(const int inputs, const int vectors, const struct clip_conv_plane *plane,
                          const struct strip *strip, const float *x, const float *dy, float *gradient)
 {

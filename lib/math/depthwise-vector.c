@@ -1,19 +1,19 @@
 /* The kernels of depthwise.h: one source, compiled once for each level of the processor.
  *
- * A block of channels of a tile's input is copied first: as it lies, pixels are so far apart, often by a
- * power of two, that few fit into the cache. Then each x is loaded once for a row of the filter and goes into
- * all places that it is under, whose sums stay in the registers. */
+ * First the input of a tile is copied for a block of channels, because the pixels of the picture are so far
+ * apart, often by a power of two, that few of them share the cache. Then each x is loaded once for a row of
+ * the filter, and is added to all outputs that it contributes to, whose sums stay in registers. */
 #include "math/depthwise.h"
 #include "math/lanes.h"
 
 enum {
     BLOCK = CLIP_DEPTHWISE_BLOCK,
     VECTORS = BLOCK / LANES,
-    LONG = 8,               /* places of a run of stride 1 */
+    LONG = 8,               /* outputs of a run of stride 1 */
     SHORT = 4,              /* and of stride 2 */
     TALL = 12,              /* rows of a tile */
-    ROOM = 29 * 21 * BLOCK, /* floats of a tile's input: of side 7 and stride 2 */
-    SIDE = 7                /* the longest row of a filter whose gradients stay in the registers */
+    ROOM = 29 * 21 * BLOCK, /* floats of a tile's input, of side 7 and stride 2 */
+    SIDE = 7                /* the longest row of a filter whose gradients stay in registers */
 };
 
 /* A tile's input: [height][width][BLOCK]. */
@@ -22,14 +22,14 @@ struct input {
     size_t width;
 };
 
-/* 1 if a whole tile's input fits there. */
+/* 1 if the input of a whole tile fits into struct input. */
 static int fits(const struct clip_depthwise *d)
 {
     size_t height = (TALL - 1) * d->stride + d->side, width = (LONG - 1) * d->stride + d->side;
     return width <= ROOM / BLOCK && height <= ROOM / BLOCK && height * width <= ROOM / BLOCK;
 }
 
-/* Copies m channels of a tile's input, which begins at x; zeros for the rest of the block. */
+/* Copies m channels of a tile's input, which begins at x, and pads the block with zeros. */
 static void copy_input(const struct clip_depthwise *d, const float *x, size_t rows, size_t columns, size_t m,
                        struct input *input)
 {
@@ -50,8 +50,8 @@ static void copy_input(const struct clip_depthwise *d, const float *x, size_t ro
 
 /* --- forward --- */
 
-/* `places` of a row, LANES channels: x at the first place's first tap, w at its first channel. A place takes
- * its taps in their order. */
+/* `places` outputs of a row, LANES channels. x is at the first tap of the first output, w at its first
+ * channel. Each output adds up its taps in order. */
 INLINE void run_places(const int places, const int side, const int stride, const float *x, size_t width,
                        const float *w, vec bias, vec *y)
 {
@@ -67,7 +67,7 @@ INLINE void run_places(const int places, const int side, const int stride, const
     UNROLL for (int p = 0; p < places; p++) y[p] = sum[p];
 }
 
-/* A place of any side. */
+/* One output of a filter of any side. */
 static vec run_place(size_t side, const float *x, size_t width, const float *w, vec bias)
 {
     vec sum = bias;
@@ -77,7 +77,7 @@ static vec run_place(size_t side, const float *x, size_t width, const float *w, 
     return sum;
 }
 
-/* A block of channels of a place or some of a row. */
+/* A block of channels of some outputs of a row. */
 struct run {
     const struct clip_depthwise *d;
     const float *w;
@@ -127,7 +127,7 @@ static void run_any_row(const struct run *run, const float *x, size_t width, siz
     }
 }
 
-/* A tile that fits. */
+/* A tile whose input fits. */
 static void run_tile(const struct run *run, const float *x, size_t rows, size_t columns, float *y,
                      size_t y_row)
 {
@@ -149,7 +149,7 @@ static void run_tile(const struct run *run, const float *x, size_t rows, size_t 
     }
 }
 
-/* A place whose input does not fit: of a side that no tower has. */
+/* One output of a tile whose input does not fit; no tower has such a side. */
 static void run_large(const struct run *run, const float *x, float *y)
 {
     const struct clip_depthwise *d = run->d;
@@ -163,7 +163,7 @@ static void run_large(const struct run *run, const float *x, float *y)
     memcpy(y, sum, run->m * sizeof *y);
 }
 
-/* A block of channels of rows by columns places. */
+/* A block of channels of rows by columns outputs. */
 static void run_block(const struct run *run, const float *x, size_t rows, size_t columns, float *y,
                       size_t y_row)
 {
@@ -203,7 +203,7 @@ struct output {
     size_t rows, columns;
 };
 
-/* A row of the filter, LANES channels: x at the first place's first tap of it. */
+/* A row of the filter, LANES channels. x is at the row's first tap of the first output. */
 INLINE void weights_row(const int taps, size_t stride, const float *x, size_t width,
                         const struct output *output, const float *dy, float *dw)
 {
@@ -236,7 +236,7 @@ static void weights_tile(const struct clip_depthwise *d, const struct input *inp
     }
 }
 
-/* A place whose input does not fit. */
+/* One output of a tile whose input does not fit. */
 static void weights_large(const struct clip_depthwise *d, const float *x, const float *dy, size_t m,
                           float *dw)
 {
@@ -247,7 +247,7 @@ static void weights_large(const struct clip_depthwise *d, const float *x, const 
                 dw[c] += x[ky * across + kx * d->channels + c] * dy[c];
 }
 
-/* A tile, or where its input does not fit, one place after the other. */
+/* A tile, or its outputs one by one if its input does not fit. */
 static void add_weights(const struct clip_depthwise *d, const float *x, const float *dy, size_t dy_row,
                         struct output *output, size_t m, float *dw)
 {

@@ -27,7 +27,7 @@ size_t clip_depthwise_packed(size_t channels, size_t side)
     return clip_depthwise_blocks(channels) * CLIP_DEPTHWISE_BLOCK * side * side;
 }
 
-/* Where a channel's tap is packed. */
+/* Index of a channel's tap in packed weights. */
 static size_t place(size_t area, size_t channel, size_t tap)
 {
     return (channel / CLIP_DEPTHWISE_BLOCK * area + tap) * CLIP_DEPTHWISE_BLOCK +

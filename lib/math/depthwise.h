@@ -1,11 +1,12 @@
-/* Depthwise convolutions of a picture, channel by channel: any side and stride, forward and backward. f32.
+/* Depthwise convolutions of a picture, of any side and stride, forward and backward. f32.
  *
- * A picture is [height][width][channels]. The input is framed: the zeros around it, side / 2 on each side for
- * an odd side, lie in memory. Weights are packed, CLIP_DEPTHWISE_BLOCK channels together,
- * w[blocks][side][side][block], zeros where there are fewer.
+ * A picture is [height][width][channels]. The input is framed: its padding of zeros, side / 2 on each side
+ * for an odd side, is part of the buffer. Weights are packed in blocks of CLIP_DEPTHWISE_BLOCK channels,
+ * w[blocks][side][side][block], the last one padded with zeros.
  *
- * Backward: the gradient of the framed input is that of the output, spread `stride` apart and framed with
- * side - 1 zeros, convolved with stride 1 with the weights turned round (clip_depthwise_pack_turned). */
+ * Backward: spread the pixels of the output's gradient `stride` apart and frame it with side - 1 zeros; its
+ * convolution of stride 1 with the rotated weights (clip_depthwise_pack_turned) is the gradient of the framed
+ * input. */
 #ifndef CLIP_MATH_DEPTHWISE_H
 #define CLIP_MATH_DEPTHWISE_H
 
@@ -35,15 +36,15 @@ struct clip_depthwise_kernels {
 /* Returns the kernels for the processor's level (base/level.h). */
 const struct clip_depthwise_kernels *clip_depthwise_kernels(enum clip_level level);
 
-/* Floats from row to row of the framed input, and of all of it. */
+/* Floats of a row of the framed input, and of all of it. */
 size_t clip_depthwise_row(const struct clip_depthwise *d);
 size_t clip_depthwise_floats(const struct clip_depthwise *d);
 
-/* Blocks of channels, and floats of packed weights. */
+/* Number of blocks of channels; floats of packed weights. */
 size_t clip_depthwise_blocks(size_t channels);
 size_t clip_depthwise_packed(size_t channels, size_t side);
 
-/* Packs w[channels][1][side][side]; the same turned round; and w += packed. */
+/* Packs w[channels][1][side][side]; the same rotated by 180 degrees; and w += packed. */
 void clip_depthwise_pack(const float *w, size_t channels, size_t side, float *packed);
 void clip_depthwise_pack_turned(const float *w, size_t channels, size_t side, float *packed);
 void clip_depthwise_add(const float *packed, size_t channels, size_t side, float *w);

@@ -82,3 +82,16 @@ void clip_grid_resample_backward(const struct clip_grid *grid, size_t n, const f
 {
     spread(grid, n, 0, dout, dx);
 }
+
+void clip_line_resample(size_t from, size_t to, size_t width, const float *x, float *out)
+{
+    for (size_t j = 0; j < to; j++) {
+        double at = ((double)j + 0.5) * (double)from / (double)to - 0.5;
+        at = at > 0 ? at : 0;
+        size_t low = (size_t)at, high = low + 1 < from ? low + 1 : low;
+        double share = at - (double)low;
+        for (size_t c = 0; c < width; c++)
+            out[j * width + c] =
+                (float)((1 - share) * (double)x[low * width + c] + share * (double)x[high * width + c]);
+    }
+}

@@ -1,8 +1,8 @@
-/* Antialiased bicubic resampling of a grid of rows of numbers, as of positional embeddings.
+/* Resampling of tables of positions: vectors on a grid, or on a line.
  *
- * Along each axis, from n to m values: Pillow's bicubic filter (a = -0.5), widened by n / m when shrinking,
- * with centers (i + 0.5) n / m and weights that sum to 1, without rounding. That is PyTorch's
- * interpolate(mode="bicubic", antialias=True, align_corners=False). */
+ * A grid, along each axis from n to m: Pillow's bicubic filter (a = -0.5), widened by n / m when shrinking,
+ * with centers (i + 0.5) n / m and weights that sum to 1. That is PyTorch's interpolate(mode="bicubic",
+ * antialias=True, align_corners=False). */
 #ifndef CLIP_MATH_RESAMPLE_H
 #define CLIP_MATH_RESAMPLE_H
 
@@ -24,5 +24,8 @@ void clip_grid_free(struct clip_grid *grid);
 /* out = the resampled x. Backward: dx += the gradient, from dout. */
 void clip_grid_resample(const struct clip_grid *grid, size_t n, const float *x, float *out);
 void clip_grid_resample_backward(const struct clip_grid *grid, size_t n, const float *dout, float *dx);
+
+/* out[to][n] from x[from][n] on a line: PyTorch's interpolate(mode="linear", align_corners=False). */
+void clip_line_resample(size_t from, size_t to, size_t n, const float *x, float *out);
 
 #endif

@@ -41,7 +41,7 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
  * drawn as PyTorch does by default. */
 #define DRAWN clip_initial_normal(0.02)
 
-/* A convolution of `inputs` a group, with its batch norm. */
+/* Lists a convolution of shape [out, inputs of a group, side, side] without bias, and its batch norm. */
 static void list_conv(struct clip_listing *listing, struct clip_initial initial, const size_t shape[4],
                       const char *format, const char *at)
 {
@@ -52,7 +52,7 @@ static void list_conv(struct clip_listing *listing, struct clip_initial initial,
     clip_list_batch_norm(listing, shape[0], clip_initial_ones, norm);
 }
 
-/* The same, as PyTorch draws it. */
+/* The same, drawn as PyTorch does by default. */
 static void list_branch(struct clip_listing *listing, size_t out, size_t inputs, size_t side,
                         const char *format, const char *at)
 {
@@ -70,7 +70,7 @@ static void list_biased(struct clip_listing *listing, struct clip_initial initia
     clip_list_tensor(listing, of_bias, CLIP_SHAPE(shape[0]), "%s.bias", name);
 }
 
-/* The same, as PyTorch draws a convolution of n inputs. */
+/* Lists a layer with bias, drawn as PyTorch does by default for n inputs. */
 static void list_default(struct clip_listing *listing, size_t n, const size_t shape[4], const char *format,
                          const char *at)
 {
@@ -86,14 +86,14 @@ static void list_excitation(struct clip_listing *listing, size_t width, size_t h
     list_default(listing, hidden, CLIP_SHAPE(width, hidden, 1, 1), "%s.fc2", name);
 }
 
-/* A convolution with bias that branches are fused into. */
+/* Lists the convolution with bias that branches are fused into. */
 static void list_fused(struct clip_listing *listing, size_t out, size_t inputs, size_t side,
                        const char *format, const char *at)
 {
     list_default(listing, inputs * side * side, CLIP_SHAPE(out, inputs, side, side), format, at);
 }
 
-/* Branches of a MobileOne block, or that they are fused. */
+/* The branches of a MobileOne block beside its convolution; or that they are fused. */
 enum { IDENTITY = 1, SCALE = 2, FUSED = 4 };
 
 static void list_mobile_one(struct clip_listing *listing, size_t out, size_t inputs, size_t side,
@@ -160,7 +160,8 @@ static void list_attention(struct clip_listing *listing, const struct clip_fastv
     list_scale(listing, width, "%s.layer_scale_2", at);
 }
 
-/* A quarter of the channels, to a multiple of 8, but not below nine tenths of it (timm's make_divisible). */
+/* A quarter of the channels, rounded to a multiple of 8, but to no less than nine tenths of it (timm's
+ * make_divisible). */
 static size_t excitation_width(size_t width)
 {
     size_t quarter = width / 4, rounded = (quarter + 4) / 8 * 8;
@@ -249,7 +250,7 @@ static const struct clip_json_option kwargs[] = {{"layers", CLIP_JSON_USED, NULL
                                                  {"drop_rate", CLIP_JSON_IGNORED, NULL},
                                                  {"drop_path_rate", CLIP_JSON_IGNORED, NULL}};
 
-/* As many numbers from 1 to `high` as there are stages. */
+/* Reads a list of numbers from 1 to `high`, one for each stage. */
 static int read_stages(struct json_object *object, const char *key, int stages, int high, int *value,
                        struct clip_error *error)
 {
@@ -311,7 +312,7 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
                : clip_fail(error, "%s.timm_pool: \"%.40s\" is not supported (only \"avg\")", where, pool);
 }
 
-/* The name of these sizes; else the first of the same kind. */
+/* Finds the name with these sizes, or else the first name of the same variant. */
 static const struct named *find_name(const struct clip_tower_arch *tower)
 {
     for (size_t i = 0; i < CLIP_COUNT_OF(names); i++)

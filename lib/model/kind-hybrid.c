@@ -114,6 +114,7 @@ const struct clip_kind clip_kind_hybrid = {
     .check = clip_timm_check,
     .list = clip_timm_list,
     .prefixes = clip_timm_prefixes,
+    .positions = clip_timm_positions,
     .is_open_clip = is_open_clip,
     .read_open_clip = clip_timm_read_open_clip,
     .put_open_clip = clip_timm_put_open_clip,

@@ -50,6 +50,9 @@ void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch
 typedef struct clip_initial clip_vit_initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
                                              const size_t shape[4]);
 
+/* The positions of a vision transformer. */
+void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
+
 /* Lists those of a vision transformer's tensors [first, end) (model/vit.h) that it has. */
 void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *tower,
                    clip_vit_initial *initial, enum clip_vit_tensor first, enum clip_vit_tensor end);

@@ -244,6 +244,7 @@ const struct clip_kind clip_kind_resnet = {
     .list = list,
     .prefixes = prefixes,
     .is_open_clip = is_open_clip,
+    .fixed_image = "for which its attention pool has positions",
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,

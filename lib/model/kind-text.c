@@ -20,6 +20,11 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
     return clip_check_end_token(tower, error);
 }
 
+static void positions(const struct clip_tower_arch *tower, struct clip_positions *table)
+{
+    *table = (struct clip_positions){.name = clip_text_name(tower, CLIP_TEXT_POSITIONS)};
+}
+
 /* --- tensors --- */
 
 void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *tower,
@@ -343,6 +348,7 @@ const struct clip_kind clip_kind_text = {
     .list_first = list_first,
     .list = list,
     .prefixes = prefixes,
+    .positions = positions,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .hf = {[CLIP_HF_CLIP] = {.class = "CLIPTextModel",

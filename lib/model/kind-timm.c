@@ -25,6 +25,12 @@ int clip_timm_check(const struct clip_tower_arch *tower, struct clip_error *erro
     return clip_check_pool(tower, error);
 }
 
+void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positions *table)
+{
+    clip_vit_positions(tower, table);
+    table->forced = 1;
+}
+
 /* --- tensors --- */
 
 /* Linear layers and positions: truncated at 2, which is 100 deviations. */
@@ -501,6 +507,7 @@ const struct clip_kind clip_kind_timm = {
     .check = clip_timm_check,
     .list = clip_timm_list,
     .prefixes = clip_timm_prefixes,
+    .positions = clip_timm_positions,
     .is_open_clip = is_open_clip,
     .read_open_clip = clip_timm_read_open_clip,
     .put_open_clip = clip_timm_put_open_clip,

@@ -18,6 +18,17 @@ int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *erro
                             error);
 }
 
+/* A side of pictures is a whole number of patches; the nearest ones are named. */
+static int check_grid(const char *what, int side, int patch, struct clip_error *error)
+{
+    if (patch > 0 && side % patch == 0)
+        return 0;
+    if (patch < 1 || side < patch)
+        return clip_fail(error, "%s %d is not a multiple of the patch size %d", what, side, patch);
+    return clip_fail(error, "%s %d is not a multiple of the patch size %d, as %d and %d are", what, side,
+                     patch, side / patch * patch, (side / patch + 1) * patch);
+}
+
 static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     int image_width = clip_image_width(tower);
@@ -27,18 +38,26 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
         clip_check_bounds("vision layers", tower->layers, CLIP_MAX_LAYERS, error) != 0 ||
         clip_check_bounds("vision mlp", tower->mlp, CLIP_MAX_MLP, error) != 0)
         return -1;
-    if (tower->patch < 1 || tower->image_size % tower->patch)
-        return clip_fail(error, "image size %d is not a multiple of the patch size %d", tower->image_size,
-                         tower->patch);
-    if (image_width % tower->patch)
-        return clip_fail(error, "image width %d is not a multiple of the patch size %d", image_width,
-                         tower->patch);
+    if (check_grid("image size", tower->image_size, tower->patch, error) != 0 ||
+        check_grid("image width", image_width, tower->patch, error) != 0)
+        return -1;
     if (tower->image_width && tower->vit.flags & CLIP_VIT_FIXED_POSITIONS)
         return clip_fail(error, "positions of sines and cosines need square images, not %d x %d",
                          tower->image_size, image_width);
     if (clip_check_heads("vision width", tower->width, tower->heads, error) != 0)
         return -1;
     return clip_check_pool(tower, error);
+}
+
+void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positions *table)
+{
+    if (tower->vit.grid_height) /* of a size of its own, and resampled when the model is used */
+        return;
+    *table = (struct clip_positions){
+        .name = clip_vit_name(tower, CLIP_VIT_POSITIONS),
+        .before = clip_vit_prefix(tower) - clip_vit_unplaced(tower),
+        .grid = {clip_vit_rows(tower), clip_vit_columns(tower)},
+    };
 }
 
 /* --- tensors --- */
@@ -311,6 +330,7 @@ const struct clip_kind clip_kind_vit = {
     .check = check,
     .list = list,
     .prefixes = prefixes,
+    .positions = clip_vit_positions,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .hf = {[CLIP_HF_CLIP] = {.class = "CLIPVisionModel",

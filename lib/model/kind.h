@@ -8,6 +8,7 @@
 #include "model/arch.h"
 #include "model/head.h"
 #include "model/layout.h"
+#include "model/positions.h"
 #include "model/weight.h"
 
 #include <stddef.h>
@@ -82,6 +83,10 @@ struct clip_kind {
     void (*list_first)(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
     void (*list)(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed);
     const char *const *prefixes; /* beginnings of their names, NULL at the end */
+
+    /* Its table of positions, where another size of it can be resampled (NULL: none can). */
+    void (*positions)(const struct clip_tower_arch *tower, struct clip_positions *table);
+    const char *fixed_image; /* of pictures: why the image size cannot be changed, or NULL */
 
     /* open_clip's vision_cfg or text_cfg: whether it is one of this kind (NULL: if it is not another kind's);
      * what it says; and its writing. `own`: with what a file's metadata says more. */

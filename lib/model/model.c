@@ -5,6 +5,7 @@
 #include "model/layout.h"
 #include "model/names.h"
 #include "model/place.h"
+#include "model/positions.h"
 #include "model/shapes.h"
 #include "model/shards.h"
 #include "model/tokenizer-settings.h"
@@ -35,7 +36,9 @@ struct clip_model {
     char guess[400];
     struct clip_shards shards;
     struct clip_layout layout;
-    struct tensor *tensors; /* of the layout's slots, sorted by name */
+    struct tensor *tensors;                   /* of the layout's slots, sorted by name */
+    int image_size;                           /* that was asked for; 0: the architecture's */
+    struct clip_weight resampled[CLIP_SIDES]; /* tables of positions; data NULL: none */
 };
 
 static int fail_at(const char *path, struct clip_error *error)
@@ -356,6 +359,23 @@ static int check_unused(const struct clip_model *model, struct clip_error *error
     return 0;
 }
 
+/* A table of positions of another size is resampled: of open_clip's folders, and where a size was asked for.
+ */
+static int fit_positions(struct clip_model *model, struct tensor *tensor, struct clip_error *error)
+{
+    const struct clip_slot *slot = tensor->slot;
+    if (!tensor->parts || slot->side == CLIP_SIDE_BOTH ||
+        (!model->image_size && model->folder != CLIP_FOLDER_OPEN_CLIP))
+        return 0;
+    struct clip_weight *out = &model->resampled[slot->side];
+    int fit = clip_positions_fit(&model->arch, slot, tensor->parts, model->image_size > 0, out, error);
+    if (fit > 0) {
+        tensor->parts = out;
+        tensor->count = 1;
+    }
+    return fit;
+}
+
 static int bind_tensors(struct clip_model *model, struct clip_error *error)
 {
     const struct clip_weight *end = model->shards.weights.items + model->shards.weights.count;
@@ -371,7 +391,8 @@ static int bind_tensors(struct clip_model *model, struct clip_error *error)
             (struct tensor){.slot = slot, .parts = clip_weights_find(&model->shards.weights, slot->name)};
         if (!tensor->parts && !slot->integer)
             return clip_fail(error, "tensor %s is missing", slot->name);
-        if (tensor->parts && check_parts(tensor, end, error) != 0)
+        int fit = fit_positions(model, tensor, error);
+        if (fit < 0 || (fit == 0 && tensor->parts && check_parts(tensor, end, error) != 0))
             return -1;
     }
     qsort(model->tensors, model->layout.count, sizeof *model->tensors, compare_slots);
@@ -401,17 +422,20 @@ static int open_path(struct clip_model *model, const char *name, const char *arc
     int is_file = !S_ISDIR(status.st_mode);
     if (is_file ? open_file(model, arch, key, error) : open_folder(model, arch, key, settings, error))
         return -1;
+    if (model->image_size && clip_arch_resize(&model->arch, model->image_size, error) != 0)
+        return fail_at(model->path, error);
     return settings || bind_tensors(model, error) == 0 ? 0 : fail_tensors(model, is_file, error);
 }
 
 static struct clip_model *open_model(const char *name, const char *arch, const char *key, int settings,
-                                     struct clip_error *error)
+                                     int image_size, struct clip_error *error)
 {
     struct clip_model *model = calloc(1, sizeof *model);
     if (!model) {
         clip_fail_memory(error, "a model");
         return NULL;
     }
+    model->image_size = image_size;
     if (open_path(model, name, arch, key, settings, error) != 0) {
         clip_model_close(model);
         return NULL;
@@ -422,7 +446,13 @@ static struct clip_model *open_model(const char *name, const char *arch, const c
 struct clip_model *clip_model_open_key(const char *name, const char *arch, const char *key,
                                        struct clip_error *error)
 {
-    return open_model(name, arch, key, 0, error);
+    return open_model(name, arch, key, 0, 0, error);
+}
+
+struct clip_model *clip_model_open_resized(const char *name, const char *arch, const char *key,
+                                           int image_size, struct clip_error *error)
+{
+    return open_model(name, arch, key, 0, image_size, error);
 }
 
 struct clip_model *clip_model_open(const char *name, const char *arch, struct clip_error *error)
@@ -433,7 +463,7 @@ struct clip_model *clip_model_open(const char *name, const char *arch, struct cl
 struct clip_model *clip_model_open_settings(const char *name, const char *arch, const char *key,
                                             struct clip_error *error)
 {
-    return open_model(name, arch, key, 1, error);
+    return open_model(name, arch, key, 1, 0, error);
 }
 
 void clip_model_close(struct clip_model *model)
@@ -441,6 +471,8 @@ void clip_model_close(struct clip_model *model)
     if (!model)
         return;
     clip_shards_close(&model->shards);
+    for (int side = 0; side < CLIP_SIDES; side++)
+        free((void *)model->resampled[side].data);
     clip_layout_free(&model->layout);
     free(model->tensors);
     free(model->path);
@@ -615,6 +647,8 @@ void clip_model_forget(const struct clip_model *model, const char *name)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; tensor && i < tensor->count; i++) {
         const struct clip_weight *part = &tensor->parts[i];
+        if (part >= model->resampled && part < model->resampled + CLIP_SIDES)
+            return; /* not mapped */
         uintptr_t start = ((uintptr_t)part->data + page - 1) / page * page;
         uintptr_t end =
             ((uintptr_t)part->data + clip_weight_count(part) * clip_weight_size(part->type)) / page * page;

@@ -27,6 +27,9 @@ struct clip_model *clip_model_open_key(const char *model, const char *arch, cons
                                        struct clip_error *error);
 /* The same without a key. */
 struct clip_model *clip_model_open(const char *model, const char *arch, struct clip_error *error);
+/* The same with another image size, its positions resampled (model/positions.h). */
+struct clip_model *clip_model_open_resized(const char *model, const char *arch, const char *key,
+                                           int image_size, struct clip_error *error);
 /* The same for the architecture, the preprocessing and the vocabulary alone: the model has no tensors then.
  * The weights of a folder are not read; of a lone file, or with `arch`, the list of tensors is. */
 struct clip_model *clip_model_open_settings(const char *model, const char *arch, const char *key,

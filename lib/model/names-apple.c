@@ -43,14 +43,14 @@ static const struct replacement text_parts[] = {
 
 enum { NAME = 600, MOST_LAYERS = 64 };
 
-/* What is known of a file. */
+/* What is known of a file's names. */
 struct names {
-    const char *prefix; /* what stands before the names of one set; it is one of them, `length` characters */
+    const char *prefix; /* `length` characters that stand before all names */
     size_t length;
-    unsigned char joins[MOST_LAYERS]; /* 1 for numbers of image_encoder.model.network that begin a stage */
+    unsigned char joins[MOST_LAYERS]; /* 1 for those of image_encoder.model.network that begin a stage */
 };
 
-/* A name being written. */
+/* A name that is being written. */
 struct text {
     char text[NAME];
     size_t used;
@@ -73,7 +73,7 @@ static void put_string(struct text *out, const char *text)
     put(out, text, strlen(text));
 }
 
-/* The name with the parts replaced. */
+/* Writes the name with its parts replaced. */
 static void put_replaced(struct text *out, const char *name, const struct replacement *parts, size_t count)
 {
     while (*name) {
@@ -89,8 +89,8 @@ static void put_replaced(struct text *out, const char *name, const struct replac
     }
 }
 
-/* The number that follows "network." in an image encoder's name, below MOST_LAYERS, or -1; *rest: after it.
- */
+/* Returns N of the name "network.N..." of an image encoder, and sets *rest to what follows; -1 for other
+ * names, and for N from MOST_LAYERS on. */
 static int network_number(const char *name, const char **rest)
 {
     static const char start[] = "network.";
@@ -107,7 +107,8 @@ static int begins(const char *text, const char *start)
     return strncmp(text, start, strlen(start)) == 0;
 }
 
-/* A stage's parts: network.N.proj begins one, network.N.pe are its positions, the others are blocks. */
+/* Writes the stage of a part of the network, and returns the rest of the name: network.N.proj begins a stage,
+ * network.N.pe has its positions, the others are its blocks. */
 static const char *put_stage(struct text *out, const struct names *names, const char *name)
 {
     const char *rest = name;
@@ -128,7 +129,7 @@ static const char *put_stage(struct text *out, const struct names *names, const 
     return begins(rest, ".pe.") ? rest + strlen(".pe") : rest;
 }
 
-/* Layer scales are tensors themselves, and open_clip's have a name of their own in there. */
+/* 1 if the tensor is a layer scale, which open_clip calls NAME.gamma. */
 static int is_scale(const char *name)
 {
     size_t length = strlen(name), digits = strspn(name + (length ? length - 1 : 0), "0123456789");
@@ -152,7 +153,7 @@ static void put_text(struct text *out, const char *name)
     put_replaced(out, name, text_parts, COUNT(text_parts));
 }
 
-/* [1, 1, positions, width] without the dimensions of 1. */
+/* [1, 1, positions, width] becomes [positions, width]. */
 static void squeeze(struct clip_weight *weight)
 {
     while (weight->ndim > 2 && weight->shape[0] == 1) {
@@ -162,7 +163,7 @@ static void squeeze(struct clip_weight *weight)
     }
 }
 
-/* The projection has no bias: zeros, one for all. */
+/* Adds the bias that the projection does not have: zeros, all at one address. */
 static int add_bias(struct clip_weights *weights, const char *projection, const struct clip_weight *like,
                     struct clip_error *error)
 {
@@ -209,7 +210,7 @@ static int rename_one(struct clip_weights *weights, size_t i, const struct names
     return projects ? add_bias(weights, copy, weight, error) : 0;
 }
 
-/* The first tensor of such a model, in *name what stands before it; NULL where there is none. */
+/* Finds the first tensor of such a model, and the length of what stands before it; NULL if there is none. */
 static const struct clip_weight *find_first(const struct clip_weights *weights, size_t *length)
 {
     for (size_t i = 0; i < weights->count; i++) {

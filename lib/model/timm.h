@@ -66,6 +66,8 @@ int clip_timm_read_shapes(const struct clip_weights *weights, struct clip_tower_
 void clip_timm_describe(FILE *out, const struct clip_tower_arch *tower);
 void clip_timm_describe_json(struct json_object *object, const struct clip_tower_arch *tower);
 extern const char *const clip_timm_prefixes[];
+/* The positions, resampled only where another image size is asked for: clip_kind.positions. */
+void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
 
 /* What Hugging Face's SiglipModel has: the family of SigLIP. */
 extern const struct clip_timm_family clip_timm_siglip;

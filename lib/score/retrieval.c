@@ -160,6 +160,26 @@ int clip_retrieval_add(struct clip_retrieval *retrieval, const struct clip_vecto
     return retrieval->matches ? add_all(retrieval, columns, &taker, error) : 0;
 }
 
+int clip_retrieval_add_listed(struct clip_retrieval *retrieval, size_t first_row, size_t n,
+                              const struct clip_vectors *columns, uint64_t first, const int64_t *numbers,
+                              size_t most, struct clip_error *error)
+{
+    float *cosines = reallocarray(NULL, n * most, sizeof *cosines);
+    if (!cosines)
+        return clip_fail_memory(error, "matches");
+    int status = clip_similarity_listed(retrieval->similarity, retrieval->rows, first_row, n, columns,
+                                        numbers, most, cosines, error);
+    for (size_t i = 0; i < n * most && status == 0; i++) {
+        if (numbers[i] < 0)
+            continue;
+        float score = clip_score_of(retrieval->wanted.scoring, cosines[i]);
+        status = clip_ranking_add(&retrieval->rankings[first_row + i / most], &score, 1, NULL, 0,
+                                  first + (uint64_t)numbers[i], error);
+    }
+    free(cosines);
+    return status;
+}
+
 /* --- writing --- */
 
 /* One row's matches on their way out. */

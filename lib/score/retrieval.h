@@ -37,6 +37,12 @@ void clip_retrieval_free(struct clip_retrieval *retrieval);
 int clip_retrieval_add(struct clip_retrieval *retrieval, const struct clip_vectors *columns, uint64_t first,
                        struct clip_error *error);
 
+/* Looks at some columns for each of n rows, from `first_row` on: the columns numbers[n][most] of `columns`,
+ * of which the first is called `first`; below 0: none. With top, a namer, and no softmax. */
+int clip_retrieval_add_listed(struct clip_retrieval *retrieval, size_t first_row, size_t n,
+                              const struct clip_vectors *columns, uint64_t first, const int64_t *numbers,
+                              size_t most, struct clip_error *error);
+
 /* Writes a row of matches for each of `rows`, in their order. */
 int clip_retrieval_write(struct clip_retrieval *retrieval, const struct clip_rows_output *out,
                          struct clip_error *error);

@@ -5,6 +5,7 @@
 
 #include <langinfo.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { BAR = 20 }; /* characters of a bar */
@@ -125,10 +126,19 @@ static int check_finite(const struct clip_rows_output *out, const struct clip_ro
     return 0;
 }
 
-int clip_rows_write(const struct clip_rows_output *out, const struct clip_row *row, struct clip_error *error)
+/* The row with probabilities for scores, which the caller frees. NULL with error. */
+static float *make_probabilities(const struct clip_row *row, struct clip_error *error)
 {
-    if (check_finite(out, row, error) != 0)
-        return -1;
+    float *scores = reallocarray(NULL, row->n + 1, sizeof *scores);
+    if (!scores)
+        clip_fail_memory(error, "probabilities");
+    for (size_t i = 0; scores && i < row->n; i++)
+        scores[i] = clip_sigmoid(row->scores[i]);
+    return scores;
+}
+
+static int write_row(const struct clip_rows_output *out, const struct clip_row *row, struct clip_error *error)
+{
     switch (out->form) {
     case CLIP_ROWS_RECORDS:
         return write_record(out, row, error);
@@ -149,6 +159,20 @@ int clip_rows_write(const struct clip_rows_output *out, const struct clip_row *r
         break;
     }
     return ferror(out->text) ? clip_fail_errno(error, "standard output") : 0;
+}
+
+int clip_rows_write(const struct clip_rows_output *out, const struct clip_row *row, struct clip_error *error)
+{
+    if (check_finite(out, row, error) != 0)
+        return -1;
+    if (!out->sigmoid)
+        return write_row(out, row, error);
+    struct clip_row probable = *row;
+    float *scores = make_probabilities(row, error);
+    probable.scores = scores;
+    int status = scores ? write_row(out, &probable, error) : -1;
+    free(scores);
+    return status;
 }
 
 static int write_columns(const struct clip_rows_output *out, const char *const *keys, size_t n,

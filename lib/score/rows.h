@@ -22,11 +22,12 @@ struct clip_rows_output {
     int best;                   /* a row holds its best matches; otherwise all columns in order */
     char separator;             /* of keys */
     double scale;               /* for messages: what the cosines were multiplied by */
+    int sigmoid;                /* scores are written as their probabilities (clip_sigmoid) */
     struct clip_writer *writer; /* of records */
     FILE *text;                 /* for the other forms */
 };
 
-/* Score i is that of column keys[i], labels[i]. A label may be the key itself, the same pointer. */
+/* scores[i] is that of column keys[i], labels[i]. A label may be the key itself, the same pointer. */
 struct clip_row {
     const char *key, *label;
     size_t n;

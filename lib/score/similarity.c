@@ -107,11 +107,76 @@ int clip_similarity_tile(struct clip_similarity *s, const struct clip_tile *tile
                          error);
 }
 
+/* --- some of them --- */
+
+struct listed_task {
+    struct clip_similarity *s;
+    const struct clip_vectors *rows, *columns;
+    size_t first, most;
+    const int64_t *numbers;
+    float *out;
+};
+
+static int multiply_listed(void *context, size_t i, int thread, struct clip_error *error)
+{
+    const struct listed_task *task = context;
+    struct clip_similarity *s = task->s;
+    const int64_t *numbers = task->numbers + i * task->most;
+    float *out = task->out + i * task->most, *buffer = s->buffers[thread];
+    const float *a = clip_vectors_floats(task->rows, task->first + i, 1, buffer, error);
+    for (size_t j = 0; j < task->most && a; j++) {
+        out[j] = NAN;
+        if (numbers[j] < 0)
+            continue;
+        if ((uint64_t)numbers[j] >= clip_vectors_count(task->columns))
+            return clip_fail(error, "there is no embedding %lld", (long long)numbers[j]);
+        const float *b =
+            clip_vectors_floats(task->columns, (size_t)numbers[j], 1, buffer + BLOCK * s->width, error);
+        if (!b)
+            return -1;
+        s->kernels->dots(s->width, 1, a, 1, b, out + j, 1);
+    }
+    return a ? 0 : -1;
+}
+
+int clip_similarity_listed(struct clip_similarity *s, const struct clip_vectors *rows, size_t first, size_t n,
+                           const struct clip_vectors *columns, const int64_t *numbers, size_t most,
+                           float *out, struct clip_error *error)
+{
+    struct listed_task task = {s, rows, columns, first, most, numbers, out};
+    return clip_crew_run(&s->crew, s->pool, n, multiply_listed, &task, error);
+}
+
 /* --- all of them --- */
 
 float clip_score_of(struct clip_scoring scoring, float cosine)
 {
     return (float)(scoring.scale * cosine + scoring.bias);
+}
+
+float clip_sigmoid(float score)
+{
+    return (float)(1 / (1 + exp(-(double)score)));
+}
+
+/* Halves the distance between a score that is too small and one that is not, until no float lies between. */
+float clip_sigmoid_least(float p)
+{
+    float low = -200, high = 200; /* the sigmoid of the one is 0 in f32, of the other 1 */
+    if (p <= clip_sigmoid(low))
+        return -INFINITY;
+    if (p > clip_sigmoid(high))
+        return INFINITY;
+    while (nextafterf(low, high) < high) {
+        float middle = (float)(((double)low + (double)high) / 2);
+        if (middle <= low || middle >= high)
+            middle = nextafterf(low, high);
+        if (clip_sigmoid(middle) >= p)
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
 }
 
 int clip_fail_score(const char *row, const char *column, double scale, struct clip_error *error)

@@ -26,11 +26,22 @@ struct clip_tile {
 int clip_similarity_tile(struct clip_similarity *similarity, const struct clip_tile *tile, float *out,
                          struct clip_error *error);
 
+/* out[n][most] = the cosines of rows first to first + n - 1 with the columns numbers[n][most] of each; NAN
+ * for numbers below 0. -1 with error, also where there is no such column. */
+int clip_similarity_listed(struct clip_similarity *similarity, const struct clip_vectors *rows, size_t first,
+                           size_t n, const struct clip_vectors *columns, const int64_t *numbers, size_t most,
+                           float *out, struct clip_error *error);
+
 /* A score is scale * cosine + bias. */
 struct clip_scoring {
     double scale, bias;
 };
 float clip_score_of(struct clip_scoring scoring, float cosine);
+
+/* SigLIP's probability of a score: 1 / (1 + exp(-score)). The least score whose probability is at least p,
+ * -INFINITY where all are; INFINITY where none is. */
+float clip_sigmoid(float score);
+float clip_sigmoid_least(float p);
 
 /* The error of a score that overflows a float, of a row and a column by their labels. Returns -1. */
 int clip_fail_score(const char *row, const char *column, double scale, struct clip_error *error);

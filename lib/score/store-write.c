@@ -1,6 +1,8 @@
 #include "score/store-write.h"
 #include "model/weight.h"
 #include "score/names.h"
+#include "score/store-header.h"
+#include "score/store-lists.h"
 #include "text/hash.h"
 
 #include <ctype.h>
@@ -13,8 +15,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-enum { HEADER = 1024 }; /* bytes of a segment before its embeddings, which are not counted when it is begun */
 
 /* Keys, of which each is there once. */
 struct key_set {
@@ -44,6 +44,8 @@ struct clip_store_writer {
     size_t first; /* of `added` those that the segment being written has */
     struct segment_out out;
     uint16_t *halves; /* [width] */
+    size_t lists;     /* to make; 0: those that the index has */
+    int threads;      /* for lists */
 };
 
 /* --- keys --- */
@@ -130,12 +132,18 @@ static int is_named(const struct clip_store_manifest *manifest, const char *name
         return 0; /* cut while it was written */
     unsigned long number = strtoul(name, &end, 10);
     if (!isdigit((unsigned char)name[0]) || end - name < 8 ||
-        (strcmp(end, CLIP_STORE_SEGMENT) != 0 && strcmp(end, CLIP_STORE_REMOVED) != 0))
+        (strcmp(end, CLIP_STORE_SEGMENT) != 0 && strcmp(end, CLIP_STORE_REMOVED) != 0 &&
+         strcmp(end, CLIP_STORE_LISTS) != 0 && strcmp(end, CLIP_STORE_CENTROIDS) != 0))
         return -1;
-    int removed = strcmp(end, CLIP_STORE_REMOVED) == 0;
-    for (size_t i = 0; i < manifest->count; i++)
-        if (number == (removed ? manifest->parts[i].removed_number : manifest->parts[i].number))
+    if (strcmp(end, CLIP_STORE_CENTROIDS) == 0)
+        return number == manifest->centroids_number;
+    for (size_t i = 0; i < manifest->count; i++) {
+        const struct clip_store_part *part = &manifest->parts[i];
+        if (number == (strcmp(end, CLIP_STORE_REMOVED) == 0 ? part->removed_number
+                       : strcmp(end, CLIP_STORE_LISTS) == 0 ? part->lists_number
+                                                            : part->number))
             return 1;
+    }
     return 0;
 }
 
@@ -333,6 +341,12 @@ void clip_store_writer_free(struct clip_store_writer *writer)
     free(writer);
 }
 
+void clip_store_writer_lists(struct clip_store_writer *writer, size_t lists, int threads)
+{
+    writer->lists = lists;
+    writer->threads = threads;
+}
+
 size_t clip_store_writer_width(const struct clip_store_writer *writer)
 {
     return writer->manifest.width;
@@ -352,8 +366,8 @@ static int begin_segment(struct clip_store_writer *writer, struct segment_out *o
     if (!out->path)
         return -1;
     out->file = fopen(out->path, "we");
-    static const char blank[HEADER];
-    if (!out->file || fwrite(blank, 1, HEADER, out->file) != HEADER)
+    static const char blank[CLIP_STORE_HEADER];
+    if (!out->file || fwrite(blank, 1, CLIP_STORE_HEADER, out->file) != CLIP_STORE_HEADER)
         return clip_fail_errno(error, "%s", out->path);
     return 0;
 }
@@ -404,53 +418,27 @@ static void put_texts(FILE *file, const struct clip_names *names, size_t first, 
     }
 }
 
-/* The header's line of a tensor; `at` moves on. */
-static int add_tensor(char *text, int used, const char *name, const char *dtype, uint64_t n, uint64_t m,
-                      uint64_t bytes, uint64_t *at)
+/* What the file begins with. */
+static void make_header(struct clip_store_header *header, uint64_t n, size_t width, int halves, uint64_t keys,
+                        uint64_t labels)
 {
-    char shape[64];
-    snprintf(shape, sizeof shape, m ? "%" PRIu64 ", %" PRIu64 : "%" PRIu64, n, m);
-    used += snprintf(text + used, (size_t)(HEADER - used),
-                     ", \"%s\": {\"dtype\": \"%s\", \"shape\": [%s], \"data_offsets\": [%" PRIu64 ", %" PRIu64
-                     "]}",
-                     name, dtype, shape, *at, *at + bytes);
-    *at += bytes;
-    return used;
-}
-
-/* The file's first HEADER bytes, filled up with blanks. */
-static void make_header(char *text, uint64_t n, size_t width, int halves, uint64_t keys, uint64_t labels)
-{
-    uint64_t at = 0, length = HEADER - sizeof length;
-    int used = snprintf(text, HEADER, "12345678{\"__metadata__\": {\"format\": \"clip-index\"}");
-    used = add_tensor(text, used, "embeddings", halves ? "F16" : "F32", n, width,
-                      n * width * (halves ? 2 : 4), &at);
-    used = add_tensor(text, used, "key_offsets", "I64", n + 1, 0, 8 * (n + 1), &at);
-    used = add_tensor(text, used, "label_offsets", "I64", n + 1, 0, 8 * (n + 1), &at);
-    used = add_tensor(text, used, "sizes", "I64", n, 0, 8 * n, &at);
-    used = add_tensor(text, used, "times", "F64", n, 0, 8 * n, &at);
-    used = add_tensor(text, used, "keys", "U8", keys, 0, keys, &at);
-    used = add_tensor(text, used, "labels", "U8", labels, 0, labels, &at);
-    text[used++] = '}';
-    memset(text + used, ' ', (size_t)(HEADER - used));
-    memcpy(text, &length, sizeof length);
-}
-
-static int close_synced(FILE *file, const char *path, struct clip_error *error)
-{
-    int bad = fflush(file) != 0 || ferror(file) || fsync(fileno(file)) != 0;
-    if (bad)
-        clip_fail_errno(error, "%s", path);
-    if (fclose(file) != 0 && !bad)
-        bad = clip_fail_errno(error, "%s", path);
-    return bad ? -1 : 0;
+    clip_store_header_begin(header);
+    clip_store_header_add(header, "embeddings", halves ? "F16" : "F32", n, width,
+                          n * width * (halves ? 2 : 4));
+    clip_store_header_add(header, "key_offsets", "I64", n + 1, 0, 8 * (n + 1));
+    clip_store_header_add(header, "label_offsets", "I64", n + 1, 0, 8 * (n + 1));
+    clip_store_header_add(header, "sizes", "I64", n, 0, 8 * n);
+    clip_store_header_add(header, "times", "F64", n, 0, 8 * n);
+    clip_store_header_add(header, "keys", "U8", keys, 0, keys);
+    clip_store_header_add(header, "labels", "U8", labels, 0, labels);
+    clip_store_header_end(header);
 }
 
 /* Ends a segment whose keys and labels are names [first, first + count). */
 static int end_segment(struct segment_out *out, const struct clip_store_manifest *manifest,
                        const struct clip_names *names, size_t first, struct clip_error *error)
 {
-    char header[HEADER];
+    struct clip_store_header header;
     FILE *file = out->file;
     uint64_t keys = put_offsets(file, names, first, out->count, 0);
     uint64_t labels = put_offsets(file, names, first, out->count, 1);
@@ -460,12 +448,13 @@ static int end_segment(struct segment_out *out, const struct clip_store_manifest
         fwrite(&out->files[i].time, sizeof out->files[i].time, 1, file);
     put_texts(file, names, first, out->count, 0);
     put_texts(file, names, first, out->count, 1);
-    make_header(header, out->count, manifest->width, manifest->halves, keys, labels);
-    int bad = fseeko(file, 0, SEEK_SET) != 0 || fwrite(header, 1, HEADER, file) != HEADER;
+    make_header(&header, out->count, manifest->width, manifest->halves, keys, labels);
+    int bad = fseeko(file, 0, SEEK_SET) != 0 ||
+              fwrite(header.text, 1, CLIP_STORE_HEADER, file) != CLIP_STORE_HEADER;
     if (bad)
         clip_fail_errno(error, "%s", out->path);
     out->file = NULL;
-    if (close_synced(file, out->path, error) != 0 || bad) {
+    if (clip_store_close_file(file, out->path, error) != 0 || bad) {
         unlink(out->path);
         bad = 1;
     }
@@ -555,7 +544,7 @@ static int write_removed(struct clip_store_writer *writer, uint32_t number, cons
         fwrite(header, 1, length, file);
         fwrite(bits, 1, size, file);
     }
-    int status = file ? close_synced(file, path, error) : -1;
+    int status = file ? clip_store_close_file(file, path, error) : -1;
     free(path);
     return status;
 }
@@ -656,14 +645,16 @@ static int write_manifest(struct clip_store_writer *writer, const struct clip_st
         return -1;
     fprintf(output.file,
             "{\"format\": \"clip-index\", \"version\": %d, \"dtype\": \"%s\", \"width\": %zu, \"next\": "
-            "%u,\n \"segments\": [",
-            CLIP_STORE_VERSION, manifest->halves ? "f16" : "f32", manifest->width, manifest->next);
+            "%u, \"lists\": %u, \"centroids_file\": %u,\n \"segments\": [",
+            CLIP_STORE_VERSION, manifest->halves ? "f16" : "f32", manifest->width, manifest->next,
+            manifest->lists, manifest->centroids_number);
     for (size_t i = 0; i < manifest->count; i++) {
         const struct clip_store_part *part = &manifest->parts[i];
         fprintf(output.file,
                 "%s\n  {\"file\": %u, \"embeddings\": %" PRIu64 ", \"removed\": %" PRIu64
-                ", \"removed_file\": %u}",
-                i ? "," : "", part->number, part->count, part->removed, part->removed_number);
+                ", \"removed_file\": %u, \"lists_file\": %u}",
+                i ? "," : "", part->number, part->count, part->removed, part->removed_number,
+                part->lists_number);
     }
     fprintf(output.file, "]}\n");
     if (sync_folder(writer->folder, error) != 0) {
@@ -704,7 +695,9 @@ static int prepare(struct clip_store_writer *writer, struct clip_store_manifest 
     } else {
         abandon_segment(&writer->out);
     }
-    return join_last(writer, next, error);
+    if (join_last(writer, next, error) != 0)
+        return -1;
+    return clip_store_lists_make(writer->folder, next, writer->lists, writer->threads, error);
 }
 
 int clip_store_commit(struct clip_store_writer *writer, struct clip_store_changes *changes,

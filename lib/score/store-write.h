@@ -26,6 +26,10 @@ struct clip_store_writer *clip_store_edit(const char *path, enum clip_store_way 
 /* Gives the lock back; what was not committed is lost. */
 void clip_store_writer_free(struct clip_store_writer *writer);
 
+/* Makes `lists` lists of the embeddings when they are committed (0: none but those of the centroids that the
+ * index has), with so many threads. */
+void clip_store_writer_lists(struct clip_store_writer *writer, size_t lists, int threads);
+
 /* The width of its embeddings; 0: not known yet. */
 size_t clip_store_writer_width(const struct clip_store_writer *writer);
 

@@ -28,16 +28,18 @@ static int read_part(struct clip_store_manifest *manifest, struct json_object *o
                      struct clip_error *error)
 {
     struct clip_store_part *part = &manifest->parts[manifest->count++];
-    uint64_t number, removed_number;
+    uint64_t number, removed_number, lists_number;
     if (!json_object_is_type(object, json_type_object))
         return clip_fail(error, "a segment is not an object");
     if (read_count(object, "file", manifest->next, &number, error) != 0 ||
         read_count(object, "removed_file", manifest->next, &removed_number, error) != 0 ||
+        read_count(object, "lists_file", manifest->next, &lists_number, error) != 0 ||
         read_count(object, "embeddings", INT64_MAX / 8, &part->count, error) != 0 ||
         read_count(object, "removed", part->count, &part->removed, error) != 0)
         return -1;
     part->number = (uint32_t)number;
     part->removed_number = (uint32_t)removed_number;
+    part->lists_number = (uint32_t)lists_number;
     if (number == 0 || part->count == 0)
         return clip_fail(error, "a segment without a file, or without embeddings");
     return 0;
@@ -48,7 +50,7 @@ static int read_manifest(struct clip_store_manifest *manifest, struct json_objec
 {
     const char *format = NULL, *dtype = "f32";
     int version = 0;
-    uint64_t width, next;
+    uint64_t width, next, lists, centroids;
     struct json_object *parts = clip_json_get(object, "segments");
     if (clip_json_string(object, "index", "format", &format, error) != 0 ||
         clip_json_int(object, "index", "version", 0, INT_MAX, &version, error) != 0 ||
@@ -63,10 +65,14 @@ static int read_manifest(struct clip_store_manifest *manifest, struct json_objec
     if (!manifest->halves && strcmp(dtype, "f32") != 0)
         return clip_fail(error, "dtype is neither f32 nor f16");
     if (read_count(object, "width", CLIP_STORE_WIDTH, &width, error) != 0 ||
-        read_count(object, "next", UINT32_MAX - 1, &next, error) != 0)
+        read_count(object, "next", UINT32_MAX - 1, &next, error) != 0 ||
+        read_count(object, "lists", CLIP_STORE_MOST_LISTS, &lists, error) != 0 ||
+        read_count(object, "centroids_file", next, &centroids, error) != 0)
         return -1;
     manifest->width = width;
     manifest->next = (uint32_t)next;
+    manifest->lists = centroids ? (uint32_t)lists : 0;
+    manifest->centroids_number = lists ? (uint32_t)centroids : 0;
     if (!json_object_is_type(parts, json_type_array) || json_object_array_length(parts) > CLIP_STORE_SEGMENTS)
         return clip_fail(error, "segments is not an array of at most %d", CLIP_STORE_SEGMENTS);
     for (size_t i = 0; i < json_object_array_length(parts); i++)
@@ -97,9 +103,9 @@ static const struct clip_weight *find(const struct clip_weights *weights, const 
     return NULL;
 }
 
-/* The data of tensor `name` of that type and shape, [n] or [n][m]; *n SIZE_MAX: any, and set. */
-static const unsigned char *get(const struct clip_weights *weights, const char *name,
-                                enum clip_weight_type type, size_t *n, size_t m, struct clip_error *error)
+const unsigned char *clip_store_tensor(const struct clip_weights *weights, const char *name,
+                                       enum clip_weight_type type, size_t *n, size_t m,
+                                       struct clip_error *error)
 {
     const struct clip_weight *weight = find(weights, name);
     if (!weight || weight->type != type || weight->ndim != (m ? 2 : 1) || (m && weight->shape[1] != m) ||
@@ -116,20 +122,22 @@ static int read_tensors(struct clip_store_segment *segment, const struct clip_st
 {
     size_t n = SIZE_MAX, more;
     segment->keys_size = segment->labels_size = SIZE_MAX;
-    segment->embeddings = get(weights, "embeddings", manifest->halves ? CLIP_WEIGHT_F16 : CLIP_WEIGHT_F32, &n,
-                              manifest->width, error);
+    segment->embeddings =
+        clip_store_tensor(weights, "embeddings", manifest->halves ? CLIP_WEIGHT_F16 : CLIP_WEIGHT_F32, &n,
+                          manifest->width, error);
     if (!segment->embeddings || (more = n + 1) == 0)
         return -1;
     segment->count = n;
-    segment->key_offsets = get(weights, "key_offsets", CLIP_WEIGHT_I64, &more, 0, error);
+    segment->key_offsets = clip_store_tensor(weights, "key_offsets", CLIP_WEIGHT_I64, &more, 0, error);
     if (!segment->key_offsets ||
-        !(segment->label_offsets = get(weights, "label_offsets", CLIP_WEIGHT_I64, &more, 0, error)) ||
-        !(segment->sizes = get(weights, "sizes", CLIP_WEIGHT_I64, &n, 0, error)) ||
-        !(segment->times = get(weights, "times", CLIP_WEIGHT_F64, &n, 0, error)) ||
-        !(segment->keys =
-              (const char *)get(weights, "keys", CLIP_WEIGHT_U8, &segment->keys_size, 0, error)) ||
-        !(segment->labels =
-              (const char *)get(weights, "labels", CLIP_WEIGHT_U8, &segment->labels_size, 0, error)))
+        !(segment->label_offsets =
+              clip_store_tensor(weights, "label_offsets", CLIP_WEIGHT_I64, &more, 0, error)) ||
+        !(segment->sizes = clip_store_tensor(weights, "sizes", CLIP_WEIGHT_I64, &n, 0, error)) ||
+        !(segment->times = clip_store_tensor(weights, "times", CLIP_WEIGHT_F64, &n, 0, error)) ||
+        !(segment->keys = (const char *)clip_store_tensor(weights, "keys", CLIP_WEIGHT_U8,
+                                                          &segment->keys_size, 0, error)) ||
+        !(segment->labels = (const char *)clip_store_tensor(weights, "labels", CLIP_WEIGHT_U8,
+                                                            &segment->labels_size, 0, error)))
         return -1;
     if ((uintptr_t)segment->embeddings % 4 != 0)
         return clip_fail(error, "the embeddings are not aligned");
@@ -187,8 +195,8 @@ char *clip_store_path(const char *path, uint32_t number, const char *ending, str
     return NULL;
 }
 
-static int map_part(const char *path, uint32_t number, const char *ending, struct clip_mapping *mapping,
-                    struct clip_error *error)
+int clip_store_map(const char *path, uint32_t number, const char *ending, struct clip_mapping *mapping,
+                   struct clip_error *error)
 {
     char *file = clip_store_path(path, number, ending, error);
     int status = file ? clip_map_file(mapping, file, error) : -1;
@@ -203,7 +211,7 @@ static int read_removed(struct clip_store_open_part *part, struct clip_error *er
     struct clip_weights weights = {0};
     size_t n = (part->segment.count + 7) / 8;
     int status = clip_safetensors_read(&weights, part->removed.data, part->removed.size, error);
-    if (status == 0 && !(part->bits = get(&weights, "removed", CLIP_WEIGHT_U8, &n, 0, error)))
+    if (status == 0 && !(part->bits = clip_store_tensor(&weights, "removed", CLIP_WEIGHT_U8, &n, 0, error)))
         status = -1;
     clip_weights_free(&weights);
     return status;
@@ -214,9 +222,9 @@ static int open_part(struct clip_store *index, size_t i, struct clip_error *erro
     const struct clip_store_manifest *manifest = &index->manifest;
     const struct clip_store_part *said = &manifest->parts[i];
     struct clip_store_open_part *part = &index->parts[i];
-    if (map_part(index->path, said->number, CLIP_STORE_SEGMENT, &part->file, error) != 0 ||
+    if (clip_store_map(index->path, said->number, CLIP_STORE_SEGMENT, &part->file, error) != 0 ||
         (said->removed_number &&
-         map_part(index->path, said->removed_number, CLIP_STORE_REMOVED, &part->removed, error) != 0))
+         clip_store_map(index->path, said->removed_number, CLIP_STORE_REMOVED, &part->removed, error) != 0))
         return -1;
     errno = 0; /* what is wrong from here on is in the files */
     if (clip_store_segment_read(&part->segment, manifest, part->file.data, part->file.size, error) != 0)

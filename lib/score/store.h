@@ -4,12 +4,14 @@
  * file,
  * "%08u.safetensors": embeddings [n][width], keys and labels (each terminated) with their offsets, sizes and
  * times of the files that they are of. Embeddings that are removed are bits of another file,
- * "%08u.removed.safetensors". Files never change: a change writes new ones, and then index.json. */
+ * "%08u.removed.safetensors". Lists of the embeddings for FAISS, and their centroids, are files, too
+ * (score/store-lists.h). Files never change: a change writes new ones, and then index.json. */
 #ifndef CLIP_SCORE_STORE_H
 #define CLIP_SCORE_STORE_H
 
 #include "base/error.h"
 #include "base/file.h"
+#include "model/weight.h"
 #include "score/vectors.h"
 
 #include <stddef.h>
@@ -20,15 +22,19 @@ enum { CLIP_STORE_VERSION = 1, CLIP_STORE_SEGMENTS = 1024, CLIP_STORE_WIDTH = 1 
 
 /* What index.json says. */
 struct clip_store_manifest {
-    size_t width;  /* 0: nothing was ever put in */
-    int halves;    /* the embeddings are f16, not f32 */
-    uint32_t next; /* the number of the next file */
+    size_t width;                     /* 0: nothing was ever put in */
+    int halves;                       /* the embeddings are f16, not f32 */
+    uint32_t next;                    /* the number of the next file */
+    uint32_t lists, centroids_number; /* how many, and the file of their centroids; 0: none */
     size_t count;
     struct clip_store_part {
         uint32_t number, removed_number; /* of its files; 0: nothing is removed */
+        uint32_t lists_number;           /* 0: it has none */
         uint64_t count, removed;         /* embeddings, and how many of them are removed */
     } parts[CLIP_STORE_SEGMENTS];
 };
+
+enum { CLIP_STORE_MOST_LISTS = 1 << 16 };
 
 /* text[size] is checked. -1 with error. */
 int clip_store_manifest_parse(struct clip_store_manifest *manifest, const char *text, size_t size,
@@ -95,9 +101,21 @@ static inline int clip_store_removed(const struct clip_store_open_part *part, ui
     return part->bits && part->bits[i / 8] >> i % 8 & 1;
 }
 
+/* Maps a file of the index. -1 with error and errno. */
+int clip_store_map(const char *path, uint32_t number, const char *ending, struct clip_mapping *mapping,
+                   struct clip_error *error);
+
+/* The data of the tensor `name` of that type and shape, [n], or [n][m] where m is not 0; *n SIZE_MAX: any,
+ * and set. NULL with error. */
+const unsigned char *clip_store_tensor(const struct clip_weights *weights, const char *name,
+                                       enum clip_weight_type type, size_t *n, size_t m,
+                                       struct clip_error *error);
+
 /* The path of a file of the index, from malloc; NULL with error. */
 char *clip_store_path(const char *path, uint32_t number, const char *ending, struct clip_error *error);
 #define CLIP_STORE_SEGMENT ".safetensors"
 #define CLIP_STORE_REMOVED ".removed.safetensors"
+#define CLIP_STORE_LISTS ".lists.safetensors"
+#define CLIP_STORE_CENTROIDS ".centroids.safetensors"
 
 #endif

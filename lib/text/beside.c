@@ -1,9 +1,11 @@
-/* What stands beside a tokenizer's file: tokenizer_config.json and special_tokens_map.json. */
+/* What stands beside a tokenizer's file: tokenizer_config.json, special_tokens_map.json and
+ * added_tokens.json. */
 #include "text/kinds.h"
 #include "base/json.h"
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,7 +54,8 @@ static void take(struct clip_beside *beside, struct json_object *config)
 
 int clip_beside_read(struct clip_beside *beside, const char *folder, struct clip_error *error)
 {
-    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json"};
+    static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json",
+                                        "added_tokens.json"};
     *beside = (struct clip_beside){.lower = -1, .accents = -1, .chinese = -1, .add_start = -1, .add_end = -1};
     for (size_t i = 0; i < COUNT(names); i++) {
         char path[PATH_MAX];
@@ -64,7 +67,10 @@ int clip_beside_read(struct clip_beside *beside, const char *folder, struct clip
             clip_beside_free(beside);
             return -1;
         }
-        take(beside, config);
+        if (i < 2)
+            take(beside, config);
+        else
+            beside->added = json_object_get(config);
         json_object_put(config);
     }
     return 0;
@@ -74,8 +80,126 @@ void clip_beside_free(struct clip_beside *beside)
 {
     json_object_put(beside->additional);
     json_object_put(beside->decoder);
-    beside->additional = beside->decoder = NULL;
+    json_object_put(beside->added);
+    beside->additional = beside->decoder = beside->added = NULL;
 }
+
+/* --- tokens that were added --- */
+
+int clip_add_token_object(struct clip_pipeline *pipeline, struct json_object *object, int id,
+                          struct clip_error *error)
+{
+    const char *where = "added_tokens";
+    struct json_object *content = clip_json_get(object, "content");
+    int special = 0;
+    struct clip_pipeline_token token = {0};
+    if (!json_object_is_type(content, json_type_string))
+        return clip_fail(error, "added_tokens holds a token without content");
+    if (clip_json_int(object, where, "id", 0, CLIP_MOST_IDS - 1, &id, error) != 0 ||
+        clip_json_flag(object, where, "special", &special, error) != 0)
+        return -1;
+    token.normalized = !special;
+    if (clip_json_flag(object, where, "normalized", &token.normalized, error) != 0 ||
+        clip_json_flag(object, where, "single_word", &token.single_word, error) != 0 ||
+        clip_json_flag(object, where, "lstrip", &token.lstrip, error) != 0 ||
+        clip_json_flag(object, where, "rstrip", &token.rstrip, error) != 0)
+        return -1;
+    token.text = (char *)json_object_get_string(content);
+    token.length = (size_t)json_object_get_string_len(content);
+    token.id = id;
+    return id < 0 ? clip_fail(error, "added_tokens holds a token without id")
+                  : clip_pipeline_add(pipeline, &token, error);
+}
+
+/* An id as the name of a member: a whole number, or -1. */
+static int id_of(const char *text)
+{
+    char *end;
+    long id = strtol(text, &end, 10);
+    return end == text || *end || id < 0 || id >= (long)CLIP_MOST_IDS ? -1 : (int)id;
+}
+
+/* What an additional special token is called: a string, or an object with its content. NULL: neither. */
+static struct json_object *name_of(struct json_object *item)
+{
+    struct json_object *name =
+        json_object_is_type(item, json_type_object) ? clip_json_get(item, "content") : item;
+    return json_object_is_type(name, json_type_string) ? name : NULL;
+}
+
+static int is_special(const struct clip_beside *beside, const char *name)
+{
+    const char *said[] = {beside->pad,         beside->start,   beside->end, beside->separator,
+                          beside->class_token, beside->unknown, beside->mask};
+    for (size_t i = 0; i < COUNT(said); i++)
+        if (strcmp(said[i], name) == 0)
+            return 1;
+    for (size_t i = 0; beside->additional && i < json_object_array_length(beside->additional); i++) {
+        struct json_object *other = name_of(json_object_array_get_idx(beside->additional, i));
+        if (other && strcmp(json_object_get_string(other), name) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+/* added_tokens.json's {"<sks>": 49408}: tokens that are not special are looked for in normalized text. */
+static int add_names(struct clip_pipeline *pipeline, const struct clip_beside *beside,
+                     struct clip_error *error)
+{
+    json_object_object_foreach(beside->added, name, value)
+    {
+        int64_t id = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
+        char shown[80];
+        if (id < 0 || id >= (int64_t)CLIP_MOST_IDS)
+            return clip_fail(error, "added_tokens.json: token '%s' has no valid id",
+                             clip_printable(shown, sizeof shown, name, strlen(name)));
+        struct clip_pipeline_token token = {
+            .text = name, .length = strlen(name), .id = (int32_t)id, .normalized = !is_special(beside, name)};
+        if (clip_pipeline_add(pipeline, &token, error) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int add_decoder(struct clip_pipeline *pipeline, struct json_object *decoder, struct clip_error *error)
+{
+    json_object_object_foreach(
+        decoder, id, token) if (clip_add_token_object(pipeline, token, id_of(id), error) !=
+                                0) return clip_fail_prefix(error,
+                                                           "tokenizer_config.json: added_tokens_decoder");
+    return 0;
+}
+
+static int add_additional(struct clip_pipeline *pipeline, struct json_object *additional,
+                          struct clip_error *error)
+{
+    for (size_t i = 0; additional && i < json_object_array_length(additional); i++) {
+        struct json_object *name = name_of(json_object_array_get_idx(additional, i));
+        struct clip_pipeline_token token = {0};
+        if (!name)
+            continue;
+        token.text = (char *)json_object_get_string(name);
+        token.length = (size_t)json_object_get_string_len(name);
+        token.id = clip_pipeline_id(pipeline, token.text, token.length);
+        if (token.id < 0)
+            token.id = (int32_t)clip_pipeline_size(pipeline);
+        if (clip_pipeline_add(pipeline, &token, error) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+int clip_beside_add(struct clip_pipeline *pipeline, const struct clip_beside *beside,
+                    struct clip_error *error)
+{
+    if (beside->decoder && add_decoder(pipeline, beside->decoder, error) != 0)
+        return -1;
+    if (!beside->decoder && beside->added && add_names(pipeline, beside, error) != 0)
+        return -1;
+    return add_additional(pipeline, beside->additional, error);
+}
+
+/* --- the template's tokens --- */
 
 /* The id of the first of these names that the tokenizer has, or -1. */
 static int32_t find_name(const struct clip_pipeline *pipeline, const char *const *names)

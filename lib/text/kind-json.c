@@ -426,30 +426,6 @@ static int read_post_processor(struct clip_tokenizer *tokenizer, struct json_obj
 
 /* --- added_tokens, padding --- */
 
-static int read_added(struct clip_tokenizer *tokenizer, struct json_object *object, struct clip_error *error)
-{
-    const char *where = "added_tokens";
-    struct json_object *content = clip_json_get(object, "content");
-    int id = -1, special = 0;
-    struct clip_pipeline_token token = {0};
-    if (!json_object_is_type(content, json_type_string))
-        return clip_fail(error, "added_tokens holds a token without content");
-    if (clip_json_int(object, where, "id", 0, CLIP_MOST_IDS - 1, &id, error) != 0 ||
-        clip_json_flag(object, where, "special", &special, error) != 0)
-        return -1;
-    token.normalized = !special;
-    if (clip_json_flag(object, where, "normalized", &token.normalized, error) != 0 ||
-        clip_json_flag(object, where, "single_word", &token.single_word, error) != 0 ||
-        clip_json_flag(object, where, "lstrip", &token.lstrip, error) != 0 ||
-        clip_json_flag(object, where, "rstrip", &token.rstrip, error) != 0)
-        return -1;
-    token.text = (char *)json_object_get_string(content);
-    token.length = (size_t)json_object_get_string_len(content);
-    token.id = id;
-    return id < 0 ? clip_fail(error, "added_tokens holds a token without id")
-                  : clip_pipeline_add(tokenizer->pipeline, &token, error);
-}
-
 static int read_all_added(struct clip_tokenizer *tokenizer, struct json_object *added, int depth,
                           struct clip_error *error)
 {
@@ -457,7 +433,7 @@ static int read_all_added(struct clip_tokenizer *tokenizer, struct json_object *
     if (!json_object_is_type(added, json_type_array))
         return clip_fail(error, "added_tokens is not an array");
     for (size_t i = 0; i < json_object_array_length(added); i++)
-        if (read_added(tokenizer, json_object_array_get_idx(added, i), error) != 0)
+        if (clip_add_token_object(tokenizer->pipeline, json_object_array_get_idx(added, i), -1, error) != 0)
             return -1;
     return 0;
 }

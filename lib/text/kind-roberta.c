@@ -84,6 +84,8 @@ static int add_special(struct clip_tokenizer *tokenizer, const struct clip_besid
 {
     const char *names[] = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"};
     const char *said[] = {beside->start, beside->pad, beside->end, beside->unknown, beside->mask};
+    if (clip_beside_add(tokenizer->pipeline, beside, error) != 0)
+        return -1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *name = *said[i] ? said[i] : names[i];
         struct clip_pipeline_token token = {

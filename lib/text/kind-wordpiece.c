@@ -35,6 +35,8 @@ static int add_special(struct clip_tokenizer *tokenizer, const struct clip_besid
     const char *names[] = {"[PAD]",           "[UNK]",     "[CLS]",         "[SEP]",
                            "[MASK]",          beside->pad, beside->unknown, beside->class_token,
                            beside->separator, beside->mask};
+    if (clip_beside_add(tokenizer->pipeline, beside, error) != 0)
+        return -1;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         size_t n = strlen(names[i]);
         struct clip_pipeline_token token = {.text = (char *)names[i], .length = n};

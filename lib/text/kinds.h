@@ -53,7 +53,8 @@ struct clip_tokenizer_kind {
 extern const struct clip_tokenizer_kind clip_kind_openai, clip_kind_json, clip_kind_sentencepiece,
     clip_kind_wordpiece, clip_kind_roberta, clip_kind_tiktoken;
 
-/* What stands beside a tokenizer in its folder: tokenizer_config.json, special_tokens_map.json. Zeroed, it
+/* What stands beside a tokenizer in its folder: tokenizer_config.json, special_tokens_map.json,
+ * added_tokens.json. Zeroed, it
  * says nothing. */
 struct clip_beside {
     char class_name[64];
@@ -64,9 +65,20 @@ struct clip_beside {
     int add_start, add_end;         /* add_bos_token, add_eos_token; the same */
     struct json_object *additional; /* additional_special_tokens, an array; or NULL */
     struct json_object *decoder;    /* added_tokens_decoder, an object; or NULL */
+    struct json_object *added;      /* added_tokens.json, names and ids; or NULL */
 };
 int clip_beside_read(struct clip_beside *beside, const char *folder, struct clip_error *error);
 void clip_beside_free(struct clip_beside *beside);
+
+/* Adds the tokens that stand beside a vocabulary: of added_tokens_decoder, or else of added_tokens.json; and
+ * the additional special tokens, which get the next ids if they have none. */
+int clip_beside_add(struct clip_pipeline *pipeline, const struct clip_beside *beside,
+                    struct clip_error *error);
+
+/* Adds a token as tokenizer.json has it, {content, id, special, normalized ...}; `id` where it states none.
+ */
+int clip_add_token_object(struct clip_pipeline *pipeline, struct json_object *object, int id,
+                          struct clip_error *error);
 
 /* Sets frame.pad, .start, .end, .class_token and .separator by the names that were said, or by those that are
  * usual; and the language of the settings. */

@@ -1,4 +1,5 @@
-/* The branches of a FastViT's steps that learn: convolutions and their batch norms, forward and backward. */
+/* Training of a FastViT: the branches of its steps, convolutions and their batch norms, forward and backward.
+ */
 #include "tower/fastvit-learner.h"
 
 #include <stdio.h>
@@ -48,7 +49,7 @@ static int load_filter(net_t *net, const layer_t *layer, const struct clip_fastv
     return clip_values_load(&filter->weight, net->setup, error, "%s.weight", branch->conv);
 }
 
-/* Elements of `rows` rows, so that what follows is aligned. */
+/* Elements of `rows` rows, rounded up to keep what follows aligned. */
 static size_t aligned_rows(size_t rows, size_t width)
 {
     return (rows * width + 63) / 64 * 64;
@@ -115,7 +116,7 @@ int clip_fastvit_filters_refresh(layer_t *layer, struct clip_error *error)
 
 /* --- inputs --- */
 
-/* Picture i before the layer. */
+/* Returns picture i as the layer reads it. */
 static const float *input_of(const net_t *net, const layer_t *layer, const struct clip_fastvit_kept *kept,
                              size_t i, const workspace_t *workspace)
 {
@@ -126,13 +127,13 @@ static const float *input_of(const net_t *net, const layer_t *layer, const struc
     return workspace->picture;
 }
 
-/* A pixel of the input under place `at` of the output. */
+/* The input pixel that a filter of side 1 reads for output pixel `at`. */
 static size_t pixel_under(const struct clip_fastvit_step *step, size_t at)
 {
     return (at / step->to * step->from + at % step->to) * step->stride;
 }
 
-/* What filters of side 1 see, each channel as often as outputs read it: x itself, or in `points`. */
+/* What filters of side 1 read for each output: x itself, or gathered in `points`. */
 static const float *see_points(const struct clip_fastvit_step *step, const float *x, float *points)
 {
     size_t times = step->out / step->in, pixels = clip_fastvit_pixels(step);
@@ -146,7 +147,7 @@ static const float *see_points(const struct clip_fastvit_step *step, const float
     return points - pixels * step->out;
 }
 
-/* dx += what came to the points. */
+/* The backward of see_points: adds to dx. */
 static void add_points(const net_t *net, const struct clip_fastvit_step *step, const float *dpoints,
                        float *dx)
 {
@@ -162,7 +163,7 @@ static void add_points(const net_t *net, const struct clip_fastvit_step *step, c
     }
 }
 
-/* What the branch's norm is of, of picture i: its raw output, or the points. */
+/* Returns the input of the branch's batch norm for picture i: the raw output of the filter, or the points. */
 static const float *norm_input(const net_t *net, const layer_t *layer, const struct clip_fastvit_kept *kept,
                                size_t b, size_t i, const workspace_t *workspace)
 {
@@ -204,7 +205,7 @@ static int run_dense(const net_t *net, const struct clip_fastvit_step *step, con
     return 0;
 }
 
-/* [2][channels] of branch b and picture i: moments, and backward sums. */
+/* [2][channels] of branch b and picture i: forward its moments, backward its sums. */
 static double *moments_of(const net_t *net, size_t b, size_t i)
 {
     return net->moments + 2 * (b * net->base.batch + i) * net->channels;
@@ -235,7 +236,7 @@ int clip_fastvit_branches(const net_t *net, size_t i, const workspace_t *workspa
     return 0;
 }
 
-/* A bias as a norm. */
+/* Writes a bias as a norm that only shifts. */
 static void set_bias(const filter_t *filter, struct clip_norm_record *record)
 {
     for (size_t c = 0; c < filter->norm.channels; c++) {
@@ -272,7 +273,7 @@ void clip_fastvit_sum(const net_t *net, const layer_t *layer, const struct clip_
     for (size_t b = 0; b < step->branch_count; b++) {
         const struct clip_batch_norm *norm = &kept->records[b].norm;
         const float *x = norm_input(net, layer, kept, b, i, workspace) + first * channels;
-        for (size_t done = 0; done < rows; done += step->to) { /* what stays in the cache */
+        for (size_t done = 0; done < rows; done += step->to) { /* as many as stay in the cache */
             size_t some = rows - done < step->to ? rows - done : step->to, floats = some * channels;
             float *to = out + done * channels;
             net->norms->normalize(some, channels, x + done * channels, norm, 0, b ? workspace->row : to);
@@ -303,7 +304,7 @@ void clip_fastvit_sums(const net_t *net, size_t i, const workspace_t *workspace)
     }
 }
 
-/* A bias's own gradient, and its backward as that of a norm. */
+/* Adds to the gradient of a bias, and writes its backward as that of a norm. */
 static void bias_backward(filter_t *filter, const struct clip_norm_record *record, const double *sums)
 {
     struct clip_norm_learner *norm = &filter->norm;
@@ -336,8 +337,8 @@ int clip_fastvit_norms_backward(net_t *net, struct clip_error *error)
     return 0;
 }
 
-/* Adds a filter's gradient to the group's, and that of its input to dx, unless NULL. draw[pixels][out] is of
- * its output. */
+/* From draw[pixels][out], the gradient of the filter's output: adds the gradient of the filter to the
+ * group's, and that of the input to dx, unless dx is NULL. */
 static void depthwise_backward(const net_t *net, const filter_t *filter, const float *x, const float *draw,
                                float *partial, float *dx, const workspace_t *workspace)
 {
@@ -372,7 +373,8 @@ static void *elements(const net_t *net, void *x, size_t i)
     return (char *)x + i * net->element;
 }
 
-/* The same of a dense one, whose gradient clip_fastvit_filter_task adds: leaves what that reads. */
+/* The same for a dense filter, except that its gradient is left to clip_fastvit_filter_task: stores what that
+ * reads. */
 static int dense_backward(const net_t *net, const filter_t *filter, size_t i, const float *x,
                           const float *draw, float *dx, const workspace_t *workspace,
                           struct clip_error *error)
@@ -445,7 +447,7 @@ int clip_fastvit_branches_backward(const net_t *net, size_t group, const workspa
 
 /* --- the filters' gradients --- */
 
-/* Panels of the dense filters, and the depthwise ones together. */
+/* One task for each panel of the dense filters, and one for all depthwise filters. */
 size_t clip_fastvit_filter_tasks(const layer_t *layer)
 {
     size_t tasks = 1;

@@ -1,5 +1,5 @@
-/* What follows the branches in the steps of a FastViT that learns, forward and backward: layer scales,
- * squeeze and excitation, hidden layers, attention. */
+/* Training of a FastViT: what follows the branches of a step, forward and backward: layer scales, squeeze and
+ * excitation, hidden layers, attention. */
 #include "tower/fastvit-learner.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ static void *elements(const net_t *net, void *x, size_t i)
     return (char *)x + i * net->element;
 }
 
-/* Rows of a piece that begins there. */
+/* Rows of the piece that begins at row `first` of a picture. */
 static size_t piece_rows(const net_t *net, size_t pixels, size_t first)
 {
     return pixels - first < net->piece ? pixels - first : net->piece;
@@ -27,7 +27,7 @@ static int product(const struct clip_matrix *matrix, size_t rows, const void *x,
     return clip_product_rows(matrix, rows, x, y, workspace->scratch, error);
 }
 
-/* Vectors of picture i in back.vectors. */
+/* Returns the vectors of picture i in back.vectors. */
 static float *vectors_of(const net_t *net, size_t i)
 {
     return net->back.vectors + 3 * i * net->channels;
@@ -35,7 +35,7 @@ static float *vectors_of(const net_t *net, size_t i)
 
 /* --- sums alone --- */
 
-/* y = x + gamma s, gamma 1 where there is none. */
+/* y = x + gamma y; without gamma, x + y. */
 static void add_residual(const net_t *net, const layer_t *layer, const kept_t *kept, size_t i, float *y)
 {
     size_t channels = layer->step->out, pixels = clip_fastvit_pixels(layer->step);
@@ -46,7 +46,7 @@ static void add_residual(const net_t *net, const layer_t *layer, const kept_t *k
     net->kernels->sum(pixels * channels, x, y, y);
 }
 
-/* Squeeze and excitation, where the layer has it, and GELU, in place. */
+/* Squeeze and excitation if the layer has it, then GELU, in place. */
 static void activate(const net_t *net, const layer_t *layer, const kept_t *kept, size_t i, float *y)
 {
     size_t channels = layer->step->out, pixels = clip_fastvit_pixels(layer->step);
@@ -72,7 +72,7 @@ static void finish_sum(const net_t *net, const layer_t *layer, const kept_t *kep
         activate(net, layer, kept, i, y);
 }
 
-/* ds of x + gamma s; gamma's own gradient into the picture's vectors. */
+/* The backward of x + gamma s: sets ds, and the gradient of gamma in the vectors of the picture. */
 static void residual_backward(const net_t *net, size_t i, const float *dy, float *ds,
                               const workspace_t *workspace)
 {
@@ -93,7 +93,8 @@ static void residual_backward(const net_t *net, size_t i, const float *dy, float
     net->kernels->column_sums(pixels, channels, workspace->a, channels, CLIP_PRECISION_F32, dgamma);
 }
 
-/* ds of gelu(gate s), the gate held; the gradient of the gate into the picture's vectors. */
+/* The backward of gelu(gate s) with a constant gate: sets ds, and the gradient of the gate in the vectors of
+ * the picture. */
 static void activate_backward(const net_t *net, size_t i, const float *dy, float *ds,
                               const workspace_t *workspace)
 {
@@ -144,7 +145,7 @@ void clip_fastvit_excitation_spread(const net_t *net, size_t i)
 
 /* --- x + gamma (second f(first)), in pieces --- */
 
-/* y = x + gamma (second(input) + bias) of rows of a picture; the input is in workspace->hidden. */
+/* y = x + gamma (second(input) + bias) for some rows of a picture; reads the input from workspace->hidden. */
 static int run_second(const net_t *net, const layer_t *layer, const kept_t *kept, size_t row, size_t rows,
                       float *y, const workspace_t *workspace, struct clip_error *error)
 {
@@ -161,7 +162,8 @@ static int run_second(const net_t *net, const layer_t *layer, const kept_t *kept
     return 0;
 }
 
-/* The gradient of second's input, into workspace->wide, of rows of a picture; dgamma is added to. */
+/* Sets workspace->wide to the gradient of the input of `second` for some rows of a picture, and adds to
+ * dgamma. */
 static int second_backward(const net_t *net, size_t row, size_t rows, float *dgamma,
                            const workspace_t *workspace, struct clip_error *error)
 {
@@ -179,7 +181,7 @@ static int second_backward(const net_t *net, size_t row, size_t rows, float *dga
     return product(layer->second.weight.backward, rows, workspace->narrow, workspace->wide, workspace, error);
 }
 
-/* What `first` reads of rows of a picture, as elements in workspace->narrow. */
+/* Sets workspace->narrow to the input of `first`, as elements, for some rows of a picture. */
 static void read_first(const net_t *net, const layer_t *layer, const kept_t *kept, size_t i, size_t first,
                        size_t rows, const workspace_t *workspace)
 {
@@ -196,8 +198,8 @@ static void read_first(const net_t *net, const layer_t *layer, const kept_t *kep
                                  elements(net, workspace->narrow, r * channels));
 }
 
-/* From the gradient of what `first` gave, in workspace->hidden, to back.sum, or through the layer norm to dx;
- * its vectors' gradients are added to. */
+/* Reads the gradient of the output of `first` from workspace->hidden, and sets back.sum, or adds to dx the
+ * gradient through the layer norm, whose own gradients it adds to `vectors`. */
 static int first_backward(const net_t *net, size_t i, size_t first, size_t rows, float *vectors,
                           const workspace_t *workspace, struct clip_error *error)
 {
@@ -268,7 +270,7 @@ static int hidden_backward(const net_t *net, size_t i, const workspace_t *worksp
 
 /* --- attention --- */
 
-/* A head of picture i, of its channels from `at` on. */
+/* The head of picture i whose channels begin at `at`. */
 static struct clip_attention head_of(const net_t *net, const layer_t *layer, const kept_t *kept, size_t i,
                                      size_t at)
 {
@@ -321,8 +323,8 @@ static int finish_attention(const net_t *net, const layer_t *layer, const kept_t
     return 0;
 }
 
-/* The gradients of q, k and v of picture i into `back.dwide`, of that of the attended rows in workspace->a.
- */
+/* Sets back.dwide to the gradients of q, k and v of picture i, from that of the attention's output in
+ * workspace->a. */
 static void heads_backward(const net_t *net, size_t i, const workspace_t *workspace)
 {
     size_t channels = net->layer->step->out, wide = 3 * channels;
@@ -413,7 +415,7 @@ size_t clip_fastvit_layer_tasks(const layer_t *layer)
                     : 0);
 }
 
-/* Adds vector `which` of all pictures, in their order, to the gradient; NULL: there is none. */
+/* Adds vector `which` of all pictures, in order, to the gradient, unless that is NULL. */
 static void add_vector(const net_t *net, size_t which, float *gradient)
 {
     if (gradient)

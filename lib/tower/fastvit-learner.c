@@ -1,4 +1,4 @@
-/* The FastViT that learns: its layers, its memory, its tapes; forward and backward from step to step. */
+/* Training of a FastViT: forward and backward from step to step; memory, tapes, opening. */
 #include "tower/fastvit-learner.h"
 
 #include <stdio.h>
@@ -11,8 +11,8 @@ typedef struct clip_fastvit_workspace workspace_t;
 
 /* --- forward --- */
 
-/* A task: picture i from the step before through the branches of net->layer; after the last step to its
- * features. */
+/* Task: picture i through the end of the step before and the branches of net->layer; after the last step, to
+ * its features. */
 static int step_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     const net_t *net = context;
@@ -52,7 +52,7 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
 
 /* --- backward --- */
 
-/* A task: from the features of a picture to its last pixels. */
+/* Task: spreads the gradient of a picture's features over its last pixels. */
 static void features_task(void *context, size_t i, int thread)
 {
     (void)thread;
@@ -66,7 +66,7 @@ static void features_task(void *context, size_t i, int thread)
         memcpy(dy + p * channels, dy, channels * sizeof *dy);
 }
 
-/* A task: to the sum of a picture's branches, and what their norms need of it. */
+/* Task: the gradient of the sum of a picture's branches, and the sums of it that their norms need. */
 static int finish_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     const net_t *net = context;
@@ -78,7 +78,7 @@ static int finish_task(void *context, size_t i, int thread, struct clip_error *e
     return 0;
 }
 
-/* A task: the same of what squeeze and excitation held up. */
+/* Task: the same for a step with squeeze and excitation, once that has its own gradients. */
 static void excitation_task(void *context, size_t i, int thread)
 {
     const net_t *net = context;
@@ -86,14 +86,14 @@ static void excitation_task(void *context, size_t i, int thread)
     clip_fastvit_sums(net, i, &net->workspaces[thread]);
 }
 
-/* A task: a group of pictures through the filters. */
+/* Task: takes a group of pictures back through the branches. */
 static int branches_task(void *context, size_t group, int thread, struct clip_error *error)
 {
     const net_t *net = context;
     return clip_fastvit_branches_backward(net, group, &net->workspaces[thread], error);
 }
 
-/* A task: gradients of weights. */
+/* Task: some of the gradients of weights and vectors. */
 static int gradient_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     const net_t *net = context;
@@ -103,7 +103,7 @@ static int gradient_task(void *context, size_t i, int thread, struct clip_error 
                      : clip_fastvit_filter_task(net, i - tasks, workspace, error);
 }
 
-/* From net->dy, the gradient of the step's output, to that of its input, which then is net->dy. */
+/* Turns net->dy from the gradient of the step's output into that of its input. */
 static int step_backward(net_t *net, size_t s, struct clip_error *error)
 {
     net->layer = &net->layers[s];
@@ -152,12 +152,12 @@ static size_t larger(size_t a, size_t b)
 
 /* The most that a step needs, in floats or elements. */
 struct needs {
-    size_t framed, spread, picture, row; /* of a thread's pictures; of a line of pixels */
-    size_t narrow, hidden, wide, out;    /* of a row of products */
-    size_t attention, scratch;           /* scratch: bytes */
-    size_t stream, dwide, normed;        /* of a picture, backward */
-    size_t dout, read;                   /* of all pictures, backward */
-    size_t partial;                      /* of packed filters */
+    size_t framed, spread, picture, row; /* the pictures of a thread; a row of pixels */
+    size_t narrow, hidden, wide, out;    /* a row of a product */
+    size_t attention, scratch;           /* scratch in bytes */
+    size_t stream, dwide, normed;        /* one picture, backward */
+    size_t dout, read;                   /* all pictures, backward */
+    size_t partial;                      /* packed filters */
 };
 
 static void need_filter(const net_t *net, const struct clip_fastvit_step *step,
@@ -286,7 +286,7 @@ static void place(void *context)
 
 /* --- tapes --- */
 
-/* A tape of n pictures. */
+/* A tape for n pictures. */
 struct tape_plan {
     const net_t *net;
     size_t n;
@@ -460,7 +460,7 @@ static void free_learner(struct clip_tower *base)
     free(net);
 }
 
-/* -1 where the rows of a chunk are too many to be counted. */
+/* Fails if the sizes of a chunk overflow. */
 static int check_step(const net_t *net, const struct clip_fastvit_step *step, struct clip_error *error)
 {
     size_t channels = larger(64, larger(step->out, step->hidden));

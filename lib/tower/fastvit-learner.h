@@ -19,24 +19,24 @@
 #include "tower/batch-norm.h"
 #include "tower/fastvit.h"
 
-/* Groups of pictures backward, each with a sum of its own of the filters' gradients, which are then added in
- * order. */
+/* Groups into which the backward pass divides the pictures. Each sums up the filters' gradients of its own;
+ * the sums are then added in order. */
 enum { CLIP_FASTVIT_GROUPS = 8 };
 
 enum clip_fastvit_form { CLIP_FASTVIT_POINTS, CLIP_FASTVIT_DEPTHWISE, CLIP_FASTVIT_DENSE };
 
 struct clip_fastvit_filter {
     enum clip_fastvit_form form;
-    struct clip_norm_learner norm; /* weight NULL: `bias` instead */
+    struct clip_norm_learner norm; /* weight is NULL if it has a bias instead */
     struct clip_values bias;
     struct clip_values weight;   /* DEPTHWISE */
-    struct clip_depthwise shape; /* with the framed input of the branch's own side */
+    struct clip_depthwise shape; /* its side is the branch's own */
     float *packed, *turned;
-    size_t partial;              /* floats before its own in a group's partial gradients */
+    size_t partial;              /* offset of its gradient in back.partial, in floats */
     struct clip_operand operand; /* DENSE */
     struct clip_outer *outer;
-    size_t inputs;     /* of an output */
-    size_t dout, read; /* elements before its own in back.dout and back.read */
+    size_t inputs;     /* that an output reads */
+    size_t dout, read; /* offsets of its rows in back.dout and back.read, in elements */
 };
 
 struct clip_fastvit_linear {
@@ -49,55 +49,55 @@ struct clip_fastvit_layer {
     const struct clip_fastvit_step *step;
     struct clip_fastvit_filter filters[CLIP_FASTVIT_BRANCHES];
     struct clip_values gamma;
-    struct clip_fastvit_linear first, second; /* of HIDDEN and ATTEND */
+    struct clip_fastvit_linear first, second; /* of HIDDEN and ATTEND; outer is NULL in others */
     struct clip_values norm_weight, norm_bias;
     struct clip_excitation excitation; /* hidden 0: none */
     struct clip_excitation_gradients excitation_gradients;
 };
 
-/* What a chunk's forward leaves of a step. Rows are pixels of all pictures. */
+/* What the forward pass keeps of a step. Rows are the pixels of all pictures. */
 struct clip_fastvit_kept {
-    float *x;                          /* [rows before][in]; of the first step NULL */
-    float *raw[CLIP_FASTVIT_BRANCHES]; /* [rows][out]; of points NULL */
+    float *x;                          /* [rows of the input][in]; NULL for the first step */
+    float *raw[CLIP_FASTVIT_BRANCHES]; /* [rows][out], before the norm; NULL for points */
     struct clip_norm_record records[CLIP_FASTVIT_BRANCHES];
-    float *mean, *squeezed, *gate; /* [n][...]: of excitation */
-    float *wide;                   /* [rows][hidden]: what fc1 gave, without bias; q, k and v */
-    void *attended;                /* [rows][out] elements */
-    float *out;                    /* [rows][out]: what `second` gave, without bias */
+    float *mean, *squeezed, *gate; /* of squeeze and excitation, for each picture */
+    float *wide;                   /* [rows][hidden]: the output of `first`, without bias */
+    void *attended;                /* [rows][out] elements: the output of attention */
+    float *out;                    /* [rows][out]: the output of `second`, without bias */
 };
 
 struct clip_fastvit_tape {
     struct clip_tape base;
     struct clip_arena arena;
-    size_t count;                   /* pictures of the forward */
+    size_t count;                   /* pictures of the chunk */
     union clip_item *items;         /* [batch] */
-    struct clip_fastvit_kept *kept; /* [steps + 1]: the last one is x alone, what is averaged */
+    struct clip_fastvit_kept *kept; /* [steps + 1]; of the last one only x is set: what is averaged */
 };
 
-/* A thread's own. */
+/* A thread's scratch. */
 struct clip_fastvit_workspace {
     float *picture;        /* the first step's input */
-    float *framed;         /* the input of a depthwise convolution */
-    float *spread;         /* the gradient of its output */
+    float *framed;         /* the framed input of a depthwise convolution */
+    float *spread;         /* the gradient of its output, spread and framed */
     float *points;         /* [pixels][out] */
     float *a, *b;          /* [pixels][channels] */
-    float *row, *gate;     /* what a dense filter sees; [channels] */
+    float *row, *gate;     /* what a dense filter reads, or a row of pixels; [channels] */
     void *narrow, *hidden; /* [piece][the most inputs of a product] elements */
     float *wide, *out;     /* [piece][the most outputs] */
-    float *attention;      /* for the kernels */
+    float *attention;      /* scratch of the kernels */
     void *scratch;         /* of products and gradients */
 };
 
-/* What the backward needs beside: [rows of the chunk] each. Elements are of products' operands. */
+/* Buffers of the backward pass, for the rows of a chunk. Elements are those of products' operands. */
 struct clip_fastvit_back {
-    float *stream[2]; /* gradients between steps, by turns */
-    float *sum;       /* [out]: of the sum of branches */
-    void *dout;       /* [out] elements: of what `second`, or dense filters, gave */
-    void *read;       /* elements: what `second`, or dense filters, read */
-    void *dwide;      /* [hidden] elements: of what `first` gave */
-    void *normed;     /* [out] elements: what `first` read */
-    float *vectors;   /* [n][3][channels]: gradients of vectors, and of excitation, of each picture */
-    float *partial[CLIP_FASTVIT_GROUPS]; /* of filters, packed */
+    float *stream[2]; /* gradients between steps, used in turn */
+    float *sum;       /* [out]: gradient of the sum of branches */
+    void *dout;       /* [out] elements: gradient of the output of `second`, or of dense filters */
+    void *read;       /* elements: the input of `second`, or of dense filters */
+    void *dwide;      /* [hidden] elements: gradient of the output of `first` */
+    void *normed;     /* [out] elements: the input of `first` */
+    float *vectors;   /* [n][3][channels]: gradients of vectors for each picture */
+    float *partial[CLIP_FASTVIT_GROUPS]; /* gradients of depthwise filters, packed */
 };
 
 struct clip_fastvit_learner {
@@ -107,7 +107,7 @@ struct clip_fastvit_learner {
     const struct clip_batch_norm_kernels *norms;
     struct clip_engine *engine;
     struct clip_pool *pool;
-    const struct clip_tower_setup *setup; /* while it is opened */
+    const struct clip_tower_setup *setup; /* only while the tower is opened */
     const struct clip_exchange *exchange;
     enum clip_precision type;
     size_t size, piece, element;
@@ -123,17 +123,17 @@ struct clip_fastvit_learner {
     struct clip_fastvit_workspace *workspaces; /* [threads] */
     struct clip_fastvit_back back;
     struct clip_crew crew;
-    /* the run that is under way */
+    /* of the current run */
     struct clip_fastvit_tape *tape;
     size_t n, groups;
     const struct clip_fastvit_layer *layer;
-    struct clip_fastvit_kept *kept; /* of the layer */
-    float *dy, *dx;                 /* gradients of its output and input: the same where it is residual */
+    struct clip_fastvit_kept *kept; /* what `layer` keeps */
+    float *dy, *dx;                 /* gradients of its output and input; the same buffer if it is residual */
     const float *gradients;
     float *features;
 };
 
-/* Picture i of rows [n][pixels][channels]. */
+/* Returns picture i of x[n][pixels][channels]. */
 static inline float *clip_fastvit_picture(float *x, size_t i, size_t pixels, size_t channels)
 {
     return x + i * pixels * channels;
@@ -141,14 +141,15 @@ static inline float *clip_fastvit_picture(float *x, size_t i, size_t pixels, siz
 
 /* --- fastvit-branches.c --- */
 
-/* The layer's filters and norms, from net->setup. */
+/* Loads the filters and norms of a layer from net->setup. */
 int clip_fastvit_filters_load(struct clip_fastvit_learner *net, struct clip_fastvit_layer *layer,
                               struct clip_error *error);
 void clip_fastvit_filters_free(struct clip_fastvit_layer *layer);
 void clip_fastvit_filters_place(struct clip_fastvit_layer *layer, struct clip_arena *arena);
 int clip_fastvit_filters_refresh(struct clip_fastvit_layer *layer, struct clip_error *error);
 
-/* The branches of picture i of net->layer, raw, with their moments; then, once for all pictures, norms. */
+/* Runs the branches of net->layer for picture i, up to their norms, and takes the moments; then, once for all
+ * pictures, finishes the norms. */
 int clip_fastvit_branches(const struct clip_fastvit_learner *net, size_t i,
                           const struct clip_fastvit_workspace *workspace, struct clip_error *error);
 int clip_fastvit_norms(const struct clip_fastvit_learner *net, int again, struct clip_error *error);
@@ -158,8 +159,9 @@ void clip_fastvit_sum(const struct clip_fastvit_learner *net, const struct clip_
                       const struct clip_fastvit_kept *kept, size_t i, size_t first, size_t rows,
                       const struct clip_fastvit_workspace *workspace, float *out);
 
-/* Backward, from back.sum: the sums of picture i; norms; and pictures of a group through the filters to dx.
- * After these, tasks [0, clip_fastvit_filter_tasks) sum the filters' gradients. */
+/* The backward pass from back.sum: takes the sums of picture i; then, once for all pictures, finishes the
+ * norms; then takes the pictures of a group through the filters to dx. Tasks [0, clip_fastvit_filter_tasks)
+ * then sum up the filters' gradients. */
 void clip_fastvit_sums(const struct clip_fastvit_learner *net, size_t i,
                        const struct clip_fastvit_workspace *workspace);
 int clip_fastvit_norms_backward(struct clip_fastvit_learner *net, struct clip_error *error);
@@ -171,21 +173,21 @@ int clip_fastvit_filter_task(const struct clip_fastvit_learner *net, size_t i,
 
 /* --- fastvit-layers.c --- */
 
-/* Finishes `layer` for picture i: from its branches to y, the input of the next one. */
+/* Computes the rest of `layer` for picture i: from its branches to y, the input of the next layer. */
 int clip_fastvit_finish(const struct clip_fastvit_learner *net, const struct clip_fastvit_layer *layer,
                         const struct clip_fastvit_kept *kept, size_t i, float *y,
                         const struct clip_fastvit_workspace *workspace, struct clip_error *error);
 
-/* From net->dy to back.sum of picture i, and through a layer norm to net->dx. */
+/* The backward pass of that: from net->dy to back.sum for picture i, and through a layer norm to net->dx. */
 int clip_fastvit_finish_backward(const struct clip_fastvit_learner *net, size_t i,
                                  const struct clip_fastvit_workspace *workspace, struct clip_error *error);
 
-/* Through squeeze and excitation, which follow: of all pictures, to the gradients of their means; then of
- * picture i from there to back.sum. */
+/* The backward pass of squeeze and excitation, which comes next: for all pictures, to the gradients of their
+ * means; then for picture i from there to back.sum. */
 void clip_fastvit_excitation_backward(const struct clip_fastvit_learner *net);
 void clip_fastvit_excitation_spread(const struct clip_fastvit_learner *net, size_t i);
 
-/* Tasks [0, clip_fastvit_layer_tasks) sum the gradients of linear layers and vectors. */
+/* Tasks [0, clip_fastvit_layer_tasks) sum up the gradients of linear layers and vectors. */
 size_t clip_fastvit_layer_tasks(const struct clip_fastvit_layer *layer);
 int clip_fastvit_layer_task(const struct clip_fastvit_learner *net, size_t i,
                             const struct clip_fastvit_workspace *workspace, struct clip_error *error);

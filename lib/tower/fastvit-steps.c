@@ -50,14 +50,14 @@ void clip_fastvit_read(const struct clip_image *image, size_t size, const float 
                 image->bytes ? levels[c * 256 + image->bytes[c * plane + i]] : image->floats[c * plane + i];
 }
 
-/* The steps so far. */
+/* The steps listed so far; side and channels of the picture after them. */
 struct plan {
     const struct clip_tower_setup *setup;
     struct clip_fastvit_step *steps;
     size_t count, side, channels;
 };
 
-/* The tensor of that name, or NULL. */
+/* Returns the tensor of that name, or NULL. */
 static const struct clip_slot *find(const struct plan *plan, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 static const struct clip_slot *find(const struct plan *plan, const char *format, ...)
@@ -70,7 +70,7 @@ static const struct clip_slot *find(const struct plan *plan, const char *format,
     return clip_setup_slot(plan->setup, name);
 }
 
-/* A step more, to `out` channels. */
+/* Appends a step that gives `out` channels. */
 static struct clip_fastvit_step *add_step(struct plan *plan, enum clip_fastvit_operation operation,
                                           size_t out, size_t stride)
 {
@@ -89,7 +89,7 @@ static struct clip_fastvit_step *add_step(struct plan *plan, enum clip_fastvit_o
 
 /* --- branches --- */
 
-/* A branch more, of the convolution and the norm of these names, if the tower has it; "": none. */
+/* Appends a branch if the tower has its tensors: at.conv and at.norm, either of which may be "". */
 static void add_branch(const struct plan *plan, struct clip_fastvit_step *step, const char *at,
                        const char *conv, const char *norm)
 {
@@ -109,7 +109,8 @@ static void add_branch(const struct plan *plan, struct clip_fastvit_step *step, 
     step->branches[step->branch_count++] = branch;
 }
 
-/* The branches of a MobileOne block, or of a large kernel, or what they are fused into. */
+/* Appends the branches of a MobileOne block or of a downsampling, or the convolution that they were fused
+ * into. */
 static void add_branches(const struct plan *plan, struct clip_fastvit_step *step, const char *at)
 {
     add_branch(plan, step, at, "reparam_conv", "");
@@ -120,7 +121,7 @@ static void add_branches(const struct plan *plan, struct clip_fastvit_step *step
     add_branch(plan, step, at, "", "identity");
 }
 
-/* Squeeze and excitation after the branches, if there is any, and GELU. */
+/* Ends a step with squeeze and excitation, if the tower has its tensors, and GELU. */
 static void add_end(const struct plan *plan, struct clip_fastvit_step *step, const char *at)
 {
     const struct clip_slot *slot = find(plan, "%s.se.fc1.bias", at);
@@ -142,7 +143,7 @@ static void add_block(struct plan *plan, const char *at, int dense, size_t out, 
 
 /* --- stages --- */
 
-/* x + conv(x), which fused is a convolution. */
+/* x + conv(x); fused, conv(x). */
 static void add_positions(struct plan *plan, int stage)
 {
     char at[64];
@@ -153,7 +154,7 @@ static void add_positions(struct plan *plan, int stage)
     add_branch(plan, step, at, "pos_enc", "");
 }
 
-/* x + gamma (mixer(x) - norm(x)), which fused is a convolution. */
+/* x + gamma (mixer(x) - norm(x)); fused, conv(x). */
 static void add_mixer(struct plan *plan, const char *block)
 {
     char at[80], mixer[96], norm[96];
@@ -171,7 +172,7 @@ static void add_mixer(struct plan *plan, const char *block)
     snprintf(step->gamma, sizeof step->gamma, "%s.layer_scale", at);
 }
 
-/* What HIDDEN and ATTEND end with. */
+/* Sets the two linear layers and the layer scale of HIDDEN and ATTEND. */
 static void add_linears(const struct plan *plan, struct clip_fastvit_step *step, const char *at,
                         const char *first, const char *second, const char *gamma)
 {
@@ -223,7 +224,7 @@ int clip_fastvit_steps(const struct clip_tower_setup *setup, struct clip_fastvit
                        struct clip_error *error)
 {
     const struct clip_tower_arch *arch = &setup->arch->vision;
-    size_t stem = (size_t)arch->widths[0], most = 4; /* of the stem, and the last one */
+    size_t stem = (size_t)arch->widths[0], most = 4; /* three of the stem, and the last one */
     for (int i = 0; i < arch->fastvit.stages; i++)
         most += 3 + 2 * (size_t)arch->blocks[i];
     struct plan plan = {.setup = setup,

@@ -1,9 +1,6 @@
-/* FastViT of MobileCLIP, for inference: a stem, stages of blocks, a last convolution and the mean of all
- * places.
- *
- * Branches of convolutions with batch norm that are summed are one convolution with a bias, and so is what is
- * added to its own input. What is left is a list of layers, which a picture goes through in one thread:
- * [side][side][channels] between them. */
+/* Inference of a FastViT (tower/fastvit.h). The branches of each step, their batch norms, and where nothing
+ * follows them the layer scale and the residual connection, are folded into one convolution with a bias. One
+ * thread takes a picture through all layers. */
 #include "base/arena.h"
 #include "base/crew.h"
 #include "image/preprocess.h"
@@ -18,10 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a step's branches are folded into: of any number of inputs, a group each (depthwise), or of all of
- * them (dense). */
+/* The convolution that the branches of a step are folded into. */
 struct convolution {
-    float *weights; /* packed; or [out][inputs], which `matrix` may borrow */
+    float *weights; /* depthwise: packed; dense: [out][inputs], which `matrix` may borrow */
     float *bias;    /* [out] */
     struct clip_matrix *matrix;
 };
@@ -37,22 +33,22 @@ struct layer {
     struct linear first, second; /* of HIDDEN and ATTEND */
     struct clip_values gamma;
     struct clip_excitation excitation;
-    struct clip_values excitation_values[4];   /* what it points at */
-    float *scale;                              /* [out]: batch norm before attention, conv.bias its shift */
-    struct clip_values norm_weight, norm_bias; /* or a layer norm */
+    struct clip_values excitation_values[4]; /* the tensors of excitation */
+    float *scale; /* [out]: of the batch norm before attention, whose shift is conv.bias */
+    struct clip_values norm_weight, norm_bias; /* of a layer norm there */
 };
 
 struct workspace {
     float *x, *y;      /* pictures between layers */
-    float *framed;     /* a depthwise convolution's input */
+    float *framed;     /* the framed input of a depthwise convolution */
     void *narrow;      /* [piece][the most inputs of a product] elements */
     float *wide;       /* [piece][the most outputs] */
     void *hidden;      /* [piece][the most of a hidden layer] elements */
     float *out;        /* [piece][channels] */
     float *qkv;        /* [pixels][3 channels] */
     void *attended;    /* [pixels][channels] elements */
-    float *attention;  /* for the kernel */
-    float *mean, *row; /* [channels] of excitation */
+    float *attention;  /* scratch of the kernel */
+    float *mean, *row; /* [channels], of squeeze and excitation */
     void *scratch;     /* of products */
 };
 
@@ -62,18 +58,18 @@ struct fastvit {
     const struct clip_depthwise_kernels *depthwise;
     struct clip_engine *engine;
     struct clip_pool *pool;
-    const struct clip_tower_setup *setup; /* while it is opened */
+    const struct clip_tower_setup *setup; /* only while the tower is opened */
     enum clip_precision type;
     size_t size, piece, element;
     float levels[CLIP_PIXEL_LEVELS];
     struct clip_fastvit_step *steps;
-    struct layer *layers; /* [count], one a step */
+    struct layer *layers; /* [count], one for each step */
     size_t count;
     struct clip_arena arena;
     float *zeros;
     struct workspace *workspaces;
     struct clip_crew crew;
-    /* the run that is under way */
+    /* of the current run */
     const union clip_item *items;
     float *features;
 };
@@ -135,7 +131,7 @@ static int run_dense(const struct fastvit *net, const struct layer *layer, const
     return 0;
 }
 
-/* Squeeze and excitation, where the layer has it, and GELU, in place. */
+/* Squeeze and excitation if the layer has it, then GELU, in place. */
 static void finish_depthwise(const struct fastvit *net, const struct layer *layer, float *x,
                              const struct workspace *workspace)
 {
@@ -169,7 +165,7 @@ static int product(const struct linear *linear, size_t rows, const void *x, floa
     return clip_product_rows(linear->weight.forward, rows, x, y, workspace->scratch, error);
 }
 
-/* The hidden layer of a block, into x; y is for its convolution. */
+/* x += gamma fc2(gelu(fc1(conv(x)))); y is scratch. */
 static int run_hidden(const struct fastvit *net, const struct layer *layer, float *x, float *y,
                       const struct workspace *workspace, struct clip_error *error)
 {
@@ -191,7 +187,7 @@ static int run_hidden(const struct fastvit *net, const struct layer *layer, floa
     return 0;
 }
 
-/* out[channels] = the norm before attention of a pixel, as elements. */
+/* out[channels] = the norm of a pixel before attention, as elements. */
 static void normalize(const struct fastvit *net, const struct layer *layer, const float *x, float *row,
                       void *out)
 {
@@ -206,7 +202,7 @@ static void normalize(const struct fastvit *net, const struct layer *layer, cons
     net->kernels->convert(channels, row, net->type, out);
 }
 
-/* All heads over all pixels. */
+/* Runs all heads over all pixels. */
 static void attend(const struct fastvit *net, const struct layer *layer, const struct workspace *workspace)
 {
     size_t channels = layer->step->out, pixels = pixels_of(layer);
@@ -257,7 +253,7 @@ static int run_attention(const struct fastvit *net, const struct layer *layer, f
     return 0;
 }
 
-/* From *x to *y, which are then exchanged, or in place. */
+/* Runs a layer on *x: in place, or into *y, and then exchanges the two. */
 static int run_layer(const struct fastvit *net, const struct layer *layer, float **x, float **y,
                      const struct workspace *workspace, struct clip_error *error)
 {
@@ -279,7 +275,7 @@ static int run_layer(const struct fastvit *net, const struct layer *layer, float
     return 0;
 }
 
-/* A task: a picture. */
+/* Task: the features of one picture. */
 static int picture_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     const struct fastvit *net = context;
@@ -313,7 +309,7 @@ struct fold {
     double *w, *b;
 };
 
-/* A batch norm in evaluation mode, or a bias, as factors and addends, [n] each. */
+/* scale[n] and shift[n] of a batch norm in evaluation mode, or of a bias. */
 static int read_norm(const struct fastvit *net, const struct clip_fastvit_branch *branch, size_t n,
                      double *scale, double *shift, struct clip_error *error)
 {
@@ -335,7 +331,8 @@ static int read_norm(const struct fastvit *net, const struct clip_fastvit_branch
     return status;
 }
 
-/* Adds a convolution of an odd side up to the fold's, times scale[out]; the input itself is one of side 1. */
+/* Adds the branch's filter, times scale[out], at the centre of the fold's. The input itself counts as a
+ * filter of side 1. */
 static int fold_filter(const struct fastvit *net, const struct clip_fastvit_branch *branch, struct fold *fold,
                        const double *scale, struct clip_error *error)
 {
@@ -374,7 +371,7 @@ static int fold_branch(const struct fastvit *net, const struct clip_fastvit_bran
     return status;
 }
 
-/* Where nothing comes between the branches and x + gamma s, that is folded too. */
+/* Folds x + gamma s into the convolution of s. */
 static int fold_residual(const struct fastvit *net, const struct clip_fastvit_step *step, struct fold *fold,
                          struct clip_error *error)
 {
@@ -390,7 +387,8 @@ static int fold_residual(const struct fastvit *net, const struct clip_fastvit_st
     return 0;
 }
 
-/* The convolution in the form that the layer runs: a matrix, packed filters, or for ATTEND two vectors. */
+/* Stores the convolution in the form that the layer runs: a matrix, packed filters, or two vectors for
+ * ATTEND. */
 static int set_convolution(const struct fastvit *net, struct layer *layer, const struct fold *fold,
                            struct clip_error *error)
 {
@@ -485,7 +483,7 @@ static int load_layer(const struct fastvit *net, struct layer *layer, struct cli
     return load_linear(net, &layer->second, step->second, error);
 }
 
-/* A task. */
+/* Task: loads one layer. */
 static int load_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     (void)thread;
@@ -514,7 +512,7 @@ static size_t larger(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* The most that a layer needs: floats, but scratch. */
+/* The most that a layer needs, in floats; scratch in bytes. */
 struct needs {
     size_t picture, framed, narrow, wide, out, hidden, qkv, attended, attention, row, scratch;
 };

@@ -31,7 +31,8 @@ int clip_record_image(struct clip_record *record, const struct clip_arch *arch, 
 /* 1 where padding at the end of a caption changes nothing. */
 static int may_be_short(const struct clip_arch *arch)
 {
-    return (arch->text.text.flags & CLIP_TEXT_HIDES_PADDING) && arch->text.vit.pooling != CLIP_POOL_LAST;
+    return (arch->text.text.flags & (CLIP_TEXT_HIDES_PADDING | CLIP_TEXT_GUARDED)) &&
+           arch->text.vit.pooling != CLIP_POOL_LAST;
 }
 
 int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch, int32_t *tokens)

@@ -16,8 +16,8 @@ extern const char *const clip_feature_fields[CLIP_SIDES];
  * them. A view, whose data need not be aligned. */
 int clip_record_image(struct clip_record *record, const struct clip_arch *arch, struct clip_tensor *image);
 
-/* tokens: i4 [context], a caption that the text tower takes (clip_caption_check); copied to
- * tokens[context]. */
+/* tokens: i4 [context], or fewer where nothing sees padding after them: a caption that the text tower takes
+ * (clip_caption_check); copied to tokens[context], padded. */
 int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch, int32_t *tokens);
 
 #endif

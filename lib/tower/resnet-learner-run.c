@@ -1,18 +1,18 @@
-/* The ResNet that learns: forward and backward.
+/* Training of a ResNet: forward and backward.
  *
- * Batch norm needs the statistics of the whole chunk, so all pictures go through a layer before the next one.
- * A unit of pictures is one piece of work: forward its input is made, convolved, and the moments of what
- * comes out are taken while it is at hand. Backward the same unit makes its input again and the gradient of
- * its output, adds to the gradient of the weights, and gives the gradient of its input with the sums that the
- * norm before needs. */
+ * Batch norm needs the statistics of the whole chunk, so all pictures pass through a layer before the next
+ * begins. A task takes a unit of pictures: forward it makes the layer's input, convolves it, and takes the
+ * moments of the output while that is in the cache. Backward it makes the input again, and the gradient of
+ * the output; it adds to the gradient of the weights, and computes the gradient of the input with the sums
+ * that the norm before it needs. */
 #include "image/preprocess.h"
 #include "tower/resnet-learner.h"
 
 #include <string.h>
 
-/* Multiply-adds of a chunk up to which forward convolutions are summed in double, which is then not felt:
- * norms over few pictures amplify rounding, and a ReLU turns what is left of it into another gradient where
- * it changes a sign. */
+/* Up to this many multiply-adds of a chunk, forward convolutions are summed in double, which then costs
+ * little: norms over few pictures amplify rounding, and where that changes a sign, a ReLU changes the
+ * gradient. */
 #define FEW_OPERATIONS ((size_t)1 << 31)
 
 typedef struct clip_resnet_learner net_t;
@@ -46,13 +46,13 @@ static size_t output_floats(const layer_t *layer)
     return layer->height * layer->width * layer->out;
 }
 
-/* What a layer gave before its norm, of a unit's pictures. */
+/* The output of a layer before its norm, from picture `first` on. */
 static float *raw_of(const net_t *net, const layer_t *layer, size_t first)
 {
     return record_of(net, layer)->raw + first * output_floats(layer);
 }
 
-/* What bottleneck `index` takes. */
+/* The input of bottleneck `index`, from picture `first` on. */
 static float *input_of(const net_t *net, size_t index, size_t first)
 {
     const block_t *last = &net->blocks[net->block_count - 1];
@@ -75,7 +75,7 @@ static void make_patches(const net_t *net, const workspace_t *workspace, const s
     }
 }
 
-/* Zeros around [height][width][channels] in `framed`, a picture framed by 1. */
+/* Sets the frame of one pixel around [height][width][channels] to zeros. */
 static void clear_frame(size_t height, size_t width, size_t channels, float *framed)
 {
     size_t row = (width + 2) * channels;
@@ -87,7 +87,7 @@ static void clear_frame(size_t height, size_t width, size_t channels, float *fra
     memset(framed + (height + 1) * row, 0, row * sizeof *framed);
 }
 
-/* The normalised ReLU of `from`, framed for a filter of side 3. */
+/* The output of `from` after norm and ReLU, framed for a filter of side 3. */
 static void make_framed(const net_t *net, const layer_t *from, const struct unit *unit, float *x)
 {
     size_t height = from->height, width = from->width, channels = from->out, row = (width + 2) * channels;
@@ -100,7 +100,7 @@ static void make_framed(const net_t *net, const layer_t *from, const struct unit
     }
 }
 
-/* The normalised ReLU of `from`, of side 1; pooled. */
+/* The same for a filter of side 1; and pooled. */
 static void make_flat(const net_t *net, const layer_t *from, const struct unit *unit, float *x)
 {
     net->norm_kernels->normalize(unit->count * from->height * from->width, from->out,
@@ -114,7 +114,7 @@ static void make_halved(const net_t *net, const layer_t *from, const workspace_t
     net->conv_kernels->pool(workspace->a, unit->count * from->height, from->width, from->out, x);
 }
 
-/* What bottleneck `index` takes, made of what came before it: kept on the tape. */
+/* Computes the input of bottleneck `index` on the tape, from the outputs before it. */
 static void make_block_input(const net_t *net, size_t index, const workspace_t *workspace,
                              const struct unit *unit)
 {
@@ -131,7 +131,7 @@ static void make_block_input(const net_t *net, size_t index, const workspace_t *
                             down ? &record_of(net, down)->norm.norm : NULL, x);
 }
 
-/* The framed input of a layer: in the workspace, or where the tape has it. */
+/* Returns the framed input of a layer, in the workspace or on the tape. */
 static const float *make_input(const net_t *net, const layer_t *layer, const workspace_t *workspace,
                                const struct unit *unit)
 {
@@ -155,7 +155,7 @@ static const float *make_input(const net_t *net, const layer_t *layer, const wor
 
 /* --- forward --- */
 
-/* A task: a unit of a layer. */
+/* Task: a unit of a layer. */
 static void forward_task(void *context, size_t i, int thread)
 {
     const net_t *net = context;
@@ -174,7 +174,7 @@ static void forward_task(void *context, size_t i, int thread)
                                moments + net->channels);
 }
 
-/* The norm of a layer that all pictures went through, from the units' moments. */
+/* Finishes the norm of a layer from the moments of all units. */
 static int finish_forward(const net_t *net, const layer_t *layer, int again, struct clip_error *error)
 {
     size_t units = units_of(net, layer), pixels = layer->height * layer->width;
@@ -185,7 +185,7 @@ static int finish_forward(const net_t *net, const layer_t *layer, int again, str
                             net->moments + net->channels, again, net->exchange, net->joined, error);
 }
 
-/* A task: what a picture's last bottleneck gives. */
+/* Task: the output of the last bottleneck for one picture. */
 static void last_task(void *context, size_t i, int thread)
 {
     const net_t *net = context;
@@ -214,8 +214,8 @@ int clip_resnet_learner_forward(struct clip_tower *learner, const union clip_ite
 
 /* --- backward --- */
 
-/* The sums of a unit that the norms of `layer` and, unless NULL, `side` need, of the gradient that both have.
- */
+/* Takes the sums of a unit that the backward of the norm of `layer` needs, and of `side` unless NULL, which
+ * has the same gradient. */
 static void take_sums(const net_t *net, const layer_t *layer, const layer_t *side, const struct unit *unit)
 {
     size_t pixels = unit->count * layer->height * layer->width;
@@ -228,7 +228,7 @@ static void take_sums(const net_t *net, const layer_t *layer, const layer_t *sid
                                 record_of(net, side)->norm.mean, sums, sums + 2 * net->channels);
 }
 
-/* The backward of a layer's norm, from the sums of `units` units; products [which]. */
+/* The backward of a layer's norm, from the sums of all units; `which` are its products. */
 static int finish_sums(const net_t *net, layer_t *layer, size_t units, size_t which, struct clip_error *error)
 {
     double *sums = net->joined, *products = sums + layer->outputs;
@@ -242,7 +242,7 @@ static int finish_sums(const net_t *net, layer_t *layer, size_t units, size_t wh
     return clip_norm_backward(&layer->norm, &record_of(net, layer)->norm, sums, net->exchange, error);
 }
 
-/* The gradient of a layer's output before its norm, framed, in the workspace. */
+/* Computes the gradient of a layer's output before its norm, framed, in the workspace. */
 static void make_gradient(const net_t *net, const layer_t *layer, const workspace_t *workspace,
                           const struct unit *unit)
 {
@@ -264,7 +264,7 @@ static void make_gradient(const net_t *net, const layer_t *layer, const workspac
     }
 }
 
-/* The gradient of a layer's input: turned convolution of what make_gradient left. */
+/* Computes the gradient of a layer's input, from what make_gradient left in the workspace. */
 static void run_back(const net_t *net, const layer_t *layer, const workspace_t *workspace,
                      const struct unit *unit, float *dx)
 {
@@ -273,7 +273,7 @@ static void run_back(const net_t *net, const layer_t *layer, const workspace_t *
     net->train_kernels->run(&plane, workspace->dy, layer->turned, dx);
 }
 
-/* To the gradient of the normalised ReLU that the layer took, pooled or not. */
+/* Computes the gradient of the output of the layer before, through pooling if there is any, and ReLU. */
 static void back_to_layer(const net_t *net, const layer_t *layer, const workspace_t *workspace,
                           const struct unit *unit)
 {
@@ -291,7 +291,7 @@ static void back_to_layer(const net_t *net, const layer_t *layer, const workspac
     take_sums(net, from, NULL, unit);
 }
 
-/* Adds to x, the gradient of what a bottleneck takes, what came past conv1 to conv3. */
+/* Adds the gradient of the residual connection to x, the gradient of a bottleneck's input. */
 static void add_side(const net_t *net, const block_t *block, const struct unit *unit, float *x)
 {
     const layer_t *down = block->downsample;
@@ -305,7 +305,7 @@ static void add_side(const net_t *net, const block_t *block, const struct unit *
         net->kernels->sum(unit->count * floats, x, net->down + unit->first * floats, x);
 }
 
-/* Where a bottleneck took a ReLU: its gradient without what that cut off, and the sums. */
+/* The backward of the ReLU before bottleneck `index`, and the sums. */
 static void gate_block(const net_t *net, size_t index, const struct unit *unit)
 {
     const block_t *before = &net->blocks[index - 1];
@@ -315,7 +315,7 @@ static void gate_block(const net_t *net, size_t index, const struct unit *unit)
     take_sums(net, before->conv3, before->downsample, unit);
 }
 
-/* From a bottleneck's first layer to what came before it. */
+/* From the first layer of a bottleneck to what comes before the bottleneck. */
 static void back_to_block(const net_t *net, const layer_t *layer, const workspace_t *workspace,
                           const struct unit *unit)
 {
@@ -357,7 +357,7 @@ static void backward_unit(const net_t *net, const workspace_t *workspace, const 
                  net->down + unit->first * layer->height * layer->width * layer->in);
 }
 
-/* A task: a group of a layer's units. */
+/* Task: a group of a layer's units. */
 static void backward_task(void *context, size_t group, int thread)
 {
     const net_t *net = context;
@@ -371,7 +371,7 @@ static void backward_task(void *context, size_t group, int thread)
     }
 }
 
-/* A task: CLIP_CHANNELS outputs of the weights' gradient, summed over groups in order. */
+/* Task: the gradient of the weights of CLIP_CHANNELS outputs, summed over groups in order. */
 static void gradient_task(void *context, size_t i, int thread)
 {
     (void)thread;
@@ -385,7 +385,7 @@ static void gradient_task(void *context, size_t i, int thread)
                            layer->weight->gradient);
 }
 
-/* A layer whose norm is finished; then the norm of what came before it is too. */
+/* The backward of a layer whose norm is finished; finishes the norm of the layer before. */
 static int backward_layer(net_t *net, layer_t *layer, struct clip_error *error)
 {
     size_t units = units_of(net, layer);
@@ -396,7 +396,7 @@ static int backward_layer(net_t *net, layer_t *layer, struct clip_error *error)
     return layer->from ? finish_sums(net, layer->from, units, 1, error) : 0;
 }
 
-/* The norms of the two layers that a bottleneck's output is the sum of. */
+/* Finishes the norms of the two layers whose sum is a bottleneck's output. */
 static int finish_block(const net_t *net, const block_t *block, size_t units, struct clip_error *error)
 {
     if (finish_sums(net, block->conv3, units, 1, error) != 0)
@@ -415,7 +415,7 @@ static int backward_block(net_t *net, const block_t *block, struct clip_error *e
     return finish_sums(net, block->before, units_of(net, block->conv1), 1, error);
 }
 
-/* A task: the gradient of a picture's last bottleneck. */
+/* Task: the backward of the ReLU after the last bottleneck for one picture. */
 static void last_back_task(void *context, size_t i, int thread)
 {
     (void)thread;

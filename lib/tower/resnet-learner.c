@@ -1,10 +1,10 @@
-/* The ResNet that learns: its layers, its memory, its tapes. */
+/* Training of a ResNet: layers, memory, tapes. */
 #include "image/preprocess.h"
 #include "tower/resnet-learner.h"
 
 #include <stdlib.h>
 
-/* Floats of a unit's largest buffer, which should stay in the cache, and the most pictures of one. */
+/* The largest buffer of a unit, in floats, which should stay in the cache; the most pictures of a unit. */
 enum { UNIT = 48 << 10, PICTURES = 16 };
 
 /* --- the layers --- */
@@ -16,25 +16,25 @@ static int find_tensors(const struct clip_resnet_learner *net, struct clip_resne
     return clip_norm_find(&layer->norm, net->parameters, names->norm, error);
 }
 
-/* Floats of the largest buffer that a picture needs on its way through a layer. */
+/* Floats of the largest buffer that a layer needs for one picture. */
 static size_t picture_floats(const struct clip_resnet_layer *layer)
 {
     size_t pixels = layer->height * layer->width, frame = layer->side - 1;
     size_t wide = layer->in > layer->out ? layer->in : layer->out;
     size_t framed = (layer->height + frame) * (layer->width + frame) * wide;
-    /* before pooling, which the first bottleneck's first layer does as well; pictures are smaller */
+    /* the input before pooling, which also precedes the first bottleneck; pictures are smaller */
     size_t before = layer->halves || (layer->block && layer->block->before) ? 4 * pixels * layer->in : 0;
     return framed > before ? framed : before;
 }
 
-/* One layer more; its input is `from`, or `block`, or the pictures. NULL with error. */
+/* Appends a layer whose input is that of `from`, of `block`, or the pictures. NULL with error. */
 static struct clip_resnet_layer *add_layer(struct clip_resnet_learner *net,
                                            const struct clip_resnet_conv *names,
                                            struct clip_resnet_layer *from, struct clip_resnet_block *block,
                                            struct clip_error *error)
 {
     struct clip_resnet_layer *layer = &net->layers[net->layer_count++];
-    /* The first layer's side of 3 lies in its patches. */
+    /* The first layer reads patches of 3 by 3, so its own side is 1. */
     int patches = !from && !block;
     *layer = (struct clip_resnet_layer){
         .height = names->to,
@@ -54,7 +54,7 @@ static struct clip_resnet_layer *add_layer(struct clip_resnet_learner *net,
     return find_tensors(net, layer, names, error) == 0 ? layer : NULL;
 }
 
-/* A bottleneck that begins; `before`: the stem's last layer, of the first one. */
+/* Appends a bottleneck; `before`: the stem's last layer, for the first one. */
 static struct clip_resnet_block *add_block(struct clip_resnet_learner *net,
                                            const struct clip_resnet_conv *names,
                                            struct clip_resnet_layer *before)
@@ -108,12 +108,12 @@ static size_t most(size_t a, size_t b)
     return a > b ? a : b;
 }
 
-/* The largest of what layers need. */
+/* The most that a layer needs. */
 struct needs {
     size_t room;         /* floats of a workspace's buffer */
     size_t weights;      /* floats of a layer's weights */
-    size_t layer, block; /* floats a picture of a layer inside, of a bottleneck's output */
-    size_t down;         /* and of a downsample's input */
+    size_t layer, block; /* floats for one picture: of a layer's output, of a bottleneck's */
+    size_t down;         /* floats for one picture of a downsample's input */
 };
 
 static struct needs needs_of(struct clip_resnet_learner *net)
@@ -147,8 +147,8 @@ static void place_layers(struct clip_resnet_learner *net)
     }
 }
 
-/* Gradients of what layers give: two buffers by turns inside of bottlenecks and in the stem, two between
- * them. */
+/* Gradients of the layers' outputs: two buffers used in turn within bottlenecks and the stem, two between
+ * bottlenecks. */
 static void place_gradients(struct clip_resnet_learner *net, const struct needs *needs)
 {
     float *inner[2], *outer[2];
@@ -236,7 +236,7 @@ static int refresh(struct clip_tower *learner, struct clip_error *error)
 
 /* --- tapes --- */
 
-/* A tape of n pictures. */
+/* A tape for n pictures. */
 struct tape_plan {
     const struct clip_resnet_learner *net;
     size_t n;

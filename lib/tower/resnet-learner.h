@@ -1,8 +1,9 @@
-/* The parts of the ResNet that learns; only resnet*.c include this.
+/* Training of a ResNet; only resnet*.c include this.
  *
- * The tape keeps of a convolution its output as it is, before batch norm, and the norm: its normalised ReLU
- * is made again whenever it is read, a few pictures at a time, in a buffer that stays in the cache. Only what
- * bottlenecks take, the sum of two, is kept as well. Pictures are padded as math/conv-train.h says. */
+ * For each convolution the tape keeps the output before batch norm, and the norm. What follows, norm and
+ * ReLU, is computed again each time it is read, for a few pictures at a time in a buffer that stays in the
+ * cache. The tape also keeps the inputs of bottlenecks, which are sums of two. Channels are padded as in
+ * math/conv-train.h. */
 #ifndef CLIP_TOWER_RESNET_LEARNER_H
 #define CLIP_TOWER_RESNET_LEARNER_H
 
@@ -14,8 +15,8 @@
 #include "tower/batch-norm.h"
 #include "tower/tower.h"
 
-/* Parts into which pictures are shared out backward, each with a sum of its own of the weights' gradient,
- * which are then added in order. */
+/* Groups into which the backward pass divides the pictures. Each sums up the weights' gradients of its own;
+ * the sums are then added in order. */
 enum { CLIP_RESNET_GROUPS = 8 };
 
 /* A convolution and its batch norm. */
@@ -23,13 +24,13 @@ struct clip_resnet_layer {
     size_t height, width;            /* of the output */
     size_t side, inputs, outputs;    /* as the weights have them */
     size_t in, out;                  /* channels, padded */
-    size_t unit;                     /* pictures that go through it together */
-    struct clip_resnet_layer *from;  /* its input is the normalised ReLU of this one */
-    struct clip_resnet_block *block; /* or what this bottleneck takes; both NULL: the pictures */
-    int halves;                      /* its input is averaged 2 by 2 before */
+    size_t unit;                     /* pictures that one task takes through it */
+    struct clip_resnet_layer *from;  /* its input is the output of this layer, after norm and ReLU */
+    struct clip_resnet_block *block; /* or the input of this bottleneck; both NULL: the pictures */
+    int halves;                      /* its input is averaged 2 by 2 first */
     struct clip_parameter *weight;
     struct clip_norm_learner norm;
-    float *packed, *turned; /* weights; turned NULL where nothing learns from the input */
+    float *packed, *turned; /* weights, and rotated weights for the backward pass; NULL in the first layer */
     float *gradient;        /* [chunk][height][width][out]: of the norm's output */
 };
 
@@ -38,8 +39,8 @@ struct clip_resnet_block {
     size_t height, width, channels;                  /* of its input, padded */
     struct clip_resnet_layer *conv1, *conv2, *conv3; /* to planes; side 3; to 4 planes */
     struct clip_resnet_layer *downsample;            /* or NULL */
-    float *gradient;                                 /* of its output, where that is not 0 */
-    struct clip_resnet_layer *before;                /* of the first: the stem's last */
+    float *gradient;                                 /* of its output, before the ReLU */
+    struct clip_resnet_layer *before;                /* of the first bottleneck: the stem's last layer */
 };
 
 /* A thread's scratch. */
@@ -48,7 +49,7 @@ struct clip_resnet_workspace {
     float *a, *b;  /* between kernels */
 };
 
-/* Of a layer, for its backward. */
+/* What the forward pass keeps of a layer. */
 struct clip_resnet_record {
     float *raw; /* [n][height][width][out]: before the norm */
     struct clip_norm_record norm;
@@ -57,10 +58,10 @@ struct clip_resnet_record {
 struct clip_resnet_tape {
     struct clip_tape base;
     struct clip_arena arena;
-    size_t count;                       /* of the forward */
+    size_t count;                       /* pictures of the chunk */
     union clip_item *items;             /* [chunk] */
     struct clip_resnet_record *records; /* [layers] */
-    float **inputs;                     /* [blocks + 1]: of a bottleneck, and of the attention pool */
+    float **inputs;                     /* [blocks + 1]: of each bottleneck, and of the attention pool */
     struct clip_attnpool_tape attn;
 };
 
@@ -81,24 +82,25 @@ struct clip_resnet_learner {
     size_t out_height, out_width; /* of the last bottleneck's output */
     struct clip_attnpool *attn;
     struct clip_arena arena;
-    size_t packed;                            /* bytes of it that are the layers' weights */
-    float *levels;                            /* [3][256]: bytes, normalised */
+    size_t packed;                            /* bytes of the arena that hold the layers' weights */
+    float *levels;                            /* [3][256]: clip_pixel_levels */
     struct clip_resnet_workspace *workspaces; /* [threads] */
     float *down;                              /* gradient of a downsample's input */
-    float *weights[CLIP_RESNET_GROUPS];       /* gradients, as clip_conv_train_kernels gives them */
+    float *weights[CLIP_RESNET_GROUPS];       /* gradients, packed */
     double *moments;                          /* [units][2][channels] */
-    double *sums;   /* [units][3][channels]: of gradient, of its products with two layers */
+    double *sums;   /* [units][3][channels]: of the gradient, and of its products with two layers */
     double *joined; /* [2 channels + 1]: what is summed over ranks */
     const struct clip_exchange *exchange;
-    size_t channels; /* the most of a layer */
-    /* the run that is under way */
+    size_t channels; /* the most of any layer */
+    /* of the current run */
     struct clip_resnet_tape *tape;
     const struct clip_resnet_layer *layer;
     size_t count, groups;
     void (*convolve)(const struct clip_conv_plane *plane, const float *x, const float *w, float *y);
 };
 
-/* As clip_tower_kind.open, of parameters. Products are f32 whatever the engine's precision. */
+/* Opens a ResNet for training, as clip_tower_kind.open does. Products are f32 whatever the engine's
+ * precision. */
 struct clip_tower *clip_resnet_learner_open(const struct clip_tower_setup *setup, struct clip_error *error);
 
 /* As clip_tower_type's forward and backward. */

@@ -1,5 +1,6 @@
-/* The files of an index on any bytes: index.json, up to the first zero byte, and after it a segment; every
- * embedding and text that it has must be in it. */
+/* The files of an index on any bytes: index.json, up to the first zero byte, and after it a segment, or
+ * lists; every embedding, text and code that it has must be in it. */
+#include "score/store-lists.h"
 #include "score/store.h"
 
 #include <stdlib.h>
@@ -24,6 +25,21 @@ static void read_segment(const struct clip_store_manifest *manifest, const unsig
             sum = sum + strlen(entry.key) + strlen(entry.label);
 }
 
+static void read_lists(const struct clip_store_manifest *manifest, const unsigned char *data, size_t size)
+{
+    struct clip_faiss_lists lists;
+    struct clip_error error = {""};
+    volatile size_t sum = 0;
+    if (clip_store_lists_read(&lists, manifest, SIZE_MAX, data, size, &error) != 0) {
+        if (error.text[0] == '\0')
+            abort();
+        return;
+    }
+    for (uint32_t l = 0; l < manifest->lists; l++)
+        for (int64_t i = lists.offsets[l]; i < lists.offsets[l + 1]; i++)
+            sum = sum + (size_t)lists.numbers[i] + lists.codes[(size_t)i * manifest->width];
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct clip_store_manifest manifest;
@@ -39,6 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (segment && manifest.width > 0) {
         memcpy(segment, data + text + (zero != NULL), rest);
         read_segment(&manifest, segment, rest);
+        if (manifest.lists)
+            read_lists(&manifest, segment, rest);
     }
     free(segment);
     return 0;
