@@ -151,7 +151,8 @@ END
         { printf '\001' && head -c 3072 /dev/zero && printf '\003' && head -c 3072 /dev/zero; } >"binary/$batch.bin"
     done
     recipe things TINY=tiny CIFAR=binary WORDNET=wordnet WARMUP=1 COOLDOWN=2 INIT= >log
-    [ -d vocab ] && [ ! -e first ]
+    [ -d vocab ]
+    [ ! -e first ]
     clip-untar data/train/cifar10.tar | clip-dump --tsv class,txt | sort | uniq -c | awk '{ print $1, $2 }' >counts
     [ "$(cat counts)" = $'2 n02121620\n2 n02958343' ]
     [[ $(cat cifar10.txt) == "zero-shot: 2 pictures, 10 classes"* ]]
