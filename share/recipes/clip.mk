@@ -9,6 +9,8 @@
 # and may set any of these, as may the command line:
 
 ARCH ?= $(RECIPE)arch.json
+# A model to start from, with its vocabulary, instead of a new one of ARCH.
+INIT ?=
 VOCAB_SIZE ?= 4096
 BATCH ?= 256
 EPOCHS ?= 20
@@ -46,8 +48,8 @@ vocab: captions.txt
 arch.json: $(ARCH)
 	sed 's/"vocab_size": *[0-9]*/"vocab_size": $(VOCAB_SIZE)/' $< >$@
 
-run/complete: arch.json vocab
-	clip-train $(SHARDS:%=--data %) --arch arch.json --vocab vocab --out run --batch $(BATCH) --epochs $(EPOCHS) \
+run/complete: $(if $(INIT),$(SHARDS),arch.json vocab)
+	clip-train $(SHARDS:%=--data %) $(if $(INIT),--init $(INIT),--arch arch.json --vocab vocab) --out run --batch $(BATCH) --epochs $(EPOCHS) \
 	    --lr $(LR) --seed $(SEED) $(if $(AUGMENT),--augment '$(AUGMENT)') $(if $(PROMPTS),--prompts $(PROMPTS)) \
 	    --precision $(PRECISION) $(TRAIN)
 	touch $@
