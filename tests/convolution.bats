@@ -1,17 +1,21 @@
 # Picture towers of convolutions, beside ResNets: golden families, their oracle in PyTorch, open_clip's names.
 load helper
+load family
 load pictures
 load train
+
+setup_file() {
+    start_family
+}
+
+teardown_file() {
+    stop_family
+}
 
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work"
     cd "$BATS_TEST_TMPDIR/work"
-    export SHARED
     FAMILIES=$SHARED/golden/families/families
-}
-
-family() {
-    python "$BATS_TEST_DIRNAME/family.py" "$@"
 }
 
 # embed MODEL [OPTION...]: features and embeddings of the records on stdin; the options are the image encoder's.

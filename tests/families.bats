@@ -1,5 +1,6 @@
 # Families of models beside OpenAI's: golden results through the programs, their forms, names, refusals and training.
 load helper
+load family
 load pictures
 load train
 
@@ -12,15 +13,18 @@ texts=(hf-altclip hf-bert-cls-linear hf-bert-max-none hf-chinese-clip hf-mt5-mea
     modern-bidir-map modern-causal-eos modern-extra tt-clipa tt-coca tt-custom tt-custom-cosine tt-eos tt-first-noproj tt-last-causal-bias tt-siglip)
 texts_refused=()
 
+setup_file() {
+    start_family
+}
+
+teardown_file() {
+    stop_family
+}
+
 setup() {
     mkdir "$BATS_TEST_TMPDIR/work"
     cd "$BATS_TEST_TMPDIR/work"
-    export SHARED
     FAMILIES=$SHARED/golden/families/families TEXTS=$SHARED/golden/text/models
-}
-
-family() {
-    python "$BATS_TEST_DIRNAME/family.py" "$@"
 }
 
 # golden NAME: sets folder, the golden results; model, how the programs take it (MODEL [--arch ARCH]); weights, its

@@ -32,7 +32,7 @@ need_python() {
     local module package
     for module; do
         package=python3-${module//_/-}
-        /usr/bin/python3 -c "import $module" 2>/dev/null || skip "${package,,}"
+        /usr/bin/python3 -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$module') is None)" || skip "${package,,}"
     done
 }
 python() {
