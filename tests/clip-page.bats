@@ -178,17 +178,17 @@ END
     [ "$(grep -c '<img' page.html)" -eq 1000 ]
     [ "$(stat -c %s page.html)" -lt 15000000 ] || complain "$(stat -c %s page.html) bytes"
     command -v chromedriver >/dev/null || skip chromedriver # which quickstart does not install
-    timeout 100 python "$SRC/tests/browser.py" page.html 1000
+    timeout 100 /usr/bin/python3 "$SRC/tests/browser.py" page.html 1000
 }
 
 @test "a browser shows the pictures, filters and sorts them, and asks for nothing else" {
     command -v chromedriver >/dev/null || skip chromedriver # which quickstart does not install
     pictures
     clip-page -i pics -o page.html results
-    timeout 100 python "$SRC/tests/browser.py" page.html 3
-    run timeout 100 python "$SRC/tests/browser.py" page.html 4 # the test sees what is missing
+    timeout 100 /usr/bin/python3 "$SRC/tests/browser.py" page.html 3
+    run timeout 100 /usr/bin/python3 "$SRC/tests/browser.py" page.html 4 # the test sees what is missing
     [ "$status" -eq 1 ]
     printf '%s\t%s\t%s\n' 'photos/javascript:x.webp' 'photos/<script>window.hit=1<.png' 0.9 >pairs
     clip-page --view pairs -i pics -o pairs.html pairs
-    timeout 100 python "$SRC/tests/browser.py" pairs.html 2
+    timeout 100 /usr/bin/python3 "$SRC/tests/browser.py" pairs.html 2
 }

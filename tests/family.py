@@ -420,6 +420,13 @@ def apple(folder, target, other, prefix=""):
     store(target, named)
 
 
+def apple_s0(source, target):
+    """Apple's file with a tensor that only the text tower of its S0 has."""
+    tensors = arrays(source)
+    tensors["module.text_encoder.transformer.0.token_mixer.layer_scale"] = np.zeros((4, 1, 1))
+    store(target, tensors)
+
+
 def fuse(source, target):
     """The open_clip folder of a FastViT, with its branches fused as timm's reparameterize does."""
     tensors = arrays(source + "/open_clip_model.safetensors")
