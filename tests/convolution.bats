@@ -195,21 +195,12 @@ END
     done
 }
 
-# Batch norm's running statistics and layer scales as if it had been trained.
 @test "FastViTs of other sizes, against PyTorch, with the same bytes in any batch, with any number of threads" {
     need_shared oracle/famref.py
     need_python msgpack numpy torch
     local size options
     while read -r size options; do
-        picture_arch "{\"image_size\": $size, \"timm_model_name\": \"fastvit_$options}"
-        clip-model init -q arch.json -o model 2>/dev/null || complain "$options"
-        family trained model/open_clip_model.safetensors
-        pictures "$size" 5 >in
-        clip-encode-image --keep -m model in >want
-        clip-project-normalize -m model want >got
-        family embeddings model got 2e-6 || complain "$size $options"
-        equal want <(clip-encode-image --keep -m model -b 1 -j 1 in)
-        equal want <(clip-encode-image --keep -m model -b 2 -j 3 in)
+        tower_like_pytorch "$size" "fastvit_$options"
         rm -r model
     done <<'END'
 64 mci0", "timm_proj": null, "timm_pool": "avg", "timm_model_kwargs": {"layers": [1,1,1,1], "embed_dims": [8,16,48,96]}

@@ -156,21 +156,12 @@ END
     done
 }
 
-# Batch norm's running statistics and layer scales as if they had been trained.
 @test "picture towers of other sizes and options, against PyTorch" {
     need_shared oracle/famref.py
     need_python msgpack numpy torch
     local size options
     while read -r size options; do
-        picture_arch "{\"image_size\": $size, \"timm_model_name\": \"$options}"
-        clip-model init -q arch.json -o model 2>/dev/null || complain "$options"
-        family trained model/open_clip_model.safetensors
-        pictures "$size" 5 >in
-        clip-encode-image --keep -m model in >want
-        clip-project-normalize -m model want >got
-        family embeddings model got 2e-6 || complain "$size $options"
-        equal want <(clip-encode-image --keep -m model -b 1 -j 1 in)
-        equal want <(clip-encode-image --keep -m model -b 2 -j 3 in)
+        tower_like_pytorch "$size" "$options"
         clip-model convert -q model -o again.safetensors
         equal want <(clip-encode-image --keep -m again.safetensors in)
         rm -r model again.safetensors

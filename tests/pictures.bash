@@ -22,3 +22,17 @@ for i in range(n):
 sys.stdout.buffer.write(msgpack.packb({"__end__": n}))
 END
 }
+
+# tower_like_pytorch SIZE OPTIONS: a model of such a timm tower, in `model`, with batch norms and layer scales as if it had been
+# trained, gives what PyTorch does, the same bytes in any batch, with any number of threads; `in`, pictures; `want`, features.
+tower_like_pytorch() {
+    picture_arch "{\"image_size\": $1, \"timm_model_name\": \"$2}"
+    clip-model init -q arch.json -o model 2>/dev/null || complain "$2"
+    family trained model/open_clip_model.safetensors
+    pictures "$1" 5 >in
+    clip-encode-image --keep -m model in >want
+    clip-project-normalize -m model want >got
+    family embeddings model got 2e-6 || complain "$1 $2"
+    equal want <(clip-encode-image --keep -m model -b 1 -j 1 in)
+    equal want <(clip-encode-image --keep -m model -b 2 -j 3 in)
+}

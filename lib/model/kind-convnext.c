@@ -122,31 +122,12 @@ static const struct clip_json_option kwargs[] = {
     {"act_layer", CLIP_JSON_ONLY, "gelu"},
 };
 
-/* Four numbers from 1 to `high`. */
-static int read_four(struct json_object *object, const char *where, const char *key, int high,
-                     int value[STAGES], struct clip_error *error)
-{
-    struct json_object *array = clip_json_get(object, key);
-    if (!array)
-        return 0;
-    if (!json_object_is_type(array, json_type_array) || json_object_array_length(array) != STAGES)
-        return clip_fail(error, "%s.%s is not a list of %d numbers", where, key, STAGES);
-    for (size_t i = 0; i < STAGES; i++) {
-        struct json_object *item = json_object_array_get_idx(array, i);
-        int64_t n = json_object_get_int64(item);
-        if (!json_object_is_type(item, json_type_int) || n < 1 || n > high)
-            return clip_fail(error, "%s.%s: number %zu is not between 1 and %d", where, key, i + 1, high);
-        value[i] = (int)n;
-    }
-    return 0;
-}
-
 static int read_kernel(struct json_object *object, const char *where, int *kernel, struct clip_error *error)
 {
     int sides[STAGES] = {0};
     if (!json_object_is_type(clip_json_get(object, "kernel_sizes"), json_type_array))
         return clip_json_int(object, where, "kernel_sizes", 1, MAX_KERNEL, kernel, error);
-    if (read_four(object, where, "kernel_sizes", MAX_KERNEL, sides, error) != 0)
+    if (clip_read_list(object, where, "kernel_sizes", STAGES, MAX_KERNEL, sides, error) < 0)
         return -1;
     for (int i = 1; i < STAGES; i++)
         if (sides[i] != sides[0])
@@ -161,8 +142,8 @@ static int read_kwargs(struct json_object *object, struct clip_tower_arch *tower
     double epsilon = (double)tower->block.epsilon, scale = (double)LAYER_SCALE;
     struct json_object *null;
     if (clip_json_options(object, where, kwargs, CLIP_COUNT_OF(kwargs), error) != 0 ||
-        read_four(object, where, "depths", CLIP_MAX_LAYERS, tower->blocks, error) != 0 ||
-        read_four(object, where, "dims", CLIP_MAX_WIDTH, tower->widths, error) != 0 ||
+        clip_read_list(object, where, "depths", STAGES, CLIP_MAX_LAYERS, tower->blocks, error) < 0 ||
+        clip_read_list(object, where, "dims", STAGES, CLIP_MAX_WIDTH, tower->widths, error) < 0 ||
         clip_json_int(object, where, "patch_size", 1, CLIP_MAX_IMAGE, &tower->patch, error) != 0 ||
         read_kernel(object, where, &tower->kernel, error) != 0 ||
         clip_json_real(object, where, "norm_eps", 1e-12, 1, &epsilon, error) != 0 ||
@@ -243,7 +224,8 @@ static void put_four(FILE *file, const char *key, const int value[STAGES], const
 {
     if (memcmp(value, known, STAGES * sizeof *value) == 0)
         return;
-    fprintf(file, "%s\"%s\": [%d, %d, %d, %d]", *between, key, value[0], value[1], value[2], value[3]);
+    fputs(*between, file);
+    clip_put_list(file, key, value, STAGES);
     *between = ", ";
 }
 
@@ -302,20 +284,12 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
             clip_head_of(tower)->title);
 }
 
-static void add_four(struct json_object *object, const char *key, const int value[STAGES])
-{
-    struct json_object *array = json_object_new_array();
-    for (int i = 0; i < STAGES; i++)
-        json_object_array_add(array, json_object_new_int(value[i]));
-    json_object_object_add(object, key, array);
-}
-
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
     clip_add_text(object, "kind", tower->kind->name);
     clip_add_int(object, "image_size", (uint64_t)tower->image_size);
-    add_four(object, "layers", tower->blocks);
-    add_four(object, "widths", tower->widths);
+    clip_add_list(object, "layers", tower->blocks, STAGES);
+    clip_add_list(object, "widths", tower->widths, STAGES);
     clip_add_int(object, "patch_size", (uint64_t)tower->patch);
     clip_add_int(object, "kernel_size", (uint64_t)tower->kernel);
     clip_add_text(object, "activation", clip_activation_name(tower->activation));

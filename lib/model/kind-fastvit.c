@@ -250,34 +250,16 @@ static const struct clip_json_option kwargs[] = {{"layers", CLIP_JSON_USED, NULL
                                                  {"drop_rate", CLIP_JSON_IGNORED, NULL},
                                                  {"drop_path_rate", CLIP_JSON_IGNORED, NULL}};
 
-/* Reads a list of numbers from 1 to `high`, one for each stage. */
-static int read_stages(struct json_object *object, const char *key, int stages, int high, int *value,
-                       struct clip_error *error)
-{
-    struct json_object *array = clip_json_get(object, key);
-    if (!array)
-        return 0;
-    if (!json_object_is_type(array, json_type_array) || json_object_array_length(array) != (size_t)stages)
-        return clip_fail(error, "timm_model_kwargs.%s is not a list of %d numbers", key, stages);
-    for (int i = 0; i < stages; i++) {
-        struct json_object *item = json_object_array_get_idx(array, (size_t)i);
-        int64_t n = json_object_get_int64(item);
-        if (!json_object_is_type(item, json_type_int) || n < 1 || n > high)
-            return clip_fail(error, "timm_model_kwargs.%s: number %d is not between 1 and %d", key, i + 1,
-                             high);
-        value[i] = (int)n;
-    }
-    return 0;
-}
-
 static int read_kwargs(struct json_object *object, struct clip_tower_arch *tower, struct clip_error *error)
 {
+    static const char where[] = "timm_model_kwargs";
     int stages = tower->fastvit.stages;
-    if (clip_json_options(object, "timm_model_kwargs", kwargs, CLIP_COUNT_OF(kwargs), error) != 0 ||
-        clip_json_flag(object, "timm_model_kwargs", "inference_mode", &tower->fastvit.fused, error) != 0 ||
-        read_stages(object, "layers", stages, CLIP_MAX_LAYERS, tower->blocks, error) != 0)
+    if (clip_json_options(object, where, kwargs, CLIP_COUNT_OF(kwargs), error) != 0 ||
+        clip_json_flag(object, where, "inference_mode", &tower->fastvit.fused, error) != 0 ||
+        clip_read_list(object, where, "layers", stages, CLIP_MAX_LAYERS, tower->blocks, error) < 0 ||
+        clip_read_list(object, where, "embed_dims", stages, CLIP_MAX_WIDTH, tower->widths, error) < 0)
         return -1;
-    return read_stages(object, "embed_dims", stages, CLIP_MAX_WIDTH, tower->widths, error);
+    return 0;
 }
 
 static int read_name(struct json_object *object, const char *where, struct clip_tower_arch *tower,
@@ -325,14 +307,6 @@ static const struct named *find_name(const struct clip_tower_arch *tower)
     return named;
 }
 
-static void put_stages(FILE *file, const char *key, const int *value, int stages, const char *after)
-{
-    fprintf(file, "\"%s\": [", key);
-    for (int i = 0; i < stages; i++)
-        fprintf(file, i ? ", %d" : "%d", value[i]);
-    fprintf(file, "]%s", after);
-}
-
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
 {
     (void)own;
@@ -344,8 +318,9 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     if (memcmp(tower->blocks, named->blocks, sizeof named->blocks) != 0 ||
         memcmp(tower->widths, named->widths, sizeof named->widths) != 0) {
         fputs(tower->fastvit.fused ? ", " : "", file);
-        put_stages(file, "layers", tower->blocks, tower->fastvit.stages, ", ");
-        put_stages(file, "embed_dims", tower->widths, tower->fastvit.stages, "");
+        clip_put_list(file, "layers", tower->blocks, tower->fastvit.stages);
+        fputs(", ", file);
+        clip_put_list(file, "embed_dims", tower->widths, tower->fastvit.stages);
     }
     fprintf(file, "},\n      \"image_size\": %d\n", tower->image_size);
 }
@@ -395,20 +370,12 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
             clip_head_of(tower)->title);
 }
 
-static void add_stages(struct json_object *object, const char *key, const int *value, int stages)
-{
-    struct json_object *array = json_object_new_array();
-    for (int i = 0; i < stages; i++)
-        json_object_array_add(array, json_object_new_int(value[i]));
-    json_object_object_add(object, key, array);
-}
-
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
     clip_add_text(object, "kind", tower->kind->name);
     clip_add_int(object, "image_size", (uint64_t)tower->image_size);
-    add_stages(object, "layers", tower->blocks, tower->fastvit.stages);
-    add_stages(object, "widths", tower->widths, tower->fastvit.stages);
+    clip_add_list(object, "layers", tower->blocks, tower->fastvit.stages);
+    clip_add_list(object, "widths", tower->widths, tower->fastvit.stages);
     clip_add_int(object, "attention_stages", (uint64_t)tower->fastvit.attending);
     clip_add_int(object, "mlp_ratio", (uint64_t)tower->fastvit.ratio);
     json_object_object_add(object, "fused", json_object_new_boolean(tower->fastvit.fused));

@@ -175,13 +175,15 @@ double clip_mlp_ratio(const struct clip_tower_arch *tower)
     return (int)(tower->width * ratio) < tower->mlp ? nextafter(ratio, INFINITY) : ratio;
 }
 
-int clip_read_list(struct json_object *object, const char *where, const char *key, int high, int *value,
-                   struct clip_error *error)
+int clip_read_list(struct json_object *object, const char *where, const char *key, int wanted, int high,
+                   int *value, struct clip_error *error)
 {
     struct json_object *array = clip_json_get(object, key);
     size_t n = json_object_is_type(array, json_type_array) ? json_object_array_length(array) : 0;
     if (!array)
         return 0;
+    if (wanted && n != (size_t)wanted)
+        return clip_fail(error, "%s.%s is not a list of %d numbers", where, key, wanted);
     if (n < 1 || n > CLIP_MAX_STAGES)
         return clip_fail(error, "%s.%s is not a list of 1 to %d numbers", where, key, CLIP_MAX_STAGES);
     for (size_t i = 0; i < n; i++) {

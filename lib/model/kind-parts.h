@@ -102,10 +102,10 @@ int clip_read_block(struct json_object *object, const char *where, struct clip_t
                     struct clip_error *error);
 /* Puts them, a comma after each. */
 void clip_put_block(FILE *file, const struct clip_tower_arch *tower);
-/* A list of at most CLIP_MAX_STAGES numbers from 1 to `high`: how many, 0 where the key is absent; -1 with
- * error. */
-int clip_read_list(struct json_object *object, const char *where, const char *key, int high, int *value,
-                   struct clip_error *error);
+/* A list of `wanted` numbers (0: of at most CLIP_MAX_STAGES) from 1 to `high`: how many, 0 where the key is
+ * absent; -1 with error. */
+int clip_read_list(struct json_object *object, const char *where, const char *key, int wanted, int high,
+                   int *value, struct clip_error *error);
 /* Puts the key and a list of n numbers. */
 void clip_put_list(FILE *file, const char *key, const int *value, int n);
 /* image_size: a number, or two, the height and the width. *width is 0 where they are the same. */

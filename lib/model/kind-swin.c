@@ -224,7 +224,7 @@ static int read_windows(struct json_object *more, const char *where, struct clip
             swin->windows[i] = all;
         return 0;
     }
-    n = clip_read_list(more, where, "window_size", CLIP_MAX_WINDOW, swin->windows, error);
+    n = clip_read_list(more, where, "window_size", 0, CLIP_MAX_WINDOW, swin->windows, error);
     if (n < 0)
         return -1;
     if (n == 2 && swin->windows[0] == swin->windows[1]) { /* height and width */
@@ -243,9 +243,9 @@ static int read_stages(struct json_object *more, const char *where, struct clip_
                        struct clip_error *error)
 {
     struct clip_swin_arch *swin = &tower->swin;
-    int depths = clip_read_list(more, where, "depths", CLIP_MAX_LAYERS, tower->blocks, error);
+    int depths = clip_read_list(more, where, "depths", 0, CLIP_MAX_LAYERS, tower->blocks, error);
     int heads =
-        depths < 0 ? -1 : clip_read_list(more, where, "num_heads", CLIP_MAX_WIDTH, swin->heads, error);
+        depths < 0 ? -1 : clip_read_list(more, where, "num_heads", 0, CLIP_MAX_WIDTH, swin->heads, error);
     if (heads < 0)
         return -1;
     if (depths)
