@@ -152,6 +152,11 @@ stages() {
     done
 }
 
+# stage NAME: the process of the run, among those of all tests that run now, whose program is NAME: the youngest.
+stage() {
+    stages | xargs ps -o pid=,comm= -p | awk -v name="${1:0:15}" '$2 == name { pid = $1 } END { print pid }'
+}
+
 # begin_run OPTION...: starts run, of many steps, and waits for its first checkpoint; `pid` is clip-train's.
 begin_run() {
     local tries
@@ -179,7 +184,7 @@ ends() {
 fails() {
     local status=0
     wait "$pid" || status=$?
-    [ $status -eq 1 ]
+    [ $status -eq 1 ] || complain "status $status: $(cat err)"
     ends
 }
 
@@ -193,8 +198,7 @@ fails() {
         begin_run
         case $victim in
         TERM) kill -TERM "$pid" ;;
-        clip-ranks-page) kill -KILL "$(pgrep -x clip-ranks-page | head -n 1)" ;;
-        *) kill -KILL "$(stages | xargs ps -o pid=,args= -p | awk -v name="$victim" '$2 ~ name "$" { print $1 }' | tail -n 1)" ;;
+        *) kill -KILL "$(stage $victim)" ;;
         esac
         status=0
         wait "$pid" || status=$?
@@ -322,12 +326,12 @@ need_mpi() {
     train localrn -n 16 --arch resnet.json --ranks 2
     [ "$(bytes mpirn)" = "$(bytes localrn)" ]
     begin_run --launcher mpirun
-    kill -KILL "$(pgrep -x clip-ranks | tail -n 1)"
+    kill -KILL "$(stage clip-ranks)"
     fails
     [ "$(wc -l <err)" -eq 2 ] || complain "$(cat err)"
     rm -r run
     begin_run --launcher mpirun
-    kill -KILL "$(pgrep -f 'clip-contrastive-step .*--train run' | tail -n 1)"
+    kill -KILL "$(stage clip-contrastive-step)"
     fails
     [[ $(cat err) == *"rank "[01]" on $(uname -n)"* ]] || complain "$(cat err)"
     rm -r run
