@@ -171,7 +171,7 @@ static void place_backward(struct clip_attnpool *attn)
     }
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct clip_attnpool *attn = context;
     attn->workspaces =
@@ -179,14 +179,15 @@ static void place(void *context)
     (attn->learns ? place_backward : place_run)(attn);
 }
 
-static int load(struct clip_attnpool *attn, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_pool(struct clip_attnpool *attn, const struct clip_tower_setup *setup,
+                     struct clip_error *error)
 {
     if ((attn->learns ? load_weights : load_heads)(attn, setup, error) != 0 ||
         clip_values_load(&attn->positions, setup, error, "visual.attnpool.positional_embedding") != 0 ||
         clip_values_load(&attn->query.bias, setup, error, "visual.attnpool.q_proj.bias") != 0 ||
         clip_values_load(&attn->value.bias, setup, error, "visual.attnpool.v_proj.bias") != 0)
         return -1;
-    return clip_arena_build(&attn->arena, "the attention pool", place, attn, error);
+    return clip_arena_build(&attn->arena, "the attention pool", place_buffers, attn, error);
 }
 
 struct clip_attnpool *clip_attnpool_open(const struct clip_tower_setup *setup, size_t pixels,
@@ -216,7 +217,7 @@ struct clip_attnpool *clip_attnpool_open(const struct clip_tower_setup *setup, s
         .batch = setup->parameters ? batch : (batch + ROWS - 1) / ROWS * ROWS,
     };
     clip_crew_init(&attn->crew);
-    if (load(attn, setup, error) == 0)
+    if (load_pool(attn, setup, error) == 0)
         return attn;
     clip_attnpool_free(attn);
     return NULL;

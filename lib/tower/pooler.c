@@ -55,7 +55,7 @@ struct clip_pooler {
     float *features, *drows;
 };
 
-static int attends(const struct clip_pooler *p)
+static int has_attention(const struct clip_pooler *p)
 {
     return p->pooling != CLIP_POOL_PATCHES;
 }
@@ -97,12 +97,12 @@ static void find_pieces(struct clip_pooler *p)
         }
 }
 
-static int load(struct clip_pooler *p, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_weights(struct clip_pooler *p, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     for (int tensor = CLIP_VIT_POST_WEIGHT; tensor < CLIP_VIT_TENSORS; tensor++) {
         size_t shape[4];
         int is_post = tensor == CLIP_VIT_POST_WEIGHT || tensor == CLIP_VIT_POST_BIAS;
-        int is_tokens = is_map(p) || (!attends(p) && !(p->arch->vit.flags & CLIP_VIT_NORM_AFTER_POOL));
+        int is_tokens = is_map(p) || (!has_attention(p) && !(p->arch->vit.flags & CLIP_VIT_NORM_AFTER_POOL));
         if ((is_post && is_tokens) || tensor == CLIP_POOL_LN_K_WEIGHT || tensor == CLIP_POOL_LN_K_BIAS)
             continue; /* the transformer's norm of each token */
         if (clip_vit_shape(p->arch, tensor, shape) &&
@@ -180,14 +180,15 @@ struct clip_pooler *clip_pooler_open(const struct clip_tower_setup *setup, const
         .out = clip_vit_width(arch),
         .epsilon = clip_block_epsilon(&arch->block),
     };
-    p->skip = !attends(p) || arch->vit.flags & CLIP_VIT_POOL_PATCHES ? clip_vit_prefix(arch) : 0;
+    p->skip = !has_attention(p) || arch->vit.flags & CLIP_VIT_POOL_PATCHES ? clip_vit_prefix(arch) : 0;
     p->tokens = p->all - p->skip;
     p->activation = arch->vit.flags & CLIP_VIT_POOL_GELU ? CLIP_GELU : arch->activation;
-    p->queries = attends(p) ? (size_t)arch->vit.pool_queries : 1;
-    p->heads = attends(p) ? (size_t)arch->vit.pool_heads : 0;
+    p->queries = has_attention(p) ? (size_t)arch->vit.pool_queries : 1;
+    p->heads = has_attention(p) ? (size_t)arch->vit.pool_heads : 0;
     p->mlp = is_map(p) ? (size_t)arch->vit.pool_mlp : 0;
     clip_crew_init(&p->crew);
-    if (load(p, setup, error) == 0 && clip_arena_build(&p->memory, "a pool", place_pooler, p, error) == 0) {
+    if (load_weights(p, setup, error) == 0 &&
+        clip_arena_build(&p->memory, "a pool", place_pooler, p, error) == 0) {
         clip_pooler_refresh(p);
         return p;
     }
@@ -243,7 +244,7 @@ static float scale_of(const struct clip_pooler *p)
 void clip_pooler_refresh(struct clip_pooler *p)
 {
     size_t head;
-    if (!attends(p))
+    if (!has_attention(p))
         return;
     head = p->out / p->heads;
     for (size_t i = 0; i < p->queries; i++) {
@@ -349,7 +350,7 @@ static int forward_task(void *context, size_t i, int thread, struct clip_error *
     const struct clip_pooler *p = context;
     const float *rows = rows_of(p, i);
     float *features = p->features + i * p->out;
-    if (attends(p)) {
+    if (has_attention(p)) {
         attend(p, i, rows);
         (is_map(p) ? map_features : query_features)(p, i, features);
         return 0;
@@ -462,7 +463,7 @@ static int backward_task(void *context, size_t i, int thread, struct clip_error 
     memset(drows, 0, p->skip * p->width * sizeof *drows);
     drows += p->skip * p->width;
     memset(p->back.norms + i * 2 * p->out, 0, 2 * p->out * sizeof *dout);
-    if (!attends(p)) {
+    if (!has_attention(p)) {
         mean_backward(p, i, gradient, drows);
         return 0;
     }
@@ -523,7 +524,7 @@ static void add_gradients(struct clip_pooler *p, size_t n)
         p->kernels->column_sums(n, out, p->back.norms + out, 2 * out, CLIP_PRECISION_F32,
                                 v[weight + 1].gradient);
     }
-    if (!attends(p))
+    if (!has_attention(p))
         return;
     if (is_map(p)) {
         add_linear(p, n, out, p->mlp, p->gradients, t->hidden, v[CLIP_POOL_PROJ_WEIGHT].gradient,
