@@ -1,11 +1,8 @@
-/* Pools of vision transformers that read all tokens.
- *
- * Backward, of the gradient dv of a head's value: dV = dv z', dz = V' dv of the mix z = sum a x, da = x . dz,
- * ds = a (da - sum a da), dx = a dz + ds p, and the probe's dp = sum ds x gives dK = q dp', dq = K dp. The
- * bias of keys has no effect. */
+/* Pools of vision transformers that read all tokens. */
 #include "tower/pooler.h"
 
 #include "base/crew.h"
+#include "math/probe.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -286,17 +283,27 @@ static int has_post(const struct clip_pooler *p)
     return value_of(p, CLIP_VIT_POST_WEIGHT) != NULL;
 }
 
+static struct clip_probes probes_of(const struct clip_pooler *p, size_t i, const float *rows)
+{
+    return (struct clip_probes){
+        .count = groups(p),
+        .tokens = p->tokens,
+        .width = p->width,
+        .stride = p->width,
+        .probes = p->probes,
+        .x = rows,
+        .weights = p->tape->weights + i * groups(p) * p->tokens,
+    };
+}
+
 /* Attention of the queries to a picture's rows, and out_proj: out[queries][pool width]. */
 static void attend(const struct clip_pooler *p, size_t i, const float *rows)
 {
     const struct clip_pooler_tape *t = p->tape;
-    size_t width = p->width, head = p->out / p->heads, n = groups(p);
-    float *weights = t->weights + i * n * p->tokens, *mixes = t->mixes + i * n * width;
-    float *values = t->values + i * p->queries * p->out;
-    clip_gemm(0, 1, n, p->tokens, width, p->probes, width, rows, width, 0, weights, p->tokens);
-    for (size_t g = 0; g < n; g++)
-        clip_softmax(p->tokens, weights + g * p->tokens);
-    clip_gemm(0, 0, n, width, p->tokens, weights, p->tokens, rows, width, 0, mixes, width);
+    size_t width = p->width, head = p->out / p->heads;
+    float *mixes = t->mixes + i * groups(p) * width, *values = t->values + i * p->queries * p->out;
+    struct clip_probes probes = probes_of(p, i, rows);
+    clip_probes_mix(&probes, mixes);
     for (size_t h = 0; h < p->heads; h++)
         clip_gemm(0, 1, p->queries, head, width, mixes + h * width, p->heads * width,
                   p->v.value + h * head * width, width, 0, values + h * head, p->out);
@@ -414,28 +421,16 @@ static void query_backward(const struct clip_pooler *p, size_t i, const float *g
 /* drows of a picture, and what its attention leaves for the gradients of parameters, of dout. */
 static void attend_backward(const struct clip_pooler *p, size_t i, const float *dout, float *drows)
 {
-    const struct clip_pooler_tape *t = p->tape;
-    size_t width = p->width, head = p->out / p->heads, n = groups(p), tokens = p->tokens;
-    const float *rows = rows_of(p, i), *weights = t->weights + i * n * tokens;
+    size_t width = p->width, head = p->out / p->heads, n = groups(p);
     float *dvalues = p->back.dvalues + i * p->queries * p->out, *dmixes = p->back.dmixes + i * n * width;
-    float *scores = p->back.scores + i * n * tokens;
+    struct clip_probes probes = probes_of(p, i, rows_of(p, i));
     clip_gemm(0, 0, p->queries, p->out, p->out, dout, p->out, value_of(p, CLIP_POOL_OUT_WEIGHT), p->out, 0,
               dvalues, p->out);
     for (size_t h = 0; h < p->heads; h++)
         clip_gemm(0, 0, p->queries, width, head, dvalues + h * head, p->out, p->v.value + h * head * width,
                   width, 0, dmixes + h * width, p->heads * width);
-    clip_gemm(0, 1, n, tokens, width, dmixes, width, rows, width, 0, scores, tokens);
-    for (size_t g = 0; g < n; g++) {
-        const float *a = weights + g * tokens;
-        float *s = scores + g * tokens, mean = 0;
-        for (size_t j = 0; j < tokens; j++)
-            mean += a[j] * s[j];
-        for (size_t j = 0; j < tokens; j++)
-            s[j] = a[j] * (s[j] - mean);
-    }
-    clip_gemm(1, 0, tokens, width, n, weights, tokens, dmixes, width, 0, drows, width);
-    clip_gemm(1, 0, tokens, width, n, scores, tokens, p->probes, width, 1, drows, width);
-    clip_gemm(0, 0, n, width, tokens, scores, tokens, rows, width, 0, p->back.dprobes + i * n * width, width);
+    clip_probes_mix_backward(&probes, dmixes, p->back.scores + i * n * p->tokens, drows,
+                             p->back.dprobes + i * n * width);
 }
 
 /* drows of a picture, of the mean of its rows. */
