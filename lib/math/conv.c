@@ -89,7 +89,7 @@ static enum method method_of(const struct clip_engine *engine, const struct clip
 }
 
 /* Rows of a piece where `total` are cut into equal pieces of at most `most`. */
-static size_t cut(size_t total, size_t most)
+static size_t equal_piece(size_t total, size_t most)
 {
     size_t pieces = most > 0 ? (total + most - 1) / most : total;
     return (total + pieces - 1) / pieces;
@@ -101,7 +101,7 @@ static size_t round_up(size_t bytes)
 }
 
 /* Pieces, scratch, and the products' shape. */
-static struct clip_linear_shape plan(struct clip_conv *conv)
+static struct clip_linear_shape plan_products(struct clip_conv *conv)
 {
     const struct clip_conv_shape *shape = &conv->shape;
     struct clip_linear_shape linear = {
@@ -109,13 +109,13 @@ static struct clip_linear_shape plan(struct clip_conv *conv)
     conv->total = clip_conv_height(shape) * clip_conv_width(shape);
     conv->rows = conv->total;
     if (conv->method == PATCHES) {
-        conv->rows = cut(conv->total, PATCH_BYTES / (linear.k * conv->element));
+        conv->rows = equal_piece(conv->total, PATCH_BYTES / (linear.k * conv->element));
         conv->patches = round_up(conv->rows * linear.k * conv->element);
     } else if (conv->method == WINOGRAD) {
         linear.k = shape->in;
         linear.count = CLIP_WINOGRAD_PLACES;
         conv->total = clip_winograd_tiles(shape->height, shape->width);
-        conv->rows = cut(conv->total, TILES);
+        conv->rows = equal_piece(conv->total, TILES);
         conv->patches = round_up(linear.count * conv->rows * shape->in * sizeof(float));
         conv->sums = round_up(linear.count * conv->rows * shape->out * sizeof(float));
     }
@@ -142,7 +142,7 @@ struct clip_conv *clip_conv_new(struct clip_engine *engine, const struct clip_co
     conv->relu = (epilogue & CLIP_LINEAR_RELU) != 0;
     conv->element = clip_engine_element(engine);
     conv->borrows = clip_engine_borrows(engine);
-    struct clip_linear_shape linear = plan(conv);
+    struct clip_linear_shape linear = plan_products(conv);
     conv->linear =
         clip_linear_new(engine, &linear, conv->method == WINOGRAD ? 0 : epilogue | CLIP_LINEAR_BIAS, error);
     if (!conv->linear) {

@@ -118,7 +118,7 @@ static int outer_add(const struct clip_outer *outer, size_t first, size_t count,
 
 /* --- the engine --- */
 
-static int can(enum clip_precision precision, struct clip_error *error)
+static int supports(enum clip_precision precision, struct clip_error *error)
 {
     if (precision != CLIP_PRECISION_F32)
         return clip_fail(error, "OpenBLAS computes in f32 only");
@@ -187,6 +187,6 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
 }
 
 const struct clip_engine_type clip_openblas = {
-    "openblas",  "OpenBLAS", can,     open_engine, free_engine, matrix_new,
-    matrix_free, matrix_set, product, outer_new,   outer_free,  outer_add,
+    "openblas",  "OpenBLAS", supports, open_engine, free_engine, matrix_new,
+    matrix_free, matrix_set, product,  outer_new,   outer_free,  outer_add,
 };
