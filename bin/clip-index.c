@@ -88,6 +88,7 @@ static void open_input(struct input *input, char **operands, int n)
     input->reader = clip_reader_new(operands, (size_t)n, shared.max_record, &error);
     if (!input->reader)
         die();
+    clip_reader_lend(input->reader);
     clip_progress_start(&input->progress, &shared, n > 0 ? operands[0] : "standard input");
 }
 

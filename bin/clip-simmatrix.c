@@ -433,8 +433,11 @@ static void open_all(struct matrix *m, char **operands, int n)
     m->rows.reader = m->pool ? clip_reader_new(operands, n > 0, m->shared.max_record, &error) : NULL;
     if (!m->rows.reader)
         clip_die("%s", error.text);
+    clip_reader_lend(m->rows.reader);
     if (n > 1 && !(m->columns.reader = clip_reader_new(operands + 1, 1, m->shared.max_record, &error)))
         clip_die("%s", error.text);
+    if (n > 1)
+        clip_reader_lend(m->columns.reader);
     if (m->out.form != CLIP_ROWS_RECORDS)
         return;
     clip_refuse_terminal();

@@ -16,7 +16,8 @@ static void clear_fields(struct clip_record *record)
 {
     for (size_t i = 0; i < record->count; i++)
         free(record->fields[i].owned);
-    free(record->bytes);
+    if (!record->lent)
+        free(record->bytes);
     record->bytes = NULL;
     record->count = 0;
     record->bad = 0;
@@ -24,7 +25,7 @@ static void clear_fields(struct clip_record *record)
 
 void clip_record_free(struct clip_record *record)
 {
-    if (!record)
+    if (!record || record->lent)
         return;
     clear_fields(record);
     free(record->fields);
@@ -43,11 +44,6 @@ static struct clip_field *find_among(struct clip_field *fields, size_t count, co
 static struct clip_field *find_field(const struct clip_record *record, const char *name, size_t size)
 {
     return find_among(record->fields, record->count, name, size);
-}
-
-const struct clip_field *clip_record_find(const struct clip_record *record, const char *name)
-{
-    return find_field(record, name, strlen(name));
 }
 
 const struct clip_field *clip_record_field(const struct clip_record *record, const char *name, size_t size)
