@@ -453,17 +453,6 @@ static int close_output(struct clip_writer *writer)
     return close(STDOUT_FILENO) == 0 ? 0 : clip_fail_errno(&error, "standard output");
 }
 
-static float read_min(void)
-{
-    char *end;
-    if (!min_text)
-        return -INFINITY;
-    float min = strtof(min_text, &end); /* as a score is printed */
-    if (end == min_text || *end || !isfinite(min))
-        clip_usage("--min: '%s' is not a number", min_text);
-    return min;
-}
-
 static int run_search(char **operands, int n)
 {
     struct input input;
@@ -471,7 +460,7 @@ static int run_search(char **operands, int n)
     struct search search = {.wanted = {.top = top        ? (size_t)top
                                               : min_text ? 0
                                                          : TOP,
-                                       .least = read_min(),
+                                       .least = clip_min_score(min_text),
                                        .scoring = {1, 0}},
                             .out = {.form = tsv         ? CLIP_ROWS_TABLE
                                             : jsonl     ? CLIP_ROWS_JSON
@@ -646,7 +635,7 @@ int main(int argc, char **argv)
         clip_usage("'%s' needs an index", verb->name);
     if (n > verb->most)
         clip_usage("'%s' takes an index, and nothing else", verb->name);
-    read_min();
+    clip_min_score(min_text);
     if (!label_field)
         label_field = "caption";
     if (!save_seconds)

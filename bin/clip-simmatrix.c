@@ -391,13 +391,8 @@ static struct clip_scoring read_scoring(const struct clip_shared *shared)
 
 static float read_min(void)
 {
-    char *end;
-    if (!min_text)
-        return -INFINITY;
-    float min = strtof(min_text, &end); /* as a score is printed */
-    if (end == min_text || *end || !isfinite(min))
-        clip_usage("--min: '%s' is not a number", min_text);
-    return sigmoid ? clip_sigmoid_least(min) : min;
+    float min = clip_min_score(min_text);
+    return min_text && sigmoid ? clip_sigmoid_least(min) : min;
 }
 
 static void check_usage(char **operands, int n)

@@ -122,6 +122,17 @@ void clip_usage(const char *format, ...)
     exit(2);
 }
 
+float clip_min_score(const char *text)
+{
+    char *end;
+    if (!text)
+        return -INFINITY;
+    float min = strtof(text, &end);
+    if (end == text || *end || !isfinite(min))
+        clip_usage("--min: '%s' is not a number", text);
+    return min;
+}
+
 void clip_refuse_terminal(void)
 {
     if (isatty(STDOUT_FILENO))

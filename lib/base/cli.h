@@ -76,6 +76,10 @@ void clip_die(const char *format, ...) __attribute__((format(printf, 1, 2), nore
 /* "clip-x: message" and "Try 'clip-x --help'", then exit 2. */
 void clip_usage(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
+/* What --min says, the least score that is written, from the number as scores are printed; -INFINITY where
+ * `text` is NULL. */
+float clip_min_score(const char *text);
+
 /* Refuses (exit 2) to write binary data to a terminal, with a hint at clip-dump. */
 void clip_refuse_terminal(void);
 

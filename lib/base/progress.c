@@ -43,7 +43,7 @@ static off_t locked(off_t start, off_t length)
 }
 
 /* Whether this stage is the one that shows progress, as soon as it may be. */
-static int takes(struct clip_progress *progress, double elapsed)
+static int shows_here(struct clip_progress *progress, double elapsed)
 {
     if (!progress->holds && (!progress->piped || elapsed >= SECONDS_PIPED))
         progress->holds = lock(SHOWS, 1);
@@ -62,7 +62,7 @@ void clip_progress_start(struct clip_progress *progress, const struct clip_share
     if (!progress->on)
         return;
     lock(STAGES + getpid(), 1);
-    if (takes(progress, 0))
+    if (shows_here(progress, 0))
         clip_put_status("waiting for %.1000s", awaited);
 }
 
@@ -110,7 +110,7 @@ static void put_progress(struct clip_progress *progress, uint64_t records, uint6
 {
     char of[40] = "", left[60] = "", time[40];
     double rate = elapsed > 0 ? (double)records / elapsed : 0;
-    if (!takes(progress, elapsed))
+    if (!shows_here(progress, elapsed))
         return;
     if (total)
         snprintf(of, sizeof of, " of %" PRIu64, total);

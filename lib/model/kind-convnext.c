@@ -15,7 +15,7 @@ static size_t feature_width(const struct clip_tower_arch *tower)
     return (size_t)tower->widths[STAGES - 1];
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
         clip_check_bounds("patch size", tower->patch, CLIP_MAX_IMAGE, error) != 0 ||
@@ -62,7 +62,7 @@ static void list_block(struct clip_listing *listing, const struct clip_tower_arc
     list_layer(listing, CLIP_SHAPE(width, 4 * width), name);
 }
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t patch = (size_t)tower->patch;
     char name[64];
@@ -218,7 +218,7 @@ static const struct clip_anchor anchors[] = {
 
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     const int *n = tower->blocks, *w = tower->widths;
     fprintf(out,
@@ -246,8 +246,8 @@ const struct clip_kind clip_kind_convnext = {
     .own_activation = 1,
     .head = &clip_head_timm_linear,
     .width = feature_width,
-    .check = check,
-    .list = list,
+    .check = check_arch,
+    .list = list_tensors,
     .prefixes = clip_image_prefixes,
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
@@ -255,6 +255,6 @@ const struct clip_kind clip_kind_convnext = {
     .anchors = anchors,
     .first_tensors = {"visual.trunk.stem.0.weight"},
     .shapes_lack = "a ConvNeXt do not say its image size",
-    .describe = describe,
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

@@ -16,7 +16,7 @@ static size_t feature_width(const struct clip_tower_arch *tower)
     return FINAL * (size_t)tower->widths[tower->fastvit.stages - 1];
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     const struct clip_fastvit_arch *fastvit = &tower->fastvit;
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0)
@@ -207,7 +207,7 @@ static void list_stage(struct clip_listing *listing, const struct clip_tower_arc
     }
 }
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->widths[0], last = (size_t)tower->widths[tower->fastvit.stages - 1];
     int fused = tower->fastvit.fused ? FUSED : 0, scale = fused | (tower->fastvit.second ? 0 : SCALE);
@@ -331,14 +331,14 @@ static const struct clip_anchor anchors[] = {{FIRST, 0, 0, "", 0},
                                              {"trunk.stem.0.reparam_conv.weight", 0, 0, "visual.", 0},
                                              {0}};
 
-static void fit(struct clip_tower_arch *tower, const struct clip_weights *weights)
+static void fit_weights(struct clip_tower_arch *tower, const struct clip_weights *weights)
 {
     tower->fastvit.fused = !clip_weights_find(weights, FIRST) && clip_weights_find(weights, FIRST_FUSED);
 }
 
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     int stages = tower->fastvit.stages;
     fprintf(out, "image %d, FastViT of", tower->image_size);
@@ -372,8 +372,8 @@ const struct clip_kind clip_kind_fastvit = {
     .own_activation = 1,
     .head = &clip_head_timm_classifier_fc,
     .width = feature_width,
-    .check = check,
-    .list = list,
+    .check = check_arch,
+    .list = list_tensors,
     .prefixes = clip_image_prefixes,
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
@@ -381,7 +381,7 @@ const struct clip_kind clip_kind_fastvit = {
     .anchors = anchors,
     .first_tensors = {FIRST, FIRST_FUSED},
     .shapes_lack = "a FastViT do not say its image size",
-    .fit = fit,
-    .describe = describe,
+    .fit = fit_weights,
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

@@ -12,7 +12,7 @@ static size_t feature_width(const struct clip_tower_arch *tower)
     return (size_t)tower->width * 8 * CLIP_RESNET_EXPANSION;
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
         clip_check_bounds("vision width", tower->width, CLIP_MAX_WIDTH, error) != 0)
@@ -116,7 +116,7 @@ int clip_resnet_next(const struct clip_tower_arch *tower, struct clip_resnet_con
 
 /* --- tensors --- */
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t pool = feature_width(tower), grid = (size_t)tower->image_size / 32;
     struct clip_resnet_conv conv = {0};
@@ -212,7 +212,7 @@ static int read_shapes(const struct clip_weights *weights, struct clip_tower_arc
 
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     const int *n = tower->blocks;
     fprintf(out, "image %d, ResNet of %d %d %d %d bottlenecks, width %d, attention pool of %d heads\n",
@@ -236,8 +236,8 @@ const struct clip_kind clip_kind_resnet = {
     .epsilon = 1e-8,
     .head = &clip_head_resnet,
     .width = feature_width,
-    .check = check,
-    .list = list,
+    .check = check_arch,
+    .list = list_tensors,
     .prefixes = clip_image_prefixes,
     .is_open_clip = is_open_clip,
     .check_resize = check_resize,
@@ -246,6 +246,6 @@ const struct clip_kind clip_kind_resnet = {
     .anchors = anchors,
     .first_tensors = {"visual.layer1.0.conv1.weight", "visual.attnpool.positional_embedding"},
     .read_shapes = read_shapes,
-    .describe = describe,
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

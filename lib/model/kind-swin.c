@@ -68,7 +68,7 @@ static int check_stage(const struct clip_tower_arch *tower, int stage, struct cl
     return 0;
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
         clip_check_bounds("patch size", tower->patch, tower->image_size, error) != 0)
@@ -154,7 +154,7 @@ static void list_stage(struct clip_listing *listing, const struct clip_tower_arc
         list_block(listing, tower, stage, block);
 }
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->widths[0], patch = (size_t)tower->patch;
     struct clip_initial initial = clip_initial_fan_in(3 * patch * patch);
@@ -364,7 +364,7 @@ static const struct clip_anchor anchors[] = {
 
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     int stages = tower->swin.stages;
     fprintf(out, "image %d, Swin transformer of", tower->image_size);
@@ -402,9 +402,9 @@ const struct clip_kind clip_kind_swin = {
     .own_activation = 1,
     .head = &clip_head_timm_linear,
     .width = feature_width,
-    .check = check,
+    .check = check_arch,
     .check_resize = check_resize,
-    .list = list,
+    .list = list_tensors,
     .prefixes = clip_image_prefixes,
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
@@ -412,6 +412,6 @@ const struct clip_kind clip_kind_swin = {
     .anchors = anchors,
     .first_tensors = {FIRST_TENSOR},
     .shapes_lack = "a Swin transformer do not say its image size",
-    .describe = describe,
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

@@ -37,8 +37,8 @@ void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positi
 #define DRAWN clip_initial_normal(0.02)
 
 /* How a tensor beside the blocks is drawn. */
-static struct clip_initial initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
-                                   const size_t shape[4])
+static struct clip_initial initial_of(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
+                                      const size_t shape[4])
 {
     size_t patch = (size_t)tower->patch;
     int linear = tower->vit.stem == CLIP_STEM_LINEAR;
@@ -70,14 +70,14 @@ void clip_timm_list(struct clip_listing *listing, const struct clip_tower_arch *
                                      family->deepening ? CLIP_DRAWS_DEEPENING
                                      : family->drawn   ? CLIP_DRAWS_BIASES | CLIP_DRAWS_ALL_BIASES
                                                        : 0};
-    clip_list_vit(listing, tower, initial, CLIP_VIT_CLASS, CLIP_VIT_CONV);
+    clip_list_vit(listing, tower, initial_of, CLIP_VIT_CLASS, CLIP_VIT_CONV);
     if (tower->vit.stem == CLIP_STEM_CONV)
         clip_list_conv_stem(listing, tower);
     if (tower->vit.stem == CLIP_STEM_MBCONV)
         clip_list_mbconv_stem(listing, tower);
-    clip_list_vit(listing, tower, initial, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
+    clip_list_vit(listing, tower, initial_of, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
     clip_list_blocks(listing, tower, &draws);
-    clip_list_vit(listing, tower, initial, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
+    clip_list_vit(listing, tower, initial_of, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
     clip_list_projection(listing, tower, clip_vit_width(tower), embed);
 }
 

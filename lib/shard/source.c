@@ -127,7 +127,7 @@ void clip_source_close(struct clip_source *source)
 }
 
 /* Determines the compression from the first bytes; waits for input for the first time. */
-static int begin(struct clip_source *source, struct clip_error *error)
+static int begin_source(struct clip_source *source, struct clip_error *error)
 {
     struct archive *archive = source->archive;
     struct archive_entry *entry;
@@ -199,7 +199,7 @@ struct clip_source *clip_source_open_file(const char *path, struct clip_error *e
     if (!source->regular) {
         clip_fail(error, "%s: not a file, so it cannot be read in another order (see --shuffle-buffer)",
                   path);
-    } else if (begin(source, error) != 0) {
+    } else if (begin_source(source, error) != 0) {
         clip_fail_prefix(error, "%s", path);
     } else if (archive_filter_code(source->archive, 0) != ARCHIVE_FILTER_NONE) {
         clip_fail(error,
@@ -278,7 +278,7 @@ int clip_source_read(struct clip_source *source, void *out, uint64_t size, uint6
     *got = 0;
     if (source->seekable)
         return read_file(source, to, size, got, error);
-    if (size > 0 && !source->begun && begin(source, error) != 0)
+    if (size > 0 && !source->begun && begin_source(source, error) != 0)
         return -1;
     while (*got < size) {
         if (source->left == 0) {

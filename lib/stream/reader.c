@@ -149,7 +149,7 @@ static int fail_at(const struct clip_reader *reader, size_t at, struct clip_erro
 }
 
 /* Checks how far the object at `begin` reaches; sets `whole`, or fails. */
-static void understand(struct clip_reader *reader)
+static void parse_object(struct clip_reader *reader)
 {
     if (reader->lines) {
         find_line(reader);
@@ -231,7 +231,7 @@ static size_t read_text(struct clip_reader *reader)
 }
 
 /* Reads the bytes that are available, waiting if there are none. */
-static void fill(struct clip_reader *reader)
+static void fill_buffer(struct clip_reader *reader)
 {
     if (make_room(reader) != 0)
         return;
@@ -240,7 +240,7 @@ static void fill(struct clip_reader *reader)
                    : read_some(reader, reader->buffer + reader->end, reader->room - reader->end);
     reader->end += n;
     if (n > 0)
-        understand(reader);
+        parse_object(reader);
 }
 
 /* The count in the end object at the end of a file; 0 where there is none. */
@@ -370,13 +370,13 @@ static uint8_t *pass_object(struct clip_reader *reader, size_t size)
 }
 
 /* Looks at the object after the one that was taken. */
-static void understand_next(struct clip_reader *reader)
+static void parse_next(struct clip_reader *reader)
 {
     reader->skim.at = 0;
     reader->skim.depth = 0;
     reader->marks.count = 0;
     if (reader->begin < reader->end)
-        understand(reader);
+        parse_object(reader);
 }
 
 /* An end object is {"__end__": N} and nothing else. Returns 1, 0 where `record` is something else, -1 with
@@ -426,7 +426,7 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
                                                         reader->marks.count, error);
     if (reader->lines)
         free(bytes);
-    understand_next(reader);
+    parse_next(reader);
     if (status != 0)
         clip_fail_prefix(error, "%s: at byte %llu, after %llu records", reader->source,
                          (unsigned long long)offset, (unsigned long long)reader->count);
@@ -478,7 +478,7 @@ static enum progress advance(struct clip_reader *reader, int wait, struct clip_e
                 if (reader->tied && clip_writer_flush(reader->tied, error) != 0)
                     return FAILED;
             }
-            fill(reader);
+            fill_buffer(reader);
         }
     }
     return PENDING;
