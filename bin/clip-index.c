@@ -246,7 +246,7 @@ static int run_add(char **operands, int n)
 /* --- remove --- */
 
 /* Keys from standard input; *requested counts them. */
-static int forget_listed(struct clip_store_writer *writer, uint64_t *requested)
+static int remove_listed(struct clip_store_writer *writer, uint64_t *requested)
 {
     char *line = NULL;
     size_t room = 0;
@@ -256,7 +256,7 @@ static int forget_listed(struct clip_store_writer *writer, uint64_t *requested)
     while (status == 0 && (size = getdelim(&line, &room, end, stdin)) > 0) {
         if (line[size - 1] == end)
             size--;
-        status = clip_store_forget(writer, line, strnlen(line, (size_t)size), &error);
+        status = clip_store_remove(writer, line, strnlen(line, (size_t)size), &error);
         ++*requested;
     }
     free(line);
@@ -273,13 +273,13 @@ static int is_current(const struct clip_store_entry *entry)
 }
 
 /* Those whose key names no file, or one that has changed. */
-static int forget_outdated(struct clip_store_writer *writer)
+static int remove_outdated(struct clip_store_writer *writer)
 {
     struct clip_store_entry entry;
     uint64_t number = 0;
     int got;
     while ((got = clip_store_next(clip_store_writer_index(writer), &number, &entry, &error)) > 0)
-        if (!is_current(&entry) && clip_store_forget(writer, entry.key, strlen(entry.key), &error) != 0)
+        if (!is_current(&entry) && clip_store_remove(writer, entry.key, strlen(entry.key), &error) != 0)
             return -1;
     return got;
 }
@@ -292,7 +292,7 @@ static int run_remove(char **operands, int n)
     struct clip_store_writer *writer = clip_store_edit(operands[0], CLIP_STORE_CHANGE, 0, &error);
     if (!writer)
         die();
-    int status = missing || changed ? forget_outdated(writer) : forget_listed(writer, &requested);
+    int status = missing || changed ? remove_outdated(writer) : remove_listed(writer, &requested);
     if (status == 0)
         status = clip_store_commit(writer, &changes, &error);
     clip_store_writer_free(writer);
@@ -321,13 +321,13 @@ struct search {
     } paths;
 };
 
-static void forget_paths(struct clip_paths *paths)
+static void free_paths(struct clip_paths *paths)
 {
     while (paths->count > 0)
         free(paths->list[--paths->count]);
 }
 
-/* ./x -> FOLDER/x, which stays until forget_paths. NULL with error. */
+/* ./x -> FOLDER/x, which stays until free_paths. NULL with error. */
 static const char *path_below(struct clip_paths *paths, const char *key, struct clip_error *reason)
 {
     size_t size = strlen(folder);
@@ -376,7 +376,7 @@ static int answer(struct search *search)
     if (status == 0)
         status = clip_retrieval_write(retrieval, &search->out, &error);
     clip_retrieval_free(retrieval);
-    forget_paths(&search->paths);
+    free_paths(&search->paths);
     return status;
 }
 

@@ -377,7 +377,7 @@ static struct clip_scoring read_scoring(const struct clip_shared *shared)
     }
     if (!shared->model)
         clip_usage("--scale model needs a model (-m)");
-    struct clip_model *model = clip_open_model(shared, CLIP_SIDE_BOTH, &error);
+    struct clip_model *model = clip_open_scalars(shared, &error);
     if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0 ||
         clip_model_logit_bias(model, &logit_bias, &error) != 0)
         clip_die("%s", error.text);

@@ -487,21 +487,6 @@ static const struct clip_anchor anchors[] = {
     {"transformer.embed_tokens.weight", 0, 0, "", 0},
     {0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return clip_weights_find(weights, "transformer.embeddings.word_embeddings.weight") ||
-           clip_weights_find(weights, "transformer.embed_tokens.weight");
-}
-
-static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
-                       struct clip_error *error)
-{
-    (void)weights;
-    (void)tower;
-    return clip_fail(error,
-                     "the weights of an encoder of transformers do not say which one it is (see --arch)");
-}
-
 /* --- descriptions --- */
 
 static void describe(FILE *out, const struct clip_tower_arch *tower)
@@ -548,9 +533,8 @@ const struct clip_kind clip_kind_hftext = {
                             .refuse = refuse_alt,
                             .names = alt_names}},
     .anchors = anchors,
-    .first_tensor = "transformer.embeddings.word_embeddings.weight",
-    .is_weights = is_weights,
-    .read_shapes = read_shapes,
+    .first_tensors = {"transformer.embeddings.word_embeddings.weight", "transformer.embed_tokens.weight"},
+    .shapes_lack = "an encoder of transformers do not say which one it is",
     .describe = describe,
     .describe_json = describe_json,
 };

@@ -311,20 +311,6 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
 
 static const struct clip_anchor anchors[] = {{0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return clip_weights_find(weights, "blocks.0.attn.qkv.weight") != NULL;
-}
-
-static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
-                       struct clip_error *error)
-{
-    (void)weights;
-    (void)tower;
-    return clip_fail(error,
-                     "the weights of a modern text transformer do not say how it is made (see --arch)");
-}
-
 /* --- descriptions --- */
 
 static void describe(FILE *out, const struct clip_tower_arch *tower)
@@ -356,9 +342,8 @@ const struct clip_kind clip_kind_modern = {
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,
-    .first_tensor = "blocks.0.attn.qkv.weight",
-    .is_weights = is_weights,
-    .read_shapes = read_shapes,
+    .first_tensors = {"blocks.0.attn.qkv.weight"},
+    .shapes_lack = "a modern text transformer do not say how it is made",
     .describe = describe,
     .describe_json = clip_describe_text_json,
 };

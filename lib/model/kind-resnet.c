@@ -139,8 +139,6 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     clip_list_projection(listing, tower, pool, embed);
 }
 
-static const char *const prefixes[] = {"visual.", NULL};
-
 /* --- open_clip --- */
 
 /* Four numbers of layers. */
@@ -194,12 +192,6 @@ static const struct clip_anchor anchors[] = {{"visual.attnpool.positional_embedd
                                              {"attnpool.positional_embedding", 0, 0, "visual.", 0},
                                              {0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return !clip_weights_find(weights, "visual.proj") &&
-           !clip_weights_find(weights, "visual.class_embedding");
-}
-
 static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
                        struct clip_error *error)
 {
@@ -229,14 +221,10 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
 
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
-    struct json_object *blocks = json_object_new_array();
-    clip_add_text(object, "kind", tower->kind->name);
-    clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    clip_add_image(object, tower);
     clip_add_int(object, "width", (uint64_t)tower->width);
     clip_add_int(object, "heads", (uint64_t)tower->heads);
-    for (int i = 0; i < CLIP_RESNET_STAGES; i++)
-        json_object_array_add(blocks, json_object_new_int(tower->blocks[i]));
-    json_object_object_add(object, "layers", blocks);
+    clip_add_list(object, "layers", tower->blocks, CLIP_RESNET_STAGES);
 }
 
 const struct clip_kind clip_kind_resnet = {
@@ -250,14 +238,13 @@ const struct clip_kind clip_kind_resnet = {
     .width = feature_width,
     .check = check,
     .list = list,
-    .prefixes = prefixes,
+    .prefixes = clip_image_prefixes,
     .is_open_clip = is_open_clip,
     .check_resize = check_resize,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,
-    .first_tensor = "visual.conv1.weight",
-    .is_weights = is_weights,
+    .first_tensors = {"visual.layer1.0.conv1.weight", "visual.attnpool.positional_embedding"},
     .read_shapes = read_shapes,
     .describe = describe,
     .describe_json = describe_json,

@@ -109,8 +109,6 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     clip_list_vit(listing, tower, initial, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
 }
 
-static const char *const prefixes[] = {"visual.", NULL};
-
 static const struct clip_name_pair hf_names[] = {
     {"vision_model.embeddings.class_embedding", "visual.class_embedding", CLIP_NAME_WHOLE, 0, 0},
     {"vision_model.embeddings.patch_embedding.", "visual.conv1.", CLIP_NAME_WHOLE, 0, 0},
@@ -303,16 +301,10 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
 
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
-    clip_add_text(object, "kind", tower->kind->name);
-    clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    clip_add_image(object, tower);
     if (tower->image_width)
         clip_add_int(object, "image_width", (uint64_t)tower->image_width);
-    clip_add_int(object, "width", (uint64_t)tower->width);
-    clip_add_int(object, "heads", (uint64_t)tower->heads);
-    clip_add_int(object, "layers", (uint64_t)tower->layers);
-    clip_add_int(object, "patch_size", (uint64_t)tower->patch);
-    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
+    clip_add_sizes(object, tower);
 }
 
 const struct clip_kind clip_kind_vit = {
@@ -326,7 +318,7 @@ const struct clip_kind clip_kind_vit = {
     .width = clip_vit_width,
     .check = check,
     .list = list,
-    .prefixes = prefixes,
+    .prefixes = clip_image_prefixes,
     .positions = clip_vit_positions,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
@@ -338,7 +330,7 @@ const struct clip_kind clip_kind_vit = {
                              .refuse = refuse_hf,
                              .names = hf_names}},
     .anchors = anchors,
-    .first_tensor = "visual.conv1.weight",
+    .first_tensors = {"visual.conv1.weight"},
     .read_shapes = read_shapes,
     .describe = describe,
     .describe_json = describe_json,

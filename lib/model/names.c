@@ -488,7 +488,7 @@ static int fail_none(const struct clip_weights *weights, struct clip_error *erro
 int clip_names_openai(struct clip_weights *weights, const char *key, struct clip_error *error)
 {
     struct sets sets;
-    if (clip_names_apple(weights, error) != 0)
+    if (clip_names_apple(weights, error) != 0 || clip_names_big_vision(weights, error) != 0)
         return -1;
     find_sets(&sets, weights);
     if (sets.count == 0)

@@ -36,7 +36,7 @@ static int copy(const struct clip_model *model, const struct clip_slot *slot, si
 {
     int result = clip_model_copy(model, slot->name, first, count, out, error);
     if (first + count == clip_slot_count(slot))
-        clip_model_forget(model, slot->name);
+        clip_model_release_pages(model, slot->name);
     return result;
 }
 

@@ -492,7 +492,7 @@ int clip_store_put(struct clip_store_writer *writer, const float *unit, size_t w
                          error);
 }
 
-int clip_store_forget(struct clip_store_writer *writer, const char *key, size_t size,
+int clip_store_remove(struct clip_store_writer *writer, const char *key, size_t size,
                       struct clip_error *error)
 {
     return add_key(&writer->forgotten, key, size, NULL, error) < 0 ? -1 : 0;

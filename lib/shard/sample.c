@@ -438,7 +438,7 @@ static int use_array(struct clip_samples *samples, size_t begin, size_t data, ui
     char shown[100];
     size_t stem = tensor_name(extension, size);
     size_t read = sketch->size - data;
-    int got = clip_npy_read(&array, sketch->bytes + data, read, total, &why);
+    int got = clip_npy_read(&array, sketch->bytes + data, read, total, 0, &why);
     if (got > 0 && stem != size && sketch_has(sketch, extension, stem))
         got = clip_fail(&why, "extension '%s' occurs twice",
                         clip_printable(shown, sizeof shown, extension, stem));

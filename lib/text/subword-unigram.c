@@ -144,8 +144,9 @@ static void extend_sentence(const struct clip_subwords *subwords, struct clip_la
         int32_t id = subwords->trie.values[node];
         if (id < 0)
             continue;
-        double more = subwords->types[id] == CLIP_PIECE_USER ? (double)(i + 1 - at) * subwords->highest - 0.1
-                                                             : subwords->scores[id];
+        double more = subwords->types[id] == CLIP_PIECE_USER
+                          ? (double)((float)(i + 1 - at) * (float)subwords->highest) - 0.1
+                          : subwords->scores[id];
         struct clip_lattice *there = &lattice[i + 1];
         if (there->from == SIZE_MAX || here + more > there->score)
             *there = (struct clip_lattice){(double)(float)(here + more), at, 0, id};

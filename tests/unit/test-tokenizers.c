@@ -375,6 +375,21 @@ static void check_small(void)
                     "abbb abx a", "0 2 1 3 0");
 }
 
+/* A user-defined piece costs 0.1 and, as the highest score counts from FLT_MIN, nothing more. */
+static void check_user_defined(void)
+{
+    static const char model[] = "\x0a\x09\x0a\x05<unk>\x18\x02"
+                                "\x0a\x08\x0a\x01"
+                                "a\x15\0\0\0\xbf" /* -0.5 */
+                                "\x0a\x08\x0a\x01"
+                                "b\x15\0\0\0\xbf"
+                                "\x0a\x0b\x0a\x02"
+                                "ab\x15\0\0\0\0\x18\x04"
+                                "\x1a\x02\x18"; /* no dummy prefix; the string's end is the 0 */
+    const char *got = tokens_of(put("x.model", model, sizeof model), "ababa");
+    CHECK(strcmp(got, "3 3 1") == 0, "'%s', not '3 3 1'", got);
+}
+
 /* Time grows as the text does: runs of one character, of spaces, of what is unknown. */
 static void check_linear(const char *path)
 {
@@ -439,6 +454,7 @@ int main(void)
         abort();
     check_refused();
     check_small();
+    check_user_defined();
     check_steps();
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
         unlink(put(made[i], "", 0));
