@@ -732,6 +732,11 @@ const struct clip_passed *clip_samples_passed(const struct clip_samples *samples
     return &samples->passed;
 }
 
+uint64_t clip_samples_taken(const struct clip_samples *samples)
+{
+    return clip_source_taken(samples->source);
+}
+
 double clip_samples_waited(const struct clip_samples *samples)
 {
     return clip_source_waited(samples->source);

@@ -27,7 +27,7 @@ struct clip_source {
     int no_more;          /* the end of the file is reached */
     const uint8_t *block; /* libarchive's block, with `left` bytes not yet returned */
     size_t left;
-    uint64_t offset;
+    uint64_t offset, taken;
     double waited;
     uint8_t buffer[READ_SIZE];
 };
@@ -53,6 +53,7 @@ static la_ssize_t read_more(struct archive *archive, void *data, const void **bu
         return ARCHIVE_FATAL;
     }
     source->no_more = n == 0;
+    source->taken += (uint64_t)n;
     *buffer = source->buffer;
     return n;
 }
@@ -302,6 +303,11 @@ int clip_source_read(struct clip_source *source, void *out, uint64_t size, uint6
 uint64_t clip_source_offset(const struct clip_source *source)
 {
     return source->offset;
+}
+
+uint64_t clip_source_taken(const struct clip_source *source)
+{
+    return source->taken;
 }
 
 double clip_source_waited(const struct clip_source *source)

@@ -334,6 +334,27 @@ static void check_small(void)
                     "\xc3\xa1"
                     "b",
                     "2");
+    /* the mark of a vowel (Mc) and a circle around (Me) go, too, but not in BertNormalizer */
+    check_tokens_of("\"normalizer\": {\"type\": \"StripAccents\"}", BPE,
+                    "a\xe0\xa4\xbe\xe2\x83\x9d"
+                    "b",
+                    "2");
+    check_tokens_of("\"normalizer\": {\"type\": \"BertNormalizer\", \"strip_accents\": true}, "
+                    "\"pre_tokenizer\": {\"type\": \"WhitespaceSplit\"}",
+                    "\"type\": \"WordPiece\", \"unk_token\": \"u\", \"vocab\": {\"a\": 0, \"u\": 1}",
+                    "a\xcc\x81 a\xe0\xa4\xbe a\xe0\xa3\x94",
+                    "0 1 0"); /* the last is a mark since Unicode 9 */
+    /* words are of letters, marks, digits of all scripts, and connectors; not of superscripts */
+    check_tokens_of("\"pre_tokenizer\": {\"type\": \"Whitespace\"}",
+                    "\"type\": \"WordPiece\", \"unk_token\": \"u\", \"vocab\": {\"a\xcc\x81\": 0, "
+                    "\"a\xe2\x80\xbf\": 1, \"\xc2\xb2\": 2, \"a\": 3, \"\xe2\x93\x90\xd9\xa1\": 4, \"u\": 5}",
+                    "a\xcc\x81 a\xe2\x80\xbf a\xc2\xb2 \xe2\x93\x90\xd9\xa1", "0 1 3 2 4");
+    check_tokens_of(
+        "\"added_tokens\": [{\"id\": 9, \"content\": \"ba\", \"single_word\": true, \"normalized\": false}]",
+        BPE,
+        "ba\xcc\x81 \xc2\xb2"
+        "ba",
+        "1 0 9");
     /* lowest rank first, then leftmost: bc before ab, and again where it became possible */
     check_tokens_of(
         "",
