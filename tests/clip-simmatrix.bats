@@ -127,6 +127,9 @@ END
     equal <(printf '%s\n' "$output") <(clip-simmatrix --tsv --label key --scale 12.182493960703473 --softmax a b)
     { printf '\0\2\0\0\0\0\0\0%-512s' "$names}" && printf '\0\0\0\0\0\0\0\0'; } >lone.safetensors
     refuses "lone.safetensors: tensor logit_scale is missing" clip-simmatrix --tsv -m lone.safetensors --scale model a b
+    { printf '\0\2\0\0\0\0\0\0%-512s' '{"token_embedding.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}' &&
+        printf '\0\0\0\0'; } >lone.safetensors
+    refuses "it has only a text tower" clip-simmatrix --tsv -m lone.safetensors --scale model a b
 }
 
 @test "softmax is over all columns, also with --top" {

@@ -167,7 +167,7 @@ static void test_folder(const char *shared)
     CHECK(clip_model_mapped(model, "token_embedding.weight", 2, shape, &mapped, &error) == 0, "%s",
           error.text);
     CHECK(mapped && memcmp(mapped, all, sizeof rows) == 0, "");
-    clip_model_forget(model, "token_embedding.weight");
+    clip_model_release_pages(model, "token_embedding.weight");
     CHECK(mapped && memcmp(mapped, all, sizeof rows) == 0, "pages that were forgotten come back");
     /* Turned in the file: not where it lies. */
     CHECK(clip_model_mapped(model, "text_projection", 2, (const size_t[]){80, 80}, &mapped, &error) == 0, "");
