@@ -5,8 +5,8 @@
  * + side - 1][channels]. The model's weights are w[out][in][side][side]; kernels take them packed.
  *
  * For y = w * x, the gradient of x is the convolution of y's framed gradient with the weights flipped along
- * both sides, inputs and outputs exchanged (clip_conv_pack_flipped). The gradient of w at a tap is the sum over
- * pixels of x there times the gradient of y. */
+ * both sides, inputs and outputs exchanged (clip_conv_pack_flipped). The gradient of w at a tap is the sum
+ * over pixels of x there times the gradient of y. */
 #ifndef CLIP_MATH_CONV_TRAIN_H
 #define CLIP_MATH_CONV_TRAIN_H
 

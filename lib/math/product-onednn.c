@@ -190,7 +190,7 @@ static int claim_shape(struct engine *engine, struct shape *shape)
 }
 
 /* Marks the shape as not tried. */
-static void forget_shape(struct shape *shape, struct engine *engine)
+static void reset_shape(struct shape *shape, struct engine *engine)
 {
     for (int i = 0; i < HEIGHTS; i++)
         atomic_store(&shape->alike[i], 0);
@@ -244,7 +244,7 @@ static int try_shape(struct matrix *matrix, struct clip_error *error)
         atomic_store(&matrix->shape->alike[height], alike);
     }
     if (status == 0 && all_zero(first, n))
-        forget_shape(matrix->shape, (struct engine *)matrix->base.engine);
+        reset_shape(matrix->shape, (struct engine *)matrix->base.engine);
     free(x), free(y), free(first), free(scratch);
     return status;
 }

@@ -39,7 +39,7 @@ static int write_header(struct clip_npy *npy, struct clip_error *error)
 }
 
 /* The first record determines the type and shape of all. */
-static int begin(struct clip_npy *npy, const struct clip_tensor *tensor, struct clip_error *error)
+static int begin_array(struct clip_npy *npy, const struct clip_tensor *tensor, struct clip_error *error)
 {
     npy->dtype = tensor->dtype;
     npy->ndim = tensor->ndim + 1;
@@ -71,7 +71,7 @@ int clip_npy_add(struct clip_npy *npy, struct clip_record *record, const char *n
                          clip_tensor_describe(&tensor, text, sizeof text));
     if (record->bad)
         return 0;
-    if (npy->shape[0] == 0 && begin(npy, &tensor, error) != 0)
+    if (npy->shape[0] == 0 && begin_array(npy, &tensor, error) != 0)
         return -1;
     size_t size = clip_tensor_bytes(&tensor);
     if (size && fwrite(tensor.data, 1, size, npy->file) != size)

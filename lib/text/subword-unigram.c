@@ -44,7 +44,7 @@ static size_t character_length(const char *text, size_t n)
 }
 
 /* Notes the best way forward. */
-static void turn(struct clip_lattice *lattice, size_t n)
+static void note_best(struct clip_lattice *lattice, size_t n)
 {
     for (size_t end = n; end > 0; end = lattice[end].from)
         lattice[lattice[end].from].to = end;
@@ -111,7 +111,7 @@ int clip_encode_unigram(const struct clip_subwords *subwords, struct clip_subwor
         length = character_length(word + i, n - i);
         extend(subwords, lattice, word, n, i, length);
     }
-    turn(lattice, n);
+    note_best(lattice, n);
     for (size_t at = 0, end; at < n; at = end) {
         end = lattice[at].to;
         int32_t id = lattice[end].id;
@@ -168,7 +168,7 @@ int clip_encode_sentence_unigram(const struct clip_subwords *subwords, struct cl
         length = character_length(word + i, n - i);
         extend_sentence(subwords, lattice, word, n, i, length);
     }
-    turn(lattice, n);
+    note_best(lattice, n);
     for (size_t at = 0, end; at < n; at = end) {
         end = lattice[at].to;
         int32_t id = lattice[end].id;

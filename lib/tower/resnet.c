@@ -176,7 +176,7 @@ static int read_layer(const struct resnet *net, const struct layer *layer, struc
     if (status == 0)
         status = clip_conv_set(layer->conv, w, norm, norm + out, error);
     free(w);
-    clip_model_forget(net->model, name);
+    clip_model_release_pages(net->model, name);
     free(norm);
     return status;
 }

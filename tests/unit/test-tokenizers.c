@@ -1,5 +1,6 @@
 /* Tokenizers of every kind against the reference libraries' own ids, and files that are broken. */
 #include "check.h"
+#include "json-text.h"
 #include "text/clean.h"
 #include "text/tokenizer.h"
 
@@ -15,23 +16,6 @@ static const char *path_of(const char *name)
     static char path[9000];
     snprintf(path, sizeof path, "%s/%s", golden, name);
     return path;
-}
-
-/* The bytes of a line's `text` or `hex`; the caller frees them. */
-static char *text_of(struct json_object *row, size_t *length)
-{
-    struct json_object *value;
-    if (json_object_object_get_ex(row, "text", &value)) {
-        *length = (size_t)json_object_get_string_len(value);
-        return memcpy(malloc(*length + 1), json_object_get_string(value), *length + 1);
-    }
-    json_object_object_get_ex(row, "hex", &value);
-    const char *hex = json_object_get_string(value);
-    *length = strlen(hex) / 2;
-    char *bytes = malloc(*length + 1);
-    for (size_t i = 0; i < *length; i++)
-        sscanf(hex + 2 * i, "%2hhx", (unsigned char *)bytes + i);
-    return bytes;
 }
 
 static int same(struct json_object *want, const int32_t *ids, size_t count)
