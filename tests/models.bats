@@ -704,10 +704,8 @@ with zipfile.ZipFile("note.npz", "w") as z:
 with zipfile.ZipFile("text.npz", "w") as z:
     z.writestr("a.npy", "hello")
 with zipfile.ZipFile("huge.npz", "w") as z:
-    for shape in "(4611686018427387904, 4)", "(0, 99999999999999999999)", "(1000000000000,)":
-        head = b"{\"descr\": \"<f4\", \"fortran_order\": True, \"shape\": " + shape.encode() + b"}\n"
-        z.writestr("params/img/embedding/kernel.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
-        break
+    head = b"{\"descr\": \"<f4\", \"fortran_order\": True, \"shape\": (4611686018427387904, 4)}\n"
+    z.writestr("params/img/embedding/kernel.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
 np.savez("blocks.npz", **{"img/embedding/kernel": np.zeros(3), "img/Transformer/encoderblock/LayerNorm_0/scale": np.zeros((1 << 30, 0), "f4")})'
     local file words
     while read -r file words; do

@@ -108,20 +108,36 @@ static int crosses(const char *name, size_t n, const char *mark, size_t mark_n)
     return 0;
 }
 
+static const char boundary[] = "\xe2\x96\x81";
+
 /* Where no merge goes across the begin of a word (U+2581), words can be encoded one by one. */
 static void find_boundary(struct clip_subwords *subwords)
 {
-    static const char mark[] = "\xe2\x96\x81";
     size_t n;
     if (subwords->byte_level || subwords->whole_first || *subwords->suffix ||
-        clip_lexicon_id(&subwords->lexicon, mark, 3) < 0)
+        clip_lexicon_id(&subwords->lexicon, boundary, 3) < 0)
         return;
     for (size_t i = 0; i < subwords->merge_count; i++) {
         const char *name = clip_lexicon_name(&subwords->lexicon, subwords->merges[i].result, &n);
-        if (crosses(name, n, mark, 3))
+        if (crosses(name, n, boundary, 3))
             return;
     }
-    subwords->boundary = mark;
+    subwords->boundary = boundary;
+}
+
+/* The same of SentencePiece's pieces. A word begins with one that is known, so that no two unknown characters
+ * join across its begin. */
+void clip_find_sentence_boundary(struct clip_subwords *subwords)
+{
+    int32_t mark = clip_lexicon_id(&subwords->lexicon, boundary, 3);
+    if (mark < 0 || (subwords->types[mark] != CLIP_PIECE_NORMAL && subwords->types[mark] != CLIP_PIECE_USER))
+        return;
+    for (size_t i = 0; i < subwords->lexicon.count; i++) {
+        const struct clip_word *word = &subwords->lexicon.words[i];
+        if (crosses(subwords->lexicon.text.at + word->at, word->length, boundary, 3))
+            return;
+    }
+    subwords->boundary = boundary;
 }
 
 int clip_finish_merges(struct clip_subwords *subwords, struct clip_error *error)

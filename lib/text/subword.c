@@ -143,5 +143,8 @@ int clip_finish_sentence(struct clip_subwords *subwords, struct clip_error *erro
         subwords->highest = score > subwords->highest ? score : subwords->highest;
         normal = 1;
     }
-    return subwords->encode == clip_encode_sentence_bpe ? order_pieces(subwords, error) : 0;
+    if (subwords->encode != clip_encode_sentence_bpe)
+        return 0;
+    clip_find_sentence_boundary(subwords);
+    return order_pieces(subwords, error);
 }

@@ -97,7 +97,8 @@ int clip_finish_sentence(struct clip_subwords *subwords, struct clip_error *erro
 int clip_finish_unigram(struct clip_subwords *subwords, struct clip_error *error);
 int clip_finish_wordpiece(struct clip_subwords *subwords, const char *prefix, struct clip_error *error);
 
-/* For those: finds <0x00> to <0xFF>. */
+/* For those: finds where words of SentencePiece's BPE can be encoded one by one; finds <0x00> to <0xFF>. */
+void clip_find_sentence_boundary(struct clip_subwords *subwords);
 void clip_find_byte_tokens(struct clip_subwords *subwords);
 /* Sets ids[n] to the tokens of the bytes of text[n]: 1; 0 if not all are there, or it is not to be done. */
 int clip_put_bytes(const struct clip_subwords *subwords, const char *text, size_t n, int32_t *ids);

@@ -103,7 +103,8 @@ int clip_is_word(uint32_t point)
     if (point < 0x80)
         return (point >= '0' && point <= '9') || ((point | 0x20) >= 'a' && (point | 0x20) <= 'z') ||
                point == '_';
-    return uc_is_property_alphabetic(point) || uc_is_property_join_control(point) ||
+    return clip_point_classes(point) & CLIP_LETTER || uc_is_property_alphabetic(point) ||
+           uc_is_property_join_control(point) ||
            uc_is_general_category_withtable(point,
                                             UC_CATEGORY_MASK_M | UC_CATEGORY_MASK_Nd | UC_CATEGORY_MASK_Pc);
 }

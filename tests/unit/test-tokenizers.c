@@ -438,9 +438,11 @@ static void check_steps(void)
 static void check_shared_data(const char *shared)
 {
     static const char *const files[] = {
-        "t5-unigram/tokenizer.json", "gemma-bpe/tokenizer.json",         "gemma-bpe/tokenizer.model",
-        "mt5-unigram/spiece.model",  "nllb-bpe/sentencepiece.bpe.model", "bert-wordpiece/vocab.txt",
-        "roberta-bpe/vocab.json",    "tiktoken/small.tiktoken",          "clip-bpe/tokenizer.json"};
+        "t5-unigram/tokenizer.json",   "gemma-bpe/tokenizer.json",         "gemma-bpe/tokenizer.model",
+        "mt5-unigram/spiece.model",    "nllb-bpe/sentencepiece.bpe.model", "bert-wordpiece/vocab.txt",
+        "roberta-bpe/vocab.json",      "tiktoken/small.tiktoken",          "clip-bpe/tokenizer.json",
+        "mt5-unigram/tokenizer.json",  "nllb-bpe/tokenizer.json",          "gemma-bpe-siglip2/tokenizer.json",
+        "xlmr-unigram/tokenizer.json", "t5-unigram-old/tokenizer.json"};
     struct clip_error error;
     snprintf(golden, sizeof golden, "%s/golden/text/tokenizers", shared);
     check_golden();
