@@ -236,6 +236,8 @@ holds() {
     echo "# $kills killed, $kept of them after what they added was in" >&3
     holds x 100000 100000
     clip-index build -q -o whole base {1..20}
-    diff <(clip-index search --tsv --top 10 x sample) <(clip-index search --tsv --top 10 whole sample)
+    clip-index search --tsv --top 10 whole sample >want
+    clip-index search --tsv --top 10 x sample >got
+    cmp want got
     [ -z "$(find x -name '*.new*')" ]
 }
