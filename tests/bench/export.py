@@ -1,14 +1,15 @@
 #!/usr/bin/python3
-"""export.py SHARED MODEL image|text OUT: an encoder of a model folder as ONNX, by the oracle's PyTorch, so that ONNX
+"""export.py SHARED MODEL image|text N OUT: an encoder of a model folder as ONNX, by the oracle's PyTorch, so that ONNX
 Runtime runs the weights that clip-encode-image and clip-encode-text run. OUT gets model.onnx: `x` is f32 [n, 3, S, S],
-normalised, or i64 [n, context]; `y` is f32 [n, embed], projected and not normalised. Needs python3-torch, python3-onnx."""
+normalised, or i64 [n, context]; `y` is f32 [n, embed], projected and not normalised. n is N: famref.py's traces hold it
+as a number. Needs python3-torch, python3-onnx."""
 import json
 import os
 import sys
 
 import torch
 
-shared, folder, what, out = sys.argv[1:]
+shared, folder, what, n, out = sys.argv[1:]
 sys.path.insert(0, shared + "/oracle")
 import clipref
 import famref
@@ -34,6 +35,7 @@ famref.P.conv, famref.P.norm = convolve, normalize
 
 def rotation(g, d, reference, offset, x_first, prefix):
     """famref.rotation, whose slices of every second number the export of PyTorch 1.13 gets wrong."""
+    g, d = int(g), int(d)
     turn = rotation_of_famref(g, d, reference, offset, x_first, prefix)
     even = torch.zeros(1, 1, prefix + g * g, d)
     even[..., ::2] = 1
@@ -82,11 +84,10 @@ tensors = {name: t.float() if t.is_floating_point() else t
 plain = "timm_model_name" not in config["vision_cfg"] and not config.get("custom_text")
 module = (Plain if plain else Family)(config, tensors).eval()
 size, text = config["vision_cfg"]["image_size"], config["text_cfg"]
-x = torch.randn(2, 3, size, size)
+x = torch.randn(int(n), 3, size, size)
 if what == "text":
-    x = torch.ones(2, text["context_length"], dtype=torch.long)
+    x = torch.ones(int(n), text["context_length"], dtype=torch.long)
     x[:, 1] = text["vocab_size"] - 1
 os.makedirs(out, exist_ok=True)
 with torch.no_grad():
-    torch.onnx.export(module, x, out + "/model.onnx", opset_version=17, input_names=["x"], output_names=["y"],
-                      dynamic_axes={"x": {0: "n"}, "y": {0: "n"}})
+    torch.onnx.export(module, x, out + "/model.onnx", opset_version=17, input_names=["x"], output_names=["y"])
