@@ -213,6 +213,13 @@ static int run_batches(struct batcher *b, struct clip_progress *progress, struct
     return clip_writer_end(b->out, error);
 }
 
+/* A run whose last step is saved has no stage that would remove older checkpoints, if it was killed then. */
+static int clean_run(const struct batcher *b, struct clip_error *error)
+{
+    int done = steps && b->step >= (uint64_t)steps;
+    return done && keep ? clip_run_clean(run_dir, (uint64_t)keep, error) : 0;
+}
+
 /* Joins the other ranks, if there are any, and finds where to start. */
 static int begin(struct batcher *b, struct clip_error *error)
 {
@@ -226,7 +233,8 @@ static int begin(struct batcher *b, struct clip_error *error)
     if (b->share == 0)
         return clip_fail(error, "--number %ld: less than one record for each of %zu ranks", batch_size,
                          clip_ranks_size(b->ranks));
-    if (run_dir && clip_ranks_rank(b->ranks) == 0 && clip_run_steps(run_dir, &b->step, error) != 0)
+    if (run_dir && clip_ranks_rank(b->ranks) == 0 &&
+        (clip_run_steps(run_dir, &b->step, error) != 0 || clean_run(b, error) != 0))
         return -1;
     return clip_ranks_broadcast(b->ranks, &b->step, sizeof b->step, error);
 }

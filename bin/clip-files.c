@@ -189,6 +189,7 @@ static int use_found(struct run *run, const struct clip_found *found, struct cli
 static void show_progress(struct run *run, int last)
 {
     uint64_t gone = run->others + run->ignored + run->unreadable + run->bad;
+    run->progress.share = run->list && run->progress.on ? clip_entries_share(run->list) : 0;
     clip_progress_show(&run->progress, clip_writer_count(run->out), run->found > gone ? run->found - gone : 0,
                        run->list ? run->list->waited : 0, clip_writer_waited(run->out), last);
 }

@@ -88,6 +88,7 @@ static void open_input(struct input *input, char **operands, int n)
     input->reader = clip_reader_new(operands, (size_t)n, shared.max_record, &error);
     if (!input->reader)
         die();
+    clip_reader_lend(input->reader);
     clip_progress_start(&input->progress, &shared, n > 0 ? operands[0] : "standard input");
 }
 
@@ -245,7 +246,7 @@ static int run_add(char **operands, int n)
 /* --- remove --- */
 
 /* Keys from standard input; *requested counts them. */
-static int forget_listed(struct clip_store_writer *writer, uint64_t *requested)
+static int remove_listed(struct clip_store_writer *writer, uint64_t *requested)
 {
     char *line = NULL;
     size_t room = 0;
@@ -255,7 +256,7 @@ static int forget_listed(struct clip_store_writer *writer, uint64_t *requested)
     while (status == 0 && (size = getdelim(&line, &room, end, stdin)) > 0) {
         if (line[size - 1] == end)
             size--;
-        status = clip_store_forget(writer, line, strnlen(line, (size_t)size), &error);
+        status = clip_store_remove(writer, line, strnlen(line, (size_t)size), &error);
         ++*requested;
     }
     free(line);
@@ -272,13 +273,13 @@ static int is_current(const struct clip_store_entry *entry)
 }
 
 /* Those whose key names no file, or one that has changed. */
-static int forget_outdated(struct clip_store_writer *writer)
+static int remove_outdated(struct clip_store_writer *writer)
 {
     struct clip_store_entry entry;
     uint64_t number = 0;
     int got;
     while ((got = clip_store_next(clip_store_writer_index(writer), &number, &entry, &error)) > 0)
-        if (!is_current(&entry) && clip_store_forget(writer, entry.key, strlen(entry.key), &error) != 0)
+        if (!is_current(&entry) && clip_store_remove(writer, entry.key, strlen(entry.key), &error) != 0)
             return -1;
     return got;
 }
@@ -291,7 +292,7 @@ static int run_remove(char **operands, int n)
     struct clip_store_writer *writer = clip_store_edit(operands[0], CLIP_STORE_CHANGE, 0, &error);
     if (!writer)
         die();
-    int status = missing || changed ? forget_outdated(writer) : forget_listed(writer, &requested);
+    int status = missing || changed ? remove_outdated(writer) : remove_listed(writer, &requested);
     if (status == 0)
         status = clip_store_commit(writer, &changes, &error);
     clip_store_writer_free(writer);
@@ -320,13 +321,13 @@ struct search {
     } paths;
 };
 
-static void forget_paths(struct clip_paths *paths)
+static void free_paths(struct clip_paths *paths)
 {
     while (paths->count > 0)
         free(paths->list[--paths->count]);
 }
 
-/* ./x -> FOLDER/x, which stays until forget_paths. NULL with error. */
+/* ./x -> FOLDER/x, which stays until free_paths. NULL with error. */
 static const char *path_below(struct clip_paths *paths, const char *key, struct clip_error *reason)
 {
     size_t size = strlen(folder);
@@ -375,7 +376,7 @@ static int answer(struct search *search)
     if (status == 0)
         status = clip_retrieval_write(retrieval, &search->out, &error);
     clip_retrieval_free(retrieval);
-    forget_paths(&search->paths);
+    free_paths(&search->paths);
     return status;
 }
 
@@ -452,17 +453,6 @@ static int close_output(struct clip_writer *writer)
     return close(STDOUT_FILENO) == 0 ? 0 : clip_fail_errno(&error, "standard output");
 }
 
-static float read_min(void)
-{
-    char *end;
-    if (!min_text)
-        return -INFINITY;
-    float min = strtof(min_text, &end); /* as a score is printed */
-    if (end == min_text || *end || !isfinite(min))
-        clip_usage("--min: '%s' is not a number", min_text);
-    return min;
-}
-
 static int run_search(char **operands, int n)
 {
     struct input input;
@@ -470,7 +460,7 @@ static int run_search(char **operands, int n)
     struct search search = {.wanted = {.top = top        ? (size_t)top
                                               : min_text ? 0
                                                          : TOP,
-                                       .least = read_min(),
+                                       .least = clip_min_score(min_text),
                                        .scoring = {1, 0}},
                             .out = {.form = tsv         ? CLIP_ROWS_TABLE
                                             : jsonl     ? CLIP_ROWS_JSON
@@ -645,7 +635,7 @@ int main(int argc, char **argv)
         clip_usage("'%s' needs an index", verb->name);
     if (n > verb->most)
         clip_usage("'%s' takes an index, and nothing else", verb->name);
-    read_min();
+    clip_min_score(min_text);
     if (!label_field)
         label_field = "caption";
     if (!save_seconds)

@@ -377,7 +377,7 @@ static struct clip_scoring read_scoring(const struct clip_shared *shared)
     }
     if (!shared->model)
         clip_usage("--scale model needs a model (-m)");
-    struct clip_model *model = clip_open_model(shared, CLIP_SIDE_BOTH, &error);
+    struct clip_model *model = clip_open_scalars(shared, &error);
     if (!model || clip_model_logit_scale(model, &logit_scale, &error) != 0 ||
         clip_model_logit_bias(model, &logit_bias, &error) != 0)
         clip_die("%s", error.text);
@@ -391,13 +391,8 @@ static struct clip_scoring read_scoring(const struct clip_shared *shared)
 
 static float read_min(void)
 {
-    char *end;
-    if (!min_text)
-        return -INFINITY;
-    float min = strtof(min_text, &end); /* as a score is printed */
-    if (end == min_text || *end || !isfinite(min))
-        clip_usage("--min: '%s' is not a number", min_text);
-    return sigmoid ? clip_sigmoid_least(min) : min;
+    float min = clip_min_score(min_text);
+    return min_text && sigmoid ? clip_sigmoid_least(min) : min;
 }
 
 static void check_usage(char **operands, int n)
@@ -438,8 +433,11 @@ static void open_all(struct matrix *m, char **operands, int n)
     m->rows.reader = m->pool ? clip_reader_new(operands, n > 0, m->shared.max_record, &error) : NULL;
     if (!m->rows.reader)
         clip_die("%s", error.text);
+    clip_reader_lend(m->rows.reader);
     if (n > 1 && !(m->columns.reader = clip_reader_new(operands + 1, 1, m->shared.max_record, &error)))
         clip_die("%s", error.text);
+    if (n > 1)
+        clip_reader_lend(m->columns.reader);
     if (m->out.form != CLIP_ROWS_RECORDS)
         return;
     clip_refuse_terminal();

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *slice, *only, *loose, *except, *deal;
@@ -65,6 +66,8 @@ struct run {
     int dealt; /* a sample's turn is known before it is read */
     uint32_t epoch;
     struct clip_progress progress;
+    uint64_t bytes;   /* of the files of all epochs, where progress is shown; 0: not known */
+    uint64_t taken;   /* of them, those of shards that are finished */
     double waited;    /* seconds, in shards that are finished */
     uint64_t samples; /* whose turn came, also those dealt to other ranks */
     uint64_t bad_samples, bad_shards;
@@ -144,8 +147,32 @@ static void read_shards(struct clip_shards *shards, char **operands, size_t n)
 
 /* --- the run --- */
 
-static void show_progress(struct run *run, double waited, int last)
+/* The size of a shard's file; 0 where it is something else. */
+static uint64_t file_bytes(const char *name)
 {
+    struct stat about;
+    int failed = strcmp(name, "-") == 0 ? fstat(STDIN_FILENO, &about) : stat(name, &about);
+    return failed || !S_ISREG(about.st_mode) || about.st_size < 0 ? 0 : (uint64_t)about.st_size;
+}
+
+/* Finds `bytes`, if each shard is a file. */
+static void measure_shards(struct run *run, const struct clip_shards *shards)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; run->progress.on && i < shards->count; i++) {
+        uint64_t bytes = file_bytes(shards->names[i]);
+        if (bytes == 0 || bytes > UINT64_MAX / UINT32_MAX - sum)
+            return;
+        sum += bytes;
+    }
+    run->bytes = sum * (uint64_t)(epochs ? epochs : 1);
+}
+
+/* `taken` bytes and `waited` seconds are those of the open shard. */
+static void show_progress(struct run *run, uint64_t taken, double waited, int last)
+{
+    double share = run->bytes ? (double)(run->taken + taken) / (double)run->bytes : 0;
+    run->progress.share = share < 1 ? share : 1;
     uint64_t total = seed >= 0 && !buffer ? run->index.count * (uint64_t)(epochs ? epochs : 1) : 0;
     if (most > 0 && (total == 0 || (uint64_t)most < total))
         total = (uint64_t)most;
@@ -250,7 +277,7 @@ static int read_samples(struct run *run, struct clip_samples *samples, struct cl
             clip_record_free(record);
         if (left_out < 0 || (!left_out && use_sample(run, record, error) != 0))
             return -1;
-        show_progress(run, clip_samples_waited(samples), 0);
+        show_progress(run, clip_samples_taken(samples), clip_samples_waited(samples), 0);
     }
     return 0;
 }
@@ -316,6 +343,7 @@ static int read_shards_through(struct run *run, const struct clip_shards *shards
         clip_verbose("reading %s", name);
         if (use_status(run, read_shard(run, name, error), error) != 0)
             return -1;
+        run->taken += run->bytes ? file_bytes(name) : 0;
     }
     while (!is_done(run) && (record = clip_mix_take(&run->mix)))
         if (write_turn(run, record, error) != 0)
@@ -375,7 +403,7 @@ static int read_index(struct run *run, struct clip_index_reader *reader, struct 
             continue;
         if (clip_index_read(reader, i, &record, error) != 0 || use_sample(run, record, error) != 0)
             return -1;
-        show_progress(run, 0, 0);
+        show_progress(run, 0, 0, 0);
     }
     return 0;
 }
@@ -431,10 +459,11 @@ static int run_program(struct run *run, const struct clip_shards *shards)
     if (!run->out && !list)
         clip_die("%s", error.text);
     clip_progress_start(&run->progress, run->shared, shards->count ? shards->names[0] : "shards");
+    measure_shards(run, shards);
     int status = read_all(run, shards, &error);
     if (status != 0 && run->out)
         clip_writer_flush(run->out, &flush_error); /* the run has failed already; `error` says how */
-    show_progress(run, 0, 1);
+    show_progress(run, 0, 0, 1);
     if (run->bad_samples + run->bad_shards > 0)
         clip_message("%llu bad samples and %llu bad shards skipped", (unsigned long long)run->bad_samples,
                      (unsigned long long)run->bad_shards);

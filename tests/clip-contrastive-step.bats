@@ -143,6 +143,17 @@ JSON
     [ "$stderr" = "clip-contrastive-step: none: the model has no logit_bias (init_logit_bias), which --loss sigmoid needs" ] || complain "$stderr"
 }
 
+# The towers are not whole, and the shapes do not say what they are: neither is needed.
+@test "of a model the logit scale and bias alone are looked at" {
+    { printf '\0\2\0\0\0\0\0\0%-512s' '{"visual.trunk.stem.0.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+        "token_embedding.weight":{"dtype":"F32","shape":[1],"data_offsets":[4,8]},
+        "logit_scale":{"dtype":"F32","shape":[],"data_offsets":[8,12]},
+        "logit_bias":{"dtype":"F32","shape":[1],"data_offsets":[12,16]}}' &&
+        printf '\0\0\0\0\0\0\0\0\0\0\040\100\0\0\100\300'; } >lone.safetensors # 2.5 and -3
+    numbers '"logit_scale":2.5}' -m lone.safetensors
+    numbers '"logit_scale":2.5,"logit_bias":-3}' --loss sigmoid -m lone.safetensors
+}
+
 # A run whose model has scale 14.3 and, with an argument, SigLIP's bias.
 run_folder() {
     cat >arch.json <<JSON

@@ -65,22 +65,19 @@ print(*struct.unpack(">II", data[16:24]))'
     [ "${output% *}" -lt 4000 ]
 }
 
+# refused_table REASON: the table on stdin is not drawn.
+refused_table() {
+    cat >t
+    run -1 --separate-stderr clip-plot -o x.png t
+    [ "$stderr" = "clip-plot: t: $1" ] || complain "$stderr"
+}
+
 @test "malformed tables are refused with file and line" {
-    printf '' >t
-    run -1 --separate-stderr clip-plot -o x.png t
-    [ "$stderr" = "clip-plot: t: no rows" ]
-    printf '\ta\tb\nr\t1\n' >t
-    run -1 --separate-stderr clip-plot -o x.png t
-    [ "$stderr" = "clip-plot: t: line 2: 1 cells where the first line has 2 columns" ]
-    printf '\ta\nr\t1\t2\n' >t
-    run -1 --separate-stderr clip-plot -o x.png t
-    [ "$stderr" = "clip-plot: t: line 2: more cells than the first line has columns (1)" ]
-    printf '\ta\nr\tone\n' >t
-    run -1 --separate-stderr clip-plot -o x.png t
-    [ "$stderr" = "clip-plot: t: line 2: 'one' is not a number" ]
-    printf '\ta\nr\t1\nr\xff\t2\n' >t
-    run -1 --separate-stderr clip-plot -o x.png t
-    [ "$stderr" = "clip-plot: t: line 3: not UTF-8 text" ]
+    printf '' | refused_table "no rows"
+    printf '\ta\tb\nr\t1\n' | refused_table "line 2: 1 cells where the first line has 2 columns"
+    printf '\ta\nr\t1\t2\n' | refused_table "line 2: more cells than the first line has columns (1)"
+    printf '\ta\nr\tone\n' | refused_table "line 2: 'one' is not a number"
+    printf '\ta\nr\t1\nr\xff\t2\n' | refused_table "line 3: not UTF-8 text"
     printf 'cat\n' >t
     run -1 --separate-stderr clip-plot -o x.png t
     [[ $stderr == "clip-plot: t: line 1: no columns"* ]]

@@ -114,6 +114,21 @@ END
     [[ $stderr == *"plain: the model has no logit bias"*"--softmax"* ]]
 }
 
+# The weights of a ConvNeXt do not say its image size, and the text tower is not whole: neither is needed.
+@test "--scale model needs no other tensor than the logit scale" {
+    local names='{"visual.trunk.stem.0.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+        "token_embedding.weight":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}'
+    { printf '\0\2\0\0\0\0\0\0%-512s' "$names"',"logit_scale":{"dtype":"F32","shape":[],"data_offsets":[8,12]}}' &&
+        printf '\0\0\0\0\0\0\0\0\0\0\040\100'; } >lone.safetensors # 2.5
+    pictures >a
+    captions >b
+    run -0 --separate-stderr clip-simmatrix --tsv --label key -m lone.safetensors --scale model --softmax a b
+    [ -z "$stderr" ]
+    equal <(printf '%s\n' "$output") <(clip-simmatrix --tsv --label key --scale 12.182493960703473 --softmax a b)
+    { printf '\0\2\0\0\0\0\0\0%-512s' "$names}" && printf '\0\0\0\0\0\0\0\0'; } >lone.safetensors
+    refuses "lone.safetensors: tensor logit_scale is missing" clip-simmatrix --tsv -m lone.safetensors --scale model a b
+}
+
 @test "softmax is over all columns, also with --top" {
     pictures >a
     captions >b

@@ -76,17 +76,22 @@ embed() {
 END
 }
 
-@test "three steps of training of golden ConvNeXts, against PyTorch; their gradients" {
+# check_training FAMILY...: three steps of training are PyTorch's.
+check_training() {
     need_shared golden/families
     need_python msgpack numpy torch
     local name
-    for name in convnext convnext-mlp convnext-xxlarge; do
+    for name; do
         mkdir "$name"
         clip-model convert -q "$FAMILIES/$name/open_clip" -o "$name/init"
         family batches "$FAMILIES/$name" 3 >steps
         (set -o pipefail && stages "$name" <steps >"$name/log")
         family check "$FAMILIES/$name" "$name" 3 1e-4 5e-4 || complain "$name"
     done
+}
+
+@test "three steps of training of golden ConvNeXts, against PyTorch; their gradients" {
+    check_training convnext convnext-mlp convnext-xxlarge
 }
 
 @test "a ConvNeXt's gradients are the same kept or computed again, in chunks, with any number of threads" {
@@ -221,16 +226,7 @@ END
 }
 
 @test "three steps of training of golden FastViTs, against PyTorch: gradients, running statistics, counts of batches" {
-    need_shared golden/families
-    need_python msgpack numpy torch
-    local name
-    for name in mobileclip-s mobileclip2-s3; do
-        mkdir "$name"
-        clip-model convert -q "$FAMILIES/$name/open_clip" -o "$name/init"
-        family batches "$FAMILIES/$name" 3 >steps
-        (set -o pipefail && stages "$name" <steps >"$name/log")
-        family check "$FAMILIES/$name" "$name" 3 1e-4 5e-4 || complain "$name"
-    done
+    check_training mobileclip-s mobileclip2-s3
 }
 
 @test "fused FastViTs, as timm's inference_mode: read, converted, trained as they are" {

@@ -72,20 +72,17 @@ load helper
     done
 }
 
-@test "every unit test is run by make check" {
+# in_makefile FILE...: each is a program of the Makefile.
+in_makefile() {
     local file
-    for file in "$SRC"/tests/unit/test-*.c; do
-        file=${file##*/}
-        grep -qE "^	tests/unit/${file%.c}( \\\\)?\$" "$SRC/Makefile.am" || complain "not in Makefile.am: $file"
+    for file; do
+        file=${file#"$SRC/"}
+        grep -qE "^	${file%.c}( \\\\)?\$" "$SRC/Makefile.am" || complain "not in Makefile.am: $file"
     done
 }
 
-@test "every fuzz target is built by make fuzz" {
-    local file
-    for file in "$SRC"/tests/fuzz/fuzz-*.c; do
-        file=${file##*/}
-        grep -qE "^	tests/fuzz/${file%.c}( \\\\)?\$" "$SRC/Makefile.am" || complain "not in Makefile.am: $file"
-    done
+@test "every unit test is run by make check, every fuzz target is built by make fuzz" {
+    in_makefile "$SRC"/tests/unit/test-*.c "$SRC"/tests/fuzz/fuzz-*.c
 }
 
 # --- man pages and completions agree with --help ---

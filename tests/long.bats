@@ -169,3 +169,75 @@ forty() {
     done
     diff -r whole/step-00000040 run/step-00000040
 }
+
+# Streams of unit vectors, keys k0 and so on: `base` has $1, 1 to 20 have $2 each, `sample` each hundredth of all.
+make_vectors() {
+    python - "$1" "$2" <<'END'
+import msgpack, numpy, sys
+base, step = map(int, sys.argv[1:])
+random = numpy.random.default_rng(1)
+sample = []
+
+def write(name, first, count):
+    vectors = random.standard_normal((count, 512), dtype=numpy.float32)
+    vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
+    records = [msgpack.packb({"__key__": "k%d" % (first + i), "image_embedding": {
+        b"nd": True, b"type": "<f4", b"kind": b"", b"shape": [512], b"data": x.tobytes()}}) for i, x in enumerate(vectors)]
+    sample.extend(records[-first % 100::100])
+    with open(name, "wb") as out:
+        out.write(b"".join(records) + msgpack.packb({"__end__": count}))
+
+write("base", 0, base)
+for i in range(20):
+    write(str(i + 1), base + i * step, step)
+with open("sample", "wb") as out:
+    out.write(b"".join(sample) + msgpack.packb({"__end__": len(sample)}))
+END
+}
+
+# holds INDEX LEAST MOST: it has the first LEAST or the first MOST keys, each once, and those of the sample are found, each
+# as what is most like itself.
+holds() {
+    clip-index list "$1" | clip-dump | jq -r 'select(.__key__).__key__' | sort >keys
+    seq 0 $(($2 - 1)) | sed 's/^/k/' | sort >least
+    seq 0 $(($3 - 1)) | sed 's/^/k/' | sort >most
+    cmp -s keys least || equal most keys
+    clip-index search --tsv --top 1 "$1" sample | awk -F '\t' -v least="$2" '
+        substr($1, 2) + 0 < least { n++; bad += $1 != $2 || $3 < 0.99999 }
+        END { if (bad || n != least / 100) { print n " searched, " bad " not found"; exit 1 } }'
+}
+
+@test "an index of 100,000, killed twenty times at random while adding, searched after each: nothing is lost" {
+    need_python numpy msgpack
+    local base=50000 step=2500 i pid start length kills=0 kept=0 status
+    make_vectors $base $step
+    clip-index build -q -o x base
+    cp -r x y
+    start=$(date +%s%3N)
+    clip-index add -q y 1
+    length=$(($(date +%s%3N) - start))
+    for ((i = 1; i <= 20; i++)); do
+        while :; do
+            clip-index add -q x $i &
+            pid=$!
+            sleep "$(awk -v most=$length -v random=$RANDOM 'BEGIN { print most * random / 32768 / 1000 }')"
+            kill -9 $pid 2>/dev/null || true
+            status=0
+            wait $pid || status=$?
+            [ "$status" -eq 0 ] || break # it was killed; else it had ended
+            length=$((length * 3 / 4 + 1))
+        done
+        [ "$status" -eq 137 ]
+        kills=$((kills + 1))
+        holds x $((base + (i - 1) * step)) $((base + i * step))
+        [ "$(wc -l <keys)" -eq $((base + (i - 1) * step)) ] || kept=$((kept + 1))
+        clip-index add -q x $i # nobody holds the lock
+    done
+    echo "# $kills killed, $kept of them after what they added was in" >&3
+    holds x 100000 100000
+    clip-index build -q -o whole base {1..20}
+    clip-index search --tsv --top 10 x sample >found
+    clip-index search --tsv --top 10 whole sample >expected
+    diff found expected
+    [ -z "$(find x -name '*.new*')" ]
+}

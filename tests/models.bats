@@ -597,6 +597,149 @@ END
     [ $number -eq 26 ]
 }
 
+# --- big_vision's archives ---
+
+# make_siglip [OPTION]: a small SigLIP, drawn, in the folder `model`; heads of 2 and 4.
+make_siglip() {
+    cat >arch.json <<END
+{"embed_dim": 24, "init_logit_bias": -10, "custom_text": true,
+ "vision_cfg": {"timm_model_name": "${1:-vit_base_patch16_siglip_224}", "timm_pool": "map", "timm_proj": "none", "image_size": 32,
+  "timm_model_kwargs": {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 3, "num_heads": 2}},
+ "text_cfg": {"context_length": 5, "vocab_size": 40, "width": 24, "heads": 4, "layers": 2, "no_causal_mask": true,
+  "proj_bias": true, "pool_type": "last", "norm_kwargs": {"eps": 1e-6}}}
+END
+    clip-model init -q arch.json -o model 2>/dev/null
+}
+
+@test "big_vision's archives are the models that open_clip makes of them" {
+    need_python numpy
+    make_siglip
+    # Biases and positions that init draws as zeros would hide what is mixed up.
+    models '
+import numpy as np
+draw = np.random.default_rng(1)
+for x in t.values():
+    x.data = draw.standard_normal(len(x.data) // 4).astype("<f4").tobytes()
+save("model/open_clip_model.safetensors", t)
+np.savez("params.npz", **big_vision(t, (2, 4)), **{"opt/0/mu/img/cls": np.zeros(3), "chrono/steps": np.int64(7)})
+np.savez("bare.npz", **big_vision(t, (2, 4), ""))
+np.savez("flax.npz", **big_vision(t, (2, 4), "opt/target/"), **{"opt/state/step": np.int64(7)})
+np.savez("stacked.npz", **big_vision(t, (2, 4), stacked=True))
+half = {n: x.astype("<f2") for n, x in big_vision(t, (2, 4)).items()}
+np.savez("half.npz", **half)
+brain = {n: (x.copy().view("<u4") >> 16).astype("<u2").view("V2") for n, x in big_vision(t, (2, 4)).items()}
+np.savez("brain.npz", **brain)
+for x in t.values():
+    whole = x.data
+    x.dtype, x.data = "F16", np.frombuffer(whole, "<f4").astype("<f2").tobytes()
+    x.brain = (np.frombuffer(whole, "<u4") >> 16).astype("<u2").tobytes()
+for name in "half", "brain":
+    shutil.copytree("model", name)
+save("half/open_clip_model.safetensors", t)
+for x in t.values():
+    x.dtype, x.data = "BF16", x.brain
+save("brain/open_clip_model.safetensors", t)'
+    local name want
+    for name in params:model bare:model flax:model stacked:model half:half brain:brain; do
+        want=${name#*:} name=${name%:*}
+        clip-model convert -q $want -o want.safetensors
+        clip-model convert -q $name.npz --arch arch.json -o got.safetensors
+        cmp got.safetensors want.safetensors || complain $name
+    done
+    [[ $(clip-model info params.npz --arch arch.json) == *"NumPy archive"* ]]
+    # Beside the configuration, and by the programs.
+    cp params.npz model/siglip.npz
+    printf '%s\n' '{"__key__": "a", "tokens": {"i4": [3, 4, 5, 1, 1]}}' | "$BUILD/tests/tools/make-stream" >tokens
+    clip-encode-text -m model tokens >want
+    clip-encode-text -m model/siglip.npz tokens | cmp - want
+    clip-untar <(tar -cf - -C "$SRC/share/samples/photos" cat.jpg) | clip-preprocess -m model >pixels
+    clip-encode-image -m model pixels | clip-project-normalize -m model >want
+    clip-encode-image -m stacked.npz --arch arch.json pixels | clip-project-normalize -m model >got
+    cmp got want
+    rm -r model
+    make_siglip naflexvit_base_patch16_siglip
+    models 'import numpy as np
+np.savez("naflex.npz", **big_vision(t, (2, 4)))'
+    clip-model convert -q model -o want.safetensors
+    clip-model convert -q naflex.npz --arch arch.json -o got.safetensors
+    cmp got.safetensors want.safetensors
+}
+
+@test "archives of NumPy that are broken, or hold what is not a model" {
+    need_python numpy
+    make_siglip
+    models '
+import io, numpy as np, zipfile
+arrays = big_vision(t, (2, 4))
+
+def other(path, name, value):
+    np.savez(path, **{**arrays, name: value})
+
+bias, kernel = "params/txt/head/bias", "params/img/Transformer/encoderblock_0/MultiHeadDotProductAttention_0/query/kernel"
+np.savez_compressed("packed.npz", **arrays)
+np.savez("some.npz", a=np.zeros(3, "f4"), b=np.zeros((2, 2), "f4"))
+other("fortran.npz", kernel, np.asfortranarray(arrays[kernel]))
+other("big.npz", bias, arrays[bias].astype(">f4"))
+other("unsigned.npz", bias, arrays[bias].astype("u4"))
+other("complex.npz", bias, arrays[bias].astype("c8"))
+other("void.npz", bias, arrays[bias].view("V4"))
+other("objects.npz", bias, np.array([{}, []], dtype=object))
+other("struct.npz", bias, np.zeros(24, [("a", "f4")]))
+other("integers.npz", bias, arrays[bias].astype("i4"))
+other("shape.npz", bias, arrays[bias][None])
+other("rows.npz", kernel, arrays[kernel][:-1])
+other("flat.npz", kernel, arrays[kernel].reshape(24, 24))
+other("more.npz", "params/txt/more/bias", arrays[bias])
+less = {n: x for n, x in arrays.items() if n != kernel}
+np.savez("less.npz", **less)
+whole = open("more.npz", "rb").read()
+open("cut.npz", "wb").write(whole[:-100])
+open("lies.npz", "wb").write(whole.replace(b"(24,), }", b"(99,), }"))
+with zipfile.ZipFile("note.npz", "w") as z:
+    for n, x in arrays.items():
+        data = io.BytesIO()
+        np.save(data, x)
+        z.writestr(n + ".npy", data.getvalue())
+    z.writestr("note.txt", "hello")
+with zipfile.ZipFile("text.npz", "w") as z:
+    z.writestr("a.npy", "hello")
+with zipfile.ZipFile("huge.npz", "w") as z:
+    for shape in "(4611686018427387904, 4)", "(0, 99999999999999999999)", "(1000000000000,)":
+        head = b"{\"descr\": \"<f4\", \"fortran_order\": True, \"shape\": " + shape.encode() + b"}\n"
+        z.writestr("params/img/embedding/kernel.npy", b"\x93NUMPY\1\0" + len(head).to_bytes(2, "little") + head)
+        break
+np.savez("blocks.npz", **{"img/embedding/kernel": np.zeros(3), "img/Transformer/encoderblock/LayerNorm_0/scale": np.zeros((1 << 30, 0), "f4")})'
+    local file words
+    while read -r file words; do
+        refuses "$file.npz: $words" clip-model info --arch arch.json $file.npz || complain $file
+    done <<'END'
+packed entry params/b.npy of the NumPy archive: compressed, so that it cannot be mapped: save it with np.savez
+some not a CLIP model: none of its 2 tensors (a ...)
+fortran tensor params/img/Transformer/encoderblock_0/MultiHeadDotProductAttention_0/query/kernel: the numbers of its heads do not lie side by side
+big entry params/txt/head/bias.npy of the NumPy archive: its numbers are not little-endian
+unsigned entry params/txt/head/bias.npy of the NumPy archive: unsigned integers are not weights
+complex entry params/txt/head/bias.npy of the NumPy archive: an array of type '<c8', which is not supported
+void entry params/txt/head/bias.npy of the NumPy archive: an array of type '|V4', which is not supported
+objects entry params/txt/head/bias.npy of the NumPy archive: an array of type '|O', which is not supported
+struct entry params/txt/head/bias.npy of the NumPy archive: an array of structures
+integers tensor text_projection.bias holds I32, not floating-point numbers
+shape tensor text_projection.bias is [1, 24], but should be [24]
+rows tensor visual.trunk.blocks.0.attn.qkv.weight: its parts differ, or one is missing
+flat tensor params/img/Transformer/encoderblock_0/MultiHeadDotProductAttention_0/query/kernel has 2 dimensions, but should have 3
+more tensor params/txt/more/bias is not one of the architecture's
+less tensor visual.trunk.blocks.0.attn.qkv.weight lacks a part
+cut a zip without its end record: it is cut
+lies entry params/img/MAPHead_0/LayerNorm_0/bias.npy of the NumPy archive: a .npy file that is cut, or too long
+note entry note.txt of the NumPy archive: not an array
+text entry a.npy of the NumPy archive: not an array
+huge entry params/img/embedding/kernel.npy of the NumPy archive: a .npy file that is cut, or too long
+blocks more than 65536 tensors
+END
+    models 'import numpy as np
+np.savez("alone.npz", **big_vision(t, (2, 4)))'
+    refuses "the weights of a timm tower do not say which one it is (see --arch)" clip-model info alone.npz
+}
+
 # --- what is none ---
 
 @test "pointers, pages, empty files, indexes and others' files are named as what they are" {

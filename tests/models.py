@@ -143,3 +143,70 @@ def torch_save(path, value):
 
 def prefixed(prefix, tensors):
     return collections.OrderedDict((prefix + name, t) for name, t in tensors.items())
+
+
+# --- big_vision's archives, by NumPy ---
+
+def big_vision(tensors, heads, root='params/', stacked=False):
+    """open_clip's tensors of a SigLIP under big_vision's names and shapes: {name: array}. `heads` of the image and the
+    text tower; `stacked`: each tensor of all blocks as one."""
+    import numpy as np
+    arrays = {n: np.frombuffer(t.data, '<f4').reshape(t.shape) for n, t in tensors.items()}
+    out = {root + 't': arrays['logit_scale'].reshape(1), root + 'b': arrays['logit_bias'].reshape(1)}
+
+    def norm(name, ours):
+        out[name + '/scale'], out[name + '/bias'] = arrays[ours + '.weight'], arrays[ours + '.bias']
+
+    def linear(name, ours):
+        out[name + '/kernel'], out[name + '/bias'] = arrays[ours + '.weight'].T, arrays[ours + '.bias']
+
+    def attention(name, n, parts, proj):
+        for part, weight, bias in parts:
+            out[f'{name}/{part}/kernel'] = weight.T.reshape(weight.shape[1], n, -1)
+            out[f'{name}/{part}/bias'] = bias.reshape(n, -1)
+        weight = arrays[proj + '.weight']
+        out[name + '/out/kernel'] = weight.T.reshape(n, -1, weight.shape[0])
+        out[name + '/out/bias'] = arrays[proj + '.bias']
+
+    def block(name, ours, n, norms, qkv, proj, mlps):
+        norm(name + '/LayerNorm_0', ours + norms[0])
+        norm(name + '/LayerNorm_1', ours + norms[1])
+        attention(name + '/MultiHeadDotProductAttention_0', n,
+                  zip(('query', 'key', 'value'), *(np.split(arrays[ours + qkv + x], 3) for x in ('weight', 'bias'))), ours + proj)
+        for i in range(2):
+            linear(f'{name}/MlpBlock_0/Dense_{i}', ours + mlps[i])
+
+    def blocks(name, ours, *rest):
+        count = sum(n.startswith(ours) and n.endswith(rest[-1][0] + '.weight') for n in arrays)
+        for i in range(count):
+            block(f'{name}/encoderblock_{i}', f'{ours}{i}.', *rest)
+        for key in [k for k in out if k.startswith(name + '/encoderblock_0/')] if stacked else []:
+            every = [out.pop(key.replace('encoderblock_0', f'encoderblock_{i}')) for i in range(count)]
+            out[key.replace('encoderblock_0', 'encoderblock')] = np.stack(every)
+
+    image, text, trunk = root + 'img/', root + 'txt/', 'visual.trunk.'
+    if trunk + 'embeds.proj.weight' in arrays:
+        linear(image + 'embedding', trunk + 'embeds.proj')
+        out[image + 'pos_embedding'] = arrays[trunk + 'embeds.pos_embed'][0]
+    else:
+        out[image + 'embedding/kernel'] = arrays[trunk + 'patch_embed.proj.weight'].transpose(2, 3, 1, 0)
+        out[image + 'embedding/bias'] = arrays[trunk + 'patch_embed.proj.bias']
+        out[image + 'pos_embedding'] = arrays[trunk + 'pos_embed']
+    blocks(image + 'Transformer', trunk + 'blocks.', heads[0], ('norm1', 'norm2'), 'attn.qkv.', 'attn.proj', ('mlp.fc1', 'mlp.fc2'))
+    norm(image + 'Transformer/encoder_norm', trunk + 'norm')
+    pool, ours = image + 'MAPHead_0/', trunk + 'attn_pool.'
+    out[pool + 'probe'] = arrays[ours + 'latent']
+    kv = [np.split(arrays[f'{ours}kv.{x}'], 2) for x in ('weight', 'bias')]
+    attention(pool + 'MultiHeadDotProductAttention_0', heads[0],
+              [('query', arrays[ours + 'q.weight'], arrays[ours + 'q.bias']), ('key', kv[0][0], kv[1][0]), ('value', kv[0][1], kv[1][1])],
+              ours + 'proj')
+    norm(pool + 'LayerNorm_0', ours + 'norm')
+    for i in range(2):
+        linear(f'{pool}MlpBlock_0/Dense_{i}', f'{ours}mlp.fc{i + 1}')
+    out[text + 'Embed_0/embedding'] = arrays['text.token_embedding.weight']
+    out[text + 'pos_embedding'] = arrays['text.positional_embedding'][None]
+    blocks(text + 'Encoder_0', 'text.transformer.resblocks.', heads[1], ('ln_1', 'ln_2'), 'attn.in_proj_', 'attn.out_proj',
+           ('mlp.c_fc', 'mlp.c_proj'))
+    norm(text + 'Encoder_0/encoder_norm', 'text.ln_final')
+    linear(text + 'head', 'text.text_projection')
+    return out

@@ -52,6 +52,31 @@ export -f pass_slowly
     [[ $output != *" of "* && $output == *"clip-preprocess: cut: cut short"* ]]
 }
 
+@test "of archives and lists in files the share that was read is shown, with the time left" {
+    local how share last
+    for i in {6..300}; do cp photos/1.jpg "photos/$i.jpg"; done # more than pipes hold
+    tar -cf a.tar photos
+    gzip -k a.tar
+    ls "$PWD"/photos/*.jpg >list
+    for how in 'clip-untar a.tar a.tar.gz' 'clip-untar --epochs 2 a.tar' 'clip-untar <a.tar' 'clip-files <list'; do
+        run -0 on_terminal "$how | (sleep 2 && cat) | clip-preprocess --size 8 | clip-dump --keys >out"
+        [[ ${lines[1]} == 'clip-dump: '[0-9]*' records, '[1-9]*' %, '*'/s, '*' left, waited '* ]] || complain "$how: $output"
+        last=0
+        while read -r share; do
+            ((share >= last && share <= 100)) || complain "$how: $share % after $last %"
+            last=$share
+        done < <(grep -ao '[0-9]* %, [0-9.]*/s' <<<"$output" | sed 's/ .*//')
+    done
+    # Where it is not known: from a pipe, or if one of several is a pipe.
+    for how in 'cat a.tar | clip-untar' 'clip-untar a.tar <(cat a.tar)' 'cat list | clip-files'; do
+        run -0 on_terminal "$how | (sleep 1 && cat) | clip-preprocess --size 8 | clip-dump --keys >out"
+        [[ $output == *' records, '* && $output != *'records, '[0-9]*' %,'* ]] || complain "$how: $output"
+    done
+    # A number of records says more.
+    run -0 on_terminal 'clip-untar -n 290 a.tar | (sleep 1 && cat) | clip-preprocess --size 8 | clip-dump --keys >out'
+    [[ $output == *' of 290 records, '[0-9.]*'/s'* ]] || complain "$output"
+}
+
 @test "a message is not written into the line" {
     echo text >photos/0.jpg
     run -0 on_terminal 'ls photos/* | pass_slowly 0.6 | clip-files -v >out'

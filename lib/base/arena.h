@@ -28,4 +28,10 @@ int clip_arena_build(struct clip_arena *arena, const char *what, void (*place)(v
 
 void clip_arena_free(struct clip_arena *arena);
 
+/* For a buffer that serves several needs. */
+static inline size_t clip_larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
 #endif

@@ -122,6 +122,17 @@ void clip_usage(const char *format, ...)
     exit(2);
 }
 
+float clip_min_score(const char *text)
+{
+    char *end;
+    if (!text)
+        return -INFINITY;
+    float min = strtof(text, &end);
+    if (end == text || *end || !isfinite(min))
+        clip_usage("--min: '%s' is not a number", text);
+    return min;
+}
+
 void clip_refuse_terminal(void)
 {
     if (isatty(STDOUT_FILENO))
@@ -156,8 +167,8 @@ struct table {
     int count;
 };
 
-enum always { ASKED_HELP, ASKED_VERSION };
-static int asked_for[2];
+enum always { HELP, VERSION_TEXT };
+static int requested[2];
 
 static void add_option(struct table *table, struct clip_option option)
 {
@@ -206,9 +217,9 @@ static void gather_options(struct table *table, const struct clip_program *progr
                                            "print only errors on stderr", 0, 0});
     add_option(table, (struct clip_option){"verbose", 'v', CLIP_FLAG, &shared->verbose, NULL,
                                            "print more messages on stderr", 0, 0});
-    add_option(table, (struct clip_option){"help", 'h', CLIP_FLAG, &asked_for[ASKED_HELP], NULL,
-                                           "print this help", 0, 0});
-    add_option(table, (struct clip_option){"version", 'V', CLIP_FLAG, &asked_for[ASKED_VERSION], NULL,
+    add_option(table,
+               (struct clip_option){"help", 'h', CLIP_FLAG, &requested[HELP], NULL, "print this help", 0, 0});
+    add_option(table, (struct clip_option){"version", 'V', CLIP_FLAG, &requested[VERSION_TEXT], NULL,
                                            "print the version, the libraries and the engines", 0, 0});
 }
 
@@ -395,9 +406,9 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
     shared->progress = -1;
     gather_options(&table, program, shared, &no_progress);
     int first = parse_options(&table, program->command, argc, argv);
-    if (asked_for[ASKED_HELP])
+    if (requested[HELP])
         exit(print_help(program, &table));
-    if (asked_for[ASKED_VERSION])
+    if (requested[VERSION_TEXT])
         exit(print_version(program));
     quiet = shared->quiet;
     terminal = isatty(STDERR_FILENO);

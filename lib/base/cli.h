@@ -76,6 +76,10 @@ void clip_die(const char *format, ...) __attribute__((format(printf, 1, 2), nore
 /* "clip-x: message" and "Try 'clip-x --help'", then exit 2. */
 void clip_usage(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
+/* What --min says, the least score that is written, from the number as scores are printed; -INFINITY where
+ * `text` is NULL. */
+float clip_min_score(const char *text);
+
 /* Refuses (exit 2) to write binary data to a terminal, with a hint at clip-dump. */
 void clip_refuse_terminal(void);
 
@@ -94,12 +98,14 @@ struct clip_progress {
     int piped; /* standard output is a pipe: a later stage may show progress */
     int holds; /* this stage shows it */
     double start, shown;
+    double share; /* of the input that is read, as the caller knows it: above 0, up to 1; 0: not known */
     uint64_t announced, received; /* how many records there will be: told to, and by, other stages */
 };
 void clip_progress_start(struct clip_progress *progress, const struct clip_shared *shared,
                          const char *awaited);
 /* `total`: how many records there will be, 0: not known here; other stages of the pipeline are told. The
- * seconds waited are counted from the start. `last`: nothing more will come. */
+ * seconds waited are counted from the start. `last`: nothing more will come. Without a total the share that
+ * is read is shown, this stage's or another's. */
 void clip_progress_show(struct clip_progress *progress, uint64_t records, uint64_t total, double waited_input,
                         double waited_output, int last);
 

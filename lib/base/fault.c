@@ -60,7 +60,7 @@ static size_t append_text(char line[MAX_LINE], size_t used, const char *text)
 }
 
 /* The line is one write(2). Only functions that are safe in a signal handler are called. */
-static void tell(const char *path)
+static void write_line(const char *path)
 {
     char line[MAX_LINE];
     size_t used = append_text(line, 0, name);
@@ -73,7 +73,7 @@ static void tell(const char *path)
     _exit(1);
 }
 
-static void handle(int number, siginfo_t *info, void *context)
+static void handle_signal(int number, siginfo_t *info, void *context)
 {
     (void)context;
     uintptr_t at = (uintptr_t)info->si_addr;
@@ -82,7 +82,7 @@ static void handle(int number, siginfo_t *info, void *context)
         if (!start || at < start || at - start >= entries[i].size)
             continue;
         if (!atomic_flag_test_and_set(&told))
-            tell(entries[i].path);
+            write_line(entries[i].path);
         for (;;)
             pause(); /* another thread is reporting the fault */
     }
@@ -92,7 +92,7 @@ static void handle(int number, siginfo_t *info, void *context)
 
 void clip_fault_catch(const char *program)
 {
-    struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO};
+    struct sigaction action = {.sa_sigaction = handle_signal, .sa_flags = SA_SIGINFO};
     name = program;
     sigemptyset(&action.sa_mask);
     sigaction(SIGBUS, &action, NULL);

@@ -52,7 +52,7 @@ static char *read_text(const char *path, size_t *length, struct clip_error *erro
 
 /* The UTF-8 text with \u escapes for everything outside ASCII, because json-c 0.18 in strict mode takes
  * those bytes for control characters. NULL when out of memory. */
-static char *escape(const char *text, size_t size)
+static char *escape_non_ascii(const char *text, size_t size)
 {
     const uint8_t *from = (const uint8_t *)text, *end = from + size;
     char *out = malloc(3 * size + 1), *to = out; /* six for two bytes, twelve for four */
@@ -74,7 +74,7 @@ static char *escape(const char *text, size_t size)
 }
 
 /* clip_json_parse for UTF-8 without a mark. */
-static struct json_object *parse(const char *text, size_t size, struct clip_error *error)
+static struct json_object *parse_tokens(const char *text, size_t size, struct clip_error *error)
 {
     const char *zero = memchr(text, 0, size); /* json-c would take it for the end of the text */
     if (zero) {
@@ -86,7 +86,7 @@ static struct json_object *parse(const char *text, size_t size, struct clip_erro
         clip_fail(error, "not JSON: invalid UTF-8 at byte %td", wrong - (const uint8_t *)text);
         return NULL;
     }
-    char *ascii = escape(text, size);
+    char *ascii = escape_non_ascii(text, size);
     struct json_tokener *tokener = json_tokener_new();
     if (!ascii || !tokener) {
         free(ascii);
@@ -124,7 +124,7 @@ struct json_object *clip_json_parse(const char *text, size_t size, struct clip_e
         clip_fail_prefix(error, "not JSON");
         return NULL;
     }
-    struct json_object *object = parse(text, size, error);
+    struct json_object *object = parse_tokens(text, size, error);
     free(owned);
     return object;
 }

@@ -6,12 +6,12 @@
 #define HUGE ((size_t)2 << 20)
 
 /* In huge pages; the last may be filled in part. */
-static size_t whole(size_t size)
+static size_t round_up(size_t size)
 {
     return (size + HUGE - 1) / HUGE * HUGE;
 }
 
-static void *map(size_t size)
+static void *map_pages(size_t size)
 {
     void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return pages == MAP_FAILED ? NULL : pages;
@@ -20,16 +20,16 @@ static void *map(size_t size)
 void *clip_pages_new(size_t size)
 {
     if (size < HUGE)
-        return map(size ? size : 1);
+        return map_pages(size ? size : 1);
     if (size > SIZE_MAX - 3 * HUGE)
         return NULL;
-    char *room = map(whole(size) + HUGE);
+    char *room = map_pages(round_up(size) + HUGE);
     if (!room)
         return NULL;
     size_t before = (HUGE - (uintptr_t)room % HUGE) % HUGE;
     if (before)
         munmap(room, before);
-    munmap(room + before + whole(size), HUGE - before);
+    munmap(room + before + round_up(size), HUGE - before);
     madvise(room + before, (size + HUGE / 2) / HUGE * HUGE, MADV_HUGEPAGE); /* a wish */
     return room + before;
 }
@@ -37,7 +37,7 @@ void *clip_pages_new(size_t size)
 void clip_pages_free(void *pages, size_t size)
 {
     if (pages)
-        munmap(pages, size < HUGE ? (size ? size : 1) : whole(size));
+        munmap(pages, size < HUGE ? (size ? size : 1) : round_up(size));
 }
 
 int clip_pages_room(size_t size)

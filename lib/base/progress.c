@@ -10,12 +10,15 @@
 
 /* The stages of a pipeline share standard error and know nothing of each other. They agree by locks on its
  * file, which end with the process that holds them: of bytes that only their process group uses, one for the
- * stage that shows progress, as many as there are records for one that knows, and one for each stage. */
+ * stage that shows progress, as many as there are records for one that knows,
+ * those of the share of the input that one has read, and one for each stage. */
 #define GROUP ((off_t)getpgrp() << 40)
 #define SHOWS GROUP
 #define TOTAL (GROUP + 1)
 #define STAGES (GROUP + ((off_t)1 << 39))
 #define MOST_TOTAL ((uint64_t)1 << 38)
+#define SHARE (GROUP + ((off_t)3 << 38))
+#define WHOLE_SHARE 10000
 #define MOST_PIDS ((off_t)1 << 30)
 
 #define SECONDS_SHOWN 0.5 /* between two times that the line is written */
@@ -43,7 +46,7 @@ static off_t locked(off_t start, off_t length)
 }
 
 /* Whether this stage is the one that shows progress, as soon as it may be. */
-static int takes(struct clip_progress *progress, double elapsed)
+static int shows_here(struct clip_progress *progress, double elapsed)
 {
     if (!progress->holds && (!progress->piped || elapsed >= SECONDS_PIPED))
         progress->holds = lock(SHOWS, 1);
@@ -62,7 +65,7 @@ void clip_progress_start(struct clip_progress *progress, const struct clip_share
     if (!progress->on)
         return;
     lock(STAGES + getpid(), 1);
-    if (takes(progress, 0))
+    if (shows_here(progress, 0))
         clip_put_status("waiting for %.1000s", awaited);
 }
 
@@ -105,19 +108,34 @@ static uint64_t find_total(struct clip_progress *progress, uint64_t records, uin
     return total >= records ? total : 0;
 }
 
-static void put_progress(struct clip_progress *progress, uint64_t records, uint64_t total, const char *waited,
-                         double elapsed)
+/* The share of the input that is read, as this stage knows, which tells the others, or as another says; 0:
+ * not known. The lock grows with it, and is gone with the stage that read the input. */
+static double find_share(const struct clip_progress *progress)
 {
-    char of[40] = "", left[60] = "", time[40];
+    struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = SHARE};
+    lock.l_len = (off_t)(WHOLE_SHARE * progress->share);
+    if (lock.l_len == 0)
+        return (double)locked(SHARE, 1) / WHOLE_SHARE;
+    fcntl(STDERR_FILENO, F_SETLK, &lock);
+    return progress->share;
+}
+
+static void put_progress(struct clip_progress *progress, uint64_t records, uint64_t total, double share,
+                         const char *waited, double elapsed)
+{
+    char of[40] = "", part[40] = "", left[60] = "", time[40];
     double rate = elapsed > 0 ? (double)records / elapsed : 0;
-    if (!takes(progress, elapsed))
+    if (!shows_here(progress, elapsed))
         return;
     if (total)
         snprintf(of, sizeof of, " of %" PRIu64, total);
-    if (total && records && elapsed > 1)
-        snprintf(left, sizeof left, ", %s left",
-                 duration(time, sizeof time, (double)(total - records) / rate));
-    clip_put_status("%" PRIu64 "%s records, %.*f/s%s%s", records, of,
+    else if (share > 0)
+        snprintf(part, sizeof part, " %.0f %%,", 100 * share);
+    if (total && records)
+        share = (double)records / (double)total;
+    if (share > 0 && elapsed > 1)
+        snprintf(left, sizeof left, ", %s left", duration(time, sizeof time, elapsed * (1 - share) / share));
+    clip_put_status("%" PRIu64 "%s records,%s %.*f/s%s%s", records, of, part,
                     rate < 10    ? 2
                     : rate < 100 ? 1
                                  : 0,
@@ -161,5 +179,6 @@ void clip_progress_show(struct clip_progress *progress, uint64_t records, uint64
     if (last)
         put_last(progress, records, waited, elapsed);
     else
-        put_progress(progress, records, find_total(progress, records, total), waited, elapsed);
+        put_progress(progress, records, find_total(progress, records, total), find_share(progress), waited,
+                     elapsed);
 }

@@ -9,7 +9,7 @@
 
 enum { DEEPEST = 64 };
 
-static int fail(const struct clip_scan *scan, const char *what, struct clip_error *error)
+static int fail_scan(const struct clip_scan *scan, const char *what, struct clip_error *error)
 {
     return clip_fail(error, "not JSON: %s at byte %td", what, scan->at - scan->begin);
 }
@@ -26,7 +26,7 @@ void clip_scan_free(struct clip_scan *scan)
 }
 
 /* The next character that is not white space, or 0 at the end (a zero in the text is not JSON either). */
-static char next(struct clip_scan *scan)
+static char next_character(struct clip_scan *scan)
 {
     while (scan->at < scan->end &&
            (*scan->at == ' ' || *scan->at == '\n' || *scan->at == '\t' || *scan->at == '\r'))
@@ -36,45 +36,45 @@ static char next(struct clip_scan *scan)
 
 int clip_scan_type(struct clip_scan *scan)
 {
-    char c = next(scan);
+    char c = next_character(scan);
     if (c == '-' || (c >= '0' && c <= '9'))
         return '0';
     return c && strchr("{[\"tfn", c) ? c : 0;
 }
 
-static int take(struct clip_scan *scan, char wanted, const char *what, struct clip_error *error)
+static int take_character(struct clip_scan *scan, char wanted, const char *what, struct clip_error *error)
 {
-    if (next(scan) != wanted)
-        return fail(scan, what, error);
+    if (next_character(scan) != wanted)
+        return fail_scan(scan, what, error);
     scan->at++;
     return 0;
 }
 
 /* To the next one of what `open` and `close` enclose. */
-static int step(struct clip_scan *scan, size_t *count, char open, char close, struct clip_error *error)
+static int next_item(struct clip_scan *scan, size_t *count, char open, char close, struct clip_error *error)
 {
-    if (*count == 0 && take(scan, open, open == '{' ? "no object" : "no array", error) != 0)
+    if (*count == 0 && take_character(scan, open, open == '{' ? "no object" : "no array", error) != 0)
         return -1;
-    if (next(scan) == close) {
+    if (next_character(scan) == close) {
         scan->at++;
         return 0;
     }
-    return (*count)++ > 0 && take(scan, ',', "no comma", error) != 0 ? -1 : 1;
+    return (*count)++ > 0 && take_character(scan, ',', "no comma", error) != 0 ? -1 : 1;
 }
 
 int clip_scan_element(struct clip_scan *scan, size_t *count, struct clip_error *error)
 {
-    return step(scan, count, '[', ']', error);
+    return next_item(scan, count, '[', ']', error);
 }
 
 int clip_scan_member(struct clip_scan *scan, size_t *count, struct clip_error *error)
 {
-    int more = step(scan, count, '{', '}', error);
+    int more = next_item(scan, count, '{', '}', error);
     if (more <= 0)
         return more;
-    if (next(scan) != '"')
-        return fail(scan, "no name", error);
-    return clip_scan_string(scan, error) != 0 || take(scan, ':', "no colon", error) != 0 ? -1 : 1;
+    if (next_character(scan) != '"')
+        return fail_scan(scan, "no name", error);
+    return clip_scan_string(scan, error) != 0 || take_character(scan, ':', "no colon", error) != 0 ? -1 : 1;
 }
 
 /* --- strings --- */
@@ -141,11 +141,11 @@ static size_t unescape(const char *text, const char *end, char **out)
 
 int clip_scan_string(struct clip_scan *scan, struct clip_error *error)
 {
-    if (take(scan, '"', "no string", error) != 0)
+    if (take_character(scan, '"', "no string", error) != 0)
         return -1;
     const char *end = string_end(scan);
     if (!end)
-        return fail(scan, "a string that does not end, or a control character in it", error);
+        return fail_scan(scan, "a string that does not end, or a control character in it", error);
     size_t size = (size_t)(end - scan->at);
     if (size + 8 > scan->room) {
         char *string = realloc(scan->string, 2 * size + 64);
@@ -162,7 +162,7 @@ int clip_scan_string(struct clip_scan *scan, struct clip_error *error)
         }
         size_t taken = unescape(p + 1, end, &out);
         if (taken == 0)
-            return fail(scan, "a wrong escape in the string", error);
+            return fail_scan(scan, "a wrong escape in the string", error);
         p += taken;
     }
     *out = 0;
@@ -206,10 +206,10 @@ int clip_scan_number(struct clip_scan *scan, double *value, struct clip_error *e
 {
     static const double powers[] = {1, 10, 100, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
     char text[400];
-    next(scan);
+    next_character(scan);
     size_t length = number_length(scan);
     if (length == 0 || length >= sizeof text)
-        return fail(scan, "no number", error);
+        return fail_scan(scan, "no number", error);
     memcpy(text, scan->at, length);
     text[length] = 0;
     if (length < sizeof powers / sizeof *powers && strspn(text, "0123456789") == length) {
@@ -224,7 +224,7 @@ int clip_scan_number(struct clip_scan *scan, double *value, struct clip_error *e
         freelocale(plain);
     }
     scan->at += length;
-    return isfinite(*value) ? 0 : fail(scan, "a number that is too large", error);
+    return isfinite(*value) ? 0 : fail_scan(scan, "a number that is too large", error);
 }
 
 static int skip_word(struct clip_scan *scan, struct clip_error *error)
@@ -237,7 +237,7 @@ static int skip_word(struct clip_scan *scan, struct clip_error *error)
             return 0;
         }
     }
-    return fail(scan, "no value", error);
+    return fail_scan(scan, "no value", error);
 }
 
 /* Skips a string, a number or a word. */
@@ -247,7 +247,7 @@ static int skip_plain(struct clip_scan *scan, int type, struct clip_error *error
         scan->at++;
         const char *end = string_end(scan);
         if (!end)
-            return fail(scan, "a string that does not end, or a control character in it", error);
+            return fail_scan(scan, "a string that does not end, or a control character in it", error);
         scan->at = end + 1;
         return 0;
     }
@@ -255,7 +255,7 @@ static int skip_plain(struct clip_scan *scan, int type, struct clip_error *error
         return skip_word(scan, error);
     size_t length = number_length(scan);
     scan->at += length;
-    return length ? 0 : fail(scan, "no number", error);
+    return length ? 0 : fail_scan(scan, "no number", error);
 }
 
 int clip_scan_skip(struct clip_scan *scan, const char **text, size_t *size, struct clip_error *error)
@@ -263,15 +263,15 @@ int clip_scan_skip(struct clip_scan *scan, const char **text, size_t *size, stru
     size_t counts[DEEPEST];
     char closes[DEEPEST];
     int depth = 0;
-    next(scan);
+    next_character(scan);
     *text = scan->at;
     do {
         int type = clip_scan_type(scan);
         if (type == 0)
-            return fail(scan, "no value", error);
+            return fail_scan(scan, "no value", error);
         if (type == '{' || type == '[') {
             if (depth == DEEPEST)
-                return fail(scan, "more than 64 values within each other", error);
+                return fail_scan(scan, "more than 64 values within each other", error);
             counts[depth] = 0;
             closes[depth++] = (char)type;
         } else if (skip_plain(scan, type, error) != 0) {
@@ -292,6 +292,6 @@ int clip_scan_skip(struct clip_scan *scan, const char **text, size_t *size, stru
 
 int clip_scan_end(struct clip_scan *scan, struct clip_error *error)
 {
-    next(scan);
-    return scan->at == scan->end ? 0 : fail(scan, "something after the end", error);
+    next_character(scan);
+    return scan->at == scan->end ? 0 : fail_scan(scan, "something after the end", error);
 }

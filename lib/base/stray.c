@@ -52,8 +52,8 @@ static const struct {
     const char *what;
 } magics[] = {
     {"\x89HDF\r\n", 6,
-     "an HDF5 file, as written by Keras: only weights of PyTorch or safetensors are supported"},
-    {"GGUF", 4, "a GGUF file: only weights of PyTorch or safetensors are supported"},
+     "an HDF5 file, as written by Keras: only weights of PyTorch, safetensors or NumPy are supported"},
+    {"GGUF", 4, "a GGUF file: only weights of PyTorch, safetensors or NumPy are supported"},
     {"\x1f\x8b", 2, "compressed with gzip: decompress it first"},
     {"\x28\xb5\x2f\xfd", 4, "compressed with zstd: decompress it first"},
     {"\xfd"
@@ -80,7 +80,8 @@ const char *clip_stray_weights(const void *data, size_t size)
         if (size >= magics[i].size && memcmp(data, magics[i].bytes, magics[i].size) == 0)
             return magics[i].what;
     if (size >= 48 && memcmp(bytes + size - 8, table_end, 8) == 0)
-        return "the index of a TensorFlow checkpoint: only weights of PyTorch or safetensors are supported";
+        return "the index of a TensorFlow checkpoint: only weights of PyTorch, safetensors or NumPy are "
+               "supported";
     if (size > 262 && memcmp(bytes + 257, "ustar", 5) == 0)
         return "a tar archive: unpack it first";
     if (is_text(data, size)) {

@@ -47,7 +47,7 @@ static unsigned char path_byte(const FTSENT *entry, size_t i)
 }
 
 /* The order of the paths that will come of two entries of a folder. */
-static int compare(const FTSENT **a, const FTSENT **b)
+static int compare_entries(const FTSENT **a, const FTSENT **b)
 {
     for (size_t i = 0;; i++) {
         int x = path_byte(*a, i), y = path_byte(*b, i);
@@ -63,7 +63,7 @@ int clip_walk_begin(struct clip_walk *walk, const char *path, int listed, struct
     close_tree(walk);
     walk->folder = 0;
     walk->listed = listed;
-    walk->tree = fts_open(paths, how | FTS_NOCHDIR, compare);
+    walk->tree = fts_open(paths, how | FTS_NOCHDIR, compare_entries);
     return walk->tree ? 0 : clip_fail_errno(error, "'%s'", path);
 }
 
@@ -96,7 +96,7 @@ int clip_walk_excludes(const struct clip_walk_options *options, const char *path
 }
 
 /* What the entry is, in `found`. Returns 1; 0 for what is not found: folders. */
-static int classify(const struct clip_walk *walk, const FTSENT *entry, struct clip_found *found)
+static int classify_entry(const struct clip_walk *walk, const FTSENT *entry, struct clip_found *found)
 {
     int root = entry->fts_level == FTS_ROOTLEVEL,
         absent = entry->fts_errno == ENOENT || entry->fts_errno == ENOTDIR;
@@ -144,7 +144,7 @@ int clip_walk_next(struct clip_walk *walk, struct clip_found *found, struct clip
                 fts_set(walk->tree, entry, FTS_SKIP);
             continue;
         }
-        if (classify(walk, entry, found))
+        if (classify_entry(walk, entry, found))
             return 1;
     }
     return errno ? clip_fail_errno(error, "a walk through folders") : 0;

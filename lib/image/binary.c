@@ -76,7 +76,7 @@ static int make_png(struct clip_binary *binary, size_t *size, struct clip_error 
 }
 
 /* The sample of binary->bytes. */
-static int fill(struct clip_binary *binary, struct clip_record *record, struct clip_error *error)
+static int fill_record(struct clip_binary *binary, struct clip_record *record, struct clip_error *error)
 {
     char key[CLIP_BINARY_MAX_PREFIX + 24], class[8];
     size_t size;
@@ -106,7 +106,7 @@ int clip_binary_next(struct clip_binary *binary, struct clip_record **record, st
     binary->begun = 1;
     if (!(*record = clip_record_new()))
         return clip_fail_memory(error, "a sample");
-    if (fill(binary, *record, error) == 0)
+    if (fill_record(binary, *record, error) == 0)
         return 1;
     clip_record_free(*record);
     return -1;

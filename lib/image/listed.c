@@ -38,8 +38,8 @@ static const char *list_names(const struct clip_row *names, char *out, size_t si
 }
 
 /* The place of a column that must be there. Returns 1, or 0 with error. */
-static int find(const struct clip_row *row, const struct clip_row *header, const char *word, size_t size,
-                size_t *place, struct clip_error *error)
+static int find_column(const struct clip_row *row, const struct clip_row *header, const char *word,
+                       size_t size, size_t *place, struct clip_error *error)
 {
     char shown[80], names[300];
     int found = clip_row_find(row, header, word, size, place);
@@ -60,7 +60,7 @@ static int plan_column(const struct clip_row *row, const struct clip_row *header
                        size_t *place, struct clip_error *error)
 {
     *place = CLIP_NOWHERE;
-    return !word || find(row, header, word, strlen(word), place, error);
+    return !word || find_column(row, header, word, strlen(word), place, error);
 }
 
 /* Those that are kept of `fields`; a member that a row of JSON lines lacks is left out. */
@@ -72,7 +72,7 @@ static int plan_fields(const struct clip_listed *listed, const struct clip_row *
     for (const char *word = listed->fields, *comma; word && *word; word = comma ? comma + 1 : NULL) {
         comma = strchr(word, ',');
         size_t size = comma ? (size_t)(comma - word) : strlen(word);
-        if (header && !find(row, header, word, size, &place, error))
+        if (header && !find_column(row, header, word, size, &place, error))
             return 0;
         if (header || clip_row_find(row, NULL, word, size, &place) > 0)
             plan->kept[place] = 1;

@@ -80,7 +80,7 @@ static void on_row(png_structp codec, png_bytep row, png_uint_32 number, int pas
 }
 
 /* Passes bytes of a PNG file to libpng, which does not check the checksums. */
-static void give(png_structp codec, png_infop info, const void *data, size_t size)
+static void feed_bytes(png_structp codec, png_infop info, const void *data, size_t size)
 {
     png_process_data(codec, info, (png_bytep)data, size);
 }
@@ -95,7 +95,7 @@ static void give_header(png_structp codec, png_infop info, const struct clip_png
     /* Indices are read as they are. */
     header[25] = png->colour == CLIP_PNG_PALETTE ? CLIP_PNG_GRAY : (png_byte)png->colour;
     header[28] = (png_byte)png->interlaced;
-    give(codec, info, header, sizeof header);
+    feed_bytes(codec, info, header, sizeof header);
 }
 
 /* Until all rows are decoded, or no data are left. */
@@ -108,9 +108,9 @@ static void give_data(png_structp codec, png_infop info, struct clip_png *png, c
             return;
         png_byte header[8] = "\0\0\0\0IDAT";
         png_save_uint_32(header, (png_uint_32)size);
-        give(codec, info, header, sizeof header);
-        give(codec, info, block, (size_t)size);
-        give(codec, info, "\0\0\0\0", 4);
+        feed_bytes(codec, info, header, sizeof header);
+        feed_bytes(codec, info, block, (size_t)size);
+        feed_bytes(codec, info, "\0\0\0\0", 4);
     }
 }
 

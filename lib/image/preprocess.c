@@ -13,7 +13,7 @@ const char *const clip_resize_names[CLIP_RESIZES] = {"shortest", "squash", "long
 /* --- conversions of pixels, each as in Pillow's Convert.c --- */
 
 /* a * b / 255, rounded. */
-static uint8_t multiply(unsigned a, unsigned b)
+static uint8_t multiply_bytes(unsigned a, unsigned b)
 {
     unsigned product = a * b + 128;
     return (uint8_t)(((product >> 8) + product) >> 8);
@@ -24,7 +24,7 @@ static void premultiply(uint8_t *out, const uint8_t *in, size_t pixels)
 {
     for (size_t i = 0; i < pixels; i++, in += 4, out += 4) {
         for (int c = 0; c < 3; c++)
-            out[c] = multiply(in[c], in[3]);
+            out[c] = multiply_bytes(in[c], in[3]);
         out[3] = in[3];
     }
 }
@@ -44,7 +44,7 @@ static void cmyk_to_rgb(uint8_t *out, const uint8_t *in, size_t pixels)
     for (size_t i = 0; i < pixels; i++, in += 4, out += 4)
         for (int c = 0; c < 3; c++) {
             unsigned light = 255u - in[3];
-            out[c] = (uint8_t)(light - multiply(in[c], light));
+            out[c] = (uint8_t)(light - multiply_bytes(in[c], light));
         }
 }
 
@@ -123,8 +123,8 @@ static void resized_sides(const struct clip_picture *picture, const struct clip_
     }
 }
 
-static int plan(struct geometry *plan, const struct clip_picture *picture, const struct clip_image_form *form,
-                struct clip_error *error)
+static int plan_geometry(struct geometry *plan, const struct clip_picture *picture,
+                         const struct clip_image_form *form, struct clip_error *error)
 {
     double width, height;
     resized_sides(picture, form, &width, &height);
@@ -273,7 +273,7 @@ static int make_image(const struct clip_picture *picture, const struct clip_imag
 {
     struct geometry geometry;
     int fill = form->fill_color;
-    if (plan(&geometry, picture, form, error) < 0)
+    if (plan_geometry(&geometry, picture, form, error) < 0)
         return -1;
     int status = form->convert_first
                      ? resize_converted(picture, &geometry, channels, form->level, image, error)

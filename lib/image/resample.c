@@ -87,7 +87,7 @@ static void support(const struct axis *axis, int i, int *from, int *to)
 }
 
 /* The weights of [from, to) at output i, in `weights`. */
-static void weigh(const struct axis *axis, int i, int from, int to, double *scratch, int32_t *weights)
+static void fill_weights(const struct axis *axis, int i, int from, int to, double *scratch, int32_t *weights)
 {
     double center = (i + 0.5) * axis->scale, inverse = 1.0 / axis->spread, sum = 0.0;
     for (int j = 0; j < to - from; j++) {
@@ -148,8 +148,8 @@ static int make_taps(struct taps *taps, enum clip_interpolation interpolation, i
     for (int i = 0; i < outputs; i++) {
         support(&axis, start + i, &from, &to);
         taps->first[i] = from + window > size ? size - window : from;
-        weigh(&axis, start + i, from, to, scratch,
-              taps->weights + (size_t)i * width + (from - taps->first[i]));
+        fill_weights(&axis, start + i, from, to, scratch,
+                     taps->weights + (size_t)i * width + (from - taps->first[i]));
     }
     free(scratch);
     if (window % STEP == 0)

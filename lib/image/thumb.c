@@ -60,7 +60,7 @@ static int find_orientation(const uint8_t *data, size_t size)
 }
 
 /* Turns and mirrors the thumb: orientations 2 to 8 put row and column of the upright picture elsewhere. */
-static int turn(struct clip_thumb *thumb, int orientation, struct clip_error *error)
+static int turn_upright(struct clip_thumb *thumb, int orientation, struct clip_error *error)
 {
     int w = thumb->width, h = thumb->height, aside = orientation >= 5;
     int new_w = aside ? h : w, new_h = aside ? w : h;
@@ -128,7 +128,7 @@ int clip_thumb_make(struct clip_thumb *thumb, const void *data, size_t size, int
         status = shrink(thumb, &picture, side, level, error);
     clip_picture_free(&picture);
     if (status == 0 && orientation > 1)
-        status = turn(thumb, orientation, error);
+        status = turn_upright(thumb, orientation, error);
     if (status != 0)
         clip_thumb_free(thumb);
     return status;

@@ -188,7 +188,7 @@ static void backward(size_t pixels, size_t channels, const float *gradient, cons
     }
 }
 
-static void spread(const float *gradient, size_t height, size_t width, size_t channels, float *x)
+static void pool_backward(const float *gradient, size_t height, size_t width, size_t channels, float *x)
 {
     for (size_t i = 0; i < height; i++)
         for (size_t j = 0; j < width; j++, x += channels) {
@@ -199,5 +199,5 @@ static void spread(const float *gradient, size_t height, size_t width, size_t ch
 }
 
 const struct clip_batch_norm_kernels CLIP_LEVELED(clip_batch_norm_kernels) = {
-    moments, normalize, join, gate, gate_norm, sums, backward, spread,
+    moments, normalize, join, gate, gate_norm, sums, backward, pool_backward,
 };

@@ -50,7 +50,7 @@ struct clip_batch_norm_kernels {
 
     /* The backward of average pooling 2 by 2: adds a quarter of each pixel of gradient[height / 2][width /
      * 2][channels] to its four pixels of x[height][width][channels]; height and width are even. */
-    void (*spread)(const float *gradient, size_t height, size_t width, size_t channels, float *x);
+    void (*pool_backward)(const float *gradient, size_t height, size_t width, size_t channels, float *x);
 };
 
 /* Returns the kernels for the processor's level (base/level.h). */

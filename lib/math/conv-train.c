@@ -28,7 +28,7 @@ void clip_conv_pack(const float *w, size_t out, size_t in, size_t side, float *p
                 packed[packed_index(taps, inputs, tap, i, o)] = *w++;
 }
 
-void clip_conv_pack_turned(const float *w, size_t out, size_t in, size_t side, float *packed)
+void clip_conv_pack_flipped(const float *w, size_t out, size_t in, size_t side, float *packed)
 {
     size_t taps = side * side, inputs = clip_conv_channels(out);
     memset(packed, 0, taps * inputs * clip_conv_channels(in) * sizeof *packed);

@@ -4,9 +4,9 @@
  * picture is [height][width][channels], or framed with side / 2 zeros on each side, [height + side - 1][width
  * + side - 1][channels]. The model's weights are w[out][in][side][side]; kernels take them packed.
  *
- * For y = w * x, the gradient of x is the convolution of y's framed gradient with the weights rotated by 180
- * degrees, inputs and outputs exchanged (clip_conv_pack_turned). The gradient of w at a tap is the sum over
- * pixels of x there times the gradient of y. */
+ * For y = w * x, the gradient of x is the convolution of y's framed gradient with the weights flipped along
+ * both sides, inputs and outputs exchanged (clip_conv_pack_flipped). The gradient of w at a tap is the sum
+ * over pixels of x there times the gradient of y. */
 #ifndef CLIP_MATH_CONV_TRAIN_H
 #define CLIP_MATH_CONV_TRAIN_H
 
@@ -45,8 +45,8 @@ size_t clip_conv_channels(size_t n);
  * rounded up; pads with zeros. */
 void clip_conv_pack(const float *w, size_t out, size_t in, size_t side, float *packed);
 
-/* Packs the weights rotated, from `out` channels to `in`. */
-void clip_conv_pack_turned(const float *w, size_t out, size_t in, size_t side, float *packed);
+/* Packs the weights flipped, from `out` channels to `in`. */
+void clip_conv_pack_flipped(const float *w, size_t out, size_t in, size_t side, float *packed);
 
 /* Adds the packed gradient of outputs [first, first + CLIP_CHANNELS) to w[out][in][side][side]. */
 void clip_conv_add_gradient(const float *gradient, size_t out, size_t in, size_t side, size_t first,

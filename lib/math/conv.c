@@ -89,7 +89,7 @@ static enum method method_of(const struct clip_engine *engine, const struct clip
 }
 
 /* Rows of a piece where `total` are cut into equal pieces of at most `most`. */
-static size_t cut(size_t total, size_t most)
+static size_t equal_piece(size_t total, size_t most)
 {
     size_t pieces = most > 0 ? (total + most - 1) / most : total;
     return (total + pieces - 1) / pieces;
@@ -101,7 +101,7 @@ static size_t round_up(size_t bytes)
 }
 
 /* Pieces, scratch, and the products' shape. */
-static struct clip_linear_shape plan(struct clip_conv *conv)
+static struct clip_linear_shape plan_products(struct clip_conv *conv)
 {
     const struct clip_conv_shape *shape = &conv->shape;
     struct clip_linear_shape linear = {
@@ -109,13 +109,13 @@ static struct clip_linear_shape plan(struct clip_conv *conv)
     conv->total = clip_conv_height(shape) * clip_conv_width(shape);
     conv->rows = conv->total;
     if (conv->method == PATCHES) {
-        conv->rows = cut(conv->total, PATCH_BYTES / (linear.k * conv->element));
+        conv->rows = equal_piece(conv->total, PATCH_BYTES / (linear.k * conv->element));
         conv->patches = round_up(conv->rows * linear.k * conv->element);
     } else if (conv->method == WINOGRAD) {
         linear.k = shape->in;
         linear.count = CLIP_WINOGRAD_PLACES;
         conv->total = clip_winograd_tiles(shape->height, shape->width);
-        conv->rows = cut(conv->total, TILES);
+        conv->rows = equal_piece(conv->total, TILES);
         conv->patches = round_up(linear.count * conv->rows * shape->in * sizeof(float));
         conv->sums = round_up(linear.count * conv->rows * shape->out * sizeof(float));
     }
@@ -142,7 +142,7 @@ struct clip_conv *clip_conv_new(struct clip_engine *engine, const struct clip_co
     conv->relu = (epilogue & CLIP_LINEAR_RELU) != 0;
     conv->element = clip_engine_element(engine);
     conv->borrows = clip_engine_borrows(engine);
-    struct clip_linear_shape linear = plan(conv);
+    struct clip_linear_shape linear = plan_products(conv);
     conv->linear =
         clip_linear_new(engine, &linear, conv->method == WINOGRAD ? 0 : epilogue | CLIP_LINEAR_BIAS, error);
     if (!conv->linear) {
@@ -188,15 +188,15 @@ static void patch_weights(const float *w, const float *scale, size_t area, size_
                 u[k * in + i] = w[i * area + k] * scale[o];
 }
 
-/* The same place of the filters of LANES outputs. */
-enum { LANES = 8 };
-typedef double lanes __attribute__((vector_size(LANES * sizeof(double))));
+/* The same place of the filters of OUTPUTS outputs. */
+enum { OUTPUTS = 8 };
+typedef double outputs_vec __attribute__((vector_size(OUTPUTS * sizeof(double))));
 
 /* t = G g of one column. */
-static inline void filter_transform(const lanes *g, size_t g_step, lanes *t, size_t step)
+static inline void filter_transform(const outputs_vec *g, size_t g_step, outputs_vec *t, size_t step)
 {
-    lanes even_a = g[0] + 0.5 * g[2 * g_step], odd_a = M_SQRT1_2 * g[g_step];
-    lanes even_b = g[0] + 2 * g[2 * g_step], odd_b = M_SQRT2 * g[g_step];
+    outputs_vec even_a = g[0] + 0.5 * g[2 * g_step], odd_a = M_SQRT1_2 * g[g_step];
+    outputs_vec even_b = g[0] + 2 * g[2 * g_step], odd_b = M_SQRT2 * g[g_step];
     t[0] = g[0];
     t[step] = (even_a + odd_a) * (-2. / 3);
     t[2 * step] = (even_a - odd_a) * (-2. / 3);
@@ -205,11 +205,11 @@ static inline void filter_transform(const lanes *g, size_t g_step, lanes *t, siz
     t[5 * step] = g[2 * g_step];
 }
 
-/* The filters of n <= LANES outputs, `filter` floats from one to the next. */
+/* The filters of n <= OUTPUTS outputs, `filter` floats from one to the next. */
 static void winograd_filters(const float *w, size_t filter, const float *scale, size_t n, float *u,
                              size_t step)
 {
-    lanes g[9] = {0}, t[18], v[CLIP_WINOGRAD_PLACES];
+    outputs_vec g[9] = {0}, t[18], v[CLIP_WINOGRAD_PLACES];
     for (size_t o = 0; o < n; o++)
         for (size_t k = 0; k < 9; k++)
             g[k][o] = (double)w[o * filter + k] * scale[o];
@@ -224,10 +224,10 @@ static void winograd_filters(const float *w, size_t filter, const float *scale, 
 
 void clip_winograd_weights(const float *w, const float *scale, size_t in, size_t out, float *u)
 {
-    for (size_t first = 0; first < out; first += LANES)
+    for (size_t first = 0; first < out; first += OUTPUTS)
         for (size_t i = 0; i < in; i++)
             winograd_filters(w + (first * in + i) * 9, in * 9, scale + first,
-                             out - first < LANES ? out - first : LANES, u + i * out + first, in * out);
+                             out - first < OUTPUTS ? out - first : OUTPUTS, u + i * out + first, in * out);
 }
 
 /* Gives `linear` its weights from u, and Winograd its bias. */

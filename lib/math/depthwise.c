@@ -28,7 +28,7 @@ size_t clip_depthwise_packed(size_t channels, size_t side)
 }
 
 /* Index of a channel's tap in packed weights. */
-static size_t place(size_t area, size_t channel, size_t tap)
+static size_t packed_index(size_t area, size_t channel, size_t tap)
 {
     return (channel / CLIP_DEPTHWISE_BLOCK * area + tap) * CLIP_DEPTHWISE_BLOCK +
            channel % CLIP_DEPTHWISE_BLOCK;
@@ -39,20 +39,20 @@ void clip_depthwise_pack(const float *w, size_t channels, size_t side, float *pa
     size_t area = side * side;
     memset(packed, 0, clip_depthwise_packed(channels, side) * sizeof *packed);
     for (size_t i = 0; i < channels * area; i++)
-        packed[place(area, i / area, i % area)] = w[i];
+        packed[packed_index(area, i / area, i % area)] = w[i];
 }
 
-void clip_depthwise_pack_turned(const float *w, size_t channels, size_t side, float *packed)
+void clip_depthwise_pack_flipped(const float *w, size_t channels, size_t side, float *packed)
 {
     size_t area = side * side;
     memset(packed, 0, clip_depthwise_packed(channels, side) * sizeof *packed);
     for (size_t i = 0; i < channels * area; i++)
-        packed[place(area, i / area, area - 1 - i % area)] = w[i];
+        packed[packed_index(area, i / area, area - 1 - i % area)] = w[i];
 }
 
 void clip_depthwise_add(const float *packed, size_t channels, size_t side, float *w)
 {
     size_t area = side * side;
     for (size_t i = 0; i < channels * area; i++)
-        w[i] += packed[place(area, i / area, i % area)];
+        w[i] += packed[packed_index(area, i / area, i % area)];
 }

@@ -5,8 +5,8 @@
  * w[blocks][side][side][block], the last one padded with zeros.
  *
  * Backward: spread the pixels of the output's gradient `stride` apart and frame it with side - 1 zeros; its
- * convolution of stride 1 with the rotated weights (clip_depthwise_pack_turned) is the gradient of the framed
- * input. */
+ * convolution of stride 1 with the flipped weights (clip_depthwise_pack_flipped) is the gradient of the
+ * framed input. */
 #ifndef CLIP_MATH_DEPTHWISE_H
 #define CLIP_MATH_DEPTHWISE_H
 
@@ -44,9 +44,9 @@ size_t clip_depthwise_floats(const struct clip_depthwise *d);
 size_t clip_depthwise_blocks(size_t channels);
 size_t clip_depthwise_packed(size_t channels, size_t side);
 
-/* Packs w[channels][1][side][side]; the same rotated by 180 degrees; and w += packed. */
+/* Packs w[channels][1][side][side]; the same flipped along both sides; and w += packed. */
 void clip_depthwise_pack(const float *w, size_t channels, size_t side, float *packed);
-void clip_depthwise_pack_turned(const float *w, size_t channels, size_t side, float *packed);
+void clip_depthwise_pack_flipped(const float *w, size_t channels, size_t side, float *packed);
 void clip_depthwise_add(const float *packed, size_t channels, size_t side, float *w);
 
 extern const struct clip_depthwise_kernels clip_depthwise_kernels_plain, clip_depthwise_kernels_avx2,

@@ -13,7 +13,7 @@ void clip_pixels_mean(const struct clip_kernels *kernels, size_t pixels, size_t 
 }
 
 /* b + the sum of w[n] x[n]. */
-static float weigh(size_t n, const float *w, const float *x, float b)
+static float weighted_sum(size_t n, const float *w, const float *x, float b)
 {
     double sum = (double)b;
     for (size_t k = 0; k < n; k++)
@@ -24,9 +24,9 @@ static float weigh(size_t n, const float *w, const float *x, float b)
 void clip_excitation_gate(const struct clip_excitation *e, const float *mean, float *squeezed, float *gate)
 {
     for (size_t i = 0; i < e->hidden; i++)
-        squeezed[i] = fmaxf(weigh(e->channels, e->w1 + i * e->channels, mean, e->b1[i]), 0);
+        squeezed[i] = fmaxf(weighted_sum(e->channels, e->w1 + i * e->channels, mean, e->b1[i]), 0);
     for (size_t c = 0; c < e->channels; c++)
-        gate[c] = 1 / (1 + expf(-weigh(e->hidden, e->w2 + c * e->hidden, squeezed, e->b2[c])));
+        gate[c] = 1 / (1 + expf(-weighted_sum(e->hidden, e->w2 + c * e->hidden, squeezed, e->b2[c])));
 }
 
 /* Of a linear layer y[out] = w[out][in] x[in] + b: adds to dw and db, and sets dx. */

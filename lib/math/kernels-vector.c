@@ -236,21 +236,21 @@ static void rms_norm(size_t n, float epsilon, const float *x, const float *weigh
 
 /* --- activations --- */
 
-/* x sigmoid(steep x). e^-x overflows above 88, and the quotient is 0 to f32 long before. */
-static inline vec swish_of(vec x, float steep)
+/* x sigmoid(beta x). e^-x overflows above 88, and the quotient is 0 to f32 long before. */
+static inline vec swish_of(vec x, float beta)
 {
-    vec power = x * -steep;
+    vec power = x * -beta;
     power = choose(power > 80.0f, splat(80), power);
     return x / (1 + exp_of(power));
 }
 
-/* Its slope: s (1 + steep x (1 - s)), s = sigmoid(steep x). */
-static inline vec swish_slope(vec x, float steep)
+/* Its slope: s (1 + beta x (1 - s)), s = sigmoid(beta x). */
+static inline vec swish_slope(vec x, float beta)
 {
-    vec power = x * -steep;
+    vec power = x * -beta;
     power = choose(power > 80.0f, splat(80), power);
     vec sigmoid = 1 / (1 + exp_of(power));
-    return sigmoid * (1 + steep * x * (1 - sigmoid));
+    return sigmoid * (1 + beta * x * (1 - sigmoid));
 }
 
 static inline vec quick_gelu_of(vec x)

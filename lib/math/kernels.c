@@ -18,11 +18,11 @@ void clip_softmax(size_t n, float *x)
         x[i] /= sum;
 }
 
-enum { LANES = 16, TALL = 6 }; /* the most of any level */
+enum { MOST_LANES = 16, TALL = 6 }; /* the most of any level */
 
 static size_t padded(size_t n)
 {
-    return (n + LANES - 1) / LANES * LANES;
+    return (n + MOST_LANES - 1) / MOST_LANES * MOST_LANES;
 }
 
 size_t clip_attention_scratch(size_t keys, size_t dim)

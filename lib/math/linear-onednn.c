@@ -66,8 +66,8 @@ static dnnl_status_t describe_product(struct linear *linear, const struct clip_l
     return status;
 }
 
-static struct clip_linear *create(struct clip_engine *engine, const struct clip_linear_shape *shape,
-                                  int epilogue, struct clip_error *error)
+static struct clip_linear *create_linear(struct clip_engine *engine, const struct clip_linear_shape *shape,
+                                         int epilogue, struct clip_error *error)
 {
     struct linear *linear = calloc(1, sizeof *linear);
     if (!linear) {
@@ -100,7 +100,8 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
     return &linear->base;
 }
 
-static int set(struct clip_linear *base, size_t i, const float *w, int transposed, struct clip_error *error)
+static int set_weights(struct clip_linear *base, size_t i, const float *w, int transposed,
+                       struct clip_error *error)
 {
     struct linear *linear = (struct linear *)base;
     dnnl_status_t status =
@@ -177,4 +178,4 @@ static int run_layers(const struct clip_linear *base, size_t first, size_t numbe
     return status == dnnl_success ? 0 : onednn_fail(error, "a layer", status);
 }
 
-const struct clip_linear_type clip_linear_onednn = {create, free_linear, set, run_layers};
+const struct clip_linear_type clip_linear_onednn = {create_linear, free_linear, set_weights, run_layers};

@@ -21,8 +21,8 @@ struct linear {
     struct layer layers[];
 };
 
-static struct clip_linear *create(struct clip_engine *engine, const struct clip_linear_shape *shape,
-                                  int epilogue, struct clip_error *error)
+static struct clip_linear *create_linear(struct clip_engine *engine, const struct clip_linear_shape *shape,
+                                         int epilogue, struct clip_error *error)
 {
     (void)engine;
     enum clip_level level;
@@ -48,7 +48,8 @@ static void free_linear(struct clip_linear *linear)
     free(linear);
 }
 
-static int set(struct clip_linear *base, size_t i, const float *w, int transposed, struct clip_error *error)
+static int set_weights(struct clip_linear *base, size_t i, const float *w, int transposed,
+                       struct clip_error *error)
 {
     (void)error;
     ((struct linear *)base)->layers[i] = (struct layer){w, transposed};
@@ -82,4 +83,4 @@ static int run_layers(const struct clip_linear *base, size_t first, size_t numbe
     return 0;
 }
 
-const struct clip_linear_type clip_linear_openblas = {create, free_linear, set, run_layers};
+const struct clip_linear_type clip_linear_openblas = {create_linear, free_linear, set_weights, run_layers};

@@ -22,7 +22,7 @@ struct matrix {
     size_t size;
 };
 
-static int can(enum clip_precision precision, struct clip_error *error)
+static int supports(enum clip_precision precision, struct clip_error *error)
 {
     enum clip_level level;
     if (clip_level_choose(&level, error) < 0)
@@ -101,7 +101,7 @@ static int product(const struct clip_matrix *base, size_t rows, const void *x, f
 const struct clip_engine_type clip_native = {
     "native",
     "native",
-    can,
+    supports,
     open_engine,
     free_engine,
     matrix_new,

@@ -46,30 +46,30 @@ struct matrix {
     size_t packed_size;
 };
 
-static int have(dnnl_cpu_isa_t isa)
+static int has_isa(dnnl_cpu_isa_t isa)
 {
     return (dnnl_get_effective_cpu_isa() & isa) == isa;
 }
 
 static const char *isa_name(void)
 {
-    if (have(dnnl_cpu_isa_avx512_core_amx))
+    if (has_isa(dnnl_cpu_isa_avx512_core_amx))
         return "AMX";
-    if (have(dnnl_cpu_isa_avx512_core_bf16))
+    if (has_isa(dnnl_cpu_isa_avx512_core_bf16))
         return "AVX-512 BF16";
-    if (have(dnnl_cpu_isa_avx512_core))
+    if (has_isa(dnnl_cpu_isa_avx512_core))
         return "AVX-512";
-    return have(dnnl_cpu_isa_avx2) ? "AVX2" : "SSE4.1";
+    return has_isa(dnnl_cpu_isa_avx2) ? "AVX2" : "SSE4.1";
 }
 
-static int can(enum clip_precision precision, struct clip_error *error)
+static int supports(enum clip_precision precision, struct clip_error *error)
 {
-    if (precision == CLIP_PRECISION_BF16 && !have(dnnl_cpu_isa_avx512_core_bf16))
+    if (precision == CLIP_PRECISION_BF16 && !has_isa(dnnl_cpu_isa_avx512_core_bf16))
         return clip_fail(error, "bf16 needs a processor with AVX-512 BF16 or AMX; this one has %s",
                          isa_name());
     /* Below AVX-512 its f32 kernels are not faster than OpenBLAS, need a second copy of the weights, and sum
      * up in an order that depends on the row. */
-    if (!have(dnnl_cpu_isa_avx512_core))
+    if (!has_isa(dnnl_cpu_isa_avx512_core))
         return clip_fail(error, "oneDNN is only useful with AVX-512; this processor has %s", isa_name());
     return 0;
 }
@@ -190,7 +190,7 @@ static int claim_shape(struct engine *engine, struct shape *shape)
 }
 
 /* Marks the shape as not tried. */
-static void forget_shape(struct shape *shape, struct engine *engine)
+static void reset_shape(struct shape *shape, struct engine *engine)
 {
     for (int i = 0; i < HEIGHTS; i++)
         atomic_store(&shape->alike[i], 0);
@@ -244,7 +244,7 @@ static int try_shape(struct matrix *matrix, struct clip_error *error)
         atomic_store(&matrix->shape->alike[height], alike);
     }
     if (status == 0 && all_zero(first, n))
-        forget_shape(matrix->shape, (struct engine *)matrix->base.engine);
+        reset_shape(matrix->shape, (struct engine *)matrix->base.engine);
     free(x), free(y), free(first), free(scratch);
     return status;
 }
@@ -350,6 +350,6 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
 }
 
 const struct clip_engine_type clip_onednn = {
-    "onednn",    "oneDNN",   can,     open_engine,      free_engine,       matrix_new,
-    matrix_free, matrix_set, product, onednn_outer_new, onednn_outer_free, onednn_outer_add,
+    "onednn",    "oneDNN",   supports, open_engine,      free_engine,       matrix_new,
+    matrix_free, matrix_set, product,  onednn_outer_new, onednn_outer_free, onednn_outer_add,
 };

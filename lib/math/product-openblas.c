@@ -91,7 +91,7 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
 
 /* --- the engine --- */
 
-static int can(enum clip_precision precision, struct clip_error *error)
+static int supports(enum clip_precision precision, struct clip_error *error)
 {
     if (precision != CLIP_PRECISION_F32)
         return clip_fail(error, "OpenBLAS computes in f32 only");
@@ -162,7 +162,7 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
 const struct clip_engine_type clip_openblas = {
     "openblas",
     "OpenBLAS",
-    can,
+    supports,
     open_engine,
     free_engine,
     matrix_new,

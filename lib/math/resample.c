@@ -13,7 +13,7 @@ static double bicubic(double x)
 }
 
 /* weights[to][from] of an axis. */
-static void weigh(size_t from, size_t to, double *weights)
+static void axis_weights(size_t from, size_t to, double *weights)
 {
     double scale = (double)from / (double)to, spread = scale > 1 ? scale : 1;
     for (size_t i = 0; i < to; i++, weights += from) {
@@ -36,8 +36,8 @@ int clip_grid_init(struct clip_grid *grid, size_t from_rows, size_t from_columns
                                .column_weights = reallocarray(NULL, columns * from_columns, sizeof(double))};
     if (!grid->row_weights || !grid->column_weights)
         return clip_fail_memory(error, "positions");
-    weigh(from_rows, rows, grid->row_weights);
-    weigh(from_columns, columns, grid->column_weights);
+    axis_weights(from_rows, rows, grid->row_weights);
+    axis_weights(from_columns, columns, grid->column_weights);
     return 0;
 }
 
@@ -58,7 +58,7 @@ static void add(size_t n, double weight, const float *x, float *y)
 
 /* Calls add with each pair of places that have to do with each other, in order: from x to y where `forward`.
  */
-static void spread(const struct clip_grid *grid, size_t n, int forward, const float *x, float *y)
+static void add_pairs(const struct clip_grid *grid, size_t n, int forward, const float *x, float *y)
 {
     for (size_t i = 0; i < grid->rows * grid->columns; i++) {
         const double *row = grid->row_weights + i / grid->columns * grid->from_rows;
@@ -75,12 +75,12 @@ static void spread(const struct clip_grid *grid, size_t n, int forward, const fl
 void clip_grid_resample(const struct clip_grid *grid, size_t n, const float *x, float *out)
 {
     memset(out, 0, grid->rows * grid->columns * n * sizeof *out);
-    spread(grid, n, 1, x, out);
+    add_pairs(grid, n, 1, x, out);
 }
 
 void clip_grid_resample_backward(const struct clip_grid *grid, size_t n, const float *dout, float *dx)
 {
-    spread(grid, n, 0, dout, dx);
+    add_pairs(grid, n, 0, dout, dx);
 }
 
 void clip_line_resample(size_t from, size_t to, size_t n, const float *x, float *out)

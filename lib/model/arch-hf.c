@@ -218,7 +218,8 @@ static void put_one(FILE *file, const struct clip_arch *arch, const struct clip_
 }
 
 /* -1 where the model's form cannot say what the architecture is. */
-static int refuse(const struct clip_arch *arch, const struct clip_hf_model *model, struct clip_error *error)
+static int refuse_form(const struct clip_arch *arch, const struct clip_hf_model *model,
+                       struct clip_error *error)
 {
     for (int side = 0; side < CLIP_SIDES; side++) {
         const struct clip_tower_arch *tower = &arch->towers[side];
@@ -251,7 +252,7 @@ const struct clip_hf_model *clip_hf_model_of(const struct clip_arch *arch, struc
         int fits = 1;
         for (int side = 0; side < CLIP_SIDES; side++)
             fits &= arch->towers[side].absent || arch->towers[side].kind->hf[model->forms[side]].put;
-        if (fits && refuse(arch, model, tried ? &reason : error) == 0)
+        if (fits && refuse_form(arch, model, tried ? &reason : error) == 0)
             return model;
         tried |= fits;
     }

@@ -15,6 +15,8 @@ const char *clip_form_name(enum clip_form form)
         return "PyTorch file";
     case CLIP_FORM_TORCH_LEGACY:
         return "PyTorch file (before 1.6)";
+    case CLIP_FORM_NPZ:
+        return "NumPy archive";
     }
     return "?";
 }
@@ -46,7 +48,10 @@ int clip_form_read(struct clip_weights *weights, enum clip_form *form, const uns
     int result;
     if (size == 0)
         return clip_fail(error, "an empty file");
-    if (size >= 4 && memcmp(data, "PK\3\4", 4) == 0) {
+    if (clip_npz_is(data, size)) {
+        *form = CLIP_FORM_NPZ;
+        result = clip_npz_read(weights, data, size, error);
+    } else if (size >= 4 && memcmp(data, "PK\3\4", 4) == 0) {
         result = clip_torch_zip_read(weights, form, data, size, error);
     } else if (clip_torch_is_legacy(data, size)) {
         *form = CLIP_FORM_TORCH_LEGACY;

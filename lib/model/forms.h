@@ -14,9 +14,10 @@
 
 enum clip_form {
     CLIP_FORM_SAFETENSORS,
-    CLIP_FORM_TORCHSCRIPT, /* a zip whose pickle is a tree of modules: OpenAI's files */
-    CLIP_FORM_TORCH_ZIP,   /* torch.save's zip of a state dict, or of a training checkpoint that holds one */
-    CLIP_FORM_TORCH_LEGACY /* torch.save before 1.6 */
+    CLIP_FORM_TORCHSCRIPT,  /* a zip whose pickle is a tree of modules: OpenAI's files */
+    CLIP_FORM_TORCH_ZIP,    /* torch.save's zip of a state dict, or of a training checkpoint that holds one */
+    CLIP_FORM_TORCH_LEGACY, /* torch.save before 1.6 */
+    CLIP_FORM_NPZ           /* NumPy's zip of arrays, as big_vision writes it */
 };
 
 /* A form's name for people. */
@@ -37,7 +38,11 @@ int clip_torch_zip_read(struct clip_weights *weights, enum clip_form *form, cons
                         size_t size, struct clip_error *error);
 int clip_torch_legacy_read(struct clip_weights *weights, const unsigned char *data, size_t size,
                            struct clip_error *error);
+int clip_npz_read(struct clip_weights *weights, const unsigned char *data, size_t size,
+                  struct clip_error *error);
 
+/* 1 if the file begins as a zip whose first entry is an array. */
+int clip_npz_is(const unsigned char *data, size_t size);
 /* 1 if the file begins as torch.save's before 1.6. */
 int clip_torch_is_legacy(const unsigned char *data, size_t size);
 

@@ -1,7 +1,7 @@
 /* ConvNeXt, as timm has it: a stem of patches, four stages of blocks, each but the first after a convolution
  * of side and stride 2, the mean of all places, a norm. Names are timm's. */
-#include "model/kind-parts.h"
 #include "model/shapes.h"
+#include "model/timm-config.h"
 
 #include <math.h>
 #include <string.h>
@@ -15,7 +15,7 @@ static size_t feature_width(const struct clip_tower_arch *tower)
     return (size_t)tower->widths[STAGES - 1];
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
         clip_check_bounds("patch size", tower->patch, CLIP_MAX_IMAGE, error) != 0 ||
@@ -62,7 +62,7 @@ static void list_block(struct clip_listing *listing, const struct clip_tower_arc
     list_layer(listing, CLIP_SHAPE(width, 4 * width), name);
 }
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t patch = (size_t)tower->patch;
     char name[64];
@@ -83,8 +83,6 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     clip_list_projection(listing, tower, feature_width(tower), embed);
 }
 
-static const char *const prefixes[] = {"visual.", NULL};
-
 /* --- open_clip: timm_model_name and timm_model_kwargs --- */
 
 /* What timm's names stand for. */
@@ -103,9 +101,7 @@ static const struct named {
 
 static int is_open_clip(struct json_object *object)
 {
-    struct json_object *name = clip_json_get(object, "timm_model_name");
-    return json_object_is_type(name, json_type_string) &&
-           strncmp(json_object_get_string(name), "convnext", strlen("convnext")) == 0;
+    return clip_is_timm_named(object, "convnext");
 }
 
 static const struct clip_json_option kwargs[] = {
@@ -156,28 +152,10 @@ static int read_kwargs(struct json_object *object, struct clip_tower_arch *tower
     return 0;
 }
 
-/* If the trunk is the projection, or there is none, open_clip leaves pooling to timm_pool. */
-static int check_pool(struct json_object *object, const char *where, const struct clip_tower_arch *tower,
-                      struct clip_error *error)
-{
-    const char *pool = "avg";
-    if (json_object_object_get_ex(object, "timm_pool", NULL))
-        pool = "";
-    if (clip_json_string(object, where, "timm_pool", &pool, error) != 0)
-        return -1;
-    int of_head = tower->head == &clip_head_timm_classifier_fc || tower->head == &clip_head_none;
-    if (strcmp(pool, "avg") == 0 || (!*pool && !of_head))
-        return 0;
-    return clip_fail(error, "%s.timm_pool: \"%.40s\" is not supported%s", where, pool,
-                     *pool ? "" : " without a projection of open_clip's");
-}
-
 static int read_name(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                      struct clip_error *error)
 {
-    const char *name = "";
-    if (clip_json_string(object, where, "timm_model_name", &name, error) != 0)
-        return -1;
+    const char *name = json_object_get_string(clip_json_get(object, "timm_model_name"));
     for (size_t i = 0; i < CLIP_COUNT_OF(names); i++)
         if (strcmp(names[i].name, name) == 0) {
             memcpy(tower->blocks, names[i].blocks, sizeof names[i].blocks);
@@ -185,7 +163,7 @@ static int read_name(struct json_object *object, const char *where, struct clip_
             tower->block.epsilon = names[i].epsilon;
             return 0;
         }
-    return clip_fail(error, "%s.timm_model_name: \"%.60s\" is not supported", where, name);
+    return clip_fail_timm_name(object, where, error);
 }
 
 static int read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
@@ -202,7 +180,7 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
         clip_read_image_size(object, where, &tower->image_size, error) != 0 ||
         clip_read_timm_head(object, where, &clip_head_timm_classifier_fc, tower, error) != 0)
         return -1;
-    return check_pool(object, where, tower, error);
+    return clip_check_timm_average(object, where, tower, error);
 }
 
 /* The name with these sizes; else the first with the same epsilon, else the first. */
@@ -219,40 +197,18 @@ static const struct named *find_name(const struct clip_tower_arch *tower)
     return names;
 }
 
-static void put_four(FILE *file, const char *key, const int value[STAGES], const int known[STAGES],
-                     const char **between)
-{
-    if (memcmp(value, known, STAGES * sizeof *value) == 0)
-        return;
-    fputs(*between, file);
-    clip_put_list(file, key, value, STAGES);
-    *between = ", ";
-}
-
-static void put_number(FILE *file, const char *key, double value, double known, const char **between)
-{
-    if (value == known)
-        return;
-    fprintf(file, "%s\"%s\": %.9g", *between, key, value);
-    *between = ", ";
-}
-
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
 {
     (void)own;
     const struct named *named = find_name(tower);
-    const char *between = "";
-    fprintf(file, "      \"timm_model_name\": \"%s\",\n", named->name);
-    fputs("      \"timm_model_pretrained\": false,\n      \"timm_pool\": \"avg\",\n", file);
-    clip_put_timm_head(file, clip_head_of(tower));
-    fputs("      \"timm_model_kwargs\": {", file);
-    put_four(file, "depths", tower->blocks, named->blocks, &between);
-    put_four(file, "dims", tower->widths, named->widths, &between);
-    put_number(file, "patch_size", tower->patch, PATCH, &between);
-    put_number(file, "kernel_sizes", tower->kernel, KERNEL, &between);
-    put_number(file, "norm_eps", (double)tower->block.epsilon, (double)named->epsilon, &between);
-    put_number(file, "ls_init_value", (double)tower->block.layer_scale, (double)LAYER_SCALE, &between);
-    fprintf(file, "},\n      \"image_size\": %d\n", tower->image_size);
+    struct clip_kwargs kwargs = clip_kwargs_begin(file, named->name, "avg", tower);
+    clip_kwargs_list(&kwargs, "depths", tower->blocks, STAGES, named->blocks, STAGES);
+    clip_kwargs_list(&kwargs, "dims", tower->widths, STAGES, named->widths, STAGES);
+    clip_kwargs_int(&kwargs, "patch_size", tower->patch, PATCH);
+    clip_kwargs_int(&kwargs, "kernel_sizes", tower->kernel, KERNEL);
+    clip_kwargs_real(&kwargs, "norm_eps", (double)tower->block.epsilon, (double)named->epsilon);
+    clip_kwargs_real(&kwargs, "ls_init_value", (double)tower->block.layer_scale, (double)LAYER_SCALE);
+    clip_kwargs_end(&kwargs, tower);
 }
 
 /* --- shapes --- */
@@ -260,22 +216,9 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
 static const struct clip_anchor anchors[] = {
     {"visual.trunk.stem.0.weight", 0, 0, "", 0}, {"trunk.stem.0.weight", 0, 0, "visual.", 0}, {0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return clip_weights_find(weights, "visual.trunk.stem.0.weight") != NULL;
-}
-
-static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
-                       struct clip_error *error)
-{
-    (void)weights;
-    (void)tower;
-    return clip_fail(error, "the weights of a ConvNeXt do not say its image size (see --arch)");
-}
-
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     const int *n = tower->blocks, *w = tower->widths;
     fprintf(out,
@@ -286,14 +229,12 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
 
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
-    clip_add_text(object, "kind", tower->kind->name);
-    clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    clip_add_image(object, tower);
     clip_add_list(object, "layers", tower->blocks, STAGES);
     clip_add_list(object, "widths", tower->widths, STAGES);
     clip_add_int(object, "patch_size", (uint64_t)tower->patch);
     clip_add_int(object, "kernel_size", (uint64_t)tower->kernel);
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
-    clip_add_text(object, "projection", clip_head_of(tower)->title);
+    clip_add_ends(object, tower);
 }
 
 const struct clip_kind clip_kind_convnext = {
@@ -305,16 +246,15 @@ const struct clip_kind clip_kind_convnext = {
     .own_activation = 1,
     .head = &clip_head_timm_linear,
     .width = feature_width,
-    .check = check,
-    .list = list,
-    .prefixes = prefixes,
+    .check = check_arch,
+    .list = list_tensors,
+    .prefixes = clip_image_prefixes,
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,
-    .first_tensor = "visual.trunk.stem.0.weight",
-    .is_weights = is_weights,
-    .read_shapes = read_shapes,
-    .describe = describe,
+    .first_tensors = {"visual.trunk.stem.0.weight"},
+    .shapes_lack = "a ConvNeXt do not say its image size",
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

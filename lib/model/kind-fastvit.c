@@ -3,8 +3,8 @@
  * timm's.
  *
  * A model for inference may have these branches fused into one convolution with a bias, reparam_conv. */
-#include "model/kind-parts.h"
 #include "model/shapes.h"
+#include "model/timm-config.h"
 
 #include <string.h>
 
@@ -16,7 +16,7 @@ static size_t feature_width(const struct clip_tower_arch *tower)
     return FINAL * (size_t)tower->widths[tower->fastvit.stages - 1];
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     const struct clip_fastvit_arch *fastvit = &tower->fastvit;
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0)
@@ -207,7 +207,7 @@ static void list_stage(struct clip_listing *listing, const struct clip_tower_arc
     }
 }
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->widths[0], last = (size_t)tower->widths[tower->fastvit.stages - 1];
     int fused = tower->fastvit.fused ? FUSED : 0, scale = fused | (tower->fastvit.second ? 0 : SCALE);
@@ -220,8 +220,6 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     list_mobile_one(listing, FINAL * last, 1, 3, fused | SCALE, "visual.trunk.final_conv");
     clip_list_projection(listing, tower, FINAL * last, embed);
 }
-
-static const char *const prefixes[] = {"visual.", NULL};
 
 /* --- open_clip: timm_model_name and timm_model_kwargs --- */
 
@@ -239,9 +237,7 @@ static const struct named {
 
 static int is_open_clip(struct json_object *object)
 {
-    struct json_object *name = clip_json_get(object, "timm_model_name");
-    return json_object_is_type(name, json_type_string) &&
-           strncmp(json_object_get_string(name), "fastvit", strlen("fastvit")) == 0;
+    return clip_is_timm_named(object, "fastvit");
 }
 
 static const struct clip_json_option kwargs[] = {{"layers", CLIP_JSON_USED, NULL},
@@ -273,7 +269,7 @@ static int read_name(struct json_object *object, const char *where, struct clip_
             tower->fastvit = names[i].fastvit;
             return 0;
         }
-    return clip_fail(error, "%s.timm_model_name: \"%.60s\" is not supported", where, name);
+    return clip_fail_timm_name(object, where, error);
 }
 
 static int read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
@@ -311,18 +307,17 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
 {
     (void)own;
     const struct named *named = find_name(tower);
-    fprintf(file, "      \"timm_model_name\": \"%s\",\n", named->name);
-    fputs("      \"timm_model_pretrained\": false,\n      \"timm_pool\": \"avg\",\n", file);
-    clip_put_timm_head(file, clip_head_of(tower));
-    fprintf(file, "      \"timm_model_kwargs\": {%s", tower->fastvit.fused ? "\"inference_mode\": true" : "");
-    if (memcmp(tower->blocks, named->blocks, sizeof named->blocks) != 0 ||
-        memcmp(tower->widths, named->widths, sizeof named->widths) != 0) {
-        fputs(tower->fastvit.fused ? ", " : "", file);
-        clip_put_list(file, "layers", tower->blocks, tower->fastvit.stages);
-        fputs(", ", file);
-        clip_put_list(file, "embed_dims", tower->widths, tower->fastvit.stages);
+    struct clip_kwargs kwargs = clip_kwargs_begin(file, named->name, "avg", tower);
+    int stages = tower->fastvit.stages,
+        same = memcmp(tower->blocks, named->blocks, sizeof named->blocks) == 0 &&
+               memcmp(tower->widths, named->widths, sizeof named->widths) == 0;
+    if (tower->fastvit.fused)
+        clip_kwargs_put(&kwargs, "inference_mode", "true");
+    if (!same) {
+        clip_kwargs_list(&kwargs, "layers", tower->blocks, stages, NULL, 0);
+        clip_kwargs_list(&kwargs, "embed_dims", tower->widths, stages, NULL, 0);
     }
-    fprintf(file, "},\n      \"image_size\": %d\n", tower->image_size);
+    clip_kwargs_end(&kwargs, tower);
 }
 
 /* --- shapes --- */
@@ -336,27 +331,14 @@ static const struct clip_anchor anchors[] = {{FIRST, 0, 0, "", 0},
                                              {"trunk.stem.0.reparam_conv.weight", 0, 0, "visual.", 0},
                                              {0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return clip_weights_find(weights, FIRST) || clip_weights_find(weights, FIRST_FUSED);
-}
-
-static void fit(struct clip_tower_arch *tower, const struct clip_weights *weights)
+static void fit_weights(struct clip_tower_arch *tower, const struct clip_weights *weights)
 {
     tower->fastvit.fused = !clip_weights_find(weights, FIRST) && clip_weights_find(weights, FIRST_FUSED);
 }
 
-static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
-                       struct clip_error *error)
-{
-    (void)weights;
-    (void)tower;
-    return clip_fail(error, "the weights of a FastViT do not say its image size (see --arch)");
-}
-
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     int stages = tower->fastvit.stages;
     fprintf(out, "image %d, FastViT of", tower->image_size);
@@ -372,15 +354,13 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
 
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
-    clip_add_text(object, "kind", tower->kind->name);
-    clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    clip_add_image(object, tower);
     clip_add_list(object, "layers", tower->blocks, tower->fastvit.stages);
     clip_add_list(object, "widths", tower->widths, tower->fastvit.stages);
     clip_add_int(object, "attention_stages", (uint64_t)tower->fastvit.attending);
     clip_add_int(object, "mlp_ratio", (uint64_t)tower->fastvit.ratio);
     json_object_object_add(object, "fused", json_object_new_boolean(tower->fastvit.fused));
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
-    clip_add_text(object, "projection", clip_head_of(tower)->title);
+    clip_add_ends(object, tower);
 }
 
 const struct clip_kind clip_kind_fastvit = {
@@ -392,17 +372,16 @@ const struct clip_kind clip_kind_fastvit = {
     .own_activation = 1,
     .head = &clip_head_timm_classifier_fc,
     .width = feature_width,
-    .check = check,
-    .list = list,
-    .prefixes = prefixes,
+    .check = check_arch,
+    .list = list_tensors,
+    .prefixes = clip_image_prefixes,
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,
-    .first_tensor = FIRST,
-    .is_weights = is_weights,
-    .read_shapes = read_shapes,
-    .fit = fit,
-    .describe = describe,
+    .first_tensors = {FIRST, FIRST_FUSED},
+    .shapes_lack = "a FastViT do not say its image size",
+    .fit = fit_weights,
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

@@ -100,7 +100,7 @@ static int check_relative(const struct clip_tower_arch *tower, struct clip_error
     return 0;
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     int counted = (tower->text.flags & CLIP_TEXT_COUNTED) != 0;
     if (clip_check_text_sizes(tower, error) != 0 ||
@@ -126,7 +126,7 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 
 /* --- tensors --- */
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     struct clip_initial drawn = clip_initial_normal(0.02);
     struct clip_block_draws draws = {drawn, drawn, drawn, drawn, 0};
@@ -487,24 +487,9 @@ static const struct clip_anchor anchors[] = {
     {"transformer.embed_tokens.weight", 0, 0, "", 0},
     {0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return clip_weights_find(weights, "transformer.embeddings.word_embeddings.weight") ||
-           clip_weights_find(weights, "transformer.embed_tokens.weight");
-}
-
-static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
-                       struct clip_error *error)
-{
-    (void)weights;
-    (void)tower;
-    return clip_fail(error,
-                     "the weights of an encoder of transformers do not say which one it is (see --arch)");
-}
-
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     fprintf(out, "context %d, %s, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s, projection %s\n",
             tower->context, family_of(tower)->type, tower->vocabulary, tower->width, tower->layers,
@@ -529,8 +514,8 @@ const struct clip_kind clip_kind_hftext = {
     .epsilon = 1e-6,
     .head = &clip_head_hf_mlp,
     .width = feature_width,
-    .check = check,
-    .list = list,
+    .check = check_arch,
+    .list = list_tensors,
     .prefixes = prefixes,
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
@@ -548,9 +533,8 @@ const struct clip_kind clip_kind_hftext = {
                             .refuse = refuse_alt,
                             .names = alt_names}},
     .anchors = anchors,
-    .first_tensor = "transformer.embeddings.word_embeddings.weight",
-    .is_weights = is_weights,
-    .read_shapes = read_shapes,
-    .describe = describe,
+    .first_tensors = {"transformer.embeddings.word_embeddings.weight", "transformer.embed_tokens.weight"},
+    .shapes_lack = "an encoder of transformers do not say which one it is",
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

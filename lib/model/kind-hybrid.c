@@ -30,39 +30,18 @@ void clip_list_conv_stem(struct clip_listing *listing, const struct clip_tower_a
 
 static int is_open_clip(struct json_object *object)
 {
-    const struct clip_timm_name *name = clip_timm_of_open_clip(object);
-    return name && name->family->stem == CLIP_STEM_CONV;
+    return clip_timm_has_stem(object, CLIP_STEM_CONV);
 }
 
 static const struct clip_anchor anchors[] = {{BACKBONE "0.conv.weight", 0, 0, "", 0},
                                              {"trunk.patch_embed.backbone.0.conv.weight", 0, 0, "visual.", 0},
                                              {0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return clip_weights_find(weights, BACKBONE "0.conv.weight") != NULL;
-}
-
 const struct clip_kind clip_kind_hybrid = {
     .name = "hybrid",
     .title = "timm hybrid vision transformer",
-    .side = CLIP_SIDE_IMAGE,
-    .beta2 = 0.98,
-    .epsilon = 1e-6,
-    .own_activation = 1,
-    .head = &clip_head_timm_linear,
-    .width = clip_vit_width,
-    .check = clip_timm_check,
-    .list = clip_timm_list,
-    .prefixes = clip_timm_prefixes,
-    .positions = clip_timm_positions,
+    CLIP_TIMM_ROW,
     .is_open_clip = is_open_clip,
-    .read_open_clip = clip_timm_read_open_clip,
-    .put_open_clip = clip_timm_put_open_clip,
     .anchors = anchors,
-    .first_tensor = BACKBONE "0.conv.weight",
-    .is_weights = is_weights,
-    .read_shapes = clip_timm_read_shapes,
-    .describe = clip_timm_describe,
-    .describe_json = clip_timm_describe_json,
+    .first_tensors = {BACKBONE "0.conv.weight"},
 };

@@ -11,7 +11,7 @@ static size_t feature_width(const struct clip_tower_arch *tower)
     return (size_t)tower->width;
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_text_sizes(tower, error) != 0 ||
         clip_check_heads("text width", tower->width, tower->heads, error) != 0 ||
@@ -26,7 +26,7 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
 /* --- tensors --- */
 
 /* How a tensor beside the blocks is drawn. */
-static struct clip_initial initial(const struct clip_tower_arch *tower, enum clip_text_tensor tensor)
+static struct clip_initial initial_of(const struct clip_tower_arch *tower, enum clip_text_tensor tensor)
 {
     switch (tensor) {
     case CLIP_TEXT_TOKENS:
@@ -59,13 +59,13 @@ static struct clip_block_draws block_draws(const struct clip_tower_arch *tower)
     return (struct clip_block_draws){clip_initial_normal(in), last, clip_initial_normal(fc), last, 0};
 }
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     struct clip_block_draws draws = block_draws(tower);
     for (int tensor = 0; tensor < CLIP_TEXT_TENSORS; tensor++) {
         if (tensor == CLIP_TEXT_FINAL_WEIGHT)
             clip_list_blocks(listing, tower, &draws);
-        clip_list_text(listing, tower, tensor, initial(tower, tensor));
+        clip_list_text(listing, tower, tensor, initial_of(tower, tensor));
     }
     clip_list_projection(listing, tower, (size_t)tower->width, embed);
 }
@@ -311,23 +311,9 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
 
 static const struct clip_anchor anchors[] = {{0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return clip_weights_find(weights, "blocks.0.attn.qkv.weight") != NULL;
-}
-
-static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
-                       struct clip_error *error)
-{
-    (void)weights;
-    (void)tower;
-    return clip_fail(error,
-                     "the weights of a modern text transformer do not say how it is made (see --arch)");
-}
-
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     clip_describe_text_sizes(out, tower);
     fprintf(out, "%-14s%s\n", "mask", tower->open_mask ? "padding" : "causal");
@@ -349,16 +335,15 @@ const struct clip_kind clip_kind_modern = {
     .epsilon = 1e-6,
     .head = &clip_head_text_rows,
     .width = feature_width,
-    .check = check,
-    .list = list,
+    .check = check_arch,
+    .list = list_tensors,
     .prefixes = prefixes,
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,
-    .first_tensor = "blocks.0.attn.qkv.weight",
-    .is_weights = is_weights,
-    .read_shapes = read_shapes,
-    .describe = describe,
+    .first_tensors = {"blocks.0.attn.qkv.weight"},
+    .shapes_lack = "a modern text transformer do not say how it is made",
+    .describe = describe_tower,
     .describe_json = clip_describe_text_json,
 };

@@ -196,14 +196,6 @@ int clip_read_list(struct json_object *object, const char *where, const char *ke
     return (int)n;
 }
 
-void clip_put_list(FILE *file, const char *key, const int *value, int n)
-{
-    fprintf(file, "\"%s\": [", key);
-    for (int i = 0; i < n; i++)
-        fprintf(file, i ? ", %d" : "%d", value[i]);
-    fputs("]", file);
-}
-
 int clip_read_text_sizes(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                          struct clip_error *error)
 {
@@ -367,32 +359,6 @@ int clip_check_vision_options(struct json_object *object, const char *where, str
     return clip_json_options(object, where, vision_options, CLIP_COUNT_OF(vision_options), error);
 }
 
-static const struct clip_json_option timm_options[] = {
-    {"timm_model_name", CLIP_JSON_USED, NULL},
-    {"timm_model_kwargs", CLIP_JSON_USED, NULL},
-    {"timm_pool", CLIP_JSON_USED, NULL},
-    {"timm_proj", CLIP_JSON_USED, NULL},
-    {"timm_proj_bias", CLIP_JSON_USED, NULL},
-    {"image_size", CLIP_JSON_USED, NULL},
-    {"image_seq_len", CLIP_JSON_IGNORED, NULL}, /* of a loader of pictures of many sizes */
-    {"timm_model_pretrained", CLIP_JSON_IGNORED, NULL},
-    {"timm_drop", CLIP_JSON_IGNORED, NULL},
-    {"timm_drop_path", CLIP_JSON_IGNORED, NULL},
-    {"patch_dropout", CLIP_JSON_IGNORED, NULL},
-    {"output_tokens", CLIP_JSON_IGNORED, NULL},
-    /* open_clip's own towers' */
-    {"layers", CLIP_JSON_IGNORED, NULL},
-    {"width", CLIP_JSON_IGNORED, NULL},
-    {"head_width", CLIP_JSON_IGNORED, NULL},
-    {"mlp_ratio", CLIP_JSON_IGNORED, NULL},
-    {"patch_size", CLIP_JSON_IGNORED, NULL},
-};
-
-int clip_check_timm_options(struct json_object *object, const char *where, struct clip_error *error)
-{
-    return clip_json_options(object, where, timm_options, CLIP_COUNT_OF(timm_options), error);
-}
-
 /* --- Hugging Face's --- */
 
 /* The names of activations in configurations of transformers. */
@@ -538,16 +504,35 @@ void clip_add_text(struct json_object *object, const char *key, const char *valu
     json_object_object_add(object, key, value ? json_object_new_string(value) : NULL);
 }
 
+void clip_add_image(struct json_object *object, const struct clip_tower_arch *tower)
+{
+    clip_add_text(object, "kind", tower->kind->name);
+    clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+}
+
+void clip_add_sizes(struct json_object *object, const struct clip_tower_arch *tower)
+{
+    clip_add_int(object, "width", (uint64_t)tower->width);
+    clip_add_int(object, "heads", (uint64_t)tower->heads);
+    clip_add_int(object, "layers", (uint64_t)tower->layers);
+    if (tower->kind->side == CLIP_SIDE_IMAGE)
+        clip_add_int(object, "patch_size", (uint64_t)tower->patch);
+    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
+    clip_add_text(object, "activation", clip_activation_name(tower->activation));
+}
+
+void clip_add_ends(struct json_object *object, const struct clip_tower_arch *tower)
+{
+    clip_add_text(object, "activation", clip_activation_name(tower->activation));
+    clip_add_text(object, "projection", clip_head_of(tower)->title);
+}
+
 void clip_describe_text_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
     clip_add_text(object, "kind", tower->kind->name);
     clip_add_int(object, "context_length", (uint64_t)tower->context);
     clip_add_int(object, "vocab_size", (uint64_t)tower->vocabulary);
-    clip_add_int(object, "width", (uint64_t)tower->width);
-    clip_add_int(object, "heads", (uint64_t)tower->heads);
-    clip_add_int(object, "layers", (uint64_t)tower->layers);
-    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
+    clip_add_sizes(object, tower);
     if (tower->end_token >= 0)
         clip_add_int(object, "end_token", (uint64_t)tower->end_token);
     else

@@ -106,8 +106,6 @@ void clip_put_block(FILE *file, const struct clip_tower_arch *tower);
  * absent; -1 with error. */
 int clip_read_list(struct json_object *object, const char *where, const char *key, int wanted, int high,
                    int *value, struct clip_error *error);
-/* Puts the key and a list of n numbers. */
-void clip_put_list(FILE *file, const char *key, const int *value, int n);
 /* image_size: a number, or two, the height and the width. *width is 0 where they are the same. */
 int clip_read_image_sides(struct json_object *object, const char *where, int *height, int *width,
                           struct clip_error *error);
@@ -115,9 +113,6 @@ int clip_read_image_sides(struct json_object *object, const char *where, int *he
 int clip_read_image_size(struct json_object *object, const char *where, int *size, struct clip_error *error);
 /* The options of a CLIPVisionCfg. */
 int clip_check_vision_options(struct json_object *object, const char *where, struct clip_error *error);
-
-/* The same of a timm tower. */
-int clip_check_timm_options(struct json_object *object, const char *where, struct clip_error *error);
 
 /* --- Hugging Face's --- */
 
@@ -148,6 +143,11 @@ int clip_grid_side(const struct clip_weights *weights, const char *name, int *si
 const char *clip_activation_name(enum clip_activation activation);
 void clip_add_list(struct json_object *object, const char *key, const int *value, int n);
 void clip_add_int(struct json_object *object, const char *key, uint64_t value);
+/* Members that towers share: kind and image size; the sizes of a transformer, with its activation; activation
+ * and projection. */
+void clip_add_image(struct json_object *object, const struct clip_tower_arch *tower);
+void clip_add_sizes(struct json_object *object, const struct clip_tower_arch *tower);
+void clip_add_ends(struct json_object *object, const struct clip_tower_arch *tower);
 /* Of a text tower: a line, and members. */
 void clip_describe_text_sizes(FILE *out, const struct clip_tower_arch *tower);
 void clip_describe_text_json(struct json_object *object, const struct clip_tower_arch *tower);

@@ -12,7 +12,7 @@ static size_t feature_width(const struct clip_tower_arch *tower)
     return (size_t)tower->width * 8 * CLIP_RESNET_EXPANSION;
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
         clip_check_bounds("vision width", tower->width, CLIP_MAX_WIDTH, error) != 0)
@@ -116,7 +116,7 @@ int clip_resnet_next(const struct clip_tower_arch *tower, struct clip_resnet_con
 
 /* --- tensors --- */
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t pool = feature_width(tower), grid = (size_t)tower->image_size / 32;
     struct clip_resnet_conv conv = {0};
@@ -138,8 +138,6 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     }
     clip_list_projection(listing, tower, pool, embed);
 }
-
-static const char *const prefixes[] = {"visual.", NULL};
 
 /* --- open_clip --- */
 
@@ -194,12 +192,6 @@ static const struct clip_anchor anchors[] = {{"visual.attnpool.positional_embedd
                                              {"attnpool.positional_embedding", 0, 0, "visual.", 0},
                                              {0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return !clip_weights_find(weights, "visual.proj") &&
-           !clip_weights_find(weights, "visual.class_embedding");
-}
-
 static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
                        struct clip_error *error)
 {
@@ -220,7 +212,7 @@ static int read_shapes(const struct clip_weights *weights, struct clip_tower_arc
 
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     const int *n = tower->blocks;
     fprintf(out, "image %d, ResNet of %d %d %d %d bottlenecks, width %d, attention pool of %d heads\n",
@@ -229,14 +221,10 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
 
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
-    struct json_object *blocks = json_object_new_array();
-    clip_add_text(object, "kind", tower->kind->name);
-    clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    clip_add_image(object, tower);
     clip_add_int(object, "width", (uint64_t)tower->width);
     clip_add_int(object, "heads", (uint64_t)tower->heads);
-    for (int i = 0; i < CLIP_RESNET_STAGES; i++)
-        json_object_array_add(blocks, json_object_new_int(tower->blocks[i]));
-    json_object_object_add(object, "layers", blocks);
+    clip_add_list(object, "layers", tower->blocks, CLIP_RESNET_STAGES);
 }
 
 const struct clip_kind clip_kind_resnet = {
@@ -248,17 +236,16 @@ const struct clip_kind clip_kind_resnet = {
     .epsilon = 1e-8,
     .head = &clip_head_resnet,
     .width = feature_width,
-    .check = check,
-    .list = list,
-    .prefixes = prefixes,
+    .check = check_arch,
+    .list = list_tensors,
+    .prefixes = clip_image_prefixes,
     .is_open_clip = is_open_clip,
     .check_resize = check_resize,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,
-    .first_tensor = "visual.conv1.weight",
-    .is_weights = is_weights,
+    .first_tensors = {"visual.layer1.0.conv1.weight", "visual.attnpool.positional_embedding"},
     .read_shapes = read_shapes,
-    .describe = describe,
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

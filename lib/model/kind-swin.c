@@ -1,8 +1,8 @@
 /* Swin transformers, as timm has them: patches, stages of blocks whose attention is within windows, every
  * second time shifted, each stage but the first after four patches were merged into one. Names are timm's. */
-#include "model/kind-parts.h"
 #include "model/shapes.h"
 #include "model/swin.h"
+#include "model/timm-config.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -68,7 +68,7 @@ static int check_stage(const struct clip_tower_arch *tower, int stage, struct cl
     return 0;
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
         clip_check_bounds("patch size", tower->patch, tower->image_size, error) != 0)
@@ -154,7 +154,7 @@ static void list_stage(struct clip_listing *listing, const struct clip_tower_arc
         list_block(listing, tower, stage, block);
 }
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->widths[0], patch = (size_t)tower->patch;
     struct clip_initial initial = clip_initial_fan_in(3 * patch * patch);
@@ -167,8 +167,6 @@ static void list(struct clip_listing *listing, const struct clip_tower_arch *tow
     clip_list_norm(listing, feature_width(tower), "visual.trunk.norm");
     clip_list_projection(listing, tower, feature_width(tower), embed);
 }
-
-static const char *const prefixes[] = {"visual.", NULL};
 
 /* --- open_clip: timm_model_name and timm_model_kwargs --- */
 
@@ -277,18 +275,6 @@ static int read_kwargs(struct json_object *more, struct clip_tower_arch *tower, 
     return read_stages(more, where, tower, error);
 }
 
-static int read_pool(struct json_object *object, const char *where, const struct clip_tower_arch *tower,
-                     struct clip_error *error)
-{
-    const char *pool = json_object_object_get_ex(object, "timm_pool", NULL) ? "" : "avg";
-    int of_head = tower->head == &clip_head_timm_classifier_fc || tower->head == &clip_head_none;
-    if (clip_json_string(object, where, "timm_pool", &pool, error) != 0)
-        return -1;
-    if (strcmp(pool, "avg") == 0 || (!*pool && !of_head))
-        return 0;
-    return clip_fail(error, "%s.timm_pool: \"%.40s\" is not supported (only \"avg\")", where, pool);
-}
-
 static int read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                           struct clip_error *error)
 {
@@ -320,7 +306,7 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     if (image != tower->image_size)
         return clip_fail(error, "%s.image_size is %d, but the pictures of %s are of %d", where, image,
                          named->name, tower->image_size);
-    return read_pool(object, where, tower, error);
+    return clip_check_timm_average(object, where, tower, error);
 }
 
 static int same_list(const int *value, int n, const int known[STAGES])
@@ -341,52 +327,30 @@ static const struct named *find_name(const struct clip_tower_arch *tower)
     return names;
 }
 
-static void put_list(FILE *file, const char *key, const int *value, int n, const int known[STAGES],
-                     const char **between)
-{
-    if (same_list(value, n, known))
-        return;
-    fputs(*between, file);
-    clip_put_list(file, key, value, n);
-    *between = ", ";
-}
-
-static void put_int(FILE *file, const char *key, int value, int known, const char **between)
-{
-    if (value == known)
-        return;
-    fprintf(file, "%s\"%s\": %d", *between, key, value);
-    *between = ", ";
-}
-
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
 {
     (void)own;
     const struct clip_swin_arch *swin = &tower->swin;
     const struct named *named = find_name(tower);
-    const char *between = "";
+    struct clip_kwargs kwargs = clip_kwargs_begin(file, named->name, "avg", tower);
     int n = swin->stages, same = 1;
     for (int i = 1; i < n; i++)
         same &= swin->windows[i] == swin->windows[0];
-    fprintf(file, "      \"timm_model_name\": \"%s\",\n", named->name);
-    fputs("      \"timm_model_pretrained\": false,\n      \"timm_pool\": \"avg\",\n", file);
-    clip_put_timm_head(file, clip_head_of(tower));
-    fputs("      \"timm_model_kwargs\": {", file);
-    put_int(file, "img_size", tower->image_size, named->image, &between);
-    put_int(file, "patch_size", tower->patch, PATCH, &between);
-    put_int(file, "embed_dim", tower->width, named->width, &between);
-    put_list(file, "depths", tower->blocks, n, named->blocks, &between);
-    put_list(file, "num_heads", swin->heads, n, named->heads, &between);
+    clip_kwargs_int(&kwargs, "img_size", tower->image_size, named->image);
+    clip_kwargs_int(&kwargs, "patch_size", tower->patch, PATCH);
+    clip_kwargs_int(&kwargs, "embed_dim", tower->width, named->width);
+    clip_kwargs_list(&kwargs, "depths", tower->blocks, n, named->blocks, STAGES);
+    clip_kwargs_list(&kwargs, "num_heads", swin->heads, n, named->heads, STAGES);
     if (same)
-        put_int(file, "window_size", swin->windows[0], named->windows[0], &between);
+        clip_kwargs_int(&kwargs, "window_size", swin->windows[0], named->windows[0]);
     else
-        put_list(file, "window_size", swin->windows, n, named->windows, &between);
+        clip_kwargs_list(&kwargs, "window_size", swin->windows, n, named->windows, STAGES);
     if (swin->hidden[n - 1] != 4 * tower->widths[n - 1]) {
         /* That of the widest stage gives those of the others. */
         struct clip_tower_arch last = {.width = tower->widths[n - 1], .mlp = swin->hidden[n - 1]};
-        fprintf(file, "%s\"mlp_ratio\": %.17g", between, clip_mlp_ratio(&last));
+        clip_kwargs_put(&kwargs, "mlp_ratio", "%.17g", clip_mlp_ratio(&last));
     }
-    fprintf(file, "},\n      \"image_size\": %d\n", tower->image_size);
+    clip_kwargs_end(&kwargs, tower);
 }
 
 /* --- shapes --- */
@@ -398,22 +362,9 @@ static const struct clip_anchor anchors[] = {
     {"trunk.layers.0.blocks.0.attn.relative_position_bias_table", 0, 0, "visual.", 0},
     {0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return clip_weights_find(weights, FIRST_TENSOR) != NULL;
-}
-
-static int read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
-                       struct clip_error *error)
-{
-    (void)weights;
-    (void)tower;
-    return clip_fail(error, "the weights of a Swin transformer do not say its image size (see --arch)");
-}
-
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     int stages = tower->swin.stages;
     fprintf(out, "image %d, Swin transformer of", tower->image_size);
@@ -431,16 +382,14 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
     int stages = tower->swin.stages;
-    clip_add_text(object, "kind", tower->kind->name);
-    clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    clip_add_image(object, tower);
     clip_add_int(object, "patch_size", (uint64_t)tower->patch);
     clip_add_list(object, "layers", tower->blocks, stages);
     clip_add_list(object, "widths", tower->widths, stages);
     clip_add_list(object, "heads", tower->swin.heads, stages);
     clip_add_list(object, "windows", tower->swin.windows, stages);
     clip_add_list(object, "mlp", tower->swin.hidden, stages);
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
-    clip_add_text(object, "projection", clip_head_of(tower)->title);
+    clip_add_ends(object, tower);
 }
 
 const struct clip_kind clip_kind_swin = {
@@ -453,17 +402,16 @@ const struct clip_kind clip_kind_swin = {
     .own_activation = 1,
     .head = &clip_head_timm_linear,
     .width = feature_width,
-    .check = check,
+    .check = check_arch,
     .check_resize = check_resize,
-    .list = list,
-    .prefixes = prefixes,
+    .list = list_tensors,
+    .prefixes = clip_image_prefixes,
     .is_open_clip = is_open_clip,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .anchors = anchors,
-    .first_tensor = FIRST_TENSOR,
-    .is_weights = is_weights,
-    .read_shapes = read_shapes,
-    .describe = describe,
+    .first_tensors = {FIRST_TENSOR},
+    .shapes_lack = "a Swin transformer do not say its image size",
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

@@ -11,7 +11,7 @@ static size_t feature_width(const struct clip_tower_arch *tower)
     return (size_t)tower->width;
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_text_sizes(tower, error) != 0 ||
         clip_check_heads("text width", tower->width, tower->heads, error) != 0 ||
@@ -20,7 +20,7 @@ static int check(const struct clip_tower_arch *tower, struct clip_error *error)
     return clip_check_end_token(tower, error);
 }
 
-static void positions(const struct clip_tower_arch *tower, struct clip_positions *table)
+static void find_positions(const struct clip_tower_arch *tower, struct clip_positions *table)
 {
     *table = (struct clip_positions){.name = clip_text_name(tower, CLIP_TEXT_POSITIONS)};
 }
@@ -42,7 +42,7 @@ static void list_first(struct clip_listing *listing, const struct clip_tower_arc
     clip_list_projection(listing, tower, (size_t)tower->width, embed);
 }
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     (void)embed;
     size_t width = (size_t)tower->width;
@@ -319,7 +319,7 @@ static int read_shapes(const struct clip_weights *weights, struct clip_tower_arc
 
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     clip_describe_text_sizes(out, tower);
     if (tower->open_mask)
@@ -344,11 +344,11 @@ const struct clip_kind clip_kind_text = {
     .epsilon = 1e-6,
     .head = &clip_head_text,
     .width = feature_width,
-    .check = check,
+    .check = check_arch,
     .list_first = list_first,
-    .list = list,
+    .list = list_tensors,
     .prefixes = prefixes,
-    .positions = positions,
+    .positions = find_positions,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
     .hf = {[CLIP_HF_CLIP] = {.class = "CLIPTextModel",
@@ -370,8 +370,8 @@ const struct clip_kind clip_kind_text = {
                                  .refuse = refuse_metaclip,
                                  .names = hf_names}},
     .anchors = anchors,
-    .first_tensor = "token_embedding.weight",
+    .first_tensors = {"token_embedding.weight"},
     .read_shapes = read_shapes,
-    .describe = describe,
+    .describe = describe_tower,
     .describe_json = clip_describe_text_json,
 };

@@ -37,8 +37,8 @@ void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positi
 #define DRAWN clip_initial_normal(0.02)
 
 /* How a tensor beside the blocks is drawn. */
-static struct clip_initial initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
-                                   const size_t shape[4])
+static struct clip_initial initial_of(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
+                                      const size_t shape[4])
 {
     size_t patch = (size_t)tower->patch;
     int linear = tower->vit.stem == CLIP_STEM_LINEAR;
@@ -70,20 +70,24 @@ void clip_timm_list(struct clip_listing *listing, const struct clip_tower_arch *
                                      family->deepening ? CLIP_DRAWS_DEEPENING
                                      : family->drawn   ? CLIP_DRAWS_BIASES | CLIP_DRAWS_ALL_BIASES
                                                        : 0};
-    clip_list_vit(listing, tower, initial, CLIP_VIT_CLASS, CLIP_VIT_CONV);
+    clip_list_vit(listing, tower, initial_of, CLIP_VIT_CLASS, CLIP_VIT_CONV);
     if (tower->vit.stem == CLIP_STEM_CONV)
         clip_list_conv_stem(listing, tower);
     if (tower->vit.stem == CLIP_STEM_MBCONV)
         clip_list_mbconv_stem(listing, tower);
-    clip_list_vit(listing, tower, initial, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
+    clip_list_vit(listing, tower, initial_of, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
     clip_list_blocks(listing, tower, &draws);
-    clip_list_vit(listing, tower, initial, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
+    clip_list_vit(listing, tower, initial_of, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
     clip_list_projection(listing, tower, clip_vit_width(tower), embed);
 }
 
-const char *const clip_timm_prefixes[] = {"visual.", NULL};
-
 /* --- open_clip: timm_model_name and timm_model_kwargs --- */
+
+int clip_timm_has_stem(struct json_object *object, enum clip_vit_stem stem)
+{
+    const struct clip_timm_name *name = clip_timm_of_open_clip(object);
+    return name && name->family->stem == stem;
+}
 
 static int is_open_clip(struct json_object *object)
 {
@@ -329,77 +333,49 @@ int clip_timm_read_open_clip(struct json_object *object, const char *where, stru
     return check_timm_pool(object, where, tower, error);
 }
 
-static void put_int(FILE *file, const char *key, int value, int known, const char **between)
-{
-    if (value == known)
-        return;
-    fprintf(file, "%s\"%s\": %d", *between, key, value);
-    *between = ", ";
-}
-
 /* What NaFlexVit has beside the others. */
-static void put_naflex(FILE *file, const struct clip_tower_arch *tower, const struct clip_timm_family *family,
-                       const char **between)
+static void put_naflex(struct clip_kwargs *kwargs, const struct clip_tower_arch *tower,
+                       const struct clip_timm_family *family)
 {
+    const int sides[] = {tower->vit.grid_height, tower->vit.grid_width},
+              known[] = {family->grid, family->grid};
     if (family->class != CLIP_TIMM_NAFLEX)
         return;
-    if (tower->vit.grid_height != family->grid || tower->vit.grid_width != family->grid) {
-        fprintf(file, "%s\"pos_embed_grid_size\": [%d, %d]", *between, tower->vit.grid_height,
-                tower->vit.grid_width);
-        *between = ", ";
-    }
-    put_int(file, "reg_tokens", tower->vit.registers, family->registers, between);
-    if (family->swiglu) {
-        fprintf(file, "%s\"swiglu_mlp\": true", *between);
-        *between = ", ";
-    }
-    put_int(file, "attn_pool_num_heads", tower->vit.pool_heads, tower->heads, between);
+    clip_kwargs_list(kwargs, "pos_embed_grid_size", sides, 2, known, 2);
+    clip_kwargs_int(kwargs, "reg_tokens", tower->vit.registers, family->registers);
+    if (family->swiglu)
+        clip_kwargs_put(kwargs, "swiglu_mlp", "true");
+    clip_kwargs_int(kwargs, "attn_pool_num_heads", tower->vit.pool_heads, tower->heads);
     if (tower->vit.pool_mlp != tower->mlp) {
         struct clip_tower_arch pool = {.width = tower->width, .mlp = tower->vit.pool_mlp};
-        fprintf(file, "%s\"attn_pool_mlp_ratio\": %.17g", *between, clip_mlp_ratio(&pool));
-        *between = ", ";
+        clip_kwargs_put(kwargs, "attn_pool_mlp_ratio", "%.17g", clip_mlp_ratio(&pool));
     }
-}
-
-/* timm_model_kwargs: what differs from the name's. */
-static void put_kwargs(FILE *file, const struct clip_tower_arch *tower, const struct clip_timm_name *named)
-{
-    const char *between = "";
-    unsigned vit = tower->vit.flags ^ named->family->vit, block = tower->block.flags ^ named->family->block;
-    if (named->family->class != CLIP_TIMM_NAFLEX)
-        put_int(file, "img_size", tower->image_size, named->image, &between);
-    put_int(file, "patch_size", tower->patch, named->patch, &between);
-    put_int(file, "embed_dim", tower->width, named->width, &between);
-    put_int(file, "depth", tower->layers, named->layers, &between);
-    put_int(file, "num_heads", tower->heads, named->heads, &between);
-    if (tower->mlp != (int)(tower->width * named->mlp)) {
-        fprintf(file, "%s\"mlp_ratio\": %.17g", between, clip_mlp_ratio(tower));
-        between = ", ";
-    }
-    put_int(file, "rel_pos_dim", tower->block.relative, named->family->relative, &between);
-    put_naflex(file, tower, named->family, &between);
-    if (vit & CLIP_VIT_NO_POSITIONS) {
-        fprintf(file, "%s\"pos_embed\": \"%s\"", between,
-                tower->vit.flags & CLIP_VIT_NO_POSITIONS ? "none" : "learn");
-        between = ", ";
-    }
-    if (tower->block.flags & CLIP_BLOCK_LAYER_SCALE)
-        fprintf(file, "%s\"init_values\": %.9g", between, (double)tower->block.layer_scale);
-    else if (block & CLIP_BLOCK_LAYER_SCALE)
-        fprintf(file, "%s\"init_values\": null", between);
 }
 
 void clip_timm_put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
 {
     (void)own;
     const struct clip_timm_name *named = clip_timm_name_of(tower);
-    fprintf(file, "      \"timm_model_name\": \"%s\",\n", named->name);
-    fprintf(file, "      \"timm_model_pretrained\": false,\n      \"timm_pool\": \"%s\",\n",
-            pool_name(tower->vit.pooling));
-    clip_put_timm_head(file, clip_head_of(tower));
-    fputs("      \"timm_model_kwargs\": {", file);
-    put_kwargs(file, tower, named);
-    fprintf(file, "},\n      \"image_size\": %d\n", tower->image_size);
+    unsigned vit = tower->vit.flags ^ named->family->vit, block = tower->block.flags ^ named->family->block;
+    struct clip_kwargs kwargs = clip_kwargs_begin(file, named->name, pool_name(tower->vit.pooling), tower);
+    if (named->family->class != CLIP_TIMM_NAFLEX)
+        clip_kwargs_int(&kwargs, "img_size", tower->image_size, named->image);
+    clip_kwargs_int(&kwargs, "patch_size", tower->patch, named->patch);
+    clip_kwargs_int(&kwargs, "embed_dim", tower->width, named->width);
+    clip_kwargs_int(&kwargs, "depth", tower->layers, named->layers);
+    clip_kwargs_int(&kwargs, "num_heads", tower->heads, named->heads);
+    if (tower->mlp != (int)(tower->width * named->mlp))
+        clip_kwargs_put(&kwargs, "mlp_ratio", "%.17g", clip_mlp_ratio(tower));
+    clip_kwargs_int(&kwargs, "rel_pos_dim", tower->block.relative, named->family->relative);
+    put_naflex(&kwargs, tower, named->family);
+    if (vit & CLIP_VIT_NO_POSITIONS)
+        clip_kwargs_put(&kwargs, "pos_embed", "\"%s\"",
+                        tower->vit.flags & CLIP_VIT_NO_POSITIONS ? "none" : "learn");
+    if (tower->block.flags & CLIP_BLOCK_LAYER_SCALE)
+        clip_kwargs_put(&kwargs, "init_values", "%.9g", (double)tower->block.layer_scale);
+    else if (block & CLIP_BLOCK_LAYER_SCALE)
+        clip_kwargs_put(&kwargs, "init_values", "null");
+    clip_kwargs_end(&kwargs, tower);
 }
 
 /* --- Hugging Face's SiglipModel --- */
@@ -484,20 +460,6 @@ static const struct clip_anchor anchors[] = {{"visual.trunk.patch_embed.proj.wei
                                              {"trunk.embeds.proj.weight", 0, 0, "visual.", 0},
                                              {0}};
 
-static int is_weights(const struct clip_weights *weights)
-{
-    return clip_weights_find(weights, "visual.trunk.patch_embed.proj.weight") != NULL ||
-           clip_weights_find(weights, "visual.trunk.embeds.proj.weight") != NULL;
-}
-
-int clip_timm_read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
-                          struct clip_error *error)
-{
-    (void)weights;
-    (void)tower;
-    return clip_fail(error, "the weights of a timm tower do not say which one it is (see --arch)");
-}
-
 /* --- descriptions --- */
 
 void clip_timm_describe(FILE *out, const struct clip_tower_arch *tower)
@@ -512,40 +474,20 @@ void clip_timm_describe_json(struct json_object *object, const struct clip_tower
     clip_add_text(object, "kind", tower->kind->name);
     clip_add_text(object, "timm_model_name", clip_timm_name_of(tower)->name);
     clip_add_int(object, "image_size", (uint64_t)tower->image_size);
-    clip_add_int(object, "width", (uint64_t)tower->width);
-    clip_add_int(object, "heads", (uint64_t)tower->heads);
-    clip_add_int(object, "layers", (uint64_t)tower->layers);
-    clip_add_int(object, "patch_size", (uint64_t)tower->patch);
-    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
+    clip_add_sizes(object, tower);
     clip_add_text(object, "projection", clip_head_of(tower)->title);
 }
 
 const struct clip_kind clip_kind_timm = {
     .name = "timm",
     .title = "timm vision transformer",
-    .side = CLIP_SIDE_IMAGE,
-    .beta2 = 0.98,
-    .epsilon = 1e-6,
-    .own_activation = 1,
-    .head = &clip_head_timm_linear,
-    .width = clip_vit_width,
-    .check = clip_timm_check,
-    .list = clip_timm_list,
-    .prefixes = clip_timm_prefixes,
-    .positions = clip_timm_positions,
+    CLIP_TIMM_ROW,
     .is_open_clip = is_open_clip,
-    .read_open_clip = clip_timm_read_open_clip,
-    .put_open_clip = clip_timm_put_open_clip,
     .hf = {[CLIP_HF_SIGLIP] = {.key = "vision_config",
                                .read = read_siglip,
                                .put = put_siglip,
                                .refuse = refuse_siglip,
                                .names = siglip_names}},
     .anchors = anchors,
-    .first_tensor = "visual.trunk.patch_embed.proj.weight",
-    .is_weights = is_weights,
-    .read_shapes = clip_timm_read_shapes,
-    .describe = clip_timm_describe,
-    .describe_json = clip_timm_describe_json,
+    .first_tensors = {"visual.trunk.patch_embed.proj.weight", "visual.trunk.embeds.proj.weight"},
 };

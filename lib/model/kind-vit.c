@@ -28,7 +28,7 @@ int clip_check_grid(const char *what, int side, const char *unit, int step, stru
                      side / step * step, (side / step + 1) * step);
 }
 
-static int check(const struct clip_tower_arch *tower, struct clip_error *error)
+static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     int image_width = clip_image_width(tower);
     if (clip_check_bounds("image size", tower->image_size, CLIP_MAX_IMAGE, error) != 0 ||
@@ -60,8 +60,8 @@ void clip_vit_positions(const struct clip_tower_arch *tower, struct clip_positio
 /* --- tensors --- */
 
 /* How a tensor outside the blocks is drawn. */
-static struct clip_initial initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
-                                   const size_t shape[4])
+static struct clip_initial vit_initial(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor,
+                                       const size_t shape[4])
 {
     size_t patch = (size_t)tower->patch;
     switch (tensor) {
@@ -95,21 +95,19 @@ void clip_list_vit(struct clip_listing *listing, const struct clip_tower_arch *t
     }
 }
 
-static void list(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
+static void list_tensors(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)
 {
     size_t width = (size_t)tower->width, mlp = (size_t)tower->mlp;
-    clip_list_vit(listing, tower, initial, CLIP_VIT_CLASS, CLIP_VIT_CONV);
+    clip_list_vit(listing, tower, vit_initial, CLIP_VIT_CLASS, CLIP_VIT_CONV);
     clip_list_projection(listing, tower, clip_vit_width(tower), embed);
-    clip_list_vit(listing, tower, initial, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
+    clip_list_vit(listing, tower, vit_initial, CLIP_VIT_CONV, CLIP_VIT_POST_WEIGHT);
     /* Xavier's bound for in_proj [3 width, width]; PyTorch's defaults for the rest. */
     struct clip_block_draws draws = {clip_initial_uniform(sqrt(6.0 / (4.0 * (double)width))),
                                      clip_initial_fan_in(width), clip_initial_fan_in(width),
                                      clip_initial_fan_in(mlp), CLIP_DRAWS_BIASES};
     clip_list_blocks(listing, tower, &draws);
-    clip_list_vit(listing, tower, initial, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
+    clip_list_vit(listing, tower, vit_initial, CLIP_VIT_POST_WEIGHT, CLIP_VIT_TENSORS);
 }
-
-static const char *const prefixes[] = {"visual.", NULL};
 
 static const struct clip_name_pair hf_names[] = {
     {"vision_model.embeddings.class_embedding", "visual.class_embedding", CLIP_NAME_WHOLE, 0, 0},
@@ -291,7 +289,7 @@ static int read_shapes(const struct clip_weights *weights, struct clip_tower_arc
 
 /* --- descriptions --- */
 
-static void describe(FILE *out, const struct clip_tower_arch *tower)
+static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
 {
     char width[20] = "";
     if (tower->image_width)
@@ -303,16 +301,10 @@ static void describe(FILE *out, const struct clip_tower_arch *tower)
 
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
 {
-    clip_add_text(object, "kind", tower->kind->name);
-    clip_add_int(object, "image_size", (uint64_t)tower->image_size);
+    clip_add_image(object, tower);
     if (tower->image_width)
         clip_add_int(object, "image_width", (uint64_t)tower->image_width);
-    clip_add_int(object, "width", (uint64_t)tower->width);
-    clip_add_int(object, "heads", (uint64_t)tower->heads);
-    clip_add_int(object, "layers", (uint64_t)tower->layers);
-    clip_add_int(object, "patch_size", (uint64_t)tower->patch);
-    clip_add_int(object, "mlp", (uint64_t)tower->mlp);
-    clip_add_text(object, "activation", clip_activation_name(tower->activation));
+    clip_add_sizes(object, tower);
 }
 
 const struct clip_kind clip_kind_vit = {
@@ -324,9 +316,9 @@ const struct clip_kind clip_kind_vit = {
     .epsilon = 1e-6,
     .head = &clip_head_vit,
     .width = clip_vit_width,
-    .check = check,
-    .list = list,
-    .prefixes = prefixes,
+    .check = check_arch,
+    .list = list_tensors,
+    .prefixes = clip_image_prefixes,
     .positions = clip_vit_positions,
     .read_open_clip = read_open_clip,
     .put_open_clip = put_open_clip,
@@ -338,8 +330,8 @@ const struct clip_kind clip_kind_vit = {
                              .refuse = refuse_hf,
                              .names = hf_names}},
     .anchors = anchors,
-    .first_tensor = "visual.conv1.weight",
+    .first_tensors = {"visual.conv1.weight"},
     .read_shapes = read_shapes,
-    .describe = describe,
+    .describe = describe_tower,
     .describe_json = describe_json,
 };

@@ -1,7 +1,11 @@
 #include "model/kind.h"
 
+#include "model/shapes.h"
+
 #define ROW(name) &clip_kind_##name,
 const struct clip_kind *const clip_kinds[] = {CLIP_KINDS(ROW) NULL};
+
+const char *const clip_image_prefixes[] = {"visual.", NULL};
 
 const struct clip_head *clip_head_of(const struct clip_tower_arch *tower)
 {
@@ -16,12 +20,22 @@ const struct clip_kind *clip_kind_of_open_clip(enum clip_side side, struct json_
     return *kind;
 }
 
+int clip_kind_has_weights(const struct clip_kind *kind, const struct clip_weights *weights)
+{
+    return clip_weights_find(weights, kind->first_tensors[0]) ||
+           (kind->first_tensors[1] && clip_weights_find(weights, kind->first_tensors[1]));
+}
+
 const struct clip_kind *clip_kind_of_weights(enum clip_side side, const struct clip_weights *weights)
 {
-    const struct clip_kind *const *kind = clip_kinds;
-    while ((*kind)->side != side || ((*kind)->is_weights && !(*kind)->is_weights(weights)))
-        kind++;
-    return *kind;
+    const struct clip_kind *last = NULL;
+    for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
+        if ((*kind)->side == side) {
+            last = *kind;
+            if (clip_kind_has_weights(last, weights))
+                break;
+        }
+    return last;
 }
 
 const struct clip_hf_model clip_hf_models[] = {

@@ -111,12 +111,14 @@ struct clip_kind {
     } hf[CLIP_HF_FORMS];
 
     /* Weights without a configuration: by what they are known, the first that fits counts (name NULL at the
-     * end); whether they are of this kind (NULL: if they are not another kind's); what shapes say. */
+     * end); tensors of which one is there where the tower is (the second may be NULL); what shapes say. Where
+     * they cannot say what the tower is, read_shapes is NULL, and shapes_lack names it and what is missing.
+     */
     const struct clip_anchor *anchors;
-    const char *first_tensor; /* there where the tower is */
-    int (*is_weights)(const struct clip_weights *weights);
+    const char *first_tensors[2];
     int (*read_shapes)(const struct clip_weights *weights, struct clip_tower_arch *tower,
                        struct clip_error *error);
+    const char *shapes_lack;
 
     /* What the weights decide whatever their configuration says; NULL: nothing. */
     void (*fit)(struct clip_tower_arch *tower, const struct clip_weights *weights);
@@ -136,12 +138,18 @@ CLIP_KINDS(CLIP_KIND_DECLARE)
 /* The rows, NULL at the end. */
 extern const struct clip_kind *const clip_kinds[];
 
+/* The prefixes of all towers for pictures. */
+extern const char *const clip_image_prefixes[];
+
 /* What projects the tower's features into the shared space. */
 const struct clip_head *clip_head_of(const struct clip_tower_arch *tower);
 
-/* The kind of a side for an open_clip configuration, for weights, and for Hugging Face's form. */
+/* The kind of a side for an open_clip configuration, for weights (the side's last one where they are no
+ * kind's), and for Hugging Face's form. */
 const struct clip_kind *clip_kind_of_open_clip(enum clip_side side, struct json_object *object);
 const struct clip_kind *clip_kind_of_weights(enum clip_side side, const struct clip_weights *weights);
+/* 1 if the weights have one of the kind's first tensors. */
+int clip_kind_has_weights(const struct clip_kind *kind, const struct clip_weights *weights);
 const struct clip_kind *clip_kind_of_hf(enum clip_side side, enum clip_hf_form_name form);
 
 /* The model of Hugging Face's as which the architecture can be written; NULL with the reason why none. */

@@ -26,7 +26,15 @@ struct tensor {
     int count;
 };
 
+/* What is read of a model. */
+enum extent {
+    TENSORS,  /* all */
+    SCALARS,  /* of the tensors the logit scale and bias alone */
+    SETTINGS, /* no tensor */
+};
+
 struct clip_model {
+    enum extent extent;
     char *path, *weights_path, *vocabulary;
     char *home;   /* the folder that says what it is, or NULL */
     char *source; /* what said the architecture of a lone file: a configuration; or NULL */
@@ -115,8 +123,7 @@ static int check_begin(const char *path, struct clip_error *error)
     return what ? clip_fail(error, "%s: %s", path, what) : 0;
 }
 
-static int open_folder(struct clip_model *model, const char *arch, const char *key, int settings,
-                       struct clip_error *error)
+static int open_folder(struct clip_model *model, const char *arch, const char *key, struct clip_error *error)
 {
     int found = read_folder_arch(model, model->path, error);
     if (found == 0)
@@ -128,7 +135,7 @@ static int open_folder(struct clip_model *model, const char *arch, const char *k
     model->weights_path = clip_find_weights(model->path, model->folder == CLIP_FOLDER_HF, error);
     model->vocabulary = clip_tokenizer_find(model->path, &model->arch.tokenizer);
     model->home = strdup(model->path);
-    if (settings && !arch)
+    if (model->extent == SETTINGS && !arch)
         return model->weights_path ? check_begin(model->weights_path, error) : 0;
     if (!model->weights_path)
         return -1;
@@ -166,6 +173,10 @@ static int read_metadata(struct clip_model *model, struct clip_arch *arch, struc
 static int read_shapes(struct clip_model *model, struct clip_error *error)
 {
     char name[sizeof model->arch.name];
+    if (model->extent == SCALARS) {
+        clip_arch_from_names(&model->arch, &model->shards.weights);
+        return 0;
+    }
     if (clip_arch_from_shapes(&model->arch, &model->shards.weights, error) != 0)
         return fail_at(model->path, error);
     base_name(model->path, 1, name, sizeof name);
@@ -379,7 +390,10 @@ static int fit_positions(struct clip_model *model, struct tensor *tensor, struct
 static int bind_tensors(struct clip_model *model, struct clip_error *error)
 {
     const struct clip_weight *end = model->shards.weights.items + model->shards.weights.count;
-    if (clip_layout_make(&model->layout, &model->arch, error) != 0)
+    struct clip_arch arch = model->arch;
+    for (int side = 0; side < CLIP_SIDES; side++)
+        arch.towers[side].absent |= model->extent == SCALARS;
+    if (clip_layout_make(&model->layout, &arch, error) != 0)
         return -1;
     model->tensors = calloc(model->layout.count, sizeof *model->tensors);
     if (!model->tensors)
@@ -396,7 +410,7 @@ static int bind_tensors(struct clip_model *model, struct clip_error *error)
             return -1;
     }
     qsort(model->tensors, model->layout.count, sizeof *model->tensors, compare_slots);
-    return check_unused(model, error);
+    return model->extent == SCALARS ? 0 : check_unused(model, error);
 }
 
 /* If a tensor does not fit, the configuration that gave the shapes may be wrong: name it, too. */
@@ -411,7 +425,7 @@ static int fail_tensors(const struct clip_model *model, int is_file, struct clip
 }
 
 static int open_path(struct clip_model *model, const char *name, const char *arch, const char *key,
-                     int settings, struct clip_error *error)
+                     struct clip_error *error)
 {
     struct stat status;
     model->path = clip_model_find(name, error);
@@ -420,14 +434,16 @@ static int open_path(struct clip_model *model, const char *name, const char *arc
     if (stat(model->path, &status) != 0)
         return clip_fail_errno(error, "%s", model->path);
     int is_file = !S_ISDIR(status.st_mode);
-    if (is_file ? open_file(model, arch, key, error) : open_folder(model, arch, key, settings, error))
+    if ((is_file ? open_file : open_folder)(model, arch, key, error) != 0)
         return -1;
     if (model->image_size && clip_arch_resize(&model->arch, model->image_size, 1, error) != 0)
         return fail_at(model->path, error);
-    return settings || bind_tensors(model, error) == 0 ? 0 : fail_tensors(model, is_file, error);
+    if (model->extent == SETTINGS || bind_tensors(model, error) == 0)
+        return 0;
+    return fail_tensors(model, is_file, error);
 }
 
-static struct clip_model *open_model(const char *name, const char *arch, const char *key, int settings,
+static struct clip_model *open_model(const char *name, const char *arch, const char *key, enum extent extent,
                                      int image_size, struct clip_error *error)
 {
     struct clip_model *model = calloc(1, sizeof *model);
@@ -435,8 +451,9 @@ static struct clip_model *open_model(const char *name, const char *arch, const c
         clip_fail_memory(error, "a model");
         return NULL;
     }
+    model->extent = extent;
     model->image_size = image_size;
-    if (open_path(model, name, arch, key, settings, error) != 0) {
+    if (open_path(model, name, arch, key, error) != 0) {
         clip_model_close(model);
         return NULL;
     }
@@ -446,13 +463,13 @@ static struct clip_model *open_model(const char *name, const char *arch, const c
 struct clip_model *clip_model_open_key(const char *name, const char *arch, const char *key,
                                        struct clip_error *error)
 {
-    return open_model(name, arch, key, 0, 0, error);
+    return open_model(name, arch, key, TENSORS, 0, error);
 }
 
 struct clip_model *clip_model_open_resized(const char *name, const char *arch, const char *key,
                                            int image_size, struct clip_error *error)
 {
-    return open_model(name, arch, key, 0, image_size, error);
+    return open_model(name, arch, key, TENSORS, image_size, error);
 }
 
 struct clip_model *clip_model_open(const char *name, const char *arch, struct clip_error *error)
@@ -463,7 +480,13 @@ struct clip_model *clip_model_open(const char *name, const char *arch, struct cl
 struct clip_model *clip_model_open_settings(const char *name, const char *arch, const char *key,
                                             struct clip_error *error)
 {
-    return open_model(name, arch, key, 1, 0, error);
+    return open_model(name, arch, key, SETTINGS, 0, error);
+}
+
+struct clip_model *clip_model_open_scalars(const char *name, const char *arch, const char *key,
+                                           struct clip_error *error)
+{
+    return open_model(name, arch, key, SCALARS, 0, error);
 }
 
 void clip_model_close(struct clip_model *model)
@@ -641,7 +664,7 @@ int clip_model_copy(const struct clip_model *model, const char *name, size_t fir
     return 0;
 }
 
-void clip_model_forget(const struct clip_model *model, const char *name)
+void clip_model_release_pages(const struct clip_model *model, const char *name)
 {
     const struct tensor *tensor = find_tensor(model, name);
     size_t page = (size_t)sysconf(_SC_PAGESIZE);

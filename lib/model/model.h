@@ -34,6 +34,10 @@ struct clip_model *clip_model_open_resized(const char *model, const char *arch, 
  * The weights of a folder are not read; of a lone file, or with `arch`, the list of tensors is. */
 struct clip_model *clip_model_open_settings(const char *model, const char *arch, const char *key,
                                             struct clip_error *error);
+/* The same for the logit scale and bias: of the tensors these alone are looked at. Of a lone file without a
+ * configuration the shapes need not say what the towers are. */
+struct clip_model *clip_model_open_scalars(const char *model, const char *arch, const char *key,
+                                           struct clip_error *error);
 void clip_model_close(struct clip_model *model);
 
 const struct clip_arch *clip_model_arch(const struct clip_model *model);
@@ -67,7 +71,7 @@ int clip_model_rows(const struct clip_model *model, const char *name, size_t fir
 
 /* Tells the kernel that the tensor's mapped pages are not needed now (after weights were packed elsewhere).
  */
-void clip_model_forget(const struct clip_model *model, const char *name);
+void clip_model_release_pages(const struct clip_model *model, const char *name);
 
 /* exp of this is the factor of the cosines. An error where there is none, or it is not finite, or so large
  * that it must be the factor itself. */

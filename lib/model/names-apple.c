@@ -78,7 +78,7 @@ struct text {
     int overflow;
 };
 
-static void put(struct text *out, const char *text, size_t length)
+static void append_text(struct text *out, const char *text, size_t length)
 {
     if (length >= sizeof out->text - out->used) {
         out->overflow = 1;
@@ -91,7 +91,7 @@ static void put(struct text *out, const char *text, size_t length)
 
 static void put_string(struct text *out, const char *text)
 {
-    put(out, text, strlen(text));
+    append_text(out, text, strlen(text));
 }
 
 /* Writes the name with its parts replaced. */
@@ -105,7 +105,7 @@ static void put_replaced(struct text *out, const char *name, const struct replac
             put_string(out, parts[i].to);
             name += strlen(parts[i].from);
         } else {
-            put(out, name++, 1);
+            append_text(out, name++, 1);
         }
     }
 }
@@ -213,7 +213,7 @@ static int rename_one(struct clip_weights *weights, size_t i, const struct names
     struct text out = {"", 0, 0};
     if (strncmp(weight->name, names->prefix, names->length) != 0)
         return 0;
-    put(&out, weight->name, names->length);
+    append_text(&out, weight->name, names->length);
     if (begins(name, IMAGE))
         put_image(&out, names, name + strlen(IMAGE));
     else if (begins(name, TEXT))

@@ -16,7 +16,7 @@ static const struct clip_name_pair shared_names[] = {{"logit_scale", "logit_scal
                                                      {0}};
 
 /* What follows `start` in text; NULL if text does not begin so. */
-static const char *after(const char *text, const char *start)
+static const char *after_prefix(const char *text, const char *start)
 {
     size_t length = strlen(start);
     return strncmp(text, start, length) == 0 ? text + length : NULL;
@@ -30,7 +30,7 @@ struct found {
 };
 
 /* 1 if the name begins as the pattern says, in which '#' stands for a number. */
-static int fits(const char *pattern, const char *name, struct found *found)
+static int fits_pattern(const char *pattern, const char *name, struct found *found)
 {
     for (; *pattern; pattern++) {
         if (*pattern != '#') {
@@ -48,10 +48,11 @@ static int fits(const char *pattern, const char *name, struct found *found)
     return 1;
 }
 
-static int find(const struct clip_name_pair *pairs, int hf, int part, const char *name, struct found *found)
+static int find_pair(const struct clip_name_pair *pairs, int hf, int part, const char *name,
+                     struct found *found)
 {
     for (; pairs->hf; pairs++)
-        if (fits(hf ? pairs->hf : pairs->openai, name, found) &&
+        if (fits_pattern(hf ? pairs->hf : pairs->openai, name, found) &&
             (hf || pairs->part == CLIP_NAME_WHOLE || pairs->part == part)) {
             found->pair = pairs;
             return 1;
@@ -66,10 +67,10 @@ static int look_up(const enum clip_hf_form_name forms[CLIP_SIDES], int hf, int p
 {
     for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++) {
         const struct clip_name_pair *names = (*kind)->hf[forms[(*kind)->side]].names;
-        if (names && find(names, hf, part, name, found))
+        if (names && find_pair(names, hf, part, name, found))
             return 1;
     }
-    return find(shared_names, hf, part, name, found);
+    return find_pair(shared_names, hf, part, name, found);
 }
 
 /* The name on the other side, into out[size]; -1 if it does not fit. */
@@ -115,7 +116,7 @@ int clip_names_ignored(const char *name)
         if (strcmp(last, ignored[i]) == 0)
             return 1;
     for (size_t i = 0; i < COUNT(beside); i++)
-        if (after(name, beside[i]))
+        if (after_prefix(name, beside[i]))
             return 1;
     return 0;
 }
@@ -429,8 +430,8 @@ static int rename_one(struct clip_weights *weights, size_t i, const struct set *
             clip_weight_transpose(weight);
         weight->part = found.pair->part == CLIP_NAME_WHOLE ? 0 : found.pair->part;
         weight->parts = found.pair->part == CLIP_NAME_WHOLE ? 1 : 3;
-    } else if (set->custom && after(plain, "text.")) {
-        result = after(plain, "text.");
+    } else if (set->custom && after_prefix(plain, "text.")) {
+        result = after_prefix(plain, "text.");
     }
     char *copy = strdup(result);
     if (!copy)
@@ -451,7 +452,7 @@ static int leave_set(struct clip_weights *weights, const struct set *set, struct
         return clip_fail_memory(error, "a tensor's name");
     for (size_t i = 0; i < weights->count; i++) {
         struct clip_weight *weight = &weights->items[i];
-        if (after(weight->name, start) && (!set->flat || weight->holder == holder))
+        if (after_prefix(weight->name, start) && (!set->flat || weight->holder == holder))
             weights->items[n++] = *weight;
         else
             free(weight->name);
@@ -466,7 +467,7 @@ static int is_siglip(const struct clip_weights *weights, const struct set *set)
 {
     for (size_t i = 0; i < weights->count; i++) {
         const char *name = weights->items[i].name + set->length;
-        if (after(name, "vision_model.head.") || after(name, "text_model.head."))
+        if (after_prefix(name, "vision_model.head.") || after_prefix(name, "text_model.head."))
             return 1;
     }
     return 0;
@@ -488,7 +489,7 @@ static int fail_none(const struct clip_weights *weights, struct clip_error *erro
 int clip_names_openai(struct clip_weights *weights, const char *key, struct clip_error *error)
 {
     struct sets sets;
-    if (clip_names_apple(weights, error) != 0)
+    if (clip_names_apple(weights, error) != 0 || clip_names_big_vision(weights, error) != 0)
         return -1;
     find_sets(&sets, weights);
     if (sets.count == 0)

@@ -24,6 +24,9 @@ int clip_names_openai(struct clip_weights *weights, const char *key, struct clip
  * files as they are. clip_names_openai does this first. */
 int clip_names_apple(struct clip_weights *weights, struct clip_error *error);
 
+/* The same of big_vision's image-text models, in a NumPy archive or any other form. */
+int clip_names_big_vision(struct clip_weights *weights, struct clip_error *error);
+
 /* open_clip's name of OpenAI's tensor `name` into out[size]; `custom`: of the text tower of a CustomTextCLIP.
  */
 void clip_names_open_clip(const char *name, int custom, char *out, size_t size);

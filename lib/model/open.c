@@ -22,6 +22,12 @@ struct clip_model *clip_open_settings(const struct clip_shared *shared, enum cli
                       error);
 }
 
+struct clip_model *clip_open_scalars(const struct clip_shared *shared, struct clip_error *error)
+{
+    return with_tower(clip_model_open_scalars(shared->model, shared->arch, shared->weights, error),
+                      CLIP_SIDE_BOTH, error);
+}
+
 void clip_note_guess(struct clip_model *model, enum clip_side side)
 {
     const char *guess = clip_model_guess(model, side);

@@ -6,14 +6,16 @@
 #include "base/error.h"
 #include "model/model.h"
 
-/* The model of -m, --arch and --weights, of which the program needs the tower of `side` (CLIP_SIDE_BOTH: the
- * logit scale). NULL with error. */
+/* The model of -m, --arch and --weights, of which the program needs the tower of `side`. NULL with error. */
 struct clip_model *clip_open_model(const struct clip_shared *shared, enum clip_side side,
                                    struct clip_error *error);
 
 /* The same for a program that needs no tensor: see clip_model_open_settings. */
 struct clip_model *clip_open_settings(const struct clip_shared *shared, enum clip_side side,
                                       struct clip_error *error);
+
+/* The same for a program that needs the logit scale and bias alone: see clip_model_open_scalars. */
+struct clip_model *clip_open_scalars(const struct clip_shared *shared, struct clip_error *error);
 
 /* Prints once, unless -q, what was guessed about a lone file; for programs that compute with the tower, whose
  * results depend on the guess. */

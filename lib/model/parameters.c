@@ -33,7 +33,7 @@ static int read_values(struct clip_parameter *p, const struct clip_model *model,
                    ? clip_model_copy(model, p->slot.name, 0, 1, &p->integer, error)
                    : 0;
     int status = clip_model_floats(model, p->slot.name, p->slot.ndim, p->slot.shape, p->value, error);
-    clip_model_forget(model, p->slot.name);
+    clip_model_release_pages(model, p->slot.name);
     return status;
 }
 

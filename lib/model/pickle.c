@@ -128,7 +128,8 @@ static int bad(struct machine *machine, const char *what)
 }
 
 /* Grows an array of at most `limit` elements by one. */
-static int grow(struct machine *machine, void *array, size_t *room, size_t count, size_t limit, size_t size)
+static int grow_array(struct machine *machine, void *array, size_t *room, size_t count, size_t limit,
+                      size_t size)
 {
     void **items = array;
     if (count < *room)
@@ -163,8 +164,8 @@ static struct clip_pickle_value *value_at(const struct machine *machine, uint32_
 
 static int push_index(struct machine *machine, uint32_t index)
 {
-    if (grow(machine, &machine->stack, &machine->stack_room, machine->depth, MAX_VALUES,
-             sizeof *machine->stack) != 0)
+    if (grow_array(machine, &machine->stack, &machine->stack_room, machine->depth, MAX_VALUES,
+                   sizeof *machine->stack) != 0)
         return -1;
     machine->stack[machine->depth++] = index;
     return 0;
@@ -173,8 +174,8 @@ static int push_index(struct machine *machine, uint32_t index)
 static int push_value(struct machine *machine, struct clip_pickle_value value)
 {
     struct clip_pickle *pickle = machine->pickle;
-    if (grow(machine, &pickle->values, &pickle->value_room, pickle->value_count, MAX_VALUES,
-             sizeof *pickle->values) != 0)
+    if (grow_array(machine, &pickle->values, &pickle->value_room, pickle->value_count, MAX_VALUES,
+                   sizeof *pickle->values) != 0)
         return -1;
     pickle->values[pickle->value_count] = value;
     return push_index(machine, (uint32_t)pickle->value_count++);
@@ -236,8 +237,8 @@ static int drop(struct machine *machine, int to_mark)
 static int append_item(struct machine *machine, uint32_t container, uint32_t item)
 {
     struct clip_pickle *pickle = machine->pickle;
-    if (grow(machine, &pickle->cells, &pickle->cell_room, pickle->cell_count, 2 * MAX_VALUES,
-             sizeof *pickle->cells) != 0)
+    if (grow_array(machine, &pickle->cells, &pickle->cell_room, pickle->cell_count, 2 * MAX_VALUES,
+                   sizeof *pickle->cells) != 0)
         return -1;
     uint32_t cell = (uint32_t)pickle->cell_count++;
     struct clip_pickle_value *value = value_at(machine, container);
@@ -270,8 +271,8 @@ static int put_memo(struct machine *machine, uint32_t slot)
     if (slot >= MAX_VALUES)
         return bad(machine, "a memo number that is too large");
     while (machine->memo_room <= slot)
-        if (grow(machine, &machine->memo, &machine->memo_room, machine->memo_room, MAX_VALUES,
-                 sizeof *machine->memo) != 0)
+        if (grow_array(machine, &machine->memo, &machine->memo_room, machine->memo_room, MAX_VALUES,
+                       sizeof *machine->memo) != 0)
             return -1;
     for (; before < machine->memo_room; before++)
         machine->memo[before] = NOTHING;
@@ -398,8 +399,8 @@ static int push_storage(struct machine *machine)
     size_t size = storage.type == CLIP_WEIGHT_TYPES ? 1 : clip_weight_size(storage.type);
     if (__builtin_mul_overflow((uint64_t)count->integer, size, &storage.bytes))
         return bad(machine, "a storage whose size overflows");
-    if (grow(machine, &pickle->storages, &pickle->storage_room, pickle->storage_count, MAX_TENSORS,
-             sizeof storage) != 0)
+    if (grow_array(machine, &pickle->storages, &pickle->storage_room, pickle->storage_count, MAX_TENSORS,
+                   sizeof storage) != 0)
         return -1;
     pickle->storages[pickle->storage_count] = storage;
     return push_integer(machine, CLIP_PICKLE_STORAGE, (int64_t)pickle->storage_count++);
@@ -434,8 +435,8 @@ static int push_tensor(struct machine *machine, enum global global, uint32_t arg
     }
     if (tensor.type == CLIP_WEIGHT_TYPES)
         return bad(machine, "a tensor without a type");
-    if (grow(machine, &pickle->tensors, &pickle->tensor_room, pickle->tensor_count, MAX_TENSORS,
-             sizeof tensor) != 0)
+    if (grow_array(machine, &pickle->tensors, &pickle->tensor_room, pickle->tensor_count, MAX_TENSORS,
+                   sizeof tensor) != 0)
         return -1;
     pickle->tensors[pickle->tensor_count] = tensor;
     return push_integer(machine, CLIP_PICKLE_TENSOR, (int64_t)pickle->tensor_count++);

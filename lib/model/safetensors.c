@@ -49,7 +49,7 @@ static int expect(struct parser *parser, int c)
     return take_character(parser, c) ? 0 : bad(parser, what);
 }
 
-static int put(struct parser *parser, ucs4_t c)
+static int append_character(struct parser *parser, ucs4_t c)
 {
     if (parser->skipping)
         parser->length = 0;
@@ -81,14 +81,14 @@ static int read_escape(struct parser *parser)
     int c = parser->p < parser->end ? *parser->p++ : 0;
     const char *code = c ? strchr(codes, c) : NULL;
     if (code)
-        return put(parser, (ucs4_t)means[code - codes]);
+        return append_character(parser, (ucs4_t)means[code - codes]);
     ucs4_t high, low;
     if (c != 'u')
         return bad(parser, "an unknown escape");
     if (read_hex(parser, &high) != 0)
         return -1;
     if (high < 0xd800 || high >= 0xdc00)
-        return put(parser, high);
+        return append_character(parser, high);
     if (parser->end - parser->p < 2 || memcmp(parser->p, "\\u", 2) != 0)
         return bad(parser, "a lone surrogate");
     parser->p += 2;
@@ -96,7 +96,7 @@ static int read_escape(struct parser *parser)
         return -1;
     if (low < 0xdc00 || low >= 0xe000)
         return bad(parser, "a lone surrogate");
-    return put(parser, 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00));
+    return append_character(parser, 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00));
 }
 
 /* Reads a string into parser->string[length]. */
@@ -118,7 +118,7 @@ static int read_string(struct parser *parser)
         int n = u8_mbtoucr(&c, parser->p, (size_t)(parser->end - parser->p));
         if (n < 0)
             return bad(parser, "a byte that is not UTF-8");
-        if (put(parser, c) != 0)
+        if (append_character(parser, c) != 0)
             return -1;
         parser->p += n;
     }

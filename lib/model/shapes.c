@@ -39,8 +39,7 @@ static void find_towers(struct clip_arch *arch, const struct clip_weights *weigh
 {
     int there[CLIP_SIDES] = {0};
     for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
-        there[(*kind)->side] |= clip_weights_find(weights, (*kind)->first_tensor) ||
-                                ((*kind)->is_weights && (*kind)->is_weights(weights));
+        there[(*kind)->side] |= clip_kind_has_weights(*kind, weights);
     for (int side = 0; side < CLIP_SIDES; side++)
         if (!there[side] && there[!side])
             arch->towers[side].absent = 1;
@@ -65,22 +64,30 @@ void clip_arch_fit(struct clip_arch *arch, const struct clip_weights *weights, i
         arch->embed = 0;
 }
 
-int clip_arch_from_shapes(struct clip_arch *arch, const struct clip_weights *weights,
-                          struct clip_error *error)
+void clip_arch_from_names(struct clip_arch *arch, const struct clip_weights *weights)
 {
     clip_arch_clear(arch);
     find_towers(arch, weights);
+    for (int side = 0; side < CLIP_SIDES; side++)
+        arch->towers[side].kind = clip_kind_of_weights(side, weights);
+    arch->logit_bias = clip_weights_find(weights, "logit_bias") != NULL;
+}
+
+int clip_arch_from_shapes(struct clip_arch *arch, const struct clip_weights *weights,
+                          struct clip_error *error)
+{
+    clip_arch_from_names(arch, weights);
     for (int side = 0; side < CLIP_SIDES; side++) {
         struct clip_tower_arch *tower = &arch->towers[side];
-        tower->kind = clip_kind_of_weights(side, weights);
         tower->activation = CLIP_QUICK_GELU;
+        if (!tower->absent && !tower->kind->read_shapes)
+            return clip_fail(error, "the weights of %s (see --arch)", tower->kind->shapes_lack);
         if (!tower->absent && tower->kind->read_shapes(weights, tower, error) != 0)
             return -1;
     }
     clip_arch_fit(arch, weights, 1);
     if (read_embed(arch, weights, error) != 0)
         return -1;
-    arch->logit_bias = clip_weights_find(weights, "logit_bias") != NULL;
     if (clip_arch_check(arch, error) != 0)
         return clip_fail_prefix(error, "the shapes do not determine the architecture (see --arch)");
     return 0;

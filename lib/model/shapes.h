@@ -6,6 +6,9 @@
 #include "model/arch.h"
 #include "model/weight.h"
 
+/* What the names of tensors say: which towers there are, of which kind, and whether there is a logit bias. */
+void clip_arch_from_names(struct clip_arch *arch, const struct clip_weights *weights);
+
 /* As OpenAI's build_model: heads of 64, quick GELU; hidden layers as wide as c_fc says. `weights` has
  * OpenAI's names. */
 int clip_arch_from_shapes(struct clip_arch *arch, const struct clip_weights *weights,

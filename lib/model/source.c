@@ -17,8 +17,8 @@ static int model_type(const void *context, const struct clip_slot *slot)
 }
 
 /* Numbers of one floating-point type as another, through f64, which holds them all. */
-static int convert(enum clip_weight_type from, const unsigned char *in, enum clip_weight_type to,
-                   size_t count, unsigned char *out)
+static int convert_type(enum clip_weight_type from, const unsigned char *in, enum clip_weight_type to,
+                        size_t count, unsigned char *out)
 {
     size_t size = clip_weight_size(from), out_size = clip_weight_size(to);
     for (size_t i = 0; i < count; i++) {
@@ -31,12 +31,12 @@ static int convert(enum clip_weight_type from, const unsigned char *in, enum cli
 }
 
 /* Elements as they are in the file; once the last ones are taken, the tensor's pages are given back. */
-static int copy(const struct clip_model *model, const struct clip_slot *slot, size_t first, size_t count,
-                void *out, struct clip_error *error)
+static int copy_elements(const struct clip_model *model, const struct clip_slot *slot, size_t first,
+                         size_t count, void *out, struct clip_error *error)
 {
     int result = clip_model_copy(model, slot->name, first, count, out, error);
     if (first + count == clip_slot_count(slot))
-        clip_model_forget(model, slot->name);
+        clip_model_release_pages(model, slot->name);
     return result;
 }
 
@@ -48,12 +48,12 @@ static int model_fill(const void *context, const struct clip_slot *slot, size_t 
     if (clip_model_type(source->model, slot->name, &from) != 0)
         return clip_fail(error, "%s: there is no tensor %s", clip_model_path(source->model), slot->name);
     if (from == to)
-        return copy(source->model, slot, first, count, out, error);
+        return copy_elements(source->model, slot, first, count, out, error);
     unsigned char *in = reallocarray(NULL, count, clip_weight_size(from));
     if (!in)
         return clip_fail_memory(error, "tensors");
-    int result = copy(source->model, slot, first, count, in, error);
-    if (result == 0 && convert(from, in, to, count, out) != 0)
+    int result = copy_elements(source->model, slot, first, count, in, error);
+    if (result == 0 && convert_type(from, in, to, count, out) != 0)
         result = clip_fail(error, "%s: tensor %s holds numbers too large for %s",
                            clip_model_path(source->model), slot->name, clip_weight_type_name(to));
     free(in);

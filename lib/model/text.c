@@ -77,7 +77,7 @@ static int in_pool(const struct clip_tower_arch *tower, enum clip_text_tensor te
     }
 }
 
-static int has(const struct clip_tower_arch *tower, enum clip_text_tensor tensor)
+static int has_tensor(const struct clip_tower_arch *tower, enum clip_text_tensor tensor)
 {
     unsigned flags = tower->text.flags;
     if (tensor >= CLIP_TEXT_QUERY)
@@ -135,7 +135,7 @@ int clip_text_shape(const struct clip_tower_arch *tower, enum clip_text_tensor t
         [CLIP_TEXT_K_NORM_WEIGHT] = {head},
         [CLIP_TEXT_K_NORM_BIAS] = {head},
     };
-    if (!has(tower, tensor))
+    if (!has_tensor(tower, tensor))
         return 0;
     memcpy(shape, sizes[tensor], sizeof sizes[tensor]);
     return 1;

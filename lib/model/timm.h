@@ -3,7 +3,7 @@
 #ifndef CLIP_MODEL_TIMM_H
 #define CLIP_MODEL_TIMM_H
 
-#include "model/kind-parts.h"
+#include "model/timm-config.h"
 
 /* timm's classes, which differ in the options that timm_model_kwargs may have. */
 enum clip_timm_class {
@@ -56,7 +56,10 @@ const struct clip_timm_name *clip_timm_name_of(const struct clip_tower_arch *tow
 void clip_list_conv_stem(struct clip_listing *listing, const struct clip_tower_arch *tower);
 void clip_list_mbconv_stem(struct clip_listing *listing, const struct clip_tower_arch *tower);
 
-/* --- members of the rows of these kinds --- */
+/* 1 if an open_clip configuration names a tower with this stem. */
+int clip_timm_has_stem(struct json_object *object, enum clip_vit_stem stem);
+
+/* --- the rows of these kinds --- */
 
 int clip_timm_check(const struct clip_tower_arch *tower, struct clip_error *error);
 void clip_timm_positions(const struct clip_tower_arch *tower, struct clip_positions *table);
@@ -64,11 +67,18 @@ void clip_timm_list(struct clip_listing *listing, const struct clip_tower_arch *
 int clip_timm_read_open_clip(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                              struct clip_error *error);
 void clip_timm_put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower);
-int clip_timm_read_shapes(const struct clip_weights *weights, struct clip_tower_arch *tower,
-                          struct clip_error *error);
 void clip_timm_describe(FILE *out, const struct clip_tower_arch *tower);
 void clip_timm_describe_json(struct json_object *object, const struct clip_tower_arch *tower);
-extern const char *const clip_timm_prefixes[];
+
+/* clang-format off */
+#define CLIP_TIMM_ROW                                                                                        \
+    .side = CLIP_SIDE_IMAGE, .beta2 = 0.98, .epsilon = 1e-6, .own_activation = 1,                            \
+    .head = &clip_head_timm_linear, .width = clip_vit_width, .check = clip_timm_check,                       \
+    .list = clip_timm_list, .prefixes = clip_image_prefixes, .positions = clip_timm_positions,               \
+    .read_open_clip = clip_timm_read_open_clip, .put_open_clip = clip_timm_put_open_clip,                    \
+    .shapes_lack = "a timm tower do not say which one it is",                                                \
+    .describe = clip_timm_describe, .describe_json = clip_timm_describe_json
+/* clang-format on */
 
 /* What Hugging Face's SiglipModel has: the family of SigLIP. */
 extern const struct clip_timm_family clip_timm_siglip;

@@ -152,7 +152,7 @@ static int cuts_patches(const struct clip_tower_arch *tower)
     return tower->vit.stem == CLIP_STEM_PATCHES || tower->vit.stem == CLIP_STEM_LINEAR;
 }
 
-static int has(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor)
+static int has_tensor(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor)
 {
     unsigned flags = tower->vit.flags;
     switch (tensor) {
@@ -226,7 +226,7 @@ static void set_shape(const struct clip_tower_arch *tower, enum clip_vit_tensor 
 
 int clip_vit_shape(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor, size_t shape[4])
 {
-    if (!has(tower, tensor))
+    if (!has_tensor(tower, tensor))
         return 0;
     set_shape(tower, tensor, shape);
     /* timm's tokens are [1, tokens, width], a single one [1, 1, width]. */

@@ -21,7 +21,7 @@ static char *in_folder(const char *folder, size_t size)
     return NULL;
 }
 
-static char *beside(const char *path)
+static char *path_beside(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash ? in_folder(path, (size_t)(slash - path)) : in_folder(".", 1);
@@ -71,7 +71,7 @@ char *clip_find_vocabulary(const struct clip_model *model, const char *path, str
     if (*settings->hf_name || *settings->tiktoken)
         return fail_named(settings, path, error);
     if (clip_model_arch(model)->text.vocabulary == OPENAI_SIZE) {
-        found = beside(path);
+        found = path_beside(path);
         if (!found)
             found = in_model_path();
         if (!found)

@@ -41,7 +41,7 @@ int clip_weight_is_float(enum clip_weight_type type)
 
 /* Bytes from element 0 to after the last one, and those of all elements by themselves; -1 if that does not
  * fit in a size_t. */
-static int span(const struct clip_weight *weight, size_t *bytes, size_t *apart)
+static int measure_span(const struct clip_weight *weight, size_t *bytes, size_t *apart)
 {
     size_t last = 0, count = 1, size = clip_weight_size(weight->type);
     for (int i = 0; i < weight->ndim; i++) {
@@ -81,7 +81,7 @@ static int set_shape(struct clip_weight *weight, const size_t *shape, const size
     int bad = stride ? 0 : set_strides(weight);
     if (stride)
         memcpy(weight->stride, stride, size);
-    if (bad || span(weight, &bytes, &apart) != 0)
+    if (bad || measure_span(weight, &bytes, &apart) != 0)
         return clip_fail(error, "its shape overflows");
     if (bytes > available)
         return clip_fail(error, "needs %zu bytes, the file has %zu for it", bytes, available);

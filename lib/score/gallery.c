@@ -10,7 +10,7 @@
 
 enum { QUALITY = 75 };
 
-static int compare(const void *a, const void *b)
+static int compare_entries(const void *a, const void *b)
 {
     return clip_result_name_compare(((const struct clip_gallery_entry *)a)->key,
                                     ((const struct clip_gallery_entry *)b)->key);
@@ -27,9 +27,10 @@ int clip_gallery_want(struct clip_gallery *gallery, const struct clip_results *r
         for (size_t k = 0; k < results->rows[i].count; k++)
             gallery->entries[n++].key = &results->rows[i].matches[k].item.key;
     }
-    qsort(gallery->entries, n, sizeof *gallery->entries, compare);
+    qsort(gallery->entries, n, sizeof *gallery->entries, compare_entries);
     for (size_t i = 0; i < n; i++)
-        if (gallery->count == 0 || compare(&gallery->entries[gallery->count - 1], &gallery->entries[i]) != 0)
+        if (gallery->count == 0 ||
+            compare_entries(&gallery->entries[gallery->count - 1], &gallery->entries[i]) != 0)
             gallery->entries[gallery->count++] = gallery->entries[i];
     return 0;
 }
@@ -43,16 +44,18 @@ void clip_gallery_free(struct clip_gallery *gallery)
     gallery->count = gallery->found = 0;
 }
 
-static struct clip_gallery_entry *find(const struct clip_gallery *gallery, const struct clip_result_name *key)
+static struct clip_gallery_entry *find_entry(const struct clip_gallery *gallery,
+                                             const struct clip_result_name *key)
 {
     struct clip_gallery_entry wanted = {.key = key};
-    return gallery->count ? bsearch(&wanted, gallery->entries, gallery->count, sizeof wanted, compare) : NULL;
+    return gallery->count ? bsearch(&wanted, gallery->entries, gallery->count, sizeof wanted, compare_entries)
+                          : NULL;
 }
 
 const struct clip_gallery_entry *clip_gallery_find(const struct clip_gallery *gallery,
                                                    const struct clip_result_name *key)
 {
-    return find(gallery, key);
+    return find_entry(gallery, key);
 }
 
 /* RFC 4648; NULL when out of memory. */
@@ -74,7 +77,7 @@ static char *base64(const uint8_t *data, size_t size)
 }
 
 /* The thumb as WebP in base64; NULL when out of memory. */
-static char *encode(const struct clip_thumb *thumb)
+static char *encode_thumb(const struct clip_thumb *thumb)
 {
     size_t plane = (size_t)thumb->width * (size_t)thumb->height;
     uint8_t *pixels = malloc(3 * plane), *webp = NULL;
@@ -113,12 +116,12 @@ static struct clip_gallery_entry *find_record(const struct clip_gallery *gallery
 {
     struct clip_result_name key, text;
     key.text = (char *)clip_record_key(record, &key.size);
-    struct clip_gallery_entry *entry = key.text ? find(gallery, &key) : NULL;
+    struct clip_gallery_entry *entry = key.text ? find_entry(gallery, &key) : NULL;
     *exact = entry != NULL;
     if (entry || !key.text || !u8_check((const uint8_t *)key.text, key.size))
         return entry;
     text.text = as_text(&key, &text.size);
-    entry = text.text ? find(gallery, &text) : NULL;
+    entry = text.text ? find_entry(gallery, &text) : NULL;
     free(text.text);
     return entry;
 }
@@ -132,7 +135,7 @@ int clip_gallery_add(struct clip_gallery *gallery, struct clip_record *record, s
         return 0;
     if (clip_thumb_of(&thumb, record, gallery->side, gallery->level) != 0)
         return -1;
-    entry->data = encode(&thumb);
+    entry->data = encode_thumb(&thumb);
     entry->width = thumb.width;
     entry->height = thumb.height;
     entry->is_file = exact && clip_record_find(record, "__size__") && clip_record_find(record, "__mtime__");

@@ -49,7 +49,7 @@ static void free_group(struct group *group)
     free(group);
 }
 
-static void leave(void *group)
+static void keep_group(void *group)
 {
     (void)group; /* owned by the list */
 }
@@ -58,7 +58,7 @@ void clip_groups_free(struct clip_groups *groups)
 {
     if (!groups)
         return;
-    tdestroy(groups->tree, leave);
+    tdestroy(groups->tree, keep_group);
     for (struct group *group = groups->first, *next; group; group = next) {
         next = group->next;
         free_group(group);
@@ -66,7 +66,7 @@ void clip_groups_free(struct clip_groups *groups)
     free(groups);
 }
 
-static int compare(const void *a, const void *b)
+static int compare_groups(const void *a, const void *b)
 {
     const struct group *x = a, *y = b;
     if (x->value_size != y->value_size)
@@ -109,7 +109,7 @@ static struct group *new_group(struct clip_groups *groups, const struct clip_fie
     if (group && group->name && (group->value = malloc(field->size))) {
         memcpy(group->value, field->value, field->size);
         group->value_size = field->size;
-        if (tsearch(group, &groups->tree, compare)) {
+        if (tsearch(group, &groups->tree, compare_groups)) {
             *groups->end = group;
             groups->end = &group->next;
             return group;
@@ -130,7 +130,7 @@ static struct group *find_group(struct clip_groups *groups, struct clip_record *
         return NULL;
     }
     struct group wanted = {.value = (uint8_t *)field->value, .value_size = field->size};
-    struct group **found = tfind(&wanted, &groups->tree, compare);
+    struct group **found = tfind(&wanted, &groups->tree, compare_groups);
     return found ? *found : new_group(groups, field, record, error);
 }
 

@@ -36,7 +36,7 @@ static int make_room(struct clip_names *names, size_t text)
     return 0;
 }
 
-static size_t put(struct clip_names *names, const char *text, size_t size)
+static size_t append_text(struct clip_names *names, const char *text, size_t size)
 {
     size_t at = names->size;
     memcpy(names->text + at, text, size);
@@ -51,8 +51,8 @@ int clip_names_add(struct clip_names *names, const char *key, size_t key_size, c
     if (make_room(names, key_size + label_size + 2) != 0)
         return -1;
     struct clip_name *name = &names->list[names->count++];
-    name->label = name->key = put(names, key, key_size);
+    name->label = name->key = append_text(names, key, key_size);
     if (label)
-        name->label = put(names, label, label_size);
+        name->label = append_text(names, label, label_size);
     return 0;
 }

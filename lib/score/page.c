@@ -153,14 +153,14 @@ static size_t number_of(const struct clip_page *page, const struct clip_result_i
     return (size_t)(clip_gallery_find(page->gallery, &item->key) - page->gallery->entries);
 }
 
-static void see(struct node *node, const struct clip_result_item *item, double score)
+static void note_item(struct node *node, const struct clip_result_item *item, double score)
 {
     node->item = item;
     if (!(node->best >= score))
         node->best = score;
 }
 
-static void connect(const struct clip_page *page, struct node *nodes)
+static void connect_nodes(const struct clip_page *page, struct node *nodes)
 {
     for (size_t i = 0; i < page->gallery->count; i++)
         nodes[i] = (struct node){.parent = i, .best = NAN, .group = NAN};
@@ -171,8 +171,8 @@ static void connect(const struct clip_page *page, struct node *nodes)
             size_t to = number_of(page, &row->matches[k].item);
             if (from == to)
                 continue;
-            see(&nodes[from], &row->item, row->matches[k].score);
-            see(&nodes[to], &row->matches[k].item, row->matches[k].score);
+            note_item(&nodes[from], &row->item, row->matches[k].score);
+            note_item(&nodes[to], &row->matches[k].item, row->matches[k].score);
             nodes[root_of(nodes, from)].parent = root_of(nodes, to);
         }
     }
@@ -227,7 +227,7 @@ static int write_pairs(const struct clip_page *page, FILE *file, struct clip_err
         free(members);
         return clip_fail_memory(error, "groups");
     }
-    connect(page, nodes);
+    connect_nodes(page, nodes);
     size_t n = order_members(nodes, count, members);
     for (size_t i = 0, end; i < n; i = end) {
         char heading[60], about[60];

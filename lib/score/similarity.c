@@ -67,7 +67,7 @@ struct tile_task {
 };
 
 /* The part of [first, first + count) that lies in the i-th block that it touches. */
-static size_t part(size_t first, size_t count, size_t i, size_t *n)
+static size_t part_of_block(size_t first, size_t count, size_t i, size_t *n)
 {
     size_t begin = i == 0 ? first : (first / BLOCK + i) * BLOCK;
     size_t end = (first / BLOCK + i + 1) * BLOCK;
@@ -75,18 +75,18 @@ static size_t part(size_t first, size_t count, size_t i, size_t *n)
     return begin;
 }
 
-static size_t parts(size_t first, size_t count)
+static size_t count_parts(size_t first, size_t count)
 {
     return count ? (first + count - 1) / BLOCK - first / BLOCK + 1 : 0;
 }
 
-static int multiply(void *context, size_t i, int thread, struct clip_error *error)
+static int multiply_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     const struct tile_task *task = context;
     const struct clip_tile *tile = task->tile;
     struct clip_similarity *s = task->s;
-    size_t n, m, row = part(tile->row, tile->row_count, i / task->across, &n),
-                 column = part(tile->column, tile->column_count, i % task->across, &m);
+    size_t n, m, row = part_of_block(tile->row, tile->row_count, i / task->across, &n),
+                 column = part_of_block(tile->column, tile->column_count, i % task->across, &m);
     float *buffer = s->buffers[thread];
     const float *a = clip_vectors_floats(tile->rows, row, n, buffer, error);
     const float *b =
@@ -102,9 +102,9 @@ static int multiply(void *context, size_t i, int thread, struct clip_error *erro
 int clip_similarity_tile(struct clip_similarity *s, const struct clip_tile *tile, float *out,
                          struct clip_error *error)
 {
-    struct tile_task task = {s, tile, parts(tile->column, tile->column_count), out};
-    return clip_crew_run(&s->crew, s->pool, parts(tile->row, tile->row_count) * task.across, multiply, &task,
-                         error);
+    struct tile_task task = {s, tile, count_parts(tile->column, tile->column_count), out};
+    return clip_crew_run(&s->crew, s->pool, count_parts(tile->row, tile->row_count) * task.across,
+                         multiply_task, &task, error);
 }
 
 /* --- some of them --- */

@@ -88,8 +88,8 @@ static int write_centroids(const char *folder, uint32_t number, const struct qua
 }
 
 /* Learns the centroids, writes them, and names them in the manifest. */
-static int learn(struct quantizer *quantizer, const struct clip_store *index,
-                 struct clip_store_manifest *next, int threads, struct clip_error *error)
+static int learn_centroids(struct quantizer *quantizer, const struct clip_store *index,
+                           struct clip_store_manifest *next, int threads, struct clip_error *error)
 {
     char why[200];
     size_t width = quantizer->width, lists = quantizer->lists;
@@ -227,8 +227,9 @@ static int read_block(const struct clip_vectors *vectors, uint64_t first, size_t
 }
 
 /* The list of each embedding into list_of[n]; offsets[lists + 1] are where the lists begin. */
-static int assign(const struct quantizer *quantizer, const struct clip_vectors *vectors,
-                  const struct block *block, uint32_t *list_of, int64_t *offsets, struct clip_error *error)
+static int assign_lists(const struct quantizer *quantizer, const struct clip_vectors *vectors,
+                        const struct block *block, uint32_t *list_of, int64_t *offsets,
+                        struct clip_error *error)
 {
     char why[200];
     uint64_t count = clip_vectors_count(vectors);
@@ -251,9 +252,9 @@ static int assign(const struct quantizer *quantizer, const struct clip_vectors *
 }
 
 /* Puts the code of each embedding into its list. */
-static int encode(const struct quantizer *quantizer, const struct clip_vectors *vectors,
-                  const struct block *block, const uint32_t *list_of, struct lists_out *out,
-                  struct clip_error *error)
+static int encode_rows(const struct quantizer *quantizer, const struct clip_vectors *vectors,
+                       const struct block *block, const uint32_t *list_of, struct lists_out *out,
+                       struct clip_error *error)
 {
     char why[200];
     size_t width = quantizer->width;
@@ -294,9 +295,9 @@ static int write_lists(const struct quantizer *quantizer, const struct clip_stor
     if (status == 0)
         status = begin_lists(&out, index->path, number, quantizer->lists, width, n, error);
     if (status == 0)
-        status = assign(quantizer, vectors, &block, list_of, out.offsets, error);
+        status = assign_lists(quantizer, vectors, &block, list_of, out.offsets, error);
     if (status == 0)
-        status = encode(quantizer, vectors, &block, list_of, &out, error);
+        status = encode_rows(quantizer, vectors, &block, list_of, &out, error);
     status = end_lists(&out, status, error);
     free(block.x);
     free(block.list_of);
@@ -310,10 +311,10 @@ static int lacks_lists(const struct clip_store_part *part, size_t wanted)
     return !part->lists_number && (wanted || part->count >= CLIP_STORE_LISTS_LEAST);
 }
 
-static int make(struct quantizer *quantizer, const struct clip_store *index, struct clip_store_manifest *next,
-                size_t wanted, int threads, struct clip_error *error)
+static int make_lists(struct quantizer *quantizer, const struct clip_store *index,
+                      struct clip_store_manifest *next, size_t wanted, int threads, struct clip_error *error)
 {
-    int status = wanted ? learn(quantizer, index, next, threads, error)
+    int status = wanted ? learn_centroids(quantizer, index, next, threads, error)
                         : read_centroids(quantizer, index, threads, error);
     for (size_t p = 0; p < next->count && status == 0; p++) {
         if (!lacks_lists(&next->parts[p], wanted))
@@ -341,7 +342,7 @@ int clip_store_lists_make(const char *folder, struct clip_store_manifest *next, 
     if (!quantizer.faiss) /* others made its lists: what is new is searched exactly */
         return wanted ? clip_fail(error, "%s", why.text) : 0;
     struct clip_store *index = clip_store_load(folder, next, error);
-    int status = index ? make(&quantizer, index, next, wanted, threads, error) : -1;
+    int status = index ? make_lists(&quantizer, index, next, wanted, threads, error) : -1;
     clip_store_close(index);
     return status;
 }

@@ -148,7 +148,8 @@ static int is_named(const struct clip_store_manifest *manifest, const char *name
 }
 
 /* Removes what earlier writers left, or was replaced. It is in nobody's way, so failing is no matter. */
-static void clean(const struct clip_store_writer *writer, const struct clip_store_manifest *manifest)
+static void remove_leftovers(const struct clip_store_writer *writer,
+                             const struct clip_store_manifest *manifest)
 {
     DIR *folder = opendir(writer->folder);
     struct dirent *entry;
@@ -221,7 +222,7 @@ static char *folder_beside(const char *path)
 }
 
 /* Whether there is an index: 1, 0 where there is nothing, -1 with error. */
-static int look(const char *path, struct clip_error *error)
+static int find_index(const char *path, struct clip_error *error)
 {
     struct stat status;
     char *file;
@@ -239,7 +240,7 @@ static int take_folder(struct clip_store_writer *writer, enum clip_store_way way
 {
     int locked = 0;
     while (locked == 0) {
-        int there = way == CLIP_STORE_CHANGE ? 1 : look(writer->path, error);
+        int there = way == CLIP_STORE_CHANGE ? 1 : find_index(writer->path, error);
         if (there < 0)
             return -1;
         free(writer->folder);
@@ -261,7 +262,7 @@ static int read_before(struct clip_store_writer *writer, enum clip_store_way way
     writer->index = clip_store_open(writer->folder, way == CLIP_STORE_REPLACE || !there ? &ignored : error);
     if (writer->index) {
         writer->manifest = writer->index->manifest;
-        clean(writer, &writer->manifest);
+        remove_leftovers(writer, &writer->manifest);
     }
     if (there && way != CLIP_STORE_REPLACE)
         return writer->index ? 0 : -1;
@@ -270,7 +271,7 @@ static int read_before(struct clip_store_writer *writer, enum clip_store_way way
     uint32_t next = writer->manifest.next ? writer->manifest.next : 1;
     writer->manifest = (struct clip_store_manifest){.halves = halves, .next = next};
     if (!there)
-        clean(writer, &writer->manifest);
+        remove_leftovers(writer, &writer->manifest);
     return 0;
 }
 
@@ -323,7 +324,7 @@ void clip_store_writer_free(struct clip_store_writer *writer)
     if (writer->lock >= 0 && strcmp(writer->folder, writer->path) != 0) {
         struct clip_store_manifest none = {0}; /* it never got its name */
         char *lock;
-        clean(writer, &none);
+        remove_leftovers(writer, &none);
         if (asprintf(&lock, "%s/lock", writer->folder) >= 0) {
             unlink(lock);
             free(lock);
@@ -492,7 +493,7 @@ int clip_store_put(struct clip_store_writer *writer, const float *unit, size_t w
                          error);
 }
 
-int clip_store_forget(struct clip_store_writer *writer, const char *key, size_t size,
+int clip_store_remove(struct clip_store_writer *writer, const char *key, size_t size,
                       struct clip_error *error)
 {
     return add_key(&writer->forgotten, key, size, NULL, error) < 0 ? -1 : 0;
@@ -677,8 +678,8 @@ static int give_name(struct clip_store_writer *writer, struct clip_error *error)
 }
 
 /* Writes the segment, and what else changes, and says in *next what the index then is. */
-static int prepare(struct clip_store_writer *writer, struct clip_store_manifest *next,
-                   struct clip_store_changes *changes, struct clip_error *error)
+static int write_changes(struct clip_store_writer *writer, struct clip_store_manifest *next,
+                         struct clip_store_changes *changes, struct clip_error *error)
 {
     struct clip_store_part part = {.number = next->next, .count = writer->out.count};
     next->count = 0;
@@ -705,10 +706,10 @@ int clip_store_commit(struct clip_store_writer *writer, struct clip_store_change
 {
     struct clip_store_manifest next = writer->manifest;
     *changes = (struct clip_store_changes){0};
-    if (prepare(writer, &next, changes, error) != 0 || write_manifest(writer, &next, error) != 0 ||
+    if (write_changes(writer, &next, changes, error) != 0 || write_manifest(writer, &next, error) != 0 ||
         give_name(writer, error) != 0)
         return -1;
-    clean(writer, &next);
+    remove_leftovers(writer, &next);
     free_keys(&writer->forgotten);
     clip_store_close(writer->index);
     writer->manifest = next;

@@ -39,7 +39,7 @@ int clip_store_put(struct clip_store_writer *writer, const float *unit, size_t w
                    const struct clip_store_entry *entry, struct clip_error *error);
 
 /* Removes key[size], when it is committed. */
-int clip_store_forget(struct clip_store_writer *writer, const char *key, size_t size,
+int clip_store_remove(struct clip_store_writer *writer, const char *key, size_t size,
                       struct clip_error *error);
 
 /* The index as it was when it was last committed; NULL: there was none. */

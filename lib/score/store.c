@@ -95,7 +95,7 @@ int clip_store_manifest_parse(struct clip_store_manifest *manifest, const char *
 
 /* --- a segment --- */
 
-static const struct clip_weight *find(const struct clip_weights *weights, const char *name)
+static const struct clip_weight *find_weight(const struct clip_weights *weights, const char *name)
 {
     for (size_t i = 0; i < weights->count; i++)
         if (strcmp(weights->items[i].name, name) == 0)
@@ -107,7 +107,7 @@ const unsigned char *clip_store_tensor(const struct clip_weights *weights, const
                                        enum clip_weight_type type, size_t *n, size_t m,
                                        struct clip_error *error)
 {
-    const struct clip_weight *weight = find(weights, name);
+    const struct clip_weight *weight = find_weight(weights, name);
     if (!weight || weight->type != type || weight->ndim != (m ? 2 : 1) || (m && weight->shape[1] != m) ||
         (*n != SIZE_MAX && weight->shape[0] != *n)) {
         clip_fail(error, "tensor %s is missing, or not of the type and shape that it must have", name);

@@ -35,7 +35,7 @@ static int add_line(struct clip_except *except, const char *line, struct clip_er
     return 0;
 }
 
-static int compare(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
@@ -61,7 +61,7 @@ int clip_except_read(struct clip_except *except, const char *path, struct clip_e
     if (got != 0)
         return clip_fail_prefix(error, "%s", path);
     if (except->count)
-        qsort(except->lines, except->count, sizeof *except->lines, compare);
+        qsort(except->lines, except->count, sizeof *except->lines, compare_names);
     return 0;
 }
 
@@ -87,7 +87,7 @@ int clip_except_has(const struct clip_except *except, const struct clip_record *
         free(name);
         return clip_fail_memory(error, "a sample's name");
     }
-    int found = bsearch(&name, except->lines, except->count, sizeof name, compare) != NULL;
+    int found = bsearch(&name, except->lines, except->count, sizeof name, compare_names) != NULL;
     free(name);
     return found;
 }

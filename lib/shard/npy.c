@@ -39,7 +39,7 @@ static int write_header(struct clip_npy *npy, struct clip_error *error)
 }
 
 /* The first record determines the type and shape of all. */
-static int begin(struct clip_npy *npy, const struct clip_tensor *tensor, struct clip_error *error)
+static int begin_array(struct clip_npy *npy, const struct clip_tensor *tensor, struct clip_error *error)
 {
     npy->dtype = tensor->dtype;
     npy->ndim = tensor->ndim + 1;
@@ -71,7 +71,7 @@ int clip_npy_add(struct clip_npy *npy, struct clip_record *record, const char *n
                          clip_tensor_describe(&tensor, text, sizeof text));
     if (record->bad)
         return 0;
-    if (npy->shape[0] == 0 && begin(npy, &tensor, error) != 0)
+    if (npy->shape[0] == 0 && begin_array(npy, &tensor, error) != 0)
         return -1;
     size_t size = clip_tensor_bytes(&tensor);
     if (size && fwrite(tensor.data, 1, size, npy->file) != size)
@@ -152,7 +152,13 @@ static int take_shape(struct text *text, struct clip_npy_array *array, struct cl
     return 0;
 }
 
-static int take_type(struct text *text, struct clip_npy_array *array, struct clip_error *error)
+/* '|V2', or '<V2' as of ml_dtypes */
+static int is_bfloat16(const char *type, size_t size)
+{
+    return size == 3 && (type[0] == '|' || type[0] == '<') && memcmp(type + 1, "V2", 2) == 0;
+}
+
+static int take_type(struct text *text, struct clip_npy_array *array, int bfloat16, struct clip_error *error)
 {
     const char *type;
     size_t size;
@@ -161,6 +167,11 @@ static int take_type(struct text *text, struct clip_npy_array *array, struct cli
         return clip_fail(error, "an array of structures, which is not supported");
     if (take_string(text, &type, &size) != 0)
         return clip_fail(error, "a malformed .npy header: no descr");
+    array->bfloat16 = bfloat16 && is_bfloat16(type, size);
+    if (array->bfloat16) {
+        array->dtype = CLIP_U16;
+        return 0;
+    }
     if (size == 3)
         memcpy(name, type, 3);
     array->swapped = name[0] == '>';
@@ -172,7 +183,8 @@ static int take_type(struct text *text, struct clip_npy_array *array, struct cli
                      clip_printable(shown, sizeof shown, type, size));
 }
 
-static int read_header(struct clip_npy_array *array, struct text *text, struct clip_error *error)
+static int read_header(struct clip_npy_array *array, struct text *text, int bfloat16,
+                       struct clip_error *error)
 {
     const char *key;
     size_t size;
@@ -184,7 +196,7 @@ static int read_header(struct clip_npy_array *array, struct text *text, struct c
             return clip_fail(error, "a malformed .npy header");
         if (size == 5 && memcmp(key, "descr", 5) == 0) {
             seen |= 1;
-            if (take_type(text, array, error) != 0)
+            if (take_type(text, array, bfloat16, error) != 0)
                 return -1;
         } else if (size == 5 && memcmp(key, "shape", 5) == 0) {
             seen |= 2;
@@ -222,7 +234,7 @@ static int count_bytes(const struct clip_npy_array *array, size_t *bytes)
 }
 
 int clip_npy_read(struct clip_npy_array *array, const uint8_t *bytes, size_t size, uint64_t total,
-                  struct clip_error *error)
+                  int bfloat16, struct clip_error *error)
 {
     size_t begin, length, want;
     *array = (struct clip_npy_array){0};
@@ -243,7 +255,7 @@ int clip_npy_read(struct clip_npy_array *array, const uint8_t *bytes, size_t siz
     if (length > size - begin)
         return clip_fail(error, "a .npy file that is cut in its header");
     struct text text = {(const char *)bytes + begin, (const char *)bytes + begin + length};
-    if (read_header(array, &text, error) != 0)
+    if (read_header(array, &text, bfloat16, error) != 0)
         return -1;
     array->data = bytes + begin + length;
     if (count_bytes(array, &want) != 0 || want != total - begin - length)

@@ -21,17 +21,19 @@ struct clip_npy_array {
     enum clip_dtype dtype;
     int ndim;
     size_t shape[CLIP_MAX_DIMENSIONS];
-    int fortran; /* the first dimension varies fastest */
-    int swapped; /* big-endian */
+    int fortran;  /* the first dimension varies fastest */
+    int swapped;  /* big-endian */
+    int bfloat16; /* the elements, which dtype calls CLIP_U16 */
     const uint8_t *data;
 };
 
 /* Reads the header of a file of `total` bytes, of which bytes[size] are available: all, or at least
  * CLIP_NPY_MOST. Accepts versions 1.0 to 3.0. Returns 1; 0 if the bytes are not a .npy file; -1 with error
- * if they are cut, are more than the array takes, or if the type is not one of tensors. */
+ * if they are cut, are more than the array takes, or if the type is not one of tensors. With bfloat16, two
+ * bytes without a type are taken, too: NumPy stores bfloat16 so. */
 #define CLIP_NPY_MOST 65547
 int clip_npy_read(struct clip_npy_array *array, const uint8_t *bytes, size_t size, uint64_t total,
-                  struct clip_error *error);
+                  int bfloat16, struct clip_error *error);
 
 /* The array as a tensor in C order and little-endian. Its data are the file's bytes or, where these must
  * be converted, *owned, from malloc, else NULL. -1 with error when out of memory. */

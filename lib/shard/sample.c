@@ -268,7 +268,7 @@ static int begin_sample(struct clip_samples *samples, size_t key_size, struct cl
 }
 
 /* The open sample will be returned as a bad one, without its members. */
-static void spoil(struct clip_samples *samples, const struct clip_error *why)
+static void mark_bad(struct clip_samples *samples, const struct clip_error *why)
 {
     struct sketch *sketch = &samples->sketch;
     samples->bad = 1;
@@ -438,13 +438,13 @@ static int use_array(struct clip_samples *samples, size_t begin, size_t data, ui
     char shown[100];
     size_t stem = tensor_name(extension, size);
     size_t read = sketch->size - data;
-    int got = clip_npy_read(&array, sketch->bytes + data, read, total, &why);
+    int got = clip_npy_read(&array, sketch->bytes + data, read, total, 0, &why);
     if (got > 0 && stem != size && sketch_has(sketch, extension, stem))
         got = clip_fail(&why, "extension '%s' occurs twice",
                         clip_printable(shown, sizeof shown, extension, stem));
     if (got < 0) {
         clip_member_fail(&samples->member, &why);
-        spoil(samples, &why);
+        mark_bad(samples, &why);
     }
     if (got <= 0)
         return 0;
@@ -471,11 +471,11 @@ static int add_member(struct clip_samples *samples, const char *extension, size_
     if (samples->lost) {
         why = samples->lost_error;
         clip_member_fail(&samples->member, &why);
-        spoil(samples, &why);
+        mark_bad(samples, &why);
         return 0;
     }
     if (check_member(samples, extension, size, &why) != 0) {
-        spoil(samples, &why);
+        mark_bad(samples, &why);
         return 0;
     }
     /* A sample says in its data whether it is bad. */
@@ -515,7 +515,7 @@ static void refuse_name(struct clip_samples *samples)
     struct clip_error why;
     clip_fail(&why, "absolute names, and '..' in them, are refused");
     clip_member_fail(&samples->member, &why);
-    spoil(samples, &why);
+    mark_bad(samples, &why);
 }
 
 /* Puts the pending member into its sample: the open one or, if none is open, a new one. If another sample
@@ -596,7 +596,7 @@ void clip_samples_free(struct clip_samples *samples)
 
 /* Reads what follows the archive: damage of a compressed file may show there, and a program that writes
  * into a pipe must not be stopped early. Only zeros, which pad archives, may follow. */
-static int drain(struct clip_samples *samples, struct clip_error *error)
+static int drain_archive(struct clip_samples *samples, struct clip_error *error)
 {
     uint8_t block[8192];
     uint64_t got, offset, more = 0, at = 0;
@@ -707,7 +707,7 @@ static int next_sample(struct clip_samples *samples, struct clip_record **record
         if (other && samples->open && end_sample(samples, record, error) != 0)
             return -1;
         if (samples->ended && !*record)
-            return drain(samples, error) == 0 ? check_all(samples, error) : -1;
+            return drain_archive(samples, error) == 0 ? check_all(samples, error) : -1;
     }
     return 1;
 }
@@ -730,6 +730,11 @@ void clip_samples_seek(struct clip_samples *samples, uint64_t offset)
 const struct clip_passed *clip_samples_passed(const struct clip_samples *samples)
 {
     return &samples->passed;
+}
+
+uint64_t clip_samples_taken(const struct clip_samples *samples)
+{
+    return clip_source_taken(samples->source);
 }
 
 double clip_samples_waited(const struct clip_samples *samples)

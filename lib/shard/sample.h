@@ -72,6 +72,9 @@ struct clip_passed {
 const char *clip_passed_describe(const struct clip_passed *passed, char *out, size_t size);
 const struct clip_passed *clip_samples_passed(const struct clip_samples *samples);
 
+/* Bytes of the shard's file that were read in order, as clip_source_taken. */
+uint64_t clip_samples_taken(const struct clip_samples *samples);
+
 /* Seconds spent waiting for input. */
 double clip_samples_waited(const struct clip_samples *samples);
 

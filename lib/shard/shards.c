@@ -52,7 +52,8 @@ void clip_shards_free(struct clip_shards *shards)
     *shards = (struct clip_shards){0};
 }
 
-static int join(struct clip_shards *product, const char *head, const char *tail, struct clip_error *error)
+static int join_names(struct clip_shards *product, const char *head, const char *tail,
+                      struct clip_error *error)
 {
     char *name;
     if (asprintf(&name, "%s%s", head, tail) < 0)
@@ -61,13 +62,13 @@ static int join(struct clip_shards *product, const char *head, const char *tail,
 }
 
 /* Replaces heads by each of its names followed by each of `tails`, which is freed. */
-static int multiply(struct clip_shards *heads, struct clip_shards *tails, struct clip_error *error)
+static int multiply_names(struct clip_shards *heads, struct clip_shards *tails, struct clip_error *error)
 {
     struct clip_shards product = {0};
     int status = 0;
     for (size_t i = 0; i < heads->count && status == 0; i++)
         for (size_t k = 0; k < tails->count && status == 0; k++)
-            status = join(&product, heads->names[i], tails->names[k], error);
+            status = join_names(&product, heads->names[i], tails->names[k], error);
     clip_shards_free(heads);
     clip_shards_free(tails);
     *heads = product;
@@ -232,9 +233,9 @@ static int expand_expression(struct clip_shards *out, struct text expression, in
         return expand_sequence(out, expression, depth, error);
     struct clip_shards inner = {0}, brace = {0}; /* neither a range nor a sequence: the braces are ordinary */
     int status = add_text(out, "{", 1, error) == 0 && expand(&inner, expression, depth, error) == 0 ? 0 : -1;
-    if (status == 0 && (status = multiply(out, &inner, error)) == 0 &&
+    if (status == 0 && (status = multiply_names(out, &inner, error)) == 0 &&
         (status = add_text(&brace, "}", 1, error)) == 0)
-        status = multiply(out, &brace, error);
+        status = multiply_names(out, &brace, error);
     clip_shards_free(&inner);
     clip_shards_free(&brace);
     return status;
@@ -263,7 +264,7 @@ static int expand_product(struct clip_shards *product, struct text pattern, int 
             status = add_text(&part, pattern.at + at, end - at, error);
         }
         if (status == 0)
-            status = multiply(product, &part, error);
+            status = multiply_names(product, &part, error);
         clip_shards_free(&part);
         if (status != 0)
             return -1;

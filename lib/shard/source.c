@@ -27,7 +27,7 @@ struct clip_source {
     int no_more;          /* the end of the file is reached */
     const uint8_t *block; /* libarchive's block, with `left` bytes not yet returned */
     size_t left;
-    uint64_t offset;
+    uint64_t offset, taken;
     double waited;
     uint8_t buffer[READ_SIZE];
 };
@@ -53,6 +53,7 @@ static la_ssize_t read_more(struct archive *archive, void *data, const void **bu
         return ARCHIVE_FATAL;
     }
     source->no_more = n == 0;
+    source->taken += (uint64_t)n;
     *buffer = source->buffer;
     return n;
 }
@@ -127,7 +128,7 @@ void clip_source_close(struct clip_source *source)
 }
 
 /* Determines the compression from the first bytes; waits for input for the first time. */
-static int begin(struct clip_source *source, struct clip_error *error)
+static int begin_source(struct clip_source *source, struct clip_error *error)
 {
     struct archive *archive = source->archive;
     struct archive_entry *entry;
@@ -199,7 +200,7 @@ struct clip_source *clip_source_open_file(const char *path, struct clip_error *e
     if (!source->regular) {
         clip_fail(error, "%s: not a file, so it cannot be read in another order (see --shuffle-buffer)",
                   path);
-    } else if (begin(source, error) != 0) {
+    } else if (begin_source(source, error) != 0) {
         clip_fail_prefix(error, "%s", path);
     } else if (archive_filter_code(source->archive, 0) != ARCHIVE_FILTER_NONE) {
         clip_fail(error,
@@ -278,7 +279,7 @@ int clip_source_read(struct clip_source *source, void *out, uint64_t size, uint6
     *got = 0;
     if (source->seekable)
         return read_file(source, to, size, got, error);
-    if (size > 0 && !source->begun && begin(source, error) != 0)
+    if (size > 0 && !source->begun && begin_source(source, error) != 0)
         return -1;
     while (*got < size) {
         if (source->left == 0) {
@@ -302,6 +303,11 @@ int clip_source_read(struct clip_source *source, void *out, uint64_t size, uint6
 uint64_t clip_source_offset(const struct clip_source *source)
 {
     return source->offset;
+}
+
+uint64_t clip_source_taken(const struct clip_source *source)
+{
+    return source->taken;
 }
 
 double clip_source_waited(const struct clip_source *source)

@@ -39,8 +39,10 @@ void clip_source_close(struct clip_source *source);
 int clip_source_read(struct clip_source *source, void *out, uint64_t size, uint64_t *got,
                      struct clip_error *error);
 
-/* The position: bytes read so far, decompressed; and seconds spent waiting for input. */
+/* The position: bytes read so far, decompressed; those of the file, which may be compressed, where it is read
+ * in order; and seconds spent waiting for input. */
 uint64_t clip_source_offset(const struct clip_source *source);
+uint64_t clip_source_taken(const struct clip_source *source);
 double clip_source_waited(const struct clip_source *source);
 
 #endif

@@ -70,7 +70,7 @@ struct clip_tar *clip_tar_new(struct clip_source *source, struct clip_error *err
     return tar;
 }
 
-static void clear(struct extension *extension)
+static void clear_extension(struct extension *extension)
 {
     free(extension->name);
     free(extension->link);
@@ -82,8 +82,8 @@ void clip_tar_free(struct clip_tar *tar)
 {
     if (!tar)
         return;
-    clear(&tar->said);
-    clear(&tar->global);
+    clear_extension(&tar->said);
+    clear_extension(&tar->global);
     free(tar);
 }
 
@@ -363,7 +363,7 @@ static int parse_pax(struct extension *extension, char *body, size_t size, struc
 }
 
 /* An earlier header overrides this one. */
-static void merge(struct extension *into, struct extension *from)
+static void merge_extensions(struct extension *into, struct extension *from)
 {
     if (!into->name) {
         into->name = from->name;
@@ -388,7 +388,7 @@ static void merge(struct extension *into, struct extension *from)
         into->map = from->map;
         from->map = (struct map){0};
     }
-    clear(from);
+    clear_extension(from);
 }
 
 static int is_extension(char type)
@@ -413,8 +413,8 @@ static int read_extension(struct clip_tar *tar, char type, uint64_t size, struct
     if (status == 0 && type == 'g' && (tar->global.has_size || tar->global.sparse))
         status = clip_fail(error, "a global PAX header that gives sizes");
     if (status == 0)
-        merge(&tar->said, &extension);
-    clear(&extension);
+        merge_extensions(&tar->said, &extension);
+    clear_extension(&extension);
     free(body);
     return status;
 }
@@ -691,7 +691,7 @@ int clip_tar_next(struct clip_tar *tar, struct clip_member *member, struct clip_
         return 0;
     if (skip_rest(tar, error) != 0)
         return -1;
-    clear(&tar->said);
+    clear_extension(&tar->said);
     tar->member.offset = clip_source_offset(tar->source);
     for (int extended = 0;; extended = 1) {
         int got = next_header(tar, block, extended, error);

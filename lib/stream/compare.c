@@ -25,8 +25,8 @@ int clip_comparison_differs(const struct clip_comparison *comparison)
     return 0;
 }
 
-static struct clip_field_comparison *entry(struct clip_comparison *comparison, const struct clip_field *field,
-                                           struct clip_error *error)
+static struct clip_field_comparison *entry_of(struct clip_comparison *comparison,
+                                              const struct clip_field *field, struct clip_error *error)
 {
     for (size_t i = 0; i < comparison->count; i++) {
         struct clip_field_comparison *known = &comparison->fields[i];
@@ -200,7 +200,7 @@ static int count_singles(struct clip_comparison *comparison, const struct clip_r
         const struct clip_field *field = &record->fields[i];
         if (!is_wanted(comparison, field) || !is_single(record, other, field))
             continue;
-        struct clip_field_comparison *known = entry(comparison, field, error);
+        struct clip_field_comparison *known = entry_of(comparison, field, error);
         if (!known)
             return -1;
         *(is_a ? &known->only_a : &known->only_b) += 1;
@@ -217,7 +217,7 @@ static int compare_common(struct clip_comparison *comparison, const struct clip_
         const struct clip_field *match = clip_record_field(b, field->name, field->name_size);
         if (!match || !is_wanted(comparison, field))
             continue;
-        struct clip_field_comparison *known = entry(comparison, field, error);
+        struct clip_field_comparison *known = entry_of(comparison, field, error);
         if (!known)
             return -1;
         compare_field(comparison, known, a, field, match);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static int read_more(struct clip_entries *entries, struct clip_error *error)
@@ -28,6 +29,16 @@ static int read_more(struct clip_entries *entries, struct clip_error *error)
     entries->ended = n == 0;
     entries->end += (size_t)n;
     return 0;
+}
+
+double clip_entries_share(const struct clip_entries *entries)
+{
+    struct stat about;
+    off_t at = lseek(entries->fd, 0, SEEK_CUR);
+    if (at < 0 || fstat(entries->fd, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size <= 0)
+        return 0;
+    double share = (double)(at - (off_t)(entries->end - entries->begin)) / (double)about.st_size;
+    return share < 1 ? share : 1;
 }
 
 int clip_entries_next(struct clip_entries *entries, char **entry, struct clip_error *error)

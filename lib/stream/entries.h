@@ -27,4 +27,7 @@ struct clip_entries {
  * CLIP_MAX_ENTRY, or holds a NUL. */
 int clip_entries_next(struct clip_entries *entries, char **entry, struct clip_error *error);
 
+/* The share of a list in a file that was given out, from 0 to 1; 0 where it is not a file. */
+double clip_entries_share(const struct clip_entries *entries);
+
 #endif

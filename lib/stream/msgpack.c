@@ -104,6 +104,10 @@ static inline int read_head(struct clip_head *head, const uint8_t *p, size_t ava
     } else if (p[0] < 0xc0) {
         head->kind = CLIP_STR;
         head->length = p[0] & 31;
+    } else if (p[0] == 0xc4 && available > 1) { /* as most names in a tensor */
+        head->kind = CLIP_BIN;
+        head->head = 2;
+        head->length = p[1];
     } else {
         return read_wide_head(head, p, available);
     }

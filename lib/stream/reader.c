@@ -41,6 +41,8 @@ struct clip_reader {
     struct clip_error error;
 
     struct clip_record *pending; /* read ahead by clip_reader_ready */
+    struct clip_record *lent;    /* each record in turn, if the reader lends; or NULL */
+    int lends;
     enum progress progress;
     int known; /* `progress` is final: FAILED (as `outcome` says) or ENDED */
     struct clip_error outcome;
@@ -87,6 +89,11 @@ void clip_reader_free(struct clip_reader *reader)
     if (reader->owned)
         close(reader->fd);
     clip_record_free(reader->pending);
+    if (reader->lent) {
+        reader->lent->bytes = NULL;
+        reader->lent->lent = 0;
+    }
+    clip_record_free(reader->lent);
     clip_marks_free(&reader->marks);
     free(reader->buffer);
     free(reader);
@@ -100,6 +107,11 @@ void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer)
 void clip_reader_lines(struct clip_reader *reader, const char *field)
 {
     reader->lines = field;
+}
+
+void clip_reader_lend(struct clip_reader *reader)
+{
+    reader->lends = 1;
 }
 
 /* Checks whether the line at `begin` is complete, with its newline. */
@@ -137,7 +149,7 @@ static int fail_at(const struct clip_reader *reader, size_t at, struct clip_erro
 }
 
 /* Checks how far the object at `begin` reaches; sets `whole`, or fails. */
-static void understand(struct clip_reader *reader)
+static void parse_object(struct clip_reader *reader)
 {
     if (reader->lines) {
         find_line(reader);
@@ -219,7 +231,7 @@ static size_t read_text(struct clip_reader *reader)
 }
 
 /* Reads the bytes that are available, waiting if there are none. */
-static void fill(struct clip_reader *reader)
+static void fill_buffer(struct clip_reader *reader)
 {
     if (make_room(reader) != 0)
         return;
@@ -228,7 +240,7 @@ static void fill(struct clip_reader *reader)
                    : read_some(reader, reader->buffer + reader->end, reader->room - reader->end);
     reader->end += n;
     if (n > 0)
-        understand(reader);
+        parse_object(reader);
 }
 
 /* The count in the end object at the end of a file; 0 where there is none. */
@@ -330,6 +342,27 @@ static uint8_t *take_object(struct clip_reader *reader, size_t size)
         memcpy(bytes, reader->buffer + reader->begin, size);
         reader->begin += size;
     }
+    return bytes;
+}
+
+/* An empty record for the object, which is to be lent or given. */
+static struct clip_record *empty_record(struct clip_reader *reader)
+{
+    if (!reader->lends)
+        return clip_record_new();
+    if (!reader->lent && (reader->lent = clip_record_new()))
+        reader->lent->lent = 1;
+    return reader->lent;
+}
+
+/* The complete object at `begin`, and goes on to the next; lent, it stays in the buffer. */
+static uint8_t *pass_object(struct clip_reader *reader, size_t size)
+{
+    uint8_t *bytes = reader->buffer + reader->begin;
+    if (reader->lends)
+        reader->begin += size;
+    else
+        bytes = take_object(reader, size);
     reader->offset += size;
     reader->whole = 0;
     reader->begun = 1;
@@ -337,13 +370,13 @@ static uint8_t *take_object(struct clip_reader *reader, size_t size)
 }
 
 /* Looks at the object after the one that was taken. */
-static void understand_next(struct clip_reader *reader)
+static void parse_next(struct clip_reader *reader)
 {
     reader->skim.at = 0;
     reader->skim.depth = 0;
     reader->marks.count = 0;
     if (reader->begin < reader->end)
-        understand(reader);
+        parse_object(reader);
 }
 
 /* An end object is {"__end__": N} and nothing else. Returns 1, 0 where `record` is something else, -1 with
@@ -382,8 +415,8 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
 {
     size_t size = reader->skim.at;
     uint64_t offset = reader->offset;
-    struct clip_record *record = clip_record_new();
-    uint8_t *bytes = record ? take_object(reader, size) : NULL;
+    struct clip_record *record = empty_record(reader);
+    uint8_t *bytes = record ? pass_object(reader, size) : NULL;
     if (!bytes) {
         clip_record_free(record);
         return clip_fail_memory(error, "a record");
@@ -393,7 +426,7 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
                                                         reader->marks.count, error);
     if (reader->lines)
         free(bytes);
-    understand_next(reader);
+    parse_next(reader);
     if (status != 0)
         clip_fail_prefix(error, "%s: at byte %llu, after %llu records", reader->source,
                          (unsigned long long)offset, (unsigned long long)reader->count);
@@ -445,7 +478,7 @@ static enum progress advance(struct clip_reader *reader, int wait, struct clip_e
                 if (reader->tied && clip_writer_flush(reader->tied, error) != 0)
                     return FAILED;
             }
-            fill(reader);
+            fill_buffer(reader);
         }
     }
     return PENDING;

@@ -32,6 +32,10 @@ void clip_reader_lines(struct clip_reader *reader, const char *field);
 /* From now on `writer` is flushed whenever the reader is about to wait. */
 void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer);
 
+/* Records are from now on the reader's, valid until the next call of clip_reader_next or clip_reader_ready,
+ * so that nothing is copied. Not with clip_reader_lines. */
+void clip_reader_lend(struct clip_reader *reader);
+
 /* Reads the next record or control object; end objects are checked, not returned. Returns 1, and *record
  * is the caller's (clip_record_free); 0 when every input has ended with its end object; -1 with error: an
  * input is cut, malformed, or cannot be read. */

@@ -12,11 +12,12 @@ struct clip_record *clip_record_new(void)
     return calloc(1, sizeof(struct clip_record));
 }
 
-static void clear(struct clip_record *record)
+static void clear_fields(struct clip_record *record)
 {
     for (size_t i = 0; i < record->count; i++)
         free(record->fields[i].owned);
-    free(record->bytes);
+    if (!record->lent)
+        free(record->bytes);
     record->bytes = NULL;
     record->count = 0;
     record->bad = 0;
@@ -24,9 +25,9 @@ static void clear(struct clip_record *record)
 
 void clip_record_free(struct clip_record *record)
 {
-    if (!record)
+    if (!record || record->lent)
         return;
-    clear(record);
+    clear_fields(record);
     free(record->fields);
     free(record);
 }
@@ -43,11 +44,6 @@ static struct clip_field *find_among(struct clip_field *fields, size_t count, co
 static struct clip_field *find_field(const struct clip_record *record, const char *name, size_t size)
 {
     return find_among(record->fields, record->count, name, size);
-}
-
-const struct clip_field *clip_record_find(const struct clip_record *record, const char *name)
-{
-    return find_field(record, name, strlen(name));
 }
 
 const struct clip_field *clip_record_field(const struct clip_record *record, const char *name, size_t size)
@@ -120,13 +116,13 @@ int clip_record_set_marked(struct clip_record *record, uint8_t *bytes, size_t si
                            size_t count, struct clip_error *error)
 {
     struct clip_head head;
-    clear(record);
+    clear_fields(record);
     record->bytes = bytes;
     if (clip_head_read(&head, bytes, size) != 1 || head.kind != CLIP_MAP)
         clip_fail(error, "an object that is not a map");
     else if (set_fields(record, marks, count, error) == 0 && read_names(record, error) == 0)
         return 0;
-    clear(record);
+    clear_fields(record);
     return -1;
 }
 
@@ -146,7 +142,7 @@ int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, str
     if (whole == 1) {
         whole = clip_record_set_marked(record, bytes, size, marks.offsets, marks.count, error);
     } else {
-        clear(record);
+        clear_fields(record);
         free(bytes);
         whole = -1;
     }
@@ -262,7 +258,8 @@ int clip_field_is_tensor(const struct clip_field *field)
 }
 
 /* Skips the key `name` and returns the head of the value after it; NULL where something else stands there. */
-static const uint8_t *entry(const uint8_t *p, const uint8_t *end, const char *name, struct clip_head *head)
+static const uint8_t *find_value(const uint8_t *p, const uint8_t *end, const char *name,
+                                 struct clip_head *head)
 {
     if (!p || clip_head_read(head, p, (size_t)(end - p)) != 1 || head->kind != CLIP_BIN)
         return NULL;
@@ -307,21 +304,21 @@ int clip_field_tensor(const struct clip_field *field, struct clip_tensor *tensor
     if (!clip_field_is_tensor(field))
         return clip_fail(error, "field '%s' is not a tensor",
                          clip_printable(shown, sizeof shown, field->name, field->name_size));
-    p = entry(p + sizeof tensor_head, end, "type", &head);
+    p = find_value(p + sizeof tensor_head, end, "type", &head);
     if (!p || head.kind != CLIP_STR)
         goto malformed;
     if (clip_dtype_parse((const char *)p, head.length, &tensor->dtype) != 0)
         return clip_fail(error, "a tensor of type '%s', which is not supported",
                          clip_printable(shown, sizeof shown, (const char *)p, head.length));
-    p = entry(p + head.length, end, "kind", &head);
+    p = find_value(p + head.length, end, "kind", &head);
     if (!p || (head.kind != CLIP_BIN && head.kind != CLIP_STR) || head.length != 0)
         goto malformed;
-    p = entry(p, end, "shape", &head);
+    p = find_value(p, end, "shape", &head);
     if (!p || head.kind != CLIP_ARRAY || head.length > CLIP_MAX_DIMENSIONS)
         goto malformed;
     tensor->ndim = (int)head.length;
     p = read_shape(p, end, head.length, tensor, &bytes);
-    p = entry(p, end, "data", &head);
+    p = find_value(p, end, "data", &head);
     if (!p || head.kind != CLIP_BIN || head.length != (size_t)(end - p))
         goto malformed;
     if (head.length != bytes) {
@@ -376,8 +373,8 @@ void clip_record_drop(struct clip_record *record, const char *name)
 }
 
 /* Takes over the packed value; name and value are put into one allocation. */
-static int put(struct clip_record *record, const char *name, const void *head, size_t head_size,
-               const void *body, size_t body_size, struct clip_error *error)
+static int put_field(struct clip_record *record, const char *name, const void *head, size_t head_size,
+                     const void *body, size_t body_size, struct clip_error *error)
 {
     size_t name_size = strlen(name), size = head_size + body_size;
     char *owned = malloc(name_size + size);
@@ -422,7 +419,7 @@ static int head_write(void *data, const char *bytes, size_t size)
     head.size = 0;                                                                                           \
     msgpack_packer packer;                                                                                   \
     msgpack_packer_init(&packer, &head, head_write);                                                         \
-    return (PACK) == 0 ? put(record, name, head.bytes, head.size, BODY, SIZE, error)                         \
+    return (PACK) == 0 ? put_field(record, name, head.bytes, head.size, BODY, SIZE, error)                   \
                        : clip_fail(error, "%s: too large to pack", name)
 
 int clip_record_put_bytes(struct clip_record *record, const char *name, const void *data, size_t size,
@@ -456,7 +453,7 @@ int clip_record_put_boolean(struct clip_record *record, const char *name, int va
 int clip_record_put_object(struct clip_record *record, const char *name, const uint8_t *value, size_t size,
                            struct clip_error *error)
 {
-    return put(record, name, NULL, 0, value, size, error);
+    return put_field(record, name, NULL, 0, value, size, error);
 }
 
 static int pack_str_text(msgpack_packer *packer, const char *text)
@@ -480,7 +477,7 @@ int clip_record_put_strings(struct clip_record *record, const char *name, const 
     msgpack_sbuffer_init(&buffer);
     msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
     int status = pack_strings(&packer, strings, n) == 0
-                     ? put(record, name, buffer.data, buffer.size, NULL, 0, error)
+                     ? put_field(record, name, buffer.data, buffer.size, NULL, 0, error)
                      : clip_fail_memory(error, name);
     msgpack_sbuffer_destroy(&buffer);
     return status;
@@ -516,5 +513,5 @@ int clip_record_put_tensor(struct clip_record *record, const char *name, const s
 {
     char head[CLIP_TENSOR_HEAD];
     size_t size = clip_tensor_head(tensor, head);
-    return put(record, name, head, size, tensor->data, clip_tensor_bytes(tensor), error);
+    return put_field(record, name, head, size, tensor->data, clip_tensor_bytes(tensor), error);
 }

@@ -11,6 +11,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define CLIP_MAX_FIELDS 4096
 
@@ -24,6 +25,7 @@ struct clip_field {
 
 struct clip_record {
     uint8_t *bytes; /* the message as it was read; names and values point into it */
+    int lent;       /* the record and `bytes` are the reader's (clip_reader_lend) */
     struct clip_field *fields;
     size_t count, room;
     const char *source;      /* the input it came from, for messages; not owned */
@@ -33,7 +35,7 @@ struct clip_record {
 
 /* An empty record, to be freed by clip_record_free; NULL when out of memory. */
 struct clip_record *clip_record_new(void);
-void clip_record_free(struct clip_record *record);
+void clip_record_free(struct clip_record *record); /* NULL and a lent one are left alone */
 
 /* Sets the record to message bytes[size], one complete map from malloc, which the record then owns. On
  * error the record is empty and the bytes are freed. Refuses keys that are not strings, and a key that
@@ -61,8 +63,11 @@ int clip_record_fail(struct clip_record *record, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* The field of that name, or NULL. Valid until the record changes. */
-const struct clip_field *clip_record_find(const struct clip_record *record, const char *name);
 const struct clip_field *clip_record_field(const struct clip_record *record, const char *name, size_t size);
+static inline const struct clip_field *clip_record_find(const struct clip_record *record, const char *name)
+{
+    return clip_record_field(record, name, strlen(name));
+}
 
 /* The contents of a field. Each returns 0, or -1 where the field holds something else (clip_field_tensor:
  * with a message). Views are valid as long as the field. bytes: str or bin. */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int compare(const void *a, const void *b)
+static int compare_hashes(const void *a, const void *b)
 {
     const struct clip_seen_file *x = a, *y = b;
     size_t size = x->key_size < y->key_size ? x->key_size : y->key_size;
@@ -83,7 +83,7 @@ int clip_seen_read(struct clip_seen *seen, const char *path, size_t max_record, 
 void clip_seen_sort(struct clip_seen *seen)
 {
     if (seen->count)
-        qsort(seen->files, seen->count, sizeof *seen->files, compare);
+        qsort(seen->files, seen->count, sizeof *seen->files, compare_hashes);
 }
 
 void clip_seen_free(struct clip_seen *seen)
@@ -100,5 +100,5 @@ const struct clip_seen_file *clip_seen_find(const struct clip_seen *seen, const 
                                             int64_t size, double time)
 {
     struct clip_seen_file wanted = {(char *)key, key_size, size, time, NULL};
-    return seen->count ? bsearch(&wanted, seen->files, seen->count, sizeof wanted, compare) : NULL;
+    return seen->count ? bsearch(&wanted, seen->files, seen->count, sizeof wanted, compare_hashes) : NULL;
 }

@@ -26,8 +26,10 @@ int clip_record_floats(struct clip_record *record, const char *name, struct clip
 {
     struct clip_error error;
     const struct clip_field *field = clip_record_find(record, name);
-    if (field && clip_field_is_tensor(field) && clip_field_tensor(field, tensor, &error) == 0 &&
-        (tensor->dtype == CLIP_F16 || tensor->dtype == CLIP_F64))
+    int is = field && clip_field_is_tensor(field) && clip_field_tensor(field, tensor, &error) == 0;
+    if (is && tensor->dtype == CLIP_F32)
+        return 0;
+    if (is && (tensor->dtype == CLIP_F16 || tensor->dtype == CLIP_F64))
         return to_f4(record, name, tensor);
     return clip_record_tensor(record, name, CLIP_F32, tensor);
 }

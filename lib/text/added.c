@@ -75,14 +75,13 @@ static int ends_with_word(const char *text, size_t length)
     while (begin > 0 && length - begin < 4 && ((unsigned char)text[--begin] & 0xc0) == 0x80)
         ;
     return begin < length && clip_utf8_read(&point, (const uint8_t *)text + begin, length - begin) > 0 &&
-           (clip_point_classes(point) & CLIP_WORD);
+           clip_is_word(point);
 }
 
 static int starts_with_word(const char *text, size_t length)
 {
     uint32_t point;
-    return length > 0 && clip_utf8_read(&point, (const uint8_t *)text, length) > 0 &&
-           (clip_point_classes(point) & CLIP_WORD);
+    return length > 0 && clip_utf8_read(&point, (const uint8_t *)text, length) > 0 && clip_is_word(point);
 }
 
 /* The longest token that the text begins with, or NULL. */

@@ -101,7 +101,7 @@ static int add_values(struct clip_captions *captions, struct json_object *value,
 }
 
 /* Joins all strings with newlines. */
-static int join(struct clip_captions *captions, struct clip_error *error)
+static int join_strings(struct clip_captions *captions, struct clip_error *error)
 {
     size_t size = 0;
     for (size_t i = 0; i < captions->count; i++)
@@ -130,7 +130,7 @@ static int read_json(struct clip_captions *captions, const char *name, const cha
         return clip_fail(error, "field '%s': '%s' %.100s", name,
                          clip_printable(shown, sizeof shown, path, strlen(path)), why.text);
     }
-    return join(captions, error);
+    return join_strings(captions, error);
 }
 
 /* --- a field --- */

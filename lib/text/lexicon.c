@@ -8,7 +8,7 @@ static uint64_t hash_of_word(const void *context, uint32_t number)
 }
 
 /* The slot of the name, or the empty one where it belongs. */
-static size_t find(const struct clip_lexicon *lexicon, const char *name, size_t length)
+static size_t find_slot(const struct clip_lexicon *lexicon, const char *name, size_t length)
 {
     const struct clip_slots *table = &lexicon->slots;
     size_t slot = clip_hash(name, length) & (table->room - 1);
@@ -58,7 +58,7 @@ int clip_lexicon_add(struct clip_lexicon *lexicon, const char *name, size_t leng
         return -1;
     if (lexicon->by_id[id])
         return clip_fail(error, "two tokens have id %ld", (long)id);
-    size_t slot = find(lexicon, name, length);
+    size_t slot = find_slot(lexicon, name, length);
     int known = lexicon->slots.slots[slot] != 0;
     if (known && unique)
         return clip_fail(error, "token '%s' is there twice",
@@ -88,7 +88,7 @@ int32_t clip_lexicon_id(const struct clip_lexicon *lexicon, const char *name, si
 {
     if (!lexicon->slots.room)
         return -1;
-    uint32_t found = lexicon->slots.slots[find(lexicon, name, length)];
+    uint32_t found = lexicon->slots.slots[find_slot(lexicon, name, length)];
     return found ? lexicon->words[found - 1].id : -1;
 }
 

@@ -165,9 +165,15 @@ static int run_strip(struct run *run)
     return clip_buffer_add(run->out, run->text + begin, end - begin, run->error);
 }
 
-static int is_mark(uint32_t point)
+/* BertNormalizer's accents; StripAccents takes marks of all kinds. */
+static int is_accent(uint32_t point)
 {
     return point >= 0x300 && uc_is_general_category(point, UC_NON_SPACING_MARK);
+}
+
+static int is_mark(uint32_t point)
+{
+    return point >= 0x300 && uc_is_general_category(point, UC_MARK);
 }
 
 static int run_strip_accents(struct run *run)
@@ -312,7 +318,7 @@ static int run_bert(struct run *run)
         clip_buffer_reserve(run->out, 4 * points->n, run->error) != 0)
         return -1;
     for (size_t i = 0; i < points->n; i++) {
-        if (step->accents && is_mark(points->at[i]))
+        if (step->accents && is_accent(points->at[i]))
             continue;
         if (step->lower)
             put_lower(run->out, points->at[i]);

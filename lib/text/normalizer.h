@@ -17,7 +17,7 @@ struct clip_normal_step {
         CLIP_NORMAL_FORM,          /* `form` */
         CLIP_NORMAL_LOWER,         /* each character by itself */
         CLIP_NORMAL_STRIP,         /* white space at the ends, of left and right */
-        CLIP_NORMAL_STRIP_ACCENTS, /* marks (Mn) away */
+        CLIP_NORMAL_STRIP_ACCENTS, /* marks (M) away */
         CLIP_NORMAL_REPLACE,       /* the text `from`, or what the pattern matches, becomes `to` */
         CLIP_NORMAL_PREPEND,       /* `to` before a text that is not empty */
         CLIP_NORMAL_CHARSMAP,

@@ -77,7 +77,7 @@ static int item_has(const struct item *item, uint32_t point)
     case DIGIT:
         return uc_is_general_category(point, UC_DECIMAL_DIGIT_NUMBER);
     case WORD:
-        return (clip_point_classes(point) & CLIP_WORD) != 0;
+        return clip_is_word(point);
     }
     return 0;
 }

@@ -138,8 +138,7 @@ static int add_words(struct clip_pipeline *pipeline, const char *text, size_t n,
 static int is_word_point(const char *text, size_t n)
 {
     uint32_t point;
-    return n > 0 && clip_utf8_read(&point, (const uint8_t *)text, n) > 0 &&
-           (clip_point_classes(point) & CLIP_WORD);
+    return n > 0 && clip_utf8_read(&point, (const uint8_t *)text, n) > 0 && clip_is_word(point);
 }
 
 /* 1 if a character that words are made of ends text[n]. */

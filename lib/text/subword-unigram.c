@@ -44,7 +44,7 @@ static size_t character_length(const char *text, size_t n)
 }
 
 /* Notes the best way forward. */
-static void turn(struct clip_lattice *lattice, size_t n)
+static void note_best(struct clip_lattice *lattice, size_t n)
 {
     for (size_t end = n; end > 0; end = lattice[end].from)
         lattice[lattice[end].from].to = end;
@@ -111,7 +111,7 @@ int clip_encode_unigram(const struct clip_subwords *subwords, struct clip_subwor
         length = character_length(word + i, n - i);
         extend(subwords, lattice, word, n, i, length);
     }
-    turn(lattice, n);
+    note_best(lattice, n);
     for (size_t at = 0, end; at < n; at = end) {
         end = lattice[at].to;
         int32_t id = lattice[end].id;
@@ -144,8 +144,9 @@ static void extend_sentence(const struct clip_subwords *subwords, struct clip_la
         int32_t id = subwords->trie.values[node];
         if (id < 0)
             continue;
-        double more = subwords->types[id] == CLIP_PIECE_USER ? (double)(i + 1 - at) * subwords->highest - 0.1
-                                                             : subwords->scores[id];
+        double more = subwords->types[id] == CLIP_PIECE_USER
+                          ? (double)((float)(i + 1 - at) * (float)subwords->highest) - 0.1
+                          : subwords->scores[id];
         struct clip_lattice *there = &lattice[i + 1];
         if (there->from == SIZE_MAX || here + more > there->score)
             *there = (struct clip_lattice){(double)(float)(here + more), at, 0, id};
@@ -167,7 +168,7 @@ int clip_encode_sentence_unigram(const struct clip_subwords *subwords, struct cl
         length = character_length(word + i, n - i);
         extend_sentence(subwords, lattice, word, n, i, length);
     }
-    turn(lattice, n);
+    note_best(lattice, n);
     for (size_t at = 0, end; at < n; at = end) {
         end = lattice[at].to;
         int32_t id = lattice[end].id;

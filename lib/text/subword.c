@@ -1,6 +1,7 @@
 #include "text/subword.h"
 #include "text/unicode.h"
 
+#include <float.h>
 #include <stdio.h>
 
 void clip_subword_work_free(struct clip_subword_work *work)
@@ -124,6 +125,7 @@ int clip_finish_sentence(struct clip_subwords *subwords, struct clip_error *erro
     const struct clip_lexicon *lexicon = &subwords->lexicon;
     int known, normal = 0;
     clip_find_byte_tokens(subwords);
+    subwords->highest = (double)FLT_MIN; /* as SentencePiece has it, whose scores are negative */
     for (size_t i = 0; i < lexicon->count; i++) {
         const struct clip_word *word = &lexicon->words[i];
         const char *name = lexicon->text.at + word->at;
@@ -138,7 +140,7 @@ int clip_finish_sentence(struct clip_subwords *subwords, struct clip_error *erro
         if (type != CLIP_PIECE_NORMAL)
             continue;
         subwords->lowest = !normal || score < subwords->lowest ? score : subwords->lowest;
-        subwords->highest = !normal || score > subwords->highest ? score : subwords->highest;
+        subwords->highest = score > subwords->highest ? score : subwords->highest;
         normal = 1;
     }
     return subwords->encode == clip_encode_sentence_bpe ? order_pieces(subwords, error) : 0;

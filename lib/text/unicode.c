@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unicase.h>
 #include <uninorm.h>
+#include <unictype.h>
 
 int clip_points_reserve(struct clip_points *points, size_t room, struct clip_error *error)
 {
@@ -95,6 +96,16 @@ unsigned clip_point_classes(uint32_t point)
             high = middle;
     }
     return clip_class_ranges[low].classes;
+}
+
+int clip_is_word(uint32_t point)
+{
+    if (point < 0x80)
+        return (point >= '0' && point <= '9') || ((point | 0x20) >= 'a' && (point | 0x20) <= 'z') ||
+               point == '_';
+    return uc_is_property_alphabetic(point) || uc_is_property_join_control(point) ||
+           uc_is_general_category_withtable(point,
+                                            UC_CATEGORY_MASK_M | UC_CATEGORY_MASK_Nd | UC_CATEGORY_MASK_Pc);
 }
 
 /* Appends at[n], normalised, to `out`. */

@@ -61,6 +61,9 @@ enum clip_point_class {
 };
 unsigned clip_point_classes(uint32_t point);
 
+/* \w of Unicode's regular expressions (UTS 18, annex C), as in Rust's and Oniguruma's. */
+int clip_is_word(uint32_t point);
+
 /* unicodedata.normalize("NFC", text), in place; `work` is overwritten. */
 int clip_nfc(struct clip_points *text, struct clip_points *work, struct clip_error *error);
 

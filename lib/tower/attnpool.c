@@ -1,19 +1,13 @@
 /* The attention pool of CLIP's ResNets.
  *
- * With one query the keys and values of all pixels need not be computed: of head h the score of pixel x is
- *     q . (K x + k) = (K' q) . x + q . k,
- * whose last term is the same for all pixels and drops out of the softmax, and the sum of the values is
- *     sum a (V x + v) = V (sum a x) + v.
- * So a head is three products of one row a picture (q; K' q, its "probe"; V z of the "mix" z = sum a x) and
- * two small ones with the pixels as they are: a twentieth of the operations.
- *
- * Backward, of the features' gradient dy: dV = dy z', dz = V' dy, da = x . dz, ds = a (da - sum a da),
- * dx = a dz + ds p, dp = sum ds x, dK = q dp', dq = K dp, and the query's own. The bias of the keys adds the
- * same to the scores of all tokens, so its gradient is 0. */
+ * There is one query, so keys and values of single tokens are not computed (math/probe.h). A head is three
+ * products of one row a picture (q; K' q, its probe; V z of its mix z) and two small ones with the pixels as
+ * they are: a twentieth of the operations. */
 #include "tower/attnpool.h"
 
 #include "base/crew.h"
 #include "math/conv-kernels.h"
+#include "math/probe.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -171,7 +165,7 @@ static void place_backward(struct clip_attnpool *attn)
     }
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct clip_attnpool *attn = context;
     attn->workspaces =
@@ -179,14 +173,15 @@ static void place(void *context)
     (attn->learns ? place_backward : place_run)(attn);
 }
 
-static int load(struct clip_attnpool *attn, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_pool(struct clip_attnpool *attn, const struct clip_tower_setup *setup,
+                     struct clip_error *error)
 {
     if ((attn->learns ? load_weights : load_heads)(attn, setup, error) != 0 ||
         clip_values_load(&attn->positions, setup, error, "visual.attnpool.positional_embedding") != 0 ||
         clip_values_load(&attn->query.bias, setup, error, "visual.attnpool.q_proj.bias") != 0 ||
         clip_values_load(&attn->value.bias, setup, error, "visual.attnpool.v_proj.bias") != 0)
         return -1;
-    return clip_arena_build(&attn->arena, "the attention pool", place, attn, error);
+    return clip_arena_build(&attn->arena, "the attention pool", place_buffers, attn, error);
 }
 
 struct clip_attnpool *clip_attnpool_open(const struct clip_tower_setup *setup, size_t pixels,
@@ -216,7 +211,7 @@ struct clip_attnpool *clip_attnpool_open(const struct clip_tower_setup *setup, s
         .batch = setup->parameters ? batch : (batch + ROWS - 1) / ROWS * ROWS,
     };
     clip_crew_init(&attn->crew);
-    if (load(attn, setup, error) == 0)
+    if (load_pool(attn, setup, error) == 0)
         return attn;
     clip_attnpool_free(attn);
     return NULL;
@@ -238,15 +233,6 @@ static void make_tokens(const struct clip_kernels *kernels, size_t pixels, size_
     for (size_t c = 0; c < width; c++)
         tokens[c] /= (float)pixels;
     kernels->sum((pixels + 1) * width, tokens, positions, tokens);
-}
-
-static void mix(size_t heads, size_t tokens, size_t width, const float *x, const float *probes, size_t step,
-                float *weights, float *mixes)
-{
-    clip_gemm(0, 1, heads, tokens, width, probes, step, x, width, 0, weights, tokens);
-    for (size_t h = 0; h < heads; h++)
-        clip_softmax(tokens, weights + h * tokens);
-    clip_gemm(0, 0, heads, width, tokens, weights, tokens, x, width, 0, mixes, step);
 }
 
 /* --- forward without a tape --- */
@@ -303,8 +289,16 @@ static int mix_task(void *context, size_t i, int thread, struct clip_error *erro
     struct clip_attnpool *attn = context;
     size_t width = attn->width, tokens = attn->tokens;
     float *mixes = attn->mixes + (i / ROWS * attn->heads * ROWS + i % ROWS) * width;
-    mix(attn->heads, tokens, width, attn->x + i * tokens * width, mixes, ROWS * width,
-        attn->workspaces[thread].scores, mixes);
+    struct clip_probes probes = {
+        .count = attn->heads,
+        .tokens = tokens,
+        .width = width,
+        .stride = ROWS * width,
+        .probes = mixes,
+        .x = attn->x + i * tokens * width,
+        .weights = attn->workspaces[thread].scores,
+    };
+    clip_probes_mix(&probes, mixes);
     return 0;
 }
 
@@ -380,15 +374,29 @@ static void probe_chunk_task(void *context, size_t h, int thread)
               attn->tape->probes + h * n * width, width);
 }
 
+/* The probes of picture i of the tape. */
+static struct clip_probes probes_of(const struct clip_attnpool *attn, size_t i)
+{
+    const struct clip_attnpool_tape *tape = attn->tape;
+    size_t width = attn->width, tokens = attn->tokens;
+    return (struct clip_probes){
+        .count = attn->heads,
+        .tokens = tokens,
+        .width = width,
+        .stride = attn->count * width,
+        .probes = tape->probes + i * width,
+        .x = tape->x + i * tokens * width,
+        .weights = tape->weights + i * attn->heads * tokens,
+    };
+}
+
 /* A task: the mixes of a picture. */
 static void mix_chunk_task(void *context, size_t i, int thread)
 {
     (void)thread;
     const struct clip_attnpool *attn = context;
-    const struct clip_attnpool_tape *tape = attn->tape;
-    size_t width = attn->width, tokens = attn->tokens, heads = attn->heads;
-    mix(heads, tokens, width, tape->x + i * tokens * width, tape->probes + i * width, attn->count * width,
-        tape->weights + i * heads * tokens, tape->mixes + i * width);
+    struct clip_probes probes = probes_of(attn, i);
+    clip_probes_mix(&probes, attn->tape->mixes + i * attn->width);
 }
 
 /* A task: features of a head. */
@@ -445,22 +453,10 @@ static void value_back_task(void *context, size_t h, int thread)
 static void mix_back_task(void *context, size_t i, int thread)
 {
     const struct clip_attnpool *attn = context;
-    size_t width = attn->width, tokens = attn->tokens, heads = attn->heads, step = attn->count * width;
-    const float *x = attn->tape->x + i * tokens * width, *weights = attn->tape->weights + i * heads * tokens;
-    const float *mixes = attn->back.mixes + i * width;
-    float *scores = attn->workspaces[thread].scores, *dx = attn->back.dx + i * tokens * width;
-    clip_gemm(0, 1, heads, tokens, width, mixes, step, x, width, 0, scores, tokens);
-    for (size_t h = 0; h < heads; h++) {
-        const float *a = weights + h * tokens;
-        float *s = scores + h * tokens, mean = 0;
-        for (size_t t = 0; t < tokens; t++)
-            mean += a[t] * s[t];
-        for (size_t t = 0; t < tokens; t++)
-            s[t] = a[t] * (s[t] - mean);
-    }
-    clip_gemm(1, 0, tokens, width, heads, weights, tokens, mixes, step, 0, dx, width);
-    clip_gemm(1, 0, tokens, width, heads, scores, tokens, attn->tape->probes + i * width, step, 1, dx, width);
-    clip_gemm(0, 0, heads, width, tokens, scores, tokens, x, width, 0, attn->back.probes + i * width, step);
+    struct clip_probes probes = probes_of(attn, i);
+    clip_probes_mix_backward(&probes, attn->back.mixes + i * attn->width, attn->workspaces[thread].scores,
+                             attn->back.dx + i * attn->tokens * attn->width,
+                             attn->back.probes + i * attn->width);
 }
 
 /* A task: the gradients of a head's keys and queries. */

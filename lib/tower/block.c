@@ -42,8 +42,9 @@ int clip_block_shape_init(struct clip_block_shape *shape, const struct clip_towe
         .joins = (flags & (CLIP_BLOCK_HEAD_SCALE | CLIP_BLOCK_INNER_NORM | CLIP_BLOCK_ATTN_GATE)) != 0,
         .ends = (flags & (CLIP_BLOCK_ATTN_NORM | CLIP_BLOCK_MLP_NORM | CLIP_BLOCK_LAYER_SCALE |
                           CLIP_BLOCK_NORM_AFTER)) != 0,
-        .dresses = (flags & (CLIP_BLOCK_QK_NORM | CLIP_BLOCK_COSINE | CLIP_BLOCK_VALUE_RESIDUAL)) != 0 ||
-                   arch->block.rotary.reference > 0 || arch->text.rotary > 0,
+        .prepares_heads =
+            (flags & (CLIP_BLOCK_QK_NORM | CLIP_BLOCK_COSINE | CLIP_BLOCK_VALUE_RESIDUAL)) != 0 ||
+            arch->block.rotary.reference > 0 || arch->text.rotary > 0,
     };
     for (int tensor = 0; tensor < CLIP_BLOCK_TENSORS; tensor++) {
         size_t size[4];
@@ -67,7 +68,7 @@ size_t clip_block_room(const struct clip_block_shape *shape)
     return 3 * widest(shape);
 }
 
-static int has(const struct clip_block *block, unsigned flags)
+static int has_flag(const struct clip_block *block, unsigned flags)
 {
     return (block->shape->flags & flags) != 0;
 }
@@ -84,10 +85,10 @@ static void split_joined(struct clip_block *block)
 {
     const struct clip_values *joined = &block->values[CLIP_JOINED_BIAS];
     size_t mlp = block->shape->mlp;
-    if (!has(block, CLIP_BLOCK_JOINED_GATE) || has(block, CLIP_BLOCK_NO_MLP_BIAS))
+    if (!has_flag(block, CLIP_BLOCK_JOINED_GATE) || has_flag(block, CLIP_BLOCK_NO_MLP_BIAS))
         return;
     enum clip_block_tensor first = CLIP_FC_BIAS, second = CLIP_GATE_BIAS;
-    if (has(block, CLIP_BLOCK_GATE_FIRST)) {
+    if (has_flag(block, CLIP_BLOCK_GATE_FIRST)) {
         first = CLIP_GATE_BIAS;
         second = CLIP_FC_BIAS;
     }
@@ -112,7 +113,7 @@ int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_se
             return -1;
     }
     split_joined(block);
-    if (!has(block, CLIP_BLOCK_SPLIT_BIAS))
+    if (!has_flag(block, CLIP_BLOCK_SPLIT_BIAS))
         return 0;
     struct clip_values *joined = &block->values[CLIP_IN_BIAS];
     joined->value = joined->copy = calloc(3 * block->shape->inner, sizeof *joined->copy);
@@ -126,7 +127,7 @@ void clip_block_refresh_vectors(struct clip_block *block)
 {
     size_t inner = block->shape->inner;
     float *joined = block->values[CLIP_IN_BIAS].copy;
-    for (size_t i = 0; has(block, CLIP_BLOCK_SPLIT_BIAS) && i < 3; i++)
+    for (size_t i = 0; has_flag(block, CLIP_BLOCK_SPLIT_BIAS) && i < 3; i++)
         memcpy(joined + i * inner, value_of(block, CLIP_Q_BIAS + (enum clip_block_tensor)i),
                inner * sizeof *joined);
 }
@@ -206,7 +207,8 @@ static void add_products(const struct clip_block *block, size_t n, const float *
     kernels->sum(n, sums, room, sums);
 }
 
-static void scale(const struct clip_block *block, size_t n, const float *x, const float *factors, float *out)
+static void scale_row(const struct clip_block *block, size_t n, const float *x, const float *factors,
+                      float *out)
 {
     block->shape->kernels->multiply(n, x, factors, block->shape->zeros, CLIP_PRECISION_F32, out);
 }
@@ -221,8 +223,8 @@ void clip_block_input(const struct clip_block *block, enum clip_half half, size_
 {
     const struct clip_block_shape *shape = block->shape;
     size_t width = shape->width;
-    int second = half == CLIP_HALF_HIDDEN && has(block, CLIP_BLOCK_INPUT_NORM);
-    if (has(block, CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_NORM_AFTER)) {
+    int second = half == CLIP_HALF_HIDDEN && has_flag(block, CLIP_BLOCK_INPUT_NORM);
+    if (has_flag(block, CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_NORM_AFTER)) {
         shape->kernels->convert(rows * width, x, shape->type, out);
         return;
     }
@@ -240,8 +242,8 @@ void clip_block_input_backward(const struct clip_block *block, enum clip_half ha
 {
     const struct clip_block_shape *shape = block->shape;
     size_t width = shape->width;
-    int second = half == CLIP_HALF_HIDDEN && has(block, CLIP_BLOCK_INPUT_NORM);
-    if (has(block, CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_NORM_AFTER)) {
+    int second = half == CLIP_HALF_HIDDEN && has_flag(block, CLIP_BLOCK_INPUT_NORM);
+    if (has_flag(block, CLIP_BLOCK_NO_NORMS | CLIP_BLOCK_NORM_AFTER)) {
         shape->kernels->sum(rows * width, dx, dy, dx);
         return;
     }
@@ -258,16 +260,16 @@ void clip_block_input_backward(const struct clip_block *block, enum clip_half ha
 
 /* --- heads --- */
 
-/* out[head] = a head's row with its bias and its norm. */
-static void dress_norm(const struct clip_block *block, const struct clip_dressing *d, const float *x,
-                       float *out)
+/* out[head] = a head's row with its bias. */
+static void add_head_bias(const struct clip_block *block, const struct clip_head_rows *d, const float *x,
+                          float *out)
 {
     const struct clip_block_shape *shape = block->shape;
     size_t n = shape->head, at = (d->key ? shape->inner : 0) + d->h * n;
     shape->kernels->sum(n, x, value_of(block, CLIP_IN_BIAS) + at, out);
 }
 
-static enum clip_block_tensor dress_tensor(const struct clip_dressing *d)
+static enum clip_block_tensor qk_norm_weight(const struct clip_head_rows *d)
 {
     return d->key ? CLIP_KEY_NORM_WEIGHT : CLIP_QUERY_NORM_WEIGHT;
 }
@@ -281,20 +283,20 @@ static float length_of(size_t n, const float *x)
 }
 
 /* A row's place in the table of rotary positions, times the size of a head. */
-static size_t rotary_at(const struct clip_block_shape *shape, const struct clip_dressing *d, size_t r)
+static size_t rotary_at(const struct clip_block_shape *shape, const struct clip_head_rows *d, size_t r)
 {
     return (d->positions ? d->positions[r] : d->first + r) * shape->head;
 }
 
-void clip_block_dress(const struct clip_block *block, const struct clip_dressing *d, float *out)
+void clip_block_prepare_head(const struct clip_block *block, const struct clip_head_rows *d, float *out)
 {
     const struct clip_block_shape *shape = block->shape;
     size_t n = shape->head;
     for (size_t r = 0; r < d->rows; r++, out += n) {
-        dress_norm(block, d, d->x + r * d->stride, out);
-        if (has(block, CLIP_BLOCK_QK_NORM))
-            norm(block, dress_tensor(d), n, out, CLIP_PRECISION_F32, out);
-        if (has(block, CLIP_BLOCK_COSINE)) {
+        add_head_bias(block, d, d->x + r * d->stride, out);
+        if (has_flag(block, CLIP_BLOCK_QK_NORM))
+            norm(block, qk_norm_weight(d), n, out, CLIP_PRECISION_F32, out);
+        if (has_flag(block, CLIP_BLOCK_COSINE)) {
             float length = length_of(n, out);
             for (size_t i = 0; i < n; i++)
                 out[i] /= length;
@@ -306,7 +308,7 @@ void clip_block_dress(const struct clip_block *block, const struct clip_dressing
 }
 
 /* y = x / |x|: dx = (dy - y (y . dy)) / |x|, in place. */
-static void undress_length(size_t n, const float *x, float *dy)
+static void length_backward(size_t n, const float *x, float *dy)
 {
     float length = length_of(n, x), along = 0;
     for (size_t i = 0; i < n; i++)
@@ -315,23 +317,23 @@ static void undress_length(size_t n, const float *x, float *dy)
         dy[i] = (dy[i] - x[i] / length * along) / length;
 }
 
-void clip_block_undress(const struct clip_block *block, const struct clip_dressing *d, float *dy, void *dx,
-                        size_t dx_stride, float *room, float *sums)
+void clip_block_prepare_head_backward(const struct clip_block *block, const struct clip_head_rows *d,
+                                      float *dy, void *dx, size_t dx_stride, float *room, float *sums)
 {
     const struct clip_block_shape *shape = block->shape;
     size_t n = shape->head;
     float *x = room, *under = room + n;
     for (size_t r = 0; r < d->rows; r++, dy += n) {
         const float *back = dy;
-        dress_norm(block, d, d->x + r * d->stride, x);
+        add_head_bias(block, d, d->x + r * d->stride, x);
         if (shape->cosines)
             shape->kernels->rotate(n, dy, shape->cosines + rotary_at(shape, d, r),
                                    shape->sines + rotary_at(shape, d, r), 1, dy);
-        if (has(block, CLIP_BLOCK_COSINE))
-            undress_length(n, x, dy);
-        if (has(block, CLIP_BLOCK_QK_NORM)) {
+        if (has_flag(block, CLIP_BLOCK_COSINE))
+            length_backward(n, x, dy);
+        if (has_flag(block, CLIP_BLOCK_QK_NORM)) {
             memset(under, 0, n * sizeof *under);
-            norm_backward(block, dress_tensor(d), n, x, dy, under, sums);
+            norm_backward(block, qk_norm_weight(d), n, x, dy, under, sums);
             back = under;
         }
         shape->kernels->convert(n, back, shape->type, element_at(block, dx, r * dx_stride));
@@ -343,16 +345,16 @@ void clip_block_undress(const struct clip_block *block, const struct clip_dressi
 
 float clip_block_scale(const struct clip_block *block, size_t h)
 {
-    if (has(block, CLIP_BLOCK_COSINE))
+    if (has_flag(block, CLIP_BLOCK_COSINE))
         return expf(fminf(value_of(block, CLIP_COSINE_SCALE)[h], MOST_COSINE_SCALE));
-    return has(block, CLIP_BLOCK_UNSCALED) ? 1 : 1 / sqrtf((float)block->shape->head);
+    return has_flag(block, CLIP_BLOCK_UNSCALED) ? 1 : 1 / sqrtf((float)block->shape->head);
 }
 
 /* Scores are s q . k with s = exp(logit): the gradient of the logit is the sum of q . dq, as dq has s. */
 void clip_block_scale_backward(const struct clip_block *block, size_t h, size_t rows, const float *q,
                                const float *dq, float *sums)
 {
-    if (!has(block, CLIP_BLOCK_COSINE) || value_of(block, CLIP_COSINE_SCALE)[h] > MOST_COSINE_SCALE)
+    if (!has_flag(block, CLIP_BLOCK_COSINE) || value_of(block, CLIP_COSINE_SCALE)[h] > MOST_COSINE_SCALE)
         return;
     float sum = 0;
     for (size_t i = 0; i < rows * block->shape->head; i++)
@@ -375,7 +377,7 @@ static const float *open_gate(const struct clip_block *block, const float *x, co
     if (!gate)
         return x;
     gate_row(block, gate, out);
-    scale(block, block->shape->inner, x, out, out);
+    scale_row(block, block->shape->inner, x, out, out);
     return out;
 }
 
@@ -383,7 +385,7 @@ static const float *open_gate(const struct clip_block *block, const float *x, co
 static const float *join_scale(const struct clip_block *block, const float *x, float *out)
 {
     size_t n = block->shape->head;
-    if (!has(block, CLIP_BLOCK_HEAD_SCALE))
+    if (!has_flag(block, CLIP_BLOCK_HEAD_SCALE))
         return x;
     for (size_t i = 0; i < block->shape->inner; i++)
         out[i] = x[i] * value_of(block, CLIP_HEAD_SCALE)[i / n];
@@ -404,7 +406,7 @@ void clip_block_join(const struct clip_block *block, size_t rows, const float *a
         const float *x = open_gate(block, attended + r * width, row_of(gate, r, width), room);
         x = join_scale(block, x, room);
         void *to = element_at(block, out, r * width);
-        if (has(block, CLIP_BLOCK_INNER_NORM))
+        if (has_flag(block, CLIP_BLOCK_INNER_NORM))
             norm(block, CLIP_INNER_NORM_WEIGHT, width, x, shape->type, to);
         else
             shape->kernels->convert(width, x, shape->type, to);
@@ -418,12 +420,12 @@ static void open_gate_backward(const struct clip_block *block, const float *x, c
     const struct clip_block_shape *shape = block->shape;
     size_t width = shape->inner;
     float *product = room + width;
-    scale(block, width, x, dy, product);
+    scale_row(block, width, x, dy, product);
     /* The sigmoid comes with its backward. */
     shape->kernels->activation_backward[CLIP_SIGMOID](width, gate, value_of(block, CLIP_ATTN_GATE_BIAS),
                                                       product, shape->type, room, dgate);
     gate_row(block, gate, room);
-    scale(block, width, dy, room, dy);
+    scale_row(block, width, dy, room, dy);
 }
 
 void clip_block_join_backward(const struct clip_block *block, size_t rows, const float *attended,
@@ -434,12 +436,12 @@ void clip_block_join_backward(const struct clip_block *block, size_t rows, const
     float *d = room + width, *scaled = room + 2 * width;
     for (size_t r = 0; r < rows; r++, attended += width, dy += width) {
         const float *x = open_gate(block, attended, row_of(gate, r, width), room);
-        if (has(block, CLIP_BLOCK_INNER_NORM)) {
+        if (has_flag(block, CLIP_BLOCK_INNER_NORM)) {
             memset(d, 0, width * sizeof *d);
             norm_backward(block, CLIP_INNER_NORM_WEIGHT, width, join_scale(block, x, scaled), dy, d, sums);
             memcpy(dy, d, width * sizeof *d);
         }
-        for (size_t i = 0; has(block, CLIP_BLOCK_HEAD_SCALE) && i < width; i++) {
+        for (size_t i = 0; has_flag(block, CLIP_BLOCK_HEAD_SCALE) && i < width; i++) {
             sums[shape->at[CLIP_HEAD_SCALE] + i / shape->head] += x[i] * dy[i];
             dy[i] *= value_of(block, CLIP_HEAD_SCALE)[i / shape->head];
         }
@@ -493,7 +495,7 @@ void clip_block_hidden(const struct clip_block *block, size_t rows, const float 
     const struct clip_block_shape *shape = block->shape;
     const struct clip_kernels *kernels = shape->kernels;
     size_t mlp = shape->mlp;
-    int gated = has(block, CLIP_BLOCK_GATED), normed = has(block, CLIP_BLOCK_HIDDEN_NORM);
+    int gated = has_flag(block, CLIP_BLOCK_GATED), normed = has_flag(block, CLIP_BLOCK_HIDDEN_NORM);
     enum clip_precision type = normed ? CLIP_PRECISION_F32 : shape->type;
     for (size_t r = 0; r < rows; r++) {
         void *to = element_at(block, out, r * mlp), *made = normed ? room : to;
@@ -520,14 +522,14 @@ static void hidden_row_backward(const struct clip_block *block, const float *wid
     size_t mlp = shape->mlp;
     const float *bias = value_of(block, CLIP_FC_BIAS), *gate_bias = value_of(block, CLIP_GATE_BIAS);
     float *active = room, *hidden = room + mlp, *dhidden = room + 2 * mlp;
-    int gated = has(block, CLIP_BLOCK_GATED);
+    int gated = has_flag(block, CLIP_BLOCK_GATED);
     kernels->activation[shape->activation](mlp, gated ? gate : wide, gated ? gate_bias : bias,
                                            CLIP_PRECISION_F32, active);
     if (gated)
         kernels->multiply(mlp, active, wide, bias, CLIP_PRECISION_F32, hidden);
     else
         hidden = active;
-    if (has(block, CLIP_BLOCK_HIDDEN_NORM)) {
+    if (has_flag(block, CLIP_BLOCK_HIDDEN_NORM)) {
         norm(block, CLIP_HIDDEN_NORM_WEIGHT, mlp, hidden, shape->type, out);
         memset(dhidden, 0, mlp * sizeof *dhidden);
         norm_backward(block, CLIP_HIDDEN_NORM_WEIGHT, mlp, hidden, dy, dhidden, sums);
@@ -551,7 +553,7 @@ void clip_block_hidden_backward(const struct clip_block *block, size_t rows, con
 {
     const struct clip_block_shape *shape = block->shape;
     size_t mlp = shape->mlp;
-    int plain = !has(block, CLIP_BLOCK_GATED | CLIP_BLOCK_HIDDEN_NORM);
+    int plain = !has_flag(block, CLIP_BLOCK_GATED | CLIP_BLOCK_HIDDEN_NORM);
     for (size_t r = 0; r < rows; r++) {
         void *to = element_at(block, out, r * mlp), *d = element_at(block, dwide, r * mlp);
         if (plain)
@@ -590,14 +592,14 @@ void clip_block_end(const struct clip_block *block, enum clip_half half, size_t 
         kernels->sum(width, y, bias, y);
         if (branch)
             memcpy(branch + r * width, y, width * sizeof *y);
-        if (has(block, end->has_norm))
+        if (has_flag(block, end->has_norm))
             norm(block, end->norm, width, y, CLIP_PRECISION_F32, y);
-        if (has(block, CLIP_BLOCK_LAYER_SCALE))
-            scale(block, width, y, value_of(block, end->scale), y);
+        if (has_flag(block, CLIP_BLOCK_LAYER_SCALE))
+            scale_row(block, width, y, value_of(block, end->scale), y);
         kernels->sum(width, x, y, y);
         if (sum)
             memcpy(sum + r * width, y, width * sizeof *y);
-        if (has(block, CLIP_BLOCK_NORM_AFTER))
+        if (has_flag(block, CLIP_BLOCK_NORM_AFTER))
             norm(block, end->after, width, y, CLIP_PRECISION_F32, y);
     }
 }
@@ -607,15 +609,15 @@ static void branch_backward(const struct clip_block *block, const struct end *en
                             float *d, float *room, float *sums)
 {
     size_t width = block->shape->width;
-    int normed = has(block, end->has_norm);
-    if (has(block, CLIP_BLOCK_LAYER_SCALE)) {
+    int normed = has_flag(block, end->has_norm);
+    if (has_flag(block, CLIP_BLOCK_LAYER_SCALE)) {
         const float *given = branch;
         if (normed) {
             norm(block, end->norm, width, branch, CLIP_PRECISION_F32, room);
             given = room;
         }
         add_products(block, width, given, d, room + width, sums + block->shape->at[end->scale]);
-        scale(block, width, d, value_of(block, end->scale), d);
+        scale_row(block, width, d, value_of(block, end->scale), d);
     }
     if (normed) {
         memset(room, 0, width * sizeof *room);
@@ -637,13 +639,13 @@ void clip_block_end_backward(const struct clip_block *block, enum clip_half half
         return;
     }
     for (size_t r = 0; r < rows; r++, dx += width) {
-        if (has(block, CLIP_BLOCK_NORM_AFTER)) {
+        if (has_flag(block, CLIP_BLOCK_NORM_AFTER)) {
             memset(d, 0, width * sizeof *d);
             norm_backward(block, end->after, width, sum + r * width, dx, d, sums);
             memcpy(dx, d, width * sizeof *d);
         }
         memcpy(d, dx, width * sizeof *d);
-        if (has(block, end->has_norm | CLIP_BLOCK_LAYER_SCALE))
+        if (has_flag(block, end->has_norm | CLIP_BLOCK_LAYER_SCALE))
             branch_backward(block, end, branch + r * width, d, room + width, sums);
         shape->kernels->convert(width, d, shape->type, element_at(block, dy, r * width));
     }

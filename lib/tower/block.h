@@ -26,8 +26,8 @@ struct clip_block_shape {
     enum clip_activation activation;
     unsigned flags; /* model/block.h */
     float epsilon;
-    int joins, ends; /* the joined heads need work before out_proj; the halves' ends are not plain sums */
-    int dresses;     /* q and k need work before attention */
+    int joins, ends;    /* the joined heads need work before out_proj; the halves' ends are not plain sums */
+    int prepares_heads; /* q and k need work before attention */
     const float *cosines, *sines; /* rotary positions, [longest][head] each (clip_kernels.rotate), or NULL */
     float *zeros;                 /* as many as the widest bias has */
     size_t at[CLIP_BLOCK_TENSORS], sums;
@@ -73,24 +73,24 @@ void clip_block_input(const struct clip_block *block, enum clip_half half, size_
 void clip_block_input_backward(const struct clip_block *block, enum clip_half half, size_t rows,
                                const float *x, const float *dy, float *dx, float *room, float *sums);
 
-/* Where shape->dresses: one head's q or k (key 0 or 1), rows at x, `stride` floats from one to the next,
- * whose rotary positions are positions[rows], or NULL: first, first + 1 ...: out[rows][head], with biases,
- * norm, length and rotation. */
-struct clip_dressing {
+/* Where shape->prepares_heads: one head's q or k (key 0 or 1), rows at x, `stride` floats from one to the
+ * next, whose rotary positions are positions[rows], or NULL: first, first + 1 ...: out[rows][head], with
+ * biases, norm, length and rotation. */
+struct clip_head_rows {
     int key;
     size_t rows, h, first;
     const uint32_t *positions;
     const float *x;
     size_t stride;
 };
-void clip_block_dress(const struct clip_block *block, const struct clip_dressing *d, float *out);
+void clip_block_prepare_head(const struct clip_block *block, const struct clip_head_rows *d, float *out);
 /* dx[rows] in `type`, `dx_stride` elements from one to the next, of dy[rows][head], which is spoilt. */
-void clip_block_undress(const struct clip_block *block, const struct clip_dressing *d, float *dy, void *dx,
-                        size_t dx_stride, float *room, float *sums);
+void clip_block_prepare_head_backward(const struct clip_block *block, const struct clip_head_rows *d,
+                                      float *dy, void *dx, size_t dx_stride, float *room, float *sums);
 
 /* The factor of a head's scores. */
 float clip_block_scale(const struct clip_block *block, size_t h);
-/* Backward of a cosine's scale: from queries [rows][head] as dressed, and their gradient. */
+/* Backward of a cosine's scale: from queries [rows][head] as prepared, and their gradient. */
 void clip_block_scale_backward(const struct clip_block *block, size_t h, size_t rows, const float *q,
                                const float *dq, float *sums);
 

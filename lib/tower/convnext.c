@@ -33,7 +33,7 @@ struct linear {
 
 struct block {
     struct clip_values conv, conv_bias, gamma;
-    float *packed, *turned; /* conv's weights; turned: where it learns */
+    float *packed, *flipped; /* conv's weights; flipped: where it learns */
     struct norm norm;
     struct linear fc1, fc2; /* to 4 channels; back */
 };
@@ -160,8 +160,8 @@ static size_t pixel_at(const struct stage *stage, size_t row, size_t column)
 }
 
 /* Of framed pictures. */
-static float *at(const struct convnext *net, const struct stage *stage, float *x, size_t picture, size_t row,
-                 size_t column)
+static float *framed_pixel(const struct convnext *net, const struct stage *stage, float *x, size_t picture,
+                           size_t row, size_t column)
 {
     size_t across = stage->side + 2 * net->frame;
     return x + picture * stage->framed +
@@ -172,7 +172,7 @@ static float *at(const struct convnext *net, const struct stage *stage, float *x
 static float *pixel_of(const struct convnext *net, const struct stage *stage, float *x, size_t pixel)
 {
     struct place place = place_of(stage, pixel % stage->pixels);
-    return at(net, stage, x, pixel / stage->pixels, place.row, place.column);
+    return framed_pixel(net, stage, x, pixel / stage->pixels, place.row, place.column);
 }
 
 static size_t pieces_of(const struct stage *stage, size_t n)
@@ -256,10 +256,12 @@ static void cut_patch(const struct convnext *net, size_t pixel, const struct wor
 }
 
 /* The pixel (2 row + tap / 2, 2 column + tap % 2) in the padded pictures x of the previous stage. */
-static float *under(const struct convnext *net, const struct stage *stage, float *x, size_t pixel, size_t tap)
+static float *patch_pixel(const struct convnext *net, const struct stage *stage, float *x, size_t pixel,
+                          size_t tap)
 {
     struct place place = place_of(stage, pixel % stage->pixels);
-    return at(net, stage - 1, x, pixel / stage->pixels, 2 * place.row + tap / 2, 2 * place.column + tap % 2);
+    return framed_pixel(net, stage - 1, x, pixel / stage->pixels, 2 * place.row + tap / 2,
+                        2 * place.column + tap % 2);
 }
 
 /* Interleaves a join's four pixels into the order of windows. */
@@ -275,8 +277,8 @@ static void cut_join(const struct convnext *net, const struct stage *stage, floa
 {
     const struct clip_window window = join_window(stage);
     for (size_t tap = 0; tap < 4; tap++)
-        normalize(net, &stage->norm, window.channels, under(net, stage, x, pixel, tap), CLIP_PRECISION_F32,
-                  workspace->four + tap * window.channels);
+        normalize(net, &stage->norm, window.channels, patch_pixel(net, stage, x, pixel, tap),
+                  CLIP_PRECISION_F32, workspace->four + tap * window.channels);
     clip_window_cut(&window, workspace->four, 0, workspace->row);
     net->kernels->convert(stage->inputs, workspace->row, net->type, out);
 }
@@ -362,8 +364,9 @@ static void features_task(void *context, size_t i, int thread)
     float *mean = net->run->mean + i * stage->channels;
     memset(mean, 0, stage->channels * sizeof *mean);
     for (size_t row = 0; row < stage->side; row++)
-        net->kernels->column_sums(stage->side, stage->channels, at(net, stage, net->kept->x, i, row, 0),
-                                  stage->channels, CLIP_PRECISION_F32, mean);
+        net->kernels->column_sums(stage->side, stage->channels,
+                                  framed_pixel(net, stage, net->kept->x, i, row, 0), stage->channels,
+                                  CLIP_PRECISION_F32, mean);
     for (size_t c = 0; c < stage->channels; c++)
         mean[c] /= (float)stage->pixels;
     normalize(net, &net->norm, stage->channels, mean, CLIP_PRECISION_F32,
@@ -536,7 +539,7 @@ static void channels_back(const struct convnext *net, size_t first, size_t n)
     memset(packed, 0, CLIP_DEPTHWISE_BLOCK * area * sizeof *packed);
     for (size_t i = 0; i < net->n; i++)
         net->depthwise->weights(&d, net->kept->x + i * stage->framed,
-                                at(net, stage, net->back.dconv, i, 0, 0), clip_depthwise_row(&d),
+                                framed_pixel(net, stage, net->back.dconv, i, 0, 0), clip_depthwise_row(&d),
                                 first / CLIP_DEPTHWISE_BLOCK, 1, net->back.packed);
     clip_depthwise_add(packed, n, net->kernel, block->conv.gradient + first * area);
     net->kernels->column_sums(net->n * frame, n, net->back.dconv + first, channels, CLIP_PRECISION_F32,
@@ -555,7 +558,7 @@ static void conv_back(const struct convnext *net, size_t piece, const struct wor
 {
     size_t first = piece * net->stage->piece, rows = piece_rows(net, net->stage, first);
     size_t channels = net->stage->channels;
-    convolve(net, net->stage, net->back.dconv, net->block->turned, NULL, first, rows, workspace->depth);
+    convolve(net, net->stage, net->back.dconv, net->block->flipped, NULL, first, rows, workspace->depth);
     net->kernels->sum(rows * channels, net->dx + first * channels, workspace->depth,
                       net->dx + first * channels);
 }
@@ -631,7 +634,7 @@ static void under_back(const struct convnext *net, size_t pixel, const float *dw
     clip_window_add(&window, dwindow, 0, workspace->four);
     for (size_t tap = 0; tap < 4; tap++)
         net->kernels->layer_norm_backward(
-            window.channels, net->epsilon, under(net, stage, net->kept->x, pixel, tap),
+            window.channels, net->epsilon, patch_pixel(net, stage, net->kept->x, pixel, tap),
             stage->norm.weight.value, workspace->four + tap * window.channels,
             dbefore +
                 pixel_at(before, 2 * place.row + tap / 2, 2 * place.column + tap % 2) * before->channels,
@@ -725,11 +728,6 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
 
 /* --- memory --- */
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The most that a stage needs. */
 struct needs {
     size_t channels, inputs;       /* channels; what a join reads at a pixel */
@@ -744,25 +742,25 @@ static struct needs needs_of(const struct convnext *net, size_t n)
     struct needs needs = {0};
     for (const struct stage *stage = net->stages; stage < net->stages + STAGES; stage++) {
         size_t pieces = pieces_of(stage, n), rows = pieces * stage->piece;
-        needs.channels = larger(needs.channels, stage->channels);
-        needs.inputs = larger(needs.inputs, stage->inputs);
-        needs.narrow = larger(needs.narrow, stage->piece * stage->channels);
-        needs.read = larger(needs.read, stage->piece * larger(stage->inputs, stage->channels));
-        needs.wide = larger(needs.wide, stage->piece * larger(4 * stage->channels, stage->inputs));
-        needs.framed = larger(needs.framed, n * stage->framed);
-        needs.stream = larger(needs.stream, rows * stage->channels);
-        needs.joined = larger(needs.joined, rows * stage->inputs);
-        needs.pieces = larger(needs.pieces, larger(pieces, n) * 3 * stage->channels);
-        needs.scratch = larger(needs.scratch, clip_operand_scratch(&stage->join.weight));
+        needs.channels = clip_larger(needs.channels, stage->channels);
+        needs.inputs = clip_larger(needs.inputs, stage->inputs);
+        needs.narrow = clip_larger(needs.narrow, stage->piece * stage->channels);
+        needs.read = clip_larger(needs.read, stage->piece * clip_larger(stage->inputs, stage->channels));
+        needs.wide = clip_larger(needs.wide, stage->piece * clip_larger(4 * stage->channels, stage->inputs));
+        needs.framed = clip_larger(needs.framed, n * stage->framed);
+        needs.stream = clip_larger(needs.stream, rows * stage->channels);
+        needs.joined = clip_larger(needs.joined, rows * stage->inputs);
+        needs.pieces = clip_larger(needs.pieces, clip_larger(pieces, n) * 3 * stage->channels);
+        needs.scratch = clip_larger(needs.scratch, clip_operand_scratch(&stage->join.weight));
         if (net->learns) {
-            needs.scratch = larger(needs.scratch, clip_outer_scratch(stage->of_join));
-            needs.scratch = larger(needs.scratch, clip_outer_scratch(stage->fc1));
-            needs.scratch = larger(needs.scratch, clip_outer_scratch(stage->fc2));
+            needs.scratch = clip_larger(needs.scratch, clip_outer_scratch(stage->of_join));
+            needs.scratch = clip_larger(needs.scratch, clip_outer_scratch(stage->fc1));
+            needs.scratch = clip_larger(needs.scratch, clip_outer_scratch(stage->fc2));
         }
     }
     for (size_t i = 0; i < net->count; i++) {
-        needs.scratch = larger(needs.scratch, clip_operand_scratch(&net->blocks[i].fc1.weight));
-        needs.scratch = larger(needs.scratch, clip_operand_scratch(&net->blocks[i].fc2.weight));
+        needs.scratch = clip_larger(needs.scratch, clip_operand_scratch(&net->blocks[i].fc1.weight));
+        needs.scratch = clip_larger(needs.scratch, clip_operand_scratch(&net->blocks[i].fc2.weight));
     }
     return needs;
 }
@@ -793,7 +791,7 @@ static void place_back(struct clip_arena *arena, const struct convnext *net, con
         .dx = {clip_arena_take(arena, needs->stream, sizeof(float)),
                clip_arena_take(arena, needs->stream, sizeof(float))},
         .dout = clip_arena_take(arena, needs->stream, net->element),
-        .hidden = clip_arena_take(arena, larger(4 * needs->stream, needs->joined), net->element),
+        .hidden = clip_arena_take(arena, clip_larger(4 * needs->stream, needs->joined), net->element),
         .dwide = clip_arena_take(arena, 4 * needs->stream, net->element),
         .normed = clip_arena_take(arena, needs->stream, net->element),
         .dconv = clip_arena_take(arena, needs->framed, sizeof(float)),
@@ -826,8 +824,8 @@ static void place_run(struct clip_arena *arena, const struct convnext *net, size
 }
 
 /* The same without a backward. */
-static void place_buffers(struct clip_arena *arena, const struct convnext *net, const struct needs *needs,
-                          struct run *run)
+static void place_inference(struct clip_arena *arena, const struct convnext *net, const struct needs *needs,
+                            struct run *run)
 {
     float *x[2] = {clip_arena_take(arena, needs->framed, sizeof(float)),
                    clip_arena_take(arena, needs->framed, sizeof(float))};
@@ -837,7 +835,7 @@ static void place_buffers(struct clip_arena *arena, const struct convnext *net, 
     run->mean = clip_arena_take(arena, net->most * net->stages[STAGES - 1].channels, sizeof(float));
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct convnext *net = context;
     struct clip_arena *arena = &net->arena;
@@ -848,7 +846,7 @@ static void place(void *context)
             size_t packed = clip_depthwise_packed(stage->channels, net->kernel);
             net->blocks[i].packed = clip_arena_take(arena, packed, sizeof(float));
             if (net->learns)
-                net->blocks[i].turned = clip_arena_take(arena, packed, sizeof(float));
+                net->blocks[i].flipped = clip_arena_take(arena, packed, sizeof(float));
         }
     net->zeros = clip_arena_take(arena, needs.channels, sizeof(float));
     net->workspaces = clip_arena_take(arena, threads, sizeof *net->workspaces);
@@ -860,7 +858,7 @@ static void place(void *context)
     if (net->learns)
         place_back(arena, net, &needs, &net->back);
     else
-        place_buffers(arena, net, &needs, &net->buffers);
+        place_inference(arena, net, &needs, &net->buffers);
 }
 
 /* --- tapes --- */
@@ -907,7 +905,7 @@ static size_t tape_bytes(const struct clip_tower *base, size_t n)
     return tape.memory.overflow ? SIZE_MAX : tape.memory.used + sizeof tape;
 }
 
-static size_t bytes(const struct clip_tower *base)
+static size_t memory_bytes(const struct clip_tower *base)
 {
     return ((const struct convnext *)base)->arena.size;
 }
@@ -986,8 +984,8 @@ static void pack_blocks(const struct convnext *net)
         for (size_t i = stage->first; i < stage->first + stage->count; i++) {
             const struct block *block = &net->blocks[i];
             clip_depthwise_pack(block->conv.value, stage->channels, net->kernel, block->packed);
-            if (block->turned)
-                clip_depthwise_pack_turned(block->conv.value, stage->channels, net->kernel, block->turned);
+            if (block->flipped)
+                clip_depthwise_pack_flipped(block->conv.value, stage->channels, net->kernel, block->flipped);
         }
 }
 
@@ -1090,7 +1088,7 @@ static int open_parts(struct convnext *net, const struct clip_tower_setup *setup
     net->setup = setup;
     if (clip_crew_run(&net->crew, net->pool, net->count + STAGES, load_task, net, error) != 0 ||
         load_norm(net, &net->norm, "visual.trunk.head.norm", error) != 0 ||
-        clip_arena_build(&net->arena, "the image tower", place, net, error) != 0)
+        clip_arena_build(&net->arena, "the image tower", place_buffers, net, error) != 0)
         return -1;
     net->setup = NULL;
     pack_blocks(net);
@@ -1098,7 +1096,7 @@ static int open_parts(struct convnext *net, const struct clip_tower_setup *setup
 }
 
 static const struct clip_tower_type type = {free_convnext, forward,  backward,  refresh,
-                                            bytes,         tape_new, tape_free, tape_bytes};
+                                            memory_bytes,  tape_new, tape_free, tape_bytes};
 
 static struct clip_tower *open_convnext(const struct clip_tower_setup *setup, struct clip_error *error)
 {

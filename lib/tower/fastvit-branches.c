@@ -94,7 +94,7 @@ void clip_fastvit_filters_place(layer_t *layer, struct clip_arena *arena)
         if (filter->form == CLIP_FASTVIT_DEPTHWISE) {
             size_t packed = clip_depthwise_packed(filter->shape.channels, filter->shape.side);
             filter->packed = clip_arena_take(arena, packed, sizeof(float));
-            filter->turned = clip_arena_take(arena, packed, sizeof(float));
+            filter->flipped = clip_arena_take(arena, packed, sizeof(float));
         }
     }
 }
@@ -109,7 +109,7 @@ int clip_fastvit_filters_refresh(layer_t *layer, struct clip_error *error)
         if (filter->form != CLIP_FASTVIT_DEPTHWISE)
             continue;
         clip_depthwise_pack(filter->weight.value, d->channels, d->side, filter->packed);
-        clip_depthwise_pack_turned(filter->weight.value, d->channels, d->side, filter->turned);
+        clip_depthwise_pack_flipped(filter->weight.value, d->channels, d->side, filter->flipped);
     }
     return 0;
 }
@@ -344,7 +344,7 @@ static void depthwise_backward(const net_t *net, const filter_t *filter, const f
 {
     const struct clip_fastvit_step *step = net->layer->step;
     const struct clip_depthwise *d = &filter->shape;
-    size_t blocks = clip_depthwise_blocks(d->channels), rim = d->side - 1, times = step->out / step->in;
+    size_t blocks = clip_depthwise_blocks(d->channels), border = d->side - 1, times = step->out / step->in;
     clip_fastvit_frame(step, d, x, workspace->framed);
     net->depthwise->weights(d, workspace->framed, draw, d->width * d->channels, 0, blocks,
                             partial + filter->partial);
@@ -356,9 +356,10 @@ static void depthwise_backward(const net_t *net, const filter_t *filter, const f
     memset(workspace->spread, 0, clip_depthwise_floats(&back) * sizeof *workspace->spread);
     for (size_t i = 0; i < d->height; i++)
         for (size_t j = 0; j < d->width; j++, draw += d->channels)
-            memcpy(workspace->spread + (rim + i * d->stride) * row + (rim + j * d->stride) * d->channels,
+            memcpy(workspace->spread + (border + i * d->stride) * row +
+                       (border + j * d->stride) * d->channels,
                    draw, d->channels * sizeof *draw);
-    net->depthwise->run(&back, workspace->spread, filter->turned, NULL, d->side / 2, d->side / 2, step->from,
+    net->depthwise->run(&back, workspace->spread, filter->flipped, NULL, d->side / 2, d->side / 2, step->from,
                         step->from, workspace->b);
     size_t pixels = step->from * step->from;
     if (times == 1)

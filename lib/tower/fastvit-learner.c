@@ -145,11 +145,6 @@ static int backward(struct clip_tower *base, struct clip_tape *tape, const float
 
 /* --- memory --- */
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The most that a step needs, in floats or elements. */
 struct needs {
     size_t framed, spread, picture, row; /* the pictures of a thread; a row of pixels */
@@ -168,18 +163,19 @@ static void need_filter(const net_t *net, const struct clip_fastvit_step *step,
                                         (d->width - 1) * d->stride + d->side, d->channels, d->side, 1};
     size_t rows = net->base.batch * clip_fastvit_pixels(step);
     if (filter->form == CLIP_FASTVIT_DEPTHWISE) {
-        needs->framed = larger(needs->framed, clip_depthwise_floats(d));
-        needs->spread = larger(needs->spread, clip_depthwise_floats(&back));
-        needs->partial = larger(needs->partial, filter->partial + clip_depthwise_packed(step->out, d->side));
+        needs->framed = clip_larger(needs->framed, clip_depthwise_floats(d));
+        needs->spread = clip_larger(needs->spread, clip_depthwise_floats(&back));
+        needs->partial =
+            clip_larger(needs->partial, filter->partial + clip_depthwise_packed(step->out, d->side));
     }
     if (filter->form == CLIP_FASTVIT_DENSE) {
-        needs->row = larger(needs->row, filter->inputs);
-        needs->narrow = larger(needs->narrow, larger(filter->inputs, step->out));
-        needs->wide = larger(needs->wide, larger(filter->inputs, step->out));
-        needs->dout = larger(needs->dout, filter->dout + rows * step->out);
-        needs->read = larger(needs->read, filter->read + rows * filter->inputs);
-        needs->scratch = larger(needs->scratch, clip_operand_scratch(&filter->operand));
-        needs->scratch = larger(needs->scratch, clip_outer_scratch(filter->outer));
+        needs->row = clip_larger(needs->row, filter->inputs);
+        needs->narrow = clip_larger(needs->narrow, clip_larger(filter->inputs, step->out));
+        needs->wide = clip_larger(needs->wide, clip_larger(filter->inputs, step->out));
+        needs->dout = clip_larger(needs->dout, filter->dout + rows * step->out);
+        needs->read = clip_larger(needs->read, filter->read + rows * filter->inputs);
+        needs->scratch = clip_larger(needs->scratch, clip_operand_scratch(&filter->operand));
+        needs->scratch = clip_larger(needs->scratch, clip_outer_scratch(filter->outer));
     }
 }
 
@@ -188,22 +184,22 @@ static void need_linears(const net_t *net, const layer_t *layer, struct needs *n
     const struct clip_fastvit_step *step = layer->step;
     size_t pixels = clip_fastvit_pixels(step), inputs = clip_matrix_inputs(layer->second.weight.forward);
     const struct clip_fastvit_linear *linears[] = {&layer->first, &layer->second};
-    needs->narrow = larger(needs->narrow, step->out);
-    needs->hidden = larger(needs->hidden, step->hidden);
-    needs->wide = larger(needs->wide, step->hidden);
-    needs->out = larger(needs->out, step->out);
-    needs->dout = larger(needs->dout, net->base.batch * pixels * step->out);
-    needs->normed = larger(needs->normed, pixels * step->out);
-    needs->read = larger(needs->read, net->base.batch * pixels * inputs);
-    needs->dwide = larger(needs->dwide, pixels * step->hidden);
+    needs->narrow = clip_larger(needs->narrow, step->out);
+    needs->hidden = clip_larger(needs->hidden, step->hidden);
+    needs->wide = clip_larger(needs->wide, step->hidden);
+    needs->out = clip_larger(needs->out, step->out);
+    needs->dout = clip_larger(needs->dout, net->base.batch * pixels * step->out);
+    needs->normed = clip_larger(needs->normed, pixels * step->out);
+    needs->read = clip_larger(needs->read, net->base.batch * pixels * inputs);
+    needs->dwide = clip_larger(needs->dwide, pixels * step->hidden);
     for (int i = 0; i < 2; i++) {
-        needs->scratch = larger(needs->scratch, clip_operand_scratch(&linears[i]->weight));
-        needs->scratch = larger(needs->scratch, clip_outer_scratch(linears[i]->outer));
+        needs->scratch = clip_larger(needs->scratch, clip_operand_scratch(&linears[i]->weight));
+        needs->scratch = clip_larger(needs->scratch, clip_outer_scratch(linears[i]->outer));
     }
     if (step->operation == CLIP_FASTVIT_ATTEND) {
-        needs->attention = larger(needs->attention, clip_attention_scratch(pixels, CLIP_FASTVIT_HEAD));
+        needs->attention = clip_larger(needs->attention, clip_attention_scratch(pixels, CLIP_FASTVIT_HEAD));
         needs->attention =
-            larger(needs->attention, clip_attention_backward_scratch(pixels, CLIP_FASTVIT_HEAD));
+            clip_larger(needs->attention, clip_attention_backward_scratch(pixels, CLIP_FASTVIT_HEAD));
     }
 }
 
@@ -213,9 +209,9 @@ static struct needs needs_of(const net_t *net)
     for (const layer_t *layer = net->layers; layer < net->layers + net->count; layer++) {
         const struct clip_fastvit_step *step = layer->step;
         size_t pixels = clip_fastvit_pixels(step);
-        needs.stream = larger(needs.stream, pixels * step->out);
-        needs.picture = larger(needs.picture, larger(pixels, step->from * step->from) * step->out);
-        needs.row = larger(needs.row, step->to * step->out);
+        needs.stream = clip_larger(needs.stream, pixels * step->out);
+        needs.picture = clip_larger(needs.picture, clip_larger(pixels, step->from * step->from) * step->out);
+        needs.row = clip_larger(needs.row, step->to * step->out);
         for (size_t b = 0; b < step->branch_count; b++)
             need_filter(net, step, &layer->filters[b], &needs);
         if (layer->first.outer)
@@ -263,7 +259,7 @@ static void place_back(net_t *net, const struct needs *needs)
         net->back.partial[group] = clip_arena_take(arena, needs->partial, sizeof(float));
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     net_t *net = context;
     struct clip_arena *arena = &net->arena;
@@ -367,7 +363,7 @@ static size_t tape_bytes(const struct clip_tower *base, size_t n)
     return tape.arena.overflow ? SIZE_MAX : tape.arena.used + sizeof tape;
 }
 
-static size_t bytes(const struct clip_tower *base)
+static size_t memory_bytes(const struct clip_tower *base)
 {
     return ((const net_t *)base)->arena.size;
 }
@@ -463,7 +459,7 @@ static void free_learner(struct clip_tower *base)
 /* Fails if the sizes of a chunk overflow. */
 static int check_step(const net_t *net, const struct clip_fastvit_step *step, struct clip_error *error)
 {
-    size_t channels = larger(64, larger(step->out, step->hidden));
+    size_t channels = clip_larger(64, clip_larger(step->out, step->hidden));
     if (clip_fastvit_pixels(step) <= SIZE_MAX / 64 / channels / net->base.batch)
         return 0;
     return clip_fail(error, "%zu pictures of %zu by %zu pixels and %zu channels are out of bounds",
@@ -480,18 +476,18 @@ static int open_parts(net_t *net, const struct clip_tower_setup *setup, struct c
         return clip_fail_memory(error, "the image tower");
     for (size_t s = 0; s < net->count; s++) {
         net->layers[s].step = &net->steps[s];
-        net->channels = larger(net->channels, net->steps[s].out);
+        net->channels = clip_larger(net->channels, net->steps[s].out);
         if (check_step(net, &net->steps[s], error) != 0 || load_layer(net, &net->layers[s], error) != 0)
             return -1;
     }
     net->setup = NULL;
-    return clip_arena_build(&net->arena, "the image tower", place, net, error) == 0
+    return clip_arena_build(&net->arena, "the image tower", place_buffers, net, error) == 0
                ? refresh(&net->base, error)
                : -1;
 }
 
 static const struct clip_tower_type type = {free_learner, forward,  backward,  refresh,
-                                            bytes,        tape_new, tape_free, tape_bytes};
+                                            memory_bytes, tape_new, tape_free, tape_bytes};
 
 struct clip_tower *clip_fastvit_learner_open(const struct clip_tower_setup *setup, struct clip_error *error)
 {

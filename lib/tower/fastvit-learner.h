@@ -31,7 +31,7 @@ struct clip_fastvit_filter {
     struct clip_values bias;
     struct clip_values weight;   /* DEPTHWISE */
     struct clip_depthwise shape; /* its side is the branch's own */
-    float *packed, *turned;
+    float *packed, *flipped;
     size_t partial;              /* offset of its gradient in back.partial, in floats */
     struct clip_operand operand; /* DENSE */
     struct clip_outer *outer;

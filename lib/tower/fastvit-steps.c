@@ -58,9 +58,9 @@ struct plan {
 };
 
 /* Returns the tensor of that name, or NULL. */
-static const struct clip_slot *find(const struct plan *plan, const char *format, ...)
+static const struct clip_slot *find_slot(const struct plan *plan, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-static const struct clip_slot *find(const struct plan *plan, const char *format, ...)
+static const struct clip_slot *find_slot(const struct plan *plan, const char *format, ...)
 {
     char name[128];
     va_list args;
@@ -99,7 +99,7 @@ static void add_branch(const struct plan *plan, struct clip_fastvit_step *step, 
     if (*norm)
         snprintf(branch.norm, sizeof branch.norm, "%.64s.%s", at, norm);
     const struct clip_slot *slot =
-        *conv ? find(plan, "%s.weight", branch.conv) : find(plan, "%s.running_mean", branch.norm);
+        *conv ? find_slot(plan, "%s.weight", branch.conv) : find_slot(plan, "%s.running_mean", branch.norm);
     if (!slot)
         return;
     if (*conv)
@@ -124,7 +124,7 @@ static void add_branches(const struct plan *plan, struct clip_fastvit_step *step
 /* Ends a step with squeeze and excitation, if the tower has its tensors, and GELU. */
 static void add_end(const struct plan *plan, struct clip_fastvit_step *step, const char *at)
 {
-    const struct clip_slot *slot = find(plan, "%s.se.fc1.bias", at);
+    const struct clip_slot *slot = find_slot(plan, "%s.se.fc1.bias", at);
     step->activates = 1;
     if (!slot)
         return;
@@ -179,7 +179,7 @@ static void add_linears(const struct plan *plan, struct clip_fastvit_step *step,
     snprintf(step->first, sizeof step->first, "%.64s.%s", at, first);
     snprintf(step->second, sizeof step->second, "%.64s.%s", at, second);
     snprintf(step->gamma, sizeof step->gamma, "%.64s.%s", at, gamma);
-    step->hidden = find(plan, "%s.weight", step->first)->shape[0];
+    step->hidden = find_slot(plan, "%s.weight", step->first)->shape[0];
     step->residual = 1;
 }
 

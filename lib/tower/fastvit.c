@@ -336,7 +336,7 @@ static int read_norm(const struct fastvit *net, const struct clip_fastvit_branch
 static int fold_filter(const struct fastvit *net, const struct clip_fastvit_branch *branch, struct fold *fold,
                        const double *scale, struct clip_error *error)
 {
-    size_t side = branch->side, rim = (fold->side - side) / 2, area = fold->side * fold->side;
+    size_t side = branch->side, margin = (fold->side - side) / 2, area = fold->side * fold->side;
     struct clip_values weight = {0};
     if (!*branch->conv) {
         for (size_t o = 0; o < fold->out; o++)
@@ -346,7 +346,7 @@ static int fold_filter(const struct fastvit *net, const struct clip_fastvit_bran
     int status = clip_values_load(&weight, net->setup, error, "%s.weight", branch->conv);
     for (size_t i = 0; i < fold->out * fold->inputs * side * side && status == 0; i++) {
         size_t tap = i % (side * side), channels = i / (side * side);
-        fold->w[channels * area + (tap / side + rim) * fold->side + tap % side + rim] +=
+        fold->w[channels * area + (tap / side + margin) * fold->side + tap % side + margin] +=
             (double)weight.value[i] * scale[channels / fold->inputs];
     }
     clip_values_free(&weight);
@@ -507,11 +507,6 @@ static int load_layers(struct fastvit *net, struct clip_error *error)
 
 /* --- opening --- */
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The most that a layer needs, in floats; scratch in bytes. */
 struct needs {
     size_t picture, framed, narrow, wide, out, hidden, qkv, attended, attention, row, scratch;
@@ -523,12 +518,12 @@ static void need_convolution(const struct layer *layer, struct needs *needs)
     const struct clip_depthwise d = depthwise_of(layer);
     size_t read = step->in * step->side * step->side;
     if (layer->conv.matrix) {
-        needs->row = larger(needs->row, read);
-        needs->narrow = larger(needs->narrow, read);
-        needs->wide = larger(needs->wide, step->out);
-        needs->scratch = larger(needs->scratch, clip_product_scratch(layer->conv.matrix));
+        needs->row = clip_larger(needs->row, read);
+        needs->narrow = clip_larger(needs->narrow, read);
+        needs->wide = clip_larger(needs->wide, step->out);
+        needs->scratch = clip_larger(needs->scratch, clip_product_scratch(layer->conv.matrix));
     } else if (layer->conv.weights) {
-        needs->framed = larger(needs->framed, clip_depthwise_floats(&d));
+        needs->framed = clip_larger(needs->framed, clip_depthwise_floats(&d));
     }
 }
 
@@ -537,18 +532,18 @@ static void need_linears(const struct fastvit *net, const struct layer *layer, s
     const struct clip_fastvit_step *step = layer->step;
     size_t channels = step->out, pixels = pixels_of(layer);
     size_t rows = (pixels + net->piece - 1) / net->piece * net->piece;
-    needs->narrow = larger(needs->narrow, channels);
-    needs->out = larger(needs->out, channels);
-    needs->scratch = larger(needs->scratch, clip_operand_scratch(&layer->first.weight));
-    needs->scratch = larger(needs->scratch, clip_operand_scratch(&layer->second.weight));
+    needs->narrow = clip_larger(needs->narrow, channels);
+    needs->out = clip_larger(needs->out, channels);
+    needs->scratch = clip_larger(needs->scratch, clip_operand_scratch(&layer->first.weight));
+    needs->scratch = clip_larger(needs->scratch, clip_operand_scratch(&layer->second.weight));
     if (step->operation == CLIP_FASTVIT_HIDDEN) {
-        needs->wide = larger(needs->wide, step->hidden);
-        needs->hidden = larger(needs->hidden, step->hidden);
+        needs->wide = clip_larger(needs->wide, step->hidden);
+        needs->hidden = clip_larger(needs->hidden, step->hidden);
         return;
     }
-    needs->qkv = larger(needs->qkv, rows * 3 * channels);
-    needs->attended = larger(needs->attended, rows * channels);
-    needs->attention = larger(needs->attention, clip_attention_scratch(pixels, CLIP_FASTVIT_HEAD));
+    needs->qkv = clip_larger(needs->qkv, rows * 3 * channels);
+    needs->attended = clip_larger(needs->attended, rows * channels);
+    needs->attention = clip_larger(needs->attention, clip_attention_scratch(pixels, CLIP_FASTVIT_HEAD));
 }
 
 static struct needs needs_of(const struct fastvit *net)
@@ -556,8 +551,8 @@ static struct needs needs_of(const struct fastvit *net)
     struct needs needs = {.picture = net->size * net->size * CLIP_FASTVIT_COLORS};
     for (const struct layer *layer = net->layers; layer < net->layers + net->count; layer++) {
         const struct clip_fastvit_step *step = layer->step;
-        needs.picture = larger(needs.picture, pixels_of(layer) * step->out);
-        needs.row = larger(needs.row, larger(step->out, step->hidden));
+        needs.picture = clip_larger(needs.picture, pixels_of(layer) * step->out);
+        needs.row = clip_larger(needs.row, clip_larger(step->out, step->hidden));
         need_convolution(layer, &needs);
         if (step->operation != CLIP_FASTVIT_SUM)
             need_linears(net, layer, &needs);
@@ -565,7 +560,7 @@ static struct needs needs_of(const struct fastvit *net)
     return needs;
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct fastvit *net = context;
     struct clip_arena *arena = &net->arena;
@@ -649,7 +644,7 @@ static struct clip_tower *open_fastvit(const struct clip_tower_setup *setup, str
     clip_pixel_levels(setup->arch->preprocess.mean, setup->arch->preprocess.std, net->levels);
     clip_crew_init(&net->crew);
     if (load_layers(net, error) == 0 &&
-        clip_arena_build(&net->arena, "the image tower", place, net, error) == 0) {
+        clip_arena_build(&net->arena, "the image tower", place_buffers, net, error) == 0) {
         net->setup = NULL;
         return &net->base;
     }

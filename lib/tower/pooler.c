@@ -1,11 +1,8 @@
-/* Pools of vision transformers that read all tokens.
- *
- * Backward, of the gradient dv of a head's value: dV = dv z', dz = V' dv of the mix z = sum a x, da = x . dz,
- * ds = a (da - sum a da), dx = a dz + ds p, and the probe's dp = sum ds x gives dK = q dp', dq = K dp. The
- * bias of keys has no effect. */
+/* Pools of vision transformers that read all tokens. */
 #include "tower/pooler.h"
 
 #include "base/crew.h"
+#include "math/probe.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -55,7 +52,7 @@ struct clip_pooler {
     float *features, *drows;
 };
 
-static int attends(const struct clip_pooler *p)
+static int has_attention(const struct clip_pooler *p)
 {
     return p->pooling != CLIP_POOL_PATCHES;
 }
@@ -97,12 +94,12 @@ static void find_pieces(struct clip_pooler *p)
         }
 }
 
-static int load(struct clip_pooler *p, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_weights(struct clip_pooler *p, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     for (int tensor = CLIP_VIT_POST_WEIGHT; tensor < CLIP_VIT_TENSORS; tensor++) {
         size_t shape[4];
         int is_post = tensor == CLIP_VIT_POST_WEIGHT || tensor == CLIP_VIT_POST_BIAS;
-        int is_tokens = is_map(p) || (!attends(p) && !(p->arch->vit.flags & CLIP_VIT_NORM_AFTER_POOL));
+        int is_tokens = is_map(p) || (!has_attention(p) && !(p->arch->vit.flags & CLIP_VIT_NORM_AFTER_POOL));
         if ((is_post && is_tokens) || tensor == CLIP_POOL_LN_K_WEIGHT || tensor == CLIP_POOL_LN_K_BIAS)
             continue; /* the transformer's norm of each token */
         if (clip_vit_shape(p->arch, tensor, shape) &&
@@ -180,14 +177,15 @@ struct clip_pooler *clip_pooler_open(const struct clip_tower_setup *setup, const
         .out = clip_vit_width(arch),
         .epsilon = clip_block_epsilon(&arch->block),
     };
-    p->skip = !attends(p) || arch->vit.flags & CLIP_VIT_POOL_PATCHES ? clip_vit_prefix(arch) : 0;
+    p->skip = !has_attention(p) || arch->vit.flags & CLIP_VIT_POOL_PATCHES ? clip_vit_prefix(arch) : 0;
     p->tokens = p->all - p->skip;
     p->activation = arch->vit.flags & CLIP_VIT_POOL_GELU ? CLIP_GELU : arch->activation;
-    p->queries = attends(p) ? (size_t)arch->vit.pool_queries : 1;
-    p->heads = attends(p) ? (size_t)arch->vit.pool_heads : 0;
+    p->queries = has_attention(p) ? (size_t)arch->vit.pool_queries : 1;
+    p->heads = has_attention(p) ? (size_t)arch->vit.pool_heads : 0;
     p->mlp = is_map(p) ? (size_t)arch->vit.pool_mlp : 0;
     clip_crew_init(&p->crew);
-    if (load(p, setup, error) == 0 && clip_arena_build(&p->memory, "a pool", place_pooler, p, error) == 0) {
+    if (load_weights(p, setup, error) == 0 &&
+        clip_arena_build(&p->memory, "a pool", place_pooler, p, error) == 0) {
         clip_pooler_refresh(p);
         return p;
     }
@@ -243,7 +241,7 @@ static float scale_of(const struct clip_pooler *p)
 void clip_pooler_refresh(struct clip_pooler *p)
 {
     size_t head;
-    if (!attends(p))
+    if (!has_attention(p))
         return;
     head = p->out / p->heads;
     for (size_t i = 0; i < p->queries; i++) {
@@ -285,17 +283,27 @@ static int has_post(const struct clip_pooler *p)
     return value_of(p, CLIP_VIT_POST_WEIGHT) != NULL;
 }
 
+static struct clip_probes probes_of(const struct clip_pooler *p, size_t i, const float *rows)
+{
+    return (struct clip_probes){
+        .count = groups(p),
+        .tokens = p->tokens,
+        .width = p->width,
+        .stride = p->width,
+        .probes = p->probes,
+        .x = rows,
+        .weights = p->tape->weights + i * groups(p) * p->tokens,
+    };
+}
+
 /* Attention of the queries to a picture's rows, and out_proj: out[queries][pool width]. */
 static void attend(const struct clip_pooler *p, size_t i, const float *rows)
 {
     const struct clip_pooler_tape *t = p->tape;
-    size_t width = p->width, head = p->out / p->heads, n = groups(p);
-    float *weights = t->weights + i * n * p->tokens, *mixes = t->mixes + i * n * width;
-    float *values = t->values + i * p->queries * p->out;
-    clip_gemm(0, 1, n, p->tokens, width, p->probes, width, rows, width, 0, weights, p->tokens);
-    for (size_t g = 0; g < n; g++)
-        clip_softmax(p->tokens, weights + g * p->tokens);
-    clip_gemm(0, 0, n, width, p->tokens, weights, p->tokens, rows, width, 0, mixes, width);
+    size_t width = p->width, head = p->out / p->heads;
+    float *mixes = t->mixes + i * groups(p) * width, *values = t->values + i * p->queries * p->out;
+    struct clip_probes probes = probes_of(p, i, rows);
+    clip_probes_mix(&probes, mixes);
     for (size_t h = 0; h < p->heads; h++)
         clip_gemm(0, 1, p->queries, head, width, mixes + h * width, p->heads * width,
                   p->v.value + h * head * width, width, 0, values + h * head, p->out);
@@ -349,7 +357,7 @@ static int forward_task(void *context, size_t i, int thread, struct clip_error *
     const struct clip_pooler *p = context;
     const float *rows = rows_of(p, i);
     float *features = p->features + i * p->out;
-    if (attends(p)) {
+    if (has_attention(p)) {
         attend(p, i, rows);
         (is_map(p) ? map_features : query_features)(p, i, features);
         return 0;
@@ -413,28 +421,16 @@ static void query_backward(const struct clip_pooler *p, size_t i, const float *g
 /* drows of a picture, and what its attention leaves for the gradients of parameters, of dout. */
 static void attend_backward(const struct clip_pooler *p, size_t i, const float *dout, float *drows)
 {
-    const struct clip_pooler_tape *t = p->tape;
-    size_t width = p->width, head = p->out / p->heads, n = groups(p), tokens = p->tokens;
-    const float *rows = rows_of(p, i), *weights = t->weights + i * n * tokens;
+    size_t width = p->width, head = p->out / p->heads, n = groups(p);
     float *dvalues = p->back.dvalues + i * p->queries * p->out, *dmixes = p->back.dmixes + i * n * width;
-    float *scores = p->back.scores + i * n * tokens;
+    struct clip_probes probes = probes_of(p, i, rows_of(p, i));
     clip_gemm(0, 0, p->queries, p->out, p->out, dout, p->out, value_of(p, CLIP_POOL_OUT_WEIGHT), p->out, 0,
               dvalues, p->out);
     for (size_t h = 0; h < p->heads; h++)
         clip_gemm(0, 0, p->queries, width, head, dvalues + h * head, p->out, p->v.value + h * head * width,
                   width, 0, dmixes + h * width, p->heads * width);
-    clip_gemm(0, 1, n, tokens, width, dmixes, width, rows, width, 0, scores, tokens);
-    for (size_t g = 0; g < n; g++) {
-        const float *a = weights + g * tokens;
-        float *s = scores + g * tokens, mean = 0;
-        for (size_t j = 0; j < tokens; j++)
-            mean += a[j] * s[j];
-        for (size_t j = 0; j < tokens; j++)
-            s[j] = a[j] * (s[j] - mean);
-    }
-    clip_gemm(1, 0, tokens, width, n, weights, tokens, dmixes, width, 0, drows, width);
-    clip_gemm(1, 0, tokens, width, n, scores, tokens, p->probes, width, 1, drows, width);
-    clip_gemm(0, 0, n, width, tokens, scores, tokens, rows, width, 0, p->back.dprobes + i * n * width, width);
+    clip_probes_mix_backward(&probes, dmixes, p->back.scores + i * n * p->tokens, drows,
+                             p->back.dprobes + i * n * width);
 }
 
 /* drows of a picture, of the mean of its rows. */
@@ -462,7 +458,7 @@ static int backward_task(void *context, size_t i, int thread, struct clip_error 
     memset(drows, 0, p->skip * p->width * sizeof *drows);
     drows += p->skip * p->width;
     memset(p->back.norms + i * 2 * p->out, 0, 2 * p->out * sizeof *dout);
-    if (!attends(p)) {
+    if (!has_attention(p)) {
         mean_backward(p, i, gradient, drows);
         return 0;
     }
@@ -523,7 +519,7 @@ static void add_gradients(struct clip_pooler *p, size_t n)
         p->kernels->column_sums(n, out, p->back.norms + out, 2 * out, CLIP_PRECISION_F32,
                                 v[weight + 1].gradient);
     }
-    if (!attends(p))
+    if (!has_attention(p))
         return;
     if (is_map(p)) {
         add_linear(p, n, out, p->mlp, p->gradients, t->hidden, v[CLIP_POOL_PROJ_WEIGHT].gradient,

@@ -1,9 +1,8 @@
 /* Pools of a vision transformer that read all its tokens: the mean of the patches, and attention with queries
  * that are learned (model/vit.h). (tower/attnpool.h is that of ResNets.)
  *
- * As a query does not depend on the picture, keys and values of single tokens need not be computed: of head h
- * the score of token x is q . (K x + k) = (K' q) . x + q . k, whose last term drops out of the softmax, and
- * the sum of values is V (sum a x) + v. K' q is the query's "probe". */
+ * A query does not depend on the picture, so keys and values of single tokens are not computed, and the
+ * queries' probes (math/probe.h) are those of all pictures. */
 #ifndef CLIP_TOWER_POOLER_H
 #define CLIP_TOWER_POOLER_H
 

@@ -33,11 +33,6 @@ static int load_layer(struct layer *layer, const struct clip_tower_setup *setup,
     return names->bias ? clip_values_load(&layer->bias, setup, error, "%s", names->bias) : 0;
 }
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* --- of a model: one side --- */
 
 struct clip_projection {
@@ -75,13 +70,13 @@ size_t clip_projection_outputs(const struct clip_projection *projection)
     return projection->outputs;
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct clip_projection *p = context;
     size_t rows = clip_engine_rows(p->engine), out = 0, scratch = 0;
     for (int i = 0; i < p->count; i++) {
-        out = larger(out, p->layers[i].outputs);
-        scratch = larger(scratch, clip_operand_scratch(&p->layers[i].weight));
+        out = clip_larger(out, p->layers[i].outputs);
+        scratch = clip_larger(scratch, clip_operand_scratch(&p->layers[i].weight));
         p->biases[i] = clip_arena_take(&p->arena, p->layers[i].outputs, sizeof(float));
     }
     p->in = clip_arena_take(&p->arena, rows * p->widest, clip_engine_element(p->engine));
@@ -89,8 +84,8 @@ static void place(void *context)
     p->product = clip_arena_take(&p->arena, scratch, 1);
 }
 
-static int load(struct clip_projection *p, const struct clip_tower_setup *setup, enum clip_side side,
-                struct clip_error *error)
+static int load_weights(struct clip_projection *p, const struct clip_tower_setup *setup, enum clip_side side,
+                        struct clip_error *error)
 {
     const struct clip_head *head = clip_head_of(&setup->arch->towers[side]);
     p->activation = head->activation;
@@ -101,10 +96,10 @@ static int load(struct clip_projection *p, const struct clip_tower_setup *setup,
             free_layer(layer);
             return -1;
         }
-        p->widest = larger(p->widest, layer->inputs);
+        p->widest = clip_larger(p->widest, layer->inputs);
         p->outputs = layer->outputs;
     }
-    if (clip_arena_build(&p->arena, "the projection", place, p, error) != 0)
+    if (clip_arena_build(&p->arena, "the projection", place_buffers, p, error) != 0)
         return -1;
     for (int i = 0; i < p->count; i++)
         if (p->layers[i].bias.value)
@@ -125,7 +120,7 @@ struct clip_projection *clip_projection_open(enum clip_side side, const struct c
     }
     projection->engine = setup->engine;
     projection->kernels = clip_kernels(level);
-    if (load(projection, setup, side, error) != 0) {
+    if (load_weights(projection, setup, side, error) != 0) {
         clip_projection_free(projection);
         return NULL;
     }
@@ -229,7 +224,7 @@ static void place_side(struct pair *l, struct side *side)
     size_t rows = l->pieces * l->piece, widest = side->inputs;
     for (int i = 0; i < side->count; i++) {
         struct learning *learning = &side->layers[i];
-        widest = larger(widest, learning->layer.inputs);
+        widest = clip_larger(widest, learning->layer.inputs);
         learning->x = clip_arena_take(&l->arena, rows * learning->layer.inputs, sizeof(float));
         side->y = learning->y = clip_arena_take(&l->arena, rows * learning->layer.outputs, sizeof(float));
         side->dy = learning->dy = clip_arena_take(&l->arena, rows * learning->layer.outputs, sizeof(float));
@@ -249,7 +244,7 @@ static void place_learner(void *context)
     for (int s = 0; s < CLIP_SIDES; s++) {
         place_side(l, &l->sides[s]);
         for (int i = 0; i < l->sides[s].count; i++)
-            most = larger(most, l->sides[s].layers[i].layer.outputs);
+            most = clip_larger(most, l->sides[s].layers[i].layer.outputs);
     }
     l->zeros = clip_arena_take(&l->arena, most, sizeof(float));
     l->scratch = clip_arena_take(&l->arena, (size_t)clip_pool_threads(l->pool), l->scratch_size);
@@ -266,8 +261,8 @@ static int open_layer(struct pair *l, const struct clip_tower_setup *setup, stru
                           : clip_outer_new(setup->engine, layer->outputs, layer->inputs, error);
     if (!learning->outer)
         return -1;
-    l->scratch_size = larger(
-        l->scratch_size, larger(clip_operand_scratch(&layer->weight), clip_outer_scratch(learning->outer)));
+    l->scratch_size = clip_larger(l->scratch_size, clip_larger(clip_operand_scratch(&layer->weight),
+                                                               clip_outer_scratch(learning->outer)));
     return 0;
 }
 
@@ -431,7 +426,7 @@ static size_t tape_bytes(const struct clip_tower *base, size_t n)
     return sizeof(struct pair_tape) + n * sizeof(union clip_item);
 }
 
-static size_t bytes(const struct clip_tower *base)
+static size_t memory_bytes(const struct clip_tower *base)
 {
     return ((const struct pair *)base)->arena.size;
 }
@@ -505,8 +500,8 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
     return 0;
 }
 
-static const struct clip_tower_type type = {free_pair, forward,  backward,  refresh,
-                                            bytes,     tape_new, tape_free, tape_bytes};
+static const struct clip_tower_type type = {free_pair,    forward,  backward,  refresh,
+                                            memory_bytes, tape_new, tape_free, tape_bytes};
 
 struct clip_tower *clip_projection_learner_open(const struct clip_tower_setup *setup,
                                                 struct clip_error *error)

@@ -33,14 +33,14 @@ static size_t place_of(const struct clip_relative *r, size_t query, size_t key)
     return y * (2 * r->columns - 1) + x;
 }
 
-static float spread(size_t at, size_t side)
+static float log_distance(size_t at, size_t side)
 {
     double d = (double)at - (double)(side - 1);
     return (float)copysign(log1p(fabs(d)), d);
 }
 
 /* wide = relu(fc1(points)) of a block. */
-static void widen(struct clip_relative *r, size_t block)
+static void run_hidden(struct clip_relative *r, size_t block)
 {
     const struct clip_values *v = r->values[block];
     clip_gemm(0, 1, r->places, r->hidden, AXES, r->points, AXES, v[0].value, AXES, 0, r->wide, r->hidden);
@@ -53,7 +53,7 @@ void clip_relative_refresh(struct clip_relative *r)
     for (size_t block = 0; block < r->blocks; block++) {
         const struct clip_values *v = r->values[block];
         float *bias = r->bias + block * r->heads * r->tokens * r->tokens;
-        widen(r, block);
+        run_hidden(r, block);
         clip_gemm(0, 1, r->places, r->heads, r->hidden, r->wide, r->hidden, v[2].value, r->hidden, 0,
                   r->table, r->heads);
         for (size_t h = 0; h < r->heads; h++)
@@ -83,7 +83,7 @@ void clip_relative_begin(struct clip_relative *r)
 static void block_backward(struct clip_relative *r, size_t block, const float *dtable)
 {
     const struct clip_values *v = r->values[block];
-    widen(r, block);
+    run_hidden(r, block);
     clip_gemm(1, 0, r->heads, r->hidden, r->places, dtable, r->heads, r->wide, r->hidden, 1, v[2].gradient,
               r->hidden);
     for (size_t i = 0; i < r->places * r->heads; i++)
@@ -135,7 +135,7 @@ void clip_relative_free(struct clip_relative *r)
     free(r);
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct clip_relative *r = context;
     struct clip_arena *memory = &r->memory;
@@ -147,7 +147,8 @@ static void place(void *context)
         r->gradient = clip_arena_take(memory, r->blocks * r->places, r->heads * sizeof(float));
 }
 
-static int load(struct clip_relative *r, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_weights(struct clip_relative *r, const struct clip_tower_setup *setup,
+                        struct clip_error *error)
 {
     r->values = calloc(r->blocks, sizeof *r->values);
     if (!r->values)
@@ -182,14 +183,14 @@ struct clip_relative *clip_relative_open(const struct clip_tower_setup *setup, s
         .blocks = (size_t)arch->layers,
     };
     r->places = (2 * r->rows - 1) * (2 * r->columns - 1);
-    if (load(r, setup, error) != 0 ||
-        clip_arena_build(&r->memory, "relative positions", place, r, error) != 0) {
+    if (load_weights(r, setup, error) != 0 ||
+        clip_arena_build(&r->memory, "relative positions", place_buffers, r, error) != 0) {
         clip_relative_free(r);
         return NULL;
     }
     for (size_t p = 0; p < r->places; p++) {
-        r->points[p * AXES] = spread(p / (2 * r->columns - 1), r->rows);
-        r->points[p * AXES + 1] = spread(p % (2 * r->columns - 1), r->columns);
+        r->points[p * AXES] = log_distance(p / (2 * r->columns - 1), r->rows);
+        r->points[p * AXES + 1] = log_distance(p % (2 * r->columns - 1), r->columns);
     }
     clip_relative_refresh(r);
     return r;

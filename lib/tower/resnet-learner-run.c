@@ -270,7 +270,7 @@ static void run_back(const net_t *net, const layer_t *layer, const workspace_t *
 {
     struct clip_conv_plane plane = {unit->count, layer->height, layer->width,
                                     layer->out,  layer->in,     layer->side};
-    net->train_kernels->run(&plane, workspace->dy, layer->turned, dx);
+    net->train_kernels->run(&plane, workspace->dy, layer->flipped, dx);
 }
 
 /* Computes the gradient of the output of the layer before, through pooling if there is any, and ReLU. */
@@ -282,7 +282,8 @@ static void back_to_layer(const net_t *net, const layer_t *layer, const workspac
     if (layer->halves) {
         run_back(net, layer, workspace, unit, workspace->a);
         memset(gradient, 0, unit->count * output_floats(from) * sizeof *gradient);
-        net->norm_kernels->spread(workspace->a, unit->count * from->height, from->width, from->out, gradient);
+        net->norm_kernels->pool_backward(workspace->a, unit->count * from->height, from->width, from->out,
+                                         gradient);
     } else {
         run_back(net, layer, workspace, unit, gradient);
     }
@@ -299,8 +300,8 @@ static void add_side(const net_t *net, const block_t *block, const struct unit *
     if (!down)
         net->kernels->sum(unit->count * floats, x, block->gradient + unit->first * floats, x);
     else if (down->halves)
-        net->norm_kernels->spread(net->down + unit->first * (floats / 4), unit->count * block->height,
-                                  block->width, block->channels, x);
+        net->norm_kernels->pool_backward(net->down + unit->first * (floats / 4), unit->count * block->height,
+                                         block->width, block->channels, x);
     else
         net->kernels->sum(unit->count * floats, x, net->down + unit->first * floats, x);
 }
@@ -333,7 +334,8 @@ static void back_to_block(const net_t *net, const layer_t *layer, const workspac
     run_back(net, layer, workspace, unit, workspace->a);
     add_side(net, block, unit, workspace->a);
     memset(gradient, 0, unit->count * output_floats(stem) * sizeof *gradient);
-    net->norm_kernels->spread(workspace->a, unit->count * stem->height, stem->width, stem->out, gradient);
+    net->norm_kernels->pool_backward(workspace->a, unit->count * stem->height, stem->width, stem->out,
+                                     gradient);
     net->norm_kernels->gate_norm(unit->count * stem->height * stem->width, stem->out,
                                  raw_of(net, stem, unit->first), &record_of(net, stem)->norm.norm, gradient);
     take_sums(net, stem, NULL, unit);

@@ -103,11 +103,6 @@ static int add_layers(struct clip_resnet_learner *net, const struct clip_tower_a
 
 /* --- memory --- */
 
-static size_t most(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The most that a layer needs. */
 struct needs {
     size_t room;         /* floats of a workspace's buffer */
@@ -122,15 +117,15 @@ static struct needs needs_of(struct clip_resnet_learner *net)
     for (size_t i = 0; i < net->layer_count; i++) {
         const struct clip_resnet_layer *layer = &net->layers[i];
         size_t pixels = layer->height * layer->width;
-        needs.room = most(needs.room, layer->unit * picture_floats(layer));
-        needs.weights = most(needs.weights, layer->side * layer->side * layer->in * layer->out);
-        needs.layer = most(needs.layer, pixels * layer->out);
-        needs.down = most(needs.down, layer->block ? pixels * layer->in : 0);
-        net->channels = most(net->channels, layer->out);
+        needs.room = clip_larger(needs.room, layer->unit * picture_floats(layer));
+        needs.weights = clip_larger(needs.weights, layer->side * layer->side * layer->in * layer->out);
+        needs.layer = clip_larger(needs.layer, pixels * layer->out);
+        needs.down = clip_larger(needs.down, layer->block ? pixels * layer->in : 0);
+        net->channels = clip_larger(net->channels, layer->out);
     }
     for (size_t i = 0; i < net->block_count; i++) {
         const struct clip_resnet_layer *conv3 = net->blocks[i].conv3;
-        needs.block = most(needs.block, conv3->height * conv3->width * conv3->out);
+        needs.block = clip_larger(needs.block, conv3->height * conv3->width * conv3->out);
     }
     return needs;
 }
@@ -142,7 +137,7 @@ static void place_layers(struct clip_resnet_learner *net)
         size_t taps = layer->side * layer->side;
         layer->packed = clip_arena_take(&net->arena, taps * layer->in, layer->out * sizeof(float));
         if (layer->from || layer->block)
-            layer->turned = clip_arena_take(&net->arena, taps * layer->in, layer->out * sizeof(float));
+            layer->flipped = clip_arena_take(&net->arena, taps * layer->in, layer->out * sizeof(float));
         clip_norm_place(&layer->norm, layer->out, &net->arena);
     }
 }
@@ -169,7 +164,7 @@ static void place_gradients(struct clip_resnet_learner *net, const struct needs 
     }
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct clip_resnet_learner *net = context;
     struct clip_arena *arena = &net->arena;
@@ -209,7 +204,7 @@ static void free_learner(struct clip_tower *learner)
     free(net);
 }
 
-static size_t bytes(const struct clip_tower *learner)
+static size_t memory_bytes(const struct clip_tower *learner)
 {
     const struct clip_resnet_learner *net = (const struct clip_resnet_learner *)learner;
     return net->arena.size - net->packed + clip_attnpool_bytes(net->attn);
@@ -222,8 +217,8 @@ static void pack_task(void *context, size_t i, int thread)
     const struct clip_resnet_layer *layer = &net->layers[i];
     const float *w = layer->weight->value;
     clip_conv_pack(w, layer->outputs, layer->inputs, layer->side, layer->packed);
-    if (layer->turned)
-        clip_conv_pack_turned(w, layer->outputs, layer->inputs, layer->side, layer->turned);
+    if (layer->flipped)
+        clip_conv_pack_flipped(w, layer->outputs, layer->inputs, layer->side, layer->flipped);
 }
 
 static int refresh(struct clip_tower *learner, struct clip_error *error)
@@ -307,7 +302,7 @@ static const struct clip_tower_type type = {
     clip_resnet_learner_forward,
     clip_resnet_learner_backward,
     refresh,
-    bytes,
+    memory_bytes,
     new_tape,
     free_tape,
     tape_bytes,
@@ -318,7 +313,7 @@ static int open_parts(struct clip_resnet_learner *net, const struct clip_tower_s
 {
     const struct clip_arch *arch = setup->arch;
     if (add_layers(net, &arch->vision, error) != 0 ||
-        clip_arena_build(&net->arena, "the image tower", place, net, error) != 0)
+        clip_arena_build(&net->arena, "the image tower", place_buffers, net, error) != 0)
         return -1;
     clip_pixel_levels(arch->preprocess.mean, arch->preprocess.std, net->levels);
     net->attn = clip_attnpool_open(setup, net->out_height * net->out_width, error);

@@ -30,8 +30,8 @@ struct clip_resnet_layer {
     int halves;                      /* its input is averaged 2 by 2 first */
     struct clip_parameter *weight;
     struct clip_norm_learner norm;
-    float *packed, *turned; /* weights, and rotated weights for the backward pass; NULL in the first layer */
-    float *gradient;        /* [chunk][height][width][out]: of the norm's output */
+    float *packed, *flipped; /* weights, and flipped weights for the backward pass; NULL in the first layer */
+    float *gradient;         /* [chunk][height][width][out]: of the norm's output */
 };
 
 struct clip_resnet_block {

@@ -88,7 +88,7 @@ static struct layer *add_layer(struct resnet *net, const struct clip_resnet_conv
 }
 
 /* Allocates the pictures between layers. */
-static void make_rooms(struct resnet *net, const struct clip_resnet_conv *names)
+static void size_buffers(struct resnet *net, const struct clip_resnet_conv *names)
 {
     if (names->stage < 0) {
         make_room(net, &net->inner, net->size, 2 * CLIP_RESNET_COLORS); /* as f32 even where it is bf16 */
@@ -130,7 +130,7 @@ static int add_layers(struct resnet *net, const struct clip_tower_arch *arch, st
             add_layer(net, &names, (last ? CLIP_LINEAR_ADD : 0) | (down ? 0 : CLIP_LINEAR_RELU), error);
         if (!layer)
             return -1;
-        make_rooms(net, &names);
+        size_buffers(net, &names);
         if (names.stage >= 0)
             set_place(net, layer);
     }
@@ -176,7 +176,7 @@ static int read_layer(const struct resnet *net, const struct layer *layer, struc
     if (status == 0)
         status = clip_conv_set(layer->conv, w, norm, norm + out, error);
     free(w);
-    clip_model_forget(net->model, name);
+    clip_model_release_pages(net->model, name);
     free(norm);
     return status;
 }
@@ -287,7 +287,7 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
 
 /* --- opening --- */
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct resnet *net = context;
     struct clip_arena *arena = &net->arena;
@@ -310,13 +310,13 @@ static void place(void *context)
     }
 }
 
-static int load(struct resnet *net, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_weights(struct resnet *net, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     const struct clip_arch *arch = setup->arch;
     if (add_layers(net, &arch->vision, error) != 0 ||
         clip_crew_run(&net->crew, net->pool, net->layer_count, read_task, net, error) != 0)
         return -1;
-    if (clip_arena_build(&net->arena, "the image tower", place, net, error) != 0)
+    if (clip_arena_build(&net->arena, "the image tower", place_buffers, net, error) != 0)
         return -1;
     clip_pixel_levels(arch->preprocess.mean, arch->preprocess.std, net->levels);
     net->attnpool = clip_attnpool_open(setup, net->side * net->side, error);
@@ -362,7 +362,7 @@ static struct clip_tower *open_resnet(const struct clip_tower_setup *setup, stru
         .size = (size_t)setup->arch->vision.image_size,
     };
     clip_crew_init(&net->crew);
-    if (load(net, setup, error) == 0)
+    if (load_weights(net, setup, error) == 0)
         return &net->base;
     free_resnet(&net->base);
     return NULL;

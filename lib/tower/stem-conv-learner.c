@@ -269,12 +269,7 @@ size_t clip_stem_learner_bytes(const learner_t *l)
     return l->arena.size;
 }
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
-static void place(void *context)
+static void place_buffers(void *context)
 {
     learner_t *l = context;
     struct clip_arena *arena = &l->arena;
@@ -282,12 +277,12 @@ static void place(void *context)
            threads = (size_t)clip_pool_threads(l->pool);
     for (size_t i = 0; i < CLIP_STEM_LAYERS; i++) {
         const struct layer *layer = &l->layers[i];
-        read = larger(read, rows_of(l, i) * layer->inputs);
-        dout = larger(dout, rows_of(l, i) * layer->outputs);
-        inputs = larger(inputs, larger(layer->inputs, layer->outputs));
-        wide = larger(wide, larger(layer->inputs, layer->outputs));
-        scratch =
-            larger(scratch, larger(clip_operand_scratch(&layer->weight), clip_outer_scratch(layer->outer)));
+        read = clip_larger(read, rows_of(l, i) * layer->inputs);
+        dout = clip_larger(dout, rows_of(l, i) * layer->outputs);
+        inputs = clip_larger(inputs, clip_larger(layer->inputs, layer->outputs));
+        wide = clip_larger(wide, clip_larger(layer->inputs, layer->outputs));
+        scratch = clip_larger(
+            scratch, clip_larger(clip_operand_scratch(&layer->weight), clip_outer_scratch(layer->outer)));
     }
     for (size_t i = 0; i < CLIP_STEM_NORMS; i++) {
         clip_norm_place(&l->layers[i].norm, l->channels, arena);
@@ -386,7 +381,7 @@ learner_t *clip_stem_learner_open(const struct clip_tower_setup *setup, const st
         l->layers[i].outputs = i < CLIP_STEM_NORMS ? l->channels : (size_t)arch->width;
         status = load_layer(l, i, setup, error);
     }
-    if (status == 0 && clip_arena_build(&l->arena, "the image tower", place, l, error) == 0)
+    if (status == 0 && clip_arena_build(&l->arena, "the image tower", place_buffers, l, error) == 0)
         return l;
     clip_stem_learner_free(l);
     return NULL;

@@ -53,8 +53,8 @@ struct conv_stem {
 /* --- forward --- */
 
 /* Row `row` of the first product, of patches from `first` on. */
-static void cut(const struct conv_stem *stem, const union clip_item *items, size_t first, size_t row,
-                const struct workspace *workspace)
+static void fill_row(const struct conv_stem *stem, const union clip_item *items, size_t first, size_t row,
+                     const struct workspace *workspace)
 {
     size_t patch = first + row / clip_stem_rows[0], inputs = stem->layers[0].inputs;
     clip_patch_cut(
@@ -88,13 +88,13 @@ static int run_layer(const struct conv_stem *stem, size_t layer, size_t n, const
     return 0;
 }
 
-static int run(const struct clip_stem *base, const union clip_item *items, size_t first, size_t n, int thread,
-               float *out, struct clip_error *error)
+static int run_stem(const struct clip_stem *base, const union clip_item *items, size_t first, size_t n,
+                    int thread, float *out, struct clip_error *error)
 {
     const struct conv_stem *stem = (const struct conv_stem *)base;
     const struct workspace *workspace = &stem->workspaces[thread];
     for (size_t row = 0; row < n * clip_stem_rows[0]; row++)
-        cut(stem, items, first, row, workspace);
+        fill_row(stem, items, first, row, workspace);
     for (size_t layer = 0; layer < LAYERS; layer++)
         if (run_layer(stem, layer, n, workspace, out, error) != 0)
             return -1;
@@ -166,7 +166,7 @@ static int load_layer(struct conv_stem *stem, size_t i, const struct clip_tower_
     return status;
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct conv_stem *stem = context;
     struct clip_arena *arena = &stem->arena;
@@ -234,10 +234,10 @@ static struct clip_stem *open_stem(const struct clip_tower_setup *setup, const s
             return NULL;
         }
     }
-    if (clip_arena_build(&stem->arena, "the image tower", place, stem, error) == 0)
+    if (clip_arena_build(&stem->arena, "the image tower", place_buffers, stem, error) == 0)
         return &stem->base;
     free_stem(&stem->base);
     return NULL;
 }
 
-const struct clip_stem_type clip_stem_conv = {open_stem, free_stem, run};
+const struct clip_stem_type clip_stem_conv = {open_stem, free_stem, run_stem};

@@ -189,8 +189,8 @@ static void pool_pixel(const struct mbconv *stem, const struct block *block, con
 }
 
 /* y = what a block that halves the sides is added to: `rows` pixels from pixel `first` on. */
-static int shorten(const struct mbconv *stem, const struct block *block, const float *x, size_t first,
-                   size_t rows, float *y, const struct workspace *workspace, struct clip_error *error)
+static int run_shortcut(const struct mbconv *stem, const struct block *block, const float *x, size_t first,
+                        size_t rows, float *y, const struct workspace *workspace, struct clip_error *error)
 {
     size_t in = block->in, out = block->out, width = block->to.width;
     for (size_t r = 0; r < rows; r++) {
@@ -217,7 +217,7 @@ static int shrink_rows(const struct mbconv *stem, const struct block *block, con
     for (size_t begin = 0; begin < count; begin += stem->piece) {
         size_t rows = count - begin < stem->piece ? count - begin : stem->piece;
         float *to = y + (first + begin) * out;
-        if (block->stride > 1 && shorten(stem, block, x, first + begin, rows, to, workspace, error) != 0)
+        if (block->stride > 1 && run_shortcut(stem, block, x, first + begin, rows, to, workspace, error) != 0)
             return -1;
         for (size_t r = 0; r < rows; r++)
             activate(stem, hidden, workspace->deep + (begin + r) * hidden, stem->type,
@@ -277,8 +277,8 @@ static void norm_map(const struct mbconv *stem, const struct norm *norm, size_t 
     }
 }
 
-static int run(const struct clip_stem *base, const union clip_item *items, size_t first, size_t n, int thread,
-               float *out, struct clip_error *error)
+static int run_stem(const struct clip_stem *base, const union clip_item *items, size_t first, size_t n,
+                    int thread, float *out, struct clip_error *error)
 {
     const struct mbconv *stem = (const struct mbconv *)base;
     const struct workspace *workspace = &stem->workspaces[thread];
@@ -384,7 +384,7 @@ static int load_blocks(struct mbconv *stem, const struct clip_tower_setup *setup
     return 0;
 }
 
-static int load(struct mbconv *stem, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_weights(struct mbconv *stem, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     if (load_convolution(&stem->first, setup, "stem.conv1", error) != 0 ||
         load_norm(&stem->first_norm, setup, "stem.norm1", error) != 0 ||
@@ -392,11 +392,6 @@ static int load(struct mbconv *stem, const struct clip_tower_setup *setup, struc
         load_blocks(stem, setup, error) != 0 || load_norm(&stem->last_norm, setup, "pool.norm", error) != 0)
         return -1;
     return load_convolution(&stem->last, setup, "pool.proj", error);
-}
-
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
 }
 
 /* The most that a layer needs: floats, but scratch. */
@@ -408,9 +403,9 @@ static void need_convolution(struct needs *needs, const struct convolution *conv
 {
     if (!conv->weight.forward)
         return;
-    needs->inputs = larger(needs->inputs, clip_matrix_inputs(conv->weight.forward));
-    needs->outputs = larger(needs->outputs, outputs(conv));
-    needs->scratch = larger(needs->scratch, clip_operand_scratch(&conv->weight));
+    needs->inputs = clip_larger(needs->inputs, clip_matrix_inputs(conv->weight.forward));
+    needs->outputs = clip_larger(needs->outputs, outputs(conv));
+    needs->scratch = clip_larger(needs->scratch, clip_operand_scratch(&conv->weight));
 }
 
 static struct needs needs_of(const struct mbconv *stem)
@@ -425,14 +420,14 @@ static struct needs needs_of(const struct mbconv *stem)
         need_convolution(&needs, &block->expand);
         need_convolution(&needs, &block->shrink);
         need_convolution(&needs, &block->shortcut);
-        needs.framed = larger(needs.framed, clip_depthwise_floats(&d));
-        needs.deep = larger(needs.deep, block->band * block->to.width * block->hidden);
-        needs.map = larger(needs.map, block->to.height * block->to.width * block->out);
+        needs.framed = clip_larger(needs.framed, clip_depthwise_floats(&d));
+        needs.deep = clip_larger(needs.deep, block->band * block->to.width * block->hidden);
+        needs.map = clip_larger(needs.map, block->to.height * block->to.width * block->out);
     }
     return needs;
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct mbconv *stem = context;
     struct clip_arena *arena = &stem->arena;
@@ -517,12 +512,12 @@ static struct clip_stem *open_stem(const struct clip_tower_setup *setup, const s
         clip_fail_memory(error, "the image tower");
     if (stem->blocks && clip_level_choose(&level, error) == 0) {
         stem->depthwise = clip_depthwise_kernels(level);
-        if (load(stem, setup, error) == 0 &&
-            clip_arena_build(&stem->arena, "the image tower", place, stem, error) == 0)
+        if (load_weights(stem, setup, error) == 0 &&
+            clip_arena_build(&stem->arena, "the image tower", place_buffers, stem, error) == 0)
             return &stem->base;
     }
     free_stem(&stem->base);
     return NULL;
 }
 
-const struct clip_stem_type clip_stem_mbconv = {open_stem, free_stem, run};
+const struct clip_stem_type clip_stem_mbconv = {open_stem, free_stem, run_stem};

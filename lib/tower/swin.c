@@ -462,7 +462,7 @@ static int load_stage(struct swin *swin, int s, const struct clip_tower_setup *s
     return 0;
 }
 
-static int load(struct swin *swin, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_weights(struct swin *swin, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     if (load_linear(&swin->patch, setup, "visual.trunk.patch_embed", "proj", 1, error) != 0 ||
         load_norm(&swin->patch_norm, setup, "visual.trunk.patch_embed", "norm", error) != 0 ||
@@ -478,11 +478,6 @@ static int load(struct swin *swin, const struct clip_tower_setup *setup, struct 
 
 /* --- opening --- */
 
-static size_t larger(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
-
 /* The most that a layer needs: floats, but scratch. */
 struct needs {
     size_t x, row, narrow, wide, hidden, qkv, attended, window, seen, masked, attention, scratch;
@@ -491,24 +486,24 @@ struct needs {
 static void need_product(struct needs *needs, const struct linear *linear)
 {
     if (linear->weight.forward)
-        needs->scratch = larger(needs->scratch, clip_operand_scratch(&linear->weight));
+        needs->scratch = clip_larger(needs->scratch, clip_operand_scratch(&linear->weight));
 }
 
 static void need_stage(struct needs *needs, const struct swin *swin, const struct stage *stage)
 {
     size_t places = places_of(stage), width = stage->width, n = stage->window * stage->window;
     size_t rows = (places + swin->piece - 1) / swin->piece * swin->piece;
-    needs->x = larger(needs->x, places * width);
-    needs->row = larger(needs->row, MERGED * width);
-    needs->narrow = larger(needs->narrow, MERGED * width);
-    needs->wide = larger(needs->wide, larger(width, stage->hidden));
-    needs->hidden = larger(needs->hidden, stage->hidden);
-    needs->qkv = larger(needs->qkv, rows * 3 * width);
-    needs->attended = larger(needs->attended, rows * width);
-    needs->window = larger(needs->window, n * 3 * width);
-    needs->seen = larger(needs->seen, n * width);
-    needs->masked = larger(needs->masked, n * n);
-    needs->attention = larger(needs->attention, clip_attention_scratch(n, width / stage->heads));
+    needs->x = clip_larger(needs->x, places * width);
+    needs->row = clip_larger(needs->row, MERGED * width);
+    needs->narrow = clip_larger(needs->narrow, MERGED * width);
+    needs->wide = clip_larger(needs->wide, clip_larger(width, stage->hidden));
+    needs->hidden = clip_larger(needs->hidden, stage->hidden);
+    needs->qkv = clip_larger(needs->qkv, rows * 3 * width);
+    needs->attended = clip_larger(needs->attended, rows * width);
+    needs->window = clip_larger(needs->window, n * 3 * width);
+    needs->seen = clip_larger(needs->seen, n * width);
+    needs->masked = clip_larger(needs->masked, n * n);
+    needs->attention = clip_larger(needs->attention, clip_attention_scratch(n, width / stage->heads));
     need_product(needs, &stage->reduction);
     for (const struct block *block = stage->blocks; block < stage->blocks + stage->count; block++) {
         need_product(needs, &block->qkv);
@@ -518,7 +513,7 @@ static void need_stage(struct needs *needs, const struct swin *swin, const struc
     }
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct swin *swin = context;
     struct clip_arena *arena = &swin->arena;
@@ -612,8 +607,8 @@ static struct clip_tower *open_swin(const struct clip_tower_setup *setup, struct
     swin->element = clip_engine_element(setup->engine);
     clip_patches_init(&swin->patches, setup->arch);
     clip_crew_init(&swin->crew);
-    if (load(swin, setup, error) == 0 &&
-        clip_arena_build(&swin->arena, "the image tower", place, swin, error) == 0)
+    if (load_weights(swin, setup, error) == 0 &&
+        clip_arena_build(&swin->arena, "the image tower", place_buffers, swin, error) == 0)
         return &swin->base;
     free_swin(&swin->base);
     return NULL;

@@ -48,7 +48,7 @@ struct clip_text_pool {
     float *features, *drows;
 };
 
-static int attends(const struct clip_text_pool *p)
+static int has_attention(const struct clip_text_pool *p)
 {
     return p->pooling == CLIP_POOL_ATTEND;
 }
@@ -127,7 +127,7 @@ struct clip_text_pool *clip_text_pool_open(const struct clip_tower_setup *setup,
         .epsilon = clip_block_epsilon(&arch->block),
     };
     clip_crew_init(&p->crew);
-    if (!attends(p) || open_attention(p, setup, error) == 0)
+    if (!has_attention(p) || open_attention(p, setup, error) == 0)
         return p;
     clip_text_pool_free(p);
     return NULL;
@@ -225,7 +225,7 @@ static void norm_heads(const struct clip_text_pool *p, enum clip_text_tensor wei
 void clip_text_pool_refresh(struct clip_text_pool *p)
 {
     size_t width = p->width;
-    if (!attends(p))
+    if (!has_attention(p))
         return;
     clip_gemm(0, 1, 1, width, width, value_of(p, CLIP_TEXT_QUERY), width, value_of(p, CLIP_TEXT_Q_WEIGHT),
               width, 0, p->raw, width);
@@ -393,7 +393,7 @@ static int forward_task(void *context, size_t s, int thread, struct clip_error *
 {
     (void)error;
     const struct clip_text_pool *p = context;
-    if (attends(p))
+    if (has_attention(p))
         attend_caption(p, s, &p->workspaces[thread]);
     else
         pool_caption(p, s, p->features + s * p->width);
@@ -404,7 +404,7 @@ static int backward_task(void *context, size_t s, int thread, struct clip_error 
 {
     (void)error;
     const struct clip_text_pool *p = context;
-    if (attends(p))
+    if (has_attention(p))
         attention_backward(p, s, &p->workspaces[thread]);
     else if (p->pooling == CLIP_POOL_MAX)
         max_backward(p, s);
@@ -437,7 +437,7 @@ int clip_text_pool_backward(struct clip_text_pool *p, size_t n, const struct cli
     p->drows = drows;
     if (clip_crew_run(&p->crew, p->threads, n, backward_task, p, error) != 0)
         return -1;
-    if (!attends(p))
+    if (!has_attention(p))
         return 0;
     query_backward(p);
     return clip_crew_run(&p->crew, p->threads, (2 * p->width + PANEL - 1) / PANEL, weights_task, p, error);

@@ -113,7 +113,7 @@ static size_t find_features(const struct clip_tower_arch *arch, const struct cli
 }
 
 /* 1 where the features are of all tokens that are not padding. */
-static int pools(const struct clip_tower_arch *arch)
+static int pools_all(const struct clip_tower_arch *arch)
 {
     return arch->vit.pooling == CLIP_POOL_MEAN || arch->vit.pooling == CLIP_POOL_MAX ||
            arch->vit.pooling == CLIP_POOL_ATTEND;
@@ -135,7 +135,7 @@ static size_t find_needed(const struct clip_tower_arch *arch, const struct clip_
     size_t end = caption->count;
     if (arch->open_mask)
         return end + (size_t)arch->class_row;
-    if (!pools(arch))
+    if (!pools_all(arch))
         return at + 1;
     while (end > 1 && is_padding(arch, caption, end - 1))
         end--;
@@ -147,7 +147,7 @@ static size_t find_needed(const struct clip_tower_arch *arch, const struct clip_
 static size_t list_rows(const struct clip_tower_arch *arch, const struct clip_caption *caption,
                         struct place *places, size_t *keys, size_t *feature)
 {
-    size_t at = pools(arch) ? 0 : find_features(arch, caption), n = 0;
+    size_t at = pools_all(arch) ? 0 : find_features(arch, caption), n = 0;
     size_t end = find_needed(arch, caption, at), registers = (size_t)arch->text.registers;
     uint32_t first = has_flag(arch, CLIP_TEXT_COUNTED) ? (uint32_t)arch->pad + 1 : 0;
     for (; n < registers; n++)
@@ -161,7 +161,7 @@ static size_t list_rows(const struct clip_tower_arch *arch, const struct clip_ca
             n++;
         }
     *keys = n;
-    if (!pools(arch) && !is_key(arch, caption, at)) {
+    if (!pools_all(arch) && !is_key(arch, caption, at)) {
         *feature = n;
         places[n++] = (struct place){(uint32_t)at, first ? first - 1 : (uint32_t)(at + registers)};
     }
@@ -350,7 +350,7 @@ static struct row_facts place_facts(const struct text *text, size_t n, struct cl
     size_t rows = n * longest(text);
     if (text->cosines)
         facts.positions = clip_arena_take(arena, rows, sizeof *facts.positions);
-    if (pools(text->tower)) {
+    if (pools_all(text->tower)) {
         facts.marks = clip_arena_take(arena, rows, 1);
         facts.captions = clip_arena_take(arena, n, sizeof *facts.captions);
     }
@@ -363,7 +363,7 @@ static void place_memory(void *context)
     size_t row = text->base.width * sizeof(float), rows = text->base.batch * longest(text);
     if (!text->parameter)
         text->facts = place_facts(text, text->base.batch, &text->memory);
-    if (pools(text->tower))
+    if (pools_all(text->tower))
         text->rows = clip_arena_take(&text->memory, rows, row);
     else if (has_pooler(text))
         text->rows = clip_arena_take(&text->memory, text->base.batch, row);
@@ -373,7 +373,7 @@ static void place_memory(void *context)
         text->sums = clip_arena_take(&text->memory, longest(text), row);
 }
 
-static int load(struct text *text, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_weights(struct text *text, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     const struct clip_tower_arch *arch = text->tower;
     enum clip_level level;
@@ -387,7 +387,7 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
         .arch = arch,
         .layers = (size_t)arch->layers,
         .causal = !arch->open_mask,
-        .all = pools(arch),
+        .all = pools_all(arch),
         .longest = longest(text) - (arch->class_row || arch->text.flags & CLIP_TEXT_HIDES_PADDING ? 0 : 1),
     };
     if (clip_level_choose(&level, error) != 0 || find_embedding(text, setup, error) != 0 ||
@@ -411,8 +411,8 @@ static int load(struct text *text, const struct clip_tower_setup *setup, struct 
         return clip_fail_memory(error, "the text tower");
     text->kernels = clip_kernels(level);
     text->norms = (struct clip_block_shape){.kernels = text->kernels, .flags = arch->block.flags};
-    text->pool = pools(arch) ? clip_text_pool_open(setup, text->kernels, longest(text), error) : NULL;
-    if (pools(arch) && !text->pool)
+    text->pool = pools_all(arch) ? clip_text_pool_open(setup, text->kernels, longest(text), error) : NULL;
+    if (pools_all(arch) && !text->pool)
         return -1;
     text->transformer = clip_transformer_open(setup, text->kernels, &transformer, error);
     if (!text->transformer ||
@@ -439,7 +439,7 @@ static void place_tape(void *context)
     tape->captions = clip_arena_take(&tape->memory, plan->n, sizeof *tape->captions);
     tape->facts = place_facts(text, plan->n, &tape->memory);
     tape->embedded = has_norm(text) ? clip_arena_take(&tape->memory, rows, row) : NULL;
-    if (pools(text->tower))
+    if (pools_all(text->tower))
         tape->rows = clip_arena_take(&tape->memory, rows, row);
     else if (has_pooler(text))
         tape->rows = clip_arena_take(&tape->memory, plan->n, row);
@@ -718,15 +718,15 @@ static int refresh(struct clip_tower *base, struct clip_error *error)
     return clip_transformer_refresh(((struct text *)base)->transformer, error);
 }
 
-static size_t bytes(const struct clip_tower *base)
+static size_t memory_bytes(const struct clip_tower *base)
 {
     const struct text *text = (const struct text *)base;
     size_t pool = text->pool ? clip_text_pool_bytes(text->pool) : 0;
     return text->memory.size + pool + clip_transformer_bytes(text->transformer);
 }
 
-static const struct clip_tower_type type = {free_text, forward,  backward,  refresh,
-                                            bytes,     tape_new, tape_free, tape_bytes};
+static const struct clip_tower_type type = {free_text,    forward,  backward,  refresh,
+                                            memory_bytes, tape_new, tape_free, tape_bytes};
 
 static struct clip_tower *open_text(const struct clip_tower_setup *setup, struct clip_error *error)
 {
@@ -739,7 +739,7 @@ static struct clip_tower *open_text(const struct clip_tower_setup *setup, struct
     text->tower = &setup->arch->text;
     text->epsilon = clip_block_epsilon(&text->tower->block);
     text->model = setup->model;
-    if (load(text, setup, error) == 0)
+    if (load_weights(text, setup, error) == 0)
         return &text->base;
     free_text(&text->base);
     return NULL;

@@ -39,8 +39,8 @@ static void place_workspace(struct clip_transformer *t, struct clip_block_worksp
         .gate = take_floats(&t->arena, (block->flags & CLIP_BLOCK_GATED) != 0, t->piece * mlp),
         .hidden = clip_arena_take(&t->arena, t->piece * mlp, t->element),
         .room = take_floats(&t->arena, 1, clip_block_room(block)),
-        .q = take_floats(&t->arena, block->dresses, head),
-        .k = take_floats(&t->arena, block->dresses, head),
+        .q = take_floats(&t->arena, block->prepares_heads, head),
+        .k = take_floats(&t->arena, block->prepares_heads, head),
         .product = clip_arena_take(&t->arena, product_scratch(t), 1),
         .attention = take_floats(&t->arena, 1, clip_attention_scratch(t->shape.longest, block->head)),
     };
@@ -114,12 +114,12 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
     };
 }
 
-/* Dresses the q (key 0) or the k of a head: what is done to it before attention reads it. */
-static struct clip_dressing dressing_of(const struct clip_transformer *t, const struct clip_attention *a,
-                                        size_t layer, size_t s, size_t h, int key)
+/* Prepares the q (key 0) or the k of a head: what is done to it before attention reads it. */
+static struct clip_head_rows head_rows_of(const struct clip_transformer *t, const struct clip_attention *a,
+                                          size_t layer, size_t s, size_t h, int key)
 {
     size_t first = key ? 0 : first_row(t, layer, s);
-    return (struct clip_dressing){
+    return (struct clip_head_rows){
         .key = key,
         .rows = key ? a->keys : a->queries,
         .h = h,
@@ -130,13 +130,13 @@ static struct clip_dressing dressing_of(const struct clip_transformer *t, const 
     };
 }
 
-/* Points attention at the dressed q and k in the workspace. */
-static void dress(const struct clip_transformer *t, struct clip_attention *a, size_t layer, size_t s,
-                  size_t h, struct clip_block_workspace *workspace)
+/* Points attention at the prepared q and k in the workspace. */
+static void prepare_head(const struct clip_transformer *t, struct clip_attention *a, size_t layer, size_t s,
+                         size_t h, struct clip_block_workspace *workspace)
 {
-    struct clip_dressing q = dressing_of(t, a, layer, s, h, 0), k = dressing_of(t, a, layer, s, h, 1);
-    clip_block_dress(&t->blocks[layer], &q, workspace->q);
-    clip_block_dress(&t->blocks[layer], &k, workspace->k);
+    struct clip_head_rows q = head_rows_of(t, a, layer, s, h, 0), k = head_rows_of(t, a, layer, s, h, 1);
+    clip_block_prepare_head(&t->blocks[layer], &q, workspace->q);
+    clip_block_prepare_head(&t->blocks[layer], &k, workspace->k);
     a->q = workspace->q;
     a->k = workspace->k;
     a->q_stride = a->k_stride = a->dim;
@@ -147,8 +147,8 @@ static void attend(struct clip_transformer *t, size_t layer, size_t s, struct cl
 {
     for (size_t h = 0; h < t->block.heads; h++) {
         struct clip_attention attention = head_of(t, &t->layers[layer], layer, s, h);
-        if (t->block.dresses)
-            dress(t, &attention, layer, s, h, workspace);
+        if (t->block.prepares_heads)
+            prepare_head(t, &attention, layer, s, h, workspace);
         t->kernels->attention(&attention, workspace->attention);
     }
 }
@@ -342,7 +342,7 @@ static int feature_task(struct clip_transformer *t, size_t first, struct clip_bl
     return 0;
 }
 
-static int task(void *context, size_t i, int thread, struct clip_error *error)
+static int block_task(void *context, size_t i, int thread, struct clip_error *error)
 {
     struct clip_transformer *t = context;
     struct clip_block_workspace *workspace = &t->workspaces[thread];
@@ -379,7 +379,7 @@ int clip_transformer_forward(struct clip_transformer *t, struct clip_transformer
     t->features = features;
     size_t groups = (t->count + CLIP_FEATURE_ROWS - 1) / CLIP_FEATURE_ROWS, round = t->pieces + t->count;
     size_t tasks = (t->shape.layers - 1) * round + t->pieces + (t->shape.all ? round : groups);
-    return clip_crew_run(&t->crew, t->pool, tasks, task, t, error);
+    return clip_crew_run(&t->crew, t->pool, tasks, block_task, t, error);
 }
 
 /* --- backward ---
@@ -400,17 +400,12 @@ static size_t groups_of(size_t n)
 }
 
 /* A slot of a block, or, for layer = layers, of the norm of the features. */
-static float *partial(const struct clip_transformer *t, size_t layer, size_t slot)
+static float *slot_sums(const struct clip_transformer *t, size_t layer, size_t slot)
 {
     return t->back.partial + (layer * t->back.slots + slot) * t->back.sums;
 }
 
 /* --- memory of the backward --- */
-
-static size_t most_of(size_t a, size_t b)
-{
-    return a > b ? a : b;
-}
 
 /* The most scratch that any product of the backward needs. */
 static size_t backward_scratch(const struct clip_transformer *t)
@@ -419,7 +414,7 @@ static size_t backward_scratch(const struct clip_transformer *t)
                                          t->back.out,   t->back.fc, t->back.proj};
     size_t most = product_scratch(t);
     for (size_t i = 0; i < sizeof outers / sizeof *outers; i++)
-        most = most_of(most, clip_outer_scratch(outers[i]));
+        most = clip_larger(most, clip_outer_scratch(outers[i]));
     return most;
 }
 
@@ -457,11 +452,11 @@ static void place_workspaces(struct clip_transformer *t)
         struct clip_backward_workspace workspace = {
             .attention =
                 take_floats(memory, 1, clip_attention_backward_scratch(t->shape.longest, t->block.head)),
-            .dq = take_floats(memory, t->block.dresses, head),
-            .dk = take_floats(memory, t->block.dresses, head),
-            .dv = take_floats(memory, t->block.dresses, head),
+            .dq = take_floats(memory, t->block.prepares_heads, head),
+            .dk = take_floats(memory, t->block.prepares_heads, head),
+            .dv = take_floats(memory, t->block.prepares_heads, head),
             .dbias = take_floats(memory, t->shape.bias != NULL, t->shape.longest * t->shape.longest),
-            .gate = take_floats(memory, gated, most_of(t->piece, CLIP_FEATURE_ROWS) * t->block.width),
+            .gate = take_floats(memory, gated, clip_larger(t->piece, CLIP_FEATURE_ROWS) * t->block.width),
             .scratch = clip_arena_take(memory, scratch, 1),
         };
         if (t->back.workspaces)
@@ -495,8 +490,8 @@ void clip_place_backward(void *context)
     size_t width = t->block.width, n = t->batch, groups = groups_of(n);
     size_t rows = clip_transformer_rows(t, n * t->shape.longest), pieces = rows / t->piece;
     size_t features = groups * CLIP_FEATURE_ROWS;
-    t->back.slots = most_of(most_of(pieces, groups), t->block.dresses ? n : 0);
-    t->back.sums = most_of(t->block.sums, 2 * width);
+    t->back.slots = clip_larger(clip_larger(pieces, groups), t->block.prepares_heads ? n : 0);
+    t->back.sums = clip_larger(t->block.sums, 2 * width);
     t->back.rows[0] = place_rows(t, rows, 1);
     t->back.rows[1] = place_rows(t, t->shape.layers > 1 ? rows : 0, 1);
     t->back.last = place_rows(t, features, 0);
@@ -505,7 +500,7 @@ void clip_place_backward(void *context)
     t->back.dquery_inputs = clip_arena_take(memory, features, width * sizeof(float));
     t->back.dx = clip_arena_take(memory, rows, width * sizeof(float));
     t->back.dfeatures = clip_arena_take(memory, features, width * sizeof(float));
-    t->back.dattended = clip_arena_take(memory, most_of(rows, features), t->block.inner * sizeof(float));
+    t->back.dattended = clip_arena_take(memory, clip_larger(rows, features), t->block.inner * sizeof(float));
     t->back.dfirst =
         take_floats(memory, (t->block.flags & CLIP_BLOCK_VALUE_RESIDUAL) != 0, rows * t->block.inner);
     t->back.dbias = clip_arena_take(memory, n, t->shape.bias_sums * sizeof(float));
@@ -545,7 +540,7 @@ static void features_backward(const struct clip_transformer *t, const float *x, 
                               size_t slot, float *dx)
 {
     size_t width = t->block.width;
-    float *sums = partial(t, t->shape.layers, slot);
+    float *sums = slot_sums(t, t->shape.layers, slot);
     if (!t->shape.norm[0]) {
         memcpy(dx, dy, rows * width * sizeof *dx);
         return;
@@ -627,7 +622,7 @@ static int upper_task(struct clip_transformer *t, size_t layer, size_t piece, in
 {
     size_t width = t->block.width, first = piece * t->piece;
     struct half_rows h = {
-        layer, first, piece_rows(t, piece), t->back.dx + first * width, partial(t, layer, piece), thread};
+        layer, first, piece_rows(t, piece), t->back.dx + first * width, slot_sums(t, layer, piece), thread};
     /* Waits until what is overwritten was read: by the weights' gradients two blocks above, and dattended. */
     if ((layer + 2 < t->shape.layers && clip_crew_wait(&t->crew, t->back.summed, layer + 2, layer + 2,
                                                        (unsigned)weight_tasks(t, layer + 2)) != 0) ||
@@ -654,7 +649,7 @@ static int features_task(struct clip_transformer *t, size_t group, int thread, s
 {
     size_t width = t->block.width, last = t->shape.layers - 1, first = group * CLIP_FEATURE_ROWS;
     struct half_rows h = {
-        last,  first, group_size(t, group), t->back.dfeatures + first * width, partial(t, last, group),
+        last,  first, group_size(t, group), t->back.dfeatures + first * width, slot_sums(t, last, group),
         thread};
     features_backward(t, t->layers[last].out + first * width, t->back.gradients + first * width, h.rows,
                       group, h.dx);
@@ -676,19 +671,19 @@ static void values_backward(struct clip_transformer *t, size_t layer, size_t row
                                 t->back.dfirst + row * inner + at, sums);
 }
 
-/* The backward of a head with dressed q and k. */
-static void dressed_backward(struct clip_transformer *t, size_t layer, size_t s, size_t h,
-                             struct clip_attention *forward, struct clip_attention_backward *backward,
-                             int thread)
+/* The backward of a head with prepared q and k. */
+static void prepared_head_backward(struct clip_transformer *t, size_t layer, size_t s, size_t h,
+                                   struct clip_attention *forward, struct clip_attention_backward *backward,
+                                   int thread)
 {
     const struct clip_block *block = &t->blocks[layer];
     struct clip_backward_workspace *back = &t->back.workspaces[thread];
     struct clip_block_workspace *workspace = &t->workspaces[thread];
-    struct clip_dressing q = dressing_of(t, forward, layer, s, h, 0);
-    struct clip_dressing k = dressing_of(t, forward, layer, s, h, 1);
+    struct clip_head_rows q = head_rows_of(t, forward, layer, s, h, 0);
+    struct clip_head_rows k = head_rows_of(t, forward, layer, s, h, 1);
     struct clip_attention_backward to = *backward;
-    float *sums = partial(t, layer, s);
-    dress(t, forward, layer, s, h, workspace);
+    float *sums = slot_sums(t, layer, s);
+    prepare_head(t, forward, layer, s, h, workspace);
     backward->type = CLIP_PRECISION_F32;
     backward->dq = back->dq;
     backward->dk = back->dk;
@@ -696,8 +691,8 @@ static void dressed_backward(struct clip_transformer *t, size_t layer, size_t s,
     backward->dq_stride = backward->dkv_stride = forward->dim;
     t->kernels->attention_backward(backward, back->attention);
     clip_block_scale_backward(block, h, forward->queries, workspace->q, back->dq, sums);
-    clip_block_undress(block, &q, back->dq, to.dq, to.dq_stride, workspace->room, sums);
-    clip_block_undress(block, &k, back->dk, to.dk, to.dkv_stride, workspace->room, sums);
+    clip_block_prepare_head_backward(block, &q, back->dq, to.dq, to.dq_stride, workspace->room, sums);
+    clip_block_prepare_head_backward(block, &k, back->dk, to.dk, to.dkv_stride, workspace->room, sums);
     for (size_t r = 0; r < forward->keys; r++) {
         float *dv = back->dv + r * forward->dim;
         values_backward(t, layer, t->sequences[s].first + r, h, dv, sums);
@@ -730,8 +725,8 @@ static void attention_backward(struct clip_transformer *t, size_t layer, size_t 
         };
         if (t->shape.bias)
             backward.dbias = t->back.workspaces[thread].dbias;
-        if (t->block.dresses)
-            dressed_backward(t, layer, s, h, &forward, &backward, thread);
+        if (t->block.prepares_heads)
+            prepared_head_backward(t, layer, s, h, &forward, &backward, thread);
         else
             t->kernels->attention_backward(&backward, t->back.workspaces[thread].attention);
         if (t->shape.bias)
@@ -833,7 +828,7 @@ static int lower_task(struct clip_transformer *t, size_t layer, size_t piece, in
         return -1;
     clip_block_input_backward(block, CLIP_HALF_ATTENTION, rows, t->layers[layer].x + first * width, dy,
                               t->back.dx + first * width, t->workspaces[thread].room,
-                              partial(t, layer, piece));
+                              slot_sums(t, layer, piece));
     clip_crew_count(&t->crew, &t->back.lower[piece]);
     return 0;
 }
@@ -865,7 +860,7 @@ static size_t list_parts(struct clip_transformer *t, size_t layer, struct part p
           *bias[3] = {v[CLIP_Q_BIAS].gradient, v[CLIP_K_BIAS].gradient, v[CLIP_V_BIAS].gradient};
     for (size_t i = 0; in && i < 3; i++)
         bias[i] = in + i * inner;
-    if (!t->block.dresses)
+    if (!t->block.prepares_heads)
         bias[1] =
             NULL; /* it adds the same to all scores of a query: the gradient is 0, its sum only rounding */
     const void *joined = r->joined ? r->joined : t->layers[layer].attended;
@@ -936,14 +931,14 @@ static int sums_task(struct clip_transformer *t, size_t layer)
     if (clip_crew_wait(&t->crew, t->back.lower, 0, t->pieces - 1, (unsigned)layers) != 0)
         return -1;
     if (layer < layers) {
-        clip_block_add_sums(&t->blocks[layer], partial(t, layer, 0), t->back.used, t->back.sums);
+        clip_block_add_sums(&t->blocks[layer], slot_sums(t, layer, 0), t->back.used, t->back.sums);
         return 0;
     }
     for (size_t s = 0; t->shape.bias && s < t->count; s++)
         t->kernels->sum(t->shape.bias_sums, t->shape.bias_gradient, t->back.dbias + s * t->shape.bias_sums,
                         t->shape.bias_gradient);
     for (size_t slot = 0; t->shape.norm[0] && slot < t->back.used; slot++) {
-        const float *sums = partial(t, layer, slot);
+        const float *sums = slot_sums(t, layer, slot);
         t->kernels->sum(width, t->norm.weight.gradient, sums, t->norm.weight.gradient);
         if (t->norm.bias.gradient)
             t->kernels->sum(width, t->norm.bias.gradient, sums + width, t->norm.bias.gradient);
@@ -953,7 +948,7 @@ static int sums_task(struct clip_transformer *t, size_t layer)
 
 /* --- running --- */
 
-static size_t push(struct clip_transformer *t, size_t at, int kind, size_t layer, size_t part, size_t n)
+static size_t push_task(struct clip_transformer *t, size_t at, int kind, size_t layer, size_t part, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         t->back.tasks[at++] = (struct clip_backward_task){kind, layer, i, part};
@@ -965,27 +960,27 @@ static size_t push_weights(struct clip_transformer *t, size_t at, size_t layer)
     struct part parts[PARTS];
     size_t n = list_parts(t, layer, parts);
     for (size_t i = 0; i < n; i++)
-        at = push(t, at, WEIGHTS, layer, i, clip_outer_panels(parts[i].outer));
+        at = push_task(t, at, WEIGHTS, layer, i, clip_outer_panels(parts[i].outer));
     return at;
 }
 
 /* Lists the tasks; returns how many. */
-static size_t plan(struct clip_transformer *t)
+static size_t plan_tasks(struct clip_transformer *t)
 {
     size_t layers = t->shape.layers, groups = groups_of(t->count), at = 0;
     for (size_t layer = layers; layer-- > 0;) {
-        at = is_single(t, layer) ? push(t, at, FEATURES, layer, 0, groups)
-                                 : push(t, at, UPPER, layer, 0, t->pieces);
+        at = is_single(t, layer) ? push_task(t, at, FEATURES, layer, 0, groups)
+                                 : push_task(t, at, UPPER, layer, 0, t->pieces);
         if (layer + 1 < layers)
             at = push_weights(t, at, layer + 1);
-        at = push(t, at, ATTENTION, layer, 0, t->count);
+        at = push_task(t, at, ATTENTION, layer, 0, t->count);
         if (is_single(t, layer))
-            at = push(t, at, QUERIES, layer, 0, groups);
-        at = push(t, at, LOWER, layer, 0, t->pieces);
+            at = push_task(t, at, QUERIES, layer, 0, groups);
+        at = push_task(t, at, LOWER, layer, 0, t->pieces);
     }
     at = push_weights(t, at, 0);
     for (size_t layer = 0; layer <= layers; layer++)
-        at = push(t, at, SUMS, layer, 0, 1);
+        at = push_task(t, at, SUMS, layer, 0, 1);
     return at;
 }
 
@@ -1023,12 +1018,13 @@ int clip_transformer_backward(struct clip_transformer *t, const struct clip_tran
     memset(t->back.queried, 0, groups_of(t->count) * sizeof *t->back.queried);
     memset(t->back.attended, 0, t->count * sizeof *t->back.attended);
     memset(t->back.summed, 0, t->shape.layers * sizeof *t->back.summed);
-    t->back.used = most_of(most_of(t->pieces, groups_of(t->count)), t->block.dresses ? t->count : 0);
+    t->back.used =
+        clip_larger(clip_larger(t->pieces, groups_of(t->count)), t->block.prepares_heads ? t->count : 0);
     for (size_t layer = 0; layer <= t->shape.layers; layer++)
-        memset(partial(t, layer, 0), 0, t->back.used * t->back.sums * sizeof(float));
+        memset(slot_sums(t, layer, 0), 0, t->back.used * t->back.sums * sizeof(float));
     if (t->back.dfirst)
         memset(t->back.dfirst, 0, t->rows * t->block.inner * sizeof *t->back.dfirst);
     memset(t->back.dbias, 0, t->count * t->shape.bias_sums * sizeof *t->back.dbias);
     *dx = t->back.dx;
-    return clip_crew_run(&t->crew, t->pool, plan(t), run_task, t, error);
+    return clip_crew_run(&t->crew, t->pool, plan_tasks(t), run_task, t, error);
 }

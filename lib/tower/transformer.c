@@ -88,7 +88,8 @@ static int load_task(void *context, size_t task, int thread, struct clip_error *
     }
 }
 
-static int load(struct clip_transformer *t, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_weights(struct clip_transformer *t, const struct clip_tower_setup *setup,
+                        struct clip_error *error)
 {
     struct loading l = {t, setup};
     t->blocks = calloc(t->shape.layers, sizeof *t->blocks);
@@ -144,7 +145,7 @@ static int open_transformer(struct clip_transformer *t, const struct clip_tower_
     t->block.cosines = t->shape.cosines;
     t->block.sines = t->shape.sines;
     t->attended_element = t->block.joins ? sizeof(float) : t->element;
-    if (load(t, setup, error) != 0)
+    if (load_weights(t, setup, error) != 0)
         return -1;
     if (__builtin_mul_overflow(t->batch, t->shape.longest, &rows) ||
         (t->pieces = clip_transformer_rows(t, rows) / t->piece) == 0)

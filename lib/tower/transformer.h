@@ -123,7 +123,7 @@ struct clip_block_workspace {
     float *gate;      /* [piece][mlp] */
     void *hidden;     /* [piece][mlp] elements: the hidden layer after its activation, where not in place */
     float *room;      /* for blocks */
-    float *q, *k;     /* [longest][head]: of a head, dressed */
+    float *q, *k;     /* [longest][head]: of a head, prepared */
     void *product;    /* for clip_product */
     float *attention; /* for the kernel */
 };
@@ -145,7 +145,7 @@ struct clip_backward_rows {
 
 struct clip_backward_workspace {
     float *attention;    /* for the kernel */
-    float *dq, *dk, *dv; /* [longest][head]: of a head, dressed */
+    float *dq, *dk, *dv; /* [longest][head]: of a head, prepared */
     float *dbias;        /* [longest][longest]: of a head\'s scores */
     float *gate;         /* [piece][width], of a gate: what it adds to the gradient of its input */
     void *scratch;       /* for products and sums of outer products */

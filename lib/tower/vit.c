@@ -75,7 +75,7 @@ struct vit_tape {
     struct clip_pooler_tape pooler;
 };
 
-static size_t tokens(const struct vit *vit)
+static size_t token_count(const struct vit *vit)
 {
     return vit->prefix + vit->count;
 }
@@ -95,7 +95,7 @@ static void place_tape(void *context)
     struct vit_tape *tape = plan->tape;
     const struct vit *vit = plan->vit;
     tape->items = clip_arena_take(&tape->memory, plan->n, sizeof *tape->items);
-    size_t rows = plan->n * tokens(vit), row = vit->width * sizeof(float);
+    size_t rows = plan->n * token_count(vit), row = vit->width * sizeof(float);
     tape->embedded = vit->norm.weight.value ? clip_arena_take(&tape->memory, rows, row) : NULL;
     if (vit->learner)
         clip_stem_tape_place(vit->learner, plan->n, &tape->memory, &tape->stem);
@@ -141,7 +141,7 @@ static size_t tape_bytes(const struct clip_tower *base, size_t n)
 /* --- forward --- */
 
 /* The patch `i` of all pictures, as elements. */
-static void cut(const struct vit *vit, size_t i, struct workspace *workspace, void *out)
+static void copy_patch(const struct vit *vit, size_t i, struct workspace *workspace, void *out)
 {
     size_t floats = clip_patch_floats(&vit->patches);
     clip_patch_cut(&vit->patches, &vit->items[i / vit->count].image, i % vit->count, workspace->row);
@@ -152,7 +152,7 @@ static void cut(const struct vit *vit, size_t i, struct workspace *workspace, vo
  * `room` is for the former where it is not kept; it may be `row`. */
 static void embed(const struct vit *vit, size_t picture, size_t token, const float *row, float *room)
 {
-    size_t width = vit->width, at = (picture * tokens(vit) + token) * width;
+    size_t width = vit->width, at = (picture * token_count(vit) + token) * width;
     float *embedded = vit->embedded ? vit->embedded + at : room, *x = vit->run->layers[0].x + at;
     if (!vit->norm.weight.value)
         embedded = x;
@@ -178,7 +178,7 @@ static int make_tokens(const struct vit *vit, size_t first, size_t n, int thread
     if (vit->stem)
         return vit->stem->type->run(vit->stem, vit->items, first, n, thread, workspace->out, error);
     for (size_t r = 0; r < n; r++)
-        cut(vit, first + r, workspace, (char *)workspace->in + r * bytes);
+        copy_patch(vit, first + r, workspace, (char *)workspace->in + r * bytes);
     if (clip_product_rows(vit->conv1.forward, n, workspace->in, workspace->out, workspace->scratch, error) !=
         0)
         return -1;
@@ -225,7 +225,8 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
     if (tape)
         memcpy(tape->items, items, n * sizeof *items);
     for (size_t i = 0; i < n; i++) {
-        vit->run->sequences[i] = (struct clip_sequence){i * tokens(vit), tokens(vit), tokens(vit), 0};
+        vit->run->sequences[i] =
+            (struct clip_sequence){i * token_count(vit), token_count(vit), token_count(vit), 0};
         for (size_t token = 0; token < vit->prefix; token++)
             embed(vit, i, token, prefix_token(vit, token), vit->workspaces[0].out);
     }
@@ -251,14 +252,14 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
     (void)error;
     const struct vit *vit = context;
     struct workspace *workspace = &vit->workspaces[thread];
-    size_t width = vit->width, count = vit->count, first = picture * tokens(vit);
+    size_t width = vit->width, count = vit->count, first = picture * token_count(vit);
     size_t bytes = clip_patch_floats(&vit->patches) * vit->element;
     float *sums = vit->partial + picture * 2 * width, *rows = vit->dembedded + first * width;
     memset(sums, 0, 2 * width * sizeof *sums);
-    memset(rows, 0, tokens(vit) * width * sizeof *rows);
+    memset(rows, 0, token_count(vit) * width * sizeof *rows);
     if (!vit->norm.weight.value)
-        memcpy(rows, vit->dx + first * width, tokens(vit) * width * sizeof *rows);
-    for (size_t i = 0; vit->norm.weight.value && i < tokens(vit); i++)
+        memcpy(rows, vit->dx + first * width, token_count(vit) * width * sizeof *rows);
+    for (size_t i = 0; vit->norm.weight.value && i < token_count(vit); i++)
         vit->kernels->layer_norm_backward(width, vit->epsilon, vit->embedded + (first + i) * width,
                                           vit->norm.weight.value, vit->dx + (first + i) * width,
                                           rows + i * width, sums, sums + width);
@@ -267,7 +268,7 @@ static int picture_task(void *context, size_t picture, int thread, struct clip_e
     vit->kernels->convert(count * width, rows + vit->prefix * width, clip_engine_precision(vit->engine),
                           (char *)vit->dpatches + picture * count * width * vit->element);
     for (size_t i = picture * count; i < (picture + 1) * count; i++)
-        cut(vit, i, workspace, (char *)vit->cut + i * bytes);
+        copy_patch(vit, i, workspace, (char *)vit->cut + i * bytes);
     return 0;
 }
 
@@ -281,7 +282,7 @@ static void add_rows(const struct vit *vit, const float *x, size_t count, size_t
  */
 static void add_token(const struct vit *vit, size_t token)
 {
-    size_t width = vit->width, n = vit->run->count, stride = tokens(vit) * width,
+    size_t width = vit->width, n = vit->run->count, stride = token_count(vit) * width,
            registers = vit->class.value != NULL;
     const float *rows = vit->dembedded + token * width;
     float *positions = vit->dplaced ? vit->dplaced : vit->positions.gradient;
@@ -309,7 +310,7 @@ static int gradient_task(void *context, size_t i, int thread, struct clip_error 
     if (i < panels)
         return clip_outer_add(vit->outer, i, n * vit->count, vit->dpatches, vit->cut, vit->conv1.gradient,
                               vit->workspaces[thread].scratch, error);
-    if (i - panels < tokens(vit)) {
+    if (i - panels < token_count(vit)) {
         add_token(vit, i - panels);
         return 0;
     }
@@ -318,7 +319,7 @@ static int gradient_task(void *context, size_t i, int thread, struct clip_error 
         add_rows(vit, vit->partial + width, n, 2 * width, vit->norm.bias.gradient);
     }
     for (size_t picture = 0; vit->bias.value && picture < n; picture++)
-        add_rows(vit, vit->dembedded + (picture * tokens(vit) + vit->prefix) * width, vit->count, width,
+        add_rows(vit, vit->dembedded + (picture * token_count(vit) + vit->prefix) * width, vit->count, width,
                  vit->bias.gradient);
     return 0;
 }
@@ -345,11 +346,11 @@ static int backward(struct clip_tower *base, struct clip_tape *from, const float
         clip_relative_backward(vit->relative);
     if (vit->dplaced)
         memset(vit->dplaced, 0, vit->count * vit->width * sizeof *vit->dplaced);
-    if (clip_crew_run(&vit->crew, vit->pool, outer_panels(vit) + tokens(vit) + 1, gradient_task, vit,
+    if (clip_crew_run(&vit->crew, vit->pool, outer_panels(vit) + token_count(vit) + 1, gradient_task, vit,
                       error) != 0 ||
         (vit->learner && clip_stem_learner_backward(vit->learner, vit->items, vit->run->count, &tape->stem,
                                                     vit->dembedded + vit->prefix * vit->width,
-                                                    tokens(vit) * vit->width, error) != 0))
+                                                    token_count(vit) * vit->width, error) != 0))
         return -1;
     if (vit->dplaced)
         clip_grid_resample_backward(&vit->grid, vit->width, vit->dplaced, vit->positions.gradient);
@@ -379,7 +380,7 @@ static int refresh(struct clip_tower *base, struct clip_error *error)
                                                          : -1;
 }
 
-static size_t bytes(const struct clip_tower *base)
+static size_t memory_bytes(const struct clip_tower *base)
 {
     const struct vit *vit = (const struct vit *)base;
     return vit->arena.size + clip_transformer_bytes(vit->transformer) +
@@ -416,7 +417,7 @@ static void free_vit(struct clip_tower *base)
     free(vit);
 }
 
-static void place(void *context)
+static void place_buffers(void *context)
 {
     struct vit *vit = context;
     struct clip_arena *arena = &vit->arena;
@@ -429,15 +430,15 @@ static void place(void *context)
         scratch = scratch > clip_outer_scratch(vit->outer) ? scratch : clip_outer_scratch(vit->outer);
     }
     if (vit->learns) {
-        vit->dembedded = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
+        vit->dembedded = clip_arena_take(arena, batch * token_count(vit), width * sizeof(float));
         vit->partial = clip_arena_take(arena, batch, 2 * width * sizeof(float));
         if (vit->grid.rows)
             vit->dplaced = clip_arena_take(arena, vit->count, width * sizeof(float));
         if (vit->pooler)
-            vit->drows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
+            vit->drows = clip_arena_take(arena, batch * token_count(vit), width * sizeof(float));
     }
     if (vit->pooler && !vit->learns)
-        vit->rows = clip_arena_take(arena, batch * tokens(vit), width * sizeof(float));
+        vit->rows = clip_arena_take(arena, batch * token_count(vit), width * sizeof(float));
     if (vit->grid.rows)
         vit->placed = clip_arena_take(arena, vit->count, width * sizeof(float));
     vit->workspaces = clip_arena_take(arena, threads, sizeof *vit->workspaces);
@@ -453,7 +454,7 @@ static void place(void *context)
     }
 }
 
-static int load(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
+static int load_weights(struct vit *vit, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     const struct clip_tower_arch *arch = &setup->arch->vision;
     struct clip_operand_part conv1 = {.name = clip_vit_name(arch, CLIP_VIT_CONV), .first_layer = 1};
@@ -481,7 +482,8 @@ static int load(struct vit *vit, const struct clip_tower_setup *setup, struct cl
 static int make_rotary(struct vit *vit, const struct clip_tower_arch *arch, struct clip_error *error)
 {
     const struct clip_rotary *rotary = &arch->block.rotary;
-    size_t head = (size_t)arch->width / (size_t)arch->heads, grid = vit->patches.grid, n = tokens(vit) * head;
+    size_t head = (size_t)arch->width / (size_t)arch->heads, grid = vit->patches.grid,
+           n = token_count(vit) * head;
     if (!rotary->reference)
         return 0;
     vit->cosines = malloc(n * sizeof *vit->cosines);
@@ -552,14 +554,14 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
         .arch = arch,
         .layers = (size_t)arch->layers,
         .all = arch->vit.pooling != CLIP_POOL_TOKEN,
-        .longest = tokens(vit),
+        .longest = token_count(vit),
     };
     choose_norm(vit, arch, &shape);
     if ((setup->parameters && clip_tower_need_training(setup->arch, CLIP_SIDE_IMAGE, error) != 0) ||
         clip_level_choose(&level, error) != 0)
         return -1;
     vit->kernels = clip_kernels(level);
-    if (load(vit, setup, error) != 0 || open_stem(vit, setup, error) != 0 ||
+    if (load_weights(vit, setup, error) != 0 || open_stem(vit, setup, error) != 0 ||
         open_grid(vit, arch, error) != 0 || make_rotary(vit, arch, error) != 0)
         return -1;
     shape.cosines = vit->cosines;
@@ -576,14 +578,14 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
     /* The transformer first: it checks the sizes. */
     vit->transformer = clip_transformer_open(setup, vit->kernels, &shape, error);
     if (!vit->transformer || (shape.all && !(vit->pooler = clip_pooler_open(setup, vit->kernels, error))) ||
-        clip_arena_build(&vit->arena, "the image tower", place, vit, error) != 0)
+        clip_arena_build(&vit->arena, "the image tower", place_buffers, vit, error) != 0)
         return -1;
     place_positions(vit);
     return setup->parameters ? 0 : clip_transformer_tape_allocate(&vit->buffers, vit->transformer, error);
 }
 
-static const struct clip_tower_type type = {free_vit, forward,  backward,  refresh,
-                                            bytes,    tape_new, tape_free, tape_bytes};
+static const struct clip_tower_type type = {free_vit,     forward,  backward,  refresh,
+                                            memory_bytes, tape_new, tape_free, tape_bytes};
 
 static struct clip_tower *open_vit(const struct clip_tower_setup *setup, struct clip_error *error)
 {

@@ -102,7 +102,7 @@ static int join_floats(const struct clip_model *model, const struct clip_slot *s
         const char *name = tensor_of(part, i);
         if (clip_model_floats(model, name, slot->ndim, slot->shape, *copy + i * each, error) != 0)
             return -1;
-        clip_model_forget(model, name);
+        clip_model_release_pages(model, name);
     }
     return 0;
 }
@@ -125,7 +125,7 @@ static int set_mapped(struct clip_operand *operand, const struct clip_tower_setu
         return 0;
     free(operand->copy);
     operand->copy = NULL;
-    clip_model_forget(setup->model, slot->name);
+    clip_model_release_pages(setup->model, slot->name);
     return status == 0 ? 0 : clip_fail_prefix(error, "%s", slot->name);
 }
 

@@ -148,7 +148,7 @@ static int arrange_parts(const struct whole *whole, struct clip_error *error)
 }
 
 /* Replaces an existing checkpoint of that number, which is complete but not yet the target of `latest`. */
-static int show(struct whole *whole, struct clip_folder_output *folder, struct clip_error *error)
+static int publish(struct whole *whole, struct clip_folder_output *folder, struct clip_error *error)
 {
     char old[PATH_MAX];
     if (clip_path_print(old, error, "%s.old", whole->unfinished) != 0)
@@ -174,64 +174,6 @@ static int move_latest(const struct whole *whole, struct clip_error *error)
     return clip_folder_sync(dir, error);
 }
 
-/* --- old checkpoints --- */
-
-struct old {
-    uint64_t *numbers; /* numbers of the checkpoints up to the newest */
-    size_t count, room;
-    uint64_t newest;
-};
-
-static int list_old(const char *dir, const char *name, uint64_t number, void *context,
-                    struct clip_error *error)
-{
-    (void)dir;
-    (void)name;
-    struct old *old = context;
-    if (number > old->newest)
-        return 0;
-    if (old->count == old->room) {
-        size_t room = 2 * old->room + 16;
-        uint64_t *numbers = reallocarray(old->numbers, room, sizeof *numbers);
-        if (!numbers)
-            return clip_fail_memory(error, "a list of checkpoints");
-        old->numbers = numbers;
-        old->room = room;
-    }
-    old->numbers[old->count++] = number;
-    return 0;
-}
-
-static int compare_numbers(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
-/* Renames it first, so that a half-removed checkpoint is never seen. */
-static int remove_checkpoint(const struct clip_run *run, uint64_t number, struct clip_error *error)
-{
-    char path[PATH_MAX], hidden[PATH_MAX];
-    if (clip_path_print(path, error, "%s/step-%08" PRIu64, run->dir, number) != 0 ||
-        clip_path_print(hidden, error, "%s/.step-%08" PRIu64 ".old", run->dir, number) != 0)
-        return -1;
-    if (rename(path, hidden) != 0)
-        return clip_fail_errno(error, "%s", path);
-    return clip_tree_remove(hidden, error);
-}
-
-static int remove_old(const struct clip_run *run, uint64_t newest, uint64_t keep, struct clip_error *error)
-{
-    struct old old = {.newest = newest};
-    int status = clip_each_step(run->dir, "step-", 0, list_old, &old, error);
-    if (old.count)
-        qsort(old.numbers, old.count, sizeof *old.numbers, compare_numbers);
-    for (size_t i = 0; i + keep < old.count && status == 0; i++)
-        status = remove_checkpoint(run, old.numbers[i], error);
-    free(old.numbers);
-    return status;
-}
-
 /* --- saving --- */
 
 static int make_whole(struct whole *whole, const struct clip_model *model, uint64_t keep,
@@ -241,9 +183,9 @@ static int make_whole(struct whole *whole, const struct clip_model *model, uint6
     if (!folder.path || !folder.temporary) {
         clip_fail_memory(error, "a file name");
     } else if (write_model(whole, &folder, model, error) == 0 && arrange_parts(whole, error) == 0) {
-        if (show(whole, &folder, error) != 0 || move_latest(whole, error) != 0)
+        if (publish(whole, &folder, error) != 0 || move_latest(whole, error) != 0)
             return -1; /* the folder's names are freed with it in either case */
-        return keep ? remove_old(whole->run, whole->number, keep, error) : 0;
+        return keep ? clip_run_remove_old(whole->run->dir, whole->number, keep, error) : 0;
     }
     free(folder.path);
     free(folder.temporary);

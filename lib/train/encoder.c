@@ -41,7 +41,7 @@ static int take_text(void *context, struct clip_record *record, struct clip_item
     return tokens ? clip_record_tokens(record, encoder->arch, tokens) : -1;
 }
 
-static size_t pixels(const struct clip_arch *arch)
+static size_t image_pixels(const struct clip_arch *arch)
 {
     return 3 * (size_t)arch->vision.image_size * (size_t)clip_image_width(&arch->vision);
 }
@@ -50,7 +50,7 @@ static size_t pixels(const struct clip_arch *arch)
 static union clip_item image_item(void *context, const void *data, size_t size)
 {
     const struct encoder *encoder = context;
-    int bytes = size == pixels(encoder->arch);
+    int bytes = size == image_pixels(encoder->arch);
     return (union clip_item){.image = {.bytes = bytes ? data : NULL, .floats = bytes ? NULL : data}};
 }
 
@@ -81,7 +81,7 @@ static struct clip_stage_work work_of(struct encoder *encoder, const struct clip
         .context = encoder,
         .outputs = {{clip_feature_fields[encoder->side], clip_feature_width(arch, encoder->side)}},
         .drops = {options->keep ? NULL : clip_input_fields[encoder->side]},
-        .item_bytes = text ? (size_t)arch->text.context * sizeof(int32_t) : pixels(arch),
+        .item_bytes = text ? (size_t)arch->text.context * sizeof(int32_t) : image_pixels(arch),
         .take = text ? take_text : take_image,
         .item = text ? text_item : image_item,
         .open = open_tower};
@@ -97,8 +97,8 @@ static struct clip_stage_work work_of(struct encoder *encoder, const struct clip
 
 static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_F32};
 
-static int train(enum clip_side side, const struct clip_encoder_options *options,
-                 const struct clip_shared *shared, char *const *operands, size_t n)
+static int train_side(enum clip_side side, const struct clip_encoder_options *options,
+                      const struct clip_shared *shared, char *const *operands, size_t n)
 {
     struct clip_error error;
     struct clip_training training;
@@ -121,8 +121,8 @@ static int train(enum clip_side side, const struct clip_encoder_options *options
     return status;
 }
 
-static int encode(enum clip_side side, const struct clip_encoder_options *options,
-                  const struct clip_shared *shared, char *const *operands, size_t n)
+static int encode_side(enum clip_side side, const struct clip_encoder_options *options,
+                       const struct clip_shared *shared, char *const *operands, size_t n)
 {
     struct clip_error error;
     struct clip_encoder encoder;
@@ -147,5 +147,5 @@ int clip_encoder_run(enum clip_side side, const struct clip_encoder_options *opt
         clip_usage("%s", error.text);
     if (!options->train.dir && !shared->model)
         clip_usage("give a model (-m)");
-    return (options->train.dir ? train : encode)(side, options, shared, operands, n);
+    return (options->train.dir ? train_side : encode_side)(side, options, shared, operands, n);
 }

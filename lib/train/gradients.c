@@ -53,8 +53,8 @@ double clip_gradients_in_waited(const struct clip_gradients_in *in)
 }
 
 /* Reads the next record or step object; other control objects are ignored. */
-static int next(struct clip_gradients_in *in, struct clip_record **record, struct clip_step *step,
-                struct clip_error *error)
+static int next_record(struct clip_gradients_in *in, struct clip_record **record, struct clip_step *step,
+                       struct clip_error *error)
 {
     for (;;) {
         int got = clip_reader_next(in->reader, record, error);
@@ -82,7 +82,7 @@ static int read_row(struct clip_gradients_in *in, const void *key, size_t size,
     struct clip_step step;
     char wanted[100], name[400];
     clip_printable(wanted, sizeof wanted, key, size);
-    if (next(in, &record, &step, error) != 0)
+    if (next_record(in, &record, &step, error) != 0)
         return -1;
     if (!record)
         return clip_fail(error, "%s: the gradients of step %" PRId64 " end before that of sample %s",
@@ -111,7 +111,7 @@ static int read_step(struct clip_gradients_in *in, const struct clip_step *step,
 {
     struct clip_record *record;
     struct clip_step found;
-    if (next(in, &record, &found, error) != 0)
+    if (next_record(in, &record, &found, error) != 0)
         return -1;
     if (record) {
         char name[400];
@@ -176,7 +176,7 @@ void clip_gradients_out_free(struct clip_gradients_out *out)
     free(out);
 }
 
-static int begin(struct clip_gradients_out *out, struct clip_error *error)
+static int begin_stream(struct clip_gradients_out *out, struct clip_error *error)
 {
     if (out->writer)
         return 0;
@@ -191,7 +191,7 @@ int clip_gradients_out_put(struct clip_gradients_out *out, const void *key, size
     struct clip_record *record = clip_record_new();
     if (!record)
         return clip_fail_memory(error, "a gradient");
-    int status = begin(out, error);
+    int status = begin_stream(out, error);
     if (status == 0)
         status = clip_record_put_string(record, "__key__", key, size, error);
     if (status == 0)
@@ -205,7 +205,7 @@ int clip_gradients_out_put(struct clip_gradients_out *out, const void *key, size
 int clip_gradients_out_step(struct clip_gradients_out *out, const struct clip_record *object,
                             struct clip_error *error)
 {
-    if (begin(out, error) != 0 || clip_writer_record(out->writer, object, error) != 0)
+    if (begin_stream(out, error) != 0 || clip_writer_record(out->writer, object, error) != 0)
         return -1;
     return clip_writer_flush(out->writer, error);
 }

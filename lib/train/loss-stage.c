@@ -44,7 +44,7 @@ static int read_model(struct clip_loss_stage *stage, const struct clip_shared *s
                       struct clip_error *error)
 {
     float scale = 0, bias = 0;
-    struct clip_model *model = clip_open_model(shared, CLIP_SIDE_BOTH, error);
+    struct clip_model *model = clip_open_scalars(shared, error);
     int status =
         model && check_bias(stage, model, error) == 0 ? clip_model_logit_scale(model, &scale, error) : -1;
     if (status == 0 && is_sigmoid(stage))

@@ -9,7 +9,7 @@
 
 /* Elements of a piece of work, and the number of sums kept side by side in it. */
 #define PIECE ((size_t)1 << 16)
-#define LANES 8
+enum { SUMS = 8 };
 
 struct piece {
     size_t parameter, first, count;
@@ -46,7 +46,7 @@ void clip_optimizer_free(struct clip_optimizer *optimizer)
 }
 
 /* Counts the pieces of all gradients that are used, in order; with `pieces` also lists them. */
-static size_t cut(const struct clip_parameters *parameters, struct piece *pieces)
+static size_t cut_pieces(const struct clip_parameters *parameters, struct piece *pieces)
 {
     size_t count = 0;
     for (size_t i = 0; i < parameters->count; i++) {
@@ -65,7 +65,7 @@ struct clip_optimizer *clip_optimizer_new(struct clip_parameters *parameters, co
                                           double clip_norm, struct clip_pool *pool, struct clip_error *error)
 {
     struct clip_optimizer *o = calloc(1, sizeof *o);
-    size_t pieces = cut(parameters, NULL);
+    size_t pieces = cut_pieces(parameters, NULL);
     if (o) {
         *o = (struct clip_optimizer){
             .parameters = parameters, .pool = pool, .adamw = *adamw, .clip_norm = clip_norm};
@@ -81,7 +81,7 @@ struct clip_optimizer *clip_optimizer_new(struct clip_parameters *parameters, co
         clip_fail_memory(error, "the optimizer");
         return NULL;
     }
-    cut(parameters, o->pieces);
+    cut_pieces(parameters, o->pieces);
     return o;
 }
 
@@ -113,31 +113,31 @@ static void sum_piece(void *context, size_t i, int thread)
     struct clip_optimizer *o = context;
     const struct piece *piece = &o->pieces[i];
     const float *g = o->parameters->items[piece->parameter].gradient + piece->first;
-    double sums[LANES] = {0}, sum = 0;
-    size_t whole = piece->count / LANES * LANES;
-    for (size_t j = 0; j < whole; j += LANES)
-        for (int lane = 0; lane < LANES; lane++)
-            sums[lane] += (double)g[j + lane] * g[j + lane];
+    double sums[SUMS] = {0}, sum = 0;
+    size_t whole = piece->count / SUMS * SUMS;
+    for (size_t j = 0; j < whole; j += SUMS)
+        for (int k = 0; k < SUMS; k++)
+            sums[k] += (double)g[j + k] * g[j + k];
     for (size_t j = whole; j < piece->count; j++)
         sums[j - whole] += (double)g[j] * g[j];
-    for (int lane = 0; lane < LANES; lane++)
-        sum += sums[lane];
+    for (int k = 0; k < SUMS; k++)
+        sum += sums[k];
     o->squares[i] = sum;
 }
 
 static int finite_floats(const float *x, size_t n)
 {
-    uint32_t bits[LANES], bad[LANES] = {0};
-    for (size_t i = 0; i < n; i += LANES) {
+    uint32_t bits[SUMS], bad[SUMS] = {0};
+    for (size_t i = 0; i < n; i += SUMS) {
         size_t left = n - i;
-        if (left < LANES)
+        if (left < SUMS)
             memset(bits, 0, sizeof bits);
-        memcpy(bits, x + i, (left < LANES ? left : LANES) * sizeof *bits);
-        for (int lane = 0; lane < LANES; lane++)
-            bad[lane] |= (bits[lane] & 0x7f800000) == 0x7f800000;
+        memcpy(bits, x + i, (left < SUMS ? left : SUMS) * sizeof *bits);
+        for (int k = 0; k < SUMS; k++)
+            bad[k] |= (bits[k] & 0x7f800000) == 0x7f800000;
     }
-    for (int lane = 1; lane < LANES; lane++)
-        bad[0] |= bad[lane];
+    for (int k = 1; k < SUMS; k++)
+        bad[0] |= bad[k];
     return !bad[0];
 }
 

@@ -271,8 +271,8 @@ static int tag_of(const char *channel)
     return (int)(hash % CHANNELS) * TAGS;
 }
 
-static int begin(void *context, const char *channel, const struct clip_ranks_call *call, void **out,
-                 struct clip_error *error)
+static int begin_call(void *context, const char *channel, const struct clip_ranks_call *call, void **out,
+                      struct clip_error *error)
 {
     struct clip_ranks_mpi *mpi = context;
     size_t size = (size_t)mpi->size;
@@ -350,7 +350,7 @@ static int check_ended(const struct clip_ranks_mpi *mpi, const struct call *stat
     return 0;
 }
 
-static int progress(void *context, void *of, struct clip_error *error)
+static int progress_call(void *context, void *of, struct clip_error *error)
 {
     struct clip_ranks_mpi *mpi = context;
     struct call *state = of;
@@ -476,7 +476,7 @@ static struct clip_ranks_mpi *new_mpi(int rank, int size)
         return NULL;
     *mpi = (struct clip_ranks_mpi){.rank = rank,
                                    .size = size,
-                                   .wire = {mpi, begin, progress},
+                                   .wire = {mpi, begin_call, progress_call},
                                    .ended = calloc((size_t)size, 1),
                                    .left = (size_t)size,
                                    .notice = MPI_REQUEST_NULL,

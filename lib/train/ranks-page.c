@@ -92,7 +92,7 @@ static void run_command(char *const *command, const struct order *order, int doo
 struct guardian {
     char *const *command;
     int control, door, messages, signals;
-    int deaf; /* no more orders come */
+    int orders_ended;
     pid_t page;
     int status, ended;  /* of the page's own process */
     int killed;         /* 1: SIGTERM was sent, 2: SIGKILL */
@@ -106,7 +106,7 @@ static long long now_ms(void)
     return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-static void say(const struct guardian *g, int ended)
+static void report_status(const struct guardian *g, int ended)
 {
     const struct notice notice = {g->page, ended, g->status};
     /* clip-ranks may be gone, which is why the page then ends. */
@@ -129,7 +129,7 @@ static void begin_page(struct guardian *g, const struct order *order)
     }
     close(g->door);
     close(g->messages);
-    say(g, 0);
+    report_status(g, 0);
 }
 
 /* The next step of ending the page. */
@@ -159,7 +159,7 @@ static int reap(struct guardian *g)
     return pid < 0;
 }
 
-static void obey(struct guardian *g)
+static void read_order(struct guardian *g)
 {
     struct order order;
     ssize_t got = recv(g->control, &order, sizeof order, 0);
@@ -167,21 +167,21 @@ static void obey(struct guardian *g)
         begin_page(g, &order);
     else if (g->killed == 0)
         kill_page(g);
-    g->deaf = got <= 0;
+    g->orders_ended = got <= 0;
 }
 
-static void guard(struct guardian *g)
+static void supervise_page(struct guardian *g)
 {
     for (;;) {
-        struct pollfd fds[2] = {{.fd = g->deaf ? -1 : g->control, .events = POLLIN},
+        struct pollfd fds[2] = {{.fd = g->orders_ended ? -1 : g->control, .events = POLLIN},
                                 {.fd = g->signals, .events = POLLIN}};
         long long left = g->deadline - now_ms();
         poll(fds, 2, g->killed == 0 ? -1 : left > 0 ? (int)left : 0);
         if (fds[0].revents)
-            obey(g);
+            read_order(g);
         int none = reap(g);
         if (g->page && none) {
-            say(g, 1);
+            report_status(g, 1);
             _exit(0);
         }
         if (g->ended && g->killed == 0)
@@ -221,7 +221,7 @@ static void begin_guard(struct guardian *g)
     g->signals = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
     if (g->signals < 0)
         _exit(1);
-    guard(g);
+    supervise_page(g);
 }
 
 /* --- clip-ranks' side --- */

@@ -77,7 +77,7 @@ static const char *op_name(uint32_t op)
     }
 }
 
-static void describe(char out[80], const struct clip_ranks_header *header)
+static void describe_call(char out[80], const struct clip_ranks_header *header)
 {
     static const char *const types[] = {"bytes", "bytes of floats", "bytes of doubles"};
     if (header->op == CLIP_RANKS_BARRIER || header->op == CLIP_RANKS_BYE)
@@ -94,8 +94,8 @@ int clip_ranks_compare(const struct clip_ranks_call *first, const struct clip_ra
     char one[80], two[80];
     if (a->op == b->op && a->type == b->type && a->size == b->size && a->number == b->number)
         return 0;
-    describe(one, a);
-    describe(two, b);
+    describe_call(one, a);
+    describe_call(two, b);
     return clip_fail(error,
                      "call %llu: it %s, where rank 0 %s: the ranks' pipelines or data differ (rank %zu)",
                      (unsigned long long)b->number, two, one, rank);

@@ -94,7 +94,8 @@ static int read_reply(struct clip_ranks *ranks, struct clip_ranks_reply *reply, 
 }
 
 /* A request and its reply. */
-static int call(struct clip_ranks *ranks, struct clip_ranks_request request, int fd, struct clip_error *error)
+static int call_server(struct clip_ranks *ranks, struct clip_ranks_request request, int fd,
+                       struct clip_error *error)
 {
     struct clip_ranks_reply reply;
     request.version = CLIP_RANKS_VERSION;
@@ -116,10 +117,10 @@ static int add_region(struct clip_ranks *ranks, size_t bytes, struct clip_error 
         return -1;
     }
     void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    int status =
-        data == MAP_FAILED
-            ? clip_fail_errno(error, "%zu bytes of shared memory", bytes)
-            : call(ranks, (struct clip_ranks_request){.op = CLIP_RANKS_MEMORY, .size = bytes}, fd, error);
+    int status = data == MAP_FAILED
+                     ? clip_fail_errno(error, "%zu bytes of shared memory", bytes)
+                     : call_server(ranks, (struct clip_ranks_request){.op = CLIP_RANKS_MEMORY, .size = bytes},
+                                   fd, error);
     close(fd);
     if (status == 0) {
         *region = (struct region){data, bytes};
@@ -159,13 +160,13 @@ static int call_on(struct clip_ranks *ranks, enum clip_ranks_op op, enum clip_ra
 {
     struct clip_ranks_request request = {.op = op, .type = type};
     if (find_region(ranks, data, bytes, &request))
-        return call(ranks, request, -1, error);
+        return call_server(ranks, request, -1, error);
     char *scratch = ranks->regions[0].data;
     for (size_t done = 0; done < bytes;) {
         size_t piece = bytes - done < SCRATCH ? bytes - done : SCRATCH;
         memcpy(scratch, (char *)data + done, piece);
         request.size = piece;
-        if (call(ranks, request, -1, error) != 0)
+        if (call_server(ranks, request, -1, error) != 0)
             return -1;
         memcpy((char *)data + done, scratch, piece);
         done += piece;
@@ -204,7 +205,7 @@ int clip_ranks_gather(struct clip_ranks *ranks, void *all, const size_t *sizes, 
     request.own = sizes[ranks->rank];
     if (!find_region(ranks, all, whole, &request))
         return clip_fail(error, "ranks: what is gathered is not in shared memory");
-    return call(ranks, request, -1, error);
+    return call_server(ranks, request, -1, error);
 }
 
 int clip_ranks_broadcast(struct clip_ranks *ranks, void *x, size_t bytes, struct clip_error *error)
@@ -214,12 +215,12 @@ int clip_ranks_broadcast(struct clip_ranks *ranks, void *x, size_t bytes, struct
 
 int clip_ranks_barrier(struct clip_ranks *ranks, struct clip_error *error)
 {
-    return ranks ? call(ranks, (struct clip_ranks_request){.op = CLIP_RANKS_BARRIER}, -1, error) : 0;
+    return ranks ? call_server(ranks, (struct clip_ranks_request){.op = CLIP_RANKS_BARRIER}, -1, error) : 0;
 }
 
 int clip_ranks_end(struct clip_ranks *ranks, struct clip_error *error)
 {
-    return ranks ? call(ranks, (struct clip_ranks_request){.op = CLIP_RANKS_BYE}, -1, error) : 0;
+    return ranks ? call_server(ranks, (struct clip_ranks_request){.op = CLIP_RANKS_BYE}, -1, error) : 0;
 }
 
 void clip_ranks_fail(struct clip_ranks *ranks, const char *text)

@@ -47,9 +47,9 @@ int clip_run_steps(const char *dir, uint64_t *steps, struct clip_error *error)
 
 /* --- locks: byte i of DIR/.lock is part i's, the one after them is held by whoever makes a whole --- */
 
-static int set_lock(int fd, int command, short type, int byte)
+static int set_lock(int fd, int command, short type, int byte, int count)
 {
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = count};
     int result;
     do
         result = fcntl(fd, command, &lock);
@@ -59,30 +59,35 @@ static int set_lock(int fd, int command, short type, int byte)
 
 int clip_run_lock(const struct clip_run *run, struct clip_error *error)
 {
-    if (set_lock(run->lock, F_OFD_SETLKW, F_WRLCK, CLIP_TRAIN_PARTS) == 0)
+    if (set_lock(run->lock, F_OFD_SETLKW, F_WRLCK, CLIP_TRAIN_PARTS, 1) == 0)
         return 0;
     return clip_fail_errno(error, "%s/.lock", run->dir);
 }
 
 void clip_run_unlock(const struct clip_run *run)
 {
-    set_lock(run->lock, F_OFD_SETLK, F_UNLCK, CLIP_TRAIN_PARTS);
+    set_lock(run->lock, F_OFD_SETLK, F_UNLCK, CLIP_TRAIN_PARTS, 1);
+}
+
+static int open_lock(struct clip_run *run, struct clip_error *error)
+{
+    char path[PATH_MAX];
+    if (clip_path_print(path, error, "%s/.lock", run->dir) != 0)
+        return -1;
+    run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    return run->lock < 0 ? clip_fail_errno(error, "%s", path) : 0;
 }
 
 static int lock_part(struct clip_run *run, struct clip_error *error)
 {
-    char path[PATH_MAX];
     int byte = 0, tries = 0;
     while (strcmp(clip_train_parts[byte], run->part) != 0)
         byte++;
-    if (clip_path_print(path, error, "%s/.lock", run->dir) != 0)
+    if (open_lock(run, error) != 0)
         return -1;
-    run->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (run->lock < 0)
-        return clip_fail_errno(error, "%s", path);
-    while (set_lock(run->lock, F_OFD_SETLK, F_WRLCK, byte) != 0) {
+    while (set_lock(run->lock, F_OFD_SETLK, F_WRLCK, byte, 1) != 0) {
         if (errno != EAGAIN && errno != EACCES)
-            return clip_fail_errno(error, "%s", path);
+            return clip_fail_errno(error, "%s/.lock", run->dir);
         if (++tries > WAIT_TRIES)
             return clip_fail(error, "%s: another process trains its part '%s'", run->dir, run->part);
         nanosleep(&(struct timespec){0, WAIT_MS * 1000000L}, NULL);
@@ -90,7 +95,63 @@ static int lock_part(struct clip_run *run, struct clip_error *error)
     return 0;
 }
 
-/* --- where it starts --- */
+/* --- checkpoints that go --- */
+
+struct checkpoints {
+    uint64_t *numbers; /* up to the newest */
+    size_t count, room;
+    uint64_t newest;
+};
+
+static int list_checkpoint(const char *dir, const char *name, uint64_t number, void *context,
+                           struct clip_error *error)
+{
+    (void)dir;
+    (void)name;
+    struct checkpoints *list = context;
+    if (number > list->newest)
+        return 0;
+    if (list->count == list->room) {
+        size_t room = 2 * list->room + 16;
+        uint64_t *numbers = reallocarray(list->numbers, room, sizeof *numbers);
+        if (!numbers)
+            return clip_fail_memory(error, "a list of checkpoints");
+        list->numbers = numbers;
+        list->room = room;
+    }
+    list->numbers[list->count++] = number;
+    return 0;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Renames it first, so that a half-removed checkpoint is never seen. */
+static int remove_checkpoint(const char *dir, uint64_t number, struct clip_error *error)
+{
+    char path[PATH_MAX], hidden[PATH_MAX];
+    if (clip_path_print(path, error, "%s/step-%08" PRIu64, dir, number) != 0 ||
+        clip_path_print(hidden, error, "%s/.step-%08" PRIu64 ".old", dir, number) != 0)
+        return -1;
+    if (rename(path, hidden) != 0)
+        return clip_fail_errno(error, "%s", path);
+    return clip_tree_remove(hidden, error);
+}
+
+int clip_run_remove_old(const char *dir, uint64_t newest, uint64_t keep, struct clip_error *error)
+{
+    struct checkpoints list = {.newest = newest};
+    int status = clip_each_step(dir, "step-", 0, list_checkpoint, &list, error);
+    if (list.count)
+        qsort(list.numbers, list.count, sizeof *list.numbers, compare_numbers);
+    for (size_t i = 0; i + keep < list.count && status == 0; i++)
+        status = remove_checkpoint(dir, list.numbers[i], error);
+    free(list.numbers);
+    return status;
+}
 
 static int remove_unfinished(const char *dir, const char *name, uint64_t number, void *context,
                              struct clip_error *error)
@@ -102,6 +163,24 @@ static int remove_unfinished(const char *dir, const char *name, uint64_t number,
         return -1;
     return clip_tree_remove(path, error);
 }
+
+int clip_run_clean(const char *dir, uint64_t keep, struct clip_error *error)
+{
+    struct clip_run run = {.dir = dir, .lock = -1};
+    uint64_t newest;
+    if (open_lock(&run, error) != 0)
+        return -1;
+    int status = set_lock(run.lock, F_OFD_SETLK, F_WRLCK, 0, CLIP_TRAIN_PARTS + 1);
+    if (status != 0)
+        status = errno == EAGAIN || errno == EACCES ? 0 : clip_fail_errno(error, "%s/.lock", dir);
+    else if ((status = clip_each_step(dir, ".step-", 1, remove_unfinished, NULL, error)) == 0 &&
+             (status = clip_run_steps(dir, &newest, error)) == 0)
+        status = clip_run_remove_old(dir, newest, keep, error);
+    clip_run_close(&run);
+    return status;
+}
+
+/* --- where it starts --- */
 
 /* The folder that a run of which `steps` are done starts from. */
 static int find_model(struct clip_run *run, struct clip_error *error)

@@ -41,6 +41,13 @@ void clip_run_close(struct clip_run *run);
 /* Copies the extra files that `folder` lacks from DIR/init; one that is not there is an error. */
 int clip_run_copy_extras(const struct clip_run *run, const char *folder, struct clip_error *error);
 
+/* Removes all but the newest `keep` checkpoints of run `dir` up to the one of step `newest`. */
+int clip_run_remove_old(const char *dir, uint64_t newest, uint64_t keep, struct clip_error *error);
+
+/* Removes what a run that was killed left: unfinished checkpoints, and all but the newest `keep`. Does
+ * nothing while a stage has hold of the run, because each of them clears it. */
+int clip_run_clean(const char *dir, uint64_t keep, struct clip_error *error);
+
 /* The lock under which one stage at a time makes a checkpoint whole. */
 int clip_run_lock(const struct clip_run *run, struct clip_error *error);
 void clip_run_unlock(const struct clip_run *run);

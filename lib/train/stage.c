@@ -205,7 +205,7 @@ static int report_chunk(struct run *run, struct clip_record *object, struct clip
 }
 
 /* What the last stage is to log: of the step before, because of this one nothing is known yet. */
-static int report(struct run *run, struct clip_record *object, struct clip_error *error)
+static int read_report(struct run *run, struct clip_record *object, struct clip_error *error)
 {
     const struct clip_training *training = run->training;
     const char *part = training->run.part;
@@ -232,7 +232,7 @@ static int do_step(struct run *run, struct clip_record *object, const struct cli
 {
     if (clip_training_expect(run->training, step, run->keys.count, error) != 0)
         return -1;
-    if (report(run, object, error) != 0 || clip_writer_record(run->out, object, error) != 0 ||
+    if (read_report(run, object, error) != 0 || clip_writer_record(run->out, object, error) != 0 ||
         clip_writer_flush(run->out, error) != 0)
         return -1;
     if (read_gradients(run, step, error) != 0 || backward(run, object, error) != 0)

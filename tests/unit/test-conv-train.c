@@ -112,7 +112,7 @@ static void check_conv(const struct clip_conv_train_kernels *kernels, const stru
     for (size_t i = 0; i < pixels * out; i++) /* rounded once */
         CHECK(fabs(y[i / out * p->out + i % out] - s->y[i]) <= 6e-8 * fabs(s->y[i]) + 1e-12, "%zu: not %g", i,
               s->y[i]);
-    clip_conv_pack_turned(s->w, out, in, p->side, packed);
+    clip_conv_pack_flipped(s->w, out, in, p->side, packed);
     kernels->run(&back, dy, packed, dx);
     worst = distance(dx, s->dx, pixels, in);
     CHECK(worst < 1e-6 * sqrt((double)(taps * p->out)), "%zu x %zu, %zu to %zu: %g", p->height, p->width, in,
@@ -332,7 +332,7 @@ static void test_spread(const struct clip_batch_norm_kernels *kernels)
     float *gradient = draws(HEIGHT * WIDTH / 4 * WIDE), *x = draws(HEIGHT * WIDTH * WIDE),
           *before = room(HEIGHT * WIDTH * WIDE);
     memcpy(before, x, HEIGHT * WIDTH * WIDE * sizeof *x);
-    kernels->spread(gradient, HEIGHT, WIDTH, WIDE, x);
+    kernels->pool_backward(gradient, HEIGHT, WIDTH, WIDE, x);
     for (size_t at = 0; at < HEIGHT * WIDTH * WIDE; at++) {
         size_t i = at / WIDE / WIDTH, j = at / WIDE % WIDTH;
         float want = before[at] + 0.25f * gradient[(i / 2 * (WIDTH / 2) + j / 2) * WIDE + at % WIDE];

@@ -77,17 +77,17 @@ static void check_back(const struct clip_depthwise_kernels *kernels, const struc
     size_t c = d->channels, frame = d->side - 1;
     struct clip_depthwise back = {(d->height - 1) * d->stride + d->side, (d->width - 1) * d->stride + d->side,
                                   c, d->side, 1};
-    float *framed = room(clip_depthwise_floats(&back)), *turned = room(clip_depthwise_packed(c, d->side)),
+    float *framed = room(clip_depthwise_floats(&back)), *flipped = room(clip_depthwise_packed(c, d->side)),
           *dx = room(clip_depthwise_floats(d));
     for (size_t i = 0; i < d->height * d->width; i++)
         memcpy(framed + (i / d->width * d->stride + frame) * clip_depthwise_row(&back) +
                    (i % d->width * d->stride + frame) * c,
                dy + i * c, c * sizeof *dy);
-    clip_depthwise_pack_turned(w, c, d->side, turned);
-    kernels->run(&back, framed, turned, NULL, 0, 0, back.height, back.width, dx);
+    clip_depthwise_pack_flipped(w, c, d->side, flipped);
+    kernels->run(&back, framed, flipped, NULL, 0, 0, back.height, back.width, dx);
     CHECK(relative(clip_depthwise_floats(d), dx, want) < 1e-6, "gradient of the input");
     free(framed);
-    free(turned);
+    free(flipped);
     free(dx);
 }
 

@@ -122,6 +122,36 @@ static void test_cuts(const uint8_t *stream, size_t size)
     }
 }
 
+/* Lent, the records are the same, whole or cut, and one that was changed leaves nothing in the next. */
+static void test_lent(const uint8_t *stream, size_t size)
+{
+    for (size_t cut = 0; cut <= size; cut++) {
+        struct clip_error error;
+        struct clip_record *given, *lent;
+        int got, fds[2] = {pipe_with(stream, cut), pipe_with(stream, cut)};
+        struct clip_reader *gives = clip_reader_fd(fds[0], "pipe", 0, &error);
+        struct clip_reader *lends = clip_reader_fd(fds[1], "pipe", 0, &error);
+        clip_reader_lend(lends);
+        while ((got = clip_reader_next(gives, &given, &error)) == 1) {
+            CHECK(clip_reader_ready(lends) && clip_reader_next(lends, &lent, &error) == 1, "cut at %zu", cut);
+            CHECK(lent->count == given->count && !lent->bad, "cut at %zu", cut);
+            for (size_t i = 0; i < given->count; i++)
+                CHECK(lent->fields[i].size == given->fields[i].size &&
+                          memcmp(lent->fields[i].value, given->fields[i].value, given->fields[i].size) == 0,
+                      "cut at %zu, field %zu", cut, i);
+            CHECK(clip_record_put_string(lent, "new", "text", 4, &error) == 0, "");
+            clip_record_fail(lent, "bad");
+            clip_record_free(lent);
+            clip_record_free(given);
+        }
+        CHECK(clip_reader_next(lends, &lent, &error) == got, "cut at %zu", cut);
+        clip_reader_free(gives);
+        clip_reader_free(lends);
+        close(fds[0]);
+        close(fds[1]);
+    }
+}
+
 /* One bad input, and a word of the message it must give. */
 static void refuse(const char *what, const void *data, size_t size, const char *word)
 {
@@ -272,6 +302,7 @@ int main(void)
     test_round_trip(stream, size);
     test_tensor_bytes(stream, size);
     test_cuts(stream, size);
+    test_lent(stream, size);
     test_hostile();
     test_bad_tensors();
     test_other_reader(stream, size);

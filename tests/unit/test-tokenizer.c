@@ -1,5 +1,6 @@
 /* The tokenizer against OpenAI's own ids, and vocabularies in every form, also broken ones. */
 #include "check.h"
+#include "json-text.h"
 #include "text/tokenizer.h"
 
 #include <json-c/json.h>
@@ -47,23 +48,6 @@ static struct clip_tokenizer *tokenizer_of(const struct clip_vocabulary *vocabul
 }
 
 /* --- shared data --- */
-
-/* The bytes of a line's `text` or `hex`; the caller frees them. */
-static char *text_of(struct json_object *row, size_t *length)
-{
-    struct json_object *value;
-    if (json_object_object_get_ex(row, "text", &value)) {
-        *length = (size_t)json_object_get_string_len(value);
-        return memcpy(malloc(*length + 1), json_object_get_string(value), *length + 1);
-    }
-    json_object_object_get_ex(row, "hex", &value);
-    const char *hex = json_object_get_string(value);
-    *length = strlen(hex) / 2;
-    char *bytes = malloc(*length + 1);
-    for (size_t i = 0; i < *length; i++)
-        sscanf(hex + 2 * i, "%2hhx", (unsigned char *)bytes + i);
-    return bytes;
-}
 
 /* Every line of a file of {"text" or "hex", "tokens"}. */
 static void check_lines(struct clip_tokenizer *tokenizer, const char *path, size_t expected)

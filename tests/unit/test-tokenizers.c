@@ -1,5 +1,6 @@
 /* Tokenizers of every kind against the reference libraries' own ids, and files that are broken. */
 #include "check.h"
+#include "json-text.h"
 #include "text/clean.h"
 #include "text/tokenizer.h"
 
@@ -15,23 +16,6 @@ static const char *path_of(const char *name)
     static char path[9000];
     snprintf(path, sizeof path, "%s/%s", golden, name);
     return path;
-}
-
-/* The bytes of a line's `text` or `hex`; the caller frees them. */
-static char *text_of(struct json_object *row, size_t *length)
-{
-    struct json_object *value;
-    if (json_object_object_get_ex(row, "text", &value)) {
-        *length = (size_t)json_object_get_string_len(value);
-        return memcpy(malloc(*length + 1), json_object_get_string(value), *length + 1);
-    }
-    json_object_object_get_ex(row, "hex", &value);
-    const char *hex = json_object_get_string(value);
-    *length = strlen(hex) / 2;
-    char *bytes = malloc(*length + 1);
-    for (size_t i = 0; i < *length; i++)
-        sscanf(hex + 2 * i, "%2hhx", (unsigned char *)bytes + i);
-    return bytes;
 }
 
 static int same(struct json_object *want, const int32_t *ids, size_t count)
@@ -350,6 +334,27 @@ static void check_small(void)
                     "\xc3\xa1"
                     "b",
                     "2");
+    /* the mark of a vowel (Mc) and a circle around (Me) go, too, but not in BertNormalizer */
+    check_tokens_of("\"normalizer\": {\"type\": \"StripAccents\"}", BPE,
+                    "a\xe0\xa4\xbe\xe2\x83\x9d"
+                    "b",
+                    "2");
+    check_tokens_of("\"normalizer\": {\"type\": \"BertNormalizer\", \"strip_accents\": true}, "
+                    "\"pre_tokenizer\": {\"type\": \"WhitespaceSplit\"}",
+                    "\"type\": \"WordPiece\", \"unk_token\": \"u\", \"vocab\": {\"a\": 0, \"u\": 1}",
+                    "a\xcc\x81 a\xe0\xa4\xbe a\xe0\xa3\x94",
+                    "0 1 0"); /* the last is a mark since Unicode 9 */
+    /* words are of letters, marks, digits of all scripts, and connectors; not of superscripts */
+    check_tokens_of("\"pre_tokenizer\": {\"type\": \"Whitespace\"}",
+                    "\"type\": \"WordPiece\", \"unk_token\": \"u\", \"vocab\": {\"a\xcc\x81\": 0, "
+                    "\"a\xe2\x80\xbf\": 1, \"\xc2\xb2\": 2, \"a\": 3, \"\xe2\x93\x90\xd9\xa1\": 4, \"u\": 5}",
+                    "a\xcc\x81 a\xe2\x80\xbf a\xc2\xb2 \xe2\x93\x90\xd9\xa1", "0 1 3 2 4");
+    check_tokens_of(
+        "\"added_tokens\": [{\"id\": 9, \"content\": \"ba\", \"single_word\": true, \"normalized\": false}]",
+        BPE,
+        "ba\xcc\x81 \xc2\xb2"
+        "ba",
+        "1 0 9");
     /* lowest rank first, then leftmost: bc before ab, and again where it became possible */
     check_tokens_of(
         "",
@@ -373,6 +378,21 @@ static void check_small(void)
                     "\"type\": \"WordPiece\", \"unk_token\": \"u\", \"vocab\": {\"a\": 0, \"##b\": 1, "
                     "\"##bb\": 2, \"u\": 3}",
                     "abbb abx a", "0 2 1 3 0");
+}
+
+/* A user-defined piece costs 0.1 and, as the highest score counts from FLT_MIN, nothing more. */
+static void check_user_defined(void)
+{
+    static const char model[] = "\x0a\x09\x0a\x05<unk>\x18\x02"
+                                "\x0a\x08\x0a\x01"
+                                "a\x15\0\0\0\xbf" /* -0.5 */
+                                "\x0a\x08\x0a\x01"
+                                "b\x15\0\0\0\xbf"
+                                "\x0a\x0b\x0a\x02"
+                                "ab\x15\0\0\0\0\x18\x04"
+                                "\x1a\x02\x18"; /* no dummy prefix; the string's end is the 0 */
+    const char *got = tokens_of(put("x.model", model, sizeof model), "ababa");
+    CHECK(strcmp(got, "3 3 1") == 0, "'%s', not '3 3 1'", got);
 }
 
 /* Time grows as the text does: runs of one character, of spaces, of what is unknown. */
@@ -439,6 +459,7 @@ int main(void)
         abort();
     check_refused();
     check_small();
+    check_user_defined();
     check_steps();
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
         unlink(put(made[i], "", 0));
