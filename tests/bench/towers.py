@@ -2,8 +2,8 @@
 """The encoders against ONNX Runtime and PyTorch, by turns in one run.
 
 towers.py [BUILD [SHARED [ROW...]]]. Ours is the whole program, records in and records out, its start included; theirs is
-a session or a module that is warm already, its input in memory. ONNX Runtime gets our weights and our input (export.py,
-peer.js): the embeddings must agree. Rates are by the clock and by the processor's seconds, which say more where other
+a session or a module that is warm already, its input in memory. ONNX Runtime gets our weights and our input (peer/export.py,
+peer/run.js): the embeddings must agree. Rates are by the clock and by the processor's seconds, which say more where other
 work runs. A ROW is "MODEL image" or "MODEL text"; without any, all of ROWS below. Models and exports are made once, in
 $CLIP_BENCH (default: clip-bench in the temporary folder). $CLIP_BENCH_THREADS: default 2. $CLIP_BENCH_ROUNDS: default 5.
 $CLIP_BENCH_ITEMS: of a turn, a multiple of 8; default: ROWS'. $CLIP_BENCH_PEERS=ort: without PyTorch and bf16.
@@ -104,7 +104,7 @@ def stream(arch, what, n):
 
 
 def peer_input(arch, what, n):
-    """What peer.js reads: the same items, pictures normalised."""
+    """What peer/run.js reads: the same items, pictures normalised."""
     def write(path):
         if what == "image":
             preprocess = config(arch)[1]
@@ -158,12 +158,12 @@ def onnx_runtime(arch, what):
     node = shutil.which("node")
     if not node or subprocess.run([node, "-e", "require('onnxruntime-node')"], stderr=subprocess.DEVNULL).returncode:
         raise LookupError("no onnxruntime-node for node in $NODE_PATH")
-    here = os.path.dirname(os.path.abspath(__file__))
+    here = os.path.dirname(os.path.abspath(__file__)) + "/peer"
     export = once(f"onnx-{arch.replace('/', '-')}-{what}", lambda path: run(
         "/usr/bin/python3", here + "/export.py", shared, model(arch), what, str(PEER_BATCH), path))
     output = os.path.join(cache, "peer-output")
     def turn():
-        line = run(node, here + "/peer.js", export + "/model.onnx", peer_input(arch, what, PEER_BATCH), threads, "3", output)
+        line = run(node, here + "/run.js", export + "/model.onnx", peer_input(arch, what, PEER_BATCH), threads, "3", output)
         seconds = json.loads(line.splitlines()[-1])
         return [PEER_BATCH / statistics.median(seconds[clock]) for clock in ("wall", "processor")]
     turn()
