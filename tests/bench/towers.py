@@ -2,11 +2,12 @@
 """The encoders against ONNX Runtime and PyTorch, by turns in one run.
 
 towers.py [BUILD [SHARED [ROW...]]]. Ours is the whole program, records in and records out, its start included; theirs is
-a session or a module that is warm already, its input in memory. ONNX Runtime gets our weights and our input (peer/export.py,
-peer/run.js): the embeddings must agree. Rates are by the clock and by the processor's seconds, which say more where other
-work runs. A ROW is "MODEL image" or "MODEL text"; without any, all of ROWS below. Models and exports are made once, in
-$CLIP_BENCH (default: clip-bench in the temporary folder). $CLIP_BENCH_THREADS: default 2. $CLIP_BENCH_ROUNDS: default 5.
-$CLIP_BENCH_ITEMS: of a turn, a multiple of 8; default: ROWS'. $CLIP_BENCH_PEERS=ort: without PyTorch and bf16.
+a session or a module that is warm already, its input in memory. ONNX Runtime gets our weights and our input
+(peer/export.py, peer/run.js): the embeddings must agree. Rates are by the clock and by the processor's seconds, which say
+more where other work runs; ONNX Runtime's are only to be trusted with one thread then. A ROW is "MODEL image" or "MODEL
+text"; without any, all of ROWS below. Models and exports are made once, in $CLIP_BENCH (default: clip-bench in the
+temporary folder). $CLIP_BENCH_THREADS: default 2. $CLIP_BENCH_ROUNDS: default 5. $CLIP_BENCH_ITEMS: of a turn; default:
+ROWS'. $CLIP_BENCH_PEERS=ort: without PyTorch and bf16.
 
 Peers that are not installed are skipped: ONNX Runtime needs node with onnxruntime-node in $NODE_PATH and, once,
 Debian's python3-torch and python3-onnx; PyTorch needs python3-torch."""

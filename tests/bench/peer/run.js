@@ -2,7 +2,7 @@
 // run.js MODEL.onnx INPUT THREADS REPEAT OUTPUT: times a model in ONNX Runtime (npm's onnxruntime-node, in $NODE_PATH).
 // INPUT: a line of JSON, {"type": "float32" or "int64", "shape": [...]}, then the numbers. OUTPUT: f32, those of the last
 // run. Prints one JSON line: seconds by the clock and of the processor, for each repeat after a first run that warms.
-// Threads do not spin where they wait: it gains nothing here and would count as the processor's time.
+// Threads are asked not to spin where they wait, which would count as the processor's time.
 const fs = require('fs'), ort = require('onnxruntime-node');
 const [model, input, threads, repeat, output] = process.argv.slice(2);
 
