@@ -68,7 +68,7 @@ END
     for model in vit-a rn-a; do
         dir=$SHARED/golden/models/$model
         in=("$dir/forward.msgpack" "$dir/forward_f16.msgpack" "$dir/forward.msgpack")
-        for engine in openblas onednn; do
+        for engine in openblas native onednn; do
             clip-project-normalize --version | grep -qi "^engines:.*$engine (f32" || continue
             export CLIP_ENGINE=$engine
             clip-project-normalize -m "$dir/model.safetensors" "${in[@]}" >want

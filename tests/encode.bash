@@ -12,6 +12,7 @@ engines() {
     local known
     known=$("$program" --version)
     echo "openblas f32"
+    [[ $known != *"native (f32)"* ]] || echo "native f32"
     [[ $known != *"oneDNN (f32"* ]] || echo "onednn f32"
     [[ $known != *"oneDNN (f32, bf16"* ]] || echo "onednn bf16"
 }
@@ -96,7 +97,7 @@ check_levels() {
         clip-cmp --fields "$field" --tolerance 5e-6 out "$GOLDEN/$1/forward.msgpack"
     done
     [[ $("$program" --version) == *oneDNN\ \(* ]] || return 0
-    # Below AVX-512 oneDNN's sums depend on the row: it is refused there, and OpenBLAS taken unasked.
+    # Below AVX-512 oneDNN's sums depend on the row: it is refused there, and another engine taken unasked.
     for level in SSE41 AVX2; do
         ONEDNN_MAX_CPU_ISA=$level "$program" -m "$GOLDEN/$1/model.safetensors" \
             --arch "$GOLDEN/$1/arch.json" "$GOLDEN/$1/batch.msgpack" >out

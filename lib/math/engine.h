@@ -58,6 +58,12 @@ struct clip_outer {
     size_t scratch; /* bytes */
 };
 
-extern const struct clip_engine_type clip_openblas, clip_onednn;
+extern const struct clip_engine_type clip_openblas, clip_onednn, clip_native;
+
+/* The outer_new, outer_free and outer_add of engines that leave them to OpenBLAS. */
+struct clip_outer *clip_outer_openblas_new(const struct clip_outer *shape, struct clip_error *error);
+void clip_outer_openblas_free(struct clip_outer *outer);
+int clip_outer_openblas_add(const struct clip_outer *outer, size_t first, size_t count, size_t rows,
+                            const void *a, const void *b, float *c, void *scratch, struct clip_error *error);
 
 #endif

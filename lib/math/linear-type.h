@@ -23,6 +23,6 @@ struct clip_linear {
     float *bias;    /* [count][n], or NULL */
 };
 
-extern const struct clip_linear_type clip_linear_openblas, clip_linear_onednn;
+extern const struct clip_linear_type clip_linear_openblas, clip_linear_onednn, clip_linear_native;
 
 #endif

@@ -12,8 +12,7 @@ static const struct clip_linear_type *type_of(const struct clip_engine *engine)
     if (engine->type == &clip_onednn)
         return &clip_linear_onednn;
 #endif
-    (void)engine;
-    return &clip_linear_openblas;
+    return engine->type == &clip_native ? &clip_linear_native : &clip_linear_openblas;
 }
 
 struct clip_linear *clip_linear_new(struct clip_engine *engine, const struct clip_linear_shape *shape,

@@ -89,33 +89,6 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
     return 0;
 }
 
-/* --- sums of outer products --- */
-
-static struct clip_outer *outer_new(const struct clip_outer *shape, struct clip_error *error)
-{
-    struct clip_outer *outer = malloc(sizeof *outer);
-    if (!outer) {
-        clip_fail_memory(error, "a gradient");
-        return NULL;
-    }
-    *outer = *shape;
-    return outer;
-}
-
-static void outer_free(struct clip_outer *outer)
-{
-    free(outer);
-}
-
-static int outer_add(const struct clip_outer *outer, size_t first, size_t count, size_t rows, const void *a,
-                     const void *b, float *c, void *scratch, struct clip_error *error)
-{
-    (void)scratch, (void)error;
-    clip_gemm(1, 0, count, outer->n, rows, (const float *)a + first, outer->m, b, outer->n, 1,
-              c + first * outer->n, outer->n);
-    return 0;
-}
-
 /* --- the engine --- */
 
 static int supports(enum clip_precision precision, struct clip_error *error)
@@ -187,6 +160,16 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
 }
 
 const struct clip_engine_type clip_openblas = {
-    "openblas",  "OpenBLAS", supports, open_engine, free_engine, matrix_new,
-    matrix_free, matrix_set, product,  outer_new,   outer_free,  outer_add,
+    "openblas",
+    "OpenBLAS",
+    supports,
+    open_engine,
+    free_engine,
+    matrix_new,
+    matrix_free,
+    matrix_set,
+    product,
+    clip_outer_openblas_new,
+    clip_outer_openblas_free,
+    clip_outer_openblas_add,
 };

@@ -12,6 +12,7 @@ static const struct clip_engine_type *const engines[] = {
 #ifdef HAVE_ONEDNN
     &clip_onednn,
 #endif
+    &clip_native,
     &clip_openblas,
 };
 enum { ENGINES = sizeof engines / sizeof *engines };

@@ -1,5 +1,5 @@
-/* Matrix products with prepared weights: one interface, two engines (OpenBLAS always, oneDNN where
- * configure found it).
+/* Matrix products with prepared weights: one interface, three engines (oneDNN where configure found it, for
+ * AVX-512; kernels of our own for AVX2; OpenBLAS always).
  * All products of a matrix have the same number of rows (clip_matrix_rows): longer inputs are cut into pieces
  * of that many, and the last piece is padded. So every row passes through the same instructions, and its
  * result does not depend on the batch. A piece runs in the caller's thread; any number of threads may run
@@ -20,9 +20,9 @@ int clip_precision_parse(enum clip_precision *precision, const char *text, struc
 
 struct clip_engine;
 
-/* `name`: "openblas", "onednn", or NULL for $CLIP_ENGINE and, where that is not set, the faster one that this
- * build and processor have for `precision`. `threads` may run products, and clip_gemm, at once. NULL with
- * error if there is none. */
+/* `name`: "onednn", "native", "openblas", or NULL for $CLIP_ENGINE and, where that is not set, the faster one
+ * that this build and processor have for `precision`. `threads` may run products, and clip_gemm, at once.
+ * NULL with error if there is none. */
 struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision, int threads,
                                      struct clip_error *error);
 void clip_engine_free(struct clip_engine *engine);

@@ -47,8 +47,10 @@ static inline void bench_engines(struct clip_pool *pool,
     static const struct {
         const char *name;
         enum clip_precision precision;
-    } all[] = {
-        {"openblas", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_F32}, {"onednn", CLIP_PRECISION_BF16}};
+    } all[] = {{"native", CLIP_PRECISION_F32},
+               {"openblas", CLIP_PRECISION_F32},
+               {"onednn", CLIP_PRECISION_F32},
+               {"onednn", CLIP_PRECISION_BF16}};
     struct clip_error error;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         struct clip_engine *engine = clip_engine_open(all[i].name, all[i].precision, 4, &error);

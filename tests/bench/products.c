@@ -1,5 +1,6 @@
 /* products [THREADS]: how fast matrix products are on this machine, in GFLOP/s of all threads together, by
- * engine, precision and rows of a product; and how fast one row of each kernel is. Every thread runs products
+ * engine, precision and rows of a product; and how fast one row of each kernel is. Seconds are those of the
+ * processor, so that other work on the machine does not count. Every thread runs products
  * of its own, as the towers do, over the four matrices of ViT-B/32's blocks; the best of several turns
  * counts. "most" is the best of all: the machine's measured peak. */
 #include "bench.h"
@@ -27,13 +28,13 @@ static void run_turn(void *context, size_t i, int thread)
     float *x = bench_zeros(rows * MLP * sizeof *x), *y = bench_zeros(rows * MLP * sizeof *y);
     void *work = bench_zeros(scratch);
     struct clip_error error;
-    double operations = 0, start = clip_seconds(), end;
+    double operations = 0, start = bench_clock(CLOCK_THREAD_CPUTIME_ID), end;
     do {
         for (int s = 0; s < SHAPES; s++) {
             bench_check(clip_product(turn->matrices[s], x, y, work, &error) == 0, &error);
             operations += 2.0 * (double)(rows * shapes[s][0] * shapes[s][1]);
         }
-        end = clip_seconds();
+        end = bench_clock(CLOCK_THREAD_CPUTIME_ID);
     } while (end - start < SECONDS);
     turn->rate[i] = operations / (end - start);
     free(x), free(y), free(work);
@@ -86,10 +87,10 @@ static void measure_engine(struct clip_engine *engine, struct clip_pool *pool)
     do {                                                                                                     \
         best = 1e9;                                                                                          \
         for (int turn = 0; turn < TURNS; turn++) {                                                           \
-            double start = clip_seconds();                                                                   \
+            double start = bench_clock(CLOCK_THREAD_CPUTIME_ID);                                             \
             for (int i = 0; i < 1000; i++)                                                                   \
                 call;                                                                                        \
-            double each = (clip_seconds() - start) * 1e6;                                                    \
+            double each = (bench_clock(CLOCK_THREAD_CPUTIME_ID) - start) * 1e6;                              \
             best = each < best ? each : best;                                                                \
         }                                                                                                    \
     } while (0)

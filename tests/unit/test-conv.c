@@ -274,6 +274,7 @@ int main(void)
         test_kernels(level);
     test_patches();
     test_fold();
+    test_engine("native", CLIP_PRECISION_F32);
     test_engine("openblas", CLIP_PRECISION_F32);
     test_engine("onednn", CLIP_PRECISION_F32);
     test_engine("onednn", CLIP_PRECISION_BF16);

@@ -270,6 +270,8 @@ int main(void)
     check_gemm();
     check_one_thread("openblas");
     check_one_thread("onednn");
+    check_one_thread("native");
+    check_engine("native", CLIP_PRECISION_F32);
     check_engine("openblas", CLIP_PRECISION_F32);
     check_engine("onednn", CLIP_PRECISION_F32);
     check_engine("onednn", CLIP_PRECISION_BF16);

@@ -328,6 +328,7 @@ static void test_model(const char *vision)
     for (size_t i = 0; i < 3 * size * size; i++)
         picture[i] = (float)(2 * draw());
     double *want = plain_features(model, picture);
+    test_engine(model, picture, want, "native", CLIP_PRECISION_F32);
     test_engine(model, picture, want, "openblas", CLIP_PRECISION_F32);
     test_engine(model, picture, want, "onednn", CLIP_PRECISION_F32);
     test_engine(model, picture, want, "onednn", CLIP_PRECISION_BF16);

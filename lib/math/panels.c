@@ -1,0 +1,16 @@
+#include "math/panels.h"
+
+const struct clip_panel_kernels *clip_panel_kernels(enum clip_level level)
+{
+    return CLIP_TABLE(clip_panel_kernels, level);
+}
+
+size_t clip_panels_floats(const struct clip_panel_kernels *kernels, size_t n, size_t k)
+{
+    return (n + kernels->width - 1) / kernels->width * kernels->width * k;
+}
+
+size_t clip_panels_scratch(size_t rows, size_t k)
+{
+    return k > CLIP_PANEL_DEPTH ? rows * CLIP_PANEL_DEPTH : 0;
+}
