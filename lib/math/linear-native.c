@@ -31,7 +31,7 @@ static void free_linear(struct clip_linear *base)
 static struct clip_linear *create(struct clip_engine *engine, const struct clip_linear_shape *shape,
                                   int epilogue, struct clip_error *error)
 {
-    (void)engine;
+    (void)engine, (void)epilogue;
     enum clip_level level;
     if (clip_level_choose(&level, error) < 0)
         return NULL;
