@@ -1,22 +1,22 @@
 /* The kernels of kernels.h, in GCC's vector extension: one source, compiled once for each level of the
  * processor. */
 #include "math/kernels.h"
+#include "math/lanes.h"
 
 #include <math.h>
-#include <string.h>
 
 #if defined __AVX512F__
-enum { LANES = 16, WIDE = 4 };
+enum { WIDE = 4 };
 #define NEIGHBOURS 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14
 #define FIRST_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define LAST_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif defined __AVX2__
-enum { LANES = 8, WIDE = 2 };
+enum { WIDE = 2 };
 #define NEIGHBOURS 1, 0, 3, 2, 5, 4, 7, 6
 #define FIRST_HALVES 0, 8, 1, 9, 2, 10, 3, 11
 #define LAST_HALVES 4, 12, 5, 13, 6, 14, 7, 15
 #else
-enum { LANES = 4, WIDE = 2 };
+enum { WIDE = 2 };
 #define NEIGHBOURS 1, 0, 3, 2
 #define FIRST_HALVES 0, 4, 1, 5
 #define LAST_HALVES 2, 6, 3, 7
@@ -25,43 +25,10 @@ enum { LANES = 4, WIDE = 2 };
 /* Rows and vectors of a tile of a product: its sums fit into the registers. */
 enum { TALL = 6 };
 
-#ifdef __clang__
-#define UNROLL _Pragma("clang loop unroll(full)")
-#else
-#define UNROLL _Pragma("GCC unroll 16")
-#endif
-
-typedef float vec __attribute__((vector_size(LANES * 4)));
-typedef int32_t ivec __attribute__((vector_size(LANES * 4)));
 typedef uint32_t uvec __attribute__((vector_size(LANES * 4)));
 typedef uint16_t hvec __attribute__((vector_size(LANES * 2)));
 
 /* --- vectors --- */
-
-static inline vec load(const float *x)
-{
-    vec v;
-    memcpy(&v, x, sizeof v);
-    return v;
-}
-
-static inline void store(float *x, vec v)
-{
-    memcpy(x, &v, sizeof v);
-}
-
-/* The n < LANES floats at x, and zeros. */
-static inline vec load_part(const float *x, size_t n)
-{
-    vec v = {0};
-    memcpy(&v, x, n * sizeof *x);
-    return v;
-}
-
-static inline vec splat(float x)
-{
-    return x - (vec){0};
-}
 
 static inline vec choose(ivec mask, vec yes, vec no)
 {
@@ -146,7 +113,7 @@ static void convert(size_t n, const float *x, enum clip_precision type, void *ou
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         put(out, i, load(x + i), type);
-    put_part(out, i, load_part(x + i, n - i), n - i, type);
+    put_part(out, i, load_part(n - i, x + i), n - i, type);
 }
 
 static void sum(size_t n, const float *x, const float *y, float *out)
@@ -174,7 +141,7 @@ static void multiply(size_t n, const float *x, const float *y, const float *bias
     for (; i + LANES <= n; i += LANES)
         put(out, i, load(x + i) * (load(y + i) + load(bias + i)), type);
     size_t m = n - i;
-    put_part(out, i, load_part(x + i, m) * (load_part(y + i, m) + load_part(bias + i, m)), m, type);
+    put_part(out, i, load_part(m, x + i) * (load_part(m, y + i) + load_part(m, bias + i)), m, type);
 }
 
 static void rotate(size_t n, const float *x, const float *cosines, const float *sines, int back, float *out)
@@ -182,8 +149,8 @@ static void rotate(size_t n, const float *x, const float *cosines, const float *
     vec sign = splat(back ? -1 : 1);
     for (size_t i = 0; i < n; i += LANES) {
         size_t m = n - i < LANES ? n - i : LANES;
-        vec row = load_part(x + i, m), swapped = __builtin_shufflevector(row, row, NEIGHBOURS);
-        row = row * load_part(cosines + i, m) + swapped * load_part(sines + i, m) * sign;
+        vec row = load_part(m, x + i), swapped = __builtin_shufflevector(row, row, NEIGHBOURS);
+        row = row * load_part(m, cosines + i) + swapped * load_part(m, sines + i) * sign;
         memcpy(out + i, &row, m * sizeof *out);
     }
 }
@@ -194,7 +161,7 @@ static float mean_of(size_t n, const float *x)
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         sum += load(x + i);
-    return sum_of(sum + load_part(x + i, n - i)) / (float)n;
+    return sum_of(sum + load_part(n - i, x + i)) / (float)n;
 }
 
 static float variance_of(size_t n, const float *x, float mean)
@@ -219,7 +186,7 @@ static void layer_norm(size_t n, float epsilon, const float *x, const float *wei
     for (; i + LANES <= n; i += LANES)
         put(out, i, (load(x + i) - mean) * scale * load(weight + i) + load(bias + i), type);
     size_t m = n - i;
-    vec last = (load_part(x + i, m) - mean) * scale * load_part(weight + i, m) + load_part(bias + i, m);
+    vec last = (load_part(m, x + i) - mean) * scale * load_part(m, weight + i) + load_part(m, bias + i);
     put_part(out, i, last, m, type);
 }
 
@@ -231,7 +198,7 @@ static void rms_norm(size_t n, float epsilon, const float *x, const float *weigh
     for (; i + LANES <= n; i += LANES)
         put(out, i, load(x + i) * scale * load(weight + i), type);
     size_t m = n - i;
-    put_part(out, i, load_part(x + i, m) * scale * load_part(weight + i, m), m, type);
+    put_part(out, i, load_part(m, x + i) * scale * load_part(m, weight + i), m, type);
 }
 
 /* --- activations --- */
@@ -370,7 +337,7 @@ static inline vec identity_slope(vec x)
         for (; i + LANES <= n; i += LANES)                                                                   \
             put(out, i, name##_of(load(x + i) + load(bias + i)), type);                                      \
         size_t m = n - i;                                                                                    \
-        put_part(out, i, name##_of(load_part(x + i, m) + load_part(bias + i, m)), m, type);                  \
+        put_part(out, i, name##_of(load_part(m, x + i) + load_part(m, bias + i)), m, type);                  \
     }                                                                                                        \
     static void name##_backward(size_t n, const float *x, const float *bias, const float *dy,                \
                                 enum clip_precision type, void *out, void *dx)                               \
@@ -382,9 +349,9 @@ static inline vec identity_slope(vec x)
             put(dx, i, load(dy + i) * name##_slope(y), type);                                                \
         }                                                                                                    \
         size_t m = n - i;                                                                                    \
-        vec y = load_part(x + i, m) + load_part(bias + i, m);                                                \
+        vec y = load_part(m, x + i) + load_part(m, bias + i);                                                \
         put_part(out, i, name##_of(y), m, type);                                                             \
-        put_part(dx, i, load_part(dy + i, m) * name##_slope(y), m, type);                                    \
+        put_part(dx, i, load_part(m, dy + i) * name##_slope(y), m, type);                                    \
     }
 ACTIVATION(quick_gelu)
 ACTIVATION(gelu)
@@ -405,9 +372,8 @@ struct left {
 
 /* c[rows][wide vectors] = or, where `more`, += a[rows][depth] · b[depth][...], summed in the order of depth;
  * rows, wide and more are constants where this is inlined. */
-static inline __attribute__((always_inline)) void tile(int rows, int wide, int more, size_t depth,
-                                                       struct left left, const float *b, size_t ldb, float *c,
-                                                       size_t ldc)
+INLINE void tile(int rows, int wide, int more, size_t depth, struct left left, const float *b, size_t ldb,
+                 float *c, size_t ldc)
 {
     vec sum[TALL][WIDE];
     UNROLL for (int r = 0; r < rows; r++) UNROLL for (int w = 0; w < wide; w++) sum[r][w] =
@@ -427,9 +393,8 @@ static inline __attribute__((always_inline)) void tile(int rows, int wide, int m
 
 /* c[rows][columns] = or += a[rows][depth] · b[depth][columns]; columns a multiple of LANES. `more` is a
  * constant where this is inlined, and so is `row` or `step` of the left operand: 1. */
-static inline __attribute__((always_inline)) void product(int more, size_t rows, size_t columns, size_t depth,
-                                                          struct left left, const float *b, size_t ldb,
-                                                          float *c, size_t ldc)
+INLINE void product(int more, size_t rows, size_t columns, size_t depth, struct left left, const float *b,
+                    size_t ldb, float *c, size_t ldc)
 {
     for (; rows >= TALL; rows -= TALL, left.a += TALL * left.row, c += TALL * ldc) {
         size_t j = 0;
@@ -470,7 +435,7 @@ static size_t padded(size_t n)
 
 /* Transposes a square of vectors: each round interleaves rows i and i + LANES / 2, and after log2(LANES)
  * rounds rows are columns. */
-static inline __attribute__((always_inline)) void transpose_square(vec square[LANES])
+INLINE void transpose_square(vec square[LANES])
 {
     UNROLL for (int round = 1; round < LANES; round *= 2)
     {
@@ -492,10 +457,10 @@ static void transpose_rows(size_t rows, size_t dim, const float *x, size_t strid
     for (size_t j = 0; j < rows; j += LANES)
         for (size_t d = 0; d < dim; d += LANES) {
             size_t m = dim - d < LANES ? dim - d : LANES;
-            vec square[LANES], added = load_part(bias + d, m);
+            vec square[LANES], added = load_part(m, bias + d);
             for (size_t i = 0; i < LANES; i++) {
                 const float *row = x + (j + i) * stride + d;
-                square[i] = j + i >= rows ? (vec){0} : (m == LANES ? load(row) : load_part(row, m)) + added;
+                square[i] = j + i >= rows ? (vec){0} : (m == LANES ? load(row) : load_part(m, row)) + added;
             }
             transpose_square(square);
             for (size_t i = 0; i < m; i++)
@@ -510,8 +475,8 @@ static void copy_rows(size_t rows, size_t dim, const float *x, size_t stride, co
     for (size_t r = 0; r < rows; r++, x += stride, out += padded(dim))
         for (size_t d = 0; d < dim; d += LANES) {
             size_t m = dim - d < LANES ? dim - d : LANES;
-            vec row = m == LANES ? load(x + d) : load_part(x + d, m);
-            vec added = !bias ? (vec){0} : m == LANES ? load(bias + d) : load_part(bias + d, m);
+            vec row = m == LANES ? load(x + d) : load_part(m, x + d);
+            vec added = !bias ? (vec){0} : m == LANES ? load(bias + d) : load_part(m, bias + d);
             store(out + d, (row + added) * scale);
         }
 }
@@ -643,7 +608,7 @@ static void rms_norm_backward(size_t n, float epsilon, const float *x, const flo
 static inline vec get(const void *x, size_t at, size_t m, enum clip_precision type)
 {
     if (type == CLIP_PRECISION_F32)
-        return m == LANES ? load((const float *)x + at) : load_part((const float *)x + at, m);
+        return m == LANES ? load((const float *)x + at) : load_part(m, (const float *)x + at);
     hvec half = {0};
     memcpy(&half, (const uint16_t *)x + at, m == LANES ? sizeof half : m * sizeof(uint16_t));
     return (vec)(__builtin_convertvector(half, uvec) << 16);
@@ -662,7 +627,7 @@ static void column_sums(size_t rows, size_t n, const void *x, size_t stride, enu
     }
     for (; i < n; i += LANES) {
         size_t m = n - i < LANES ? n - i : LANES;
-        vec sum = load_part(sums + i, m);
+        vec sum = load_part(m, sums + i);
         for (size_t r = 0; r < rows; r++)
             sum += get(x, r * stride + i, m, type);
         memcpy(sums + i, &sum, m * sizeof *sums);

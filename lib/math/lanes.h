@@ -1,5 +1,5 @@
 /* A vector of the level that a file of kernels is compiled for (base/level.h), and the block of channels that
- * pictures in training are made of. Only files of kernels include this. */
+ * pictures in training are made of. Files of kernels include this, and train/adamw.c, at the least level. */
 #ifndef CLIP_MATH_LANES_H
 #define CLIP_MATH_LANES_H
 

@@ -1,4 +1,5 @@
 #include "train/adamw.h"
+#include "math/lanes.h"
 
 #include <math.h>
 #include <string.h>
@@ -19,20 +20,6 @@ int clip_adamw_decays(const char *name, int ndim)
 
 /* Four elements at a time: the compiler would take them one by one, because a square root may set errno. Each
  * operation rounds as that of one element does. */
-typedef float vec __attribute__((vector_size(16)));
-
-static vec load(const float *x)
-{
-    vec v;
-    memcpy(&v, x, sizeof v);
-    return v;
-}
-
-static void store(float *x, vec v)
-{
-    memcpy(x, &v, sizeof v);
-}
-
 static vec square_root(vec x)
 {
 #ifdef __SSE2__
