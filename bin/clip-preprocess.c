@@ -22,6 +22,7 @@ static int keep, convert_first, dtype;
 /* --augment */
 static int augmented, pad_mode, given_range;
 static long seed = -1, pad;
+enum { MOST_SCALE = 4 }; /* so that memory is a small multiple of the picture's */
 static struct clip_augment augment = {.scale = {0.9, 1}, .ratio = {0.75, 4 / 3.}};
 
 /* Reads "S", or "H,W", in [1, CLIP_MAX_IMAGE_SIZE]. */
@@ -50,7 +51,7 @@ static int read_range(const char *text, double most, double *range, struct clip_
 
 static int read_scale(const char *text, struct clip_error *error)
 {
-    return read_range(text, 1, augment.scale, error);
+    return read_range(text, MOST_SCALE, augment.scale, error);
 }
 
 static int read_ratio(const char *text, struct clip_error *error)
@@ -81,8 +82,8 @@ static const struct clip_option options[] = {
      "augment: range of width / height of the crop [0.75,1.3333]", 0, 0},
     {"pad", 0, CLIP_COUNT, &pad, "N", "augment: first shift the picture by up to N of its pixels [0]", 0,
      4096},
-    {"pad-mode", 0, CLIP_CHOICE, &pad_mode, "black|reflect", "augment: padding of a shifted picture [black]",
-     0, 0},
+    {"pad-mode", 0, CLIP_CHOICE, &pad_mode, "black|reflect",
+     "augment: what is beyond a picture's edges [black]", 0, 0},
     {"flip", 0, CLIP_FLAG, &augment.flip, NULL, "augment: mirror a picture with a probability of one half", 0,
      0},
     {"erase", 0, CLIP_NUMBER, &augment.erase, "X",

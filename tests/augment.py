@@ -44,14 +44,18 @@ class Random:
         return a + (b - a) * (self.bits() >> 11) * 2.0**-53
 
 
+def begin(random, size, side):
+    return random.below(size - side + 1) if side <= size else -random.below(side - size + 1)
+
+
 def crop(random, width, height):
     for _ in range(10):
         area = random.between(scale_a, scale_b) * width * height
         shape = math.exp(random.between(math.log(ratio_a), math.log(ratio_b)))
         w, h = round(math.sqrt(area * shape)), round(math.sqrt(area / shape))
-        if 0 < w <= width and 0 < h <= height:
-            y = random.below(height - h + 1)
-            return random.below(width - w + 1), y, w, h
+        if 0 < w and 0 < h and (scale_b > 1 or (w <= width and h <= height)):
+            y = begin(random, height, h)
+            return begin(random, width, w), y, w, h
     w, h = width, height
     if width / height < ratio_a:
         h = round(width / ratio_a)
@@ -67,12 +71,13 @@ def image_of(record):
     dx = dy = 0
     if pad:
         dy, dx = random.below(2 * pad + 1) - pad, random.below(2 * pad + 1) - pad
-    random_crop = scale_a < 1 or scale_b < 1
+    random_crop = scale_a != 1 or scale_b != 1
     x, y, w, h = crop(random, width, height) if random_crop else (0, 0, width, height)
     pixels = numpy.asarray(picture)
-    edges = [(pad, pad), (pad, pad)] + [(0, 0)] * (pixels.ndim - 2)
+    margin = pad + max(w, h)
+    edges = [(margin, margin), (margin, margin)] + [(0, 0)] * (pixels.ndim - 2)
     pixels = numpy.pad(pixels, edges, mode="reflect" if reflect else "constant")
-    y, x = y + dy + pad, x + dx + pad
+    y, x = y + dy + margin, x + dx + margin
     picture = Image.fromarray(pixels[y:y + h, x:x + w])
     if random_crop:
         picture = picture.resize((size, size), Image.BICUBIC)

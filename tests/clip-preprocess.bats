@@ -328,6 +328,8 @@ passes() {
 72 7 1 1 1 1 4 reflect 1 0.4
 72 8 0.9 1 0.75 1.3333 2 reflect 1 0.25
 72 123456789012 0.3 0.4 1 1 2 black 0 0.9
+72 9 0.25 4 0.75 1.3333 0 reflect 1 0
+72 10 1 2.5 0.5 2 3 black 0 0
 END
 }
 
@@ -355,7 +357,7 @@ END
     clip-preprocess --size 9 --augment --crop-scale 1,1 in >b
     cmp a b
     for bad in "--flip" "--pad 1" "--seed 0" "--crop-scale 0.5,1" "--crop-ratio 1,2" "--erase 0.5" "--augment --crop-scale 0,1" \
-        "--augment --crop-scale 0.5" "--augment --crop-scale 0.5,2" "--augment --crop-scale 1,0.5" "--augment --crop-ratio 1,nan" \
+        "--augment --crop-scale 0.5" "--augment --crop-scale 0.5,4.1" "--augment --crop-scale 1,0.5" "--augment --crop-ratio 1,nan" \
         "--augment --crop-ratio 1,2x" "--augment --erase 2" "--augment --pad 5000"; do
         run -2 clip-preprocess --size 9 $bad in
     done

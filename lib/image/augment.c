@@ -13,6 +13,12 @@ static int draw_offset(struct clip_random *random, int most)
     return (int)clip_random_below(random, (uint64_t)most + 1);
 }
 
+/* Where a window of this side begins: inside the picture, or around it if it is larger. */
+static int draw_begin(struct clip_random *random, int size, int side)
+{
+    return side <= size ? draw_offset(random, size - side) : -draw_offset(random, side - size);
+}
+
 /* If ten draws do not fit: the middle of the picture, in the nearest allowed shape. */
 static struct clip_box middle_box(const struct clip_augment *augment, int width, int height)
 {
@@ -37,10 +43,11 @@ static struct clip_box draw_crop(const struct clip_augment *augment, struct clip
         double area = clip_random_between(random, augment->scale[0], augment->scale[1]) * width * height;
         double shape = exp(clip_random_between(random, least, most));
         double crop_width = rint(sqrt(area * shape)), crop_height = rint(sqrt(area / shape));
-        if (crop_width < 1 || crop_width > width || crop_height < 1 || crop_height > height)
+        if (crop_width < 1 || crop_height < 1 ||
+            (augment->scale[1] <= 1 && (crop_width > width || crop_height > height)))
             continue;
-        int y = draw_offset(random, height - (int)crop_height);
-        int x = draw_offset(random, width - (int)crop_width);
+        int y = draw_begin(random, height, (int)crop_height);
+        int x = draw_begin(random, width, (int)crop_width);
         return (struct clip_box){x, y, (int)crop_width, (int)crop_height};
     }
     return middle_box(augment, width, height);
@@ -71,7 +78,7 @@ struct clip_change clip_augment_draw(const struct clip_augment *augment, uint32_
         y = draw_offset(&random, 2 * augment->pad) - augment->pad;
         x = draw_offset(&random, 2 * augment->pad) - augment->pad;
     }
-    if (augment->scale[0] < 1 || augment->scale[1] < 1) {
+    if (augment->scale[0] != 1 || augment->scale[1] != 1) {
         change.window = draw_crop(augment, &random, width, height);
         change.whole = 1;
     }

@@ -1,8 +1,8 @@
 /* Random changes of pictures for training: shift, crop, mirror, erase.
  *
  * What happens to a picture depends only on the seed, the epoch, the sample's key and the picture's size.
- * Random resized crops are torchvision's RandomResizedCrop (transforms.py), shifts its RandomCrop with
- * padding; erasing is Cutout (DeVries and Taylor, 2017). */
+ * Random resized crops are torchvision's RandomResizedCrop (transforms.py), but may be larger than the
+ * picture, shifts its RandomCrop with padding; erasing is Cutout (DeVries and Taylor, 2017). */
 #ifndef CLIP_IMAGE_AUGMENT_H
 #define CLIP_IMAGE_AUGMENT_H
 
@@ -17,8 +17,8 @@
 struct clip_augment {
     uint64_t seed;
     int pad;         /* pixels added around the picture, from which a window of its size is cut; 0: none */
-    int reflect;     /* the added pixels mirror the picture instead of being black */
-    double scale[2]; /* least and most share of the area in a crop; both 1: no crop */
+    int reflect;     /* pixels beyond the edges mirror the picture instead of being black */
+    double scale[2]; /* least and most area of a crop, as a share of the picture's; both 1: no crop */
     double ratio[2]; /* least and most width / height of a crop */
     int flip;        /* mirrored, left to right, with probability 1/2 */
     double erase;    /* side of the square that is erased, as a share of the image's shorter one; 0: none */
@@ -26,7 +26,7 @@ struct clip_augment {
 
 /* What is done to one picture. */
 struct clip_change {
-    struct clip_box window; /* part of the picture; may reach beyond its edges by `pad` */
+    struct clip_box window; /* part of the picture; may reach beyond its edges */
     int whole; /* the window is squashed to the image, by bicubic; else resized as without augmentation */
     int flip;
     struct clip_box erased; /* part of the image, after the flip; may be empty */
