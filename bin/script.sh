@@ -16,7 +16,7 @@ LC_NUMERIC=C
 export LC_NUMERIC
 
 # The model of programs that work without --model: a name in share/models.
-default_model=cifar10
+default_model=things
 
 message() {
     printf '%s: %s\n' "$program" "$*" >&2

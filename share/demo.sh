@@ -33,17 +33,17 @@ run() {
 
 # shellcheck disable=SC2016 # what is run is what is printed, variables and all
 demo() {
-    echo "The default model, cifar10, knows ten kinds of things from the 50,000 small pictures of CIFAR-10. Its data,"
-    echo "accuracy and limits: $here/models/cifar10/README.md"
+    echo "The default model, things, knows 210 kinds of things from the 150,000 small pictures of Tiny ImageNet and CIFAR-10."
+    echo "Its data, accuracy and limits: $here/models/things/README.md"
     echo "The indented lines are the commands; they can be pasted into a shell, after these:"
     [ -z "$bin" ] || echo "    PATH=$(quote "$bin"):\$PATH"
     echo "    cd $(quote "$here") && work=\$(mktemp -d) figure=$(quote "$figure") page=$(quote "$page")"
     echo
-    run 'clip-model info cifar10 | grep -E "^(parameters|vision|text)"'
+    run 'clip-model info things | grep -E "^(parameters|vision|text)"'
 
     echo
     echo "What is on photographs from elsewhere:"
-    run 'clip-classify -m cifar10 -k 2 -p recipes/cifar10/templates.txt samples/photos/*.jpg -- \
+    run 'clip-classify -m things -k 2 -p recipes/things/templates.txt samples/photos/*.jpg -- \
 $(cat recipes/cifar10/classnames.txt)'
 
     echo
@@ -52,12 +52,12 @@ $(cat recipes/cifar10/classnames.txt)'
 
     echo
     echo "The same by hand: photographs and captions, each through its tower, into one space."
-    run '(cd samples/photos && clip-files -q *.jpg) | clip-preprocess -q -m cifar10 |
-tee "$work/pixels.clip" | clip-encode-image -q -m cifar10 | clip-project-normalize -q -m cifar10 >"$work/photos.clip"'
-    run 'clip-tokenize -q --lines -m cifar10 recipes/cifar10/classnames.txt | clip-encode-text -q -m cifar10 |
-clip-project-normalize -q -m cifar10 >"$work/captions.clip"'
+    run '(cd samples/photos && clip-files -q *.jpg) | clip-preprocess -q -m things |
+tee "$work/pixels.clip" | clip-encode-image -q -m things | clip-project-normalize -q -m things >"$work/photos.clip"'
+    run 'clip-tokenize -q --lines -m things recipes/cifar10/classnames.txt | clip-encode-text -q -m things |
+clip-project-normalize -q -m things >"$work/captions.clip"'
     run 'clip-simmatrix -q --tsv "$work/photos.clip" "$work/captions.clip" |
-clip-plot -q -i "$work/pixels.clip" -t "Cosine similarity, model cifar10" -o "$figure"'
+clip-plot -q -i "$work/pixels.clip" -t "Cosine similarity, model things" -o "$figure"'
     echo
     echo "Drawn in $figure. A page with what a search found, and the pictures:"
     run 'XDG_CACHE_HOME=$work clip-search -n -d samples/photos --page "$page" a photo of a bird'

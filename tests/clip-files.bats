@@ -136,7 +136,7 @@ clip-files: photos/sub/up: a symbolic link to a folder that it is in (left out)"
 
 @test "--except leaves out what a stream has with the same size and time" {
     photos
-    clip-files -q photos/a.b.png photos/a.c.png photos/sub | clip-preprocess -q -m cifar10 >old
+    clip-files -q photos/a.b.png photos/a.c.png photos/sub | clip-preprocess -q -m things >old
     touch photos/a.c.png
     printf 'more' >>photos/sub/wrong.jpg
     touch -r photos/sub/plain photos/sub/wrong.jpg
@@ -157,8 +157,8 @@ clip-files: photos/sub/up: a symbolic link to a folder that it is in (left out)"
 
 @test "--except leaves out what an index has with the same size and time" {
     photos
-    clip-files -q photos | clip-preprocess -q -m cifar10 | clip-encode-image -q -m cifar10 |
-        clip-project-normalize -q -m cifar10 >all
+    clip-files -q photos | clip-preprocess -q -m things | clip-encode-image -q -m things |
+        clip-project-normalize -q -m things >all
     clip-index build -o x.index all
     run -0 --separate-stderr bash -c 'clip-files -v --except x.index photos | clip-dump --keys'
     [ -z "$output" ]
@@ -183,7 +183,7 @@ clip-files: photos/sub/up: a symbolic link to a folder that it is in (left out)"
 @test "--except: what was rejected is counted, and named with the reason, until it changes" {
     photos
     head -c 500 "$jpg" >photos/cut.jpg
-    clip-files -q photos | clip-preprocess -q --skip-bad --rejects rejects -m cifar10 >good
+    clip-files -q photos | clip-preprocess -q --skip-bad --rejects rejects -m things >good
     run -0 --separate-stderr bash -c 'clip-files --except good --except rejects photos | clip-dump --keys'
     [ -z "$output" ]
     [[ $stderr == "clip-files: left out: files that are not pictures: 2, pictures that were rejected before: 1, "* ]]

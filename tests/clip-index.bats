@@ -140,7 +140,7 @@ END
     mkdir photos
     local name
     for name in a b c d e; do cp "$SRC/share/samples/star.png" photos/$name; done
-    clip-files photos | clip-preprocess -q -m cifar10 | clip-encode-image -q -m cifar10 | clip-project-normalize -q -m cifar10 >in
+    clip-files photos | clip-preprocess -q -m things | clip-encode-image -q -m things | clip-project-normalize -q -m things >in
     clip-index build -o x.index in
     run -0 --separate-stderr clip-index remove -v --changed x.index
     [ "$stderr" = "clip-index: added: 0, replaced: 0, removed: 0" ]

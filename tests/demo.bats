@@ -1,7 +1,7 @@
 load helper
 
 setup_file() {
-    export CARD=$SRC/share/models/cifar10/README.md
+    export CARD=$SRC/share/models/things/README.md
 }
 
 # class_of FILE: what SOURCES.md says is on a photograph.
@@ -17,7 +17,7 @@ class_of() {
     for photo in "$SRC"/share/samples/photos/*.jpg; do
         grep -A 1 -x "samples/photos/${photo##*/}" <<<"$output" | grep -qE '^ *[0-9.]+ % ' || complain "no $photo"
     done
-    [[ $output == *"$SRC/share/models/cifar10/README.md"* ]]
+    [[ $output == *"$SRC/share/models/things/README.md"* ]]
     [[ $output == *$'clip-search -d samples/photos -t 3 a photo of a horse\n'*$'\tsamples/photos/horses.jpg\n'* ]]
     [[ $output == *"Drawn in $BATS_TEST_TMPDIR/figure.png. "* ]]
     [ "${lines[-1]}" = "Written to $BATS_TEST_TMPDIR/figure.html." ]
@@ -49,7 +49,7 @@ class_of() {
 @test "the default model names most of the photographs right" {
     local photo right=0 all=0 best
     cd "$SRC/share/samples/photos"
-    clip-classify -m cifar10 -k 1 -p "$SRC/share/recipes/cifar10/templates.txt" --jsonl *.jpg -- \
+    clip-classify -m things -k 1 -p "$SRC/share/recipes/things/templates.txt" --jsonl *.jpg -- \
         $(cat "$SRC/share/recipes/cifar10/classnames.txt") >"$BATS_TEST_TMPDIR/rows"
     for photo in *.jpg; do
         best=$(sed -nE 's/.*"key": "'"$photo"'".*"matches": \[[^]]*"label": "([^"]*)".*/\1/p' "$BATS_TEST_TMPDIR/rows")
@@ -64,10 +64,10 @@ class_of() {
 
 @test "the default model is small, whole, and found by its name" {
     cd "$BATS_TEST_TMPDIR"
-    [ "$(cat "$SRC"/share/models/cifar10/* | wc -c)" -le 8000000 ]
-    run -0 clip-model info cifar10
+    [ "$(cat "$SRC"/share/models/things/* | wc -c)" -le 12000000 ]
+    run -0 clip-model info things
     [[ $output == *"f16 ("* ]]
-    [ "$(ls "$SRC"/share/models)" = cifar10 ]
+    [ "$(ls "$SRC"/share/models)" = things ]
 }
 
 @test "its card says data, architecture, recipe, accuracy, training, limits and licence, and is filled in" {
@@ -76,7 +76,8 @@ class_of() {
         grep -qx "## $section" "$CARD" || complain "no section $section"
     done
     grep -q 'Krizhevsky' "$CARD"
-    grep -qx '    make -f share/recipes/cifar10/Makefile CIFAR=folder' "$CARD"
+    grep -q 'Tiny ImageNet' "$CARD"
+    grep -qx '    make -f share/recipes/things/Makefile TINY=folder CIFAR=folder' "$CARD"
     grep -qE '^    \$ clip-eval -m model' "$CARD"
     grep -qE 'top-1 +[0-9.]+' "$CARD"
     run -1 grep -nE '@[A-Z]+@' "$CARD"

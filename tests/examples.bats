@@ -43,14 +43,14 @@ make_files() {
     { echo caption && cat captions.txt; } >captions.csv
     printf 'filepath\ttitle\nphotos/%s.jpg\ta "%s"\n' cat cat owl owl | sed '3d' >open_clip.csv
     printf '{"file_name": "%s.jpg", "text": "a %s"}\n' cat cat owl owl >photos/metadata.jsonl
-    head -c 30730 "$SRC/share/models/cifar10/open_clip_model.safetensors" >data_batch_1.bin
+    head -c 30730 "$SRC/share/models/things/open_clip_model.safetensors" >data_batch_1.bin
     cp "$SRC/share/recipes/cifar10/arch.json" .
     sed -i 's/1024/5120/' arch.json
     printf '{"step":%d,"loss":1,"top1_image":0,"top1_text":0}\n' 1 2 3 >run/log.jsonl
-    clip-files photos | clip-preprocess -m cifar10 | clip-encode-image -m cifar10 |
-        clip-project-normalize -m cifar10 >pictures.clip
-    clip-tokenize -m cifar10 --lines captions.txt | clip-encode-text -m cifar10 |
-        clip-project-normalize -m cifar10 >captions.clip
+    clip-files photos | clip-preprocess -m things | clip-encode-image -m things |
+        clip-project-normalize -m things >pictures.clip
+    clip-tokenize -m things --lines captions.txt | clip-encode-text -m things |
+        clip-project-normalize -m things >captions.clip
 }
 
 @test "the examples of every manual page run" {

@@ -181,7 +181,7 @@ complete_line() {
     [ "$(complete_line clip-index clip-index '' | paste -sd ' ')" = "build add remove search list info" ]
     [ "$(complete_line clip-index --dtype '')" = $'f32\nf16' ]
     [ "$(CLIP_MODEL_PATH=$PWD/models complete_line clip-encode-text -m small)" = small-one ]
-    [ "$(complete_line clip-encode-text -m cif)" = cifar10 ]
+    [ "$(complete_line clip-encode-text -m thi)" = things ]
     [ "$(complete_line clip-model info ViT-B/)" = $'ViT-B/32\nViT-B/16' ]
     [ "$(complete_line clip-encode-text --arch RN50x16-)" = RN50x16-quickgelu ]
     [ "$(complete_line clip-average --by __k)" = __key__ ]

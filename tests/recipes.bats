@@ -139,6 +139,13 @@ END
     [ "$(jq -s -c '[.[-1].step, (.[-1].lr < .[0].lr)]' run/log.jsonl)" = '[7,true]' ]
     run -0 things
     [ -z "$output" ]
+    run -0 things finish WIDE="EPOCHS=2 WARMUP=1 COOLDOWN=2" \
+        FINISH="EPOCHS=1 WARMUP=1 COOLDOWN=1 AUGMENT='--crop-scale 0.4,2 --pad-mode reflect'"
+    [ "$(jq -s '.[-1].step' wide/run/log.jsonl)" -eq 7 ]
+    [ "$(jq -s '.[-1].step' finish/run/log.jsonl)" -eq 3 ]
+    cmp wide/run/init/open_clip_model.safetensors run/latest/open_clip_model.safetensors
+    cmp finish/run/init/open_clip_model.safetensors wide/run/latest/open_clip_model.safetensors
+    [[ $(cat finish/tiny.txt) == "zero-shot: 2 pictures, 2 classes"* ]]
     rm -r data/train
     things data/train/cifar10.tar
     clip-untar data/train/cifar10.tar | clip-dump --tsv __key__,class,txt | sed -n 2p | diff - cifar.captions
@@ -189,7 +196,7 @@ make_shards() {
         (cd samples && tar --sort=name -cf "../data/$n.tar" -- $(ls | sed -n "$((n * 4 + 1)),$((n * 4 + 4))p"))
     done
     (cd samples && tar --sort=name -czf ../data/4.b.tar.gz -- $(ls | head -n 4))
-    MODEL=$SRC/share/models/cifar10
+    MODEL=$SRC/share/models/things
 }
 
 # one_pipeline SHARD...: what the recipe must give.
