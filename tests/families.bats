@@ -154,6 +154,11 @@ END
         family logits "$folder/forward.msgpack" scores 2e-5 || complain "$name"
         rm -r "$name"
     done
+    # a lone file is recognised by its shapes, with its preprocessing
+    clip-model init -q PE-Core-T-16-384 -o model.safetensors
+    [[ $(clip-model info model.safetensors) == *"[0.5, 0.5, 0.5]"*"resizing      squash, bilinear"* ]]
+    clip-model init -q --image-size 512 ViT-B-16-SigLIP -o large.safetensors
+    [[ $(clip-model info large.safetensors) == *"image 512, vit_base_patch16_siglip_512"* ]]
 }
 
 @test "picture towers of other sizes and options, against PyTorch" {
@@ -448,8 +453,9 @@ END
     refuses "image size 250 is not a multiple of the stride 32, as 224 and 256 are" clip-model init -q --image-size 250 RN50 -o model
     refuses "the least is 32" clip-model init -q --image-size 31 convnext_tiny -o model
     [ ! -e model ]
-    clip-model init -q --image-size 64 RN50 -o small
-    [[ $(clip-model info --shapes small) == *"visual.attnpool.positional_embedding [5, 2048]"* ]]
+    echo '{"embed_dim": 8, "vision_cfg": {"layers": [1, 1, 1, 1], "width": 8, "image_size": 224}, "text_cfg": {"vocab_size": 600, "width": 64, "heads": 1, "layers": 1}}' >rn.json
+    clip-model init -q --image-size 64 rn.json -o small
+    [[ $(clip-model info --shapes small) == *"visual.attnpool.positional_embedding [5, 256]"* ]]
     refuses "for images of 64 alone" clip-model convert -q --image-size 96 small -o more
     golden swin
     refuses "windows are for sizes from 112 to 16384" clip-model convert -q --image-size 96 "${model[@]}" -o more
@@ -464,10 +470,9 @@ END
     clip-model convert -q --image-size 96 "${model[@]}" -o model
     [[ $(clip-model info model) == *"image 96"* ]]
     cmp {"$folder/open_clip",model}/open_clip_model.safetensors
-    clip-model init -q --image-size 448 ViT-B-32 -o large.safetensors
-    [[ $(clip-model info --shapes large.safetensors) == *"visual.positional_embedding [197, 768]"* ]]
-    clip-model init -q --image-size 512 ViT-B-16-SigLIP -o large.safetensors
-    [[ $(clip-model info large.safetensors) == *"image 512, vit_base_patch16_siglip_512"* ]]
+    echo '{"embed_dim": 8, "vision_cfg": {"layers": 1, "width": 64, "image_size": 224, "patch_size": 32}, "text_cfg": {"vocab_size": 600, "width": 64, "heads": 1, "layers": 1}}' >vit.json
+    clip-model init -q --image-size 448 vit.json -o large.safetensors
+    [[ $(clip-model info --shapes large.safetensors) == *"visual.positional_embedding [197, 64]"* ]]
 }
 
 # As open_clip: of its own towers alone, where the file has another number of positions than the configuration.
@@ -538,15 +543,13 @@ END
 @test "the names of open_clip: the preprocessing of published weights" {
     need_shared golden/families/named.jsonl.gz
     need_python json
-    local name n=0
-    while read -r name; do
-        clip-model info --json "$name" >info
-        family prepared "$SHARED/golden/families/named.jsonl.gz" "$name" info || complain "$name"
-        n=$((n + 1))
-    done < <(clip-model list)
-    [ "$n" -gt 100 ]
-    clip-model init -q PE-Core-T-16-384 -o model.safetensors
-    [[ $(clip-model info model.safetensors) == *"[0.5, 0.5, 0.5]"*"resizing      squash, bilinear"* ]]
+    local names n
+    mapfile -t names < <(clip-model list)
+    [ "${#names[@]}" -gt 100 ]
+    for n in "${!names[@]}"; do
+        clip-model info --json "${names[n]}" >"info-$n"
+    done
+    family prepared "$SHARED/golden/families/named.jsonl.gz" "${names[@]}"
     grep -q '"clean": "canonicalize"' "$SRC/share/architectures/ViT-B-16-SigLIP.json"
 }
 

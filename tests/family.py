@@ -218,11 +218,16 @@ def named(path):
         print(one["name"], parameters, hashlib.sha256(text.encode()).hexdigest())
 
 
-def prepared(path, name, info):
-    """What clip-model info --json tells of a named configuration's pictures, against the tags of its published weights;
-    OpenAI's way where they differ or there are none."""
-    usual = {**OPENAI, "interpolation": "bicubic", "resize_mode": "shortest"}
+def prepared(path, *names):
+    """What clip-model info --json, in the files info-0, info-1 and so on, tells of named configurations' pictures, against
+    the tags of their published weights; OpenAI's way where they differ or there are none."""
     tags = {one["name"]: one["preprocess"] for one in map(json.loads, gzip.open(path, "rt"))}
+    for number, name in enumerate(names):
+        compare_preprocessing(tags, name, f"info-{number}")
+
+
+def compare_preprocessing(tags, name, info):
+    usual = {**OPENAI, "interpolation": "bicubic", "resize_mode": "shortest"}
     ways = {json.dumps({key: tag[key] for key in usual}) for tag in tags.get(name, {}).values()}
     want = json.loads(ways.pop()) if len(ways) == 1 else usual
     if name.startswith("nllb-clip") and name.endswith("siglip"):
