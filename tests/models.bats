@@ -647,6 +647,11 @@ save("brain/open_clip_model.safetensors", t)'
         cmp got.safetensors want.safetensors || complain $name
     done
     [[ $(clip-model info params.npz --arch arch.json) == *"NumPy archive"* ]]
+    # An image size other than the archive's: positions are resampled on loading.
+    sed 's/"image_size": 32/"image_size": 64/; s/"img_size": 32/"img_size": 64/' arch.json >large.json
+    clip-model convert -q --image-size 64 model -o want.safetensors
+    clip-model convert -q params.npz --arch large.json -o got.safetensors
+    cmp got.safetensors want.safetensors
     # Beside the configuration, and by the programs.
     cp params.npz model/siglip.npz
     printf '%s\n' '{"__key__": "a", "tokens": {"i4": [3, 4, 5, 1, 1]}}' | "$BUILD/tests/tools/make-stream" >tokens

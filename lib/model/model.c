@@ -370,16 +370,17 @@ static int check_unused(const struct clip_model *model, struct clip_error *error
     return 0;
 }
 
-/* A table of positions of another size is resampled: of open_clip's folders, and where a size was asked for.
- */
+/* A table of positions of another size is resampled: of open_clip's folders, of pictures in big_vision's
+ * archives, and where a size was asked for. */
 static int fit_positions(struct clip_model *model, struct tensor *tensor, struct clip_error *error)
 {
     const struct clip_slot *slot = tensor->slot;
-    if (!tensor->parts || slot->side == CLIP_SIDE_BOTH ||
-        (!model->image_size && model->folder != CLIP_FOLDER_OPEN_CLIP))
+    int forced =
+        model->image_size > 0 || (model->shards.form == CLIP_FORM_NPZ && slot->side == CLIP_SIDE_IMAGE);
+    if (!tensor->parts || slot->side == CLIP_SIDE_BOTH || (!forced && model->folder != CLIP_FOLDER_OPEN_CLIP))
         return 0;
     struct clip_weight *out = &model->resampled[slot->side];
-    int fit = clip_positions_fit(&model->arch, slot, tensor->parts, model->image_size > 0, out, error);
+    int fit = clip_positions_fit(&model->arch, slot, tensor->parts, forced, out, error);
     if (fit > 0) {
         tensor->parts = out;
         tensor->count = 1;
