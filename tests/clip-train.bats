@@ -58,6 +58,14 @@ steps_logged() {
     [ "${stderr_lines[-1]}" = "clip-train: run/latest is the model, after 10 steps" ]
 }
 
+@test "patch dropout in the configuration is not done" {
+    sed 's/"patch_size": 4/&, "patch_dropout": 0.9/' "$SMALL/arch.json" >arch.json
+    run ! cmp -s arch.json "$SMALL/arch.json"
+    train plain -q
+    train dropout -q --arch arch.json
+    cmp {plain,dropout}/latest/open_clip_model.safetensors
+}
+
 @test "the page, pasted into bash, trains to the same bytes, also where paths have spaces" {
     train run -q
     cp pairs.tar 'more pairs.tar'
