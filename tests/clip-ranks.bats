@@ -3,7 +3,7 @@ load helper
 
 setup() {
     cd "$BATS_TEST_TMPDIR"
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+    mpi_here
 }
 
 # need_mpi: skips the test where clip-ranks or the machine has no MPI.
@@ -20,7 +20,7 @@ each_launcher() {
     "$@"
     [[ "$(clip-ranks --version)" != *"without MPI"* ]] && command -v mpirun >/dev/null || return 0
     ranks() {
-        timeout 60 mpirun -q -n "$1" clip-ranks --expect "$1" "${@:2}"
+        timeout 60 mpirun -n "$1" clip-ranks --expect "$1" "${@:2}"
     }
     "$@"
 }

@@ -4,7 +4,7 @@ load programs
 
 setup_file() {
     make_model
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+    mpi_here
     cd "$BATS_FILE_TMPDIR"
     mkdir pairs
     local file key n
@@ -348,7 +348,7 @@ need_mpi() {
     printf '#!/bin/sh\necho "$1" >>%s/agent.log\nshift\nexec sh -c "$*"\n' "$PWD" >agent
     chmod +x agent
     train local --ranks 2
-    OMPI_MCA_plm_rsh_agent=$PWD/agent timeout 100 bash -c "$(declare -f train)
+    OMPI_MCA_plm_rsh_agent=$PWD/agent PRTE_MCA_plm_ssh_agent=$PWD/agent timeout 100 bash -c "$(declare -f train)
         train hosts --ranks 2 --hosts $(uname -n):1,elsewhere:1"
     [ "$(cat agent.log)" = elsewhere ]
     [ "$(bytes hosts)" = "$(bytes local)" ]
