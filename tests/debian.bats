@@ -61,6 +61,7 @@ setup() {
     git clone -q "$SRC" tree
     (cd tree && autoreconf -fi && ./configure && env -u MAKEFLAGS make deb) >log 2>&1 || complain "$(tail -n 20 log)"
     ls tree/clip-tools_*.deb tree/clip-tools-data_*.deb
+    [[ $(dpkg-deb -f tree/clip-tools_*.deb Depends) != *mpi* ]] # which few need, and which brings much
     run -0 lintian --allow-root --fail-on error,warning tree/clip-tools_*.changes
     [ -z "$output" ] || complain "$output"
 }
