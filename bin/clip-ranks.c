@@ -1,9 +1,7 @@
 /* clip-ranks: runs one command as several ranks of a training run, and exchanges what they sum and gather. */
-#include <config.h>
-
 #include "base/cli.h"
 #include "base/file.h"
-#include "train/ranks-mpi.h"
+#include "train/ranks-mpi-module.h"
 #include "train/ranks-page.h"
 #include "train/ranks-server.h"
 
@@ -26,12 +24,12 @@ static const struct clip_option options[] = {
 
 static const char *engines(char *text, size_t size)
 {
-#ifdef HAVE_MPI
-    return clip_ranks_mpi_describe(text, size);
-#else
-    snprintf(text, size, "one host (built without MPI)");
+    struct clip_error error;
+    const struct clip_ranks_mpi_calls *mpi = clip_ranks_mpi_load(&error);
+    if (mpi)
+        return mpi->describe(text, size);
+    snprintf(text, size, "one host, without MPI (%s)", error.text);
     return text;
-#endif
 }
 
 static const struct clip_program program = {
@@ -56,6 +54,7 @@ struct run {
     struct words *words;          /* [pages] */
     struct clip_ranks_server *server;
     struct clip_ranks_mpi *mpi; /* NULL: all ranks are here */
+    const struct clip_ranks_mpi_calls *calls;
     struct utsname host;
     int *seen;       /* [pages]: that it ended */
     int silent;      /* why the run fails was said; what pages say after that is of no use */
@@ -214,7 +213,6 @@ static int serve(struct run *run, struct pollfd *fds, struct clip_error *error)
     return 0;
 }
 
-#ifdef HAVE_MPI
 /* What is under way on the wire gives no event: it is looked at without a pause for a while, because an array
  * moves only then, and with longer ones when a slower rank is waited for. */
 enum { SPINS = 200, SHORT_US = 50, LONG_US = 400, IDLE_MS = 50 };
@@ -234,34 +232,29 @@ static int serve_wire(struct run *run, struct pollfd *fds, struct clip_error *er
 {
     int told = 0;
     size_t moved = 0, before;
-    for (unsigned idle = 0; clip_ranks_mpi_look(run->mpi) > 0; idle++) {
+    for (unsigned idle = 0; run->calls->look(run->mpi) > 0; idle++) {
         before = moved;
         if (look(run, fds, pause_ms(run, idle), error) != 0)
             return -1;
-        moved = clip_ranks_mpi_moved(run->mpi);
+        moved = run->calls->moved(run->mpi);
         if (moved != before)
             idle = 0;
         if (run->silent && pages_left(run) == 0)
             return 0;
         if (!told && pages_left(run) == 0 && run->failed == 0) {
-            clip_ranks_mpi_end(run->mpi);
+            run->calls->end(run->mpi);
             told = 1;
         }
     }
     return 0;
 }
-#endif
 
 static int serve_all(struct run *run, struct clip_error *error)
 {
     struct pollfd *fds = calloc(1 + 2 * run->pages, sizeof *fds);
     int status = fds ? 0 : clip_fail_memory(error, "the pages");
-#ifdef HAVE_MPI
-    if (status == 0 && run->mpi)
-        status = serve_wire(run, fds, error);
-#endif
-    if (status == 0 && !run->mpi)
-        status = serve(run, fds, error);
+    if (status == 0)
+        status = run->mpi ? serve_wire(run, fds, error) : serve(run, fds, error);
     free(fds);
     for (size_t i = 0; i < run->pages; i++)
         read_words(run, i);
@@ -285,16 +278,6 @@ static int open_pages(struct run *run, char **command, struct clip_error *error)
     return 0;
 }
 
-static const struct clip_ranks_wire *wire_of(const struct run *run)
-{
-#ifdef HAVE_MPI
-    if (run->mpi)
-        return clip_ranks_mpi_wire(run->mpi);
-#endif
-    (void)run;
-    return NULL;
-}
-
 static int open_server(struct run *run, struct clip_error *error)
 {
     int *doors = calloc(run->pages, sizeof *doors);
@@ -302,7 +285,8 @@ static int open_server(struct run *run, struct clip_error *error)
         return clip_fail_memory(error, "the pages");
     for (size_t i = 0; i < run->pages; i++)
         doors[i] = run->page[i].door;
-    run->server = clip_ranks_server_new(doors, run->pages, run->first, run->size, wire_of(run), error);
+    run->server = clip_ranks_server_new(doors, run->pages, run->first, run->size,
+                                        run->mpi ? run->calls->wire(run->mpi) : NULL, error);
     free(doors);
     return run->server ? 0 : -1;
 }
@@ -344,7 +328,6 @@ static int run_local(char **command, long processors, struct clip_error *error)
     return status == 0 ? failed : -1;
 }
 
-#ifdef HAVE_MPI
 /* 0; 1 where the run has failed, -1 with error. */
 static int run_rank(struct run *run, long threads, struct clip_error *error)
 {
@@ -371,19 +354,18 @@ static int run_wire(char **command, long processors, struct clip_error *error)
     struct run run = {.pages = 1};
     long sharing;
     uname(&run.host);
-    if (open_pages(&run, command, error) != 0 ||
-        !(run.mpi = clip_ranks_mpi_open(&run.first, &run.size, &sharing, error)))
+    if (open_pages(&run, command, error) != 0 || !(run.calls = clip_ranks_mpi_load(error)) ||
+        !(run.mpi = run.calls->open(&run.first, &run.size, &sharing, error)))
         clip_die("%s", error->text);
     int differ = check_size(&run), status = differ;
     if (!differ && (status = run_rank(&run, share_threads(processors, sharing), error)) < 0)
         clip_message("%s", error->text);
     if (status != 0 && !differ)
-        clip_ranks_mpi_abort(run.mpi);
-    clip_ranks_mpi_close(run.mpi);
+        run.calls->abort(run.mpi);
+    run.calls->close(run.mpi);
     close_run(&run);
     return status != 0;
 }
-#endif
 
 int main(int argc, char **argv)
 {
@@ -394,12 +376,8 @@ int main(int argc, char **argv)
         clip_usage("give the command that each rank runs");
     if (local && expected && local != expected)
         clip_usage("--expect %ld and -n %ld are different numbers of ranks", expected, local);
-#ifdef HAVE_MPI
     if (!local)
         return run_wire(argv + first, shared.threads, &error);
-#endif
-    if (!local)
-        clip_usage("built without MPI: give the number of ranks on this machine (-n R)");
     status = run_local(argv + first, shared.threads, &error);
     if (status < 0)
         clip_die("%s", error.text);

@@ -3,7 +3,7 @@ load helper
 
 setup() {
     cd "$BATS_TEST_TMPDIR"
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+    mpi_here
 }
 
 # need_mpi: skips the test where clip-ranks or the machine has no MPI.
@@ -20,7 +20,7 @@ each_launcher() {
     "$@"
     [[ "$(clip-ranks --version)" != *"without MPI"* ]] && command -v mpirun >/dev/null || return 0
     ranks() {
-        timeout 60 mpirun -q -n "$1" clip-ranks --expect "$1" "${@:2}"
+        timeout 60 mpirun -n "$1" clip-ranks --expect "$1" "${@:2}"
     }
     "$@"
 }
@@ -142,12 +142,30 @@ END
     [[ $stderr == "clip-ranks: --expect 2: the launcher has started 1: it must be the mpirun or srun of "* ]]
 }
 
-@test "MPI is clip-ranks' alone" {
+@test "MPI is in a module, which is found where the programs are installed; without it, one host" {
     local program
     need ldd
     for program in $(programs); do
-        [ "$program" != clip-ranks ] && [ "$(head -c 2 "$BUILD/bin/$program")" != '#!' ] || continue
+        [ "$(head -c 2 "$BUILD/bin/$program")" != '#!' ] || continue
         ldd "$BUILD/bin/$program" >libraries
         ! grep -qE 'libmpi|libmpich|libopen-(rte|pal)' libraries || complain "$program is linked with MPI"
     done
+    need_mpi
+    mkdir -p usr/bin usr/lib/clip-tools
+    cp "$BUILD"/bin/clip-{ranks,train} usr/bin
+    run -1 --separate-stderr usr/bin/clip-ranks echo run
+    [[ -z $output && $stderr == "clip-ranks: clip-mpi.so is not in "* ]] || complain "$stderr"
+    run -0 usr/bin/clip-ranks -n 2 echo run
+    [ "$output" = $'run\nrun' ]
+    [[ "$(usr/bin/clip-ranks --version)" == *"one host, without MPI (clip-mpi.so is not in "* ]]
+    run -1 --separate-stderr usr/bin/clip-train --dry-run --data x.tar --arch RN50 --batch 8 \
+        --ranks 2 --launcher mpirun -o run
+    [[ $stderr == "clip-train: --launcher mpirun needs MPI; clip-ranks has one host, without MPI (clip-mpi.so "* ]] ||
+        complain "$stderr"
+    echo text >usr/lib/clip-tools/clip-mpi.so
+    run -1 --separate-stderr usr/bin/clip-ranks echo run
+    [[ $stderr == "clip-ranks: MPI cannot be loaded (Debian: "*"): "* ]] || complain "$stderr"
+    cp "$BUILD/lib/train/clip-mpi.so" usr/lib/clip-tools
+    run -0 usr/bin/clip-ranks --expect 1 echo run
+    [ "$output" = run ]
 }

@@ -304,6 +304,21 @@ clip-preprocess: 1 bad records skipped (-v names them)' ]
     [ "$(embedded)" -eq 0 ]
 }
 
+@test "stopped before what was left out is kept: the next search does not miss it" {
+    local command
+    head -c 3000 photos/cat.jpg >photos/cut.jpg
+    mkdir stop
+    for command in cat sync mv; do
+        rm -rf cache stop/*
+        printf '#!/bin/sh\ncase $* in *new.clip*) exit 1 ;; esac\nexec %s "$@"\n' "$(command -v $command)" >stop/$command
+        chmod +x stop/$command
+        run -1 env PATH="$PWD/stop:$PATH" clip-search -m model -d photos -f a man
+        clip-search -m model -d photos -f a man 2>err >out
+        [ "$(wc -l <out)" -eq 5 ]
+        [ "$(clip-dump --keys cache/clip-tools/search/*/*/rejects.clip)" = ./cut.jpg ]
+    done
+}
+
 @test "the default model is the one that comes with the programs, as help and manual page say" {
     local default
     default=$(sed -n 's/^default_model=//p' "$SRC/bin/script.sh")

@@ -35,6 +35,24 @@ setup() {
     done < <(cat "$SRC"/debian/*.install)
 }
 
+@test "what is installed runs from there, and uninstalling leaves nothing of it" {
+    local root="$PWD/a root" photos
+    mkdir empty
+    run -0 env -u MAKEFLAGS make -s -C "$BUILD" install prefix="$root/usr"
+    for file in README.md NEWS.md COPYING; do [ -s "$root/usr/share/doc/clip-tools/$file" ] || complain "$file"; done
+    photos=$root/usr/share/clip-tools/samples/photos
+    cd empty
+    run -0 env -u CLIP_DATADIR -u CLIP_MODEL_PATH XDG_CACHE_HOME="$root/cache" PATH="$root/usr/bin:/usr/bin:/bin" \
+        clip-search -f -t 1 -d "$photos" a photo of a dog
+    [ "$output" = "$photos/dog.jpg" ]
+    run -0 env -u CLIP_DATADIR -u CLIP_MODEL_PATH PATH="$root/usr/bin:/usr/bin:/bin" \
+        clip-classify -m things -k 1 "$photos/cat.jpg" -- cat dog
+    [[ $output == *" cat" ]]
+    run -0 env -u MAKEFLAGS make -s -C "$BUILD" uninstall prefix="$root/usr"
+    output=$(find "$root/usr" ! -type d -o -name '*clip*')
+    [ -z "$output" ] || complain "$output"
+}
+
 @test "make deb gives packages in which lintian finds nothing" {
     [ -n "${CLIP_LONG:-}" ] || skip CLIP_LONG
     command -v dh >/dev/null || skip debhelper # which quickstart does not install
@@ -43,6 +61,7 @@ setup() {
     git clone -q "$SRC" tree
     (cd tree && autoreconf -fi && ./configure && env -u MAKEFLAGS make deb) >log 2>&1 || complain "$(tail -n 20 log)"
     ls tree/clip-tools_*.deb tree/clip-tools-data_*.deb
+    [[ $(dpkg-deb -f tree/clip-tools_*.deb Depends) != *mpi* ]] # which few need, and which brings much
     run -0 lintian --allow-root --fail-on error,warning tree/clip-tools_*.changes
     [ -z "$output" ] || complain "$output"
 }

@@ -95,3 +95,9 @@ comma_locale() {
     if sanitized; then export ASAN_OPTIONS=detect_leaks=0; fi # glibc's setlocale leaks the list that it makes of LOCPATH
     [ "$(LC_ALL=de_DE.UTF-8 /usr/bin/printf %.1f 0,5 2>/dev/null)" = 0,5 ] || skip de_DE.UTF-8
 }
+
+# mpi_here: settings for mpirun of Open MPI 4 and 5: as root, with more ranks than processors, without a network.
+mpi_here() {
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_btl_tcp_if_include=lo
+    export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+}

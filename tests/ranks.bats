@@ -4,7 +4,7 @@ load programs
 
 setup_file() {
     make_model
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+    mpi_here
     cd "$BATS_FILE_TMPDIR"
     mkdir pairs
     local file key n
@@ -328,12 +328,13 @@ need_mpi() {
     begin_run --launcher mpirun
     kill -KILL "$(stage clip-ranks)"
     fails
-    [ "$(wc -l <err)" -eq 2 ] || complain "$(cat err)"
+    [ "$(grep -vc '^signal 9 (Killed)\.$' err)" -eq 2 ] || complain "$(cat err)" # which Open MPI 5 says in a line of its own
     rm -r run
     begin_run --launcher mpirun
     kill -KILL "$(stage clip-contrastive-step)"
     fails
     [[ $(cat err) == *"rank "[01]" on $(uname -n)"* ]] || complain "$(cat err)"
+    run -1 grep -E 'MPI_ABORT|Errorcode|prterun|---' err
     rm -r run
     begin_run --launcher mpirun
     kill -TERM "$pid"
@@ -341,10 +342,11 @@ need_mpi() {
     ends
 }
 
-# A second host: an agent in the place of ssh, which runs the command here.
+# A second host: an agent in the place of ssh, which runs the command here. Open MPI 5 does not take this machine for
+# another one.
 @test "on two hosts, one of which is played by the test's own rsh agent" {
     need_mpi
-    [[ "$(mpirun --version)" == *"Open MPI"* ]] || skip openmpi
+    [[ "$(mpirun --version)" == *"(Open MPI) 4."* ]] || skip openmpi-4
     printf '#!/bin/sh\necho "$1" >>%s/agent.log\nshift\nexec sh -c "$*"\n' "$PWD" >agent
     chmod +x agent
     train local --ranks 2

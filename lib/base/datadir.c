@@ -65,11 +65,11 @@ static char *path_in_destdir(const char *folder, const char *name)
     return existing(destdir, PKGLIBDIR "/", name);
 }
 
-char *clip_module_path(const char *name, struct clip_error *error)
+char *clip_module_path(const char *built, const char *name, struct clip_error *error)
 {
     char folder[PATH_MAX], *path = NULL;
     if (program_folder(folder, sizeof folder) == 0) {
-        path = existing(folder, "/../lib/score/", name);
+        path = existing(folder, built, name);
         if (!path)
             path = path_in_destdir(folder, name);
         if (!path)

@@ -10,8 +10,9 @@
  * installed one. NULL with error where there is none. The caller frees it. */
 char *clip_data_path(const char *name, struct clip_error *error);
 
-/* The path of the module `name`: of the build tree, beside an installation (also one in $DESTDIR), or where
- * configure puts it. NULL with error where there is none. The caller frees it. */
-char *clip_module_path(const char *name, struct clip_error *error);
+/* The path of the module `name`: in the build tree, where `built` leads from the programs' folder
+ * ("/../lib/score/"), beside an installation (also one in $DESTDIR), or where configure puts it. NULL with
+ * error where there is none. The caller frees it. */
+char *clip_module_path(const char *built, const char *name, struct clip_error *error);
 
 #endif

@@ -16,7 +16,7 @@
 const struct clip_faiss *clip_faiss_load(int threads, struct clip_error *error)
 {
     const struct clip_faiss *faiss = NULL;
-    char *path = clip_module_path(MODULE, error);
+    char *path = clip_module_path("/../lib/score/", MODULE, error);
     if (path && clip_blas_open(threads, error) == 0) {
         void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
         if (module)

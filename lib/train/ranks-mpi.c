@@ -392,7 +392,7 @@ static size_t others_left(const struct clip_ranks_mpi *mpi)
     return mpi->left - (size_t)!mpi->ended[mpi->rank];
 }
 
-size_t clip_ranks_mpi_look(struct clip_ranks_mpi *mpi)
+static size_t look(struct clip_ranks_mpi *mpi)
 {
     int came = 1;
     while (came && others_left(mpi) > 0) {
@@ -407,12 +407,12 @@ size_t clip_ranks_mpi_look(struct clip_ranks_mpi *mpi)
     return mpi->left;
 }
 
-size_t clip_ranks_mpi_moved(const struct clip_ranks_mpi *mpi)
+static size_t moved(const struct clip_ranks_mpi *mpi)
 {
     return mpi->moved;
 }
 
-void clip_ranks_mpi_end(struct clip_ranks_mpi *mpi)
+static void end_page(struct clip_ranks_mpi *mpi)
 {
     mpi->ended[mpi->rank] = 1;
     mpi->left--;
@@ -421,7 +421,7 @@ void clip_ranks_mpi_end(struct clip_ranks_mpi *mpi)
             MPI_Isend(&mpi->rank, 1, MPI_INT, p, NOTICE, MPI_COMM_WORLD, &mpi->told[p]);
 }
 
-void clip_ranks_mpi_close(struct clip_ranks_mpi *mpi)
+static void close_mpi(struct clip_ranks_mpi *mpi)
 {
     MPI_Waitall(mpi->size, mpi->told, MPI_STATUSES_IGNORE);
     MPI_Finalize();
@@ -430,7 +430,7 @@ void clip_ranks_mpi_close(struct clip_ranks_mpi *mpi)
     free(mpi);
 }
 
-void clip_ranks_mpi_abort(struct clip_ranks_mpi *mpi)
+static void abort_mpi(struct clip_ranks_mpi *mpi)
 {
     (void)mpi;
     MPI_Abort(MPI_COMM_WORLD, 1);
@@ -439,7 +439,7 @@ void clip_ranks_mpi_abort(struct clip_ranks_mpi *mpi)
 
 /* --- opening --- */
 
-const char *clip_ranks_mpi_describe(char *out, size_t size)
+static const char *describe(char *out, size_t size)
 {
     char version[MPI_MAX_LIBRARY_VERSION_STRING];
     int length;
@@ -448,7 +448,7 @@ const char *clip_ranks_mpi_describe(char *out, size_t size)
     return out;
 }
 
-const struct clip_ranks_wire *clip_ranks_mpi_wire(const struct clip_ranks_mpi *mpi)
+static const struct clip_ranks_wire *wire_of(const struct clip_ranks_mpi *mpi)
 {
     return &mpi->wire;
 }
@@ -497,8 +497,7 @@ static struct clip_ranks_mpi *new_mpi(int rank, int size)
     return NULL;
 }
 
-struct clip_ranks_mpi *clip_ranks_mpi_open(size_t *rank, size_t *size, long *sharing,
-                                           struct clip_error *error)
+static struct clip_ranks_mpi *open_mpi(size_t *rank, size_t *size, long *sharing, struct clip_error *error)
 {
     int provided, own, all;
     if (MPI_Init_thread(NULL, NULL, MPI_THREAD_SINGLE, &provided) != MPI_SUCCESS) {
@@ -518,3 +517,12 @@ struct clip_ranks_mpi *clip_ranks_mpi_open(size_t *rank, size_t *size, long *sha
         mpi->told[p] = MPI_REQUEST_NULL;
     return mpi;
 }
+
+const struct clip_ranks_mpi_calls clip_ranks_mpi = {.describe = describe,
+                                                    .open = open_mpi,
+                                                    .wire = wire_of,
+                                                    .look = look,
+                                                    .moved = moved,
+                                                    .end = end_page,
+                                                    .close = close_mpi,
+                                                    .abort = abort_mpi};

@@ -14,28 +14,33 @@
 
 struct clip_ranks_mpi;
 
-/* The implementation and its version, for --version; into out[size], returns out. */
-const char *clip_ranks_mpi_describe(char *out, size_t size);
+/* What clip-ranks asks of MPI: the one symbol of the module clip-mpi.so (train/ranks-mpi.c), which is loaded
+ * when it is needed (train/ranks-mpi-module.h). */
+struct clip_ranks_mpi_calls {
+    /* The implementation and its version, for --version; into out[size], returns out. */
+    const char *(*describe)(char *out, size_t size);
 
-/* MPI_Init. *sharing is how many ranks share the processors that this one may run on. NULL with error. */
-struct clip_ranks_mpi *clip_ranks_mpi_open(size_t *rank, size_t *size, long *sharing,
-                                           struct clip_error *error);
+    /* MPI_Init. *sharing is how many ranks share the processors that this one may run on. NULL with error. */
+    struct clip_ranks_mpi *(*open)(size_t *rank, size_t *size, long *sharing, struct clip_error *error);
 
-const struct clip_ranks_wire *clip_ranks_mpi_wire(const struct clip_ranks_mpi *mpi);
+    const struct clip_ranks_wire *(*wire)(const struct clip_ranks_mpi *mpi);
 
-/* Looks which ranks' pages have ended. Returns how many have not, this one's included. */
-size_t clip_ranks_mpi_look(struct clip_ranks_mpi *mpi);
+    /* Looks which ranks' pages have ended. Returns how many have not, this one's included. */
+    size_t (*look)(struct clip_ranks_mpi *mpi);
 
-/* A number that grows whenever something has moved. */
-size_t clip_ranks_mpi_moved(const struct clip_ranks_mpi *mpi);
+    /* A number that grows whenever something has moved. */
+    size_t (*moved)(const struct clip_ranks_mpi *mpi);
 
-/* This rank's page has ended well. */
-void clip_ranks_mpi_end(struct clip_ranks_mpi *mpi);
+    /* This rank's page has ended well. */
+    void (*end)(struct clip_ranks_mpi *mpi);
 
-/* MPI_Finalize, when all pages have ended. */
-void clip_ranks_mpi_close(struct clip_ranks_mpi *mpi);
+    /* MPI_Finalize, when all pages have ended. */
+    void (*close)(struct clip_ranks_mpi *mpi);
 
-/* Ends all ranks; does not return. */
-void clip_ranks_mpi_abort(struct clip_ranks_mpi *mpi) __attribute__((noreturn));
+    /* Ends all ranks; does not return. */
+    void (*abort)(struct clip_ranks_mpi *mpi);
+};
+
+extern const struct clip_ranks_mpi_calls clip_ranks_mpi __attribute__((visibility("default")));
 
 #endif
