@@ -6,19 +6,13 @@ setup() {
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 }
 
-# need_mpi: skips the test where clip-ranks or the machine has no MPI.
-need_mpi() {
-    need mpirun
-    [[ "$(clip-ranks --version)" == *MPI* && "$(clip-ranks --version)" != *"without MPI"* ]] || skip MPI
-}
-
 # each_launcher TEST...: runs it with `ranks R COMMAND...` as R local ranks, and as those of mpirun where there is one.
 each_launcher() {
     ranks() {
         clip-ranks -n "$1" "${@:2}"
     }
     "$@"
-    [[ "$(clip-ranks --version)" != *"without MPI"* ]] && command -v mpirun >/dev/null || return 0
+    has_mpi || return 0
     ranks() {
         timeout 60 mpirun -q -n "$1" clip-ranks --expect "$1" "${@:2}"
     }

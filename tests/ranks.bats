@@ -296,14 +296,6 @@ fails() {
 END
 }
 
-# need_mpi: skips the test where clip-ranks or the machine has no MPI.
-need_mpi() {
-    need mpirun
-    [[ "$(clip-ranks --version)" != *"without MPI"* ]] || skip MPI
-    # Open MPI unloads its components, whose leaks have no name then, but all come from its own libraries, by whole stacks.
-    if sanitized; then export ASAN_OPTIONS=fast_unwind_on_malloc=0; fi
-}
-
 @test "pages of launchers, and a job for Slurm" {
     need_mpi
     [[ "$(train run --dry-run --ranks 4 --launcher srun)" == *"srun -n 4 --mpi=pm"*" clip-ranks --expect 4 sh -c '"* ]]
