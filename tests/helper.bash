@@ -48,7 +48,7 @@ sanitized() {
 # leaked has no name; in its whole stack tests/lsan.supp finds the libraries that called them.
 has_mpi() {
     [[ "$(clip-ranks --version)" != *"without MPI"* ]] && command -v mpirun >/dev/null || return 1
-    ! sanitized || export ASAN_OPTIONS=fast_unwind_on_malloc=0
+    if sanitized; then export ASAN_OPTIONS=fast_unwind_on_malloc=0; fi
 }
 
 # need_mpi: skips the test where they do not.
