@@ -6,19 +6,13 @@ setup() {
     mpi_here
 }
 
-# need_mpi: skips the test where clip-ranks or the machine has no MPI.
-need_mpi() {
-    need mpirun
-    [[ "$(clip-ranks --version)" == *MPI* && "$(clip-ranks --version)" != *"without MPI"* ]] || skip MPI
-}
-
 # each_launcher TEST...: runs it with `ranks R COMMAND...` as R local ranks, and as those of mpirun where there is one.
 each_launcher() {
     ranks() {
         clip-ranks -n "$1" "${@:2}"
     }
     "$@"
-    [[ "$(clip-ranks --version)" != *"without MPI"* ]] && command -v mpirun >/dev/null || return 0
+    has_mpi || return 0
     ranks() {
         timeout 60 mpirun -n "$1" clip-ranks --expect "$1" "${@:2}"
     }
@@ -53,7 +47,7 @@ fails_together() {
     SECONDS=0
     run --separate-stderr ranks 3 sh -c '[ $CLIP_RANK = 1 ] || exec sleep 60; echo why >&2; exit 7'
     [ "$status" -eq 1 ]
-    [ $SECONDS -lt 5 ]
+    [ $SECONDS -lt 30 ] # it does not wait for the sleep; MPI takes seconds to start on a loaded machine
     [ "${stderr_lines[0]}" = "rank 1 on $(uname -n): why" ]
     [ "${stderr_lines[1]}" = "clip-ranks: rank 1 on $(uname -n): the pipeline has failed with status 7" ]
     run --separate-stderr ranks 2 sh -c '[ $CLIP_RANK = 1 ] || exec sleep 60; kill -KILL $$'

@@ -33,8 +33,12 @@ numbered() {
 @test "cosines as a table, labels escaped" {
     pictures >a
     captions >b
-    diff <(clip-simmatrix --tsv a b) <(printf '\ta\\tcat\ta dog\np1\t1\t0.6\np2\t0\t0.8\np3\t-0.6\t0.28\n')
-    diff <(clip-simmatrix --tsv --label key b a) <(printf '\tp1\tp2\tp3\nc1\t1\t0\t-0.6\nc2\t0.6\t0.8\t0.28\n')
+    # -0.36 + 0.64: 0.28000003 where the compiler does not fuse the product with the sum, as without optimization.
+    fused() {
+        sed 's/\t0\.28000003$/\t0.28/'
+    }
+    diff <(clip-simmatrix --tsv a b | fused) <(printf '\ta\\tcat\ta dog\np1\t1\t0.6\np2\t0\t0.8\np3\t-0.6\t0.28\n')
+    diff <(clip-simmatrix --tsv --label key b a | fused) <(printf '\tp1\tp2\tp3\nc1\t1\t0\t-0.6\nc2\t0.6\t0.8\t0.28\n')
     equal <(clip-simmatrix --tsv --scale 10 - b <a) <(clip-simmatrix --tsv --scale 10 a - <b)
 }
 

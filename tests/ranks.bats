@@ -296,12 +296,6 @@ fails() {
 END
 }
 
-# need_mpi: skips the test where clip-ranks or the machine has no MPI.
-need_mpi() {
-    need mpirun
-    [[ "$(clip-ranks --version)" != *"without MPI"* ]] || skip MPI
-}
-
 @test "pages of launchers, and a job for Slurm" {
     need_mpi
     [[ "$(train run --dry-run --ranks 4 --launcher srun)" == *"srun -n 4 --mpi=pm"*" clip-ranks --expect 4 sh -c '"* ]]
