@@ -34,6 +34,13 @@ load helper
     [ -z "$found" ] || complain "$found"
 }
 
+@test "no code outside the tables of poolings asks which pooling a tower has" {
+    local poolings
+    poolings=$(sed -n '/^enum clip_pooling {/,/^}/p' "$SRC/lib/model/pooling.h" | grep -oE 'CLIP_POOL_[A-Z_]+' | paste -sd '|')
+    [[ $poolings == *CLIP_POOL_LAST* ]] || complain "no poolings"
+    run -1 grep -nE "([=!]=|case) *($poolings)\>" "$SRC"/lib/*/*.[ch] "$SRC"/bin/*.c
+}
+
 @test "a kind of tower has a row in both tables" {
     local kind
     for kind in $(sed -nE '/^#define CLIP_KINDS/,/[^\\]$/p' "$SRC/lib/model/kind.h" | sed 1s/.*CLIP_KINDS.row.// |

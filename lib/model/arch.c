@@ -108,7 +108,7 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
            t->vocabulary == u->vocabulary && t->class_row == u->class_row && t->open_mask == u->open_mask &&
            t->activation == u->activation && t->unprojected == u->unprojected &&
            clip_head_of(t) == clip_head_of(u) && clip_block_same(&t->block, &u->block) &&
-           clip_vit_same(&t->vit, &u->vit) && clip_text_same(&t->text, &u->text);
+           t->pooling == u->pooling && clip_vit_same(&t->vit, &u->vit) && clip_text_same(&t->text, &u->text);
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)

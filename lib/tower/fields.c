@@ -32,7 +32,7 @@ int clip_record_image(struct clip_record *record, const struct clip_arch *arch, 
 static int may_be_short(const struct clip_arch *arch)
 {
     return (arch->text.text.flags & (CLIP_TEXT_HIDES_PADDING | CLIP_TEXT_GUARDED)) &&
-           arch->text.vit.pooling != CLIP_POOL_LAST;
+           !clip_pooling_of(&arch->text)->at_end;
 }
 
 int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch, int32_t *tokens)

@@ -509,7 +509,7 @@ static void choose_norm(const struct vit *vit, const struct clip_tower_arch *arc
     enum clip_vit_tensor weight = CLIP_VIT_POST_WEIGHT;
     size_t size[4];
     shape->epsilon = vit->epsilon;
-    if (clip_pools_queries(arch->vit.pooling)) {
+    if (clip_pooling_of(arch)->coca) {
         weight = CLIP_POOL_LN_K_WEIGHT;
         shape->epsilon = CLIP_POOL_EPSILON;
     }
@@ -553,7 +553,7 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
     struct clip_transformer_shape shape = {
         .arch = arch,
         .layers = (size_t)arch->layers,
-        .all = arch->vit.pooling != CLIP_POOL_TOKEN,
+        .all = clip_pooling_of(arch)->all,
         .longest = token_count(vit),
     };
     choose_norm(vit, arch, &shape);
