@@ -8,6 +8,7 @@
 #include "image/sheet.h"
 #include "image/table.h"
 #include "stream/reader.h"
+#include "stream/skips.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -225,38 +226,23 @@ static int plot_matrix(FILE *file, const char *name, const struct clip_shared *s
     return status;
 }
 
-/* Takes a record in; one that is bad ends the run, or is left out. */
-static int use_record(struct clip_record *record, const struct clip_shared *shared, uint64_t *skipped,
-                      struct clip_error *error)
-{
-    char name[400];
-    if (!clip_record_find(record, "__key__") || clip_sheet_add(&sheet, record, error) == 0)
-        return 0;
-    if (!record->bad)
-        return -1;
-    clip_record_name(record, name, sizeof name);
-    if (!shared->skip_bad)
-        return clip_fail(error, "%s: %s", name, record->error.text);
-    clip_message("%s: %s (skipped)", name, record->error.text);
-    ++*skipped;
-    return 0;
-}
-
 static int plot_sheet(char *path, const struct clip_shared *shared, struct clip_error *error)
 {
     struct clip_record *record;
-    uint64_t skipped = 0;
+    struct clip_skips skips = {.shared = shared};
     int got = 0, status = clip_level_choose(&sheet.level, error);
     struct clip_reader *reader =
         status == 0 ? clip_reader_new(&path, path != NULL, shared->max_record, error) : NULL;
     if (!reader)
         return -1;
     while (status == 0 && (got = clip_reader_next(reader, &record, error)) > 0) {
-        status = use_record(record, shared, &skipped, error);
+        if (clip_record_find(record, "__key__"))
+            status = clip_sheet_add(&sheet, record, error);
+        if (status != 0 && record->bad)
+            status = clip_skips_add(&skips, record, error);
         clip_record_free(record);
     }
-    if (skipped)
-        clip_message("%llu bad records skipped", (unsigned long long)skipped);
+    clip_skips_note(&skips);
     if (status == 0 && got == 0)
         status = draw_to(NULL, NULL, error);
     clip_reader_free(reader);

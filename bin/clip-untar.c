@@ -8,6 +8,7 @@
 #include "shard/source.h"
 #include "stream/mix.h"
 #include "stream/reader.h"
+#include "stream/skips.h"
 #include "stream/writer.h"
 #include "train/ranks.h"
 
@@ -70,7 +71,8 @@ struct run {
     uint64_t taken;   /* of them, those of shards that are finished */
     double waited;    /* seconds, in shards that are finished */
     uint64_t samples; /* whose turn came, also those dealt to other ranks */
-    uint64_t bad_samples, bad_shards;
+    struct clip_skips bad_samples;
+    uint64_t bad_shards;
     struct clip_passed passed; /* in the first epoch */
     int noted;                 /* that a sample holds several pictures */
 };
@@ -197,15 +199,10 @@ static int take_turn(struct run *run)
 static int leave_out(struct run *run, const struct clip_record *record, struct clip_error *error)
 {
     char name[400];
+    if (!run->dealt || !run->deal.batch)
+        return clip_skips_add(&run->bad_samples, record, error);
     clip_record_name(record, name, sizeof name);
-    if (run->dealt && run->deal.batch)
-        return clip_fail(error, "%s: %s (it cannot be left out, because it was dealt)", name,
-                         record->error.text);
-    if (!run->shared->skip_bad)
-        return clip_fail(error, "%s: %s", name, record->error.text);
-    clip_message("%s: %s (skipped)", name, record->error.text);
-    run->bad_samples++;
-    return 0;
+    return clip_fail(error, "%s: %s (it cannot be left out, because it was dealt)", name, record->error.text);
 }
 
 /* Pictures whose names differ only after their first dot are members of one sample, where few expect it. */
@@ -447,12 +444,12 @@ static int read_all(struct run *run, const struct clip_shards *shards, struct cl
     if (run->passed.unmatched > 0 && run->samples == 0)
         return clip_fail(error, "--only: no sample has a member '%s'", only);
     note_passed(run);
-    return list ? 0 : clip_writer_end(run->out, error);
+    return 0;
 }
 
 static int run_program(struct run *run, const struct clip_shards *shards)
 {
-    struct clip_error error, flush_error;
+    struct clip_error error;
     if (except && clip_except_read(&run->except, except, &error) != 0)
         clip_die("%s", error.text);
     run->out = list ? NULL : clip_writer_new(STDOUT_FILENO, "standard output", &error);
@@ -461,14 +458,12 @@ static int run_program(struct run *run, const struct clip_shards *shards)
     clip_progress_start(&run->progress, run->shared, shards->count ? shards->names[0] : "shards");
     measure_shards(run, shards);
     int status = read_all(run, shards, &error);
-    if (status != 0 && run->out)
-        clip_writer_flush(run->out, &flush_error); /* the run has failed already; `error` says how */
+    if (run->out)
+        status = clip_writer_finish(run->out, status, &error);
     show_progress(run, 0, 0, 1);
-    if (run->bad_samples + run->bad_shards > 0)
-        clip_message("%llu bad samples and %llu bad shards skipped", (unsigned long long)run->bad_samples,
-                     (unsigned long long)run->bad_shards);
-    if (status == 0 && !list && close(STDOUT_FILENO) != 0)
-        status = clip_fail_errno(&error, "standard output");
+    if (run->bad_samples.count + run->bad_shards > 0)
+        clip_message("%llu bad samples and %llu bad shards skipped",
+                     (unsigned long long)run->bad_samples.count, (unsigned long long)run->bad_shards);
     if (status != 0)
         clip_message("%s", error.text);
     clip_writer_free(run->out);
@@ -483,7 +478,7 @@ int main(int argc, char **argv)
     struct clip_shared shared = {0};
     struct clip_shards shards = {0};
     int first = clip_start(&program, &shared, argc, argv);
-    struct run run = {.shared = &shared};
+    struct run run = {.shared = &shared, .bad_samples = {.shared = &shared}};
     if (buffer && seed < 0)
         clip_usage("--shuffle-buffer needs --shuffle SEED");
     read_shards(&shards, argv + first, (size_t)(argc - first));

@@ -71,3 +71,12 @@ void clip_label_read(struct clip_record_text *text, const struct clip_record *re
         text->data = "";
     }
 }
+
+int clip_embedding_keep(struct clip_vectors *vectors, const float *unit, const struct clip_record *record,
+                        const char *label, struct clip_error *error)
+{
+    struct clip_record_text key, text;
+    clip_key_read(&key, record);
+    clip_label_read(&text, record, label);
+    return clip_vectors_add(vectors, unit, key.data, key.size, text.data, text.size, error);
+}

@@ -2,6 +2,7 @@
 #ifndef CLIP_SCORE_EMBEDDING_H
 #define CLIP_SCORE_EMBEDDING_H
 
+#include "score/vectors.h"
 #include "stream/record.h"
 
 #include <stddef.h>
@@ -23,5 +24,9 @@ void clip_key_read(struct clip_record_text *key, const struct clip_record *recor
 /* What `label` says names the record: "caption" (its txt), "key", or a field, text or a whole number (""
  * where it is missing). Nothing where that is its key. */
 void clip_label_read(struct clip_record_text *text, const struct clip_record *record, const char *label);
+
+/* Adds the record's embedding, unit vector unit[width], under its key and label. */
+int clip_embedding_keep(struct clip_vectors *vectors, const float *unit, const struct clip_record *record,
+                        const char *label, struct clip_error *error);
 
 #endif
