@@ -410,8 +410,7 @@ static void free_vit(struct clip_tower *base)
     clip_grid_free(&vit->grid);
     free(vit->cosines);
     free(vit->sines);
-    clip_values_free(&vit->norm.weight);
-    clip_values_free(&vit->norm.bias);
+    clip_norm_free(&vit->norm);
     clip_arena_free(&vit->arena);
     clip_crew_destroy(&vit->crew);
     free(vit);
