@@ -261,9 +261,9 @@ static int put_config(const struct clip_arch *arch, int own, FILE *file, struct 
 
 int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct clip_error *error)
 {
-    if (arch->vision.absent || arch->text.absent)
+    if (clip_arch_side(arch) != CLIP_SIDE_BOTH)
         return clip_fail(error, "open_clip's form has both towers, and the model has no %s tower",
-                         clip_side_names[arch->vision.absent ? CLIP_SIDE_IMAGE : CLIP_SIDE_TEXT]);
+                         clip_side_names[!clip_arch_side(arch)]);
     return put_config(arch, 0, file, error);
 }
 

@@ -94,6 +94,11 @@ size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side)
     return arch->towers[side].kind->width(&arch->towers[side]);
 }
 
+enum clip_side clip_arch_side(const struct clip_arch *arch)
+{
+    return arch->vision.absent ? CLIP_SIDE_TEXT : arch->text.absent ? CLIP_SIDE_IMAGE : CLIP_SIDE_BOTH;
+}
+
 /* All but the end token, which not every form can say. */
 static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_arch *u)
 {

@@ -177,6 +177,9 @@ int clip_image_width(const struct clip_tower_arch *tower);
 /* Width of the features of a side's tower. */
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side);
 
+/* The side of the only tower; CLIP_SIDE_BOTH of models that have two. */
+enum clip_side clip_arch_side(const struct clip_arch *arch);
+
 /* 1 if both are of the same sizes, heads and activations; names, preprocessing and first values aside. */
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b);
 

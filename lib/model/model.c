@@ -689,7 +689,7 @@ int clip_model_need(const struct clip_model *model, enum clip_side side, struct 
     const char *const *names = clip_side_names;
     if (side == CLIP_SIDE_BOTH && arch->unscaled)
         return clip_fail(error, "%s: the model has no logit scale: it has only a %s tower", model->path,
-                         names[arch->vision.absent ? CLIP_SIDE_TEXT : CLIP_SIDE_IMAGE]);
+                         names[clip_arch_side(arch)]);
     if (side != CLIP_SIDE_BOTH && arch->towers[side].absent)
         return clip_fail(error, "%s: the model has no %s tower: it has only a %s tower", model->path,
                          names[side], names[!side]);
