@@ -188,7 +188,7 @@ static int is_done(const struct run *run)
 }
 
 /* The turn of a sample: 1 if it is to be written, 0 if it is dealt to another rank. */
-static int take_turn(struct run *run)
+static int deal_sample(struct run *run)
 {
     const struct deal *d = &run->deal;
     uint64_t turn = run->samples++;
@@ -237,9 +237,9 @@ static int write_sample(struct run *run, struct clip_record *record, struct clip
 }
 
 /* The same, if the sample is this rank's. */
-static int write_turn(struct run *run, struct clip_record *record, struct clip_error *error)
+static int write_own_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
-    if (run->dealt || take_turn(run))
+    if (run->dealt || deal_sample(run))
         return write_sample(run, record, error);
     clip_record_free(record);
     return 0;
@@ -256,7 +256,7 @@ static int use_sample(struct run *run, struct clip_record *record, struct clip_e
     }
     if (buffer && !(record = clip_mix_put(&run->mix, record)))
         return 0;
-    return write_turn(run, record, error);
+    return write_own_sample(run, record, error);
 }
 
 /* --- shards in their order --- */
@@ -343,7 +343,7 @@ static int read_shards_through(struct run *run, const struct clip_shards *shards
         run->taken += run->bytes ? file_bytes(name) : 0;
     }
     while (!is_done(run) && (record = clip_mix_take(&run->mix)))
-        if (write_turn(run, record, error) != 0)
+        if (write_own_sample(run, record, error) != 0)
             return -1;
     return 0;
 }
@@ -396,7 +396,7 @@ static int read_index(struct run *run, struct clip_index_reader *reader, struct 
     clip_index_shuffle(&run->index, (uint64_t)seed, run->epoch);
     run->dealt = 1;
     for (size_t i = 0; i < run->index.count && !is_done(run); i++) {
-        if (!take_turn(run))
+        if (!deal_sample(run))
             continue;
         if (clip_index_read(reader, i, &record, error) != 0 || use_sample(run, record, error) != 0)
             return -1;

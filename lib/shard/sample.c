@@ -278,7 +278,7 @@ static void mark_bad(struct clip_samples *samples, const struct clip_error *why)
 }
 
 /* A sample that WebDataset drops: one that marks itself as bad. */
-static int says_bad(const struct clip_record *record)
+static int is_marked_bad(const struct clip_record *record)
 {
     const struct clip_field *field = clip_record_find(record, "__bad__");
     const char *data;
@@ -308,7 +308,7 @@ static int end_sample(struct clip_samples *samples, struct clip_record **record,
     (*record)->source = shown_url(samples);
     if (samples->bad)
         clip_record_fail(*record, "%s", samples->error.text);
-    if (status != 0 || (!samples->bad && says_bad(*record))) {
+    if (status != 0 || (!samples->bad && is_marked_bad(*record))) {
         clip_record_free(*record);
         *record = NULL;
     }

@@ -613,7 +613,7 @@ static int read_bpe(struct model *model, struct clip_error *error)
         read_merges(subwords, &model->parts[MERGES], error) != 0 || find_unknown(model, error) != 0 ||
         clip_json_flag(model->small, "model", "fuse_unk", &subwords->fuse_unknown, error) != 0 ||
         clip_json_flag(model->small, "model", "byte_fallback", &subwords->byte_fallback, error) != 0 ||
-        clip_json_flag(model->small, "model", "ignore_merges", &subwords->whole_first, error) != 0 ||
+        clip_json_flag(model->small, "model", "ignore_merges", &subwords->ignore_merges, error) != 0 ||
         clip_json_string(model->small, "model", "end_of_word_suffix", &suffix, error) != 0 ||
         clip_json_string(model->small, "model", "continuing_subword_prefix", &prefix, error) != 0 ||
         clip_json_real(model->small, "model", "dropout", 0, 1, &dropout, error) != 0)
@@ -775,13 +775,13 @@ static int read_text(struct clip_tokenizer *tokenizer, const struct clip_tokeniz
 static int open_json(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_file *file,
                      struct clip_error *error)
 {
-    struct clip_beside beside;
+    struct clip_tokenizer_config config;
     if (read_text(tokenizer, file, error) != 0)
         return clip_fail_prefix(error, "%s", file->path);
-    if (clip_beside_read(&beside, file->folder, error) != 0)
+    if (clip_tokenizer_config_read(&config, file->folder, error) != 0)
         return -1;
-    clip_frame_name(tokenizer, &beside);
-    clip_beside_free(&beside);
+    clip_frame_name(tokenizer, &config);
+    clip_tokenizer_config_free(&config);
     return 0;
 }
 

@@ -401,7 +401,7 @@ static int decode_as(const struct clip_points *text, int map, uint8_t *bytes, ui
 
 /* --- mojibake within other text --- */
 
-static uint32_t clues(uint32_t point)
+static uint32_t classes_of(uint32_t point)
 {
     const struct clip_mojibake_point *row = point >= 0x80 ? find_point(point) : NULL;
     return row            ? row->classes
@@ -413,12 +413,12 @@ static uint32_t clues(uint32_t point)
 static size_t one_sequence(const uint32_t *at, size_t n)
 {
     static const uint32_t first[] = {FIRST_OF_2, FIRST_OF_3, FIRST_OF_4};
-    uint32_t lead = clues(at[0]);
+    uint32_t lead = classes_of(at[0]);
     for (size_t more = 1; more <= 3 && more < n; more++) {
         if (!(lead & first[more - 1]))
             continue;
         size_t i = 1;
-        while (i <= more && clues(at[i]) & CONTINUATION)
+        while (i <= more && classes_of(at[i]) & CONTINUATION)
             i++;
         if (i > more)
             return i;
@@ -430,7 +430,7 @@ static size_t one_sequence(const uint32_t *at, size_t n)
  * inside another. */
 static size_t sequences(const struct clip_points *text, size_t i)
 {
-    if (i > 0 && clues(text->at[i - 1]) & STRICT_CONTINUATION)
+    if (i > 0 && classes_of(text->at[i - 1]) & STRICT_CONTINUATION)
         return 0;
     size_t end = i, length;
     while (end < text->n && (length = one_sequence(text->at + end, text->n - end)) > 0)

@@ -14,7 +14,7 @@ void clip_subword_work_free(struct clip_subword_work *work)
 void clip_subwords_free(struct clip_subwords *subwords)
 {
     clip_lexicon_free(&subwords->lexicon);
-    clip_lexicon_free(&subwords->wholes);
+    clip_lexicon_free(&subwords->whole_words);
     clip_slots_free(&subwords->ranks);
     clip_trie_free(&subwords->trie);
     clip_trie_free(&subwords->user);

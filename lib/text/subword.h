@@ -57,7 +57,7 @@ struct clip_subwords {
 
     /* merges */
     int byte_level;        /* names spell bytes by GPT-2's characters */
-    int whole_first;       /* a word that is a token is that one */
+    int ignore_merges;     /* a word that is a token is that one */
     char suffix[32];       /* of the last token of a word, or "" */
     int32_t first[2][256]; /* bytes, or ASCII characters; those that end a word; -1: none */
     struct clip_word_merge {
@@ -65,7 +65,7 @@ struct clip_subwords {
     } * merges; /* by rank */
     size_t merge_count, merge_room;
     struct clip_slots ranks;
-    struct clip_lexicon wholes; /* byte_level and whole_first: tokens as bytes */
+    struct clip_lexicon whole_words; /* byte_level and ignore_merges: tokens as bytes */
     const char *boundary; /* no token goes across the begin of this text, but for several of it; or NULL */
 
     /* ranks, SentencePiece, Unigram */

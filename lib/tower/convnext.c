@@ -614,8 +614,8 @@ static int stem_back_task(void *context, size_t piece, int thread, struct clip_e
 }
 
 /* Spreads the gradient of a join's window to the four pixels under it. */
-static void under_back(const struct convnext *net, size_t pixel, const float *dwindow, float *sums,
-                       const struct workspace *workspace)
+static void join_backward(const struct convnext *net, size_t pixel, const float *dwindow, float *sums,
+                          const struct workspace *workspace)
 {
     const struct stage *stage = net->stage, *before = stage - 1;
     const struct clip_window window = join_window(stage);
@@ -649,7 +649,7 @@ static int join_back_task(void *context, size_t piece, int thread, struct clip_e
     for (size_t r = 0; r < rows; r++) {
         cut_join(net, stage, net->kept->x, first + r, workspace,
                  elements(net, net->back.hidden, (first + r) * stage->inputs));
-        under_back(net, first + r, workspace->wide + r * stage->inputs, sums, workspace);
+        join_backward(net, first + r, workspace->wide + r * stage->inputs, sums, workspace);
     }
     return 0;
 }

@@ -67,7 +67,7 @@ static int has_flag(const struct clip_tower_arch *arch, unsigned flag)
     return (arch->text.flags & flag) != 0;
 }
 
-static size_t count_seen(const struct clip_tower_arch *arch, const struct clip_caption *caption)
+static size_t count_tokens(const struct clip_tower_arch *arch, const struct clip_caption *caption)
 {
     size_t n = 0;
     for (size_t i = 0; i < caption->count; i++)
@@ -80,7 +80,7 @@ static int is_padding(const struct clip_tower_arch *arch, const struct clip_capt
 {
     if (caption->tokens[position] != arch->pad)
         return 0;
-    return position > 0 || !has_flag(arch, CLIP_TEXT_GUARDED) || count_seen(arch, caption) > 0;
+    return position > 0 || !has_flag(arch, CLIP_TEXT_GUARDED) || count_tokens(arch, caption) > 0;
 }
 
 /* Position of a caption's end token: the first one; where there is none 0, as in open_clip, or the last of as
@@ -95,7 +95,7 @@ static size_t find_end(const struct clip_tower_arch *arch, const struct clip_cap
         if (token < 0 && caption->tokens[i] > caption->tokens[end])
             end = i;
     }
-    size_t seen = has_flag(arch, CLIP_TEXT_GUARDED) ? count_seen(arch, caption) : 0;
+    size_t seen = has_flag(arch, CLIP_TEXT_GUARDED) ? count_tokens(arch, caption) : 0;
     return seen ? seen - 1 : end;
 }
 

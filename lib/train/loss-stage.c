@@ -125,7 +125,7 @@ static void print_number(FILE *out, const char *name, size_t size, double value)
 }
 
 /* 1 if the name is PART.WHAT. */
-static int is_of(const struct clip_field *field, const char *part)
+static int belongs_to(const struct clip_field *field, const char *part)
 {
     size_t size = strlen(part);
     return field->name_size > size && memcmp(field->name, part, size) == 0 && field->name[size] == '.';
@@ -136,10 +136,10 @@ static void print_reports(FILE *out, const struct clip_record *object)
 {
     for (size_t i = 0; i < object->count; i++) {
         const struct clip_field *field = &object->fields[i];
-        int known = is_of(field, CLIP_STEP_DATA);
+        int known = belongs_to(field, CLIP_STEP_DATA);
         double value;
         for (size_t part = 0; part < CLIP_TRAIN_PARTS && !known; part++)
-            known = is_of(field, clip_train_parts[part]);
+            known = belongs_to(field, clip_train_parts[part]);
         if (known && clip_field_real(field, &value) == 0)
             print_number(out, field->name, field->name_size, value);
     }
