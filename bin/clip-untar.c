@@ -13,9 +13,7 @@
 #include "train/ranks.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *slice, *only, *loose, *except, *deal;
@@ -79,37 +77,6 @@ struct run {
 
 /* --- options --- */
 
-/* The words of --only, in lower case. */
-static void read_only(struct clip_sample_options *into)
-{
-    struct clip_error error;
-    char **words = NULL;
-    size_t n = 0;
-    for (const char *word = only; word;) {
-        const char *comma = strchr(word, ',');
-        size_t size;
-        words = reallocarray(words, n + 1, sizeof *words);
-        char *lower =
-            words ? clip_lower_extension(word, comma ? (size_t)(comma - word) : strlen(word), &size) : NULL;
-        if (!lower) {
-            clip_fail_memory(&error, "--only");
-            clip_die("%s", error.text);
-        }
-        lower[size] = '\0';
-        words[n++] = lower;
-        word = comma ? comma + 1 : NULL;
-    }
-    into->only = words;
-    into->only_count = n;
-}
-
-static void free_only(struct clip_sample_options *from)
-{
-    for (size_t i = 0; i < from->only_count; i++)
-        free(from->only[i]);
-    free((void *)from->only);
-}
-
 static void read_deal(struct deal *into)
 {
     unsigned long rank, size, batch;
@@ -148,27 +115,6 @@ static void read_shards(struct clip_shards *shards, char **operands, size_t n)
 }
 
 /* --- the run --- */
-
-/* The size of a shard's file; 0 where it is something else. */
-static uint64_t file_bytes(const char *name)
-{
-    struct stat about;
-    int failed = strcmp(name, "-") == 0 ? fstat(STDIN_FILENO, &about) : stat(name, &about);
-    return failed || !S_ISREG(about.st_mode) || about.st_size < 0 ? 0 : (uint64_t)about.st_size;
-}
-
-/* Finds `bytes`, if each shard is a file. */
-static void measure_shards(struct run *run, const struct clip_shards *shards)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; run->progress.on && i < shards->count; i++) {
-        uint64_t bytes = file_bytes(shards->names[i]);
-        if (bytes == 0 || bytes > UINT64_MAX / UINT32_MAX - sum)
-            return;
-        sum += bytes;
-    }
-    run->bytes = sum * (uint64_t)(epochs ? epochs : 1);
-}
 
 /* `taken` bytes and `waited` seconds are those of the open shard. */
 static void show_progress(struct run *run, uint64_t taken, double waited, int last)
@@ -279,26 +225,14 @@ static int read_samples(struct run *run, struct clip_samples *samples, struct cl
     return 0;
 }
 
-static const char *shown_name(const char *name)
-{
-    return strcmp(name, "-") == 0 ? "standard input" : name;
-}
-
 /* Adds what was skipped in a shard to the counts for all, which are reported at the end. */
 static void add_passed(struct run *run, const char *name, const struct clip_passed *passed)
 {
-    struct clip_passed *sum = &run->passed;
-    sum->unmatched += passed->unmatched;
-    sum->symlinks += passed->symlinks;
-    sum->dangling += passed->dangling;
-    sum->others += passed->others;
-    if (passed->scattered[0] && !sum->scattered[0]) {
-        memcpy(sum->scattered, passed->scattered, sizeof sum->scattered);
+    if (clip_passed_add(&run->passed, passed))
         clip_note(
             "%s: sample %s occurs in several places, each a sample of its own: the members of a sample must "
             "be adjacent (tar --sort=name orders them)",
-            shown_name(name), passed->scattered);
-    }
+            strcmp(name, "-") == 0 ? "standard input" : name, passed->scattered);
 }
 
 static int read_shard(struct run *run, const char *name, struct clip_error *error)
@@ -340,7 +274,7 @@ static int read_shards_through(struct run *run, const struct clip_shards *shards
         clip_verbose("reading %s", name);
         if (use_status(run, read_shard(run, name, error), error) != 0)
             return -1;
-        run->taken += run->bytes ? file_bytes(name) : 0;
+        run->taken += run->bytes ? clip_shard_bytes(name) : 0;
     }
     while (!is_done(run) && (record = clip_mix_take(&run->mix)))
         if (write_own_sample(run, record, error) != 0)
@@ -456,7 +390,8 @@ static int run_program(struct run *run, const struct clip_shards *shards)
     if (!run->out && !list)
         clip_die("%s", error.text);
     clip_progress_start(&run->progress, run->shared, shards->count ? shards->names[0] : "shards");
-    measure_shards(run, shards);
+    if (run->progress.on)
+        run->bytes = clip_shards_bytes(shards) * (uint64_t)(epochs ? epochs : 1);
     int status = read_all(run, shards, &error);
     if (run->out)
         status = clip_writer_finish(run->out, status, &error);
@@ -477,12 +412,14 @@ int main(int argc, char **argv)
 {
     struct clip_shared shared = {0};
     struct clip_shards shards = {0};
+    struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv);
     struct run run = {.shared = &shared, .bad_samples = {.shared = &shared}};
     if (buffer && seed < 0)
         clip_usage("--shuffle-buffer needs --shuffle SEED");
     read_shards(&shards, argv + first, (size_t)(argc - first));
-    read_only(&run.options);
+    if (only && clip_only_read(&run.options, only, &error) != 0)
+        clip_die("%s", error.text);
     read_deal(&run.deal);
     if (loose && (only || !*loose))
         clip_usage("--loose needs the name of a field, and cannot be combined with --only");
@@ -499,6 +436,6 @@ int main(int argc, char **argv)
         clip_refuse_terminal();
     int status = run_program(&run, &shards);
     clip_shards_free(&shards);
-    free_only(&run.options);
+    clip_only_free(&run.options);
     return status;
 }

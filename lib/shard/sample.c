@@ -166,6 +166,30 @@ char *clip_lower_extension(const char *text, size_t size, size_t *lower_size)
     return lower;
 }
 
+int clip_only_read(struct clip_sample_options *options, const char *words, struct clip_error *error)
+{
+    size_t size;
+    for (const char *word = words; word;) {
+        size_t length = strcspn(word, ",");
+        char **only = reallocarray((void *)options->only, options->only_count + 1, sizeof *only);
+        char *lower = only ? clip_lower_extension(word, length, &size) : NULL;
+        options->only = only ? only : options->only;
+        if (!lower)
+            return clip_fail_memory(error, "extensions");
+        lower[size] = '\0';
+        only[options->only_count++] = lower;
+        word = word[length] ? word + length + 1 : NULL;
+    }
+    return 0;
+}
+
+void clip_only_free(struct clip_sample_options *options)
+{
+    for (size_t i = 0; i < options->only_count; i++)
+        free(options->only[i]);
+    free((void *)options->only);
+}
+
 /* --- the record --- */
 
 static int reserve(struct sketch *sketch, size_t size)
@@ -631,6 +655,18 @@ const char *clip_passed_describe(const struct clip_passed *passed, char *out, si
             used += (size_t)snprintf(out + used, size - used, "%s%s: %llu", used ? ", " : "", kinds[i].what,
                                      (unsigned long long)kinds[i].count);
     return out;
+}
+
+int clip_passed_add(struct clip_passed *sum, const struct clip_passed *passed)
+{
+    sum->unmatched += passed->unmatched;
+    sum->symlinks += passed->symlinks;
+    sum->dangling += passed->dangling;
+    sum->others += passed->others;
+    if (!passed->scattered[0] || sum->scattered[0])
+        return 0;
+    memcpy(sum->scattered, passed->scattered, sizeof sum->scattered);
+    return 1;
 }
 
 /* The archive is read. Members without a single sample are an error, because nobody wants that. */

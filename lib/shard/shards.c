@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_DEPTH 64 /* depth of braces within braces */
@@ -50,6 +51,25 @@ void clip_shards_free(struct clip_shards *shards)
         free(shards->names[i]);
     free(shards->names);
     *shards = (struct clip_shards){0};
+}
+
+uint64_t clip_shard_bytes(const char *name)
+{
+    struct stat about;
+    int failed = strcmp(name, "-") == 0 ? fstat(STDIN_FILENO, &about) : stat(name, &about);
+    return failed || !S_ISREG(about.st_mode) || about.st_size < 0 ? 0 : (uint64_t)about.st_size;
+}
+
+uint64_t clip_shards_bytes(const struct clip_shards *shards)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->count; i++) {
+        uint64_t bytes = clip_shard_bytes(shards->names[i]);
+        if (bytes == 0 || bytes > UINT64_MAX / UINT32_MAX - sum)
+            return 0;
+        sum += bytes;
+    }
+    return sum;
 }
 
 static int join_names(struct clip_shards *product, const char *head, const char *tail,
