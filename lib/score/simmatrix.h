@@ -11,7 +11,7 @@
 
 #include <stddef.h>
 
-enum clip_simmatrix_side { CLIP_SIMMATRIX_ROWS, CLIP_SIMMATRIX_COLUMNS, CLIP_SIMMATRIX_SIDES };
+enum clip_simmatrix_side { CLIP_SIMMATRIX_ROWS, CLIP_SIMMATRIX_COLUMNS };
 
 enum { CLIP_SIMMATRIX_MOST_ROWS = 256 }; /* that are best answered at once */
 

@@ -402,7 +402,7 @@ static int set_convolution(const struct fastvit *net, struct layer *layer, const
         layer->scale = w;
     } else if (layer->step->dense) {
         conv->weights = w;
-        conv->matrix = w ? clip_matrix_new_rows(net->engine, net->piece, fold->out, inputs, error) : NULL;
+        conv->matrix = w ? clip_matrix_new(net->engine, net->piece, fold->out, inputs, error) : NULL;
         return conv->matrix ? clip_matrix_set(conv->matrix, w, 0, error) : -1;
     } else {
         conv->weights = w ? aligned_alloc(64, (packed * sizeof(float) + 63) / 64 * 64) : NULL;

@@ -178,9 +178,9 @@ int clip_operand_load(struct clip_operand *operand, const struct clip_tower_setu
     size_t n = part->transposed ? columns : count, k = part->transposed ? count : columns;
     rows = rows ? rows : clip_engine_rows(setup->engine);
     /* The matrix first: it checks the sizes. */
-    operand->forward = clip_matrix_new_rows(setup->engine, rows, n, k, error);
+    operand->forward = clip_matrix_new(setup->engine, rows, n, k, error);
     if (operand->forward && parameter && !part->first_layer)
-        operand->backward = clip_matrix_new_rows(setup->engine, rows, k, n, error);
+        operand->backward = clip_matrix_new(setup->engine, rows, k, n, error);
     if (!operand->forward || (parameter && !part->first_layer && !operand->backward))
         return clip_fail_prefix(error, "%s", part->name);
     if (!parameter)
