@@ -91,7 +91,8 @@ int clip_image_width(const struct clip_tower_arch *tower)
 
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side)
 {
-    return arch->towers[side].kind->width(&arch->towers[side]);
+    const struct clip_tower_arch *tower = &arch->towers[side];
+    return tower->kind->width ? tower->kind->width(tower) : (size_t)tower->width;
 }
 
 enum clip_side clip_arch_side(const struct clip_arch *arch)

@@ -79,11 +79,6 @@ static const struct family *family_of(const struct clip_tower_arch *tower)
 
 /* --- checks --- */
 
-static size_t feature_width(const struct clip_tower_arch *tower)
-{
-    return (size_t)tower->width;
-}
-
 /* Of T5: the heads side by side may be of any width; buckets of four kinds. */
 static int check_relative(const struct clip_tower_arch *tower, struct clip_error *error)
 {
@@ -507,7 +502,6 @@ const struct clip_kind clip_kind_hftext = {
     .beta2 = 0.98,
     .epsilon = 1e-6,
     .head = &clip_head_hf_mlp,
-    .width = feature_width,
     .check = check_arch,
     .list = list_tensors,
     .prefixes = prefixes,

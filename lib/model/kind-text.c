@@ -6,11 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-static size_t feature_width(const struct clip_tower_arch *tower)
-{
-    return (size_t)tower->width;
-}
-
 static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_text_sizes(tower, error) != 0 ||
@@ -333,7 +328,6 @@ const struct clip_kind clip_kind_text = {
     .beta2 = 0.98,
     .epsilon = 1e-6,
     .head = &clip_head_text,
-    .width = feature_width,
     .check = check_arch,
     .list_first = list_first,
     .list = list_tensors,

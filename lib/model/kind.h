@@ -74,7 +74,7 @@ struct clip_kind {
 
     const struct clip_head *head; /* what projects its features, unless the tower says otherwise */
 
-    /* Width of its features. */
+    /* Width of its features; NULL: that of its tokens. */
     size_t (*width)(const struct clip_tower_arch *tower);
     /* Checks that the numbers are consistent and within the bounds of model/arch.h. */
     int (*check)(const struct clip_tower_arch *tower, struct clip_error *error);

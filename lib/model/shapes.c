@@ -28,7 +28,7 @@ static int read_embed(struct clip_arch *arch, const struct clip_weights *weights
         if (last)
             return clip_shape_dimension(weights, last->weight, 2, !last->rows, CLIP_MAX_WIDTH, &arch->embed,
                                         error);
-        arch->embed = (int)tower->kind->width(tower);
+        arch->embed = (int)clip_feature_width(arch, side);
         return 0;
     }
     return 0;

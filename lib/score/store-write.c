@@ -99,19 +99,6 @@ static void free_keys(struct key_set *set)
 
 /* --- the folder --- */
 
-static int sync_folder(const char *path, struct clip_error *error)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0) {
-        clip_fail_errno(error, "%s", path);
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
-    close(fd);
-    return 0;
-}
-
 static int sync_parent(const char *path, struct clip_error *error)
 {
     char *parent = strdup(path), *slash = parent ? strrchr(parent, '/') : NULL;
@@ -119,7 +106,7 @@ static int sync_parent(const char *path, struct clip_error *error)
         return clip_fail_memory(error, "a file name");
     if (slash)
         slash[slash == parent] = '\0';
-    int status = sync_folder(slash ? parent : ".", error);
+    int status = clip_folder_sync(slash ? parent : ".", error);
     free(parent);
     return status;
 }
@@ -658,11 +645,11 @@ static int write_manifest(struct clip_store_writer *writer, const struct clip_st
                 part->lists_number);
     }
     fprintf(output.file, "]}\n");
-    if (sync_folder(writer->folder, error) != 0) {
+    if (clip_folder_sync(writer->folder, error) != 0) {
         clip_output_abandon(&output);
         return -1;
     }
-    return clip_output_commit(&output, error) == 0 ? sync_folder(writer->folder, error) : -1;
+    return clip_output_commit(&output, error) == 0 ? clip_folder_sync(writer->folder, error) : -1;
 }
 
 /* A folder that was made beside the index's place gets its name. */

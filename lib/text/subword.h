@@ -81,7 +81,9 @@ struct clip_subwords {
 };
 void clip_subwords_free(struct clip_subwords *subwords);
 
-/* The names of bytes: GPT-2's characters for `byte`, to out[4]; returns the length. */
+/* The character by which GPT-2 names a byte: itself where it is printable; the others are U+0100 and on. */
+uint32_t clip_byte_character(int byte);
+/* The same as UTF-8, to out[4]; returns the length. */
 size_t clip_byte_spelling(char out[4], int byte);
 /* Appends the bytes that a name spells; 0, 1 where it spells none, -1 with error. */
 int clip_spelt_bytes(const char *name, size_t n, struct clip_buffer *out, struct clip_error *error);
