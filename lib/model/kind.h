@@ -1,5 +1,6 @@
 /* The kinds of towers: one row a kind, with all that lib/model knows of it. lib/tower has the kind's other
- * row, under the same name (tower/tower.h). A new kind is a file kind-NAME.c and a row in CLIP_KINDS. */
+ * row, clip_tower_NAME (tower/tower.h). A new kind is a file kind-NAME.c, its tower's file, and a row in
+ * CLIP_KINDS. */
 #ifndef CLIP_MODEL_KIND_H
 #define CLIP_MODEL_KIND_H
 
