@@ -12,7 +12,7 @@ static void place_values(void *context)
     for (size_t i = 0; i < parameters->count; i++) {
         struct clip_parameter *p = &parameters->items[i];
         if (!p->slot.integer)
-            p->value = clip_arena_take(&parameters->values, p->count, sizeof(float));
+            p->value = clip_arena_take(&parameters->owned_values, p->count, sizeof(float));
     }
 }
 
@@ -22,7 +22,7 @@ static void place_gradients(void *context)
     for (size_t i = 0; i < parameters->count; i++) {
         struct clip_parameter *p = &parameters->items[i];
         if (!p->slot.integer && !p->slot.buffer)
-            p->gradient = clip_arena_take(&parameters->gradients, p->count, sizeof(float));
+            p->gradient = clip_arena_take(&parameters->owned_gradients, p->count, sizeof(float));
     }
 }
 
@@ -48,9 +48,14 @@ int clip_parameters_load(struct clip_parameters *parameters, const struct clip_m
         if (layout->slots[i].part == part)
             parameters->items[parameters->count++] = (struct clip_parameter){
                 .slot = layout->slots[i], .count = (size_t)clip_slot_count(&layout->slots[i])};
-    if (clip_arena_build(&parameters->values, "parameters", place_values, parameters, error) != 0 ||
-        clip_arena_build(&parameters->gradients, "gradients", place_gradients, parameters, error) != 0)
+    struct clip_arena *values = &parameters->owned_values, *gradients = &parameters->owned_gradients;
+    if (clip_arena_build(values, "parameters", place_values, parameters, error) != 0 ||
+        clip_arena_build(gradients, "gradients", place_gradients, parameters, error) != 0)
         return -1;
+    parameters->values = values->memory;
+    parameters->value_bytes = values->size;
+    parameters->gradients = gradients->memory;
+    parameters->gradient_bytes = gradients->size;
     for (size_t i = 0; i < parameters->count; i++)
         if (read_values(&parameters->items[i], model, error) != 0)
             return -1;
@@ -60,8 +65,8 @@ int clip_parameters_load(struct clip_parameters *parameters, const struct clip_m
 void clip_parameters_free(struct clip_parameters *parameters)
 {
     free(parameters->items);
-    clip_arena_free(&parameters->values);
-    clip_arena_free(&parameters->gradients);
+    clip_arena_free(&parameters->owned_values);
+    clip_arena_free(&parameters->owned_gradients);
     *parameters = (struct clip_parameters){0};
 }
 
@@ -78,31 +83,36 @@ struct clip_parameter *clip_parameters_get(const struct clip_parameters *paramet
     return NULL;
 }
 
-size_t clip_parameters_gradient_bytes(const struct clip_parameters *parameters)
+static float *moved(const float *at, const char *from, char *to)
 {
-    return parameters->gradients.size;
+    return (float *)(to + ((const char *)at - from));
 }
 
-void clip_parameters_move_gradients(struct clip_parameters *parameters, void *memory)
+void clip_parameters_move(struct clip_parameters *parameters, void *values, void *gradients)
 {
-    const char *old = parameters->gradients.memory;
+    memcpy(values, parameters->values, parameters->value_bytes);
     for (size_t i = 0; i < parameters->count; i++) {
         struct clip_parameter *p = &parameters->items[i];
+        if (p->value)
+            p->value = moved(p->value, parameters->values, values);
         if (p->gradient)
-            p->gradient = (float *)((char *)memory + ((const char *)p->gradient - old));
+            p->gradient = moved(p->gradient, parameters->gradients, gradients);
     }
-    clip_arena_free(&parameters->gradients);
+    parameters->values = values;
+    parameters->gradients = gradients;
+    clip_arena_free(&parameters->owned_values);
+    clip_arena_free(&parameters->owned_gradients);
 }
 
 /* FNV-1a over words in several lanes, so that a multiplication does not wait for the one before it. (The
  * arena is a multiple of 64 bytes, with zeros between the values.) */
 uint64_t clip_parameters_hash(const struct clip_parameters *parameters)
 {
-    const char *bytes = parameters->values.memory;
+    const char *bytes = parameters->values;
     uint64_t hashes[8], word, hash = 14695981039346656037u;
     for (size_t lane = 0; lane < 8; lane++)
         hashes[lane] = hash + lane;
-    for (size_t i = 0; i + sizeof hashes <= parameters->values.size; i += sizeof hashes)
+    for (size_t i = 0; i + sizeof hashes <= parameters->value_bytes; i += sizeof hashes)
         for (size_t lane = 0; lane < 8; lane++) {
             memcpy(&word, bytes + i + lane * sizeof word, sizeof word);
             hashes[lane] = (hashes[lane] ^ word) * 1099511628211u;
@@ -110,11 +120,4 @@ uint64_t clip_parameters_hash(const struct clip_parameters *parameters)
     for (size_t lane = 0; lane < 8; lane++)
         hash = (hash ^ hashes[lane]) * 1099511628211u;
     return hash;
-}
-
-void clip_parameters_zero_gradients(struct clip_parameters *parameters)
-{
-    for (size_t i = 0; i < parameters->count; i++)
-        if (parameters->items[i].gradient)
-            memset(parameters->items[i].gradient, 0, parameters->items[i].count * sizeof(float));
 }

@@ -25,7 +25,9 @@ struct clip_parameter {
 struct clip_parameters {
     struct clip_parameter *items; /* in the layout's order */
     size_t count;
-    struct clip_arena values, gradients;
+    char *values, *gradients; /* where those of all items lie, in their order, with zeros in the gaps */
+    size_t value_bytes, gradient_bytes;
+    struct clip_arena owned_values, owned_gradients; /* empty once moved */
 };
 
 /* Loads the model's tensors of a part; counts that the file lacks are 0.
@@ -38,15 +40,11 @@ void clip_parameters_free(struct clip_parameters *parameters);
 struct clip_parameter *clip_parameters_get(const struct clip_parameters *parameters, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Moves the gradients, which must still be 0, to the caller's memory: clip_parameters_gradient_bytes zeroed
- * bytes, aligned to 64, which must outlive the parameters. The order stays; zeros fill the gaps. */
-size_t clip_parameters_gradient_bytes(const struct clip_parameters *parameters);
-void clip_parameters_move_gradients(struct clip_parameters *parameters, void *memory);
+/* Moves the values and the gradients, which must still be 0, to the caller's memory: value_bytes and
+ * gradient_bytes zeroed bytes, aligned to 64, which must outlive the parameters. */
+void clip_parameters_move(struct clip_parameters *parameters, void *values, void *gradients);
 
 /* A hash of all values, to compare processes that must hold the same. */
 uint64_t clip_parameters_hash(const struct clip_parameters *parameters);
-
-/* Sets all gradients to 0. */
-void clip_parameters_zero_gradients(struct clip_parameters *parameters);
 
 #endif

@@ -57,27 +57,38 @@ struct clip_ranks_mpi {
 
 /* --- parts and pieces --- */
 
-/* Where the part of rank p of an array begins, in bytes: at whole elements. */
-static size_t part_begin(const struct clip_ranks_mpi *mpi, const struct clip_ranks_header *header, int p)
+/* Where the part of rank p that it adds up begins, in bytes: its own part, or shares of whole elements. */
+static size_t part_begin(const struct clip_ranks_mpi *mpi, const struct call *state, int p)
 {
+    const struct clip_ranks_header *header = &state->call->header;
+    if (header->op == CLIP_RANKS_REDUCE)
+        return p < mpi->size ? state->hellos[p].tile.begin : header->size;
     size_t element = header->type == CLIP_RANKS_DOUBLE ? sizeof(double) : sizeof(float);
     return (size_t)((unsigned __int128)(header->size / element) * (unsigned)p / (unsigned)mpi->size) *
            element;
 }
 
-static size_t pieces_of(const struct clip_ranks_mpi *mpi, const struct clip_ranks_header *header, int p)
+static size_t pieces_of(const struct clip_ranks_mpi *mpi, const struct call *state, int p)
 {
-    return (part_begin(mpi, header, p + 1) - part_begin(mpi, header, p) + PIECE - 1) / PIECE;
+    return (part_begin(mpi, state, p + 1) - part_begin(mpi, state, p) + PIECE - 1) / PIECE;
 }
 
 /* A piece of a part: where, and its bytes. */
-static char *piece_of(const struct clip_ranks_mpi *mpi, const struct clip_ranks_call *call, int p,
-                      size_t piece, int *bytes)
+static char *piece_of(const struct clip_ranks_mpi *mpi, const struct call *state, int p, size_t piece,
+                      int *bytes)
 {
-    size_t begin = part_begin(mpi, &call->header, p) + piece * PIECE;
-    size_t left = part_begin(mpi, &call->header, p + 1) - begin;
+    size_t begin = part_begin(mpi, state, p) + piece * PIECE;
+    size_t left = part_begin(mpi, state, p + 1) - begin;
     *bytes = (int)(left < PIECE ? left : PIECE);
-    return call->data + begin;
+    return state->call->data + begin;
+}
+
+/* A piece of a sum takes two turns: contributions, then the result, which stays where it is when reducing. */
+static void next_turn(const struct call *state, struct slot *slot)
+{
+    int done = slot->second || state->call->header.op == CLIP_RANKS_REDUCE;
+    slot->piece += done ? SLOTS : 0;
+    slot->second = !done;
 }
 
 /* --- requests --- */
@@ -116,9 +127,9 @@ static void step_other(const struct clip_ranks_mpi *mpi, struct call *state, int
 {
     struct slot *s = &state->others[p * SLOTS + slot];
     int at = p * SLOTS + slot, bytes;
-    if (s->piece >= pieces_of(mpi, &state->call->header, p))
+    if (s->piece >= pieces_of(mpi, state, p))
         return;
-    char *data = piece_of(mpi, state->call, p, s->piece, &bytes);
+    char *data = piece_of(mpi, state, p, s->piece, &bytes);
     if (!s->second)
         send_bytes(state, at, data, bytes, p, CONTRIBUTION + slot);
     else
@@ -135,9 +146,9 @@ static void step_mine(const struct clip_ranks_mpi *mpi, struct call *state, int 
 {
     struct slot *s = &state->mine[slot];
     int bytes;
-    if (s->piece >= pieces_of(mpi, &state->call->header, mpi->rank))
+    if (s->piece >= pieces_of(mpi, state, mpi->rank))
         return;
-    char *data = piece_of(mpi, state->call, mpi->rank, s->piece, &bytes);
+    char *data = piece_of(mpi, state, mpi->rank, s->piece, &bytes);
     for (int p = 0; p < mpi->size; p++) {
         int at = (mpi->size + p) * SLOTS + slot;
         if (p == mpi->rank)
@@ -155,7 +166,7 @@ static void add_piece(const struct clip_ranks_mpi *mpi, struct call *state, int 
 {
     uint32_t type = state->call->header.type;
     int bytes;
-    char *data = piece_of(mpi, state->call, mpi->rank, state->mine[slot].piece, &bytes);
+    char *data = piece_of(mpi, state, mpi->rank, state->mine[slot].piece, &bytes);
     char *sum = mpi->rank == 0 ? data : buffer_of(mpi, state, slot, 0);
     for (int p = 1; p < mpi->size; p++)
         clip_ranks_add(type, sum, p == mpi->rank ? data : buffer_of(mpi, state, slot, p), (size_t)bytes);
@@ -168,9 +179,7 @@ static void end_request(const struct clip_ranks_mpi *mpi, struct call *state, in
 {
     int p = at / SLOTS, slot = at % SLOTS;
     if (p < mpi->size) {
-        struct slot *s = &state->others[at];
-        s->piece += s->second ? SLOTS : 0;
-        s->second = !s->second;
+        next_turn(state, &state->others[at]);
         step_other(mpi, state, p, slot);
         return;
     }
@@ -179,16 +188,14 @@ static void end_request(const struct clip_ranks_mpi *mpi, struct call *state, in
         return;
     if (!s->second)
         add_piece(mpi, state, slot);
-    s->piece += s->second ? SLOTS : 0;
-    s->second = !s->second;
+    next_turn(state, s);
     step_mine(mpi, state, slot);
 }
 
 static int begin_sum(const struct clip_ranks_mpi *mpi, struct call *state, struct clip_error *error)
 {
-    const struct clip_ranks_header *header = &state->call->header;
     size_t size = (size_t)mpi->size,
-           part = part_begin(mpi, header, mpi->rank + 1) - part_begin(mpi, header, mpi->rank);
+           part = part_begin(mpi, state, mpi->rank + 1) - part_begin(mpi, state, mpi->rank);
     state->stride = part < PIECE ? (part + 63) / 64 * 64 : PIECE;
     state->others = calloc(size * SLOTS, sizeof *state->others);
     state->buffers = malloc(size * SLOTS * state->stride + 1);
@@ -316,7 +323,7 @@ static int check_call(const struct clip_ranks_mpi *mpi, const struct call *state
         tiles[p] = state->hellos[p].tile;
         differ |= memcmp(header, &first.header, sizeof *header) != 0;
     }
-    if (differ || first.header.op != CLIP_RANKS_GATHER)
+    if (differ || !clip_ranks_tiled(first.header.op))
         return differ;
     if (clip_ranks_check_tiles(tiles, (size_t)mpi->size, first.header.size, error) == 0)
         return 0;
@@ -332,6 +339,7 @@ static int begin_data(const struct clip_ranks_mpi *mpi, struct call *state, stru
     state->stuck = differ;
     switch (state->stuck ? CLIP_RANKS_BARRIER : state->call->header.op) {
     case CLIP_RANKS_SUM:
+    case CLIP_RANKS_REDUCE:
         return begin_sum(mpi, state, error);
     case CLIP_RANKS_GATHER:
     case CLIP_RANKS_BROADCAST:

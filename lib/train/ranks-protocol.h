@@ -9,12 +9,13 @@
 
 #include <stdint.h>
 
-#define CLIP_RANKS_VERSION 1
+#define CLIP_RANKS_VERSION 2
 
 enum clip_ranks_op {
     CLIP_RANKS_HELLO = 1, /* name: the channel; with the descriptor of the stage's socket; through the door */
     CLIP_RANKS_MEMORY,    /* size; with the descriptor of a memfd of that size: the next region */
     CLIP_RANKS_SUM,       /* type; region, offset, size: added in place, in the order of ranks */
+    CLIP_RANKS_REDUCE,    /* the same; begin, own: the bytes that become the sum, others are undefined */
     CLIP_RANKS_GATHER,    /* region, offset, size of the whole; begin, own: this rank's bytes; in place */
     CLIP_RANKS_BROADCAST, /* region, offset, size: rank 0's bytes */
     CLIP_RANKS_BARRIER,

@@ -66,6 +66,8 @@ static const char *op_name(uint32_t op)
     switch (op) {
     case CLIP_RANKS_SUM:
         return "sums";
+    case CLIP_RANKS_REDUCE:
+        return "reduces";
     case CLIP_RANKS_GATHER:
         return "gathers";
     case CLIP_RANKS_BROADCAST:
@@ -101,17 +103,21 @@ int clip_ranks_compare(const struct clip_ranks_call *first, const struct clip_ra
                      (unsigned long long)b->number, two, one, rank);
 }
 
+int clip_ranks_tiled(uint32_t op)
+{
+    return op == CLIP_RANKS_REDUCE || op == CLIP_RANKS_GATHER;
+}
+
 int clip_ranks_check_tiles(const struct clip_ranks_tile *tiles, size_t size, uint64_t whole,
                            struct clip_error *error)
 {
     uint64_t end = 0;
     for (size_t r = 0; r < size; r++) {
         if (tiles[r].begin != end || tiles[r].own > whole - end)
-            return clip_fail(error,
-                             "what is gathered: the part of rank %zu does not follow the one before it", r);
+            return clip_fail(error, "the part of rank %zu does not follow the one before it", r);
         end += tiles[r].own;
     }
-    return end == whole ? 0 : clip_fail(error, "what is gathered: the parts are less than the whole");
+    return end == whole ? 0 : clip_fail(error, "the parts are less than the whole");
 }
 
 /* Vectors that the compiler maps to what the processor has; what they point at is aligned to its elements. */
@@ -201,45 +207,64 @@ static void finish_call(struct clip_ranks_server *server, struct channel *channe
 
 enum { BLOCK = 16 << 10, TASK = 16 * BLOCK };
 
-struct sum {
+struct work {
     const struct clip_ranks_server *server;
-    const struct channel *channel;
+    struct peer *const *peers;
 };
 
-/* A task: adds TASK bytes of each page's array, in order, and gives them to all. Blocks stay in the cache. */
+/* The bytes of [begin, *end) in a rank's part: from the result up to *end. */
+static size_t overlap(const struct clip_ranks_call *call, size_t begin, size_t *end)
+{
+    size_t last = call->begin + call->own;
+    begin = begin > call->begin ? begin : call->begin;
+    *end = *end < last ? *end : last;
+    return begin;
+}
+
+/* A task: adds TASK bytes of each page's array, in order; each gets what is in its part. Blocks stay in the
+ * cache. */
 static void sum_task(void *context, size_t i, int thread)
 {
     (void)thread;
-    const struct sum *sum = context;
+    const struct work *work = context;
     _Alignas(64) char block[BLOCK];
-    struct peer *const *peers = sum->channel->peers;
-    const struct clip_ranks_header *header = &peers[0]->call.header;
+    const struct clip_ranks_header *header = &work->peers[0]->call.header;
     size_t end = header->size - i * TASK < TASK ? header->size : (i + 1) * TASK;
     for (size_t done = i * TASK; done < end; done += BLOCK) {
         size_t bytes = end - done < BLOCK ? end - done : BLOCK;
-        memcpy(block, peers[0]->call.data + done, bytes);
-        for (size_t page = 1; page < sum->server->pages; page++)
-            clip_ranks_add(header->type, block, peers[page]->call.data + done, bytes);
-        for (size_t page = 0; page < sum->server->pages; page++)
-            memcpy(peers[page]->call.data + done, block, bytes);
+        memcpy(block, work->peers[0]->call.data + done, bytes);
+        for (size_t page = 1; page < work->server->pages; page++)
+            clip_ranks_add(header->type, block, work->peers[page]->call.data + done, bytes);
+        for (size_t page = 0; page < work->server->pages; page++) {
+            const struct clip_ranks_call *call = &work->peers[page]->call;
+            size_t to = done + bytes, from = overlap(call, done, &to);
+            if (from < to)
+                memcpy(call->data + from, block + (from - done), to - from);
+        }
     }
 }
 
-static void sum_here(const struct clip_ranks_server *server, const struct channel *channel)
+/* A task: gives what TASK bytes have of each page's part to the others. */
+static void gather_task(void *context, size_t i, int thread)
 {
-    struct sum sum = {server, channel};
+    (void)thread;
+    const struct work *work = context;
+    size_t size = work->peers[0]->call.header.size, last = size - i * TASK < TASK ? size : (i + 1) * TASK;
+    for (size_t page = 0; page < work->server->pages; page++) {
+        const struct clip_ranks_call *part = &work->peers[page]->call;
+        size_t end = last, begin = overlap(part, i * TASK, &end);
+        for (size_t other = 0; other < work->server->pages && begin < end; other++)
+            if (other != page)
+                memcpy(work->peers[other]->call.data + begin, part->data + begin, end - begin);
+    }
+}
+
+static void run_tasks(const struct clip_ranks_server *server, const struct channel *channel,
+                      void (*task)(void *, size_t, int))
+{
+    struct work work = {server, channel->peers};
     size_t size = channel->peers[0]->call.header.size;
-    clip_pool_run(server->pool, (size + TASK - 1) / TASK, sum_task, &sum);
-}
-
-static void gather_here(const struct clip_ranks_server *server, const struct channel *channel)
-{
-    for (size_t from = 0; from < server->pages; from++) {
-        const struct clip_ranks_call *part = &channel->peers[from]->call;
-        for (size_t to = 0; to < server->pages; to++)
-            if (to != from && part->own)
-                memcpy(channel->peers[to]->call.data + part->begin, part->data + part->begin, part->own);
-    }
+    clip_pool_run(server->pool, (size + TASK - 1) / TASK, task, &work);
 }
 
 static void broadcast_here(const struct clip_ranks_server *server, const struct channel *channel)
@@ -258,7 +283,7 @@ static int check_here(struct clip_ranks_server *server, const struct channel *ch
             fail_run(server, page, 1, channel->name, error.text);
             return -1;
         }
-    if (first->header.op != CLIP_RANKS_GATHER)
+    if (!clip_ranks_tiled(first->header.op))
         return 0;
     struct clip_ranks_tile tiles[server->pages];
     for (size_t page = 0; page < server->pages; page++)
@@ -277,10 +302,11 @@ static void call_here(struct clip_ranks_server *server, struct channel *channel)
         return;
     switch (channel->peers[0]->call.header.op) {
     case CLIP_RANKS_SUM:
-        sum_here(server, channel);
+    case CLIP_RANKS_REDUCE:
+        run_tasks(server, channel, sum_task);
         break;
     case CLIP_RANKS_GATHER:
-        gather_here(server, channel);
+        run_tasks(server, channel, gather_task);
         break;
     case CLIP_RANKS_BROADCAST:
         broadcast_here(server, channel);
@@ -361,11 +387,11 @@ static int check_array(const struct peer *peer, const struct clip_ranks_request 
     if (request->offset > region->size || request->size > region->size - request->offset ||
         request->offset % element || request->size % element)
         return -1;
-    if (request->op == CLIP_RANKS_GATHER &&
-        (request->begin > request->size || request->own > request->size - request->begin))
+    if (request->begin > request->size || request->own > request->size - request->begin ||
+        request->begin % element || request->own % element)
         return -1;
-    return request->op == CLIP_RANKS_SUM ? request->type == CLIP_RANKS_BYTES
-                                         : request->type != CLIP_RANKS_BYTES;
+    int adds = request->op == CLIP_RANKS_SUM || request->op == CLIP_RANKS_REDUCE;
+    return adds == (request->type == CLIP_RANKS_BYTES) ? -1 : 0;
 }
 
 /* Maps the memory that came with the request. It is sealed against being made shorter, which would end the
@@ -406,9 +432,10 @@ static void take_request(struct clip_ranks_server *server, struct peer *peer,
                check_array(peer, request) != 0) {
         fail_peer(server, peer, 1, "a request that clip-ranks does not understand");
     } else {
+        int tiled = clip_ranks_tiled(request->op);
         peer->call = (struct clip_ranks_call){{request->op, request->type, request->size, 0},
-                                              request->begin,
-                                              request->own,
+                                              tiled ? request->begin : 0,
+                                              tiled ? request->own : request->size,
                                               peer->regions[request->region].data + request->offset};
         take_call(server, peer);
     }

@@ -20,7 +20,7 @@ struct clip_ranks_call {
         uint64_t size;     /* bytes of the array */
         uint64_t number;   /* of the channel's calls */
     } header;
-    uint64_t begin, own; /* CLIP_RANKS_GATHER: the rank's bytes */
+    uint64_t begin, own; /* the rank's bytes, where parts tile the array (clip_ranks_tiled) */
     char *data;          /* [size], aligned for the type; NULL where size is 0 */
 };
 
@@ -32,7 +32,10 @@ int clip_ranks_compare(const struct clip_ranks_call *first, const struct clip_ra
 /* sum[n] += x[n] of a type that has a sum; count in bytes. */
 void clip_ranks_add(uint32_t type, void *sum, const void *x, size_t bytes);
 
-/* The parts of a gather must tile it in the order of ranks: begin and own of each. */
+/* 1 where each rank has a part of the array: the parts must tile it in the order of ranks. */
+int clip_ranks_tiled(uint32_t op);
+
+/* begin and own of each. */
 struct clip_ranks_tile {
     uint64_t begin, own;
 };

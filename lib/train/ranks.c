@@ -191,9 +191,10 @@ static int sum_exchanged(void *context, double *x, size_t n, struct clip_error *
     return clip_ranks_sum_real(context, x, n, error);
 }
 
-int clip_ranks_gather(struct clip_ranks *ranks, void *all, const size_t *sizes, struct clip_error *error)
+/* A call on parts of all[sum of sizes], in shared memory. */
+static int call_on_parts(struct clip_ranks *ranks, struct clip_ranks_request request, void *all,
+                         const size_t *sizes, struct clip_error *error)
 {
-    struct clip_ranks_request request = {.op = CLIP_RANKS_GATHER};
     if (!ranks)
         return 0;
     size_t whole = 0;
@@ -204,8 +205,20 @@ int clip_ranks_gather(struct clip_ranks *ranks, void *all, const size_t *sizes, 
     }
     request.own = sizes[ranks->rank];
     if (!find_region(ranks, all, whole, &request))
-        return clip_fail(error, "ranks: what is gathered is not in shared memory");
+        return clip_fail(error, "ranks: the array is not in shared memory");
     return call_server(ranks, request, -1, error);
+}
+
+int clip_ranks_gather(struct clip_ranks *ranks, void *all, const size_t *sizes, struct clip_error *error)
+{
+    return call_on_parts(ranks, (struct clip_ranks_request){.op = CLIP_RANKS_GATHER}, all, sizes, error);
+}
+
+int clip_ranks_reduce(struct clip_ranks *ranks, float *all, const size_t *sizes, struct clip_error *error)
+{
+    return call_on_parts(ranks,
+                         (struct clip_ranks_request){.op = CLIP_RANKS_REDUCE, .type = CLIP_RANKS_FLOAT}, all,
+                         sizes, error);
 }
 
 int clip_ranks_broadcast(struct clip_ranks *ranks, void *x, size_t bytes, struct clip_error *error)

@@ -40,6 +40,10 @@ int clip_ranks_sum_real(struct clip_ranks *ranks, double *x, size_t n, struct cl
  * come in place, and the others' are filled in. */
 int clip_ranks_gather(struct clip_ranks *ranks, void *all, const size_t *sizes, struct clip_error *error);
 
+/* The other way: of `all`, in such memory too and sizes as above, this rank's part becomes the sum over
+ * ranks, added in their order; the rest is undefined. */
+int clip_ranks_reduce(struct clip_ranks *ranks, float *all, const size_t *sizes, struct clip_error *error);
+
 /* x becomes rank 0's. */
 int clip_ranks_broadcast(struct clip_ranks *ranks, void *x, size_t bytes, struct clip_error *error);
 

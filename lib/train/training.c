@@ -32,19 +32,6 @@ static int open_run(struct clip_training *training, const char *dir, const char 
     return first ? 0 : clip_run_join(&training->run, dir, part, steps, error);
 }
 
-/* Where all ranks have the gradients, they are summed without a copy. */
-static int share_gradients(struct clip_training *training, enum clip_part part, struct clip_error *error)
-{
-    size_t bytes = clip_parameters_gradient_bytes(&training->parameters);
-    if (!training->ranks || training->frozen || part == CLIP_PART_LOSS || bytes == 0)
-        return 0;
-    if (!(training->shared = clip_ranks_memory(training->ranks, bytes, error)))
-        return -1;
-    training->shared_count = bytes / sizeof *training->shared;
-    clip_parameters_move_gradients(&training->parameters, training->shared);
-    return 0;
-}
-
 int clip_training_open(struct clip_training *training, const struct clip_train_options *options,
                        enum clip_part part, enum clip_precision precision, int threads,
                        struct clip_error *error)
@@ -55,14 +42,14 @@ int clip_training_open(struct clip_training *training, const struct clip_train_o
     training->steps = training->run.steps;
     if (clip_compute_open(&training->compute, training->run.model, NULL, precision, threads, error) != 0 ||
         check_part(training->compute.model, part, error) != 0 ||
-        clip_parameters_load(&training->parameters, training->compute.model, part, error) != 0 ||
-        share_gradients(training, part, error) != 0)
+        clip_parameters_load(&training->parameters, training->compute.model, part, error) != 0)
         return -1;
     for (size_t i = 0; options->frozen && i < training->parameters.count; i++)
         training->parameters.items[i].frozen = options->frozen(&training->parameters.items[i].slot);
     struct clip_adamw adamw = clip_train_adamw(options, clip_model_arch(training->compute.model));
-    training->optimizer =
-        clip_optimizer_new(&training->parameters, &adamw, options->clip_norm, training->compute.pool, error);
+    int alone = training->frozen || part == CLIP_PART_LOSS;
+    training->optimizer = clip_optimizer_new(&training->parameters, &adamw, options->clip_norm,
+                                             training->compute.pool, alone ? NULL : training->ranks, error);
     if (!training->optimizer)
         return -1;
     return clip_run_restore(&training->run, training->optimizer, error);
@@ -105,14 +92,9 @@ int clip_training_expect(const struct clip_training *training, const struct clip
 int clip_training_update(struct clip_training *training, const struct clip_step *step,
                          struct clip_error *error)
 {
-    if (!training->frozen) {
-        if (training->shared &&
-            clip_ranks_sum(training->ranks, training->shared, training->shared_count, error) != 0)
-            return clip_fail_prefix(error, "step %" PRId64, step->number);
-        if (clip_optimizer_step(training->optimizer, step->lr, &training->gradient_norm, error) != 0)
-            return clip_fail_prefix(error, "step %" PRId64 ": %s", step->number, training->run.part);
-        clip_parameters_zero_gradients(&training->parameters);
-    }
+    if (!training->frozen &&
+        clip_optimizer_step(training->optimizer, step->lr, &training->gradient_norm, error) != 0)
+        return clip_fail_prefix(error, "step %" PRId64 ": %s", step->number, training->run.part);
     training->steps++;
     return 0;
 }
@@ -127,11 +109,12 @@ static int compare_ranks(const struct clip_training *training, struct clip_error
     return own == first ? 0 : clip_fail(error, "the weights of this rank are not those of rank 0");
 }
 
-int clip_training_save(const struct clip_training *training, const struct clip_step *step,
-                       struct clip_error *error)
+int clip_training_save(struct clip_training *training, const struct clip_step *step, struct clip_error *error)
 {
     if (!step->save)
         return 0;
+    if (clip_optimizer_gather(training->optimizer, error) != 0)
+        return -1;
     if (clip_ranks_rank(training->ranks) == 0 &&
         clip_run_save(&training->run, training->compute.model, &training->parameters, training->optimizer,
                       (uint64_t)step->number, (uint64_t)step->keep, error) != 0)

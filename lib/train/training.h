@@ -24,8 +24,6 @@ struct clip_training {
     uint64_t steps;           /* done */
     double gradient_norm;     /* of the last step; 0 where frozen */
     struct clip_ranks *ranks; /* NULL: one */
-    float *shared;            /* the parameters' gradients, which are summed over ranks; NULL: they are not */
-    size_t shared_count;
 };
 
 /* Opens a part of the run options->dir: the last checkpoint or the model it starts from, its parameters, and
@@ -50,7 +48,7 @@ int clip_training_update(struct clip_training *training, const struct clip_step 
                          struct clip_error *error);
 
 /* Writes the stage's part of a checkpoint, if the step says so: rank 0 does, and all wait for it. */
-int clip_training_save(const struct clip_training *training, const struct clip_step *step,
+int clip_training_save(struct clip_training *training, const struct clip_step *step,
                        struct clip_error *error);
 
 #endif

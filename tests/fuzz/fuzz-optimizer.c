@@ -64,7 +64,7 @@ static int read_and_write(const char *path, const char *copy)
     struct clip_parameters parameters = {.items = items, .count = 2};
     struct clip_error error = {""};
     double norm;
-    struct clip_optimizer *optimizer = clip_optimizer_new(&parameters, &clip_adamw, 0, pool, &error);
+    struct clip_optimizer *optimizer = clip_optimizer_new(&parameters, &clip_adamw, 0, pool, NULL, &error);
     CHECK(optimizer);
     int accepted = clip_optimizer_read(optimizer, path, &error) == 0;
     CHECK(accepted || error.text[0]);

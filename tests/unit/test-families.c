@@ -255,7 +255,7 @@ static void train(struct family *f, const struct machine *m, size_t chunk, int a
     CHECK(tape, "%s", error.text);
     for (size_t i = 0; i < RECORDS * f->width; i++)
         dout[i] = (float)sin((double)(1 + i));
-    clip_parameters_zero_gradients(&f->parameters);
+    memset(f->parameters.gradients, 0, f->parameters.gradient_bytes);
     for (size_t first = 0; first < RECORDS; first += chunk) {
         size_t n = RECORDS - first < chunk ? RECORDS - first : chunk;
         for (int turn = 0; turn <= again; turn++)

@@ -142,6 +142,23 @@ static int all_calls(size_t rank, size_t size)
     for (size_t r = 0, at = 0; r < size; at += sizes[r++])
         for (size_t k = 0; k < sizes[r]; k++)
             NEED(all[at + k] == 'a' + (int)r);
+    for (size_t r = 0; r < size; r++)
+        sizes[r] = (r == 1 ? 0 : 20000 * r + 7) * sizeof *x; /* each rank's part of the sum */
+    begin = whole = 0;
+    for (size_t r = 0; r < size; r++) {
+        begin += r < rank ? sizes[r] / sizeof *x : 0;
+        whole += sizes[r] / sizeof *x;
+    }
+    NEED((x = clip_ranks_memory(ranks, whole * sizeof *x, &error)));
+    for (size_t k = 0; k < whole; k++)
+        x[k] = part_of(rank, k);
+    NEED(clip_ranks_reduce(ranks, x, sizes, &error) == 0);
+    for (size_t k = begin; k < begin + sizes[rank] / sizeof *x; k++) {
+        float want = part_of(0, k);
+        for (size_t r = 1; r < size; r++)
+            want += part_of(r, k);
+        NEED(x[k] == want);
+    }
     uint64_t steps = rank == 0 ? 77 : 0;
     NEED(clip_ranks_broadcast(ranks, &steps, sizeof steps, &error) == 0 && steps == 77);
     NEED(clip_ranks_barrier(ranks, &error) == 0 && clip_ranks_end(ranks, &error) == 0);

@@ -100,17 +100,17 @@ static void test_optimizer(void)
     struct clip_pool *pools[2];
     struct clip_error error = {""};
     char path[] = "test-optimizer-XXXXXX";
-    double norms[2], sum = 0;
+    double norms[2];
     CHECK(close(mkstemp(path)) == 0, "");
     for (int k = 0; k < 2; k++) {
         make_parameters(&p[k], items[k], memory[k]);
         pools[k] = clip_pool_new(k + 1, &error);
-        o[k] = clip_optimizer_new(&p[k], &clip_adamw, 1, pools[k], &error);
+        o[k] = clip_optimizer_new(&p[k], &clip_adamw, 1, pools[k], NULL, &error);
     }
     for (int t = 1; t <= 4; t++) {
         CHECK(clip_optimizer_write(o[1], path, &error) == 0, "%s", error.text);
         clip_optimizer_free(o[1]);
-        o[1] = clip_optimizer_new(&p[1], &clip_adamw, 1, pools[1], &error);
+        o[1] = clip_optimizer_new(&p[1], &clip_adamw, 1, pools[1], NULL, &error);
         CHECK(clip_optimizer_read(o[1], path, &error) == 0, "%s", error.text);
         for (int k = 0; k < 2; k++) {
             set_gradients(&p[k], t);
@@ -121,8 +121,7 @@ static void test_optimizer(void)
     }
     for (size_t i = 0; i < SIZES; i++)
         for (size_t j = 0; j < items[0][i].count; j++)
-            sum += pow((double)items[0][i].gradient[j], 2);
-    CHECK(fabs(sqrt(sum) - 1) < 1e-6, "the clipped gradient has length %g", sqrt(sum));
+            CHECK(items[0][i].gradient[j] == 0, "%zu", j);
     memcpy(memory[1], memory[0], sizeof memory[0]);
     items[0][1].gradient[3] = NAN;
     CHECK(clip_optimizer_step(o[0], 1e-3, &norms[0], &error) == -1 &&
@@ -136,6 +135,33 @@ static void test_optimizer(void)
     unlink(path);
 }
 
+/* Clipping is a step with gradients that are scaled before it. */
+static void test_clipping(void)
+{
+    static float memory[2][2 * (LARGEST + 5)];
+    struct clip_parameter items[2][SIZES];
+    struct clip_parameters p[2];
+    struct clip_error error = {""};
+    struct clip_pool *pool = clip_pool_new(1, &error);
+    double norm, ignored;
+    for (int k = 0; k < 2; k++) {
+        make_parameters(&p[k], items[k], memory[k]);
+        set_gradients(&p[k], 1);
+    }
+    struct clip_optimizer *clips = clip_optimizer_new(&p[0], &clip_adamw, 0.5, pool, NULL, &error),
+                          *plain = clip_optimizer_new(&p[1], &clip_adamw, 0, pool, NULL, &error);
+    CHECK(clip_optimizer_step(clips, 1e-3, &norm, &error) == 0 && norm > 1, "%g: %s", norm, error.text);
+    for (size_t i = 0; i < SIZES; i++)
+        for (size_t j = 0; j < items[1][i].count; j++)
+            items[1][i].gradient[j] *= (float)(0.5 / norm);
+    CHECK(clip_optimizer_step(plain, 1e-3, &ignored, &error) == 0, "%s", error.text);
+    CHECK(fabs(ignored - 0.5) < 1e-6, "the clipped gradient has length %g", ignored);
+    CHECK(memcmp(memory[0], memory[1], sizeof memory[0]) == 0, "");
+    clip_optimizer_free(clips);
+    clip_optimizer_free(plain);
+    clip_pool_free(pool);
+}
+
 int main(void)
 {
     test_schedules();
@@ -143,5 +169,6 @@ int main(void)
     test_adamw(0);
     test_adamw(1);
     test_optimizer();
+    test_clipping();
     return check_end();
 }
