@@ -2,9 +2,8 @@
 #ifndef CLIP_MODEL_KIND_PARTS_H
 #define CLIP_MODEL_KIND_PARTS_H
 
+#include "base/array.h"
 #include "model/kind.h"
-
-#define CLIP_COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
 /* --- checks --- */
 

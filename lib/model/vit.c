@@ -1,4 +1,5 @@
 #include "model/vit.h"
+#include "base/array.h"
 
 #include "model/arch.h"
 
@@ -249,7 +250,7 @@ size_t clip_stem_width(const struct clip_tower_arch *tower)
                  {CLIP_STEM_MBCONV, 768, 128},
                  {CLIP_STEM_MBCONV, 1024, 160},
                  {CLIP_STEM_MBCONV, 1152, 192}};
-    for (size_t i = 0; i < sizeof stems / sizeof *stems; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(stems); i++)
         if (stems[i].stem == tower->vit.stem && stems[i].width == tower->width)
             return stems[i].channels;
     return 0;

@@ -1,4 +1,5 @@
 #include "model/write.h"
+#include "base/array.h"
 #include "base/file.h"
 #include "model/forms.h"
 #include "model/kind.h"
@@ -721,7 +722,7 @@ int clip_copy_tokenizer(const struct clip_folder_output *folder, const char *pat
         result = copy_named(folder, from, "merges.txt", "merges.txt", &count, error);
     if (result == 0 && strcmp(name, "merges.txt") == 0)
         result = copy_named(folder, from, "vocab.json", "vocab.json", &count, error);
-    for (size_t i = 0; i < sizeof beside / sizeof *beside && result == 0; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(beside) && result == 0; i++)
         result = copy_named(folder, from, beside[i], beside[i], &count, error);
     free(from);
     return result;

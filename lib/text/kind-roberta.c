@@ -1,4 +1,5 @@
 /* vocab.json and merges.txt, GPT-2's and RoBERTa's byte-pair encoding. */
+#include "base/array.h"
 #include "text/kinds.h"
 #include "base/file.h"
 #include "base/scan.h"
@@ -86,7 +87,7 @@ static int add_special(struct clip_tokenizer *tokenizer, const struct clip_token
     const char *said[] = {config->start, config->pad, config->end, config->unknown, config->mask};
     if (clip_tokenizer_config_add(tokenizer->pipeline, config, error) != 0)
         return -1;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(names); i++) {
         const char *name = *said[i] ? said[i] : names[i];
         struct clip_pipeline_token token = {
             .text = (char *)name, .length = strlen(name), .normalized = i < 4, .lstrip = i == 4};

@@ -1,4 +1,5 @@
 /* vocab.txt, BERT's WordPiece: a token a line, whose number, from 0, is its id. */
+#include "base/array.h"
 #include "text/kinds.h"
 
 #include <json-c/json.h>
@@ -37,7 +38,7 @@ static int add_special(struct clip_tokenizer *tokenizer, const struct clip_token
                            config->separator, config->mask};
     if (clip_tokenizer_config_add(tokenizer->pipeline, config, error) != 0)
         return -1;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(names); i++) {
         size_t n = strlen(names[i]);
         struct clip_pipeline_token token = {.text = (char *)names[i], .length = n};
         token.id = n ? clip_lexicon_id(&tokenizer->pipeline->subwords.lexicon, names[i], n) : -1;

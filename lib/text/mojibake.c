@@ -1,4 +1,5 @@
 #include "text/mojibake.h"
+#include "base/array.h"
 #include "text/tables.h"
 
 #include <stdlib.h>
@@ -159,7 +160,7 @@ static int breaks_rule(const uint32_t *at, size_t n)
     uint32_t first = classify(at[0]);
     if (!(first & (KNOWN | LOWER | UPPER | SPACE | STOP)))
         return 0; /* no rule begins with it */
-    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+    for (size_t r = 0; r < CLIP_COUNT_OF(rules); r++) {
         const struct place *rule = rules[r];
         size_t i, length = 0;
         if (rule[0].also && !(first & NAMED))
@@ -255,7 +256,7 @@ static int is_word_a(const uint8_t *p, size_t n)
     static const char *const parts[] = {" ", "quele", "quela", "quilo", "s "};
     if (n < 2 || p[0] != 0xc3 || p[1] != ' ')
         return 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(parts); i++) {
         size_t length = strlen(parts[i]);
         if (n - 2 >= length && memcmp(p + 2, parts[i], length) == 0)
             return 0;

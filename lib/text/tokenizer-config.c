@@ -1,5 +1,6 @@
 /* The files beside a tokenizer: tokenizer_config.json, special_tokens_map.json and
  * added_tokens.json. */
+#include "base/array.h"
 #include "text/kinds.h"
 #include "base/json.h"
 
@@ -8,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* A token: "</s>", or {"content": "</s>", ...}. One that is too long for a name is none. */
 static void take_name(struct json_object *json, const char *key, char *out, size_t size)
@@ -59,7 +58,7 @@ int clip_tokenizer_config_read(struct clip_tokenizer_config *config, const char 
                                         "added_tokens.json"};
     *config = (struct clip_tokenizer_config){
         .lower = -1, .accents = -1, .chinese = -1, .add_start = -1, .add_end = -1};
-    for (size_t i = 0; i < COUNT(names); i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(names); i++) {
         char path[PATH_MAX];
         if (snprintf(path, sizeof path, "%s/%s", folder, names[i]) >= (int)sizeof path ||
             access(path, F_OK) != 0)
@@ -133,7 +132,7 @@ static int is_special(const struct clip_tokenizer_config *config, const char *na
 {
     const char *said[] = {config->pad,         config->start,   config->end, config->separator,
                           config->class_token, config->unknown, config->mask};
-    for (size_t i = 0; i < COUNT(said); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(said); i++)
         if (strcmp(said[i], name) == 0)
             return 1;
     for (size_t i = 0; config->additional && i < json_object_array_length(config->additional); i++) {

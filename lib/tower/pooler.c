@@ -1,5 +1,6 @@
 /* Pools of vision transformers that read all tokens. */
 #include "tower/pooler.h"
+#include "base/array.h"
 
 #include "base/crew.h"
 #include "math/probe.h"
@@ -90,7 +91,7 @@ static void find_pieces(struct clip_pooler *p)
         {&p->q_bias, {CLIP_POOL_Q_BIAS, CLIP_POOL_IN_BIAS, CLIP_POOL_IN_BIAS}, {0, 0, 0}},
         {&p->v_bias, {CLIP_POOL_KV_BIAS, CLIP_POOL_IN_BIAS, CLIP_POOL_IN_BIAS}, {p->out, 2 * p->out, 0}},
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(all); i++)
         for (int j = 2; j >= 0; j--) {
             const struct clip_values *from = &t[all[i].from[j]];
             if (from->value && (j < 2 || all[i].from[2] != all[i].from[1]))

@@ -5,6 +5,7 @@
  * A block is y = shrink(gelu(depthwise(gelu(expand(norm(x)))))), added to x or, where it halves the sides, to
  * a mean of three by three that may have more channels. Its hidden layer, four times as wide, is computed in
  * bands of rows, each row once. */
+#include "base/array.h"
 #include "base/arena.h"
 #include "image/preprocess.h"
 #include "math/depthwise.h"
@@ -327,7 +328,7 @@ static int load_block(struct block *block, const struct clip_tower_setup *setup,
     if (clip_norm_load(&block->norm, setup, error, BACKBONE "%s.pre_norm", at) != 0 ||
         load_depthwise(block, setup, at, error) != 0)
         return -1;
-    for (size_t k = 0; k < sizeof all / sizeof *all - (block->in == block->out); k++)
+    for (size_t k = 0; k < CLIP_COUNT_OF(all) - (block->in == block->out); k++)
         if (clip_dense_load(all[k].to, setup, 0, 0, error, BACKBONE "%s.%s", at, all[k].name) != 0)
             return -1;
     return 0;

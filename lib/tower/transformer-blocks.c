@@ -1,4 +1,5 @@
 /* The forward and the backward of the transformer's blocks. */
+#include "base/array.h"
 #include "tower/transformer.h"
 
 #include <stdint.h>
@@ -413,7 +414,7 @@ static size_t backward_scratch(const struct clip_transformer *t)
     const struct clip_outer *outers[] = {t->back.query, t->back.in, t->back.kv,
                                          t->back.out,   t->back.fc, t->back.proj};
     size_t most = product_scratch(t);
-    for (size_t i = 0; i < sizeof outers / sizeof *outers; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(outers); i++)
         most = clip_larger(most, clip_outer_scratch(outers[i]));
     return most;
 }

@@ -1,5 +1,6 @@
 /* The vision transformer: patches, class embedding, registers, positions, ln_pre, the blocks, a norm, a pool
  * (model/vit.h). */
+#include "base/array.h"
 #include "base/arena.h"
 #include "base/crew.h"
 #include "math/kernels.h"
@@ -470,7 +471,7 @@ static int load_weights(struct vit *vit, const struct clip_tower_setup *setup, s
     size_t shape[4];
     if (cuts && clip_operand_load(&vit->conv1, setup, 0, &conv1, error) != 0)
         return -1;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(all); i++)
         if (clip_vit_shape(arch, all[i].tensor, shape) &&
             clip_values_load(all[i].to, setup, error, "%s", clip_vit_name(arch, all[i].tensor)) != 0)
             return -1;
