@@ -1,4 +1,5 @@
 #include "score/search.h"
+#include "base/array.h"
 #include "score/embedding.h"
 #include "score/store-lists.h"
 
@@ -93,15 +94,7 @@ static const char *path_below(struct paths *paths, const char *folder, const cha
 {
     size_t size = strlen(folder);
     char *path = NULL;
-    if (paths->count == paths->room) {
-        size_t room = 2 * paths->room + 16;
-        char **list = reallocarray(paths->list, room, sizeof *list);
-        if (list) {
-            paths->list = list;
-            paths->room = room;
-        }
-    }
-    if (paths->count == paths->room ||
+    if (CLIP_GROW(paths->list, paths->count, paths->room) != 0 ||
         asprintf(&path, "%s%s%s", folder, size && folder[size - 1] == '/' ? "" : "/", key + 2) < 0) {
         clip_fail_memory(error, "paths");
         return NULL;

@@ -1,4 +1,5 @@
 #include "score/store-write.h"
+#include "base/array.h"
 #include "model/weight.h"
 #include "score/names.h"
 #include "score/store-header.h"
@@ -364,14 +365,8 @@ static int begin_segment(struct clip_store_writer *writer, struct segment_out *o
 static int put_embedding(struct segment_out *out, const void *bytes, size_t size, int64_t file_size,
                          double file_time, struct clip_error *error)
 {
-    if (out->count == out->room) {
-        size_t room = 2 * out->room + 64;
-        struct file_of *files = reallocarray(out->files, room, sizeof *files);
-        if (!files)
-            return clip_fail_memory(error, "an index");
-        out->files = files;
-        out->room = room;
-    }
+    if (CLIP_GROW(out->files, out->count, out->room) != 0)
+        return clip_fail_memory(error, "an index");
     if (fwrite(bytes, 1, size, out->file) != size)
         return clip_fail_errno(error, "%s", out->path);
     out->files[out->count++] = (struct file_of){file_size, file_time};

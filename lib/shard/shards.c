@@ -1,4 +1,5 @@
 #include "shard/shards.h"
+#include "base/array.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,15 +27,9 @@ static int add_name(struct clip_shards *list, char *name, struct clip_error *err
         free(name);
         return clip_fail(error, "more than %d shards", CLIP_MAX_SHARDS);
     }
-    if (list->count == list->room) {
-        size_t room = list->room ? 2 * list->room : 16;
-        char **names = reallocarray(list->names, room, sizeof *names);
-        if (!names) {
-            free(name);
-            return clip_fail_memory(error, "names of shards");
-        }
-        list->names = names;
-        list->room = room;
+    if (CLIP_GROW(list->names, list->count, list->room) != 0) {
+        free(name);
+        return clip_fail_memory(error, "names of shards");
     }
     list->names[list->count++] = name;
     return 0;

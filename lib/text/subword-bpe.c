@@ -1,4 +1,5 @@
 /* Byte-pair encoding, by a list of merges or by what the vocabulary has. */
+#include "base/array.h"
 #include "text/subword.h"
 #include "text/unicode.h"
 
@@ -53,14 +54,8 @@ int clip_subwords_add_merge(struct clip_subwords *subwords, const char *left, si
         return -1;
     if (subwords->merge_count == MOST_MERGES)
         return clip_fail(error, "more than %u merges", MOST_MERGES);
-    if (subwords->merge_count == subwords->merge_room) {
-        size_t room = 2 * subwords->merge_room + 1024;
-        struct clip_word_merge *merges = reallocarray(subwords->merges, room, sizeof *merges);
-        if (!merges)
-            return clip_fail_memory(error, "a vocabulary");
-        subwords->merges = merges;
-        subwords->merge_room = room;
-    }
+    if (CLIP_GROW(subwords->merges, subwords->merge_count, subwords->merge_room) != 0)
+        return clip_fail_memory(error, "a vocabulary");
     if (clip_slots_grow(&subwords->ranks, hash_of_merge, subwords, error) != 0)
         return -1;
     size_t slot = find_merge(subwords, merge.left, merge.right);

@@ -1,4 +1,5 @@
 #include "text/vocabulary.h"
+#include "base/array.h"
 #include "text/hash.h"
 #include "text/subword.h"
 #include "text/unicode.h"
@@ -153,14 +154,8 @@ int clip_vocabulary_add_merge(struct clip_vocabulary *vocabulary, struct clip_me
 {
     if (vocabulary->merge_count == CLIP_MAX_TOKENS)
         return clip_fail(error, "more than %u merges", CLIP_MAX_TOKENS);
-    if (vocabulary->merge_count == vocabulary->merge_room) {
-        size_t room = vocabulary->merge_room ? 2 * vocabulary->merge_room : 1024;
-        struct clip_merge *merges = reallocarray(vocabulary->merges, room, sizeof *merges);
-        if (!merges)
-            return clip_fail_memory(error, "a vocabulary");
-        vocabulary->merges = merges;
-        vocabulary->merge_room = room;
-    }
+    if (CLIP_GROW(vocabulary->merges, vocabulary->merge_count, vocabulary->merge_room) != 0)
+        return clip_fail_memory(error, "a vocabulary");
     vocabulary->merges[vocabulary->merge_count++] = merge;
     return 0;
 }

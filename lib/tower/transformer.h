@@ -141,7 +141,7 @@ struct clip_backward_rows {
 struct clip_backward_workspace {
     float *attention;    /* for the kernel */
     float *dq, *dk, *dv; /* [longest][head]: of a head, prepared */
-    float *dbias;        /* [longest][longest]: of a head\'s scores */
+    float *dbias;        /* [longest][longest]: of a head's scores */
     float *gate;         /* [piece][width], of a gate: what it adds to the gradient of its input */
     void *scratch;       /* for products and sums of outer products */
 };

@@ -1,4 +1,5 @@
 #include "train/run.h"
+#include "base/array.h"
 
 #include "base/file.h"
 #include "train/folder.h"
@@ -111,14 +112,8 @@ static int list_checkpoint(const char *dir, const char *name, uint64_t number, v
     struct checkpoints *list = context;
     if (number > list->newest)
         return 0;
-    if (list->count == list->room) {
-        size_t room = 2 * list->room + 16;
-        uint64_t *numbers = reallocarray(list->numbers, room, sizeof *numbers);
-        if (!numbers)
-            return clip_fail_memory(error, "a list of checkpoints");
-        list->numbers = numbers;
-        list->room = room;
-    }
+    if (CLIP_GROW(list->numbers, list->count, list->room) != 0)
+        return clip_fail_memory(error, "a list of checkpoints");
     list->numbers[list->count++] = number;
     return 0;
 }
