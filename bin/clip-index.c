@@ -1,4 +1,5 @@
 /* clip-index: keeps embeddings on disk, and finds those nearest to others. */
+#include "base/array.h"
 #include "base/cli.h"
 #include "score/embedding.h"
 #include "score/faiss-module.h"
@@ -407,7 +408,7 @@ static void check_options(const struct verb *verb)
                  {"hits", hits, TAKES_SEARCH},
                  {"keys", keys_only, TAKES_SEARCH},
                  {"folder", folder != NULL, TAKES_SEARCH}};
-    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(given); i++)
         if (given[i].given && !(verb->takes & given[i].takes))
             clip_usage("--%s is not for '%s'", given[i].option, verb->name);
     if (verb->takes & TAKES_BUILD && (!output || !*output))
@@ -426,7 +427,7 @@ static void check_options(const struct verb *verb)
 
 static const struct verb *find_verb(const char *name)
 {
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(verbs); i++)
         if (name && strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     if (name)

@@ -79,7 +79,7 @@ struct batch {
 static int add_pair(struct batch *batch, float score, uint64_t row, uint64_t column, struct clip_error *error)
 {
     batch->pairs[batch->count++] = (struct clip_pair){score, row, column};
-    if (batch->count < sizeof batch->pairs / sizeof *batch->pairs)
+    if (batch->count < CLIP_COUNT_OF(batch->pairs))
         return 0;
     size_t n = batch->count;
     batch->count = 0;

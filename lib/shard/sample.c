@@ -1,4 +1,5 @@
 #include "shard/sample.h"
+#include "base/array.h"
 #include "base/random.h"
 #include "shard/links.h"
 #include "shard/npy.h"
@@ -650,7 +651,7 @@ const char *clip_passed_describe(const struct clip_passed *passed, char *out, si
                  {passed->others, "devices and other special members"}};
     size_t used = 0;
     out[0] = '\0';
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(kinds); i++)
         if (kinds[i].count && used < size)
             used += (size_t)snprintf(out + used, size - used, "%s%s: %llu", used ? ", " : "", kinds[i].what,
                                      (unsigned long long)kinds[i].count);

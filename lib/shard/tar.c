@@ -438,7 +438,7 @@ static int numbers_hold(const uint8_t *block)
 {
     const struct field fields[] = {MODE, UID, GID, SIZE, MTIME, MAJOR, MINOR};
     int64_t value;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(fields); i++)
         if (field_number(block, fields[i], &value) != 0)
             return 0;
     return 1;

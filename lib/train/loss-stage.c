@@ -1,4 +1,5 @@
 #include "train/loss-stage.h"
+#include "base/array.h"
 
 #include "base/file.h"
 #include "model/open.h"
@@ -183,7 +184,7 @@ static int print_line(struct clip_loss_stage *stage, const struct clip_step *ste
     if (!prints(stage))
         return 0;
     fprintf(stage->log, "{\"step\":%" PRId64 ",\"count\":%zu", step->number, n);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(numbers); i++)
         if (numbers[i].shown)
             print_number(stage->log, numbers[i].name, strlen(numbers[i].name), numbers[i].value);
     if (trains(stage))

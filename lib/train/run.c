@@ -221,12 +221,12 @@ static int is_made(const char *name)
     static const char *const endings[] = {".safetensors", ".index.json", ".bin", ".pt", ".pth"};
     static const char *const configurations[] = {"open_clip_config.json", "config.json",
                                                  "preprocessor_config.json"};
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(endings); i++) {
         size_t length = strlen(endings[i]), all = strlen(name);
         if (all >= length && strcmp(name + all - length, endings[i]) == 0)
             return 1;
     }
-    for (size_t i = 0; i < sizeof configurations / sizeof *configurations; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(configurations); i++)
         if (strcmp(name, configurations[i]) == 0)
             return 1;
     return 0;
