@@ -81,8 +81,9 @@ struct input {
 
 static void open_input(struct input *input, char **operands, int n)
 {
-    *input = (struct input){.fields = {field ? field : "image_embedding", field ? NULL : "text_embedding"},
-                            .skips = {.shared = &shared}};
+    *input = (struct input){
+        .fields = {field ? field : clip_embedding_fields[0], field ? NULL : clip_embedding_fields[1]},
+        .skips = {.shared = &shared}};
     input->reader = clip_reader_new(operands, (size_t)n, shared.max_record, &error);
     if (!input->reader)
         die();

@@ -1,6 +1,7 @@
 /* clip-simmatrix: cosine similarities of the embeddings of one stream with those of another. */
 #include "base/cli.h"
 #include "model/open.h"
+#include "score/embedding.h"
 #include "score/simmatrix.h"
 #include "stream/reader.h"
 #include "stream/skips.h"
@@ -279,7 +280,7 @@ static void check_usage(char **operands, int n)
 
 static void set_fields(struct run *run, int two)
 {
-    static const char *const names[2] = {"image_embedding", "text_embedding"};
+    const char *const *names = clip_embedding_fields;
     run->rows.fields[0] = row_field ? row_field : names[0];
     run->columns.fields[0] = column_field ? column_field : names[1];
     if ((two || pairs) && !row_field)

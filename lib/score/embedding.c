@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const clip_embedding_fields[2] = {"image_embedding", "text_embedding"};
+
 enum { MOST_WIDTH = 1 << 20 };
 
 int clip_embedding_read(struct clip_record *record, const char *const fields[2], size_t *width, float **unit)

@@ -7,6 +7,9 @@
 
 #include <stddef.h>
 
+/* The fields of a picture's embedding and of a caption's (enum clip_side). */
+extern const char *const clip_embedding_fields[2];
+
 /* The first of the two fields (the second may be NULL) that the record has, made unit, into *unit, [*width],
  * the caller's; where it is NULL it is allocated, and where *width is 0 it is set. -1 with the record marked
  * as bad. */
