@@ -1,5 +1,4 @@
 #include "stream/filter.h"
-#include "base/file.h"
 #include "stream/skips.h"
 
 #include <stdlib.h>
