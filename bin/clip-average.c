@@ -1,7 +1,8 @@
 /* clip-average: the mean direction of the embeddings that share a group, such as the prompts of a class. */
 #include "base/cli.h"
-#include "stream/filter.h"
+#include "score/embedding.h"
 #include "score/groups.h"
+#include "stream/filter.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +44,6 @@ static int finish(void *context, struct clip_writer *out, struct clip_error *err
 
 int main(int argc, char **argv)
 {
-    static const char *const both[] = {"image_embedding", "text_embedding"};
     struct clip_shared shared = {.batch = 256};
     struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv);
@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     if (grouping.into && (field || !*grouping.into || strcmp(grouping.into, grouping.by) == 0 ||
                           strcmp(grouping.into, "__key__") == 0))
         clip_usage("--into needs the name of a field, and cannot be combined with --field");
-    grouping.fields = field ? &field : both;
+    grouping.fields = field ? &field : clip_embedding_fields;
     grouping.n = field ? 1 : 2;
     struct clip_groups *groups = clip_groups_new(&error);
     if (!groups)

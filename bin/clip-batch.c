@@ -72,7 +72,7 @@ struct batcher {
 };
 
 /* What rank 0's clock and DIR/stop say of the step. */
-static int agree(struct batcher *b, int *save, struct clip_error *error)
+static int broadcast_decisions(struct batcher *b, int *save, struct clip_error *error)
 {
     int both[2] = {*save, b->stopped};
     if (clip_ranks_broadcast(b->ranks, both, sizeof both, error) != 0)
@@ -89,7 +89,7 @@ static int write_step(struct batcher *b, int last, struct clip_error *error)
                (save_minutes > 0 && clip_seconds() - b->saved >= 60 * save_minutes);
     int status = object ? 0 : clip_fail_memory(error, "a step");
     if (status == 0)
-        status = agree(b, &save, error);
+        status = broadcast_decisions(b, &save, error);
     if (save)
         b->saved = clip_seconds();
     b->step_open = 0;
@@ -125,7 +125,7 @@ static int begin_held(struct batcher *b, struct clip_error *error)
 }
 
 /* Passes on what is held. */
-static int pass_held(struct batcher *b, struct clip_error *error)
+static int write_held(struct batcher *b, struct clip_error *error)
 {
     struct clip_record *record;
     int got;
@@ -147,7 +147,7 @@ static int pass_held(struct batcher *b, struct clip_error *error)
 }
 
 /* Looks for DIR/stop, with which a user ends the run early, and removes it. */
-static int look_for_stop(struct batcher *b, struct clip_error *error)
+static int check_stop_file(struct batcher *b, struct clip_error *error)
 {
     char path[PATH_MAX];
     if (!run_dir || b->stopped || clip_ranks_rank(b->ranks) > 0)
@@ -164,12 +164,12 @@ static int look_for_stop(struct batcher *b, struct clip_error *error)
 /* The batch is full: passes it on, after the step object of the previous one. */
 static int end_batch(struct batcher *b, struct clip_error *error)
 {
-    if (!steps && ((b->step_open && write_step(b, 0, error) != 0) || pass_held(b, error) != 0))
+    if (!steps && ((b->step_open && write_step(b, 0, error) != 0) || write_held(b, error) != 0))
         return -1;
     b->records = 0;
     b->step++;
     b->step_open = 1;
-    if (look_for_stop(b, error) != 0)
+    if (check_stop_file(b, error) != 0)
         return -1;
     return steps ? write_step(b, b->stopped || b->step == (uint64_t)steps, error) : 0;
 }

@@ -373,21 +373,16 @@ static void close_run(struct run *run)
 
 static int run_program(struct run *run, char **operands, size_t n)
 {
-    struct clip_error error, flush_error;
+    struct clip_error error;
     if (open_run(run, &error) != 0)
         clip_die("%s", error.text);
     clip_progress_start(&run->progress, run->shared, n ? operands[0] : "a list of files");
     int status = run->shared->progress ? count_files(run, operands, n, &error) : 0;
     if (status == 0)
         status = use_all(run, operands, n, &error);
-    if (status == 0)
-        status = clip_writer_end(run->out, &error);
-    else
-        clip_writer_flush(run->out, &flush_error); /* the run has failed already; `error` says how */
+    status = clip_writer_finish(run->out, status, &error);
     note_left_out(run);
     show_progress(run, 1);
-    if (status == 0 && close(STDOUT_FILENO) != 0)
-        status = clip_fail_errno(&error, "standard output");
     if (status != 0)
         clip_message("%s", error.text);
     close_run(run);

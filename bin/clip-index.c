@@ -1,25 +1,22 @@
 /* clip-index: keeps embeddings on disk, and finds those nearest to others. */
+#include "base/array.h"
 #include "base/cli.h"
-#include "base/file.h"
 #include "score/embedding.h"
 #include "score/faiss-module.h"
+#include "score/search.h"
 #include "score/store-lists.h"
-#include "score/store-write.h"
-#include "score/retrieval.h"
+#include "score/store-records.h"
 #include "stream/reader.h"
+#include "stream/skips.h"
 #include "stream/writer.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define MEMORY ((size_t)64 << 20) /* of queries */
-
-enum { NOT_GIVEN = -1, MOST_QUERIES = 4096, SAVE_SECONDS = 60, TOP = 10 };
+enum { NOT_GIVEN = -1, SAVE_SECONDS = 60, TOP = 10 };
 
 static const char *output, *field, *label_field, *min_text, *folder;
 static int dtype = NOT_GIVEN, tsv, jsonl, hits, keys_only, null, missing, changed, create;
@@ -78,13 +75,15 @@ struct input {
     const char *fields[2];
     size_t width;
     float *unit; /* [width], of the last one */
-    uint64_t skipped;
+    struct clip_skips skips;
     struct clip_progress progress;
 };
 
 static void open_input(struct input *input, char **operands, int n)
 {
-    *input = (struct input){.fields = {field ? field : "image_embedding", field ? NULL : "text_embedding"}};
+    *input = (struct input){
+        .fields = {field ? field : clip_embedding_fields[0], field ? NULL : clip_embedding_fields[1]},
+        .skips = {.shared = &shared}};
     input->reader = clip_reader_new(operands, (size_t)n, shared.max_record, &error);
     if (!input->reader)
         die();
@@ -101,22 +100,9 @@ static void show_progress(struct input *input, int last)
 static void close_input(struct input *input)
 {
     show_progress(input, 1);
-    if (input->skipped)
-        clip_message("%llu bad records skipped", (unsigned long long)input->skipped);
+    clip_skips_note(&input->skips);
     clip_reader_free(input->reader);
     free(input->unit);
-}
-
-/* Ends the run at a bad record, or names and counts it. */
-static int bad_record(struct input *input, const struct clip_record *record)
-{
-    char name[400];
-    clip_record_name(record, name, sizeof name);
-    if (!shared.skip_bad)
-        return clip_fail(&error, "%s: %s", name, record->error.text);
-    clip_message("%s: %s (skipped)", name, record->error.text);
-    input->skipped++;
-    return 0;
 }
 
 /* Reads up to the next record with an embedding, which is then in `unit`. 1; 0 at the end; -1 with error. */
@@ -128,7 +114,7 @@ static int next_record(struct input *input, struct clip_record **record)
         show_progress(input, 0);
         if (taken && clip_embedding_read(*record, input->fields, &input->width, &input->unit) == 0)
             return 1;
-        int status = taken ? bad_record(input, *record) : 0;
+        int status = taken ? clip_skips_add(&input->skips, *record, &error) : 0;
         clip_record_free(*record);
         if (status != 0)
             return -1;
@@ -142,40 +128,6 @@ static void note_changes(const struct clip_store_changes *changes)
 {
     clip_verbose("added: %" PRIu64 ", replaced: %" PRIu64 ", removed: %" PRIu64,
                  changes->added - changes->replaced, changes->replaced, changes->removed);
-}
-
-static void read_file_fields(const struct clip_record *record, struct clip_store_entry *entry)
-{
-    const struct clip_field *size = clip_record_find(record, "__size__"),
-                            *time = clip_record_find(record, "__mtime__");
-    if (!size || !time || clip_field_integer(size, &entry->size) != 0 ||
-        clip_field_real(time, &entry->time) != 0) {
-        entry->size = -1;
-        entry->time = 0;
-    }
-}
-
-static int put_record(struct input *input, struct clip_store_writer *writer, struct clip_record *record)
-{
-    struct clip_record_text key, label;
-    struct clip_store_entry entry;
-    clip_key_read(&key, record);
-    clip_label_read(&label, record, label_field);
-    char *key_text = strndup(key.data, key.size),
-         *label_text = strndup(label.data ? label.data : "", label.size);
-    int status = key_text && label_text ? 0 : clip_fail_memory(&error, "keys");
-    entry.key = key_text;
-    entry.label = label_text;
-    read_file_fields(record, &entry);
-    if (status == 0)
-        status = clip_store_put(writer, input->unit, input->width, &entry, &error);
-    free(key_text);
-    free(label_text);
-    if (status > 0) {
-        clip_record_fail(record, "its key occurs twice");
-        status = bad_record(input, record);
-    }
-    return status;
 }
 
 static int commit(struct clip_store_writer *writer)
@@ -194,7 +146,9 @@ static int put_all(struct input *input, struct clip_store_writer *writer, int sa
     double saved = clip_seconds();
     int got;
     while ((got = next_record(input, &record)) > 0) {
-        int status = put_record(input, writer, record);
+        int status = clip_store_put_record(writer, input->unit, input->width, record, label_field, &error);
+        if (status != 0 && record->bad)
+            status = clip_skips_add(&input->skips, record, &error);
         clip_record_free(record);
         if (status == 0 && save && clip_seconds() - saved > (double)save_seconds) {
             status = commit(writer);
@@ -263,27 +217,6 @@ static int remove_listed(struct clip_store_writer *writer, uint64_t *requested)
     return status == 0 && ferror(stdin) ? clip_fail_errno(&error, "standard input") : status;
 }
 
-/* Whether the file of that key is there, and with `changed`, as it was when it was added. */
-static int is_current(const struct clip_store_entry *entry)
-{
-    struct stat about;
-    if (lstat(entry->key, &about) != 0)
-        return errno != ENOENT && errno != ENOTDIR;
-    return !changed || (entry->size == about.st_size && entry->time == clip_file_time(&about));
-}
-
-/* Those whose key names no file, or one that has changed. */
-static int remove_outdated(struct clip_store_writer *writer)
-{
-    struct clip_store_entry entry;
-    uint64_t number = 0;
-    int got;
-    while ((got = clip_store_next(clip_store_writer_index(writer), &number, &entry, &error)) > 0)
-        if (!is_current(&entry) && clip_store_remove(writer, entry.key, strlen(entry.key), &error) != 0)
-            return -1;
-    return got;
-}
-
 static int run_remove(char **operands, int n)
 {
     (void)n;
@@ -292,7 +225,8 @@ static int run_remove(char **operands, int n)
     struct clip_store_writer *writer = clip_store_edit(operands[0], CLIP_STORE_CHANGE, 0, &error);
     if (!writer)
         die();
-    int status = missing || changed ? remove_outdated(writer) : remove_listed(writer, &requested);
+    int status = missing || changed ? clip_store_remove_outdated(writer, changed, &error)
+                                    : remove_listed(writer, &requested);
     if (status == 0)
         status = clip_store_commit(writer, &changes, &error);
     clip_store_writer_free(writer);
@@ -307,206 +241,82 @@ static int run_remove(char **operands, int n)
 
 /* --- search --- */
 
-struct search {
-    struct clip_store *index;
-    struct clip_store_lists *lists; /* with --probes */
-    struct clip_pool *pool;
-    struct clip_similarity *similarity;
-    struct clip_vectors *queries;
-    struct clip_wanted wanted;
-    struct clip_rows_output out;
-    struct clip_paths { /* of the matches, below --folder; until they are written */
-        char **list;
-        size_t count, room;
-    } paths;
-};
-
-static void free_paths(struct clip_paths *paths)
-{
-    while (paths->count > 0)
-        free(paths->list[--paths->count]);
-}
-
-/* ./x -> FOLDER/x, which stays until free_paths. NULL with error. */
-static const char *path_below(struct clip_paths *paths, const char *key, struct clip_error *reason)
-{
-    size_t size = strlen(folder);
-    char *path = NULL;
-    if (paths->count == paths->room) {
-        size_t room = 2 * paths->room + 16;
-        char **list = reallocarray(paths->list, room, sizeof *list);
-        if (list) {
-            paths->list = list;
-            paths->room = room;
-        }
-    }
-    if (paths->count == paths->room ||
-        asprintf(&path, "%s%s%s", folder, size && folder[size - 1] == '/' ? "" : "/", key + 2) < 0) {
-        clip_fail_memory(reason, "paths");
-        return NULL;
-    }
-    return paths->list[paths->count++] = path;
-}
-
-static int name_match(void *context, uint64_t column, const char **key, const char **label,
-                      struct clip_error *reason)
-{
-    struct search *search = context;
-    struct clip_store_entry entry;
-    if (clip_store_entry(search->index, column, &entry, reason) != 0)
-        return -1;
-    *key = entry.key;
-    if (folder && strncmp(*key, "./", 2) == 0 && !(*key = path_below(&search->paths, *key, reason)))
-        return -1;
-    *label = *entry.label ? entry.label : *key;
-    return 0;
-}
-
-static int answer(struct search *search)
-{
-    const struct clip_store *index = search->index;
-    struct clip_retrieval *retrieval =
-        clip_retrieval_new(search->similarity, &search->wanted, search->queries, name_match, search, &error);
-    int status = retrieval ? 0 : -1;
-    for (size_t p = 0; p < index->manifest.count && status == 0; p++)
-        status = search->lists
-                     ? clip_store_lists_search(search->lists, p, retrieval, search->queries,
-                                               search->wanted.top, (size_t)probes, &error)
-                     : clip_retrieval_add(retrieval, index->parts[p].vectors, index->parts[p].first, &error);
-    if (status == 0)
-        status = clip_retrieval_write(retrieval, &search->out, &error);
-    clip_retrieval_free(retrieval);
-    free_paths(&search->paths);
-    return status;
-}
-
-static int keep_query(struct search *search, const struct input *input, const struct clip_record *record)
-{
-    struct clip_record_text key, label;
-    clip_key_read(&key, record);
-    clip_label_read(&label, record, label_field);
-    return clip_vectors_add(search->queries, input->unit, key.data, key.size, label.data, label.size, &error);
-}
-
 /* Answers the queries that have come, as they come. */
-static int answer_all(struct search *search, struct input *input)
+static int answer_all(struct clip_search *search, struct input *input, const struct clip_rows_output *out)
 {
     struct clip_record *record;
     int got = 1, status = 0;
     while (got > 0 && status == 0) {
-        clip_vectors_clear(search->queries);
         do {
-            if (!search->out.writer && !clip_reader_ready(input->reader) && fflush(stdout) != 0)
+            if (!out->writer && !clip_reader_ready(input->reader) && fflush(stdout) != 0)
                 return clip_fail_errno(&error, "standard output");
             if ((got = next_record(input, &record)) <= 0)
                 break;
-            status = keep_query(search, input, record);
+            status = clip_search_add(search, input->unit, record, label_field, &error);
             clip_record_free(record);
-        } while (status == 0 && clip_vectors_count(search->queries) < MOST_QUERIES &&
+        } while (status == 0 && clip_search_count(search) < CLIP_SEARCH_MOST_QUERIES &&
                  clip_reader_ready(input->reader));
         struct clip_error cut = error;
-        if (status == 0 && clip_vectors_count(search->queries) > 0)
-            status = answer(search);
+        if (status == 0 && clip_search_count(search) > 0)
+            status = clip_search_answer(search, out, &error);
         if (status == 0 && got < 0)
             error = cut;
     }
     return status == 0 ? got : -1;
 }
 
-static void open_search(struct search *search, const char *path)
+static struct clip_writer *open_output(void)
 {
-    search->index = clip_store_open(path, &error);
-    if (search->index && probes &&
-        !(search->lists = clip_store_lists_open(search->index, (int)shared.threads, &error)))
-        die();
-    search->pool = search->index ? clip_pool_new((int)shared.threads, &error) : NULL;
-    size_t width = search->pool ? search->index->manifest.width : 0;
-    if (!search->pool)
-        die();
-    search->similarity = clip_similarity_new(search->pool, width ? width : 1, &error);
-    search->queries = search->similarity ? clip_vectors_new(width ? width : 1, MEMORY, &error) : NULL;
-    if (!search->queries)
-        die();
-    if (search->out.form != CLIP_ROWS_RECORDS)
-        return;
     clip_refuse_terminal();
-    search->out.writer = clip_writer_new(STDOUT_FILENO, "standard output", &error);
-    if (!search->out.writer)
+    struct clip_writer *out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
+    if (!out)
         die();
-}
-
-static void close_search(struct search *search)
-{
-    clip_vectors_free(search->queries);
-    clip_similarity_free(search->similarity);
-    clip_writer_free(search->out.writer);
-    clip_store_lists_close(search->lists);
-    clip_store_close(search->index);
-    clip_pool_free(search->pool);
-    free(search->paths.list);
-}
-
-static int close_output(struct clip_writer *writer)
-{
-    if (clip_writer_end(writer, &error) != 0)
-        return -1;
-    return close(STDOUT_FILENO) == 0 ? 0 : clip_fail_errno(&error, "standard output");
+    return out;
 }
 
 static int run_search(char **operands, int n)
 {
     struct input input;
-    struct clip_error ignored;
-    struct search search = {.wanted = {.top = top        ? (size_t)top
-                                              : min_text ? 0
-                                                         : TOP,
-                                       .least = clip_min_score(min_text),
-                                       .scoring = {1, 0}},
-                            .out = {.form = tsv         ? CLIP_ROWS_TABLE
-                                            : jsonl     ? CLIP_ROWS_JSON
-                                            : hits      ? CLIP_ROWS_HITS
-                                            : keys_only ? CLIP_ROWS_KEYS
-                                                        : CLIP_ROWS_RECORDS,
-                                    .best = 1,
-                                    .separator = null ? '\0' : '\n',
-                                    .scale = 1,
-                                    .text = stdout}};
-    open_search(&search, operands[0]);
+    struct clip_search_options options = {.wanted = {.top = top        ? (size_t)top
+                                                            : min_text ? 0
+                                                                       : TOP,
+                                                     .least = clip_min_score(min_text),
+                                                     .scoring = {1, 0}},
+                                          .probes = (size_t)probes,
+                                          .folder = folder,
+                                          .threads = (int)shared.threads};
+    struct clip_rows_output out = {.form = tsv         ? CLIP_ROWS_TABLE
+                                           : jsonl     ? CLIP_ROWS_JSON
+                                           : hits      ? CLIP_ROWS_HITS
+                                           : keys_only ? CLIP_ROWS_KEYS
+                                                       : CLIP_ROWS_RECORDS,
+                                   .best = 1,
+                                   .separator = null ? '\0' : '\n',
+                                   .scale = 1,
+                                   .text = stdout};
+    struct clip_search *search = clip_search_open(operands[0], &options, &error);
+    if (!search)
+        die();
+    if (out.form == CLIP_ROWS_RECORDS)
+        out.writer = open_output();
     open_input(&input, operands + 1, n - 1);
-    input.width = search.index->manifest.width;
-    if (search.out.writer)
-        clip_reader_tie(input.reader, search.out.writer);
-    int status = answer_all(&search, &input);
-    if (status == 0 && search.out.writer)
-        status = close_output(search.out.writer);
-    else if (search.out.writer)
-        clip_writer_flush(search.out.writer, &ignored); /* the run has failed already; `error` says how */
+    input.width = clip_search_width(search);
+    if (out.writer)
+        clip_reader_tie(input.reader, out.writer);
+    int status = answer_all(search, &input, &out);
+    if (out.writer)
+        status = clip_writer_finish(out.writer, status, &error);
     close_input(&input);
     if (status != 0)
         clip_message("%s", error.text);
-    int records = search.out.writer != NULL;
-    close_search(&search);
-    return records ? status != 0 : clip_finish(status != 0);
+    clip_search_close(search);
+    if (!out.writer)
+        return clip_finish(status != 0);
+    clip_writer_free(out.writer);
+    return status != 0;
 }
 
 /* --- list, info --- */
-
-static int write_entry(struct clip_writer *out, const struct clip_store_entry *entry)
-{
-    struct clip_record *record = clip_record_new();
-    int status = record ? clip_record_put_string(record, "__key__", entry->key, strlen(entry->key), &error)
-                        : clip_fail_memory(&error, "a record");
-    if (status == 0 && *entry->label)
-        status = clip_record_put_string(record, "label", entry->label, strlen(entry->label), &error);
-    if (status == 0 && entry->size >= 0)
-        status = clip_record_put_integer(record, "__size__", entry->size, &error);
-    if (status == 0 && entry->size >= 0)
-        status = clip_record_put_real(record, "__mtime__", entry->time, &error);
-    if (status == 0)
-        status = clip_writer_record(out, record, &error);
-    clip_record_free(record);
-    return status;
-}
 
 static int run_list(char **operands, int n)
 {
@@ -517,14 +327,15 @@ static int run_list(char **operands, int n)
     struct clip_store *index = clip_store_open(operands[0], &error);
     if (!index)
         die();
-    clip_refuse_terminal();
-    struct clip_writer *out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
-    int status = out ? 0 : -1;
-    while (status == 0 && (got = clip_store_next(index, &number, &entry, &error)) != 0)
-        status = got < 0 ? -1 : write_entry(out, &entry);
-    if (status == 0)
-        status = close_output(out);
-    if (status != 0)
+    struct clip_writer *out = open_output();
+    while ((got = clip_store_next(index, &number, &entry, &error)) > 0) {
+        struct clip_record *record = clip_store_entry_record(&entry, &error);
+        int status = record ? clip_writer_record(out, record, &error) : -1;
+        clip_record_free(record);
+        if (status != 0)
+            die();
+    }
+    if (clip_writer_finish(out, got, &error) != 0)
         die();
     clip_writer_free(out);
     clip_store_close(index);
@@ -598,7 +409,7 @@ static void check_options(const struct verb *verb)
                  {"hits", hits, TAKES_SEARCH},
                  {"keys", keys_only, TAKES_SEARCH},
                  {"folder", folder != NULL, TAKES_SEARCH}};
-    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(given); i++)
         if (given[i].given && !(verb->takes & given[i].takes))
             clip_usage("--%s is not for '%s'", given[i].option, verb->name);
     if (verb->takes & TAKES_BUILD && (!output || !*output))
@@ -617,7 +428,7 @@ static void check_options(const struct verb *verb)
 
 static const struct verb *find_verb(const char *name)
 {
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(verbs); i++)
         if (name && strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     if (name)

@@ -1,4 +1,5 @@
 /* clip-model: describes models, creates them, and converts one form to another. */
+#include "base/array.h"
 #include "base/cli.h"
 #include "base/datadir.h"
 #include "base/file.h"
@@ -385,7 +386,7 @@ static void check_output(unsigned takes)
     static const char *const endings[] = {".bin", ".pt",   ".pth",     ".ckpt", ".pkl", ".onnx", ".h5",
                                           ".npz", ".gguf", ".msgpack", ".json", ".gz",  ".txt"};
     int words = takes & TAKES_SIZE;
-    for (size_t i = 0; output && i < sizeof endings / sizeof *endings; i++)
+    for (size_t i = 0; output && i < CLIP_COUNT_OF(endings); i++)
         if (ends_in(output, endings[i]) && !(words && strcmp(endings[i], ".txt") == 0))
             clip_usage("--output: '%s': %s files are not written; name a folder or a file that ends in %s",
                        output, endings[i], words ? ".txt" : ".safetensors");
@@ -412,7 +413,7 @@ static void check_options(const struct verb *verb)
                  {"arch", shared.arch != NULL, TAKES_MODEL},
                  {"weights", shared.weights != NULL, TAKES_MODEL},
                  {"model", shared.model != NULL, TAKES_MODEL}};
-    for (size_t i = 0; i < sizeof given / sizeof *given; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(given); i++) {
         if (given[i].given && !(verb->takes & given[i].takes))
             clip_usage("--%s is not for '%s'", given[i].option, verb->name);
         if (!given[i].given && verb->needs & given[i].takes)
@@ -427,7 +428,7 @@ static void check_options(const struct verb *verb)
 
 static const struct verb *find_verb(const char *name)
 {
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(verbs); i++)
         if (name && strcmp(verbs[i].name, name) == 0)
             return &verbs[i];
     if (name)

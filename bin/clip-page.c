@@ -7,6 +7,7 @@
 #include "score/page.h"
 #include "score/results.h"
 #include "stream/reader.h"
+#include "stream/skips.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,30 +37,13 @@ static const struct clip_program program = {
     .options = options,
     .shared = CLIP_TAKES_STREAM | CLIP_TAKES_SKIP};
 
-/* A bad picture ends the run, or is left out. */
-static int use_picture(struct clip_gallery *gallery, struct clip_record *record,
-                       const struct clip_shared *shared, uint64_t *skipped, struct clip_error *error)
-{
-    char name[400];
-    if (clip_gallery_add(gallery, record, error) == 0)
-        return 0;
-    if (!record->bad)
-        return -1;
-    clip_record_name(record, name, sizeof name);
-    if (!shared->skip_bad)
-        return clip_fail(error, "%s: %s", name, record->error.text);
-    clip_message("%s: %s (skipped)", name, record->error.text);
-    ++*skipped;
-    return 0;
-}
-
 static int read_images(struct clip_gallery *gallery, const struct clip_shared *shared,
                        struct clip_error *error)
 {
     char *path = (char *)images;
     struct clip_record *record;
     struct clip_progress progress;
-    uint64_t skipped = 0;
+    struct clip_skips skips = {.shared = shared};
     int got = 0, status = 0;
     struct clip_reader *reader = clip_reader_new(&path, 1, shared->max_record, error);
     if (!reader)
@@ -67,13 +51,14 @@ static int read_images(struct clip_gallery *gallery, const struct clip_shared *s
     uint64_t total = shared->progress ? clip_reader_total(reader) : 0;
     clip_progress_start(&progress, shared, images);
     while (status == 0 && (got = clip_reader_next(reader, &record, error)) > 0) {
-        status = use_picture(gallery, record, shared, &skipped, error);
+        status = clip_gallery_add(gallery, record, error);
+        if (status != 0 && record->bad)
+            status = clip_skips_add(&skips, record, error);
         clip_record_free(record);
         clip_progress_show(&progress, clip_reader_count(reader), total, clip_reader_waited(reader), 0, 0);
     }
     clip_progress_show(&progress, clip_reader_count(reader), total, clip_reader_waited(reader), 0, 1);
-    if (skipped)
-        clip_message("%llu bad records skipped", (unsigned long long)skipped);
+    clip_skips_note(&skips);
     if (status == 0 && got == 0 && gallery->found == 0 && gallery->count > 0)
         clip_note("%s has no picture with a key of the results", images);
     clip_reader_free(reader);

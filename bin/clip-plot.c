@@ -8,6 +8,7 @@
 #include "image/sheet.h"
 #include "image/table.h"
 #include "stream/reader.h"
+#include "stream/skips.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ enum { THUMBNAIL = 128 }; /* side of a picture decoded here */
 enum edge { EDGE_AUTO, EDGE_LEFT, EDGE_TOP };
 
 static const char *output = "-", *images, *title, *curve_fields;
-static int format = -1, edge = EDGE_AUTO, no_values, sheet_asked;
+static int format = -1, edge = EDGE_AUTO, no_values, as_sheet;
 static long digits = 2, columns, side = 160;
 static struct clip_sheet sheet;
 static struct clip_missing missing;
@@ -27,7 +28,7 @@ static const struct clip_option options[] = {
     {"format", 'f', CLIP_CHOICE, &format, "png|svg|pdf", "format of the figure [png]", 0, 0},
     {"curve", 'c', CLIP_TEXT, &curve_fields, "FIELD,...",
      "draw curves of these fields of a log: A,B in two panels, A+B in one", 0, 0},
-    {"sheet", 's', CLIP_FLAG, &sheet_asked, NULL, "draw the pictures of a stream as a contact sheet", 0, 0},
+    {"sheet", 's', CLIP_FLAG, &as_sheet, NULL, "draw the pictures of a stream as a contact sheet", 0, 0},
     {"columns", 0, CLIP_COUNT, &columns, "N", "with --sheet: pictures in a row [8]", 1,
      CLIP_SHEET_MOST_COLUMNS},
     {"size", 0, CLIP_COUNT, &side, "PIXELS", "with --sheet: side of a picture [160]", 16, 2048},
@@ -225,38 +226,23 @@ static int plot_matrix(FILE *file, const char *name, const struct clip_shared *s
     return status;
 }
 
-/* Takes a record in; one that is bad ends the run, or is left out. */
-static int use_record(struct clip_record *record, const struct clip_shared *shared, uint64_t *skipped,
-                      struct clip_error *error)
-{
-    char name[400];
-    if (!clip_record_find(record, "__key__") || clip_sheet_add(&sheet, record, error) == 0)
-        return 0;
-    if (!record->bad)
-        return -1;
-    clip_record_name(record, name, sizeof name);
-    if (!shared->skip_bad)
-        return clip_fail(error, "%s: %s", name, record->error.text);
-    clip_message("%s: %s (skipped)", name, record->error.text);
-    ++*skipped;
-    return 0;
-}
-
 static int plot_sheet(char *path, const struct clip_shared *shared, struct clip_error *error)
 {
     struct clip_record *record;
-    uint64_t skipped = 0;
+    struct clip_skips skips = {.shared = shared};
     int got = 0, status = clip_level_choose(&sheet.level, error);
     struct clip_reader *reader =
         status == 0 ? clip_reader_new(&path, path != NULL, shared->max_record, error) : NULL;
     if (!reader)
         return -1;
     while (status == 0 && (got = clip_reader_next(reader, &record, error)) > 0) {
-        status = use_record(record, shared, &skipped, error);
+        if (clip_record_find(record, "__key__"))
+            status = clip_sheet_add(&sheet, record, error);
+        if (status != 0 && record->bad)
+            status = clip_skips_add(&skips, record, error);
         clip_record_free(record);
     }
-    if (skipped)
-        clip_message("%llu bad records skipped", (unsigned long long)skipped);
+    clip_skips_note(&skips);
     if (status == 0 && got == 0)
         status = draw_to(NULL, NULL, error);
     clip_reader_free(reader);
@@ -278,9 +264,9 @@ static int plot_file(const char *path, const struct clip_shared *shared, struct 
 
 static void check_options(const struct clip_shared *shared)
 {
-    if ((curve_fields && images) || (sheet_asked && (curve_fields || images)))
+    if ((curve_fields && images) || (as_sheet && (curve_fields || images)))
         clip_usage("--images, --curve and --sheet are mutually exclusive");
-    if (!sheet_asked && (columns || side != 160 || sheet.label || shared->skip_bad))
+    if (!as_sheet && (columns || side != 160 || sheet.label || shared->skip_bad))
         clip_usage("--columns, --size, --label and --skip-bad are about --sheet");
     sheet.columns = (int)columns;
     sheet.side = (int)side;
@@ -310,7 +296,7 @@ int main(int argc, char **argv)
     if (images && clip_level_choose(&thumbnail.level, &error) != 0)
         clip_die("%s", error.text);
     char *path = first < argc && strcmp(argv[first], "-") != 0 ? argv[first] : NULL;
-    int status = sheet_asked ? plot_sheet(path, &shared, &error) : plot_file(path, &shared, &error);
+    int status = as_sheet ? plot_sheet(path, &shared, &error) : plot_file(path, &shared, &error);
     if (status != 0)
         clip_die("%s", error.text);
     if (missing.count)

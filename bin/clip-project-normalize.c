@@ -4,6 +4,7 @@
 #include "math/product.h"
 #include "math/unit.h"
 #include "model/open.h"
+#include "score/embedding.h"
 #include "stream/filter.h"
 #include "stream/vector.h"
 #include "tower/fields.h"
@@ -16,8 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIDES = 2 };
-
 static int keep, no_projection;
 static struct clip_train_options train = CLIP_TRAIN_DEFAULTS;
 static struct clip_stage_options stage = CLIP_STAGE_DEFAULTS;
@@ -25,8 +24,8 @@ static struct clip_stage_options stage = CLIP_STAGE_DEFAULTS;
 /* "image:FIFO" or "text:FIFO" */
 static int set_grad_out(const char *argument, struct clip_error *error)
 {
-    static const char *const sides[SIDES] = {"image:", "text:"};
-    for (int s = 0; s < SIDES; s++)
+    static const char *const sides[CLIP_SIDES] = {"image:", "text:"};
+    for (int s = 0; s < CLIP_SIDES; s++)
         if (strncmp(argument, sides[s], strlen(sides[s])) == 0) {
             stage.grad_out[s] = argument + strlen(sides[s]);
             return 0;
@@ -90,7 +89,7 @@ struct side {
 
 struct job {
     struct clip_pool *pool;
-    struct side sides[SIDES];
+    struct side sides[CLIP_SIDES];
 };
 
 /* The features become the embedding; without a projection an existing embedding is used, too. */
@@ -157,10 +156,10 @@ static void project_side(void *context, size_t i, int thread)
 
 static int project(struct job *job, struct clip_record **records, size_t n, struct clip_error *error)
 {
-    for (int s = 0; s < SIDES; s++)
+    for (int s = 0; s < CLIP_SIDES; s++)
         gather(&job->sides[s], records, n);
-    clip_pool_run(job->pool, SIDES, project_side, job);
-    for (int s = 0; s < SIDES; s++) {
+    clip_pool_run(job->pool, CLIP_SIDES, project_side, job);
+    for (int s = 0; s < CLIP_SIDES; s++) {
         struct side *side = &job->sides[s];
         size_t width = side->projection ? clip_projection_outputs(side->projection) : 0;
         if (side->failed) {
@@ -209,7 +208,7 @@ static int process(void *context, struct clip_record **records, size_t n, struct
     if (!no_projection)
         return project(job, records, n, error);
     for (size_t i = 0; i < n; i++)
-        for (int s = 0; s < SIDES; s++)
+        for (int s = 0; s < CLIP_SIDES; s++)
             if (normalize(&job->sides[s], records[i], error) != 0)
                 return -1;
     return 0;
@@ -272,13 +271,16 @@ int main(int argc, char **argv)
 {
     struct clip_shared shared = {0};
     struct clip_error error;
-    struct job job = {.sides = {{.features = clip_feature_fields[0], .embedding = "image_embedding"},
-                                {.features = clip_feature_fields[1], .embedding = "text_embedding"}}};
+    struct job job = {0};
     struct clip_filter filter = {.process = process, .context = &job};
     struct clip_model *model = NULL;
     struct clip_engine *engine = NULL;
     int first = clip_start(&program, &shared, argc, argv);
     size_t batch = (size_t)shared.batch;
+    for (int s = 0; s < CLIP_SIDES; s++) {
+        job.sides[s].features = clip_feature_fields[s];
+        job.sides[s].embedding = clip_embedding_fields[s];
+    }
     if (clip_train_check(&train, &shared, stage.grad_in, &error) != 0)
         clip_usage("%s", error.text);
     if (train.dir)
@@ -290,17 +292,19 @@ int main(int argc, char **argv)
         if (model)
             check_projections(model);
         /* The engine before the threads: under a limit, these must not take the memory that it found free. */
-        engine = model ? clip_engine_open(NULL, CLIP_PRECISION_F32, SIDES, &error) : NULL;
+        engine = model ? clip_engine_open(NULL, CLIP_PRECISION_F32, CLIP_SIDES, &error) : NULL;
         if (engine)
-            job.pool = clip_pool_new(shared.threads < SIDES ? (int)shared.threads : SIDES, &error);
-        if (!job.pool || open_side(&job.sides[0], CLIP_SIDE_IMAGE, model, engine, batch, &error) != 0 ||
-            open_side(&job.sides[1], CLIP_SIDE_TEXT, model, engine, batch, &error) != 0)
+            job.pool = clip_pool_new(shared.threads < CLIP_SIDES ? (int)shared.threads : CLIP_SIDES, &error);
+        if (!job.pool)
             clip_die("%s", error.text);
+        for (int s = 0; s < CLIP_SIDES; s++)
+            if (open_side(&job.sides[s], s, model, engine, batch, &error) != 0)
+                clip_die("%s", error.text);
     }
     filter.batch = batch;
     int status = clip_filter_run(&filter, &shared, argv + first, (size_t)(argc - first));
-    free_side(&job.sides[0]);
-    free_side(&job.sides[1]);
+    for (int s = 0; s < CLIP_SIDES; s++)
+        free_side(&job.sides[s]);
     clip_engine_free(engine);
     clip_model_close(model);
     clip_pool_free(job.pool);

@@ -143,22 +143,17 @@ static int use_tables(struct run *run, char **paths, size_t n, struct clip_error
 
 static int run_program(struct run *run, char **paths, size_t n)
 {
-    struct clip_error error, flush_error;
+    struct clip_error error;
     run->out = clip_writer_new(STDOUT_FILENO, "standard output", &error);
     if (!run->out)
         clip_die("%s", error.text);
     clip_progress_start(&run->progress, run->shared, n ? paths[0] : "standard input");
     int status = use_tables(run, paths, n, &error);
-    if (status == 0)
-        status = clip_writer_end(run->out, &error);
-    else
-        clip_writer_flush(run->out, &flush_error); /* the run has failed already; `error` says how */
+    status = clip_writer_finish(run->out, status, &error);
     clip_progress_show(&run->progress, clip_writer_count(run->out), 0, run->waited,
                        clip_writer_waited(run->out), 1);
     if (run->skipped)
         clip_message("%" PRIu64 " bad rows skipped", run->skipped);
-    if (status == 0 && close(STDOUT_FILENO) != 0)
-        status = clip_fail_errno(&error, "standard output");
     if (status != 0)
         clip_message("%s", error.text);
     clip_writer_free(run->out);

@@ -4,6 +4,7 @@
 #include "shard/npy.h"
 #include "shard/tarball.h"
 #include "stream/reader.h"
+#include "stream/skips.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ struct run {
     FILE *out;                         /* where the archive, or the array, is written first */
     struct clip_tarball tarball;
     struct clip_npy npy;
-    uint64_t skipped;
+    struct clip_skips skips;
 };
 
 /* The header of an array is known only at the end, and a pipe cannot seek back. */
@@ -89,22 +90,13 @@ static int write_record(struct run *run, struct clip_record *record, struct clip
     return record->bad || !keys ? 0 : write_key(run, key, size, error);
 }
 
-/* A bad record ends the run, or is dropped. */
 static int use_record(struct run *run, struct clip_record *record, struct clip_error *error)
 {
-    char name[400];
     if (!clip_record_find(record, "__key__"))
         return 0;
     if (write_record(run, record, error) != 0)
         return clip_fail_prefix(error, "%s", strcmp(output, "-") == 0 ? "standard output" : output);
-    if (!record->bad)
-        return 0;
-    clip_record_name(record, name, sizeof name);
-    if (!run->shared->skip_bad)
-        return clip_fail(error, "%s: %s", name, record->error.text);
-    clip_message("%s: %s (skipped)", name, record->error.text);
-    run->skipped++;
-    return 0;
+    return record->bad ? clip_skips_add(&run->skips, record, error) : 0;
 }
 
 static int read_records(struct run *run, struct clip_error *error)
@@ -126,8 +118,7 @@ static int read_records(struct run *run, struct clip_error *error)
         clip_progress_show(&progress, clip_reader_count(run->in), total, clip_reader_waited(run->in), 0, 0);
     }
     clip_progress_show(&progress, clip_reader_count(run->in), 0, clip_reader_waited(run->in), 0, 1);
-    if (run->skipped)
-        clip_message("%llu bad records skipped", (unsigned long long)run->skipped);
+    clip_skips_note(&run->skips);
     return status;
 }
 
@@ -179,7 +170,7 @@ int main(int argc, char **argv)
     struct clip_shared shared = {0};
     struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv);
-    struct run run = {.shared = &shared};
+    struct run run = {.shared = &shared, .skips = {.shared = &shared}};
     if (keys && !npy_field)
         clip_usage("--keys needs --npy");
     if (strcmp(output, "-") == 0 && isatty(STDOUT_FILENO))

@@ -354,7 +354,7 @@ static int write_classes(struct job *job, const struct clip_classes *classes, st
         for (size_t k = 0; k < prompts; k++)
             if (write_prompt(job, classes, i, k, out, error) != 0)
                 return -1;
-    return clip_writer_end(out, error);
+    return 0;
 }
 
 static int run_classes(struct job *job)
@@ -367,9 +367,7 @@ static int run_classes(struct job *job)
     if (status == 0 && !(out = clip_writer_new(STDOUT_FILENO, "standard output", &error)))
         status = -1;
     if (status == 0)
-        status = write_classes(job, &classes, out, &error);
-    if (status == 0 && close(STDOUT_FILENO) != 0)
-        status = clip_fail_errno(&error, "standard output");
+        status = clip_writer_finish(out, write_classes(job, &classes, out, &error), &error);
     if (status != 0)
         clip_message("%s", error.text);
     clip_writer_free(out);

@@ -60,7 +60,7 @@ static int write_all(struct clip_binary *binary, struct clip_writer *out, char *
 int main(int argc, char **argv)
 {
     struct clip_shared shared = {0};
-    struct clip_error error, flush_error;
+    struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv);
     if (strlen(prefix) > CLIP_BINARY_MAX_PREFIX)
         clip_usage("--key: more than %d bytes", CLIP_BINARY_MAX_PREFIX);
@@ -70,12 +70,7 @@ int main(int argc, char **argv)
     if (!out)
         clip_die("%s", error.text);
     int status = write_all(binary, out, argv + first, argc - first, &error);
-    if (status == 0)
-        status = clip_writer_end(out, &error);
-    else
-        clip_writer_flush(out, &flush_error); /* the run has failed already; `error` says how */
-    if (status == 0 && close(STDOUT_FILENO) != 0)
-        status = clip_fail_errno(&error, "standard output");
+    status = clip_writer_finish(out, status, &error);
     if (status != 0)
         clip_message("%s", error.text);
     clip_writer_free(out);

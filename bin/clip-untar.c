@@ -8,13 +8,12 @@
 #include "shard/source.h"
 #include "stream/mix.h"
 #include "stream/reader.h"
+#include "stream/skips.h"
 #include "stream/writer.h"
 #include "train/ranks.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *slice, *only, *loose, *except, *deal;
@@ -70,43 +69,13 @@ struct run {
     uint64_t taken;   /* of them, those of shards that are finished */
     double waited;    /* seconds, in shards that are finished */
     uint64_t samples; /* whose turn came, also those dealt to other ranks */
-    uint64_t bad_samples, bad_shards;
+    struct clip_skips bad_samples;
+    uint64_t bad_shards;
     struct clip_passed passed; /* in the first epoch */
     int noted;                 /* that a sample holds several pictures */
 };
 
 /* --- options --- */
-
-/* The words of --only, in lower case. */
-static void read_only(struct clip_sample_options *into)
-{
-    struct clip_error error;
-    char **words = NULL;
-    size_t n = 0;
-    for (const char *word = only; word;) {
-        const char *comma = strchr(word, ',');
-        size_t size;
-        words = reallocarray(words, n + 1, sizeof *words);
-        char *lower =
-            words ? clip_lower_extension(word, comma ? (size_t)(comma - word) : strlen(word), &size) : NULL;
-        if (!lower) {
-            clip_fail_memory(&error, "--only");
-            clip_die("%s", error.text);
-        }
-        lower[size] = '\0';
-        words[n++] = lower;
-        word = comma ? comma + 1 : NULL;
-    }
-    into->only = words;
-    into->only_count = n;
-}
-
-static void free_only(struct clip_sample_options *from)
-{
-    for (size_t i = 0; i < from->only_count; i++)
-        free(from->only[i]);
-    free((void *)from->only);
-}
 
 static void read_deal(struct deal *into)
 {
@@ -147,27 +116,6 @@ static void read_shards(struct clip_shards *shards, char **operands, size_t n)
 
 /* --- the run --- */
 
-/* The size of a shard's file; 0 where it is something else. */
-static uint64_t file_bytes(const char *name)
-{
-    struct stat about;
-    int failed = strcmp(name, "-") == 0 ? fstat(STDIN_FILENO, &about) : stat(name, &about);
-    return failed || !S_ISREG(about.st_mode) || about.st_size < 0 ? 0 : (uint64_t)about.st_size;
-}
-
-/* Finds `bytes`, if each shard is a file. */
-static void measure_shards(struct run *run, const struct clip_shards *shards)
-{
-    uint64_t sum = 0;
-    for (size_t i = 0; run->progress.on && i < shards->count; i++) {
-        uint64_t bytes = file_bytes(shards->names[i]);
-        if (bytes == 0 || bytes > UINT64_MAX / UINT32_MAX - sum)
-            return;
-        sum += bytes;
-    }
-    run->bytes = sum * (uint64_t)(epochs ? epochs : 1);
-}
-
 /* `taken` bytes and `waited` seconds are those of the open shard. */
 static void show_progress(struct run *run, uint64_t taken, double waited, int last)
 {
@@ -186,7 +134,7 @@ static int is_done(const struct run *run)
 }
 
 /* The turn of a sample: 1 if it is to be written, 0 if it is dealt to another rank. */
-static int take_turn(struct run *run)
+static int deal_sample(struct run *run)
 {
     const struct deal *d = &run->deal;
     uint64_t turn = run->samples++;
@@ -197,15 +145,10 @@ static int take_turn(struct run *run)
 static int leave_out(struct run *run, const struct clip_record *record, struct clip_error *error)
 {
     char name[400];
+    if (!run->dealt || !run->deal.batch)
+        return clip_skips_add(&run->bad_samples, record, error);
     clip_record_name(record, name, sizeof name);
-    if (run->dealt && run->deal.batch)
-        return clip_fail(error, "%s: %s (it cannot be left out, because it was dealt)", name,
-                         record->error.text);
-    if (!run->shared->skip_bad)
-        return clip_fail(error, "%s: %s", name, record->error.text);
-    clip_message("%s: %s (skipped)", name, record->error.text);
-    run->bad_samples++;
-    return 0;
+    return clip_fail(error, "%s: %s (it cannot be left out, because it was dealt)", name, record->error.text);
 }
 
 /* Pictures whose names differ only after their first dot are members of one sample, where few expect it. */
@@ -240,9 +183,9 @@ static int write_sample(struct run *run, struct clip_record *record, struct clip
 }
 
 /* The same, if the sample is this rank's. */
-static int write_turn(struct run *run, struct clip_record *record, struct clip_error *error)
+static int write_own_sample(struct run *run, struct clip_record *record, struct clip_error *error)
 {
-    if (run->dealt || take_turn(run))
+    if (run->dealt || deal_sample(run))
         return write_sample(run, record, error);
     clip_record_free(record);
     return 0;
@@ -259,7 +202,7 @@ static int use_sample(struct run *run, struct clip_record *record, struct clip_e
     }
     if (buffer && !(record = clip_mix_put(&run->mix, record)))
         return 0;
-    return write_turn(run, record, error);
+    return write_own_sample(run, record, error);
 }
 
 /* --- shards in their order --- */
@@ -282,26 +225,14 @@ static int read_samples(struct run *run, struct clip_samples *samples, struct cl
     return 0;
 }
 
-static const char *shown_name(const char *name)
-{
-    return strcmp(name, "-") == 0 ? "standard input" : name;
-}
-
 /* Adds what was skipped in a shard to the counts for all, which are reported at the end. */
 static void add_passed(struct run *run, const char *name, const struct clip_passed *passed)
 {
-    struct clip_passed *sum = &run->passed;
-    sum->unmatched += passed->unmatched;
-    sum->symlinks += passed->symlinks;
-    sum->dangling += passed->dangling;
-    sum->others += passed->others;
-    if (passed->scattered[0] && !sum->scattered[0]) {
-        memcpy(sum->scattered, passed->scattered, sizeof sum->scattered);
+    if (clip_passed_add(&run->passed, passed))
         clip_note(
             "%s: sample %s occurs in several places, each a sample of its own: the members of a sample must "
             "be adjacent (tar --sort=name orders them)",
-            shown_name(name), passed->scattered);
-    }
+            strcmp(name, "-") == 0 ? "standard input" : name, passed->scattered);
 }
 
 static int read_shard(struct run *run, const char *name, struct clip_error *error)
@@ -343,10 +274,10 @@ static int read_shards_through(struct run *run, const struct clip_shards *shards
         clip_verbose("reading %s", name);
         if (use_status(run, read_shard(run, name, error), error) != 0)
             return -1;
-        run->taken += run->bytes ? file_bytes(name) : 0;
+        run->taken += run->bytes ? clip_shard_bytes(name) : 0;
     }
     while (!is_done(run) && (record = clip_mix_take(&run->mix)))
-        if (write_turn(run, record, error) != 0)
+        if (write_own_sample(run, record, error) != 0)
             return -1;
     return 0;
 }
@@ -399,7 +330,7 @@ static int read_index(struct run *run, struct clip_index_reader *reader, struct 
     clip_index_shuffle(&run->index, (uint64_t)seed, run->epoch);
     run->dealt = 1;
     for (size_t i = 0; i < run->index.count && !is_done(run); i++) {
-        if (!take_turn(run))
+        if (!deal_sample(run))
             continue;
         if (clip_index_read(reader, i, &record, error) != 0 || use_sample(run, record, error) != 0)
             return -1;
@@ -447,28 +378,27 @@ static int read_all(struct run *run, const struct clip_shards *shards, struct cl
     if (run->passed.unmatched > 0 && run->samples == 0)
         return clip_fail(error, "--only: no sample has a member '%s'", only);
     note_passed(run);
-    return list ? 0 : clip_writer_end(run->out, error);
+    return 0;
 }
 
 static int run_program(struct run *run, const struct clip_shards *shards)
 {
-    struct clip_error error, flush_error;
+    struct clip_error error;
     if (except && clip_except_read(&run->except, except, &error) != 0)
         clip_die("%s", error.text);
     run->out = list ? NULL : clip_writer_new(STDOUT_FILENO, "standard output", &error);
     if (!run->out && !list)
         clip_die("%s", error.text);
     clip_progress_start(&run->progress, run->shared, shards->count ? shards->names[0] : "shards");
-    measure_shards(run, shards);
+    if (run->progress.on)
+        run->bytes = clip_shards_bytes(shards) * (uint64_t)(epochs ? epochs : 1);
     int status = read_all(run, shards, &error);
-    if (status != 0 && run->out)
-        clip_writer_flush(run->out, &flush_error); /* the run has failed already; `error` says how */
+    if (run->out)
+        status = clip_writer_finish(run->out, status, &error);
     show_progress(run, 0, 0, 1);
-    if (run->bad_samples + run->bad_shards > 0)
-        clip_message("%llu bad samples and %llu bad shards skipped", (unsigned long long)run->bad_samples,
-                     (unsigned long long)run->bad_shards);
-    if (status == 0 && !list && close(STDOUT_FILENO) != 0)
-        status = clip_fail_errno(&error, "standard output");
+    if (run->bad_samples.count + run->bad_shards > 0)
+        clip_message("%llu bad samples and %llu bad shards skipped",
+                     (unsigned long long)run->bad_samples.count, (unsigned long long)run->bad_shards);
     if (status != 0)
         clip_message("%s", error.text);
     clip_writer_free(run->out);
@@ -482,12 +412,14 @@ int main(int argc, char **argv)
 {
     struct clip_shared shared = {0};
     struct clip_shards shards = {0};
+    struct clip_error error;
     int first = clip_start(&program, &shared, argc, argv);
-    struct run run = {.shared = &shared};
+    struct run run = {.shared = &shared, .bad_samples = {.shared = &shared}};
     if (buffer && seed < 0)
         clip_usage("--shuffle-buffer needs --shuffle SEED");
     read_shards(&shards, argv + first, (size_t)(argc - first));
-    read_only(&run.options);
+    if (only && clip_only_read(&run.options, only, &error) != 0)
+        clip_die("%s", error.text);
     read_deal(&run.deal);
     if (loose && (only || !*loose))
         clip_usage("--loose needs the name of a field, and cannot be combined with --only");
@@ -504,6 +436,6 @@ int main(int argc, char **argv)
         clip_refuse_terminal();
     int status = run_program(&run, &shards);
     clip_shards_free(&shards);
-    free_only(&run.options);
+    clip_only_free(&run.options);
     return status;
 }

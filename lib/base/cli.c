@@ -413,7 +413,7 @@ int clip_start(const struct clip_program *program, struct clip_shared *shared, i
     quiet = shared->quiet;
     terminal = isatty(STDERR_FILENO);
     verbose = shared->verbose;
-    shared->progress_asked = shared->progress == 1;
+    shared->progress_given = shared->progress == 1;
     if (no_progress || shared->quiet)
         shared->progress = 0;
     if (shared->progress < 0)

@@ -44,7 +44,7 @@ struct clip_shared {
     long batch;   /* default: set it before clip_start, else 32 */
     size_t max_record;
     int progress;       /* 1, 0, or -1: where stderr is a terminal */
-    int progress_asked; /* by --progress */
+    int progress_given; /* by --progress */
     int skip_bad, verbose, quiet;
 };
 
@@ -96,7 +96,7 @@ void clip_clear_status(void);
 struct clip_progress {
     int on, verbose, forced;
     int piped; /* standard output is a pipe: a later stage may show progress */
-    int holds; /* this stage shows it */
+    int shows; /* this stage shows it */
     double start, shown;
     double share; /* of the input that is read, as the caller knows it: above 0, up to 1; 0: not known */
     uint64_t announced, received; /* how many records there will be: told to, and by, other stages */

@@ -204,6 +204,19 @@ void clip_output_abandon(struct clip_output *output)
     *output = (struct clip_output){0};
 }
 
+int clip_folder_sync(const char *path, struct clip_error *error)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || fsync(fd) != 0) {
+        clip_fail_errno(error, "%s", path);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    close(fd);
+    return 0;
+}
+
 int clip_copy_file(const char *from, const char *to, struct clip_error *error)
 {
     struct clip_mapping mapping;

@@ -47,6 +47,9 @@ int clip_output_open(struct clip_output *output, const char *path, struct clip_e
 int clip_output_commit(struct clip_output *output, struct clip_error *error);
 void clip_output_abandon(struct clip_output *output);
 
+/* fsync of a folder, so that the names in it are on disk. */
+int clip_folder_sync(const char *path, struct clip_error *error);
+
 /* Copies the file `from` to `to`, completely or not at all. */
 int clip_copy_file(const char *from, const char *to, struct clip_error *error);
 

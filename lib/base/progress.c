@@ -48,9 +48,9 @@ static off_t locked(off_t start, off_t length)
 /* Whether this stage is the one that shows progress, as soon as it may be. */
 static int shows_here(struct clip_progress *progress, double elapsed)
 {
-    if (!progress->holds && (!progress->piped || elapsed >= SECONDS_PIPED))
-        progress->holds = lock(SHOWS, 1);
-    return progress->holds;
+    if (!progress->shows && (!progress->piped || elapsed >= SECONDS_PIPED))
+        progress->shows = lock(SHOWS, 1);
+    return progress->shows;
 }
 
 void clip_progress_start(struct clip_progress *progress, const struct clip_shared *shared,
@@ -59,7 +59,7 @@ void clip_progress_start(struct clip_progress *progress, const struct clip_share
     struct stat about;
     *progress = (struct clip_progress){.on = shared->progress,
                                        .verbose = shared->verbose && !shared->quiet,
-                                       .forced = shared->progress_asked,
+                                       .forced = shared->progress_given,
                                        .start = clip_seconds()};
     progress->piped = fstat(STDOUT_FILENO, &about) == 0 && S_ISFIFO(about.st_mode);
     if (!progress->on)
@@ -83,7 +83,7 @@ static const char *duration(char *out, size_t size, double seconds)
 
 /* Tells the other stages, also a total that another announced: that stage may end before others listen.
  * Several may. */
-static void tell_total(struct clip_progress *progress, uint64_t total)
+static void announce_total(struct clip_progress *progress, uint64_t total)
 {
     if (total == 0 || total >= MOST_TOTAL || total == progress->announced)
         return;
@@ -104,7 +104,7 @@ static uint64_t find_total(struct clip_progress *progress, uint64_t records, uin
     if (received > 0)
         progress->received = (uint64_t)received; /* which stays when that stage has ended */
     total = total ? total : progress->received;
-    tell_total(progress, total);
+    announce_total(progress, total);
     return total >= records ? total : 0;
 }
 
@@ -153,8 +153,8 @@ static void put_last(struct clip_progress *progress, uint64_t records, const cha
     }
     int stays =
         progress->verbose || (progress->on && (progress->forced || (elapsed >= SECONDS_LONG && alone)) &&
-                              (progress->holds || lock(SHOWS, 1)));
-    if (progress->holds)
+                              (progress->shows || lock(SHOWS, 1)));
+    if (progress->shows)
         clip_clear_status();
     if (stays)
         clip_message("%" PRIu64 " records in %.*f s, %.*f/s%s", records, elapsed < 10, elapsed, digits, rate,

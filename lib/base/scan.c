@@ -1,4 +1,5 @@
 #include "base/scan.h"
+#include "base/array.h"
 
 #include <locale.h>
 #include <math.h>
@@ -212,7 +213,7 @@ int clip_scan_number(struct clip_scan *scan, double *value, struct clip_error *e
         return fail_scan(scan, "no number", error);
     memcpy(text, scan->at, length);
     text[length] = 0;
-    if (length < sizeof powers / sizeof *powers && strspn(text, "0123456789") == length) {
+    if (length < CLIP_COUNT_OF(powers) && strspn(text, "0123456789") == length) {
         *value = 0; /* a small whole number, as ids are */
         for (size_t i = 0; i < length; i++)
             *value += (text[i] - '0') * powers[length - 1 - i];

@@ -1,4 +1,5 @@
 #include "base/stray.h"
+#include "base/array.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -76,7 +77,7 @@ const char *clip_stray_weights(const void *data, size_t size)
     const char *what = clip_stray_text(data, size);
     if (what)
         return what;
-    for (size_t i = 0; i < sizeof magics / sizeof *magics; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(magics); i++)
         if (size >= magics[i].size && memcmp(data, magics[i].bytes, magics[i].size) == 0)
             return magics[i].what;
     if (size >= 48 && memcmp(bytes + size - 8, table_end, 8) == 0)

@@ -76,7 +76,10 @@ static int matches(const char *pattern, size_t size, const char *text)
     return found;
 }
 
-int clip_walk_excludes(const struct clip_walk_options *options, const char *path, const char *name)
+/* 1 if one of the patterns (as of the shell; "*" matches slashes too) matches: one without a slash, the name;
+ * with a slash, the path or a part of it that begins after a slash and reaches to its end. A slash at the end
+ * of a pattern does not count. */
+static int is_excluded(const struct clip_walk_options *options, const char *path, const char *name)
 {
     for (size_t i = 0; i < options->exclude_count; i++) {
         const char *pattern = options->exclude[i];
@@ -139,7 +142,7 @@ int clip_walk_next(struct clip_walk *walk, struct clip_found *found, struct clip
         if (folder && root)
             walk->folder = 1;
         if ((!root && !walk->options->hidden && entry->fts_name[0] == '.') ||
-            (!(root && folder) && clip_walk_excludes(walk->options, entry->fts_path, entry->fts_name))) {
+            (!(root && folder) && is_excluded(walk->options, entry->fts_path, entry->fts_name))) {
             if (folder && !root)
                 fts_set(walk->tree, entry, FTS_SKIP);
             continue;

@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 struct clip_walk_options {
-    const char *const *exclude; /* [exclude_count] patterns, see clip_walk_excludes */
+    const char *const *exclude; /* [exclude_count] patterns (is_excluded in walk.c) */
     size_t exclude_count;
     int hidden; /* take names that begin with a dot, below the operand too */
     int follow; /* follow symbolic links below the operand too */
@@ -44,10 +44,5 @@ int clip_walk_next(struct clip_walk *walk, struct clip_found *found, struct clip
 
 /* 1 if clip_walk_next went into a folder since clip_walk_begin. */
 int clip_walk_is_folder(const struct clip_walk *walk);
-
-/* 1 if one of the patterns (as of the shell; "*" matches slashes too) matches: one without a slash, the name;
- * with a slash, the path or a part of it that begins after a slash and reaches to its end. A slash at the end
- * of a pattern does not count. */
-int clip_walk_excludes(const struct clip_walk_options *options, const char *path, const char *name);
 
 #endif

@@ -1,4 +1,5 @@
 #include "image/canvas.h"
+#include "base/array.h"
 
 #include "base/pages.h"
 
@@ -44,7 +45,7 @@ static void add_missing(struct clip_missing *missing, ucs4_t c)
     for (size_t i = 0; i < missing->count; i++)
         if (strcmp(missing->names[i], name) == 0)
             return;
-    if (missing->count < sizeof missing->names / sizeof *missing->names)
+    if (missing->count < CLIP_COUNT_OF(missing->names))
         missing->names[missing->count++] = name;
 }
 

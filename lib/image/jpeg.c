@@ -4,6 +4,7 @@
  * would accept (or fails on malformed application data); then it passes the whole file to libjpeg. A file
  * must pass both. Colours are converted as libjpeg guesses them; CMYK is always inverted, as Adobe writes
  * it. */
+#include "base/array.h"
 #include "image/codec.h"
 
 #include <setjmp.h>
@@ -46,7 +47,7 @@ static int check_exif(struct walk *walk)
         data += 6;
         size -= 6;
     }
-    for (size_t i = 0; i < sizeof headers / sizeof *headers; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(headers); i++)
         if (starts(data, size, headers[i], 4) && (size < 8 || memcmp(data, "II\x2b", 3) == 0))
             return broken(walk, "EXIF header");
     return 0;

@@ -1,4 +1,5 @@
 #include "image/picture.h"
+#include "base/array.h"
 
 #include "image/codec.h"
 
@@ -119,7 +120,7 @@ static const char *name_markup(const char *data, size_t size)
     size_t at = size >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     while (at < size && memchr(" \t\r\n", data[at], 4))
         at++;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(kinds); i++) {
         size_t length = strlen(kinds[i].begin);
         if (size - at >= length && strncasecmp(data + at, kinds[i].begin, length) == 0)
             return kinds[i].name;
@@ -133,7 +134,7 @@ static int fail_kind(const uint8_t *data, size_t size, struct clip_error *error)
     const char *name = name_markup((const char *)data, size);
     if (size == 0)
         return clip_fail(error, "empty");
-    for (size_t i = 0; i < sizeof others / sizeof *others && !name; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(others) && !name; i++)
         if (size >= others[i].length && memcmp(data, others[i].magic, others[i].length) == 0)
             name = others[i].name;
     if (!name && size >= 16 && memcmp(data + 4, "ftyp", 4) == 0)
@@ -157,7 +158,7 @@ static const struct kind {
 /* NULL with error where it is none of them. */
 static const struct kind *find_kind(const uint8_t *data, size_t size, struct clip_error *error)
 {
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(kinds); i++)
         if (size >= kinds[i].at + kinds[i].length &&
             memcmp(data + kinds[i].at, kinds[i].magic, kinds[i].length) == 0)
             return &kinds[i];

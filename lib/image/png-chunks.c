@@ -1,4 +1,5 @@
 #include "image/png-chunks.h"
+#include "base/array.h"
 
 #include <string.h>
 #include <zlib.h>
@@ -202,7 +203,7 @@ static const struct reader {
 
 static int read_data(struct clip_png *png, const struct chunk *chunk, const uint8_t *data)
 {
-    for (size_t i = 0; i < sizeof readers / sizeof *readers; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(readers); i++)
         if (strcmp(chunk->name, readers[i].name) == 0) {
             if (chunk->length < readers[i].least)
                 return clip_png_broken(png, chunk->name);

@@ -1,4 +1,5 @@
 #include "image/sheet.h"
+#include "base/array.h"
 
 #include "stream/print.h"
 
@@ -68,14 +69,8 @@ int clip_sheet_add(struct clip_sheet *sheet, struct clip_record *record, struct 
     if (sheet->count == most)
         return clip_fail(error, "more than %zu pictures do not fit on a sheet of %zu columns", most,
                          columns_of(sheet));
-    if (sheet->count == sheet->room) {
-        size_t room = 2 * sheet->room + 64;
-        struct clip_sheet_entry *entries = reallocarray(sheet->entries, room, sizeof *entries);
-        if (!entries)
-            return clip_fail_memory(error, "a sheet");
-        sheet->entries = entries;
-        sheet->room = room;
-    }
+    if (CLIP_GROW(sheet->entries, sheet->count, sheet->room) != 0)
+        return clip_fail_memory(error, "a sheet");
     if (clip_thumb_of(&entry.thumb, record, sheet->side, sheet->level) != 0)
         return -1;
     if (!(entry.label = make_label(sheet, record))) {

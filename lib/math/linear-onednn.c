@@ -178,4 +178,5 @@ static int run_layers(const struct clip_linear *base, size_t first, size_t numbe
     return status == dnnl_success ? 0 : onednn_fail(error, "a layer", status);
 }
 
-const struct clip_linear_type clip_linear_onednn = {create_linear, free_linear, set_weights, run_layers};
+const struct clip_linear_type clip_linear_onednn = {create_linear, free_linear, set_weights, run_layers,
+                                                    NULL};

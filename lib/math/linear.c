@@ -26,11 +26,14 @@ struct clip_linear *clip_linear_new(struct clip_engine *engine, const struct cli
                   shape->rows, shape->k, shape->n);
         return NULL;
     }
+    enum clip_level level;
     const struct clip_linear_type *type = type_of(engine);
-    struct clip_linear *linear = type->create(engine, shape, epilogue, error);
+    struct clip_linear *linear =
+        clip_level_choose(&level, error) >= 0 ? type->create(engine, shape, epilogue, error) : NULL;
     if (!linear)
         return NULL;
     linear->type = type;
+    linear->kernels = clip_conv_kernels(level);
     linear->shape = *shape;
     linear->epilogue = epilogue;
     if (epilogue & CLIP_LINEAR_BIAS && !(linear->bias = calloc(shape->count * shape->n, sizeof(float)))) {
@@ -63,8 +66,26 @@ size_t clip_linear_scratch(const struct clip_linear *linear)
     return linear->scratch;
 }
 
+static void run_layer(const struct clip_linear *linear, size_t i, const float *x, float *y, float *scratch)
+{
+    size_t n = linear->shape.n, k = linear->shape.k, end = linear->shape.rows;
+    const float *bias = linear->bias ? linear->bias + i * n : NULL;
+    for (size_t row = 0; row < end; row += linear->piece) {
+        size_t rows = end - row < linear->piece ? end - row : linear->piece;
+        linear->type->product(linear, i, rows, x + row * k, y + row * n, scratch);
+        if (linear->epilogue & (CLIP_LINEAR_BIAS | CLIP_LINEAR_RELU))
+            linear->kernels->bias_relu(rows, n, bias, linear->epilogue & CLIP_LINEAR_RELU, y + row * n);
+    }
+}
+
 int clip_linear_run(const struct clip_linear *linear, size_t first, size_t number, const void *x, void *y,
                     void *scratch, struct clip_error *error)
 {
-    return linear->type->run(linear, first, number, x, y, scratch, error);
+    const struct clip_linear_shape *shape = &linear->shape;
+    if (linear->type->run)
+        return linear->type->run(linear, first, number, x, y, scratch, error);
+    for (size_t i = 0; i < number; i++)
+        run_layer(linear, first + i, (const float *)x + i * shape->rows * shape->k,
+                  (float *)y + i * shape->rows * shape->n, scratch);
+    return 0;
 }

@@ -17,17 +17,6 @@ static const struct clip_engine_type *const engines[] = {
 };
 enum { ENGINES = sizeof engines / sizeof *engines };
 
-int clip_precision_parse(enum clip_precision *precision, const char *text, struct clip_error *error)
-{
-    if (strcmp(text, "f32") == 0 || strcmp(text, "auto") == 0)
-        *precision = CLIP_PRECISION_F32;
-    else if (strcmp(text, "bf16") == 0)
-        *precision = CLIP_PRECISION_BF16;
-    else
-        return clip_fail(error, "unknown precision '%s' (f32, bf16 or auto)", text);
-    return 0;
-}
-
 const char *clip_engines(char *out, size_t size)
 {
     struct clip_error ignored;
@@ -104,13 +93,8 @@ int clip_engine_borrows(const struct clip_engine *engine)
     return engine->borrows;
 }
 
-struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t n, size_t k, struct clip_error *error)
-{
-    return clip_matrix_new_rows(engine, engine->rows, n, k, error);
-}
-
-struct clip_matrix *clip_matrix_new_rows(struct clip_engine *engine, size_t rows, size_t n, size_t k,
-                                         struct clip_error *error)
+struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t rows, size_t n, size_t k,
+                                    struct clip_error *error)
 {
     if (!clip_operand_fits(n, k) || !clip_operand_fits(n > k ? n : k, rows)) {
         clip_fail(error, "a matrix of %zu by %zu is out of bounds", n, k);

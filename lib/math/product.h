@@ -15,9 +15,6 @@
 /* Of a product's operands; sums are f32 in both. */
 enum clip_precision { CLIP_PRECISION_F32, CLIP_PRECISION_BF16 };
 
-/* Reads "f32", "bf16" or "auto" (f32). */
-int clip_precision_parse(enum clip_precision *precision, const char *text, struct clip_error *error);
-
 struct clip_engine;
 
 /* `name`: "onednn", "native", "openblas", or NULL for $CLIP_ENGINE and, where that is not set, the faster one
@@ -36,7 +33,7 @@ const char *clip_engines(char *out, size_t size);
 
 enum clip_precision clip_engine_precision(const struct clip_engine *engine);
 
-/* Rows of the products of clip_matrix_new, which suit the engine: a multiple of 16. */
+/* Rows of products that suit the engine: a multiple of 16. */
 size_t clip_engine_rows(const struct clip_engine *engine);
 
 /* Bytes of an element of a product's input: 4 (float) or 2 (bf16, the upper half of an f32). */
@@ -49,12 +46,10 @@ int clip_engine_borrows(const struct clip_engine *engine);
 /* The weights of a linear layer, [n, k]: n outputs of k inputs. */
 struct clip_matrix;
 
-/* A matrix without weights yet. NULL with error. */
-struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t n, size_t k, struct clip_error *error);
-
-/* The same for products of `rows` rows, a multiple of 16, for inputs of few rows. */
-struct clip_matrix *clip_matrix_new_rows(struct clip_engine *engine, size_t rows, size_t n, size_t k,
-                                         struct clip_error *error);
+/* A matrix without weights yet, for products of `rows` rows: clip_engine_rows or, for inputs of few rows,
+ * another multiple of 16. NULL with error. */
+struct clip_matrix *clip_matrix_new(struct clip_engine *engine, size_t rows, size_t n, size_t k,
+                                    struct clip_error *error);
 void clip_matrix_free(struct clip_matrix *matrix);
 
 /* Gives it weights, or new ones: w[n][k], or w[k][n] where `transposed`; see clip_engine_borrows. Not while

@@ -1,5 +1,6 @@
 /* How Hugging Face's folder prepares pictures: preprocessor_config.json (transformers' CLIPImageProcessor and
  * SiglipImageProcessor). */
+#include "base/array.h"
 #include "base/json.h"
 #include "model/arch.h"
 #include "model/kind.h"
@@ -7,8 +8,6 @@
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* The numbers that `resample` has in Pillow. */
 enum { PILLOW_BILINEAR = 2, PILLOW_BICUBIC = 3 };
@@ -48,7 +47,7 @@ static int is_named(const char *type, const char *name)
 {
     static const char *const ends[] = {"ImageProcessor", "ImageProcessorFast", "FeatureExtractor"};
     size_t length = strlen(name);
-    for (size_t i = 0; i < COUNT(ends); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(ends); i++)
         if (strncmp(type, name, length) == 0 && strcmp(type + length, ends[i]) == 0)
             return 1;
     return 0;
@@ -65,7 +64,7 @@ static const struct processor *find_processor(struct json_object *object, const 
         key = "feature_extractor_type";
     if (clip_json_string(object, where, key, &type, error) != 0)
         return NULL;
-    for (size_t i = 0; i < COUNT(processors); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(processors); i++)
         if (type ? is_named(type, processors[i].name) : processors[i].half == half)
             return &processors[i];
     clip_fail(error, "%s: \"%s\" is not supported", key,
@@ -120,7 +119,7 @@ static int read_size(struct json_object *object, const char *where, int crops, i
 static int check_steps(struct json_object *object, const char *where, struct clip_error *error)
 {
     static const char *const steps[] = {"do_resize", "do_normalize", "do_rescale", "do_convert_rgb"};
-    for (size_t i = 0; i < COUNT(steps); i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(steps); i++) {
         int on = 1;
         if (clip_json_flag(object, where, steps[i], &on, error) != 0)
             return -1;
@@ -164,7 +163,7 @@ static int read_preprocessor(struct json_object *object, struct clip_arch *arch,
         arch->preprocess.mean[c] = processor->half ? 0.5f : usual.preprocess.mean[c];
         arch->preprocess.std[c] = processor->half ? 0.5f : usual.preprocess.std[c];
     }
-    if (clip_json_options(object, where, options, COUNT(options), error) != 0 ||
+    if (clip_json_options(object, where, options, CLIP_COUNT_OF(options), error) != 0 ||
         check_steps(object, where, error) != 0 ||
         read_numbers(object, where, &arch->preprocess, error) != 0 ||
         clip_json_flag(object, where, "do_center_crop", &crops, error) != 0 ||

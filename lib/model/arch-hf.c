@@ -207,9 +207,9 @@ static void put_tower(FILE *file, const char *in, const struct clip_arch *arch,
 }
 
 /* A model of one tower: the tower's configuration alone. */
-static void put_one(FILE *file, const struct clip_arch *arch, const struct clip_hf_model *model)
+static void put_one(FILE *file, const struct clip_arch *arch, const struct clip_hf_model *model,
+                    enum clip_side side)
 {
-    enum clip_side side = arch->vision.absent ? CLIP_SIDE_TEXT : CLIP_SIDE_IMAGE;
     const struct clip_tower_arch *tower = &arch->towers[side];
     fprintf(file, "{\n  \"architectures\": [\"%s%s\"],\n", form_of(model, side)->class,
             tower->unprojected ? "" : "WithProjection");
@@ -267,8 +267,8 @@ int clip_arch_write_hf(const struct clip_arch *arch, FILE *file, struct clip_err
     const struct clip_hf_model *model = clip_hf_model_of(arch, error);
     if (!model)
         return -1;
-    if (arch->vision.absent || arch->text.absent) {
-        put_one(file, arch, model);
+    if (clip_arch_side(arch) != CLIP_SIDE_BOTH) {
+        put_one(file, arch, model, clip_arch_side(arch));
         return 0;
     }
     fprintf(file, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n", model->class,

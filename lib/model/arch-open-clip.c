@@ -1,4 +1,5 @@
 /* An architecture as open_clip's JSON says it. */
+#include "base/array.h"
 #include "base/json.h"
 #include "model/arch.h"
 #include "model/kind.h"
@@ -7,8 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* The options of its CLIP model and of its PreprocessCfg; each kind of tower has a table of its own. */
 static const struct clip_json_option model_options[] = {
@@ -42,7 +41,7 @@ static int read_resizing(struct json_object *object, const char *where,
     int resize = (int)preprocess->resize, interpolation = (int)preprocess->interpolation;
     if (clip_json_choice(object, where, "resize_mode", clip_resize_names, CLIP_RESIZES, &resize, error) !=
             0 ||
-        clip_json_choice(object, where, "interpolation", interpolations, COUNT(interpolations),
+        clip_json_choice(object, where, "interpolation", interpolations, CLIP_COUNT_OF(interpolations),
                          &interpolation, error) != 0 ||
         clip_json_int(object, where, "fill_color", 0, 255, &preprocess->fill_color, error) != 0)
         return -1;
@@ -60,7 +59,7 @@ static int read_preprocess(struct json_object *object, int own, struct clip_prep
         return -1;
     if (own)
         json_object_object_del(object, "convert_first");
-    if (clip_json_options(object, where, preprocess_options, COUNT(preprocess_options), error) != 0 ||
+    if (clip_json_options(object, where, preprocess_options, CLIP_COUNT_OF(preprocess_options), error) != 0 ||
         clip_json_channels(object, where, "mean", -1e6, 1e6, preprocess->mean, error) != 0 ||
         read_resizing(object, where, preprocess, error) != 0)
         return -1;
@@ -108,7 +107,7 @@ static int read_open_clip(struct json_object *config, int own, struct clip_arch 
     int quick = 0;
     if (clip_json_object(config, "configuration", "model_cfg", &model, error) != 0 ||
         clip_json_object(config, "configuration", "preprocess_cfg", &preprocess, error) != 0 ||
-        clip_json_options(model, "model_cfg", model_options, COUNT(model_options), error) != 0 ||
+        clip_json_options(model, "model_cfg", model_options, CLIP_COUNT_OF(model_options), error) != 0 ||
         clip_json_object(model, "model_cfg", "vision_cfg", &vision, error) != 0 ||
         clip_json_object(model, "model_cfg", "text_cfg", &text, error) != 0 ||
         clip_json_int(model, "model_cfg", "embed_dim", 1, CLIP_MAX_WIDTH, &arch->embed, error) != 0 ||
@@ -261,9 +260,9 @@ static int put_config(const struct clip_arch *arch, int own, FILE *file, struct 
 
 int clip_arch_write_open_clip(const struct clip_arch *arch, FILE *file, struct clip_error *error)
 {
-    if (arch->vision.absent || arch->text.absent)
+    if (clip_arch_side(arch) != CLIP_SIDE_BOTH)
         return clip_fail(error, "open_clip's form has both towers, and the model has no %s tower",
-                         clip_side_names[arch->vision.absent ? CLIP_SIDE_IMAGE : CLIP_SIDE_TEXT]);
+                         clip_side_names[!clip_arch_side(arch)]);
     return put_config(arch, 0, file, error);
 }
 

@@ -91,7 +91,13 @@ int clip_image_width(const struct clip_tower_arch *tower)
 
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side)
 {
-    return arch->towers[side].kind->width(&arch->towers[side]);
+    const struct clip_tower_arch *tower = &arch->towers[side];
+    return tower->kind->width ? tower->kind->width(tower) : (size_t)tower->width;
+}
+
+enum clip_side clip_arch_side(const struct clip_arch *arch)
+{
+    return arch->vision.absent ? CLIP_SIDE_TEXT : arch->text.absent ? CLIP_SIDE_IMAGE : CLIP_SIDE_BOTH;
 }
 
 /* All but the end token, which not every form can say. */
@@ -108,7 +114,7 @@ static int same_tower(const struct clip_tower_arch *t, const struct clip_tower_a
            t->vocabulary == u->vocabulary && t->class_row == u->class_row && t->open_mask == u->open_mask &&
            t->activation == u->activation && t->unprojected == u->unprojected &&
            clip_head_of(t) == clip_head_of(u) && clip_block_same(&t->block, &u->block) &&
-           clip_vit_same(&t->vit, &u->vit) && clip_text_same(&t->text, &u->text);
+           t->pooling == u->pooling && clip_vit_same(&t->vit, &u->vit) && clip_text_same(&t->text, &u->text);
 }
 
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b)

@@ -7,6 +7,7 @@
 #include "image/preprocess.h"
 #include "math/activation.h"
 #include "model/block.h"
+#include "model/pooling.h"
 #include "model/text.h"
 #include "model/vit.h"
 #include "text/settings.h"
@@ -69,7 +70,8 @@ struct clip_tower_arch {
     int mlp;                      /* transformer: width of the hidden layer */
     enum clip_activation activation;
     struct clip_block_arch block; /* transformer's; ConvNeXt: epsilon, and layer_scale, its first gamma */
-    struct clip_vit_arch vit;     /* transformer's of pictures; of captions `pooling` alone */
+    enum clip_pooling pooling;    /* transformer's */
+    struct clip_vit_arch vit;     /* transformer's of pictures */
     struct clip_text_arch text;   /* transformer's of captions */
     /* of pictures */
     int image_size;              /* S: pictures are [3, S, S], unless: */
@@ -174,6 +176,9 @@ int clip_image_width(const struct clip_tower_arch *tower);
 
 /* Width of the features of a side's tower. */
 size_t clip_feature_width(const struct clip_arch *arch, enum clip_side side);
+
+/* The side of the only tower; CLIP_SIDE_BOTH of models that have two. */
+enum clip_side clip_arch_side(const struct clip_arch *arch);
 
 /* 1 if both are of the same sizes, heads and activations; names, preprocessing and first values aside. */
 int clip_arch_same(const struct clip_arch *a, const struct clip_arch *b);

@@ -11,8 +11,8 @@
 
 /* Counted once, for both ways of printing. */
 struct facts {
-    uint64_t parameters, vision, text;
-    size_t types[CLIP_WEIGHT_TYPES]; /* tensors of each type in the file */
+    uint64_t parameters, towers[CLIP_SIDES]; /* of all; of each tower */
+    size_t types[CLIP_WEIGHT_TYPES];         /* tensors of each type in the file */
     int has_scale;
     float logit_scale; /* as it is stored */
 };
@@ -28,10 +28,8 @@ static int find_facts(struct facts *facts, const struct clip_arch *arch, const s
     for (size_t i = 0; i < layout.count; i++) {
         const struct clip_slot *slot = &layout.slots[i];
         enum clip_weight_type type;
-        if (!slot->buffer && slot->side == CLIP_SIDE_IMAGE)
-            facts->vision += clip_slot_count(slot);
-        if (!slot->buffer && slot->side == CLIP_SIDE_TEXT)
-            facts->text += clip_slot_count(slot);
+        if (!slot->buffer && slot->side != CLIP_SIDE_BOTH)
+            facts->towers[slot->side] += clip_slot_count(slot);
         if (model && clip_model_type(model, slot->name, &type) == 0)
             facts->types[type]++;
     }
@@ -154,7 +152,7 @@ int clip_describe(FILE *out, const struct clip_arch *arch, const struct clip_mod
         return -1;
     fprintf(out, "%-14s%s\n", "model", *arch->name ? arch->name : "?");
     fprintf(out, "%-14s%s (vision %s, text %s)\n", "parameters", grouped(facts.parameters, all),
-            grouped(facts.vision, vision), grouped(facts.text, text));
+            grouped(facts.towers[CLIP_SIDE_IMAGE], vision), grouped(facts.towers[CLIP_SIDE_TEXT], text));
     if (arch->embed)
         fprintf(out, "%-14s%d\n", "embedding", arch->embed);
     else
@@ -237,8 +235,8 @@ int clip_describe_json(FILE *out, const struct clip_arch *arch, const struct cli
     struct json_object *object = json_object_new_object();
     clip_add_text(object, "model", arch->name);
     clip_add_int(object, "parameters", facts.parameters);
-    clip_add_int(object, "vision_parameters", facts.vision);
-    clip_add_int(object, "text_parameters", facts.text);
+    clip_add_int(object, "vision_parameters", facts.towers[CLIP_SIDE_IMAGE]);
+    clip_add_int(object, "text_parameters", facts.towers[CLIP_SIDE_TEXT]);
     if (arch->embed)
         clip_add_int(object, "embed_dim", (uint64_t)arch->embed);
     else

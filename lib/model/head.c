@@ -1,3 +1,4 @@
+#include "base/array.h"
 #include "model/kind.h"
 
 #include <math.h>
@@ -170,7 +171,7 @@ int clip_read_timm_head(struct json_object *object, const char *where, const str
         clip_json_flag(object, where, "timm_proj_bias", &bias, error) != 0)
         return -1;
     tower->head = *proj ? NULL : classifier;
-    for (size_t i = 0; i < sizeof timm_heads / sizeof *timm_heads && !tower->head; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(timm_heads) && !tower->head; i++)
         if (strcmp(timm_heads[i]->timm_proj, proj) == 0 &&
             (timm_heads[i]->timm_proj_bias == bias || clip_head_layers(timm_heads[i]) == 0))
             tower->head = timm_heads[i];

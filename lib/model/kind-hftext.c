@@ -79,11 +79,6 @@ static const struct family *family_of(const struct clip_tower_arch *tower)
 
 /* --- checks --- */
 
-static size_t feature_width(const struct clip_tower_arch *tower)
-{
-    return (size_t)tower->width;
-}
-
 /* Of T5: the heads side by side may be of any width; buckets of four kinds. */
 static int check_relative(const struct clip_tower_arch *tower, struct clip_error *error)
 {
@@ -270,14 +265,22 @@ static void set_named(const struct named *named, struct clip_tower_arch *tower)
     }
 }
 
-static const struct {
-    const char *name;
-    enum clip_pooling pooling;
-    unsigned flags; /* where the model has a pooler of its own */
-} poolers[] = {{"mean_pooler", CLIP_POOL_MEAN, 0},
-               {"max_pooler", CLIP_POOL_MAX, 0},
-               {"cls_pooler", CLIP_POOL_FIRST, CLIP_TEXT_TANH},
-               {"cls_last_hidden_state_pooler", CLIP_POOL_FIRST, 0}};
+/* The row of the first token, through the pooler that a BERT has of its own. */
+static const char cls_pooler[] = "cls_pooler";
+
+static const char *pooler_of(const struct clip_tower_arch *tower)
+{
+    return tower->text.flags & CLIP_TEXT_TANH ? cls_pooler : clip_pooling_of(tower)->names[CLIP_POOLS_HF];
+}
+
+static int set_pooler(struct clip_tower_arch *tower, const char *name)
+{
+    if (strcmp(name, cls_pooler) != 0)
+        return clip_pooling_set(tower, CLIP_POOLS_HF, name, 0);
+    tower->pooling = CLIP_POOL_FIRST;
+    tower->text.flags |= tower->text.names == &clip_text_names_bert ? CLIP_TEXT_TANH : 0;
+    return 0;
+}
 
 static const struct {
     const char *name; /* NULL: null */
@@ -296,14 +299,9 @@ static int read_pooler(struct json_object *object, const char *where, struct cli
     if (clip_json_string(object, where, "hf_pooler_type", &pooler, error) != 0 ||
         clip_json_string(object, where, "hf_proj_type", &proj, error) != 0)
         return -1;
-    size_t i = 0, j = 0;
-    while (i < CLIP_COUNT_OF(poolers) && strcmp(poolers[i].name, pooler) != 0)
-        i++;
-    if (i == CLIP_COUNT_OF(poolers))
+    size_t j = 0;
+    if (set_pooler(tower, pooler) != 0)
         return clip_fail(error, "%s.hf_pooler_type: \"%.40s\" is not supported", where, pooler);
-    tower->vit.pooling = poolers[i].pooling;
-    if (tower->text.names == &clip_text_names_bert)
-        tower->text.flags |= poolers[i].flags;
     while (j < CLIP_COUNT_OF(projections) &&
            (!proj || !projections[j].name ? proj != projections[j].name
                                           : strcmp(projections[j].name, proj) != 0))
@@ -345,22 +343,12 @@ static const struct named *find_name(const struct clip_tower_arch *tower)
     return like;
 }
 
-static size_t pooler_of(const struct clip_tower_arch *tower)
-{
-    size_t i = 0;
-    while (
-        poolers[i].pooling != tower->vit.pooling ||
-        (poolers[i].pooling == CLIP_POOL_FIRST && poolers[i].flags != (tower->text.flags & CLIP_TEXT_TANH)))
-        i++;
-    return i;
-}
-
 static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tower)
 {
     (void)own;
     const struct named *named = find_name(tower);
     const struct family *family = named->family;
-    size_t i = pooler_of(tower), j = 0;
+    size_t j = 0;
     while (projections[j].head != clip_head_of(tower))
         j++;
     const char *quote = projections[j].name ? "\"" : "";
@@ -368,7 +356,7 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
             named->name);
     if (tower->text.variable)
         fputs("      \"variable_text\": true,\n", file);
-    fprintf(file, "      \"hf_pooler_type\": \"%s\",\n      \"hf_proj_type\": %s%s%s,\n", poolers[i].name,
+    fprintf(file, "      \"hf_pooler_type\": \"%s\",\n      \"hf_proj_type\": %s%s%s,\n", pooler_of(tower),
             quote, projections[j].name ? projections[j].name : "null", quote);
     fprintf(file, "      \"hf_model_config\": {\"%s\": %d, \"%s\": %d, \"%s\": %d, \"%s\": %d,\n",
             family->width, tower->width, family->layers, tower->layers, family->heads, tower->heads,
@@ -422,7 +410,7 @@ static int read_hf(struct json_object *object, const char *where, const struct n
 {
     set_named(usual, tower);
     tower->head = head;
-    tower->vit.pooling = CLIP_POOL_FIRST;
+    tower->pooling = CLIP_POOL_FIRST;
     if (read_encoder(object, where, tower, error) != 0)
         return -1;
     int most = tower->text.places - (tower->text.flags & CLIP_TEXT_COUNTED ? tower->pad + 1 : 0);
@@ -457,10 +445,11 @@ static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tow
     fprintf(file, "%s\"vocab_size\": %d,\n%s\"pad_token_id\": %d\n", in, tower->vocabulary, in, tower->pad);
 }
 
-static int refuse_hf(const struct clip_tower_arch *tower, const struct family *family,
-                     const struct clip_head *head, const char *title, struct clip_error *error)
+static int refuse_hf(const struct clip_tower_arch *tower, enum clip_hf_form_name form,
+                     const struct family *family, const struct clip_head *head, const char *title,
+                     struct clip_error *error)
 {
-    if (family_of(tower) == family && clip_head_of(tower) == head && tower->vit.pooling == CLIP_POOL_FIRST &&
+    if (family_of(tower) == family && clip_head_of(tower) == head && clip_pooling_of(tower)->hf & 1 << form &&
         !(tower->text.flags & CLIP_TEXT_TANH))
         return 0;
     return clip_fail(error, "Hugging Face's form of %s has no such transformers text encoder", title);
@@ -468,12 +457,12 @@ static int refuse_hf(const struct clip_tower_arch *tower, const struct family *f
 
 static int refuse_chinese(const struct clip_tower_arch *tower, struct clip_error *error)
 {
-    return refuse_hf(tower, &families[BERT], &clip_head_hf_linear, "Chinese-CLIP", error);
+    return refuse_hf(tower, CLIP_HF_CHINESE, &families[BERT], &clip_head_hf_linear, "Chinese-CLIP", error);
 }
 
 static int refuse_alt(const struct clip_tower_arch *tower, struct clip_error *error)
 {
-    return refuse_hf(tower, &families[XLM_ROBERTA], &clip_head_hf_alt, "AltCLIP", error);
+    return refuse_hf(tower, CLIP_HF_ALT, &families[XLM_ROBERTA], &clip_head_hf_alt, "AltCLIP", error);
 }
 
 /* --- shapes --- */
@@ -494,7 +483,7 @@ static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
     fprintf(out, "context %d, %s, vocabulary %d, width %d, %d layers, %d heads, mlp %d, %s, projection %s\n",
             tower->context, family_of(tower)->type, tower->vocabulary, tower->width, tower->layers,
             tower->heads, tower->mlp, clip_activation_name(tower->activation), clip_head_of(tower)->title);
-    fprintf(out, "%-14s%s\n", "features", poolers[pooler_of(tower)].name);
+    fprintf(out, "%-14s%s\n", "features", pooler_of(tower));
 }
 
 static void describe_json(struct json_object *object, const struct clip_tower_arch *tower)
@@ -513,7 +502,6 @@ const struct clip_kind clip_kind_hftext = {
     .beta2 = 0.98,
     .epsilon = 1e-6,
     .head = &clip_head_hf_mlp,
-    .width = feature_width,
     .check = check_arch,
     .list = list_tensors,
     .prefixes = prefixes,

@@ -6,11 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-static size_t feature_width(const struct clip_tower_arch *tower)
-{
-    return (size_t)tower->width;
-}
-
 static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_text_sizes(tower, error) != 0 ||
@@ -133,10 +128,8 @@ static const struct clip_json_option options[] = {
     {"block_type", CLIP_JSON_IGNORED, NULL},
 };
 
-enum { POOL_ARGMAX, POOL_EOS, POOL_MEAN, POOL_MAP, POOLS };
-static const char *const pools[POOLS] = {"argmax", "eos", "mean", "map"};
-static const enum clip_pooling poolings[POOLS] = {CLIP_POOL_TOKEN, CLIP_POOL_TOKEN, CLIP_POOL_MEAN,
-                                                  CLIP_POOL_ATTEND};
+/* The first two are the same. */
+static const char *const pools[] = {"argmax", "eos", "mean", "map"};
 static const char *const modes[] = {"causal", "bidirectional"};
 static const char *const positions[] = {"rope", "none", ""};
 enum { MLP_SWIGLU, MLP_GELU, MLP_RELU2, MLPS };
@@ -205,9 +198,9 @@ static int read_parts(struct json_object *object, const char *where, struct clip
 static int read_text(struct json_object *object, const char *where, struct clip_tower_arch *tower,
                      struct clip_error *error)
 {
-    int pool = POOL_ARGMAX, mode = 0, position = 0;
+    int pool = 0, mode = 0, position = 0;
     double temperature = 10000;
-    if (clip_json_choice(object, where, "pool_type", pools, POOLS, &pool, error) != 0 ||
+    if (clip_json_choice(object, where, "pool_type", pools, CLIP_COUNT_OF(pools), &pool, error) != 0 ||
         clip_json_choice(object, where, "attention_mode", modes, 2, &mode, error) != 0 ||
         clip_json_choice(object, where, "pos_embed", positions, 3, &position, error) != 0 ||
         clip_json_real(object, where, "rope_temperature", 1e-3, 1e12, &temperature, error) != 0 ||
@@ -215,9 +208,9 @@ static int read_text(struct json_object *object, const char *where, struct clip_
         clip_json_int(object, where, "eos_id", 0, CLIP_MAX_VOCABULARY, &tower->end_token, error) != 0 ||
         clip_json_int(object, where, "reg_tokens", 0, CLIP_MAX_CONTEXT, &tower->text.registers, error) != 0)
         return -1;
-    if (pool <= POOL_EOS && tower->end_token < 0)
+    clip_pooling_set(tower, CLIP_POOLS_TEXT, pools[pool ? pool : 1], 0);
+    if (!clip_pooling_of(tower)->all && tower->end_token < 0)
         return clip_fail(error, "%s.pool_type \"%s\" needs an eos_id", where, pools[pool]);
-    tower->vit.pooling = poolings[pool];
     tower->open_mask = mode;
     tower->text.rotary = position == 0 ? (float)temperature : 0;
     tower->text.flags |= mode ? CLIP_TEXT_HIDES_PADDING : 0;
@@ -251,14 +244,6 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     return read_projection(object, where, tower, error);
 }
 
-static int pool_of(const struct clip_tower_arch *tower)
-{
-    int pool = POOL_EOS;
-    while (poolings[pool] != tower->vit.pooling)
-        pool++;
-    return pool;
-}
-
 static void put_flags(FILE *file, const struct clip_tower_arch *tower)
 {
     unsigned flags = tower->block.flags;
@@ -290,8 +275,8 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     fprintf(file, "      \"pad_id\": %d,\n", tower->pad);
     if (tower->end_token >= 0)
         fprintf(file, "      \"eos_id\": %d,\n", tower->end_token);
-    fprintf(file, "      \"pool_type\": \"%s\",\n      \"attention_mode\": \"%s\",\n", pools[pool_of(tower)],
-            modes[tower->open_mask]);
+    fprintf(file, "      \"pool_type\": \"%s\",\n      \"attention_mode\": \"%s\",\n",
+            clip_pooling_of(tower)->names[CLIP_POOLS_TEXT], modes[tower->open_mask]);
     fprintf(file, "      \"pos_embed\": \"%s\",\n", positions[!(tower->text.rotary > 0)]);
     if (tower->text.rotary > 0 && tower->text.rotary != 10000)
         fprintf(file, "      \"rope_temperature\": %.9g,\n", (double)tower->text.rotary);
@@ -318,11 +303,7 @@ static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
     clip_describe_text_sizes(out, tower);
     fprintf(out, "%-14s%s\n", "mask", tower->open_mask ? "padding" : "causal");
     fprintf(out, "%-14s%s\n", "positions", tower->text.rotary > 0 ? "rotary" : "none");
-    if (tower->vit.pooling == CLIP_POOL_TOKEN)
-        fprintf(out, "%-14s%d\n", "end token", tower->end_token);
-    else
-        fprintf(out, "%-14s%s\n", "features",
-                tower->vit.pooling == CLIP_POOL_MEAN ? "the mean of all tokens" : "an attention pool");
+    clip_describe_features(out, tower);
 }
 
 const struct clip_kind clip_kind_modern = {
@@ -334,7 +315,6 @@ const struct clip_kind clip_kind_modern = {
     .beta2 = 0.98,
     .epsilon = 1e-6,
     .head = &clip_head_text_rows,
-    .width = feature_width,
     .check = check_arch,
     .list = list_tensors,
     .prefixes = prefixes,

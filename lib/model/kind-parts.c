@@ -494,6 +494,17 @@ void clip_describe_text_sizes(FILE *out, const struct clip_tower_arch *tower)
             clip_activation_name(tower->activation));
 }
 
+void clip_describe_features(FILE *out, const struct clip_tower_arch *tower)
+{
+    const char *features = tower->class_row ? "a class row" : clip_pooling_of(tower)->features;
+    if (features)
+        fprintf(out, "%-14s%s\n", "features", features);
+    else if (tower->end_token >= 0)
+        fprintf(out, "%-14s%d\n", "end token", tower->end_token);
+    else
+        fprintf(out, "%-14sthe largest id\n", "end token");
+}
+
 void clip_add_int(struct json_object *object, const char *key, uint64_t value)
 {
     json_object_object_add(object, key, json_object_new_int64((int64_t)value));

@@ -2,9 +2,8 @@
 #ifndef CLIP_MODEL_KIND_PARTS_H
 #define CLIP_MODEL_KIND_PARTS_H
 
+#include "base/array.h"
 #include "model/kind.h"
-
-#define CLIP_COUNT_OF(array) (sizeof(array) / sizeof *(array))
 
 /* --- checks --- */
 
@@ -148,8 +147,9 @@ void clip_add_int(struct json_object *object, const char *key, uint64_t value);
 void clip_add_image(struct json_object *object, const struct clip_tower_arch *tower);
 void clip_add_sizes(struct json_object *object, const struct clip_tower_arch *tower);
 void clip_add_ends(struct json_object *object, const struct clip_tower_arch *tower);
-/* Of a text tower: a line, and members. */
+/* Of a text tower: the rest of a line, members, and a line that says what its features are. */
 void clip_describe_text_sizes(FILE *out, const struct clip_tower_arch *tower);
+void clip_describe_features(FILE *out, const struct clip_tower_arch *tower);
 void clip_describe_text_json(struct json_object *object, const struct clip_tower_arch *tower);
 /* value NULL: null. */
 void clip_add_text(struct json_object *object, const char *key, const char *value);

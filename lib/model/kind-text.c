@@ -6,11 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-static size_t feature_width(const struct clip_tower_arch *tower)
-{
-    return (size_t)tower->width;
-}
-
 static int check_arch(const struct clip_tower_arch *tower, struct clip_error *error)
 {
     if (clip_check_text_sizes(tower, error) != 0 ||
@@ -107,15 +102,13 @@ static int read_pooling(struct json_object *object, const char *where, struct cl
         clip_json_flag(object, where, "embed_cls", &tower->class_row, error) != 0 ||
         clip_json_int(object, where, "pad_id", 0, CLIP_MAX_VOCABULARY, &tower->pad, error) != 0)
         return -1;
-    if (tower->class_row || strcmp(pool, "last") == 0)
-        tower->vit.pooling = CLIP_POOL_LAST;
-    else if (strcmp(pool, "first") == 0)
-        tower->vit.pooling = CLIP_POOL_FIRST;
-    else if (strcmp(pool, "eos") != 0)
-        return strcmp(pool, "argmax") == 0
-                   ? 0
-                   : clip_fail(error, "%s.pool_type: \"%.40s\" is not supported", where, pool);
-    if (tower->vit.pooling != CLIP_POOL_TOKEN)
+    if (tower->class_row)
+        pool = "last";
+    if (strcmp(pool, "argmax") == 0) /* the end token is the largest id */
+        return 0;
+    if (clip_pooling_set(tower, CLIP_POOLS_TEXT, pool, 0) != 0 || clip_pooling_of(tower)->all)
+        return clip_fail(error, "%s.pool_type: \"%.40s\" is not supported", where, pool);
+    if (clip_pooling_of(tower)->features)
         return 0;
     if (!clip_json_get(object, "eos_id"))
         return clip_fail(error, "%s.pool_type \"eos\" needs an eos_id", where);
@@ -161,9 +154,8 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
         fprintf(file, "      \"pool_type\": \"eos\",\n      \"eos_id\": %d,\n", tower->end_token);
     if (tower->class_row)
         fprintf(file, "      \"embed_cls\": true,\n      \"pad_id\": %d,\n", tower->pad);
-    else if (tower->vit.pooling != CLIP_POOL_TOKEN)
-        fprintf(file, "      \"pool_type\": \"%s\",\n",
-                tower->vit.pooling == CLIP_POOL_FIRST ? "first" : "last");
+    else if (clip_pooling_of(tower)->features)
+        fprintf(file, "      \"pool_type\": \"%s\",\n", clip_pooling_of(tower)->names[CLIP_POOLS_TEXT]);
     if (tower->open_mask)
         fputs("      \"no_causal_mask\": true,\n", file);
     if (clip_head_of(tower) == &clip_head_none)
@@ -223,7 +215,8 @@ static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tow
 
 static int refuse_metaclip(const struct clip_tower_arch *tower, struct clip_error *error)
 {
-    if (tower->open_mask || tower->class_row || tower->vit.pooling != CLIP_POOL_TOKEN || tower->text.flags)
+    if (tower->open_mask || tower->class_row || !(clip_pooling_of(tower)->hf & 1 << CLIP_HF_CLIP) ||
+        tower->text.flags)
         return clip_fail(error,
                          "Hugging Face's form of CLIP has only causal text towers whose features are the end "
                          "token's");
@@ -267,7 +260,7 @@ static int read_siglip(struct json_object *object, const char *where, struct cli
     tower->activation = CLIP_GELU_TANH;
     tower->block.epsilon = 1e-6f;
     tower->open_mask = 1;
-    tower->vit.pooling = CLIP_POOL_LAST;
+    tower->pooling = CLIP_POOL_LAST;
     tower->head = &clip_head_text_linear;
     if (clip_read_hf_tower(object, where, tower, error) != 0 ||
         clip_json_int(object, where, "max_position_embeddings", 1, CLIP_MAX_CONTEXT, &tower->context,
@@ -285,8 +278,8 @@ static void put_siglip(FILE *file, const char *in, const struct clip_tower_arch 
 
 static int refuse_siglip(const struct clip_tower_arch *tower, struct clip_error *error)
 {
-    if (!tower->open_mask || tower->class_row || tower->vit.pooling != CLIP_POOL_LAST || tower->text.flags ||
-        clip_head_of(tower) != &clip_head_text_linear)
+    if (!tower->open_mask || tower->class_row || !(clip_pooling_of(tower)->hf & 1 << CLIP_HF_SIGLIP) ||
+        tower->text.flags || clip_head_of(tower) != &clip_head_text_linear)
         return clip_fail(error, "Hugging Face's form of SigLIP has only text towers without a mask whose "
                                 "features are the last position's, with a projection that has a bias");
     return clip_refuse_hf_blocks(tower, error);
@@ -324,15 +317,7 @@ static void describe_tower(FILE *out, const struct clip_tower_arch *tower)
     clip_describe_text_sizes(out, tower);
     if (tower->open_mask)
         fprintf(out, "%-14snone\n", "mask");
-    if (tower->vit.pooling != CLIP_POOL_TOKEN)
-        fprintf(out, "%-14s%s\n", "features",
-                tower->class_row                        ? "a class row"
-                : tower->vit.pooling == CLIP_POOL_FIRST ? "the first position"
-                                                        : "the last position");
-    else if (tower->end_token >= 0)
-        fprintf(out, "%-14s%d\n", "end token", tower->end_token);
-    else
-        fprintf(out, "%-14sthe largest id\n", "end token");
+    clip_describe_features(out, tower);
 }
 
 const struct clip_kind clip_kind_text = {
@@ -343,7 +328,6 @@ const struct clip_kind clip_kind_text = {
     .beta2 = 0.98,
     .epsilon = 1e-6,
     .head = &clip_head_text,
-    .width = feature_width,
     .check = check_arch,
     .list_first = list_first,
     .list = list_tensors,

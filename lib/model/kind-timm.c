@@ -257,18 +257,18 @@ static void set_named(struct clip_tower_arch *tower, const struct clip_timm_name
                                             .layer_scale = family->layer_scale,
                                             .relative = family->relative,
                                             .rotary = named->rotary};
+    tower->pooling = family->pooling;
     tower->vit = (struct clip_vit_arch){.names = family->vit_names,
                                         .flags = family->vit,
-                                        .pooling = family->pooling,
                                         .stem = family->stem,
                                         .registers = family->registers,
                                         .grid_height = family->grid,
                                         .grid_width = family->grid};
 }
 
-static const char *pool_name(enum clip_pooling pooling)
+static const char *pool_name(const struct clip_tower_arch *tower)
 {
-    return pooling == CLIP_POOL_MAP ? "map" : pooling == CLIP_POOL_PATCHES ? "avg" : "token";
+    return clip_pooling_of(tower)->names[CLIP_POOLS_TIMM];
 }
 
 /* timm_pool is the trunk's own; "" leaves it so where open_clip projects. */
@@ -278,11 +278,11 @@ static int check_timm_pool(struct json_object *object, const char *where, const 
     const char *pool = json_object_object_get_ex(object, "timm_pool", NULL) ? "" : "avg";
     if (clip_json_string(object, where, "timm_pool", &pool, error) != 0)
         return -1;
-    if (strcmp(pool, pool_name(tower->vit.pooling)) == 0 ||
+    if (strcmp(pool, pool_name(tower)) == 0 ||
         (!*pool && tower->head != &clip_head_timm_classifier && tower->head != &clip_head_none))
         return 0;
     return clip_fail(error, "%s.timm_pool: \"%.40s\" is not supported (only \"%s\")", where, pool,
-                     pool_name(tower->vit.pooling));
+                     pool_name(tower));
 }
 
 /* The row of the name whose blocks have a gate, where swiglu_mlp says so. */
@@ -357,7 +357,7 @@ void clip_timm_put_open_clip(FILE *file, int own, const struct clip_tower_arch *
     (void)own;
     const struct clip_timm_name *named = clip_timm_name_of(tower);
     unsigned vit = tower->vit.flags ^ named->family->vit, block = tower->block.flags ^ named->family->block;
-    struct clip_kwargs kwargs = clip_kwargs_begin(file, named->name, pool_name(tower->vit.pooling), tower);
+    struct clip_kwargs kwargs = clip_kwargs_begin(file, named->name, pool_name(tower), tower);
     if (named->family->class != CLIP_TIMM_NAFLEX)
         clip_kwargs_int(&kwargs, "img_size", tower->image_size, named->image);
     clip_kwargs_int(&kwargs, "patch_size", tower->patch, named->patch);
@@ -413,10 +413,9 @@ static int read_siglip(struct json_object *object, const char *where, struct cli
     tower->activation = CLIP_GELU_TANH;
     tower->block =
         (struct clip_block_arch){.names = clip_timm_siglip.names, .epsilon = clip_timm_siglip.epsilon};
-    tower->vit = (struct clip_vit_arch){.names = clip_timm_siglip.vit_names,
-                                        .flags = clip_timm_siglip.vit,
-                                        .pooling = clip_timm_siglip.pooling,
-                                        .pool_queries = 1};
+    tower->pooling = clip_timm_siglip.pooling;
+    tower->vit = (struct clip_vit_arch){
+        .names = clip_timm_siglip.vit_names, .flags = clip_timm_siglip.vit, .pool_queries = 1};
     tower->head = &clip_head_none;
     if (clip_read_hf_tower(object, where, tower, error) != 0 ||
         clip_json_int(object, where, "image_size", 1, CLIP_MAX_IMAGE, &tower->image_size, error) != 0 ||
@@ -445,7 +444,7 @@ static int refuse_siglip(const struct clip_tower_arch *tower, struct clip_error 
     const struct clip_vit_arch *vit = &tower->vit;
     if (vit->names != clip_timm_siglip.vit_names || tower->block.names != clip_timm_siglip.names ||
         tower->block.flags != clip_timm_siglip.block || vit->flags != clip_timm_siglip.vit ||
-        vit->pooling != clip_timm_siglip.pooling || tower->block.rotary.reference ||
+        tower->pooling != clip_timm_siglip.pooling || tower->block.rotary.reference ||
         vit->pool_heads != tower->heads || vit->pool_mlp != tower->mlp ||
         clip_head_of(tower) != &clip_head_none)
         return clip_fail(error, "Hugging Face's form of SigLIP has only image towers like SigLIP's own");

@@ -8,13 +8,12 @@
 
 int clip_check_pool(const struct clip_tower_arch *tower, struct clip_error *error)
 {
-    const struct clip_vit_arch *vit = &tower->vit;
-    if (vit->pooling != CLIP_POOL_MAP && !clip_pools_queries(vit->pooling))
+    int least = clip_pooling_of(tower)->queries;
+    if (!least)
         return 0;
-    if (vit->pooling == CLIP_POOL_QUERIES_MEAN && vit->pool_queries < 2)
+    if (tower->vit.pool_queries < least)
         return clip_fail(error, "the mean of all queries but the first needs two of them");
-    return clip_check_heads("width of the attention pool",
-                            vit->pooling == CLIP_POOL_MAP ? tower->width : vit->pool_width, vit->pool_heads,
+    return clip_check_heads("width of the attention pool", (int)clip_vit_width(tower), tower->vit.pool_heads,
                             error);
 }
 
@@ -132,7 +131,7 @@ static int read_attentional(struct json_object *object, const char *where, struc
         return clip_fail(error, "%s.attentional_pool: only true and false are supported", where);
     if (!on)
         return 0;
-    tower->vit.pooling = tower->vit.pooling == CLIP_POOL_PATCHES ? CLIP_POOL_QUERIES_MEAN : CLIP_POOL_QUERY;
+    clip_pooling_set(tower, CLIP_POOLS_VISION, clip_pooling_of(tower)->names[CLIP_POOLS_VISION], 1);
     tower->vit.flags &= ~(unsigned)CLIP_VIT_NORM_AFTER_POOL;
     tower->vit.pool_queries = 256;
     tower->vit.pool_heads = 8;
@@ -154,17 +153,14 @@ static int read_pooling(struct json_object *object, const char *where, struct cl
         clip_json_flag(object, where, "no_ln_pre", &no_pre, error) != 0 ||
         clip_json_flag(object, where, "final_ln_after_pool", &after, error) != 0)
         return -1;
-    if (strcmp(pool, "tok") != 0 && strcmp(pool, "avg") != 0)
+    if (clip_pooling_set(tower, CLIP_POOLS_VISION, pool, 0) != 0)
         return clip_fail(error, "%s.pool_type: \"%.40s\" is not supported", where, pool);
     if (strcmp(positions, "learnable") != 0 && strcmp(positions, "sin_cos_2d") != 0)
         return clip_fail(error, "%s.pos_embed_type: \"%.40s\" is not supported", where, positions);
     tower->vit.flags |= no_pre ? CLIP_VIT_NO_PRE_NORM : 0;
     tower->vit.flags |= strcmp(positions, "learnable") != 0 ? CLIP_VIT_FIXED_POSITIONS : 0;
-    if (strcmp(pool, "avg") == 0) {
-        tower->vit.pooling = CLIP_POOL_PATCHES;
-        /* Of one token a norm before or after is the same. */
-        tower->vit.flags |= after ? CLIP_VIT_NORM_AFTER_POOL : 0;
-    }
+    /* Of one token a norm before or after is the same. */
+    tower->vit.flags |= after && clip_pooling_of(tower)->all ? CLIP_VIT_NORM_AFTER_POOL : 0;
     return read_attentional(object, where, tower, error);
 }
 
@@ -188,17 +184,19 @@ static int read_open_clip(struct json_object *object, const char *where, struct 
     return read_pooling(object, where, tower, error);
 }
 
-static void put_pooling(FILE *file, const struct clip_vit_arch *vit)
+static void put_pooling(FILE *file, const struct clip_tower_arch *tower)
 {
+    const struct clip_vit_arch *vit = &tower->vit;
+    const struct clip_pooling_type *pooling = clip_pooling_of(tower);
     if (vit->flags & CLIP_VIT_NO_PRE_NORM)
         fputs("      \"no_ln_pre\": true,\n", file);
     if (vit->flags & CLIP_VIT_FIXED_POSITIONS)
         fputs("      \"pos_embed_type\": \"sin_cos_2d\",\n", file);
     if (vit->flags & CLIP_VIT_NORM_AFTER_POOL)
         fputs("      \"final_ln_after_pool\": true,\n", file);
-    if (vit->pooling == CLIP_POOL_PATCHES || vit->pooling == CLIP_POOL_QUERIES_MEAN)
-        fputs("      \"pool_type\": \"avg\",\n", file);
-    if (clip_pools_queries(vit->pooling))
+    if (strcmp(pooling->names[CLIP_POOLS_VISION], "tok") != 0)
+        fprintf(file, "      \"pool_type\": \"%s\",\n", pooling->names[CLIP_POOLS_VISION]);
+    if (pooling->coca)
         fprintf(file,
                 "      \"attentional_pool\": true,\n      \"attn_pooler_queries\": %d,\n"
                 "      \"attn_pooler_heads\": %d,\n",
@@ -216,7 +214,7 @@ static void put_open_clip(FILE *file, int own, const struct clip_tower_arch *tow
     fprintf(file, "      \"head_width\": %d,\n", tower->width / tower->heads);
     fprintf(file, "      \"mlp_ratio\": %.17g,\n", clip_mlp_ratio(tower));
     clip_put_block(file, tower);
-    put_pooling(file, &tower->vit);
+    put_pooling(file, tower);
     fprintf(file, "      \"patch_size\": %d\n", tower->patch);
 }
 
@@ -248,7 +246,8 @@ static void put_hf(FILE *file, const char *in, const struct clip_tower_arch *tow
 
 static int refuse_hf(const struct clip_tower_arch *tower, struct clip_error *error)
 {
-    if (tower->vit.flags & ~(unsigned)CLIP_VIT_FIXED_POSITIONS || tower->vit.pooling != CLIP_POOL_TOKEN)
+    if (tower->vit.flags & ~(unsigned)CLIP_VIT_FIXED_POSITIONS ||
+        !(clip_pooling_of(tower)->hf & 1 << CLIP_HF_CLIP))
         return clip_fail(
             error, "Hugging Face's form of CLIP has only image towers with ln_pre whose features are the "
                    "class token's");

@@ -1,5 +1,6 @@
 /* The kinds of towers: one row a kind, with all that lib/model knows of it. lib/tower has the kind's other
- * row, under the same name (tower/tower.h). A new kind is a file kind-NAME.c and a row in CLIP_KINDS. */
+ * row, clip_tower_NAME (tower/tower.h). A new kind is a file kind-NAME.c, its tower's file, and a row in
+ * CLIP_KINDS. */
 #ifndef CLIP_MODEL_KIND_H
 #define CLIP_MODEL_KIND_H
 
@@ -74,7 +75,7 @@ struct clip_kind {
 
     const struct clip_head *head; /* what projects its features, unless the tower says otherwise */
 
-    /* Width of its features. */
+    /* Width of its features; NULL: that of its tokens. */
     size_t (*width)(const struct clip_tower_arch *tower);
     /* Checks that the numbers are consistent and within the bounds of model/arch.h. */
     int (*check)(const struct clip_tower_arch *tower, struct clip_error *error);

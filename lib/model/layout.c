@@ -25,16 +25,19 @@ struct clip_initial clip_initial_fan_in(size_t n)
     return clip_initial_uniform(1 / sqrt((double)n));
 }
 
+const enum clip_part clip_side_parts[] = {[CLIP_SIDE_IMAGE] = CLIP_PART_IMAGE,
+                                          [CLIP_SIDE_TEXT] = CLIP_PART_TEXT,
+                                          [CLIP_SIDE_BOTH] = CLIP_PART_LOSS};
+
 struct clip_slot *clip_list_tensor(struct clip_listing *listing, struct clip_initial initial,
                                    const size_t shape[4], const char *format, ...)
 {
-    static const enum clip_part parts[] = {[CLIP_SIDE_IMAGE] = CLIP_PART_IMAGE,
-                                           [CLIP_SIDE_TEXT] = CLIP_PART_TEXT,
-                                           [CLIP_SIDE_BOTH] = CLIP_PART_LOSS};
     struct clip_slot *slot = listing->slots ? &listing->slots[listing->count] : &listing->counted;
     listing->count++;
-    *slot = (struct clip_slot){
-        .side = listing->side, .part = parts[listing->side], .draw = initial.draw, .scale = initial.scale};
+    *slot = (struct clip_slot){.side = listing->side,
+                               .part = clip_side_parts[listing->side],
+                               .draw = initial.draw,
+                               .scale = initial.scale};
     for (; slot->ndim < 4 && shape[slot->ndim]; slot->ndim++)
         slot->shape[slot->ndim] = shape[slot->ndim];
     va_list args;

@@ -20,6 +20,9 @@ enum clip_draw {
  * scale and bias). In the order of clip_train_parts. */
 enum clip_part { CLIP_PART_IMAGE, CLIP_PART_TEXT, CLIP_PART_PROJECTION, CLIP_PART_LOSS };
 
+/* The stage of a side's tower; of CLIP_SIDE_BOTH the loss. */
+extern const enum clip_part clip_side_parts[CLIP_SIDES + 1];
+
 struct clip_slot {
     char name[96]; /* the longest is
                       visual.trunk.stages.4.blocks.1023.token_mixer.mixer.conv_kxk.0.bn.num_batches_tracked */

@@ -201,7 +201,7 @@ static int read_beside(struct clip_model *model, const char *folder, char **stra
 }
 
 /* 1 if the folder's name would open this file. */
-static int is_folders_own(const struct clip_model *model, const char *folder)
+static int is_main_file(const struct clip_model *model, const char *folder)
 {
     struct clip_error ignored;
     char *own = clip_find_weights(folder, model->folder == CLIP_FOLDER_HF, &ignored);
@@ -228,7 +228,7 @@ static int find_arch(struct clip_model *model, const char *folder, const char *a
     } else if (arch) {
         result = clip_arch_read(&model->arch, arch, error);
     } else if (described > 0 &&
-               (beside <= 0 || (!is_folders_own(model, folder) && !clip_arch_same(&own, &model->arch)))) {
+               (beside <= 0 || (!is_main_file(model, folder) && !clip_arch_same(&own, &model->arch)))) {
         model->arch = own;
         model->folder = CLIP_FOLDER_NONE;
     } else if (beside < 0 || (beside == 0 && described < 0)) {
@@ -346,7 +346,7 @@ static const struct tensor *find_tensor(const struct clip_model *model, const ch
 }
 
 /* A model opened as a single tower's may hold the other, too. */
-static int is_of_absent(const struct clip_arch *arch, const char *name)
+static int belongs_to_absent(const struct clip_arch *arch, const char *name)
 {
     for (const struct clip_kind *const *kind = clip_kinds; *kind; kind++)
         for (const char *const *prefix = (*kind)->prefixes; arch->towers[(*kind)->side].absent && *prefix;
@@ -363,7 +363,7 @@ static int check_unused(const struct clip_model *model, struct clip_error *error
     for (size_t i = 0; i < model->shards.weights.count && model->shards.form != CLIP_FORM_TORCHSCRIPT; i++) {
         const char *name = model->shards.weights.items[i].name;
         char text[200];
-        if (!find_tensor(model, name) && !clip_names_ignored(name) && !is_of_absent(&model->arch, name))
+        if (!find_tensor(model, name) && !clip_names_ignored(name) && !belongs_to_absent(&model->arch, name))
             return clip_fail(error, "tensor %s is not one of the architecture's",
                              clip_printable(text, sizeof text, name, strlen(name)));
     }
@@ -690,7 +690,7 @@ int clip_model_need(const struct clip_model *model, enum clip_side side, struct 
     const char *const *names = clip_side_names;
     if (side == CLIP_SIDE_BOTH && arch->unscaled)
         return clip_fail(error, "%s: the model has no logit scale: it has only a %s tower", model->path,
-                         names[arch->vision.absent ? CLIP_SIDE_TEXT : CLIP_SIDE_IMAGE]);
+                         names[clip_arch_side(arch)]);
     if (side != CLIP_SIDE_BOTH && arch->towers[side].absent)
         return clip_fail(error, "%s: the model has no %s tower: it has only a %s tower", model->path,
                          names[side], names[!side]);

@@ -1,13 +1,12 @@
 /* The names of Apple's own MobileCLIP files (github.com/apple/ml-mobileclip), which open_clip converts in its
  * convert.py and timm in fastvit.py and vision_transformer_hybrid.py: image_encoder.model.* and
  * text_encoder.* become visual.trunk.* and text.*. */
+#include "base/array.h"
 #include "model/names.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 #define IMAGE "image_encoder.model."
 #define TEXT "text_encoder."
@@ -164,10 +163,10 @@ static void put_image(struct text *out, const struct names *names, const char *n
 {
     put_string(out, "visual.trunk.");
     if (names->hybrid) {
-        put_replaced(out, name, hybrid_parts, COUNT(hybrid_parts));
+        put_replaced(out, name, hybrid_parts, CLIP_COUNT_OF(hybrid_parts));
         return;
     }
-    put_replaced(out, put_stage(out, names, name), image_parts, COUNT(image_parts));
+    put_replaced(out, put_stage(out, names, name), image_parts, CLIP_COUNT_OF(image_parts));
     if (is_scale(name))
         put_string(out, ".gamma");
 }
@@ -175,7 +174,7 @@ static void put_image(struct text *out, const struct names *names, const char *n
 static void put_text(struct text *out, const char *name)
 {
     put_string(out, "text.");
-    put_replaced(out, name, text_parts, COUNT(text_parts));
+    put_replaced(out, name, text_parts, CLIP_COUNT_OF(text_parts));
 }
 
 /* Takes leading dimensions of 1 away until there are `ndim`. */
@@ -242,7 +241,7 @@ static int rename_one(struct clip_weights *weights, size_t i, const struct names
 static const struct clip_weight *find_first(const struct clip_weights *weights, struct names *names)
 {
     for (size_t i = 0; i < weights->count; i++)
-        for (size_t k = 0; k < COUNT(firsts); k++) {
+        for (size_t k = 0; k < CLIP_COUNT_OF(firsts); k++) {
             size_t n = strlen(weights->items[i].name), length = strlen(firsts[k]);
             if (n < length || strcmp(weights->items[i].name + n - length, firsts[k]) != 0)
                 continue;

@@ -3,14 +3,13 @@
  * goes to visual.trunk and text. Flax keeps a linear layer as [in, out], with heads as a dimension of their
  * own.
  */
+#include "base/array.h"
 #include "model/names.h"
 
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* Where the parameters are: by themselves, beside an optimizer of optax, and within one of Flax. */
 static const char *const roots[] = {"params/", "opt/target/", ""};
@@ -252,8 +251,8 @@ static int rename_block(struct file *file, size_t i, const char *rest, long numb
                         struct clip_error *error)
 {
     const char *start = image ? TRUNK "blocks." : "text.transformer.resblocks.";
-    const struct pair *pair = image ? find_pair(image_block, COUNT(image_block), rest)
-                                    : find_pair(text_block, COUNT(text_block), rest);
+    const struct pair *pair = image ? find_pair(image_block, CLIP_COUNT_OF(image_block), rest)
+                                    : find_pair(text_block, CLIP_COUNT_OF(text_block), rest);
     char begin[100];
     if (!pair)
         return 0;
@@ -277,7 +276,7 @@ static int rename_one(struct file *file, size_t i, struct clip_error *error)
 {
     struct clip_weight *weight = &file->weights->items[i];
     const char *name = weight->name + strlen(file->root), *rest;
-    const struct pair *pair = file->naflex ? find_pair(naflex, COUNT(naflex), name) : NULL;
+    const struct pair *pair = file->naflex ? find_pair(naflex, CLIP_COUNT_OF(naflex), name) : NULL;
     long number;
     if (strlen(name) >= NAME)
         return 0;
@@ -288,7 +287,7 @@ static int rename_one(struct file *file, size_t i, struct clip_error *error)
     if (pair && strcmp(name, IMAGE "pos_embedding") == 0 && weight->ndim == 3)
         add_first(weight);
     if (!pair)
-        pair = find_pair(others, COUNT(others), name);
+        pair = find_pair(others, CLIP_COUNT_OF(others), name);
     return pair ? rename_view(weight, "", pair, error) : 0;
 }
 
@@ -296,7 +295,7 @@ static int rename_one(struct file *file, size_t i, struct clip_error *error)
  */
 static int find_root(struct file *file)
 {
-    for (size_t k = 0; k < COUNT(roots); k++)
+    for (size_t k = 0; k < CLIP_COUNT_OF(roots); k++)
         for (size_t i = 0; i < file->weights->count; i++) {
             const struct clip_weight *weight = &file->weights->items[i];
             const char *name = after(weight->name, roots[k]);

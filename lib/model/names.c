@@ -1,4 +1,5 @@
 #include "model/names.h"
+#include "base/array.h"
 
 #include "model/kind.h"
 
@@ -7,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* What is no tower's. */
 static const struct clip_name_pair shared_names[] = {{"logit_scale", "logit_scale", CLIP_NAME_WHOLE, 0, 0},
@@ -112,10 +111,10 @@ int clip_names_ignored(const char *name)
     const char *dot = strrchr(name, '.'), *last = dot ? dot + 1 : name;
     if (strlen(name) >= strlen(fixed) && strcmp(name + strlen(name) - strlen(fixed), fixed) == 0)
         return 1;
-    for (size_t i = 0; i < COUNT(ignored); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(ignored); i++)
         if (strcmp(last, ignored[i]) == 0)
             return 1;
-    for (size_t i = 0; i < COUNT(beside); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(beside); i++)
         if (after_prefix(name, beside[i]))
             return 1;
     return 0;
@@ -146,7 +145,7 @@ static int is_wrapper(const char *part, size_t length)
 {
     static const char *const wrappers[] = {"_orig_mod", "module", "_fsdp_wrapped_module",
                                            "_checkpoint_wrapped_module"};
-    for (size_t i = 0; i < COUNT(wrappers); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(wrappers); i++)
         if (strlen(wrappers[i]) == length && memcmp(wrappers[i], part, length) == 0)
             return 1;
     return 0;
@@ -187,7 +186,7 @@ static int is_average(const char *key, size_t length)
     for (size_t i = 0, end; i < length; i = end + 1) {
         for (end = i; end < length && !strchr("._-", key[end]); end++)
             ;
-        for (size_t w = 0; w < COUNT(words); w++)
+        for (size_t w = 0; w < CLIP_COUNT_OF(words); w++)
             if (strlen(words[w]) == end - i && strncasecmp(words[w], key + i, end - i) == 0)
                 return 1;
     }

@@ -1,5 +1,6 @@
 /* Opcodes as in Python's pickletools; globals as in torch/_utils.py and torch/jit/_pickle.py. */
 #include "model/pickle.h"
+#include "base/array.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,8 +8,6 @@
 
 /* More than any model's file holds; a hostile file costs at most about 60 MB. */
 enum { MAX_VALUES = 1 << 19, MAX_TENSORS = 1 << 16 };
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 enum {
     OP_PROTO = 0x80,
@@ -578,8 +577,8 @@ static int is_listed(const char *text, size_t length, const char *const *list, s
 static int runs_code(const char *module, size_t module_length, const char *name, size_t name_length)
 {
     if (same(module, module_length, "builtins") || same(module, module_length, "__builtin__"))
-        return !is_listed(name, name_length, builtin_types, COUNT(builtin_types));
-    return is_listed(module, module_length, refused_modules, COUNT(refused_modules));
+        return !is_listed(name, name_length, builtin_types, CLIP_COUNT_OF(builtin_types));
+    return is_listed(module, module_length, refused_modules, CLIP_COUNT_OF(refused_modules));
 }
 
 static int refuse_global(struct machine *machine, const struct clip_pickle_value *global)
@@ -602,7 +601,7 @@ static int push_global(struct machine *machine)
         value.global = GLOBAL_MODULE;
         return push_value(machine, value);
     }
-    for (size_t i = 0; i < COUNT(globals); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(globals); i++)
         if (same(module, module_length, globals[i].module) && same(name, name_length, globals[i].name)) {
             value.global = (uint8_t)globals[i].global;
             value.type = (uint8_t)globals[i].type;
@@ -741,7 +740,7 @@ static int refuse(struct machine *machine, int op)
     } names[] = {{'i', "INST"},       {'o', "OBJ"},           {'P', "PERSID"}, {0x82, "EXT1"},
                  {0x83, "EXT2"},      {0x84, "EXT4"},         {'S', "STRING"}, {'T', "BINSTRING"},
                  {0x92, "NEWOBJ_EX"}, {0x93, "STACK_GLOBAL"}, {'2', "DUP"},    {0x95, "FRAME"}};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(names); i++)
         if (names[i].op == op)
             return clip_fail(machine->error, "pickle: refuses the opcode %s at byte %zu", names[i].name,
                              (size_t)(machine->p - machine->start - 1));

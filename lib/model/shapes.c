@@ -28,7 +28,7 @@ static int read_embed(struct clip_arch *arch, const struct clip_weights *weights
         if (last)
             return clip_shape_dimension(weights, last->weight, 2, !last->rows, CLIP_MAX_WIDTH, &arch->embed,
                                         error);
-        arch->embed = (int)tower->kind->width(tower);
+        arch->embed = (int)clip_feature_width(arch, side);
         return 0;
     }
     return 0;
@@ -56,7 +56,7 @@ void clip_arch_fit(struct clip_arch *arch, const struct clip_weights *weights, i
     }
     if (arch->vision.absent == arch->text.absent)
         return;
-    struct clip_tower_arch *tower = &arch->towers[arch->vision.absent ? CLIP_SIDE_TEXT : CLIP_SIDE_IMAGE];
+    struct clip_tower_arch *tower = &arch->towers[clip_arch_side(arch)];
     const struct clip_head *head = clip_head_of(tower);
     tower->unprojected = head->optional && !clip_weights_find(weights, clip_head_last(head)->weight);
     arch->unscaled = !clip_weights_find(weights, "logit_scale");

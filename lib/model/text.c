@@ -60,7 +60,7 @@ static int in_pool(const struct clip_tower_arch *tower, enum clip_text_tensor te
 {
     unsigned flags = tower->block.flags;
     int norms = (flags & CLIP_BLOCK_QK_NORM) != 0;
-    if (tower->vit.pooling != CLIP_POOL_ATTEND)
+    if (!clip_pooling_of(tower)->queries)
         return 0;
     switch (tensor) {
     case CLIP_TEXT_Q_BIAS:

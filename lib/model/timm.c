@@ -297,7 +297,7 @@ static int same_family(const struct clip_tower_arch *tower, const struct clip_ti
     unsigned block = tower->block.flags ^ family->block, vit = tower->vit.flags ^ family->vit;
     return tower->block.names == family->names && !(block & ~(unsigned)CLIP_BLOCK_LAYER_SCALE) &&
            tower->vit.names == family->vit_names && !(vit & ~(unsigned)CLIP_VIT_NO_POSITIONS) &&
-           tower->vit.pooling == family->pooling && tower->vit.stem == family->stem &&
+           tower->pooling == family->pooling && tower->vit.stem == family->stem &&
            tower->block.epsilon == family->epsilon && tower->activation == name->activation &&
            memcmp(&tower->block.rotary, &name->rotary, sizeof name->rotary) == 0 &&
            (family->class != CLIP_TIMM_HYBRID || tower->width == name->width);

@@ -1,10 +1,9 @@
 #include "model/tokenizer-settings.h"
+#include "base/array.h"
 #include "model/place.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* --- open_clip --- */
 
@@ -49,7 +48,7 @@ static int read_kwargs(struct json_object *kwargs, int own, struct clip_tokenize
 {
     const char *where = "tokenizer_kwargs";
     int start = 1, end = 1;
-    if (clip_json_options(kwargs, where, kwargs_options, COUNT(kwargs_options), error) != 0 ||
+    if (clip_json_options(kwargs, where, kwargs_options, CLIP_COUNT_OF(kwargs_options), error) != 0 ||
         read_clean(kwargs, own, settings, error) != 0 ||
         clip_json_flag(kwargs, where, "strip_sep_token", &settings->strip_separators, error) != 0 ||
         copy_text(kwargs, where, "language", settings->language, sizeof settings->language, error) != 0 ||
@@ -100,7 +99,7 @@ int clip_read_tokenizer_settings(struct json_object *text_cfg, int own,
     if (!text_cfg)
         return 0;
     int status = read_settings(text_cfg, own, settings, error);
-    for (size_t i = 0; i < COUNT(keys); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(keys); i++)
         json_object_object_del(text_cfg, keys[i]);
     return status;
 }
@@ -196,7 +195,7 @@ int clip_hf_tokenizer_settings(const char *folder, struct clip_tokenizer_setting
     if (read_member(folder, "config.json", "model_type", type, sizeof type, error) != 0 ||
         read_member(folder, "tokenizer_config.json", "tokenizer_class", class, sizeof class, error) != 0)
         return -1;
-    for (size_t i = 0; i < COUNT(types); i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(types); i++) {
         if (strcmp(type, types[i].type) != 0)
             continue;
         strcpy(settings->hf_name, types[i].name);

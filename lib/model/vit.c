@@ -1,4 +1,5 @@
 #include "model/vit.h"
+#include "base/array.h"
 
 #include "model/arch.h"
 
@@ -109,40 +110,37 @@ size_t clip_vit_tokens(const struct clip_tower_arch *tower)
     return clip_vit_prefix(tower) + clip_vit_patches(tower);
 }
 
-int clip_pools_queries(enum clip_pooling pooling)
-{
-    return pooling == CLIP_POOL_QUERY || pooling == CLIP_POOL_QUERIES_MEAN;
-}
-
 size_t clip_vit_width(const struct clip_tower_arch *tower)
 {
-    return (size_t)(clip_pools_queries(tower->vit.pooling) ? tower->vit.pool_width : tower->width);
+    return (size_t)(clip_pooling_of(tower)->coca ? tower->vit.pool_width : tower->width);
 }
 
 /* Of SigLIP's pool, and of CoCa's: whether it has the tensor. */
 static int in_pool(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor)
 {
-    int same = tower->vit.pool_width == tower->width;
+    const struct clip_pooling_type *pooling = clip_pooling_of(tower);
+    int coca = pooling->coca, map = pooling->queries && !coca,
+        joined = coca && tower->vit.pool_width == tower->width;
     switch (tensor) {
     case CLIP_POOL_LATENT:
     case CLIP_POOL_OUT_WEIGHT:
     case CLIP_POOL_OUT_BIAS:
-        return clip_pools_queries(tower->vit.pooling) || tower->vit.pooling == CLIP_POOL_MAP;
+        return coca || map;
     case CLIP_POOL_IN_WEIGHT:
-        return clip_pools_queries(tower->vit.pooling) && same;
+        return joined;
     case CLIP_POOL_K_WEIGHT:
     case CLIP_POOL_V_WEIGHT:
-        return clip_pools_queries(tower->vit.pooling) && !same;
+        return coca && !joined;
     case CLIP_POOL_Q_WEIGHT:
-        return clip_pools_queries(tower->vit.pooling) ? !same : tower->vit.pooling == CLIP_POOL_MAP;
+        return (coca || map) && !joined;
     case CLIP_POOL_IN_BIAS:
     case CLIP_POOL_LN_Q_WEIGHT:
     case CLIP_POOL_LN_Q_BIAS:
     case CLIP_POOL_LN_K_WEIGHT:
     case CLIP_POOL_LN_K_BIAS:
-        return clip_pools_queries(tower->vit.pooling);
+        return coca;
     default:
-        return tower->vit.pooling == CLIP_POOL_MAP;
+        return map;
     }
 }
 
@@ -180,8 +178,7 @@ static int has_tensor(const struct clip_tower_arch *tower, enum clip_vit_tensor 
 /* The dimensions of a tensor that it has. */
 static void set_shape(const struct clip_tower_arch *tower, enum clip_vit_tensor tensor, size_t shape[4])
 {
-    size_t width = (size_t)tower->width,
-           pool = clip_pools_queries(tower->vit.pooling) ? (size_t)tower->vit.pool_width : width;
+    size_t width = (size_t)tower->width, pool = clip_vit_width(tower);
     size_t queries = (size_t)tower->vit.pool_queries, patch = (size_t)tower->patch,
            mlp = (size_t)tower->vit.pool_mlp;
     const size_t sizes[CLIP_VIT_TENSORS][4] = {
@@ -253,7 +250,7 @@ size_t clip_stem_width(const struct clip_tower_arch *tower)
                  {CLIP_STEM_MBCONV, 768, 128},
                  {CLIP_STEM_MBCONV, 1024, 160},
                  {CLIP_STEM_MBCONV, 1152, 192}};
-    for (size_t i = 0; i < sizeof stems / sizeof *stems; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(stems); i++)
         if (stems[i].stem == tower->vit.stem && stems[i].width == tower->width)
             return stems[i].channels;
     return 0;
@@ -261,7 +258,7 @@ size_t clip_stem_width(const struct clip_tower_arch *tower)
 
 int clip_vit_same(const struct clip_vit_arch *a, const struct clip_vit_arch *b)
 {
-    return a->names == b->names && a->flags == b->flags && a->pooling == b->pooling && a->stem == b->stem &&
+    return a->names == b->names && a->flags == b->flags && a->stem == b->stem &&
            a->registers == b->registers && a->grid_height == b->grid_height &&
            a->grid_width == b->grid_width && a->pool_heads == b->pool_heads &&
            a->pool_queries == b->pool_queries && a->pool_mlp == b->pool_mlp;

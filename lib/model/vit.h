@@ -28,35 +28,14 @@ enum clip_vit_stem {
     CLIP_STEM_MBCONV,  /* ViTamin's stages of convolutions (tower/stem-mbconv.c) */
 };
 
-/* How tokens become the features. */
-enum clip_pooling {
-    CLIP_POOL_TOKEN,   /* one token: of pictures the class token, of captions the end token */
-    CLIP_POOL_FIRST,   /* the first token of a caption */
-    CLIP_POOL_LAST,    /* the last of its context */
-    CLIP_POOL_MEAN,    /* of a caption: the mean of its tokens, */
-    CLIP_POOL_MAX,     /* and the largest of each channel; */
-    CLIP_POOL_ATTEND,  /* attention with one query that is learned (open_clip's modern tower) */
-    CLIP_POOL_PATCHES, /* the mean of the patches */
-    /* SigLIP's: attention with one query that is learned, y; then y + mlp(norm(y)) */
-    CLIP_POOL_MAP,
-    /* CoCa's: attention with several, of the normed tokens; ln_post; then the first, or the mean of the rest
-     */
-    CLIP_POOL_QUERY,
-    CLIP_POOL_QUERIES_MEAN,
-};
-
 /* Epsilon of the norms of queries and tokens in CoCa's pools, whatever that of the blocks. */
 #define CLIP_POOL_EPSILON 1e-5f
-
-/* 1 for both of CoCa's. */
-int clip_pools_queries(enum clip_pooling pooling);
 
 struct clip_vit_names;
 
 struct clip_vit_arch {
     const struct clip_vit_names *names; /* NULL: OpenAI's */
     unsigned flags;
-    enum clip_pooling pooling;
     enum clip_vit_stem stem;
     int registers; /* tokens that are learned, after the class token, before the patches */
     /* Positions are learned for a grid of this many rows and columns, [rows, columns, width], and resampled

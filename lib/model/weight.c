@@ -1,4 +1,5 @@
 #include "model/weight.h"
+#include "base/array.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -107,14 +108,8 @@ int clip_weights_add(struct clip_weights *weights, const char *name, size_t leng
         return clip_fail_prefix(error, "tensor %s", clip_printable(text, sizeof text, name, length));
     if (weights->count == MAX_TENSORS)
         return clip_fail(error, "more than %d tensors", MAX_TENSORS);
-    if (weights->count == weights->room) {
-        size_t room = weights->room ? 2 * weights->room : 256;
-        struct clip_weight *items = reallocarray(weights->items, room, sizeof *items);
-        if (!items)
-            return clip_fail_memory(error, "the list of tensors");
-        weights->items = items;
-        weights->room = room;
-    }
+    if (CLIP_GROW(weights->items, weights->count, weights->room) != 0)
+        return clip_fail_memory(error, "the list of tensors");
     weight.name = strndup(name, length);
     if (!weight.name)
         return clip_fail_memory(error, "a tensor's name");

@@ -1,4 +1,5 @@
 #include "model/write.h"
+#include "base/array.h"
 #include "base/file.h"
 #include "model/forms.h"
 #include "model/kind.h"
@@ -63,14 +64,8 @@ static void put_header(FILE *file, const struct clip_tensor_info *tensors, size_
     putc('}', file);
 }
 
-int clip_safetensors_begin(FILE *file, struct clip_tensor_info *tensors, size_t count,
+int clip_safetensors_begin(FILE *file, struct clip_tensor_info *tensors, size_t count, const char *arch,
                            struct clip_error *error)
-{
-    return clip_safetensors_begin_as(file, tensors, count, NULL, error);
-}
-
-int clip_safetensors_begin_as(FILE *file, struct clip_tensor_info *tensors, size_t count, const char *arch,
-                              struct clip_error *error)
 {
     char *text = NULL;
     size_t length = 0;
@@ -147,7 +142,8 @@ int clip_folder_begin(struct clip_folder_output *folder, const char *path, struc
     return -1;
 }
 
-char *clip_folder_file(const struct clip_folder_output *folder, const char *name, struct clip_error *error)
+/* The path of a file to be written into the folder, from malloc; NULL with error. */
+static char *folder_file(const struct clip_folder_output *folder, const char *name, struct clip_error *error)
 {
     char *path;
     if (asprintf(&path, "%s/%s", folder->temporary, name) >= 0)
@@ -412,7 +408,7 @@ static int put_pieces(FILE *file, const struct pieces *pieces, size_t first, siz
     unsigned char *chunk = malloc(CHUNK * sizeof(double));
     if (!chunk)
         return clip_fail_memory(error, "tensors");
-    int result = clip_safetensors_begin_as(file, pieces->infos + first, last - first, arch, error);
+    int result = clip_safetensors_begin(file, pieces->infos + first, last - first, arch, error);
     for (size_t i = first; i < last && result == 0; i++)
         result = put_piece(file, &pieces->items[pieces->infos[i].index],
                            clip_weight_size(pieces->infos[i].type), source, chunk, error);
@@ -519,7 +515,7 @@ static int write_index(const struct clip_folder_output *folder, const struct pla
     struct clip_output output;
     char file[80];
     snprintf(file, sizeof file, "%s.safetensors.index.json", name);
-    char *path = clip_folder_file(folder, file, error);
+    char *path = folder_file(folder, file, error);
     int result = path ? clip_output_open(&output, path, error) : -1;
     if (result == 0) {
         put_index(output.file, places, count, total, name, shards);
@@ -546,7 +542,7 @@ static int write_shards(const struct clip_folder_output *folder, const struct pi
             total += piece_bytes(&pieces->infos[i], &pieces->items[i]);
         }
         shard_name(file, name, number + 1, shards);
-        char *path = clip_folder_file(folder, file, error);
+        char *path = folder_file(folder, file, error);
         result = path ? write_pieces(pieces, first, last, NULL, source, path, error) : -1;
         free(path);
         first = last;
@@ -575,7 +571,7 @@ static int write_weights_in(const struct clip_folder_output *folder, const char 
     if (result == 0 && shards > 1) {
         result = write_shards(folder, &pieces, source, name, size, shards, error);
     } else if (result == 0) {
-        path = clip_folder_file(folder, file, error);
+        path = folder_file(folder, file, error);
         result = path ? write_pieces(&pieces, 0, pieces.count, NULL, source, path, error) : -1;
     }
     free_pieces(&pieces);
@@ -590,7 +586,7 @@ static int write_config(const struct clip_folder_output *folder, const char *nam
                         struct clip_error *error)
 {
     struct clip_output output;
-    char *path = clip_folder_file(folder, name, error);
+    char *path = folder_file(folder, name, error);
     int result = path ? clip_output_open(&output, path, error) : -1;
     if (result == 0 && put(arch, output.file, error) != 0) {
         clip_output_abandon(&output);
@@ -655,7 +651,7 @@ static int copy_existing(const char *from, const char *to, int *count, struct cl
 static int copy_named(const struct clip_folder_output *folder, const char *from, const char *name,
                       const char *as, int *count, struct clip_error *error)
 {
-    char *source, *target = clip_folder_file(folder, as, error);
+    char *source, *target = folder_file(folder, as, error);
     if (!target || asprintf(&source, "%s/%s", from, name) < 0) {
         free(target);
         return clip_fail_memory(error, "a file name");
@@ -726,7 +722,7 @@ int clip_copy_tokenizer(const struct clip_folder_output *folder, const char *pat
         result = copy_named(folder, from, "merges.txt", "merges.txt", &count, error);
     if (result == 0 && strcmp(name, "merges.txt") == 0)
         result = copy_named(folder, from, "vocab.json", "vocab.json", &count, error);
-    for (size_t i = 0; i < sizeof beside / sizeof *beside && result == 0; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(beside) && result == 0; i++)
         result = copy_named(folder, from, beside[i], beside[i], &count, error);
     free(from);
     return result;

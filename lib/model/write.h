@@ -26,12 +26,10 @@ struct clip_tensor_info {
 
 /* Sorts tensors[count] into the order of the file (by falling element size, so that all are aligned, then by
  * name: the same tensors give the same bytes), sets offset and bytes, and writes the header. The caller then
- * writes each tensor's data in that order, or anywhere at its offset. Names must differ. */
-int clip_safetensors_begin(FILE *file, struct clip_tensor_info *tensors, size_t count,
+ * writes each tensor's data in that order, or anywhere at its offset. Names must differ. `arch`: the
+ * architecture's JSON (clip_arch_print) for the metadata, or NULL. */
+int clip_safetensors_begin(FILE *file, struct clip_tensor_info *tensors, size_t count, const char *arch,
                            struct clip_error *error);
-/* The same with the architecture's JSON (clip_arch_print) in the metadata, or NULL. */
-int clip_safetensors_begin_as(FILE *file, struct clip_tensor_info *tensors, size_t count, const char *arch,
-                              struct clip_error *error);
 
 /* --- folders --- */
 
@@ -43,8 +41,6 @@ struct clip_folder_output {
 
 /* Refuses a path that exists. */
 int clip_folder_begin(struct clip_folder_output *folder, const char *path, struct clip_error *error);
-/* The path of a file to be written into it, from malloc; NULL with error. */
-char *clip_folder_file(const struct clip_folder_output *folder, const char *name, struct clip_error *error);
 /* Syncs the folder and all its files, and gives it its name; on error everything is removed. */
 int clip_folder_commit(struct clip_folder_output *folder, struct clip_error *error);
 void clip_folder_abandon(struct clip_folder_output *folder);

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const clip_embedding_fields[2] = {"image_embedding", "text_embedding"};
+
 enum { MOST_WIDTH = 1 << 20 };
 
 int clip_embedding_read(struct clip_record *record, const char *const fields[2], size_t *width, float **unit)
@@ -70,4 +72,13 @@ void clip_label_read(struct clip_record_text *text, const struct clip_record *re
     } else if (!text->data && !caption && strcmp(label, "key") != 0) {
         text->data = "";
     }
+}
+
+int clip_embedding_keep(struct clip_vectors *vectors, const float *unit, const struct clip_record *record,
+                        const char *label, struct clip_error *error)
+{
+    struct clip_record_text key, text;
+    clip_key_read(&key, record);
+    clip_label_read(&text, record, label);
+    return clip_vectors_add(vectors, unit, key.data, key.size, text.data, text.size, error);
 }

@@ -1,4 +1,5 @@
 #include "score/evaluation.h"
+#include "base/array.h"
 
 #include "base/lines.h"
 #include "stream/reader.h"
@@ -36,14 +37,8 @@ struct names {
 
 static int add_name(struct names *list, const char *text, size_t size, struct clip_error *error)
 {
-    if (list->count == list->room) {
-        size_t room = 2 * list->room + 64;
-        struct clip_result_name *names = reallocarray(list->names, room, sizeof *names);
-        if (!names)
-            return clip_fail_memory(error, "names");
-        list->names = names;
-        list->room = room;
-    }
+    if (CLIP_GROW(list->names, list->count, list->room) != 0)
+        return clip_fail_memory(error, "names");
     return clip_result_name_set(&list->names[list->count], text, size, error) == 0 ? (list->count++, 0) : -1;
 }
 

@@ -1,4 +1,5 @@
 #include "score/names.h"
+#include "base/array.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +18,8 @@ void clip_names_clear(struct clip_names *names)
 
 static int make_room(struct clip_names *names, size_t text)
 {
-    if (names->count == names->list_room) {
-        size_t room = 2 * names->list_room + 64;
-        struct clip_name *list = reallocarray(names->list, room, sizeof *list);
-        if (!list)
-            return -1;
-        names->list = list;
-        names->list_room = room;
-    }
+    if (CLIP_GROW(names->list, names->count, names->list_room) != 0)
+        return -1;
     if (text > names->room - names->size) {
         size_t room = 2 * names->room + text;
         char *grown = realloc(names->text, room);

@@ -30,7 +30,8 @@ void clip_html_text(FILE *file, const char *text, size_t size)
     }
 }
 
-void clip_html_link(FILE *file, const char *path, size_t size)
+/* The path of a file as a link: relative to the page, or from the root. */
+static void put_link(FILE *file, const char *path, size_t size)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/";
     fputs(size && path[0] == '/' ? "file://" : "./", file); /* never a scheme, nor another host */
@@ -83,7 +84,7 @@ void clip_page_cell(const struct clip_page *page, FILE *file, const struct clip_
     fputs(">", file);
     if (link) {
         fputs("<a href=\"", file);
-        clip_html_link(file, item->key.text, item->key.size);
+        put_link(file, item->key.text, item->key.size);
         fputs("\">", file);
     }
     put_picture(file, entry, &item->key);

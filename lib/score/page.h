@@ -41,7 +41,4 @@ int clip_page_write(const struct clip_page *page, FILE *file, struct clip_error 
  * are control characters, but a newline is a sign for it. */
 void clip_html_text(FILE *file, const char *text, size_t size);
 
-/* The path of a file as a link: relative to the page, or from the root. */
-void clip_html_link(FILE *file, const char *path, size_t size);
-
 #endif

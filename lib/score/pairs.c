@@ -1,10 +1,9 @@
 #include "score/pairs.h"
+#include "score/embedding.h"
 #include "stream/vector.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-const char *const clip_pair_fields[2] = {"image_embedding", "text_embedding"};
 
 void clip_pairs_clear(struct clip_pairs *pairs)
 {
@@ -102,7 +101,7 @@ int clip_pairs_take(struct clip_pairs *pairs, struct clip_record *record, struct
     const void *data[2];
     const struct clip_field *by = pairs->by ? clip_record_find(record, pairs->by) : NULL;
     for (int side = 0; side < 2 && !record->bad; side++)
-        clip_record_vector(record, clip_pair_fields[side], &pairs->width, &data[side]);
+        clip_record_vector(record, clip_embedding_fields[side], &pairs->width, &data[side]);
     if (!record->bad && pairs->by && !by)
         clip_record_fail(record, "no field '%s'", pairs->by);
     if (record->bad)
@@ -181,7 +180,7 @@ int clip_pairs_write_gradients(struct clip_pairs *pairs, struct clip_writer *out
 {
     for (size_t i = 0; i < pairs->n; i++) {
         for (int side = 0; side < 2; side++)
-            if (clip_record_put_vector(pairs->keys[i], clip_pair_fields[side],
+            if (clip_record_put_vector(pairs->keys[i], clip_embedding_fields[side],
                                        pairs->gradients[side] + i * pairs->width, pairs->width, error) != 0)
                 return -1;
         if (clip_writer_record(out, pairs->keys[i], error) != 0)

@@ -11,9 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The fields of the embeddings, image first. */
-extern const char *const clip_pair_fields[2];
-
 /* Zeroed to begin with, but for `by`. */
 struct clip_pairs {
     const char

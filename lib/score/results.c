@@ -1,4 +1,5 @@
 #include "score/results.h"
+#include "base/array.h"
 
 #include "base/file.h"
 #include "stream/msgpack.h"
@@ -65,15 +66,9 @@ int clip_result_item_set(struct clip_result_item *item, const char *key, size_t 
 
 struct clip_result *clip_results_add(struct clip_results *results, struct clip_error *error)
 {
-    if (results->count == results->room) {
-        size_t room = 2 * results->room + 64;
-        struct clip_result *rows = reallocarray(results->rows, room, sizeof *rows);
-        if (!rows) {
-            clip_fail_memory(error, "results");
-            return NULL;
-        }
-        results->rows = rows;
-        results->room = room;
+    if (CLIP_GROW(results->rows, results->count, results->room) != 0) {
+        clip_fail_memory(error, "results");
+        return NULL;
     }
     struct clip_result *row = &results->rows[results->count++];
     *row = (struct clip_result){.count = 0};
@@ -87,15 +82,9 @@ struct clip_result_match *clip_results_match(struct clip_results *results, struc
         clip_fail(error, "more than %d matches (see --top of clip-simmatrix)", CLIP_MAX_MATCHES);
         return NULL;
     }
-    if (row->count == row->room) {
-        size_t room = 2 * row->room + 8;
-        struct clip_result_match *matches = reallocarray(row->matches, room, sizeof *matches);
-        if (!matches) {
-            clip_fail_memory(error, "results");
-            return NULL;
-        }
-        row->matches = matches;
-        row->room = room;
+    if (CLIP_GROW(row->matches, row->count, row->room) != 0) {
+        clip_fail_memory(error, "results");
+        return NULL;
     }
     struct clip_result_match *match = &row->matches[row->count++];
     *match = (struct clip_result_match){.score = NAN};

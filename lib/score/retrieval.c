@@ -1,4 +1,5 @@
 #include "score/retrieval.h"
+#include "base/array.h"
 #include "score/matches.h"
 #include "score/names.h"
 
@@ -78,7 +79,7 @@ struct batch {
 static int add_pair(struct batch *batch, float score, uint64_t row, uint64_t column, struct clip_error *error)
 {
     batch->pairs[batch->count++] = (struct clip_pair){score, row, column};
-    if (batch->count < sizeof batch->pairs / sizeof *batch->pairs)
+    if (batch->count < CLIP_COUNT_OF(batch->pairs))
         return 0;
     size_t n = batch->count;
     batch->count = 0;
@@ -118,14 +119,8 @@ static int take_best(void *context, const struct clip_tile *tile, const float *s
 static int keep_name(struct clip_retrieval *retrieval, const struct clip_vectors *columns, size_t c)
 {
     const char *key = clip_vectors_key(columns, c), *label = clip_vectors_label(columns, c);
-    if (retrieval->names.count == retrieval->kept_room) {
-        size_t room = 2 * retrieval->kept_room + 64;
-        uint64_t *kept = reallocarray(retrieval->kept, room, sizeof *kept);
-        if (!kept)
-            return -1;
-        retrieval->kept = kept;
-        retrieval->kept_room = room;
-    }
+    if (CLIP_GROW(retrieval->kept, retrieval->names.count, retrieval->kept_room) != 0)
+        return -1;
     retrieval->kept[retrieval->names.count] = retrieval->first + c;
     return clip_names_add(&retrieval->names, key, strlen(key), label == key ? NULL : label,
                           label == key ? 0 : strlen(label));

@@ -1,4 +1,5 @@
 #include "score/store-write.h"
+#include "base/array.h"
 #include "model/weight.h"
 #include "score/names.h"
 #include "score/store-header.h"
@@ -99,19 +100,6 @@ static void free_keys(struct key_set *set)
 
 /* --- the folder --- */
 
-static int sync_folder(const char *path, struct clip_error *error)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0) {
-        clip_fail_errno(error, "%s", path);
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
-    close(fd);
-    return 0;
-}
-
 static int sync_parent(const char *path, struct clip_error *error)
 {
     char *parent = strdup(path), *slash = parent ? strrchr(parent, '/') : NULL;
@@ -119,7 +107,7 @@ static int sync_parent(const char *path, struct clip_error *error)
         return clip_fail_memory(error, "a file name");
     if (slash)
         slash[slash == parent] = '\0';
-    int status = sync_folder(slash ? parent : ".", error);
+    int status = clip_folder_sync(slash ? parent : ".", error);
     free(parent);
     return status;
 }
@@ -377,14 +365,8 @@ static int begin_segment(struct clip_store_writer *writer, struct segment_out *o
 static int put_embedding(struct segment_out *out, const void *bytes, size_t size, int64_t file_size,
                          double file_time, struct clip_error *error)
 {
-    if (out->count == out->room) {
-        size_t room = 2 * out->room + 64;
-        struct file_of *files = reallocarray(out->files, room, sizeof *files);
-        if (!files)
-            return clip_fail_memory(error, "an index");
-        out->files = files;
-        out->room = room;
-    }
+    if (CLIP_GROW(out->files, out->count, out->room) != 0)
+        return clip_fail_memory(error, "an index");
     if (fwrite(bytes, 1, size, out->file) != size)
         return clip_fail_errno(error, "%s", out->path);
     out->files[out->count++] = (struct file_of){file_size, file_time};
@@ -658,11 +640,11 @@ static int write_manifest(struct clip_store_writer *writer, const struct clip_st
                 part->lists_number);
     }
     fprintf(output.file, "]}\n");
-    if (sync_folder(writer->folder, error) != 0) {
+    if (clip_folder_sync(writer->folder, error) != 0) {
         clip_output_abandon(&output);
         return -1;
     }
-    return clip_output_commit(&output, error) == 0 ? sync_folder(writer->folder, error) : -1;
+    return clip_output_commit(&output, error) == 0 ? clip_folder_sync(writer->folder, error) : -1;
 }
 
 /* A folder that was made beside the index's place gets its name. */

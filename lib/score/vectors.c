@@ -111,11 +111,6 @@ int clip_vectors_add(struct clip_vectors *vectors, const float *x, const char *k
     return 0;
 }
 
-size_t clip_vectors_width(const struct clip_vectors *vectors)
-{
-    return vectors->width;
-}
-
 size_t clip_vectors_count(const struct clip_vectors *vectors)
 {
     return vectors->mapped ? vectors->mapped_count : vectors->names.count;

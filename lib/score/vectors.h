@@ -33,7 +33,6 @@ int clip_vectors_removed(const struct clip_vectors *vectors, size_t i);
 int clip_vectors_any_removed(const struct clip_vectors *vectors);
 
 size_t clip_vectors_count(const struct clip_vectors *vectors);
-size_t clip_vectors_width(const struct clip_vectors *vectors);
 /* Terminated, and valid until the next is added; a label that is the key is the same pointer. */
 const char *clip_vectors_key(const struct clip_vectors *vectors, size_t i);
 const char *clip_vectors_label(const struct clip_vectors *vectors, size_t i);

@@ -1,4 +1,5 @@
 #include "shard/except.h"
+#include "base/array.h"
 
 #include "base/lines.h"
 #include "stream/print.h"
@@ -21,14 +22,8 @@ void clip_sample_print(FILE *out, const struct clip_record *sample)
 
 static int add_line(struct clip_except *except, const char *line, struct clip_error *error)
 {
-    if (except->count == except->room) {
-        size_t room = 2 * except->room + 64;
-        char **lines = reallocarray(except->lines, room, sizeof *lines);
-        if (!lines)
-            return clip_fail_memory(error, "a list of samples");
-        except->lines = lines;
-        except->room = room;
-    }
+    if (CLIP_GROW(except->lines, except->count, except->room) != 0)
+        return clip_fail_memory(error, "a list of samples");
     if (!(except->lines[except->count] = strdup(line)))
         return clip_fail_memory(error, "a list of samples");
     except->count++;

@@ -1,4 +1,5 @@
 #include "shard/sample.h"
+#include "base/array.h"
 #include "base/random.h"
 #include "shard/links.h"
 #include "shard/npy.h"
@@ -166,6 +167,30 @@ char *clip_lower_extension(const char *text, size_t size, size_t *lower_size)
     return lower;
 }
 
+int clip_only_read(struct clip_sample_options *options, const char *words, struct clip_error *error)
+{
+    size_t size;
+    for (const char *word = words; word;) {
+        size_t length = strcspn(word, ",");
+        char **only = reallocarray((void *)options->only, options->only_count + 1, sizeof *only);
+        char *lower = only ? clip_lower_extension(word, length, &size) : NULL;
+        options->only = only ? only : options->only;
+        if (!lower)
+            return clip_fail_memory(error, "extensions");
+        lower[size] = '\0';
+        only[options->only_count++] = lower;
+        word = word[length] ? word + length + 1 : NULL;
+    }
+    return 0;
+}
+
+void clip_only_free(struct clip_sample_options *options)
+{
+    for (size_t i = 0; i < options->only_count; i++)
+        free(options->only[i]);
+    free((void *)options->only);
+}
+
 /* --- the record --- */
 
 static int reserve(struct sketch *sketch, size_t size)
@@ -278,7 +303,7 @@ static void mark_bad(struct clip_samples *samples, const struct clip_error *why)
 }
 
 /* A sample that WebDataset drops: one that marks itself as bad. */
-static int says_bad(const struct clip_record *record)
+static int is_marked_bad(const struct clip_record *record)
 {
     const struct clip_field *field = clip_record_find(record, "__bad__");
     const char *data;
@@ -308,7 +333,7 @@ static int end_sample(struct clip_samples *samples, struct clip_record **record,
     (*record)->source = shown_url(samples);
     if (samples->bad)
         clip_record_fail(*record, "%s", samples->error.text);
-    if (status != 0 || (!samples->bad && says_bad(*record))) {
+    if (status != 0 || (!samples->bad && is_marked_bad(*record))) {
         clip_record_free(*record);
         *record = NULL;
     }
@@ -626,11 +651,23 @@ const char *clip_passed_describe(const struct clip_passed *passed, char *out, si
                  {passed->others, "devices and other special members"}};
     size_t used = 0;
     out[0] = '\0';
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(kinds); i++)
         if (kinds[i].count && used < size)
             used += (size_t)snprintf(out + used, size - used, "%s%s: %llu", used ? ", " : "", kinds[i].what,
                                      (unsigned long long)kinds[i].count);
     return out;
+}
+
+int clip_passed_add(struct clip_passed *sum, const struct clip_passed *passed)
+{
+    sum->unmatched += passed->unmatched;
+    sum->symlinks += passed->symlinks;
+    sum->dangling += passed->dangling;
+    sum->others += passed->others;
+    if (!passed->scattered[0] || sum->scattered[0])
+        return 0;
+    memcpy(sum->scattered, passed->scattered, sizeof sum->scattered);
+    return 1;
 }
 
 /* The archive is read. Members without a single sample are an error, because nobody wants that. */

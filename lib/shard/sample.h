@@ -36,6 +36,11 @@ struct clip_sample_options {
     int ignore_zeros; /* another archive may follow the end of one */
 };
 
+/* Sets `only` to the words of "jpg,txt,...", in lower case, which clip_only_free frees. -1 with error when
+ * out of memory. */
+int clip_only_read(struct clip_sample_options *options, const char *words, struct clip_error *error);
+void clip_only_free(struct clip_sample_options *options);
+
 struct clip_samples;
 
 /* Reads the samples of the archive in `source`, which it then owns. `url` becomes `__url__` and begins
@@ -71,6 +76,8 @@ struct clip_passed {
  * none. */
 const char *clip_passed_describe(const struct clip_passed *passed, char *out, size_t size);
 const struct clip_passed *clip_samples_passed(const struct clip_samples *samples);
+/* Adds the counts to those of other archives. 1 if `passed` has the first scattered key of all. */
+int clip_passed_add(struct clip_passed *sum, const struct clip_passed *passed);
 
 /* Bytes of the shard's file that were read in order, as clip_source_taken. */
 uint64_t clip_samples_taken(const struct clip_samples *samples);

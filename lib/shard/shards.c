@@ -1,8 +1,10 @@
 #include "shard/shards.h"
+#include "base/array.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_DEPTH 64 /* depth of braces within braces */
@@ -25,15 +27,9 @@ static int add_name(struct clip_shards *list, char *name, struct clip_error *err
         free(name);
         return clip_fail(error, "more than %d shards", CLIP_MAX_SHARDS);
     }
-    if (list->count == list->room) {
-        size_t room = list->room ? 2 * list->room : 16;
-        char **names = reallocarray(list->names, room, sizeof *names);
-        if (!names) {
-            free(name);
-            return clip_fail_memory(error, "names of shards");
-        }
-        list->names = names;
-        list->room = room;
+    if (CLIP_GROW(list->names, list->count, list->room) != 0) {
+        free(name);
+        return clip_fail_memory(error, "names of shards");
     }
     list->names[list->count++] = name;
     return 0;
@@ -50,6 +46,25 @@ void clip_shards_free(struct clip_shards *shards)
         free(shards->names[i]);
     free(shards->names);
     *shards = (struct clip_shards){0};
+}
+
+uint64_t clip_shard_bytes(const char *name)
+{
+    struct stat about;
+    int failed = strcmp(name, "-") == 0 ? fstat(STDIN_FILENO, &about) : stat(name, &about);
+    return failed || !S_ISREG(about.st_mode) || about.st_size < 0 ? 0 : (uint64_t)about.st_size;
+}
+
+uint64_t clip_shards_bytes(const struct clip_shards *shards)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < shards->count; i++) {
+        uint64_t bytes = clip_shard_bytes(shards->names[i]);
+        if (bytes == 0 || bytes > UINT64_MAX / UINT32_MAX - sum)
+            return 0;
+        sum += bytes;
+    }
+    return sum;
 }
 
 static int join_names(struct clip_shards *product, const char *head, const char *tail,

@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define CLIP_MAX_SHARDS 1000000
 
@@ -24,5 +25,10 @@ int clip_shards_add(struct clip_shards *shards, const char *operand, struct clip
 void clip_shards_slice(struct clip_shards *shards, size_t i, size_t n);
 
 void clip_shards_free(struct clip_shards *shards);
+
+/* The size of a shard's file ("-": of standard input); 0 where it is not a file. The sum of all; 0 where one
+ * of them is not a file, or the sum times UINT32_MAX overflows. */
+uint64_t clip_shard_bytes(const char *name);
+uint64_t clip_shards_bytes(const struct clip_shards *shards);
 
 #endif

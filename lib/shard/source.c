@@ -1,4 +1,5 @@
 #include "shard/source.h"
+#include "base/array.h"
 #include "base/file.h"
 
 #include <archive.h>
@@ -74,7 +75,7 @@ static struct clip_source *new_source(struct clip_error *error)
         return NULL;
     }
     source->fd = -1;
-    for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(filters); i++)
         filters[i](source->archive);
     archive_read_support_format_raw(source->archive);
     archive_read_support_format_empty(source->archive);

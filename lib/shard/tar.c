@@ -1,4 +1,5 @@
 #include "shard/tar.h"
+#include "base/array.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -191,14 +192,8 @@ static int add_extent(struct map *map, uint64_t offset, uint64_t size, struct cl
 {
     if (map->count == MAX_EXTENTS)
         return clip_fail(error, "a sparse file of more than %d pieces", MAX_EXTENTS);
-    if (map->count == map->room) {
-        size_t room = map->room ? 2 * map->room : 16;
-        struct extent *extents = reallocarray(map->extents, room, sizeof *extents);
-        if (!extents)
-            return clip_fail_memory(error, "a sparse map");
-        map->extents = extents;
-        map->room = room;
-    }
+    if (CLIP_GROW(map->extents, map->count, map->room) != 0)
+        return clip_fail_memory(error, "a sparse map");
     map->extents[map->count++] = (struct extent){offset, size};
     return 0;
 }
@@ -443,7 +438,7 @@ static int numbers_hold(const uint8_t *block)
 {
     const struct field fields[] = {MODE, UID, GID, SIZE, MTIME, MAJOR, MINOR};
     int64_t value;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(fields); i++)
         if (field_number(block, fields[i], &value) != 0)
             return 0;
     return 1;

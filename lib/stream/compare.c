@@ -1,4 +1,5 @@
 #include "stream/compare.h"
+#include "base/array.h"
 #include "stream/msgpack.h"
 
 #include <math.h>
@@ -37,15 +38,9 @@ static struct clip_field_comparison *entry_of(struct clip_comparison *comparison
         clip_fail(error, "more than %d names of fields", CLIP_MAX_FIELDS);
         return NULL;
     }
-    if (comparison->count == comparison->room) {
-        size_t room = comparison->room ? 2 * comparison->room : 16;
-        struct clip_field_comparison *fields = reallocarray(comparison->fields, room, sizeof *fields);
-        if (!fields) {
-            clip_fail_memory(error, "a comparison");
-            return NULL;
-        }
-        comparison->fields = fields;
-        comparison->room = room;
+    if (CLIP_GROW(comparison->fields, comparison->count, comparison->room) != 0) {
+        clip_fail_memory(error, "a comparison");
+        return NULL;
     }
     char *name = malloc(field->name_size + 1);
     if (!name) {

@@ -1,6 +1,5 @@
 #include "stream/filter.h"
-#include "base/file.h"
-#include "stream/rejects.h"
+#include "stream/skips.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -12,9 +11,8 @@ struct run {
     struct clip_writer *out;
     struct clip_record **batch;
     size_t n;
-    struct clip_record *control;  /* control object that came after the batch */
-    struct clip_rejects *rejects; /* or NULL */
-    uint64_t skipped;
+    struct clip_record *control; /* control object that came after the batch */
+    struct clip_skips skips;
     struct clip_progress progress;
     uint64_t total;
 };
@@ -38,29 +36,13 @@ static int gather(struct run *run, struct clip_error *error)
     return got;
 }
 
-/* A bad record ends the run, or is dropped. */
-static int use_bad(struct run *run, const struct clip_record *record, struct clip_error *error)
-{
-    char name[400];
-    clip_record_name(record, name, sizeof name);
-    if (!run->shared->skip_bad)
-        return clip_fail(error, "%s: %s", name, record->error.text);
-    run->skipped++;
-    if (!run->rejects) {
-        clip_message("%s: %s (skipped)", name, record->error.text);
-        return 0;
-    }
-    clip_verbose("%s: %s (skipped)", name, record->error.text);
-    return clip_rejects_add(run->rejects, record, error);
-}
-
 /* Writes the batch in order. */
 static int write_batch(struct run *run, struct clip_error *error)
 {
     for (size_t i = 0; i < run->n; i++) {
         struct clip_record *record = run->batch[i];
         if (record->bad) {
-            if (use_bad(run, record, error) != 0)
+            if (clip_skips_add(&run->skips, record, error) != 0)
                 return -1;
         } else if (run->filter->write) {
             if (run->filter->write(run->filter->context, record, run->out, error) != 0)
@@ -114,33 +96,22 @@ static int run_all(struct run *run, struct clip_error *error)
     } while (got > 0);
     if (run->filter->finish && run->filter->finish(run->filter->context, run->out, error) != 0)
         return -1;
-    if (run->rejects && clip_rejects_commit(run->rejects, error) != 0)
-        return -1;
-    return clip_writer_end(run->out, error);
+    return run->skips.rejects ? clip_rejects_commit(run->skips.rejects, error) : 0;
 }
 
 static int open_rejects(struct run *run, struct clip_error *error)
 {
     if (!run->filter->rejects)
         return 0;
-    run->rejects = clip_rejects_new(run->filter->rejects, error);
-    return run->rejects ? 0 : -1;
-}
-
-static void note_skipped(const struct run *run)
-{
-    unsigned long long n = run->skipped;
-    if (n && run->rejects)
-        clip_note("%llu bad records skipped%s", n, run->shared->verbose ? "" : " (-v names them)");
-    else if (n)
-        clip_message("%llu bad records skipped", n);
+    run->skips.rejects = clip_rejects_new(run->filter->rejects, error);
+    return run->skips.rejects ? 0 : -1;
 }
 
 int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *shared, char *const *operands,
                     size_t n)
 {
-    struct clip_error error, flush_error;
-    struct run run = {.filter = filter, .shared = shared};
+    struct clip_error error;
+    struct run run = {.filter = filter, .shared = shared, .skips = {.shared = shared}};
     int status = -1;
     clip_refuse_terminal();
     run.batch = calloc(filter->batch, sizeof(struct clip_record *));
@@ -156,18 +127,15 @@ int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *
         run.total = shared->progress && !filter->lines ? clip_reader_total(run.in) : 0;
         clip_progress_start(&run.progress, shared, clip_reader_source(run.in));
         status = run_all(&run, &error);
-        if (status != 0)
-            clip_writer_flush(run.out, &flush_error); /* the run has failed already; `error` says how */
+        status = clip_writer_finish(run.out, status, &error);
         show_progress(&run, 1);
-        note_skipped(&run);
+        clip_skips_note(&run.skips);
     }
-    if (status == 0 && close(STDOUT_FILENO) != 0)
-        status = clip_fail_errno(&error, "standard output");
     if (status != 0)
         clip_message("%s", error.text);
     clip_reader_free(run.in);
     clip_writer_free(run.out);
-    clip_rejects_free(run.rejects);
+    clip_rejects_free(run.skips.rejects);
     free(run.batch);
     return status != 0;
 }

@@ -1,4 +1,5 @@
 #include "stream/msgpack.h"
+#include "base/array.h"
 
 #include <endian.h>
 #include <stdlib.h>
@@ -127,14 +128,8 @@ void clip_marks_free(struct clip_marks *marks)
 
 static int mark(struct clip_marks *marks, size_t offset, struct clip_error *error)
 {
-    if (marks->count == marks->room) {
-        size_t room = 2 * marks->room + 32;
-        size_t *offsets = reallocarray(marks->offsets, room, sizeof *offsets);
-        if (!offsets)
-            return clip_fail_memory(error, "a record");
-        marks->offsets = offsets;
-        marks->room = room;
-    }
+    if (CLIP_GROW(marks->offsets, marks->count, marks->room) != 0)
+        return clip_fail_memory(error, "a record");
     marks->offsets[marks->count++] = offset;
     return 0;
 }

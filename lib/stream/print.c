@@ -1,4 +1,5 @@
 #include "stream/print.h"
+#include "base/array.h"
 #include "stream/msgpack.h"
 #include "stream/record.h"
 
@@ -124,7 +125,7 @@ static const char *file_type(const uint8_t *data, size_t size)
                  {8, 4, "WEBP", "webp"},         {0, 4, "GIF8", "gif"},
                  {0, 6, "\x93NUMPY", "npy"},     {0, 2, "\x1f\x8b", "gzip"},
                  {0, 4, "PK\3\4", "zip"}};
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(types); i++)
         if (size >= types[i].at + types[i].size &&
             memcmp(data + types[i].at, types[i].magic, types[i].size) == 0)
             return types[i].type;

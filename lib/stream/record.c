@@ -1,4 +1,5 @@
 #include "stream/record.h"
+#include "base/array.h"
 #include "stream/msgpack.h"
 
 #include <msgpack.h>
@@ -57,15 +58,9 @@ static struct clip_field *append_field(struct clip_record *record, struct clip_e
         clip_fail(error, "a record of more than %d fields", CLIP_MAX_FIELDS);
         return NULL;
     }
-    if (record->count == record->room) {
-        size_t room = record->room ? 2 * record->room : 16;
-        struct clip_field *fields = reallocarray(record->fields, room, sizeof *fields);
-        if (!fields) {
-            clip_fail_memory(error, "a record");
-            return NULL;
-        }
-        record->fields = fields;
-        record->room = room;
+    if (CLIP_GROW(record->fields, record->count, record->room) != 0) {
+        clip_fail_memory(error, "a record");
+        return NULL;
     }
     struct clip_field *field = &record->fields[record->count++];
     *field = (struct clip_field){0};

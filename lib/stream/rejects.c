@@ -1,4 +1,5 @@
 #include "stream/rejects.h"
+#include "base/array.h"
 #include "base/file.h"
 #include "stream/writer.h"
 
@@ -42,7 +43,7 @@ int clip_rejects_add(struct clip_rejects *rejects, const struct clip_record *rec
     static const char *const kept[] = {"__key__", "__url__", "__size__", "__mtime__"};
     struct clip_record *reject = clip_record_new();
     int status = reject ? 0 : clip_fail_memory(error, "a record");
-    for (size_t i = 0; i < sizeof kept / sizeof *kept && status == 0; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(kept) && status == 0; i++) {
         const struct clip_field *field = clip_record_find(record, kept[i]);
         if (field)
             status = clip_record_put_object(reject, kept[i], field->value, field->size, error);

@@ -1,4 +1,5 @@
 #include "stream/seen.h"
+#include "base/array.h"
 
 #include "stream/reader.h"
 
@@ -20,14 +21,8 @@ static int compare_hashes(const void *a, const void *b)
 int clip_seen_add(struct clip_seen *seen, const char *key, size_t key_size, int64_t size, double time,
                   const char *why, size_t why_size, struct clip_error *error)
 {
-    if (seen->count == seen->room) {
-        size_t room = 2 * seen->room + 256;
-        struct clip_seen_file *files = reallocarray(seen->files, room, sizeof *files);
-        if (!files)
-            return clip_fail_memory(error, "a list of files");
-        seen->files = files;
-        seen->room = room;
-    }
+    if (CLIP_GROW(seen->files, seen->count, seen->room) != 0)
+        return clip_fail_memory(error, "a list of files");
     struct clip_seen_file *file = &seen->files[seen->count];
     *file = (struct clip_seen_file){malloc(key_size + 1), key_size, size, time,
                                     why ? strndup(why, why_size) : NULL};

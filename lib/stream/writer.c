@@ -4,6 +4,7 @@
 #include <msgpack.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BUFFER_SIZE 65536
 #define FLUSH_SECONDS 0.010
@@ -107,6 +108,18 @@ int clip_writer_end(struct clip_writer *writer, struct clip_error *error)
         msgpack_pack_str_body(&packer, "__end__", 7) != 0 || msgpack_pack_uint64(&packer, writer->count) != 0)
         return -1;
     return clip_writer_flush(writer, error);
+}
+
+int clip_writer_finish(struct clip_writer *writer, int status, struct clip_error *error)
+{
+    struct clip_error ignored;
+    if (status != 0) {
+        clip_writer_flush(writer, &ignored);
+        return status;
+    }
+    if (clip_writer_end(writer, error) != 0)
+        return -1;
+    return close(writer->fd) == 0 ? 0 : clip_fail_errno(error, "%s", writer->name);
 }
 
 uint64_t clip_writer_count(const struct clip_writer *writer)

@@ -23,6 +23,10 @@ int clip_writer_end(struct clip_writer *writer, struct clip_error *error);
 
 int clip_writer_flush(struct clip_writer *writer, struct clip_error *error);
 
+/* Ends a program's stream: after a run of status 0 writes the end object and closes the descriptor; after one
+ * that failed writes what is left, without an end, and *error stays. Returns the status, -1 with error. */
+int clip_writer_finish(struct clip_writer *writer, int status, struct clip_error *error);
+
 /* Records written so far (control objects not counted), and seconds spent in write(2). */
 uint64_t clip_writer_count(const struct clip_writer *writer);
 double clip_writer_waited(const struct clip_writer *writer);

@@ -59,8 +59,7 @@ static inline int clip_cache_find(struct clip_cache *cache, const char *piece, s
            (n <= CLIP_TEXT_PADDING || memcmp(known + slot->count, piece, n) == 0);
 }
 
-/* Remembers the piece with its tokens ids[count], count <= CLIP_CACHE_MOST. */
-#define CLIP_CACHE_MOST UINT16_MAX
+/* Remembers the piece with its tokens ids[count], count <= UINT16_MAX. */
 void clip_cache_remember(struct clip_cache *cache, const struct clip_cache_place *place, const char *piece,
                          size_t n, const int32_t *ids, size_t count);
 

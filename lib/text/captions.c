@@ -1,4 +1,5 @@
 #include "text/captions.h"
+#include "base/array.h"
 #include "base/encoding.h"
 #include "base/json.h"
 #include "base/random.h"
@@ -42,14 +43,8 @@ static int add_caption(struct clip_captions *captions, const char *text, size_t 
 {
     if (is_blank(text, size))
         return 0;
-    if (captions->count == captions->room) {
-        size_t room = captions->room ? 2 * captions->room : 8;
-        struct clip_caption_text *all = reallocarray(captions->all, room, sizeof *all);
-        if (!all)
-            return clip_fail_memory(error, "captions");
-        captions->all = all;
-        captions->room = room;
-    }
+    if (CLIP_GROW(captions->all, captions->count, captions->room) != 0)
+        return clip_fail_memory(error, "captions");
     captions->all[captions->count++] = (struct clip_caption_text){text, size};
     return 0;
 }

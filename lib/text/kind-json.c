@@ -1,4 +1,5 @@
 /* tokenizer.json, the file of Hugging Face's tokenizers library. */
+#include "base/array.h"
 #include "text/kinds.h"
 #include "base/base64.h"
 #include "base/json.h"
@@ -8,7 +9,6 @@
 #include <string.h>
 #include <unistr.h>
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 #define LARGEST_FILE ((size_t)128 << 20)
 #define LARGEST_PART ((size_t)8 << 20)
 #define MOST_VALUES 65536 /* objects and arrays of a part */
@@ -204,7 +204,7 @@ static int read_normalizer(struct clip_tokenizer *tokenizer, struct json_object 
 {
     if (strcmp(type_of(part), "Sequence") == 0)
         return read_sequence(tokenizer, part, "normalizer", "normalizers", read_normalizer, depth, error);
-    for (size_t i = 0; i < COUNT(normalizers); i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(normalizers); i++) {
         if (strcmp(type_of(part), normalizers[i].type) != 0)
             continue;
         struct clip_normal_step *step =
@@ -236,7 +236,7 @@ static int read_behavior(struct json_object *part, const char *otherwise, enum c
     const char *name = otherwise;
     if (clip_json_string(part, "pre_tokenizer", "behavior", &name, error) != 0)
         return -1;
-    for (size_t i = 0; i < COUNT(names); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(names); i++)
         if (strcmp(name, names[i]) == 0) {
             *how = (enum clip_split)i;
             return 0;
@@ -613,7 +613,7 @@ static int read_bpe(struct model *model, struct clip_error *error)
         read_merges(subwords, &model->parts[MERGES], error) != 0 || find_unknown(model, error) != 0 ||
         clip_json_flag(model->small, "model", "fuse_unk", &subwords->fuse_unknown, error) != 0 ||
         clip_json_flag(model->small, "model", "byte_fallback", &subwords->byte_fallback, error) != 0 ||
-        clip_json_flag(model->small, "model", "ignore_merges", &subwords->whole_first, error) != 0 ||
+        clip_json_flag(model->small, "model", "ignore_merges", &subwords->ignore_merges, error) != 0 ||
         clip_json_string(model->small, "model", "end_of_word_suffix", &suffix, error) != 0 ||
         clip_json_string(model->small, "model", "continuing_subword_prefix", &prefix, error) != 0 ||
         clip_json_real(model->small, "model", "dropout", 0, 1, &dropout, error) != 0)
@@ -675,7 +675,7 @@ static int read_model_of(struct model *model, struct clip_error *error)
         return -1;
     if (!type)
         type = *vocab->text == '[' ? "Unigram" : model->parts[MOST].text ? "WordPiece" : "BPE";
-    for (size_t i = 0; i < COUNT(types); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(types); i++)
         if (strcmp(type, types[i].type) == 0)
             return types[i].read(model, error);
     return clip_fail(error, "model.type: \"%.40s\" is not supported", type);
@@ -742,16 +742,16 @@ static int read_file(struct clip_tokenizer *tokenizer, const char *text, size_t 
                    {"normalizer", read_normalizer},
                    {"pre_tokenizer", read_pre_tokenizer},
                    {"post_processor", read_post_processor}};
-    struct part parts[COUNT(readers) + 1] = {0};
-    for (size_t i = 0; i < COUNT(readers); i++)
+    struct part parts[CLIP_COUNT_OF(readers) + 1] = {0};
+    for (size_t i = 0; i < CLIP_COUNT_OF(readers); i++)
         parts[i].name = readers[i].name;
-    parts[COUNT(readers)].name = "model";
-    if (find_parts(text, size, parts, COUNT(parts), error) != 0)
+    parts[CLIP_COUNT_OF(readers)].name = "model";
+    if (find_parts(text, size, parts, CLIP_COUNT_OF(parts), error) != 0)
         return -1;
-    for (size_t i = 0; i < COUNT(readers); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(readers); i++)
         if (read_part(tokenizer, &parts[i], readers[i].read, error) != 0)
             return -1;
-    return read_model(tokenizer, &parts[COUNT(readers)], error);
+    return read_model(tokenizer, &parts[CLIP_COUNT_OF(readers)], error);
 }
 
 /* The file as text: UTF-8, without its mark. */
@@ -775,13 +775,13 @@ static int read_text(struct clip_tokenizer *tokenizer, const struct clip_tokeniz
 static int open_json(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_file *file,
                      struct clip_error *error)
 {
-    struct clip_beside beside;
+    struct clip_tokenizer_config config;
     if (read_text(tokenizer, file, error) != 0)
         return clip_fail_prefix(error, "%s", file->path);
-    if (clip_beside_read(&beside, file->folder, error) != 0)
+    if (clip_tokenizer_config_read(&config, file->folder, error) != 0)
         return -1;
-    clip_frame_name(tokenizer, &beside);
-    clip_beside_free(&beside);
+    clip_frame_name(tokenizer, &config);
+    clip_tokenizer_config_free(&config);
     return 0;
 }
 

@@ -1,4 +1,5 @@
 /* vocab.json and merges.txt, GPT-2's and RoBERTa's byte-pair encoding. */
+#include "base/array.h"
 #include "text/kinds.h"
 #include "base/file.h"
 #include "base/scan.h"
@@ -79,14 +80,14 @@ static int read_file(struct clip_subwords *subwords, const char *path, int merge
 }
 
 /* RoBERTa's tokens, of which the mask takes the white space before it. */
-static int add_special(struct clip_tokenizer *tokenizer, const struct clip_beside *beside,
+static int add_special(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_config *config,
                        struct clip_error *error)
 {
     const char *names[] = {"<s>", "<pad>", "</s>", "<unk>", "<mask>"};
-    const char *said[] = {beside->start, beside->pad, beside->end, beside->unknown, beside->mask};
-    if (clip_beside_add(tokenizer->pipeline, beside, error) != 0)
+    const char *said[] = {config->start, config->pad, config->end, config->unknown, config->mask};
+    if (clip_tokenizer_config_add(tokenizer->pipeline, config, error) != 0)
         return -1;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(names); i++) {
         const char *name = *said[i] ? said[i] : names[i];
         struct clip_pipeline_token token = {
             .text = (char *)name, .length = strlen(name), .normalized = i < 4, .lstrip = i == 4};
@@ -97,16 +98,16 @@ static int add_special(struct clip_tokenizer *tokenizer, const struct clip_besid
     return 0;
 }
 
-static int set_up(struct clip_tokenizer *tokenizer, const struct clip_beside *beside,
+static int set_up(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_config *config,
                   struct clip_error *error)
 {
     struct clip_pipeline *pipeline = tokenizer->pipeline;
     struct clip_split_step *step =
         clip_splitter_add(&pipeline->splitter, CLIP_SPLIT_PATTERN, CLIP_SPLIT_ISOLATED, error);
     if (!step || !(step->pattern = clip_pattern_new(CLIP_GPT2_PATTERN, strlen(CLIP_GPT2_PATTERN), error)) ||
-        add_special(tokenizer, beside, error) != 0 || clip_finish_merges(&pipeline->subwords, error) != 0)
+        add_special(tokenizer, config, error) != 0 || clip_finish_merges(&pipeline->subwords, error) != 0)
         return -1;
-    clip_frame_name(tokenizer, beside);
+    clip_frame_name(tokenizer, config);
     const struct clip_frame *frame = &tokenizer->frame;
     if (frame->class_token < 0 || frame->separator < 0)
         return clip_fail(error, "it has no token '<s>' or '</s>'");
@@ -119,14 +120,14 @@ static int open_roberta(struct clip_tokenizer *tokenizer, const struct clip_toke
                         struct clip_error *error)
 {
     struct clip_subwords *subwords = &tokenizer->pipeline->subwords;
-    struct clip_beside beside;
+    struct clip_tokenizer_config config;
     char vocab[PATH_MAX], merges[PATH_MAX];
     int is_merges = strcmp(file->name, "merges.txt") == 0;
     if (snprintf(vocab, sizeof vocab, "%s/%s", file->folder, is_merges ? "vocab.json" : file->name) >=
             (int)sizeof vocab ||
         snprintf(merges, sizeof merges, "%s/merges.txt", file->folder) >= (int)sizeof merges)
         return clip_fail(error, "%s: a name that is too long", file->path);
-    if (clip_beside_read(&beside, file->folder, error) != 0)
+    if (clip_tokenizer_config_read(&config, file->folder, error) != 0)
         return -1;
     subwords->encode = clip_encode_merges;
     subwords->byte_level = 1;
@@ -134,9 +135,9 @@ static int open_roberta(struct clip_tokenizer *tokenizer, const struct clip_toke
     int status = read_file(subwords, vocab, 0, error);
     if (status == 0)
         status = read_file(subwords, merges, 1, error);
-    if (status == 0 && (status = set_up(tokenizer, &beside, error)) != 0)
+    if (status == 0 && (status = set_up(tokenizer, &config, error)) != 0)
         clip_fail_prefix(error, "%s", file->path);
-    clip_beside_free(&beside);
+    clip_tokenizer_config_free(&config);
     return status;
 }
 

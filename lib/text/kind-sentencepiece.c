@@ -76,7 +76,7 @@ struct spec {
 
 struct reader {
     struct clip_tokenizer *tokenizer;
-    const struct clip_beside *beside;
+    const struct clip_tokenizer_config *config;
     int fairseq;   /* ids of XLM-R and its kin: <s>, <pad>, </s>, <unk>, then the pieces, one further on */
     size_t pieces; /* so far */
     size_t room;
@@ -281,7 +281,7 @@ static int add_special(struct reader *reader, struct clip_error *error)
     if (!reader->fairseq)
         return 0;
     int32_t next = (int32_t)reader->pieces + 1;
-    struct json_object *languages = reader->beside->additional;
+    struct json_object *languages = reader->config->additional;
     for (size_t i = 0; languages && i < json_object_array_length(languages); i++) {
         struct json_object *item = json_object_array_get_idx(languages, i);
         const char *name = json_object_is_type(item, json_type_string) ? json_object_get_string(item) : NULL;
@@ -295,7 +295,7 @@ static int add_special(struct reader *reader, struct clip_error *error)
 
 static int is_nllb(const struct reader *reader)
 {
-    return strncmp(reader->beside->class_name, "Nllb", 4) == 0 ||
+    return strncmp(reader->config->class_name, "Nllb", 4) == 0 ||
            strstr(reader->tokenizer->settings.hf_name, "nllb") != NULL;
 }
 
@@ -315,13 +315,13 @@ static int make_template(struct reader *reader, struct clip_error *error)
 {
     struct clip_tokenizer *tokenizer = reader->tokenizer;
     struct clip_frame *frame = &tokenizer->frame;
-    clip_frame_name(tokenizer, reader->beside);
+    clip_frame_name(tokenizer, reader->config);
     if (!reader->fairseq) {
         int64_t end = reader->spec.end;
         if (end < 0 || (size_t)end >= tokenizer->pipeline->subwords.lexicon.size)
             return 0;
         frame->end = (int32_t)end;
-        return strncmp(reader->beside->class_name, "Gemma", 5) == 0 && reader->beside->add_end >= 0
+        return strncmp(reader->config->class_name, "Gemma", 5) == 0 && reader->config->add_end >= 0
                    ? 0
                    : clip_frame_put(frame, 1, frame->end, error);
     }
@@ -333,12 +333,12 @@ static int make_template(struct reader *reader, struct clip_error *error)
 static int open_sentencepiece(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_file *file,
                               struct clip_error *error)
 {
-    struct clip_beside beside;
+    struct clip_tokenizer_config config;
     int of_model = file->in_folder || *tokenizer->settings.hf_name;
-    if (clip_beside_read(&beside, file->folder, error) != 0)
+    if (clip_tokenizer_config_read(&config, file->folder, error) != 0)
         return -1;
     struct reader reader = {.tokenizer = tokenizer,
-                            .beside = &beside,
+                            .config = &config,
                             .fairseq = of_model && strcmp(file->name, "sentencepiece.bpe.model") == 0,
                             .spec = {.end = 2, .dummy = 1, .extra = 1, .escape = 1}};
     tokenizer->pipeline->subwords.unknown = -1;
@@ -349,7 +349,7 @@ static int open_sentencepiece(struct clip_tokenizer *tokenizer, const struct cli
         status = add_special(&reader, error);
     if (status == 0)
         status = make_template(&reader, error);
-    clip_beside_free(&beside);
+    clip_tokenizer_config_free(&config);
     return status != 0 ? clip_fail_prefix(error, "%s", file->path) : 0;
 }
 

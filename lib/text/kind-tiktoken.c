@@ -1,4 +1,5 @@
 /* tiktoken's files: a token in base64 and its rank, which is its id, a line. */
+#include "base/array.h"
 #include "text/kinds.h"
 #include "base/base64.h"
 
@@ -23,7 +24,7 @@ static const struct encoding *find_encoding(const struct clip_tokenizer *tokeniz
                                             const struct clip_tokenizer_file *file, struct clip_error *error)
 {
     const char *name = tokenizer->settings.tiktoken;
-    for (size_t i = 0; i < sizeof encodings / sizeof *encodings; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(encodings); i++)
         if (strcmp(*name ? name : "", encodings[i].name) == 0 ||
             (!*name && strncmp(file->name, encodings[i].name, strlen(encodings[i].name)) == 0))
             return &encodings[i];

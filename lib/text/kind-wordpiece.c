@@ -1,4 +1,5 @@
 /* vocab.txt, BERT's WordPiece: a token a line, whose number, from 0, is its id. */
+#include "base/array.h"
 #include "text/kinds.h"
 
 #include <json-c/json.h>
@@ -29,15 +30,15 @@ static int read_lines(struct clip_tokenizer *tokenizer, const struct clip_tokeni
 }
 
 /* The tokens that are found as they stand, by the names that BERT's have. */
-static int add_special(struct clip_tokenizer *tokenizer, const struct clip_beside *beside,
+static int add_special(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_config *config,
                        struct clip_error *error)
 {
     const char *names[] = {"[PAD]",           "[UNK]",     "[CLS]",         "[SEP]",
-                           "[MASK]",          beside->pad, beside->unknown, beside->class_token,
-                           beside->separator, beside->mask};
-    if (clip_beside_add(tokenizer->pipeline, beside, error) != 0)
+                           "[MASK]",          config->pad, config->unknown, config->class_token,
+                           config->separator, config->mask};
+    if (clip_tokenizer_config_add(tokenizer->pipeline, config, error) != 0)
         return -1;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(names); i++) {
         size_t n = strlen(names[i]);
         struct clip_pipeline_token token = {.text = (char *)names[i], .length = n};
         token.id = n ? clip_lexicon_id(&tokenizer->pipeline->subwords.lexicon, names[i], n) : -1;
@@ -47,7 +48,7 @@ static int add_special(struct clip_tokenizer *tokenizer, const struct clip_besid
     return 0;
 }
 
-static int add_steps(struct clip_pipeline *pipeline, const struct clip_beside *beside,
+static int add_steps(struct clip_pipeline *pipeline, const struct clip_tokenizer_config *config,
                      struct clip_error *error)
 {
     struct clip_normal_step *step = clip_normalizer_add(&pipeline->normalizer, CLIP_NORMAL_BERT, 0, error);
@@ -55,26 +56,26 @@ static int add_steps(struct clip_pipeline *pipeline, const struct clip_beside *b
         !clip_splitter_add(&pipeline->splitter, CLIP_SPLIT_PUNCTUATION, CLIP_SPLIT_ISOLATED, error))
         return -1;
     step->clean = 1;
-    step->chinese = beside->chinese != 0;
-    step->lower = beside->lower != 0;
-    step->accents = beside->accents >= 0 ? beside->accents : step->lower;
+    step->chinese = config->chinese != 0;
+    step->lower = config->lower != 0;
+    step->accents = config->accents >= 0 ? config->accents : step->lower;
     return 0;
 }
 
-static int set_up(struct clip_tokenizer *tokenizer, const struct clip_beside *beside,
+static int set_up(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_config *config,
                   struct clip_error *error)
 {
     struct clip_subwords *subwords = &tokenizer->pipeline->subwords;
-    const char *unknown = *beside->unknown ? beside->unknown : "[UNK]";
+    const char *unknown = *config->unknown ? config->unknown : "[UNK]";
     subwords->encode = clip_encode_wordpiece;
     subwords->most_characters = 100;
     subwords->unknown = clip_lexicon_id(&subwords->lexicon, unknown, strlen(unknown));
     if (subwords->unknown < 0)
         return clip_fail(error, "it has no token '%s'", unknown);
-    if (add_steps(tokenizer->pipeline, beside, error) != 0 || add_special(tokenizer, beside, error) != 0 ||
+    if (add_steps(tokenizer->pipeline, config, error) != 0 || add_special(tokenizer, config, error) != 0 ||
         clip_finish_wordpiece(subwords, "##", error) != 0)
         return -1;
-    clip_frame_name(tokenizer, beside);
+    clip_frame_name(tokenizer, config);
     const struct clip_frame *frame = &tokenizer->frame;
     if (frame->class_token < 0 || frame->separator < 0)
         return clip_fail(error, "it has no token '[CLS]' or '[SEP]'");
@@ -86,13 +87,13 @@ static int set_up(struct clip_tokenizer *tokenizer, const struct clip_beside *be
 static int open_wordpiece(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_file *file,
                           struct clip_error *error)
 {
-    struct clip_beside beside;
-    if (clip_beside_read(&beside, file->folder, error) != 0)
+    struct clip_tokenizer_config config;
+    if (clip_tokenizer_config_read(&config, file->folder, error) != 0)
         return -1;
     int status = read_lines(tokenizer, file, error);
     if (status == 0)
-        status = set_up(tokenizer, &beside, error);
-    clip_beside_free(&beside);
+        status = set_up(tokenizer, &config, error);
+    clip_tokenizer_config_free(&config);
     return status != 0 ? clip_fail_prefix(error, "%s", file->path) : 0;
 }
 

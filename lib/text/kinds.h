@@ -53,10 +53,9 @@ struct clip_tokenizer_kind {
 extern const struct clip_tokenizer_kind clip_kind_openai, clip_kind_json, clip_kind_sentencepiece,
     clip_kind_wordpiece, clip_kind_roberta, clip_kind_tiktoken;
 
-/* What stands beside a tokenizer in its folder: tokenizer_config.json, special_tokens_map.json,
- * added_tokens.json. Zeroed, it
- * says nothing. */
-struct clip_beside {
+/* What the files beside a tokenizer say: tokenizer_config.json, special_tokens_map.json, added_tokens.json.
+ * Zeroed, it says nothing. */
+struct clip_tokenizer_config {
     char class_name[64];
     char pad[64], start[64], end[64], separator[64], class_token[64], unknown[64],
         mask[64]; /* "": not said */
@@ -67,13 +66,14 @@ struct clip_beside {
     struct json_object *decoder;    /* added_tokens_decoder, an object; or NULL */
     struct json_object *added;      /* added_tokens.json, names and ids; or NULL */
 };
-int clip_beside_read(struct clip_beside *beside, const char *folder, struct clip_error *error);
-void clip_beside_free(struct clip_beside *beside);
+int clip_tokenizer_config_read(struct clip_tokenizer_config *config, const char *folder,
+                               struct clip_error *error);
+void clip_tokenizer_config_free(struct clip_tokenizer_config *config);
 
-/* Adds the tokens that stand beside a vocabulary: of added_tokens_decoder, or else of added_tokens.json; and
- * the additional special tokens, which get the next ids if they have none. */
-int clip_beside_add(struct clip_pipeline *pipeline, const struct clip_beside *beside,
-                    struct clip_error *error);
+/* Adds the tokens that these files add to a vocabulary: of added_tokens_decoder, or else of
+ * added_tokens.json; and the additional special tokens, which get the next ids if they have none. */
+int clip_tokenizer_config_add(struct clip_pipeline *pipeline, const struct clip_tokenizer_config *config,
+                              struct clip_error *error);
 
 /* Adds a token as tokenizer.json has it, {content, id, special, normalized ...}; `id` where it states none.
  */
@@ -82,7 +82,7 @@ int clip_add_token_object(struct clip_pipeline *pipeline, struct json_object *ob
 
 /* Sets frame.pad, .start, .end, .class_token and .separator by the names that were said, or by those that are
  * usual; and the language of the settings. */
-void clip_frame_name(struct clip_tokenizer *tokenizer, const struct clip_beside *beside);
+void clip_frame_name(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_config *config);
 
 /* What a JSON file is by its form: a tokenizer has its `model`; names and numbers are a vocabulary. */
 enum clip_json_form { CLIP_JSON_NEITHER, CLIP_JSON_TOKENIZER, CLIP_JSON_VOCABULARY };

@@ -1,4 +1,5 @@
 #include "text/lexicon.h"
+#include "base/array.h"
 
 static uint64_t hash_of_word(const void *context, uint32_t number)
 {
@@ -22,14 +23,8 @@ static size_t find_slot(const struct clip_lexicon *lexicon, const char *name, si
 
 static int reserve(struct clip_lexicon *lexicon, size_t size, struct clip_error *error)
 {
-    if (lexicon->count == lexicon->word_room) {
-        size_t room = 2 * lexicon->word_room + 1024;
-        struct clip_word *words = reallocarray(lexicon->words, room, sizeof *words);
-        if (!words)
-            return clip_fail_memory(error, "a vocabulary");
-        lexicon->words = words;
-        lexicon->word_room = room;
-    }
+    if (CLIP_GROW(lexicon->words, lexicon->count, lexicon->word_room) != 0)
+        return clip_fail_memory(error, "a vocabulary");
     if (size > lexicon->id_room) {
         size_t room = size + size / 2 + 1024;
         uint32_t *by_id = reallocarray(lexicon->by_id, room, sizeof *by_id);

@@ -1,4 +1,5 @@
 #include "text/mojibake.h"
+#include "base/array.h"
 #include "text/tables.h"
 
 #include <stdlib.h>
@@ -159,7 +160,7 @@ static int breaks_rule(const uint32_t *at, size_t n)
     uint32_t first = classify(at[0]);
     if (!(first & (KNOWN | LOWER | UPPER | SPACE | STOP)))
         return 0; /* no rule begins with it */
-    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+    for (size_t r = 0; r < CLIP_COUNT_OF(rules); r++) {
         const struct place *rule = rules[r];
         size_t i, length = 0;
         if (rule[0].also && !(first & NAMED))
@@ -255,7 +256,7 @@ static int is_word_a(const uint8_t *p, size_t n)
     static const char *const parts[] = {" ", "quele", "quela", "quilo", "s "};
     if (n < 2 || p[0] != 0xc3 || p[1] != ' ')
         return 0;
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(parts); i++) {
         size_t length = strlen(parts[i]);
         if (n - 2 >= length && memcmp(p + 2, parts[i], length) == 0)
             return 0;
@@ -401,7 +402,7 @@ static int decode_as(const struct clip_points *text, int map, uint8_t *bytes, ui
 
 /* --- mojibake within other text --- */
 
-static uint32_t clues(uint32_t point)
+static uint32_t classes_of(uint32_t point)
 {
     const struct clip_mojibake_point *row = point >= 0x80 ? find_point(point) : NULL;
     return row            ? row->classes
@@ -413,12 +414,12 @@ static uint32_t clues(uint32_t point)
 static size_t one_sequence(const uint32_t *at, size_t n)
 {
     static const uint32_t first[] = {FIRST_OF_2, FIRST_OF_3, FIRST_OF_4};
-    uint32_t lead = clues(at[0]);
+    uint32_t lead = classes_of(at[0]);
     for (size_t more = 1; more <= 3 && more < n; more++) {
         if (!(lead & first[more - 1]))
             continue;
         size_t i = 1;
-        while (i <= more && clues(at[i]) & CONTINUATION)
+        while (i <= more && classes_of(at[i]) & CONTINUATION)
             i++;
         if (i > more)
             return i;
@@ -430,7 +431,7 @@ static size_t one_sequence(const uint32_t *at, size_t n)
  * inside another. */
 static size_t sequences(const struct clip_points *text, size_t i)
 {
-    if (i > 0 && clues(text->at[i - 1]) & STRICT_CONTINUATION)
+    if (i > 0 && classes_of(text->at[i - 1]) & STRICT_CONTINUATION)
         return 0;
     size_t end = i, length;
     while (end < text->n && (length = one_sequence(text->at + end, text->n - end)) > 0)

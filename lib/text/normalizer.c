@@ -1,4 +1,5 @@
 #include "text/normalizer.h"
+#include "base/array.h"
 
 #include <unictype.h>
 
@@ -258,7 +259,7 @@ static int is_chinese(uint32_t point)
                                          {0xf900, 0xfaff},   {0x2f800, 0x2fa1f}};
     if (point < 0x3400)
         return 0;
-    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(ranges); i++)
         if (point >= ranges[i][0] && point <= ranges[i][1])
             return 1;
     return 0;

@@ -1,4 +1,5 @@
 #include "text/pattern.h"
+#include "base/array.h"
 #include "text/unicode.h"
 
 #include <stdint.h>
@@ -122,14 +123,8 @@ static int add_op(struct parser *parser, struct op op)
     struct clip_pattern *pattern = parser->pattern;
     if (pattern->count == MOST_OPS)
         return clip_fail(parser->error, "pattern: it is too long");
-    if (pattern->count == pattern->op_room) {
-        size_t room = 2 * pattern->op_room + 32;
-        struct op *ops = reallocarray(pattern->ops, room, sizeof *ops);
-        if (!ops)
-            return clip_fail_memory(parser->error, "a pattern");
-        pattern->ops = ops;
-        pattern->op_room = room;
-    }
+    if (CLIP_GROW(pattern->ops, pattern->count, pattern->op_room) != 0)
+        return clip_fail_memory(parser->error, "a pattern");
     pattern->ops[pattern->count++] = op;
     return 0;
 }

@@ -1,4 +1,5 @@
 #include "text/pieces.h"
+#include "base/array.h"
 #include "text/unicode.h"
 
 #include <string.h>
@@ -49,7 +50,7 @@ static size_t match_contraction(const char *text, size_t n)
 {
     static const char *const words[] = {"'s", "'t", "'re", "'ve", "'m", "'ll", "'d"};
     size_t length = 0;
-    for (size_t i = 0; i < sizeof words / sizeof *words && length == 0; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(words) && length == 0; i++)
         length = match(text, n, words[i]);
     return length;
 }

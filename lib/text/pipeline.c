@@ -1,4 +1,5 @@
 #include "text/pipeline.h"
+#include "base/array.h"
 
 #include <unistr.h>
 
@@ -7,14 +8,8 @@ int clip_pipeline_add(struct clip_pipeline *pipeline, const struct clip_pipeline
 {
     if (token->id < 0 || (uint32_t)token->id >= CLIP_MOST_IDS)
         return clip_fail(error, "token id %ld is out of range", (long)token->id);
-    if (pipeline->added_count == pipeline->added_room) {
-        size_t room = 2 * pipeline->added_room + 64;
-        struct clip_pipeline_token *added = reallocarray(pipeline->added, room, sizeof *added);
-        if (!added)
-            return clip_fail_memory(error, "added tokens");
-        pipeline->added = added;
-        pipeline->added_room = room;
-    }
+    if (CLIP_GROW(pipeline->added, pipeline->added_count, pipeline->added_room) != 0)
+        return clip_fail_memory(error, "added tokens");
     struct clip_pipeline_token *added = &pipeline->added[pipeline->added_count];
     *added = *token;
     added->text = malloc(token->length + 1);

@@ -1,4 +1,5 @@
 #include "text/repair.h"
+#include "base/array.h"
 #include "text/entities.h"
 #include "text/mojibake.h"
 
@@ -31,7 +32,7 @@ static const char *ligature(uint32_t point)
     };
     if (point < 0x132 || (point > 0x1f3 && point < 0xfb00) || point > 0xfb06)
         return NULL;
-    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(table); i++)
         if (table[i].point == point)
             return table[i].letters;
     return NULL;

@@ -1,4 +1,5 @@
 #include "text/splitter.h"
+#include "base/array.h"
 #include "text/unicode.h"
 
 #include <unictype.h>
@@ -38,14 +39,8 @@ void clip_split_work_free(struct clip_split_work *work)
 
 static int add_span(struct clip_spans *spans, struct clip_span span, struct clip_error *error)
 {
-    if (spans->n == spans->room) {
-        size_t room = 2 * spans->room + 64;
-        struct clip_span *at = reallocarray(spans->at, room, sizeof *at);
-        if (!at)
-            return clip_fail_memory(error, "words");
-        spans->at = at;
-        spans->room = room;
-    }
+    if (CLIP_GROW(spans->at, spans->n, spans->room) != 0)
+        return clip_fail_memory(error, "words");
     spans->at[spans->n++] = span;
     return 0;
 }

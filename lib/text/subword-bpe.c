@@ -1,4 +1,5 @@
 /* Byte-pair encoding, by a list of merges or by what the vocabulary has. */
+#include "base/array.h"
 #include "text/subword.h"
 #include "text/unicode.h"
 
@@ -53,14 +54,8 @@ int clip_subwords_add_merge(struct clip_subwords *subwords, const char *left, si
         return -1;
     if (subwords->merge_count == MOST_MERGES)
         return clip_fail(error, "more than %u merges", MOST_MERGES);
-    if (subwords->merge_count == subwords->merge_room) {
-        size_t room = 2 * subwords->merge_room + 1024;
-        struct clip_word_merge *merges = reallocarray(subwords->merges, room, sizeof *merges);
-        if (!merges)
-            return clip_fail_memory(error, "a vocabulary");
-        subwords->merges = merges;
-        subwords->merge_room = room;
-    }
+    if (CLIP_GROW(subwords->merges, subwords->merge_count, subwords->merge_room) != 0)
+        return clip_fail_memory(error, "a vocabulary");
     if (clip_slots_grow(&subwords->ranks, hash_of_merge, subwords, error) != 0)
         return -1;
     size_t slot = find_merge(subwords, merge.left, merge.right);
@@ -83,7 +78,7 @@ static void find_first(struct clip_subwords *subwords)
 }
 
 /* Tokens as bytes, to be found whole. */
-static int find_wholes(struct clip_subwords *subwords, struct clip_error *error)
+static int list_whole_words(struct clip_subwords *subwords, struct clip_error *error)
 {
     struct clip_buffer bytes = {0};
     int status = 0;
@@ -92,7 +87,7 @@ static int find_wholes(struct clip_subwords *subwords, struct clip_error *error)
         bytes.n = 0;
         status = clip_spelt_bytes(subwords->lexicon.text.at + word->at, word->length, &bytes, error);
         if (status == 0)
-            status = clip_lexicon_add(&subwords->wholes, bytes.at, bytes.n, word->id, 0, error);
+            status = clip_lexicon_add(&subwords->whole_words, bytes.at, bytes.n, word->id, 0, error);
     }
     clip_buffer_free(&bytes);
     return status < 0 ? -1 : 0;
@@ -114,7 +109,7 @@ static const char boundary[] = "\xe2\x96\x81";
 static void find_boundary(struct clip_subwords *subwords)
 {
     size_t n;
-    if (subwords->byte_level || subwords->whole_first || *subwords->suffix ||
+    if (subwords->byte_level || subwords->ignore_merges || *subwords->suffix ||
         clip_lexicon_id(&subwords->lexicon, boundary, 3) < 0)
         return;
     for (size_t i = 0; i < subwords->merge_count; i++) {
@@ -145,7 +140,7 @@ int clip_finish_merges(struct clip_subwords *subwords, struct clip_error *error)
     clip_find_byte_tokens(subwords);
     find_first(subwords);
     find_boundary(subwords);
-    return subwords->byte_level && subwords->whole_first ? find_wholes(subwords, error) : 0;
+    return subwords->byte_level && subwords->ignore_merges ? list_whole_words(subwords, error) : 0;
 }
 
 static int find_by_merges(const void *context, const struct clip_symbol *left,
@@ -224,8 +219,9 @@ static struct clip_symbol *begin_word(struct clip_subword_work *work, size_t n, 
 int clip_encode_merges(const struct clip_subwords *subwords, struct clip_subword_work *work, const char *word,
                        size_t n, struct clip_ids *ids, struct clip_error *error)
 {
-    if (subwords->whole_first) {
-        int32_t id = clip_lexicon_id(subwords->byte_level ? &subwords->wholes : &subwords->lexicon, word, n);
+    if (subwords->ignore_merges) {
+        int32_t id =
+            clip_lexicon_id(subwords->byte_level ? &subwords->whole_words : &subwords->lexicon, word, n);
         if (id >= 0)
             return clip_ids_add(ids, id, error);
     }

@@ -14,7 +14,7 @@ void clip_subword_work_free(struct clip_subword_work *work)
 void clip_subwords_free(struct clip_subwords *subwords)
 {
     clip_lexicon_free(&subwords->lexicon);
-    clip_lexicon_free(&subwords->wholes);
+    clip_lexicon_free(&subwords->whole_words);
     clip_slots_free(&subwords->ranks);
     clip_trie_free(&subwords->trie);
     clip_trie_free(&subwords->user);
@@ -45,8 +45,7 @@ int clip_put_bytes(const struct clip_subwords *subwords, const char *text, size_
 
 /* --- bytes as printable characters --- */
 
-/* The character that stands for a byte: itself where it is printable; the others are U+0100 and on. */
-static uint32_t character_of(int byte)
+uint32_t clip_byte_character(int byte)
 {
     if (byte <= ' ')
         return 0x100u + (uint32_t)byte;
@@ -57,7 +56,7 @@ static uint32_t character_of(int byte)
 
 size_t clip_byte_spelling(char out[4], int byte)
 {
-    return clip_utf8_write((uint8_t *)out, character_of(byte));
+    return clip_utf8_write((uint8_t *)out, clip_byte_character(byte));
 }
 
 static int byte_of(uint32_t point)
@@ -68,7 +67,7 @@ static int byte_of(uint32_t point)
         return (int)(point - 0x121 + 0x7f);
     if (point == 0x143)
         return 0xad;
-    return point < 0x100 && character_of((int)point) == point ? (int)point : -1;
+    return point < 0x100 && clip_byte_character((int)point) == point ? (int)point : -1;
 }
 
 int clip_spelt_bytes(const char *name, size_t n, struct clip_buffer *out, struct clip_error *error)

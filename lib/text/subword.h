@@ -57,7 +57,7 @@ struct clip_subwords {
 
     /* merges */
     int byte_level;        /* names spell bytes by GPT-2's characters */
-    int whole_first;       /* a word that is a token is that one */
+    int ignore_merges;     /* a word that is a token is that one */
     char suffix[32];       /* of the last token of a word, or "" */
     int32_t first[2][256]; /* bytes, or ASCII characters; those that end a word; -1: none */
     struct clip_word_merge {
@@ -65,7 +65,7 @@ struct clip_subwords {
     } * merges; /* by rank */
     size_t merge_count, merge_room;
     struct clip_slots ranks;
-    struct clip_lexicon wholes; /* byte_level and whole_first: tokens as bytes */
+    struct clip_lexicon whole_words; /* byte_level and ignore_merges: tokens as bytes */
     const char *boundary; /* no token goes across the begin of this text, but for several of it; or NULL */
 
     /* ranks, SentencePiece, Unigram */
@@ -81,7 +81,9 @@ struct clip_subwords {
 };
 void clip_subwords_free(struct clip_subwords *subwords);
 
-/* The names of bytes: GPT-2's characters for `byte`, to out[4]; returns the length. */
+/* The character by which GPT-2 names a byte: itself where it is printable; the others are U+0100 and on. */
+uint32_t clip_byte_character(int byte);
+/* The same as UTF-8, to out[4]; returns the length. */
 size_t clip_byte_spelling(char out[4], int byte);
 /* Appends the bytes that a name spells; 0, 1 where it spells none, -1 with error. */
 int clip_spelt_bytes(const char *name, size_t n, struct clip_buffer *out, struct clip_error *error);

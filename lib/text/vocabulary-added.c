@@ -1,5 +1,6 @@
 /* The parts of tokenizer.json other than the vocabulary and merges: added tokens, and checks that the rest
  * is CLIP's. */
+#include "base/array.h"
 #include "text/vocabulary-forms.h"
 
 #include <limits.h>
@@ -7,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define COUNT(array) (sizeof(array) / sizeof *(array))
 
 /* --- added tokens --- */
 
@@ -138,7 +137,7 @@ int clip_read_added_beside(struct clip_vocabulary *vocabulary, const char *folde
                  {"tokenizer_config.json", has_decoder, read_decoder},
                  {"added_tokens.json", is_object, read_names}};
     int done = 0;
-    for (size_t i = 0; i < COUNT(files) && !done; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(files) && !done; i++) {
         char path[PATH_MAX];
         int n = snprintf(path, sizeof path, "%s/%s", folder, files[i].name);
         if (n < 0 || n >= (int)sizeof path || access(path, F_OK) != 0)
@@ -255,9 +254,10 @@ static int is_template(struct json_object *post_processor)
     static const char *const members[] = {"SpecialToken", "Sequence", "SpecialToken"};
     static const char *const ids[] = {CLIP_START_TOKEN, "A", CLIP_END_TOKEN};
     struct json_object *single = clip_json_get(post_processor, "single");
-    if (!json_object_is_type(single, json_type_array) || json_object_array_length(single) != COUNT(ids))
+    if (!json_object_is_type(single, json_type_array) ||
+        json_object_array_length(single) != CLIP_COUNT_OF(ids))
         return 0;
-    for (size_t i = 0; i < COUNT(ids); i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(ids); i++)
         if (!is_text(clip_json_get(json_object_array_get_idx(single, i), members[i]), "id", ids[i]))
             return 0;
     return 1;
@@ -284,7 +284,7 @@ static int check_model(struct json_object *model, struct clip_error *error)
         {"type", CLIP_JSON_ONLY, "BPE"},
         {"end_of_word_suffix", CLIP_JSON_ONLY, "</w>"},
     };
-    if (clip_json_options(model, "model", options, COUNT(options), error) != 0)
+    if (clip_json_options(model, "model", options, CLIP_COUNT_OF(options), error) != 0)
         return -1;
     if (!clip_json_get(model, "end_of_word_suffix"))
         return clip_fail(error,

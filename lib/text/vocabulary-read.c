@@ -1,3 +1,4 @@
+#include "base/array.h"
 #include "text/vocabulary-forms.h"
 #include "base/stray.h"
 
@@ -285,7 +286,7 @@ static int read_folder(struct clip_vocabulary *vocabulary, const char *path, str
     static const char *const names[] = {"vocab.json", "tokenizer.json", "bpe_simple_vocab_16e6.txt.gz",
                                         "bpe_simple_vocab_16e6.txt", "merges.txt"};
     char file[PATH_MAX];
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(names); i++) {
         if (beside(file, path, 1, names[i], error) != 0)
             return -1;
         if (access(file, F_OK) == 0)

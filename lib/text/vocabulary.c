@@ -1,5 +1,7 @@
 #include "text/vocabulary.h"
+#include "base/array.h"
 #include "text/hash.h"
+#include "text/subword.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>
@@ -152,34 +154,18 @@ int clip_vocabulary_add_merge(struct clip_vocabulary *vocabulary, struct clip_me
 {
     if (vocabulary->merge_count == CLIP_MAX_TOKENS)
         return clip_fail(error, "more than %u merges", CLIP_MAX_TOKENS);
-    if (vocabulary->merge_count == vocabulary->merge_room) {
-        size_t room = vocabulary->merge_room ? 2 * vocabulary->merge_room : 1024;
-        struct clip_merge *merges = reallocarray(vocabulary->merges, room, sizeof *merges);
-        if (!merges)
-            return clip_fail_memory(error, "a vocabulary");
-        vocabulary->merges = merges;
-        vocabulary->merge_room = room;
-    }
+    if (CLIP_GROW(vocabulary->merges, vocabulary->merge_count, vocabulary->merge_room) != 0)
+        return clip_fail_memory(error, "a vocabulary");
     vocabulary->merges[vocabulary->merge_count++] = merge;
     return 0;
 }
 
 /* --- bytes as printable characters --- */
 
-/* The character that stands for a byte: the byte itself if it is printable; else one from U+0100 on. */
-static uint32_t byte_character(int byte)
-{
-    if (byte <= ' ')
-        return 0x100u + (uint32_t)byte;
-    if (byte >= 0x7f && byte <= 0xa0)
-        return 0x100u + ' ' + 1 + (uint32_t)(byte - 0x7f);
-    return byte == 0xad ? 0x143 : (uint32_t)byte;
-}
-
 /* The name of a byte's token, terminated; returns its length. */
 static size_t byte_name(char name[16], int byte, int ends)
 {
-    size_t length = clip_utf8_write((uint8_t *)name, byte_character(byte));
+    size_t length = clip_utf8_write((uint8_t *)name, clip_byte_character(byte));
     strcpy(name + length, ends ? "</w>" : "");
     return strlen(name);
 }
@@ -190,7 +176,7 @@ int clip_vocabulary_add_bytes(struct clip_vocabulary *vocabulary, struct clip_er
     int32_t id = 0;
     for (int ends = 0; ends < 2; ends++) {
         for (int i = 0; i < 512; i++) { /* OpenAI's order: bytes that stand for themselves, then the others */
-            int byte = i % 256, itself = byte_character(byte) == (uint32_t)byte;
+            int byte = i % 256, itself = clip_byte_character(byte) == (uint32_t)byte;
             if (itself != (i < 256))
                 continue;
             if (clip_vocabulary_add_token(vocabulary, id, name, byte_name(name, byte, ends), error) != 0)

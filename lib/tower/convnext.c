@@ -22,20 +22,11 @@
  * of the last stage. */
 enum { STAGES = 4, STRIP = 8, TOGETHER = 16 };
 
-struct norm {
-    struct clip_values weight, bias;
-};
-
-struct linear {
-    struct clip_operand weight;
-    struct clip_values bias;
-};
-
 struct block {
     struct clip_values conv, conv_bias, gamma;
     float *packed, *flipped; /* conv's weights; flipped: where it learns */
-    struct norm norm;
-    struct linear fc1, fc2; /* to 4 channels; back */
+    struct clip_norm norm;
+    struct clip_dense fc1, fc2; /* to 4 channels; back */
 };
 
 struct stage {
@@ -46,8 +37,8 @@ struct stage {
     size_t count;  /* blocks */
     /* How the stage begins: the first with the patches' convolution and a norm, the others with a norm and a
      * convolution. */
-    struct linear join;
-    struct norm norm;
+    struct clip_dense join;
+    struct clip_norm norm;
     size_t inputs;                          /* of join */
     struct clip_outer *of_join, *fc1, *fc2; /* gradients; NULL where nothing learns */
 };
@@ -108,8 +99,8 @@ struct convnext {
     struct stage stages[STAGES];
     struct block *blocks; /* [count], of all stages */
     size_t count;
-    struct norm norm; /* of the features */
-    float *zeros;     /* [the most channels] */
+    struct clip_norm norm; /* of the features */
+    float *zeros;          /* [the most channels] */
     struct clip_arena arena;
     struct workspace *workspaces; /* [threads] */
     struct run buffers;           /* of a tower that does not learn */
@@ -233,14 +224,14 @@ static void clear_task(void *context, size_t i, int thread)
 }
 
 /* out[rows] = x Wᵀ of a layer, x in elements. */
-static int multiply(const struct linear *linear, size_t rows, const void *x, float *out,
+static int multiply(const struct clip_dense *linear, size_t rows, const void *x, float *out,
                     const struct workspace *workspace, struct clip_error *error)
 {
     return clip_product_rows(linear->weight.forward, rows, x, out, workspace->scratch, error);
 }
 
-static void normalize(const struct convnext *net, const struct norm *norm, size_t channels, const float *x,
-                      enum clip_precision type, void *out)
+static void normalize(const struct convnext *net, const struct clip_norm *norm, size_t channels,
+                      const float *x, enum clip_precision type, void *out)
 {
     net->kernels->layer_norm(channels, net->epsilon, x, norm->weight.value, norm->bias.value, type, out);
 }
@@ -623,8 +614,8 @@ static int stem_back_task(void *context, size_t piece, int thread, struct clip_e
 }
 
 /* Spreads the gradient of a join's window to the four pixels under it. */
-static void under_back(const struct convnext *net, size_t pixel, const float *dwindow, float *sums,
-                       const struct workspace *workspace)
+static void join_backward(const struct convnext *net, size_t pixel, const float *dwindow, float *sums,
+                          const struct workspace *workspace)
 {
     const struct stage *stage = net->stage, *before = stage - 1;
     const struct clip_window window = join_window(stage);
@@ -658,7 +649,7 @@ static int join_back_task(void *context, size_t piece, int thread, struct clip_e
     for (size_t r = 0; r < rows; r++) {
         cut_join(net, stage, net->kept->x, first + r, workspace,
                  elements(net, net->back.hidden, (first + r) * stage->inputs));
-        under_back(net, first + r, workspace->wide + r * stage->inputs, sums, workspace);
+        join_backward(net, first + r, workspace->wide + r * stage->inputs, sums, workspace);
     }
     return 0;
 }
@@ -912,33 +903,14 @@ static size_t memory_bytes(const struct clip_tower *base)
 
 /* --- opening --- */
 
-static int load_norm(const struct convnext *net, struct norm *norm, const char *name,
-                     struct clip_error *error)
-{
-    return clip_values_load(&norm->weight, net->setup, error, "%s.weight", name) == 0
-               ? clip_values_load(&norm->bias, net->setup, error, "%s.bias", name)
-               : -1;
-}
-
-static int load_linear(const struct convnext *net, const struct stage *stage, struct linear *linear,
-                       const char *name, struct clip_error *error)
-{
-    char weight[96];
-    snprintf(weight, sizeof weight, "%s.weight", name);
-    struct clip_operand_part part = {.name = weight, .first_layer = linear == &net->stages->join};
-    return clip_operand_load(&linear->weight, net->setup, stage->piece, &part, error) == 0
-               ? clip_values_load(&linear->bias, net->setup, error, "%s.bias", name)
-               : -1;
-}
-
 static int load_stage(struct convnext *net, size_t i, struct clip_error *error)
 {
     struct stage *stage = &net->stages[i];
     char join[64], norm[64];
     snprintf(join, sizeof join, i ? "visual.trunk.stages.%zu.downsample.1" : "visual.trunk.stem.0", i);
     snprintf(norm, sizeof norm, i ? "visual.trunk.stages.%zu.downsample.0" : "visual.trunk.stem.1", i);
-    if (load_linear(net, stage, &stage->join, join, error) != 0 ||
-        load_norm(net, &stage->norm, norm, error) != 0)
+    if (clip_dense_load(&stage->join, net->setup, stage->piece, i == 0, error, "%s", join) != 0 ||
+        clip_norm_load(&stage->norm, net->setup, error, "%s", norm) != 0)
         return -1;
     if (!net->learns)
         return 0;
@@ -956,7 +928,7 @@ static int load_task(void *context, size_t i, int thread, struct clip_error *err
     (void)thread;
     struct convnext *net = context;
     const struct stage *stage = net->stages;
-    char at[64], name[80];
+    char at[64];
     if (i >= net->count)
         return load_stage(net, i - net->count, error);
     while (i >= stage->first + stage->count)
@@ -966,16 +938,11 @@ static int load_task(void *context, size_t i, int thread, struct clip_error *err
              i - stage->first);
     if (clip_values_load(&block->gamma, net->setup, error, "%s.gamma", at) != 0 ||
         clip_values_load(&block->conv, net->setup, error, "%s.conv_dw.weight", at) != 0 ||
-        clip_values_load(&block->conv_bias, net->setup, error, "%s.conv_dw.bias", at) != 0)
+        clip_values_load(&block->conv_bias, net->setup, error, "%s.conv_dw.bias", at) != 0 ||
+        clip_norm_load(&block->norm, net->setup, error, "%s.norm", at) != 0 ||
+        clip_dense_load(&block->fc1, net->setup, stage->piece, 0, error, "%s.mlp.fc1", at) != 0)
         return -1;
-    snprintf(name, sizeof name, "%s.norm", at);
-    if (load_norm(net, &block->norm, name, error) != 0)
-        return -1;
-    snprintf(name, sizeof name, "%s.mlp.fc1", at);
-    if (load_linear(net, stage, &block->fc1, name, error) != 0)
-        return -1;
-    snprintf(name, sizeof name, "%s.mlp.fc2", at);
-    return load_linear(net, stage, &block->fc2, name, error);
+    return clip_dense_load(&block->fc2, net->setup, stage->piece, 0, error, "%s.mlp.fc2", at);
 }
 
 static void pack_blocks(const struct convnext *net)
@@ -1003,24 +970,12 @@ static int refresh(struct clip_tower *base, struct clip_error *error)
     return 0;
 }
 
-static void free_norm(struct norm *norm)
-{
-    clip_values_free(&norm->weight);
-    clip_values_free(&norm->bias);
-}
-
-static void free_linear(struct linear *linear)
-{
-    clip_operand_free(&linear->weight);
-    clip_values_free(&linear->bias);
-}
-
 static void free_convnext(struct clip_tower *base)
 {
     struct convnext *net = (struct convnext *)base;
     for (struct stage *stage = net->stages; stage < net->stages + STAGES; stage++) {
-        free_linear(&stage->join);
-        free_norm(&stage->norm);
+        clip_dense_free(&stage->join);
+        clip_norm_free(&stage->norm);
         clip_outer_free(stage->of_join);
         clip_outer_free(stage->fc1);
         clip_outer_free(stage->fc2);
@@ -1030,11 +985,11 @@ static void free_convnext(struct clip_tower *base)
         clip_values_free(&block->conv);
         clip_values_free(&block->conv_bias);
         clip_values_free(&block->gamma);
-        free_norm(&block->norm);
-        free_linear(&block->fc1);
-        free_linear(&block->fc2);
+        clip_norm_free(&block->norm);
+        clip_dense_free(&block->fc1);
+        clip_dense_free(&block->fc2);
     }
-    free_norm(&net->norm);
+    clip_norm_free(&net->norm);
     clip_arena_free(&net->arena);
     clip_crew_destroy(&net->crew);
     free(net->blocks);
@@ -1087,7 +1042,7 @@ static int open_parts(struct convnext *net, const struct clip_tower_setup *setup
     net->depthwise = clip_depthwise_kernels(level);
     net->setup = setup;
     if (clip_crew_run(&net->crew, net->pool, net->count + STAGES, load_task, net, error) != 0 ||
-        load_norm(net, &net->norm, "visual.trunk.head.norm", error) != 0 ||
+        clip_norm_load(&net->norm, net->setup, error, "visual.trunk.head.norm") != 0 ||
         clip_arena_build(&net->arena, "the image tower", place_buffers, net, error) != 0)
         return -1;
     net->setup = NULL;

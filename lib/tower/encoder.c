@@ -45,16 +45,14 @@ static int find_image(const struct clip_arch *arch, struct clip_record *record, 
     struct clip_tensor tensor;
     if (clip_record_image(record, arch, &tensor) != 0)
         return -1;
-    item->image = (struct clip_image){.bytes = tensor.dtype == CLIP_U8 ? tensor.data : NULL};
-    if (tensor.dtype == CLIP_U8)
-        return 0;
-    if ((uintptr_t)tensor.data % sizeof(float) != 0) {
-        *copy = malloc(clip_tensor_bytes(&tensor));
+    size_t size = clip_tensor_bytes(&tensor);
+    if (tensor.dtype != CLIP_U8 && (uintptr_t)tensor.data % sizeof(float) != 0) {
+        *copy = malloc(size);
         if (!*copy)
             return clip_record_fail(record, "image: out of memory");
-        memcpy(*copy, tensor.data, clip_tensor_bytes(&tensor));
+        memcpy(*copy, tensor.data, size);
     }
-    item->image.floats = *copy ? *copy : tensor.data;
+    *item = clip_item_of(arch, CLIP_SIDE_IMAGE, *copy ? *copy : tensor.data, size);
     return 0;
 }
 
@@ -62,8 +60,8 @@ static int find_image(const struct clip_arch *arch, struct clip_record *record, 
 static int find_tokens(const struct clip_arch *arch, struct clip_record *record, union clip_item *item,
                        void **copy)
 {
-    size_t context = (size_t)arch->text.context;
-    int32_t *tokens = calloc(context, sizeof *tokens);
+    size_t size = clip_item_bytes(arch, CLIP_SIDE_TEXT);
+    void *tokens = malloc(size);
     if (!tokens)
         return clip_record_fail(record, "tokens: out of memory");
     if (clip_record_tokens(record, arch, tokens) != 0) {
@@ -71,7 +69,7 @@ static int find_tokens(const struct clip_arch *arch, struct clip_record *record,
         return -1;
     }
     *copy = tokens;
-    item->caption = (struct clip_caption){tokens, context};
+    *item = clip_item_of(arch, CLIP_SIDE_TEXT, tokens, size);
     return 0;
 }
 

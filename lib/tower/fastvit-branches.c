@@ -134,7 +134,7 @@ static size_t pixel_under(const struct clip_fastvit_step *step, size_t at)
 }
 
 /* What filters of side 1 read for each output: x itself, or gathered in `points`. */
-static const float *see_points(const struct clip_fastvit_step *step, const float *x, float *points)
+static const float *gather_points(const struct clip_fastvit_step *step, const float *x, float *points)
 {
     size_t times = step->out / step->in, pixels = clip_fastvit_pixels(step);
     if (step->stride == 1 && times == 1)
@@ -147,9 +147,9 @@ static const float *see_points(const struct clip_fastvit_step *step, const float
     return points - pixels * step->out;
 }
 
-/* The backward of see_points: adds to dx. */
-static void add_points(const net_t *net, const struct clip_fastvit_step *step, const float *dpoints,
-                       float *dx)
+/* The backward of gather_points: adds to dx. */
+static void scatter_points(const net_t *net, const struct clip_fastvit_step *step, const float *dpoints,
+                           float *dx)
 {
     size_t times = step->out / step->in, pixels = clip_fastvit_pixels(step);
     if (step->stride == 1 && times == 1) {
@@ -169,7 +169,7 @@ static const float *norm_input(const net_t *net, const layer_t *layer, const str
 {
     if (kept->raw[b])
         return clip_fastvit_picture(kept->raw[b], i, clip_fastvit_pixels(layer->step), layer->step->out);
-    return see_points(layer->step, input_of(net, layer, kept, i, workspace), workspace->points);
+    return gather_points(layer->step, input_of(net, layer, kept, i, workspace), workspace->points);
 }
 
 /* Rows [first, first + rows) of what a dense filter reads, as elements. */
@@ -230,7 +230,7 @@ int clip_fastvit_branches(const net_t *net, size_t i, const workspace_t *workspa
             net->depthwise->run(d, workspace->framed, filter->packed, NULL, 0, 0, d->height, d->width, raw);
         }
         if (filter->norm.weight)
-            net->norms->moments(pixels, step->out, raw ? raw : see_points(step, x, workspace->points),
+            net->norms->moments(pixels, step->out, raw ? raw : gather_points(step, x, workspace->points),
                                 moments, moments + net->channels);
     }
     return 0;
@@ -416,7 +416,7 @@ static int picture_backward(const net_t *net, size_t i, float *partial, const wo
                              norm_input(net, layer, net->kept, b, i, workspace), &filter->norm.back,
                              workspace->a);
         if (filter->form == CLIP_FASTVIT_POINTS)
-            add_points(net, step, workspace->a, dx);
+            scatter_points(net, step, workspace->a, dx);
         else if (filter->form == CLIP_FASTVIT_DEPTHWISE)
             depthwise_backward(net, filter, x, workspace->a, partial, dx, workspace);
         else if (dense_backward(net, filter, i, x, workspace->a, dx, workspace, error) != 0)

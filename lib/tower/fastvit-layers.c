@@ -194,7 +194,7 @@ static void read_first(const net_t *net, const layer_t *layer, const kept_t *kep
     const float *x = clip_fastvit_picture(kept->x, i, pixels, channels) + first * channels;
     for (size_t r = 0; r < rows; r++)
         net->kernels->layer_norm(channels, (float)CLIP_FASTVIT_EPSILON, x + r * channels,
-                                 layer->norm_weight.value, layer->norm_bias.value, net->type,
+                                 layer->norm.weight.value, layer->norm.bias.value, net->type,
                                  elements(net, workspace->narrow, r * channels));
 }
 
@@ -218,7 +218,7 @@ static int first_backward(const net_t *net, size_t i, size_t first, size_t rows,
     }
     for (size_t r = 0; r < rows; r++)
         net->kernels->layer_norm_backward(channels, (float)CLIP_FASTVIT_EPSILON,
-                                          net->kept->x + (row + r) * channels, layer->norm_weight.value,
+                                          net->kept->x + (row + r) * channels, layer->norm.weight.value,
                                           workspace->out + r * channels, net->dx + (row + r) * channels,
                                           vectors + net->channels, vectors + 2 * net->channels);
     return 0;
@@ -410,8 +410,8 @@ int clip_fastvit_finish_backward(const net_t *net, size_t i, const workspace_t *
 
 size_t clip_fastvit_layer_tasks(const layer_t *layer)
 {
-    return 1 + (layer->first.outer
-                    ? clip_outer_panels(layer->first.outer) + clip_outer_panels(layer->second.outer)
+    return 1 + (layer->first_outer
+                    ? clip_outer_panels(layer->first_outer) + clip_outer_panels(layer->second_outer)
                     : 0);
 }
 
@@ -429,8 +429,8 @@ static void add_vectors(const net_t *net)
     size_t rows = net->n * clip_fastvit_pixels(layer->step), out = layer->step->out;
     if (layer->gamma.value)
         add_vector(net, 0, layer->gamma.gradient);
-    add_vector(net, 1, layer->norm_weight.gradient);
-    add_vector(net, 2, layer->norm_bias.gradient);
+    add_vector(net, 1, layer->norm.weight.gradient);
+    add_vector(net, 2, layer->norm.bias.gradient);
     if (layer->second.bias.gradient)
         net->kernels->column_sums(rows, out, net->back.dout, out, net->type, layer->second.bias.gradient);
     if (layer->first.bias.gradient)
@@ -448,11 +448,11 @@ int clip_fastvit_layer_task(const net_t *net, size_t i, const workspace_t *works
         return 0;
     }
     i--;
-    size_t panels = clip_outer_panels(layer->first.outer);
+    size_t panels = clip_outer_panels(layer->first_outer);
     if (i < panels)
-        return clip_outer_add(layer->first.outer, i, rows, net->back.dwide, net->back.normed,
+        return clip_outer_add(layer->first_outer, i, rows, net->back.dwide, net->back.normed,
                               layer->first.weight.gradient, workspace->scratch, error);
-    return clip_outer_add(layer->second.outer, i - panels, rows, net->back.dout,
+    return clip_outer_add(layer->second_outer, i - panels, rows, net->back.dout,
                           layer->step->operation == CLIP_FASTVIT_ATTEND ? net->kept->attended
                                                                         : net->back.read,
                           layer->second.weight.gradient, workspace->scratch, error);

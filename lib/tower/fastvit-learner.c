@@ -183,7 +183,8 @@ static void need_linears(const net_t *net, const layer_t *layer, struct needs *n
 {
     const struct clip_fastvit_step *step = layer->step;
     size_t pixels = clip_fastvit_pixels(step), inputs = clip_matrix_inputs(layer->second.weight.forward);
-    const struct clip_fastvit_linear *linears[] = {&layer->first, &layer->second};
+    const struct clip_operand *weights[] = {&layer->first.weight, &layer->second.weight};
+    const struct clip_outer *outers[] = {layer->first_outer, layer->second_outer};
     needs->narrow = clip_larger(needs->narrow, step->out);
     needs->hidden = clip_larger(needs->hidden, step->hidden);
     needs->wide = clip_larger(needs->wide, step->hidden);
@@ -193,8 +194,8 @@ static void need_linears(const net_t *net, const layer_t *layer, struct needs *n
     needs->read = clip_larger(needs->read, net->base.batch * pixels * inputs);
     needs->dwide = clip_larger(needs->dwide, pixels * step->hidden);
     for (int i = 0; i < 2; i++) {
-        needs->scratch = clip_larger(needs->scratch, clip_operand_scratch(&linears[i]->weight));
-        needs->scratch = clip_larger(needs->scratch, clip_outer_scratch(linears[i]->outer));
+        needs->scratch = clip_larger(needs->scratch, clip_operand_scratch(weights[i]));
+        needs->scratch = clip_larger(needs->scratch, clip_outer_scratch(outers[i]));
     }
     if (step->operation == CLIP_FASTVIT_ATTEND) {
         needs->attention = clip_larger(needs->attention, clip_attention_scratch(pixels, CLIP_FASTVIT_HEAD));
@@ -214,7 +215,7 @@ static struct needs needs_of(const net_t *net)
         needs.row = clip_larger(needs.row, step->to * step->out);
         for (size_t b = 0; b < step->branch_count; b++)
             need_filter(net, step, &layer->filters[b], &needs);
-        if (layer->first.outer)
+        if (layer->first_outer)
             need_linears(net, layer, &needs);
     }
     return needs;
@@ -307,7 +308,7 @@ static struct clip_fastvit_kept place_kept(const net_t *net, size_t s, size_t n,
         kept.squeezed = clip_arena_take(arena, n, step->hidden * sizeof(float));
         kept.gate = clip_arena_take(arena, n, step->out * sizeof(float));
     }
-    if (layer->first.outer) {
+    if (layer->first_outer) {
         kept.wide = clip_arena_take(arena, n, pixels * step->hidden * sizeof(float));
         kept.out = clip_arena_take(arena, n, out * sizeof(float));
     }
@@ -370,21 +371,14 @@ static size_t memory_bytes(const struct clip_tower *base)
 
 /* --- opening --- */
 
-static int load_linear(net_t *net, struct clip_fastvit_linear *linear, const char *name,
+static int load_linear(net_t *net, struct clip_dense *linear, struct clip_outer **outer, const char *name,
                        struct clip_error *error)
 {
-    char weight[112], bias[112];
-    snprintf(weight, sizeof weight, "%s.weight", name);
-    snprintf(bias, sizeof bias, "%s.bias", name);
-    const struct clip_operand_part part = {.name = weight};
-    if (clip_operand_load(&linear->weight, net->setup, net->piece, &part, error) != 0)
+    if (clip_dense_load(linear, net->setup, net->piece, 0, error, "%s", name) != 0)
         return -1;
-    linear->outer = clip_outer_new(net->engine, clip_matrix_outputs(linear->weight.forward),
-                                   clip_matrix_inputs(linear->weight.forward), error);
-    if (!linear->outer)
-        return -1;
-    return clip_setup_slot(net->setup, bias) ? clip_values_load(&linear->bias, net->setup, error, "%s", bias)
-                                             : 0;
+    *outer = clip_outer_new(net->engine, clip_matrix_outputs(linear->weight.forward),
+                            clip_matrix_inputs(linear->weight.forward), error);
+    return *outer ? 0 : -1;
 }
 
 static int load_excitation(const net_t *net, layer_t *layer, struct clip_error *error)
@@ -408,16 +402,14 @@ static int load_layer(net_t *net, layer_t *layer, struct clip_error *error)
     const struct clip_fastvit_step *step = layer->step;
     if (clip_fastvit_filters_load(net, layer, error) != 0)
         return -1;
-    if (step->branch_count == 0 &&
-        (clip_values_load(&layer->norm_weight, net->setup, error, "%s.weight", step->norm) != 0 ||
-         clip_values_load(&layer->norm_bias, net->setup, error, "%s.bias", step->norm) != 0))
+    if (step->branch_count == 0 && clip_norm_load(&layer->norm, net->setup, error, "%s", step->norm) != 0)
         return -1;
     if (*step->gamma && clip_values_load(&layer->gamma, net->setup, error, "%s.gamma", step->gamma) != 0)
         return -1;
     if (step->operation == CLIP_FASTVIT_SUM)
         return *step->first ? load_excitation(net, layer, error) : 0;
-    return load_linear(net, &layer->first, step->first, error) == 0
-               ? load_linear(net, &layer->second, step->second, error)
+    return load_linear(net, &layer->first, &layer->first_outer, step->first, error) == 0
+               ? load_linear(net, &layer->second, &layer->second_outer, step->second, error)
                : -1;
 }
 
@@ -434,20 +426,15 @@ static int refresh(struct clip_tower *base, struct clip_error *error)
     return 0;
 }
 
-static void free_linear(struct clip_fastvit_linear *linear)
-{
-    clip_operand_free(&linear->weight);
-    clip_values_free(&linear->bias);
-    clip_outer_free(linear->outer);
-}
-
 static void free_learner(struct clip_tower *base)
 {
     net_t *net = (net_t *)base;
     for (size_t s = 0; net->layers && s < net->count; s++) {
         clip_fastvit_filters_free(&net->layers[s]);
-        free_linear(&net->layers[s].first);
-        free_linear(&net->layers[s].second);
+        clip_dense_free(&net->layers[s].first);
+        clip_dense_free(&net->layers[s].second);
+        clip_outer_free(net->layers[s].first_outer);
+        clip_outer_free(net->layers[s].second_outer);
     }
     clip_arena_free(&net->arena);
     clip_crew_destroy(&net->crew);

@@ -39,18 +39,13 @@ struct clip_fastvit_filter {
     size_t dout, read; /* offsets of its rows in back.dout and back.read, in elements */
 };
 
-struct clip_fastvit_linear {
-    struct clip_operand weight;
-    struct clip_values bias; /* of qkv NULL */
-    struct clip_outer *outer;
-};
-
 struct clip_fastvit_layer {
     const struct clip_fastvit_step *step;
     struct clip_fastvit_filter filters[CLIP_FASTVIT_BRANCHES];
     struct clip_values gamma;
-    struct clip_fastvit_linear first, second; /* of HIDDEN and ATTEND; outer is NULL in others */
-    struct clip_values norm_weight, norm_bias;
+    struct clip_dense first, second;               /* of HIDDEN and ATTEND */
+    struct clip_outer *first_outer, *second_outer; /* their gradients; NULL in others */
+    struct clip_norm norm;
     struct clip_excitation excitation; /* hidden 0: none */
     struct clip_excitation_gradients excitation_gradients;
 };

@@ -22,20 +22,15 @@ struct convolution {
     struct clip_matrix *matrix;
 };
 
-struct linear {
-    struct clip_operand weight;
-    struct clip_values bias; /* of qkv NULL */
-};
-
 struct layer {
     const struct clip_fastvit_step *step;
     struct convolution conv;
-    struct linear first, second; /* of HIDDEN and ATTEND */
+    struct clip_dense first, second; /* of HIDDEN and ATTEND */
     struct clip_values gamma;
     struct clip_excitation excitation;
     struct clip_values excitation_values[4]; /* the tensors of excitation */
-    float *scale; /* [out]: of the batch norm before attention, whose shift is conv.bias */
-    struct clip_values norm_weight, norm_bias; /* of a layer norm there */
+    float *scale;          /* [out]: of the batch norm before attention, whose shift is conv.bias */
+    struct clip_norm norm; /* of a layer norm there */
 };
 
 struct workspace {
@@ -159,7 +154,7 @@ static void add_scaled(const struct fastvit *net, const struct layer *layer, siz
     }
 }
 
-static int product(const struct linear *linear, size_t rows, const void *x, float *y,
+static int product(const struct clip_dense *linear, size_t rows, const void *x, float *y,
                    const struct workspace *workspace, struct clip_error *error)
 {
     return clip_product_rows(linear->weight.forward, rows, x, y, workspace->scratch, error);
@@ -193,8 +188,8 @@ static void normalize(const struct fastvit *net, const struct layer *layer, cons
 {
     size_t channels = layer->step->out;
     if (!layer->scale) {
-        net->kernels->layer_norm(channels, (float)CLIP_FASTVIT_EPSILON, x, layer->norm_weight.value,
-                                 layer->norm_bias.value, net->type, out);
+        net->kernels->layer_norm(channels, (float)CLIP_FASTVIT_EPSILON, x, layer->norm.weight.value,
+                                 layer->norm.bias.value, net->type, out);
         return;
     }
     for (size_t c = 0; c < channels; c++)
@@ -407,7 +402,7 @@ static int set_convolution(const struct fastvit *net, struct layer *layer, const
         layer->scale = w;
     } else if (layer->step->dense) {
         conv->weights = w;
-        conv->matrix = w ? clip_matrix_new_rows(net->engine, net->piece, fold->out, inputs, error) : NULL;
+        conv->matrix = w ? clip_matrix_new(net->engine, net->piece, fold->out, inputs, error) : NULL;
         return conv->matrix ? clip_matrix_set(conv->matrix, w, 0, error) : -1;
     } else {
         conv->weights = w ? aligned_alloc(64, (packed * sizeof(float) + 63) / 64 * 64) : NULL;
@@ -438,19 +433,6 @@ static int load_branches(const struct fastvit *net, struct layer *layer, struct 
 
 /* --- the other weights --- */
 
-static int load_linear(const struct fastvit *net, struct linear *linear, const char *name,
-                       struct clip_error *error)
-{
-    char weight[112], bias[112];
-    snprintf(weight, sizeof weight, "%s.weight", name);
-    snprintf(bias, sizeof bias, "%s.bias", name);
-    struct clip_operand_part part = {.name = weight};
-    if (clip_operand_load(&linear->weight, net->setup, net->piece, &part, error) != 0)
-        return -1;
-    return clip_setup_slot(net->setup, bias) ? clip_values_load(&linear->bias, net->setup, error, "%s", bias)
-                                             : 0;
-}
-
 static int load_excitation(const struct fastvit *net, struct layer *layer, struct clip_error *error)
 {
     const struct clip_fastvit_step *step = layer->step;
@@ -471,16 +453,15 @@ static int load_layer(const struct fastvit *net, struct layer *layer, struct cli
     if (step->branch_count) {
         if (load_branches(net, layer, error) != 0)
             return -1;
-    } else if (clip_values_load(&layer->norm_weight, net->setup, error, "%s.weight", step->norm) != 0 ||
-               clip_values_load(&layer->norm_bias, net->setup, error, "%s.bias", step->norm) != 0) {
+    } else if (clip_norm_load(&layer->norm, net->setup, error, "%s", step->norm) != 0) {
         return -1;
     }
     if (step->operation == CLIP_FASTVIT_SUM)
         return *step->first ? load_excitation(net, layer, error) : 0;
     if (clip_values_load(&layer->gamma, net->setup, error, "%s.gamma", step->gamma) != 0 ||
-        load_linear(net, &layer->first, step->first, error) != 0)
+        clip_dense_load(&layer->first, net->setup, net->piece, 0, error, "%s", step->first) != 0)
         return -1;
-    return load_linear(net, &layer->second, step->second, error);
+    return clip_dense_load(&layer->second, net->setup, net->piece, 0, error, "%s", step->second);
 }
 
 /* Task: loads one layer. */
@@ -591,14 +572,12 @@ static void place_buffers(void *context)
 
 static void free_layer(struct layer *layer)
 {
-    struct clip_values *values[] = {&layer->first.bias, &layer->second.bias, &layer->gamma,
-                                    &layer->norm_weight, &layer->norm_bias};
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
-        clip_values_free(values[i]);
+    clip_dense_free(&layer->first);
+    clip_dense_free(&layer->second);
+    clip_norm_free(&layer->norm);
+    clip_values_free(&layer->gamma);
     for (size_t i = 0; i < 4; i++)
         clip_values_free(&layer->excitation_values[i]);
-    clip_operand_free(&layer->first.weight);
-    clip_operand_free(&layer->second.weight);
     clip_matrix_free(layer->conv.matrix);
     free(layer->conv.weights);
     free(layer->conv.bias);

@@ -1,7 +1,6 @@
 #include "tower/fields.h"
 
 #include "stream/vector.h"
-#include "tower/tower.h"
 
 #include <string.h>
 
@@ -32,7 +31,7 @@ int clip_record_image(struct clip_record *record, const struct clip_arch *arch, 
 static int may_be_short(const struct clip_arch *arch)
 {
     return (arch->text.text.flags & (CLIP_TEXT_HIDES_PADDING | CLIP_TEXT_GUARDED)) &&
-           arch->text.vit.pooling != CLIP_POOL_LAST;
+           !clip_pooling_of(&arch->text)->at_end;
 }
 
 int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch, int32_t *tokens)
@@ -53,4 +52,19 @@ int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch,
     if (clip_caption_check(arch, &caption, &error) != 0)
         return clip_record_fail(record, "tokens: %s", error.text);
     return 0;
+}
+
+size_t clip_item_bytes(const struct clip_arch *arch, enum clip_side side)
+{
+    return side == CLIP_SIDE_TEXT
+               ? (size_t)arch->text.context * sizeof(int32_t)
+               : 3 * (size_t)arch->vision.image_size * (size_t)clip_image_width(&arch->vision);
+}
+
+union clip_item clip_item_of(const struct clip_arch *arch, enum clip_side side, const void *data, size_t size)
+{
+    if (side == CLIP_SIDE_TEXT)
+        return (union clip_item){.caption = {data, size / sizeof(int32_t)}};
+    int bytes = size == clip_item_bytes(arch, side);
+    return (union clip_item){.image = {.bytes = bytes ? data : NULL, .floats = bytes ? NULL : data}};
 }

@@ -5,6 +5,7 @@
 
 #include "model/arch.h"
 #include "stream/record.h"
+#include "tower/tower.h"
 
 #include <stdint.h>
 
@@ -19,5 +20,13 @@ int clip_record_image(struct clip_record *record, const struct clip_arch *arch, 
 /* tokens: i4 [context], or fewer where nothing sees padding after them: a caption that the text tower takes
  * (clip_caption_check); copied to tokens[context], padded. */
 int clip_record_tokens(struct clip_record *record, const struct clip_arch *arch, int32_t *tokens);
+
+/* Bytes of an item that a side's tower takes: of a picture's bytes, of a caption's ids. A picture of floats
+ * has four times as many. */
+size_t clip_item_bytes(const struct clip_arch *arch, enum clip_side side);
+
+/* The item of data[size], which stays the caller's: pixels, aligned to 4 bytes if they are floats, or ids. */
+union clip_item clip_item_of(const struct clip_arch *arch, enum clip_side side, const void *data,
+                             size_t size);
 
 #endif

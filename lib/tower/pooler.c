@@ -1,5 +1,6 @@
 /* Pools of vision transformers that read all tokens. */
 #include "tower/pooler.h"
+#include "base/array.h"
 
 #include "base/crew.h"
 #include "math/probe.h"
@@ -26,11 +27,19 @@ struct back {
     float *sum;            /* [queries heads][width]: of dprobes */
 };
 
+/* A pooling: the features of picture i, and the gradient dout of what they were made of, out. */
+struct pool_type {
+    void (*forward)(const struct clip_pooler *p, size_t i, float *features);
+    void (*backward)(const struct clip_pooler *p, size_t i, const float *gradient, float *dout);
+    enum clip_vit_tensor norm; /* the last norm before the features */
+    int rest;                  /* they are the mean of all queries but the first, not the first */
+};
+
 struct clip_pooler {
     const struct clip_tower_arch *arch;
+    const struct pool_type *type;
     const struct clip_kernels *kernels;
     struct clip_pool *pool;
-    enum clip_pooling pooling;
     enum clip_activation activation; /* of the pool's hidden layer */
     int learns;
     size_t batch, all;   /* `all`: tokens of a picture */
@@ -52,14 +61,11 @@ struct clip_pooler {
     float *features, *drows;
 };
 
+static const struct pool_type types[CLIP_POOLINGS];
+
 static int has_attention(const struct clip_pooler *p)
 {
-    return p->pooling != CLIP_POOL_PATCHES;
-}
-
-static int is_map(const struct clip_pooler *p)
-{
-    return p->pooling == CLIP_POOL_MAP;
+    return p->heads > 0;
 }
 
 static size_t groups(const struct clip_pooler *p)
@@ -85,7 +91,7 @@ static void find_pieces(struct clip_pooler *p)
         {&p->q_bias, {CLIP_POOL_Q_BIAS, CLIP_POOL_IN_BIAS, CLIP_POOL_IN_BIAS}, {0, 0, 0}},
         {&p->v_bias, {CLIP_POOL_KV_BIAS, CLIP_POOL_IN_BIAS, CLIP_POOL_IN_BIAS}, {p->out, 2 * p->out, 0}},
     };
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(all); i++)
         for (int j = 2; j >= 0; j--) {
             const struct clip_values *from = &t[all[i].from[j]];
             if (from->value && (j < 2 || all[i].from[2] != all[i].from[1]))
@@ -99,7 +105,8 @@ static int load_weights(struct clip_pooler *p, const struct clip_tower_setup *se
     for (int tensor = CLIP_VIT_POST_WEIGHT; tensor < CLIP_VIT_TENSORS; tensor++) {
         size_t shape[4];
         int is_post = tensor == CLIP_VIT_POST_WEIGHT || tensor == CLIP_VIT_POST_BIAS;
-        int is_tokens = is_map(p) || (!has_attention(p) && !(p->arch->vit.flags & CLIP_VIT_NORM_AFTER_POOL));
+        int is_tokens = p->type->norm != CLIP_VIT_POST_WEIGHT ||
+                        (!has_attention(p) && !(p->arch->vit.flags & CLIP_VIT_NORM_AFTER_POOL));
         if ((is_post && is_tokens) || tensor == CLIP_POOL_LN_K_WEIGHT || tensor == CLIP_POOL_LN_K_BIAS)
             continue; /* the transformer's norm of each token */
         if (clip_vit_shape(p->arch, tensor, shape) &&
@@ -160,6 +167,8 @@ struct clip_pooler *clip_pooler_open(const struct clip_tower_setup *setup, const
                                      struct clip_error *error)
 {
     const struct clip_tower_arch *arch = &setup->arch->vision;
+    int attends = clip_pooling_of(arch)->queries > 0;
+    size_t hidden[4];
     struct clip_pooler *p = calloc(1, sizeof *p);
     if (!p) {
         clip_fail_memory(error, "a pool");
@@ -169,20 +178,20 @@ struct clip_pooler *clip_pooler_open(const struct clip_tower_setup *setup, const
         .arch = arch,
         .kernels = kernels,
         .pool = setup->pool,
-        .pooling = arch->vit.pooling,
+        .type = &types[arch->pooling],
         .learns = setup->parameters != NULL,
         .batch = setup->batch,
         .all = clip_vit_tokens(arch),
         .width = (size_t)arch->width,
         .out = clip_vit_width(arch),
         .epsilon = clip_block_epsilon(&arch->block),
+        .skip = !attends || arch->vit.flags & CLIP_VIT_POOL_PATCHES ? clip_vit_prefix(arch) : 0,
+        .activation = arch->vit.flags & CLIP_VIT_POOL_GELU ? CLIP_GELU : arch->activation,
+        .queries = attends ? (size_t)arch->vit.pool_queries : 1,
+        .heads = attends ? (size_t)arch->vit.pool_heads : 0,
+        .mlp = clip_vit_shape(arch, CLIP_POOL_FC_WEIGHT, hidden) ? hidden[0] : 0,
     };
-    p->skip = !has_attention(p) || arch->vit.flags & CLIP_VIT_POOL_PATCHES ? clip_vit_prefix(arch) : 0;
     p->tokens = p->all - p->skip;
-    p->activation = arch->vit.flags & CLIP_VIT_POOL_GELU ? CLIP_GELU : arch->activation;
-    p->queries = has_attention(p) ? (size_t)arch->vit.pool_queries : 1;
-    p->heads = has_attention(p) ? (size_t)arch->vit.pool_heads : 0;
-    p->mlp = is_map(p) ? (size_t)arch->vit.pool_mlp : 0;
     clip_crew_init(&p->crew);
     if (load_weights(p, setup, error) == 0 &&
         clip_arena_build(&p->memory, "a pool", place_pooler, p, error) == 0) {
@@ -246,10 +255,10 @@ void clip_pooler_refresh(struct clip_pooler *p)
     head = p->out / p->heads;
     for (size_t i = 0; i < p->queries; i++) {
         const float *latent = value_of(p, CLIP_POOL_LATENT) + i * p->out;
-        if (is_map(p))
-            memcpy(p->normed + i * p->out, latent, p->out * sizeof *latent);
-        else
+        if (value_of(p, CLIP_POOL_LN_Q_WEIGHT))
             norm(p, CLIP_POOL_LN_Q_WEIGHT, CLIP_POOL_EPSILON, latent, p->normed + i * p->out);
+        else
+            memcpy(p->normed + i * p->out, latent, p->out * sizeof *latent);
     }
     linear(p, p->queries, p->out, p->out, p->normed, p->q.value, p->q_bias.value, p->q_rows);
     for (size_t h = 0; h < p->heads; h++)
@@ -268,22 +277,28 @@ static const float *rows_of(const struct clip_pooler *p, size_t i)
     return p->rows + (i * p->all + p->skip) * p->width;
 }
 
-/* out[width] = the mean of a picture's rows. */
-static void mean_rows(const struct clip_pooler *p, const float *rows, float *out)
-{
-    memset(out, 0, p->width * sizeof *out);
-    for (size_t i = 0; i < p->tokens; i++)
-        p->kernels->sum(p->width, out, rows + i * p->width, out);
-    for (size_t c = 0; c < p->width; c++)
-        out[c] /= (float)p->tokens;
-}
-
 static int has_post(const struct clip_pooler *p)
 {
     return value_of(p, CLIP_VIT_POST_WEIGHT) != NULL;
 }
 
-static struct clip_probes probes_of(const struct clip_pooler *p, size_t i, const float *rows)
+/* The mean of a picture's rows, and its norm. */
+static void mean_forward(const struct clip_pooler *p, size_t i, float *features)
+{
+    const float *rows = rows_of(p, i);
+    float *mean = p->tape->out + i * p->out;
+    memset(mean, 0, p->width * sizeof *mean);
+    for (size_t t = 0; t < p->tokens; t++)
+        p->kernels->sum(p->width, mean, rows + t * p->width, mean);
+    for (size_t c = 0; c < p->width; c++)
+        mean[c] /= (float)p->tokens;
+    if (has_post(p))
+        norm(p, CLIP_VIT_POST_WEIGHT, p->epsilon, mean, features);
+    else
+        memcpy(features, mean, p->out * sizeof *features);
+}
+
+static struct clip_probes probes_of(const struct clip_pooler *p, size_t i)
 {
     return (struct clip_probes){
         .count = groups(p),
@@ -291,18 +306,18 @@ static struct clip_probes probes_of(const struct clip_pooler *p, size_t i, const
         .width = p->width,
         .stride = p->width,
         .probes = p->probes,
-        .x = rows,
+        .x = rows_of(p, i),
         .weights = p->tape->weights + i * groups(p) * p->tokens,
     };
 }
 
 /* Attention of the queries to a picture's rows, and out_proj: out[queries][pool width]. */
-static void attend(const struct clip_pooler *p, size_t i, const float *rows)
+static void attend(const struct clip_pooler *p, size_t i)
 {
     const struct clip_pooler_tape *t = p->tape;
     size_t width = p->width, head = p->out / p->heads;
     float *mixes = t->mixes + i * groups(p) * width, *values = t->values + i * p->queries * p->out;
-    struct clip_probes probes = probes_of(p, i, rows);
+    struct clip_probes probes = probes_of(p, i);
     clip_probes_mix(&probes, mixes);
     for (size_t h = 0; h < p->heads; h++)
         clip_gemm(0, 1, p->queries, head, width, mixes + h * width, p->heads * width,
@@ -314,7 +329,7 @@ static void attend(const struct clip_pooler *p, size_t i, const float *rows)
 }
 
 /* features = y + mlp(norm(y)) */
-static void map_features(const struct clip_pooler *p, size_t i, float *features)
+static void map_forward(const struct clip_pooler *p, size_t i, float *features)
 {
     const struct clip_pooler_tape *t = p->tape;
     const float *y = t->out + i * p->out;
@@ -332,11 +347,11 @@ static void map_features(const struct clip_pooler *p, size_t i, float *features)
 /* Queries [*first, *end) are those whose mean the features are. */
 static void features_of(const struct clip_pooler *p, size_t *first, size_t *end)
 {
-    *first = p->pooling == CLIP_POOL_QUERIES_MEAN;
-    *end = p->pooling == CLIP_POOL_QUERIES_MEAN ? p->queries : 1;
+    *first = p->type->rest ? 1 : 0;
+    *end = p->type->rest ? p->queries : 1;
 }
 
-static void query_features(const struct clip_pooler *p, size_t i, float *features)
+static void query_forward(const struct clip_pooler *p, size_t i, float *features)
 {
     size_t first, end;
     features_of(p, &first, &end);
@@ -355,18 +370,9 @@ static int forward_task(void *context, size_t i, int thread, struct clip_error *
 {
     (void)thread, (void)error;
     const struct clip_pooler *p = context;
-    const float *rows = rows_of(p, i);
-    float *features = p->features + i * p->out;
-    if (has_attention(p)) {
-        attend(p, i, rows);
-        (is_map(p) ? map_features : query_features)(p, i, features);
-        return 0;
-    }
-    mean_rows(p, rows, p->tape->out + i * p->out);
-    if (has_post(p))
-        norm(p, CLIP_VIT_POST_WEIGHT, p->epsilon, p->tape->out + i * p->out, features);
-    else
-        memcpy(features, p->tape->out + i * p->out, p->out * sizeof *features);
+    if (has_attention(p))
+        attend(p, i);
+    p->type->forward(p, i, p->features + i * p->out);
     return 0;
 }
 
@@ -389,7 +395,14 @@ static void norm_backward(const struct clip_pooler *p, size_t i, enum clip_vit_t
     p->kernels->layer_norm_backward(p->out, p->epsilon, x, value_of(p, weight), dy, dx, sums, sums + p->out);
 }
 
-/* dout of a picture, of SigLIP's pool. */
+static void mean_backward(const struct clip_pooler *p, size_t i, const float *gradient, float *dout)
+{
+    if (has_post(p))
+        norm_backward(p, i, CLIP_VIT_POST_WEIGHT, p->tape->out + i * p->out, gradient, dout);
+    else
+        memcpy(dout, gradient, p->out * sizeof *dout);
+}
+
 static void map_backward(const struct clip_pooler *p, size_t i, const float *gradient, float *dout)
 {
     const struct clip_pooler_tape *t = p->tape;
@@ -405,7 +418,6 @@ static void map_backward(const struct clip_pooler *p, size_t i, const float *gra
     norm_backward(p, i, CLIP_POOL_NORM_WEIGHT, t->out + i * p->out, room, dout);
 }
 
-/* The same, of CoCa's. */
 static void query_backward(const struct clip_pooler *p, size_t i, const float *gradient, float *dout)
 {
     size_t first, end;
@@ -423,7 +435,7 @@ static void attend_backward(const struct clip_pooler *p, size_t i, const float *
 {
     size_t width = p->width, head = p->out / p->heads, n = groups(p);
     float *dvalues = p->back.dvalues + i * p->queries * p->out, *dmixes = p->back.dmixes + i * n * width;
-    struct clip_probes probes = probes_of(p, i, rows_of(p, i));
+    struct clip_probes probes = probes_of(p, i);
     clip_gemm(0, 0, p->queries, p->out, p->out, dout, p->out, value_of(p, CLIP_POOL_OUT_WEIGHT), p->out, 0,
               dvalues, p->out);
     for (size_t h = 0; h < p->heads; h++)
@@ -434,19 +446,20 @@ static void attend_backward(const struct clip_pooler *p, size_t i, const float *
 }
 
 /* drows of a picture, of the mean of its rows. */
-static void mean_backward(const struct clip_pooler *p, size_t i, const float *gradient, float *drows)
+static void spread_mean(const struct clip_pooler *p, float *dout, float *drows)
 {
-    float *d = p->back.dout + i * p->out;
-    memcpy(d, gradient, p->out * sizeof *d);
-    if (has_post(p)) {
-        memset(d, 0, p->out * sizeof *d);
-        norm_backward(p, i, CLIP_VIT_POST_WEIGHT, p->tape->out + i * p->out, gradient, d);
-    }
     for (size_t c = 0; c < p->width; c++)
-        d[c] /= (float)p->tokens;
-    for (size_t j = 0; j < p->tokens; j++)
-        memcpy(drows + j * p->width, d, p->width * sizeof *d);
+        dout[c] /= (float)p->tokens;
+    for (size_t t = 0; t < p->tokens; t++)
+        memcpy(drows + t * p->width, dout, p->width * sizeof *dout);
 }
+
+static const struct pool_type types[CLIP_POOLINGS] = {
+    [CLIP_POOL_PATCHES] = {mean_forward, mean_backward, CLIP_VIT_POST_WEIGHT, 0},
+    [CLIP_POOL_MAP] = {map_forward, map_backward, CLIP_POOL_NORM_WEIGHT, 0},
+    [CLIP_POOL_QUERY] = {query_forward, query_backward, CLIP_VIT_POST_WEIGHT, 0},
+    [CLIP_POOL_QUERIES_MEAN] = {query_forward, query_backward, CLIP_VIT_POST_WEIGHT, 1},
+};
 
 /* A task: a picture. */
 static int backward_task(void *context, size_t i, int thread, struct clip_error *error)
@@ -458,13 +471,12 @@ static int backward_task(void *context, size_t i, int thread, struct clip_error 
     memset(drows, 0, p->skip * p->width * sizeof *drows);
     drows += p->skip * p->width;
     memset(p->back.norms + i * 2 * p->out, 0, 2 * p->out * sizeof *dout);
-    if (!has_attention(p)) {
-        mean_backward(p, i, gradient, drows);
-        return 0;
-    }
     memset(dout, 0, p->queries * p->out * sizeof *dout);
-    (is_map(p) ? map_backward : query_backward)(p, i, gradient, dout);
-    attend_backward(p, i, dout, drows);
+    p->type->backward(p, i, gradient, dout);
+    if (has_attention(p))
+        attend_backward(p, i, dout, drows);
+    else
+        spread_mean(p, dout, drows);
     return 0;
 }
 
@@ -497,13 +509,13 @@ static void add_probes(struct clip_pooler *p, size_t n)
     clip_gemm(0, 0, p->queries, p->out, p->out, dq, p->out, p->q.value, p->out, 0, dlatent, p->out);
     for (size_t q = 0; q < p->queries; q++) {
         float *to = p->tensors[CLIP_POOL_LATENT].gradient + q * p->out;
-        if (is_map(p))
-            p->kernels->sum(p->out, to, dlatent + q * p->out, to);
-        else
+        if (value_of(p, CLIP_POOL_LN_Q_WEIGHT))
             p->kernels->layer_norm_backward(
                 p->out, CLIP_POOL_EPSILON, value_of(p, CLIP_POOL_LATENT) + q * p->out,
                 value_of(p, CLIP_POOL_LN_Q_WEIGHT), dlatent + q * p->out, to,
                 p->tensors[CLIP_POOL_LN_Q_WEIGHT].gradient, p->tensors[CLIP_POOL_LN_Q_BIAS].gradient);
+        else
+            p->kernels->sum(p->out, to, dlatent + q * p->out, to);
     }
 }
 
@@ -512,7 +524,7 @@ static void add_gradients(struct clip_pooler *p, size_t n)
 {
     const struct clip_pooler_tape *t = p->tape;
     struct clip_values *v = p->tensors;
-    enum clip_vit_tensor weight = is_map(p) ? CLIP_POOL_NORM_WEIGHT : CLIP_VIT_POST_WEIGHT;
+    enum clip_vit_tensor weight = p->type->norm;
     size_t out = p->out, width = p->width, head = p->heads ? out / p->heads : 0, rows = n * p->queries;
     if (v[weight].value) {
         p->kernels->column_sums(n, out, p->back.norms, 2 * out, CLIP_PRECISION_F32, v[weight].gradient);
@@ -521,7 +533,7 @@ static void add_gradients(struct clip_pooler *p, size_t n)
     }
     if (!has_attention(p))
         return;
-    if (is_map(p)) {
+    if (p->mlp) {
         add_linear(p, n, out, p->mlp, p->gradients, t->hidden, v[CLIP_POOL_PROJ_WEIGHT].gradient,
                    v[CLIP_POOL_PROJ_BIAS].gradient);
         add_linear(p, n, p->mlp, out, p->back.dwide, t->normed, v[CLIP_POOL_FC_WEIGHT].gradient,

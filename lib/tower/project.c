@@ -284,9 +284,11 @@ static int open_side(struct pair *l, const struct clip_tower_setup *setup, enum 
 static int open_learner(struct pair *l, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     enum clip_level level;
-    if (clip_level_choose(&level, error) != 0 || open_side(l, setup, CLIP_SIDE_IMAGE, error) != 0 ||
-        open_side(l, setup, CLIP_SIDE_TEXT, error) != 0)
+    if (clip_level_choose(&level, error) != 0)
         return -1;
+    for (int side = 0; side < CLIP_SIDES; side++)
+        if (open_side(l, setup, side, error) != 0)
+            return -1;
     l->kernels = clip_kernels(level);
     l->scratch_size = (l->scratch_size + 63) / 64 * 64;
     return clip_arena_build(&l->arena, "the projection", place_learner, l, error);

@@ -91,7 +91,7 @@ static void block_backward(struct clip_relative *r, size_t block, const float *d
     for (size_t p = 0; p < r->places; p++)
         for (size_t k = 0; k < r->hidden; k++) {
             float *at = &r->wide[p * r->hidden + k], sum = 0;
-            for (size_t h = 0; h<r->heads && * at> 0; h++)
+            for (size_t h = 0; *at > 0 && h < r->heads; h++)
                 sum += dtable[p * r->heads + h] * v[2].value[h * r->hidden + k];
             *at = sum;
             v[1].gradient[k] += sum;

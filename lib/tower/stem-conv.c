@@ -157,8 +157,7 @@ static int load_layer(struct conv_stem *stem, size_t i, const struct clip_tower_
             clip_values_load(&weight, setup, error, "visual.trunk.patch_embed.backbone.%zu.conv.weight", i);
     if (status == 0) {
         arrange(layer, i, weight.value, scale);
-        layer->matrix =
-            clip_matrix_new_rows(setup->engine, stem->piece, layer->outputs, layer->inputs, error);
+        layer->matrix = clip_matrix_new(setup->engine, stem->piece, layer->outputs, layer->inputs, error);
         status = layer->matrix ? clip_matrix_set(layer->matrix, layer->weights, 0, error) : -1;
     }
     clip_values_free(&weight);

@@ -5,6 +5,7 @@
  * A block is y = shrink(gelu(depthwise(gelu(expand(norm(x)))))), added to x or, where it halves the sides, to
  * a mean of three by three that may have more channels. Its hidden layer, four times as wide, is computed in
  * bands of rows, each row once. */
+#include "base/array.h"
 #include "base/arena.h"
 #include "image/preprocess.h"
 #include "math/depthwise.h"
@@ -26,21 +27,12 @@ struct sides {
 };
 
 /* A convolution that is a product; none where `forward` is NULL. */
-struct convolution {
-    struct clip_operand weight;
-    struct clip_values bias;
-};
-
-struct norm {
-    struct clip_values weight, bias;
-};
-
 struct block {
     size_t in, hidden, out, stride;
     struct sides from, to;
     size_t band; /* rows of the output that are computed at once */
-    struct norm norm;
-    struct convolution expand, shrink, shortcut;
+    struct clip_norm norm;
+    struct clip_dense expand, shrink, shortcut;
     float *depthwise; /* packed */
     struct clip_values depthwise_bias;
 };
@@ -64,8 +56,8 @@ struct mbconv {
     size_t piece, element, threads, channels;
     struct sides picture;
     float levels[CLIP_PIXEL_LEVELS];
-    struct convolution first, second, last;
-    struct norm first_norm, last_norm;
+    struct clip_dense first, second, last;
+    struct clip_norm first_norm, last_norm;
     struct block *blocks;
     size_t count;
     struct clip_arena arena;
@@ -85,7 +77,7 @@ static struct sides halves(struct sides from)
 
 /* --- parts --- */
 
-static void norm_row(const struct mbconv *stem, const struct norm *norm, size_t n, const float *x,
+static void norm_row(const struct mbconv *stem, const struct clip_norm *norm, size_t n, const float *x,
                      enum clip_precision type, void *out)
 {
     stem->kernels->layer_norm(n, EPSILON, x, norm->weight.value, norm->bias.value, type, out);
@@ -96,14 +88,14 @@ static void activate(const struct mbconv *stem, size_t n, const float *x, enum c
     stem->kernels->activation[CLIP_GELU](n, x, stem->zeros, type, out);
 }
 
-static int product(const struct convolution *conv, size_t rows, const struct workspace *workspace,
+static int product(const struct clip_dense *conv, size_t rows, const struct workspace *workspace,
                    struct clip_error *error)
 {
     return clip_product_rows(conv->weight.forward, rows, workspace->narrow, workspace->wide,
                              workspace->scratch, error);
 }
 
-static size_t outputs(const struct convolution *conv)
+static size_t outputs(const struct clip_dense *conv)
 {
     return clip_matrix_outputs(conv->weight.forward);
 }
@@ -114,7 +106,7 @@ static void *narrow_at(const struct mbconv *stem, const struct workspace *worksp
 }
 
 /* y[pixels][outputs] = a convolution of three by three, with bias, of x[from][channels]. */
-static int run_convolution(const struct mbconv *stem, const struct convolution *conv, struct sides from,
+static int run_convolution(const struct mbconv *stem, const struct clip_dense *conv, struct sides from,
                            size_t channels, size_t stride, const float *x, float *y,
                            const struct workspace *workspace, struct clip_error *error)
 {
@@ -267,7 +259,7 @@ static void read_picture(const struct mbconv *stem, const struct clip_image *ima
 }
 
 /* Norms each of `pixels` rows of x in place, and activates it. */
-static void norm_map(const struct mbconv *stem, const struct norm *norm, size_t pixels, size_t n,
+static void norm_map(const struct mbconv *stem, const struct clip_norm *norm, size_t pixels, size_t n,
                      int activates, float *x)
 {
     for (size_t i = 0; i < pixels; i++, x += n) {
@@ -308,25 +300,6 @@ static int run_stem(const struct clip_stem *base, const union clip_item *items, 
 
 /* --- opening --- */
 
-static int load_norm(struct norm *norm, const struct clip_tower_setup *setup, const char *name,
-                     struct clip_error *error)
-{
-    return clip_values_load(&norm->weight, setup, error, BACKBONE "%s.weight", name) == 0
-               ? clip_values_load(&norm->bias, setup, error, BACKBONE "%s.bias", name)
-               : -1;
-}
-
-static int load_convolution(struct convolution *conv, const struct clip_tower_setup *setup, const char *name,
-                            struct clip_error *error)
-{
-    char weight[96];
-    snprintf(weight, sizeof weight, BACKBONE "%s.weight", name);
-    struct clip_operand_part part = {.name = weight};
-    return clip_operand_load(&conv->weight, setup, 0, &part, error) == 0
-               ? clip_values_load(&conv->bias, setup, error, BACKBONE "%s.bias", name)
-               : -1;
-}
-
 static int load_depthwise(struct block *block, const struct clip_tower_setup *setup, const char *at,
                           struct clip_error *error)
 {
@@ -345,21 +318,19 @@ static int load_depthwise(struct block *block, const struct clip_tower_setup *se
 static int load_block(struct block *block, const struct clip_tower_setup *setup, int stage, int i,
                       struct clip_error *error)
 {
-    char at[32], name[64];
+    char at[32];
     snprintf(at, sizeof at, "stages.%d.%d", stage, i);
     struct {
         const char *name;
-        struct convolution *to;
+        struct clip_dense *to;
     } all[] = {
         {"conv1_1x1", &block->expand}, {"conv3_1x1", &block->shrink}, {"shortcut.expand", &block->shortcut}};
-    snprintf(name, sizeof name, "%s.pre_norm", at);
-    if (load_norm(&block->norm, setup, name, error) != 0 || load_depthwise(block, setup, at, error) != 0)
+    if (clip_norm_load(&block->norm, setup, error, BACKBONE "%s.pre_norm", at) != 0 ||
+        load_depthwise(block, setup, at, error) != 0)
         return -1;
-    for (size_t k = 0; k < sizeof all / sizeof *all - (block->in == block->out); k++) {
-        snprintf(name, sizeof name, "%s.%s", at, all[k].name);
-        if (load_convolution(all[k].to, setup, name, error) != 0)
+    for (size_t k = 0; k < CLIP_COUNT_OF(all) - (block->in == block->out); k++)
+        if (clip_dense_load(all[k].to, setup, 0, 0, error, BACKBONE "%s.%s", at, all[k].name) != 0)
             return -1;
-    }
     return 0;
 }
 
@@ -386,12 +357,13 @@ static int load_blocks(struct mbconv *stem, const struct clip_tower_setup *setup
 
 static int load_weights(struct mbconv *stem, const struct clip_tower_setup *setup, struct clip_error *error)
 {
-    if (load_convolution(&stem->first, setup, "stem.conv1", error) != 0 ||
-        load_norm(&stem->first_norm, setup, "stem.norm1", error) != 0 ||
-        load_convolution(&stem->second, setup, "stem.conv2", error) != 0 ||
-        load_blocks(stem, setup, error) != 0 || load_norm(&stem->last_norm, setup, "pool.norm", error) != 0)
+    if (clip_dense_load(&stem->first, setup, 0, 0, error, BACKBONE "stem.conv1") != 0 ||
+        clip_norm_load(&stem->first_norm, setup, error, BACKBONE "stem.norm1") != 0 ||
+        clip_dense_load(&stem->second, setup, 0, 0, error, BACKBONE "stem.conv2") != 0 ||
+        load_blocks(stem, setup, error) != 0 ||
+        clip_norm_load(&stem->last_norm, setup, error, BACKBONE "pool.norm") != 0)
         return -1;
-    return load_convolution(&stem->last, setup, "pool.proj", error);
+    return clip_dense_load(&stem->last, setup, 0, 0, error, BACKBONE "pool.proj");
 }
 
 /* The most that a layer needs: floats, but scratch. */
@@ -399,7 +371,7 @@ struct needs {
     size_t map, framed, deep, inputs, outputs, scratch;
 };
 
-static void need_convolution(struct needs *needs, const struct convolution *conv)
+static void need_convolution(struct needs *needs, const struct clip_dense *conv)
 {
     if (!conv->weight.forward)
         return;
@@ -452,32 +424,20 @@ static void place_buffers(void *context)
     }
 }
 
-static void free_convolution(struct convolution *conv)
-{
-    clip_operand_free(&conv->weight);
-    clip_values_free(&conv->bias);
-}
-
-static void free_norm(struct norm *norm)
-{
-    clip_values_free(&norm->weight);
-    clip_values_free(&norm->bias);
-}
-
 static void free_stem(struct clip_stem *base)
 {
     struct mbconv *stem = (struct mbconv *)base;
-    free_convolution(&stem->first);
-    free_convolution(&stem->second);
-    free_convolution(&stem->last);
-    free_norm(&stem->first_norm);
-    free_norm(&stem->last_norm);
+    clip_dense_free(&stem->first);
+    clip_dense_free(&stem->second);
+    clip_dense_free(&stem->last);
+    clip_norm_free(&stem->first_norm);
+    clip_norm_free(&stem->last_norm);
     for (size_t i = 0; i < stem->count; i++) {
         struct block *block = &stem->blocks[i];
-        free_norm(&block->norm);
-        free_convolution(&block->expand);
-        free_convolution(&block->shrink);
-        free_convolution(&block->shortcut);
+        clip_norm_free(&block->norm);
+        clip_dense_free(&block->expand);
+        clip_dense_free(&block->shrink);
+        clip_dense_free(&block->shortcut);
         clip_values_free(&block->depthwise_bias);
         free(block->depthwise);
     }

@@ -22,26 +22,17 @@ enum { MERGED = 4 };
 #define EPSILON 1e-5f
 #define APART (-100.0f) /* added to the scores of places that shifting brought side by side */
 
-struct linear {
-    struct clip_operand weight;
-    struct clip_values bias; /* of reduction NULL */
-};
-
-struct norm {
-    struct clip_values weight, bias;
-};
-
 struct block {
     size_t shift;
-    struct norm norm1, norm2;
-    struct linear qkv, proj, fc1, fc2;
+    struct clip_norm norm1, norm2;
+    struct clip_dense qkv, proj, fc1, fc2;
     float *bias; /* [heads][window²][window²] */
 };
 
 struct stage {
     size_t side, width, heads, hidden, window;
-    struct norm norm;        /* of four places that are merged; none in the first stage */
-    struct linear reduction; /* of them */
+    struct clip_norm norm;       /* of four places that are merged; none in the first stage */
+    struct clip_dense reduction; /* of them */
     struct block *blocks;
     size_t count;
 };
@@ -68,8 +59,8 @@ struct swin {
     enum clip_precision type;
     size_t piece, element, count; /* of stages */
     struct clip_patches patches;
-    struct linear patch;
-    struct norm patch_norm, norm;
+    struct clip_dense patch;
+    struct clip_norm patch_norm, norm;
     struct stage stages[CLIP_MAX_STAGES];
     struct clip_arena arena;
     struct workspace *workspaces;
@@ -91,25 +82,25 @@ static void *element_at(const struct swin *swin, const void *x, size_t n)
     return (char *)x + n * swin->element;
 }
 
-static void norm_row(const struct swin *swin, const struct norm *norm, size_t n, const float *x,
+static void norm_row(const struct swin *swin, const struct clip_norm *norm, size_t n, const float *x,
                      enum clip_precision type, void *out)
 {
     swin->kernels->layer_norm(n, EPSILON, x, norm->weight.value, norm->bias.value, type, out);
 }
 
-static size_t outputs(const struct linear *linear)
+static size_t outputs(const struct clip_dense *linear)
 {
     return clip_matrix_outputs(linear->weight.forward);
 }
 
-static int product(const struct linear *linear, size_t rows, const void *x, float *y,
+static int product(const struct clip_dense *linear, size_t rows, const void *x, float *y,
                    const struct workspace *workspace, struct clip_error *error)
 {
     return clip_product_rows(linear->weight.forward, rows, x, y, workspace->scratch, error);
 }
 
 /* narrow[rows][width] = the norm of rows of x, as elements. */
-static void norm_rows(const struct swin *swin, const struct norm *norm, size_t rows, size_t width,
+static void norm_rows(const struct swin *swin, const struct clip_norm *norm, size_t rows, size_t width,
                       const float *x, const struct workspace *workspace)
 {
     for (size_t r = 0; r < rows; r++)
@@ -118,7 +109,7 @@ static void norm_rows(const struct swin *swin, const struct norm *norm, size_t r
 }
 
 /* x[rows][width] += y + bias */
-static void add_rows(const struct swin *swin, const struct linear *linear, size_t rows, const float *y,
+static void add_rows(const struct swin *swin, const struct clip_dense *linear, size_t rows, const float *y,
                      float *x)
 {
     size_t width = outputs(linear);
@@ -380,25 +371,6 @@ static int forward(struct clip_tower *base, const union clip_item *items, size_t
 
 /* --- weights --- */
 
-static int load_norm(struct norm *norm, const struct clip_tower_setup *setup, const char *at,
-                     const char *name, struct clip_error *error)
-{
-    return clip_values_load(&norm->weight, setup, error, "%s.%s.weight", at, name) == 0
-               ? clip_values_load(&norm->bias, setup, error, "%s.%s.bias", at, name)
-               : -1;
-}
-
-static int load_linear(struct linear *linear, const struct clip_tower_setup *setup, const char *at,
-                       const char *name, int biased, struct clip_error *error)
-{
-    char weight[112];
-    snprintf(weight, sizeof weight, "%s.%s.weight", at, name);
-    struct clip_operand_part part = {.name = weight};
-    if (clip_operand_load(&linear->weight, setup, 0, &part, error) != 0)
-        return -1;
-    return biased ? clip_values_load(&linear->bias, setup, error, "%s.%s.bias", at, name) : 0;
-}
-
 /* The biases of a block from its table [(2 window - 1)²][heads]: by rows and columns from the key to the
  * query. */
 static int spread_bias(const struct stage *stage, const float *table, float **bias, struct clip_error *error)
@@ -420,12 +392,12 @@ static int load_block(const struct stage *stage, struct block *block, const stru
                       const char *at, struct clip_error *error)
 {
     struct clip_values table = {0};
-    if (load_norm(&block->norm1, setup, at, "norm1", error) != 0 ||
-        load_norm(&block->norm2, setup, at, "norm2", error) != 0 ||
-        load_linear(&block->qkv, setup, at, "attn.qkv", 1, error) != 0 ||
-        load_linear(&block->proj, setup, at, "attn.proj", 1, error) != 0 ||
-        load_linear(&block->fc1, setup, at, "mlp.fc1", 1, error) != 0 ||
-        load_linear(&block->fc2, setup, at, "mlp.fc2", 1, error) != 0)
+    if (clip_norm_load(&block->norm1, setup, error, "%s.norm1", at) != 0 ||
+        clip_norm_load(&block->norm2, setup, error, "%s.norm2", at) != 0 ||
+        clip_dense_load(&block->qkv, setup, 0, 0, error, "%s.attn.qkv", at) != 0 ||
+        clip_dense_load(&block->proj, setup, 0, 0, error, "%s.attn.proj", at) != 0 ||
+        clip_dense_load(&block->fc1, setup, 0, 0, error, "%s.mlp.fc1", at) != 0 ||
+        clip_dense_load(&block->fc2, setup, 0, 0, error, "%s.mlp.fc2", at) != 0)
         return -1;
     int status = clip_values_load(&table, setup, error, "%s.attn.relative_position_bias_table", at);
     if (status == 0)
@@ -450,8 +422,8 @@ static int load_stage(struct swin *swin, int s, const struct clip_tower_setup *s
         return clip_fail_memory(error, "the image tower");
     stage->count = (size_t)arch->blocks[s];
     snprintf(at, sizeof at, "visual.trunk.layers.%d.downsample", s);
-    if (s > 0 && (load_norm(&stage->norm, setup, at, "norm", error) != 0 ||
-                  load_linear(&stage->reduction, setup, at, "reduction", 0, error) != 0))
+    if (s > 0 && (clip_norm_load(&stage->norm, setup, error, "%s.norm", at) != 0 ||
+                  clip_dense_load(&stage->reduction, setup, 0, 0, error, "%s.reduction", at) != 0))
         return -1;
     for (size_t i = 0; i < stage->count; i++) {
         stage->blocks[i].shift = i % 2 ? (size_t)clip_swin_shift(arch, s) : 0;
@@ -464,9 +436,9 @@ static int load_stage(struct swin *swin, int s, const struct clip_tower_setup *s
 
 static int load_weights(struct swin *swin, const struct clip_tower_setup *setup, struct clip_error *error)
 {
-    if (load_linear(&swin->patch, setup, "visual.trunk.patch_embed", "proj", 1, error) != 0 ||
-        load_norm(&swin->patch_norm, setup, "visual.trunk.patch_embed", "norm", error) != 0 ||
-        load_norm(&swin->norm, setup, "visual.trunk", "norm", error) != 0)
+    if (clip_dense_load(&swin->patch, setup, 0, 0, error, "visual.trunk.patch_embed.proj") != 0 ||
+        clip_norm_load(&swin->patch_norm, setup, error, "visual.trunk.patch_embed.norm") != 0 ||
+        clip_norm_load(&swin->norm, setup, error, "visual.trunk.norm") != 0)
         return -1;
     for (int s = 0; s < setup->arch->vision.swin.stages; s++, swin->count++)
         if (load_stage(swin, s, setup, error) != 0) {
@@ -483,7 +455,7 @@ struct needs {
     size_t x, row, narrow, wide, hidden, qkv, attended, window, seen, masked, attention, scratch;
 };
 
-static void need_product(struct needs *needs, const struct linear *linear)
+static void need_product(struct needs *needs, const struct clip_dense *linear)
 {
     if (linear->weight.forward)
         needs->scratch = clip_larger(needs->scratch, clip_operand_scratch(&linear->weight));
@@ -544,32 +516,20 @@ static void place_buffers(void *context)
     }
 }
 
-static void free_norm(struct norm *norm)
-{
-    clip_values_free(&norm->weight);
-    clip_values_free(&norm->bias);
-}
-
-static void free_linear(struct linear *linear)
-{
-    clip_operand_free(&linear->weight);
-    clip_values_free(&linear->bias);
-}
-
 static void free_stage(struct stage *stage)
 {
     for (size_t i = 0; i < stage->count; i++) {
         struct block *block = &stage->blocks[i];
-        free_norm(&block->norm1);
-        free_norm(&block->norm2);
-        free_linear(&block->qkv);
-        free_linear(&block->proj);
-        free_linear(&block->fc1);
-        free_linear(&block->fc2);
+        clip_norm_free(&block->norm1);
+        clip_norm_free(&block->norm2);
+        clip_dense_free(&block->qkv);
+        clip_dense_free(&block->proj);
+        clip_dense_free(&block->fc1);
+        clip_dense_free(&block->fc2);
         free(block->bias);
     }
-    free_norm(&stage->norm);
-    free_linear(&stage->reduction);
+    clip_norm_free(&stage->norm);
+    clip_dense_free(&stage->reduction);
     free(stage->blocks);
 }
 
@@ -578,9 +538,9 @@ static void free_swin(struct clip_tower *base)
     struct swin *swin = (struct swin *)base;
     for (size_t s = 0; s < swin->count; s++)
         free_stage(&swin->stages[s]);
-    free_linear(&swin->patch);
-    free_norm(&swin->patch_norm);
-    free_norm(&swin->norm);
+    clip_dense_free(&swin->patch);
+    clip_norm_free(&swin->patch_norm);
+    clip_norm_free(&swin->norm);
     clip_arena_free(&swin->arena);
     clip_crew_destroy(&swin->crew);
     free(swin);

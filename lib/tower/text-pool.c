@@ -26,8 +26,15 @@ struct back {
     float *room; /* [2 width] */
 };
 
+/* A pooling: the features of caption s, and the gradient of its rows. */
+struct pool_type {
+    void (*forward)(const struct clip_text_pool *p, size_t s, const struct workspace *w);
+    void (*backward)(const struct clip_text_pool *p, size_t s, const struct workspace *w);
+};
+
 struct clip_text_pool {
-    enum clip_pooling pooling;
+    const struct pool_type *type;
+    int attends; /* with one learned query */
     struct clip_pool *threads;
     struct clip_block_shape norms; /* of which the norms alone are used */
     int learns;
@@ -48,10 +55,7 @@ struct clip_text_pool {
     float *features, *drows;
 };
 
-static int has_attention(const struct clip_text_pool *p)
-{
-    return p->pooling == CLIP_POOL_ATTEND;
-}
+static const struct pool_type types[CLIP_POOLINGS];
 
 /* --- opening --- */
 
@@ -115,7 +119,8 @@ struct clip_text_pool *clip_text_pool_open(const struct clip_tower_setup *setup,
         return NULL;
     }
     *p = (struct clip_text_pool){
-        .pooling = arch->vit.pooling,
+        .type = &types[arch->pooling],
+        .attends = clip_pooling_of(arch)->queries > 0,
         .threads = setup->pool,
         .norms = {.kernels = kernels, .flags = arch->block.flags},
         .learns = setup->parameters != NULL,
@@ -127,7 +132,7 @@ struct clip_text_pool *clip_text_pool_open(const struct clip_tower_setup *setup,
         .epsilon = clip_block_epsilon(&arch->block),
     };
     clip_crew_init(&p->crew);
-    if (!has_attention(p) || open_attention(p, setup, error) == 0)
+    if (!p->attends || open_attention(p, setup, error) == 0)
         return p;
     clip_text_pool_free(p);
     return NULL;
@@ -151,11 +156,12 @@ size_t clip_text_pool_bytes(const struct clip_text_pool *p)
 
 /* --- mean and largest --- */
 
-static void pool_caption(const struct clip_text_pool *p, size_t s, float *features)
+/* Sums, or the largest of each channel, of the rows that are taken; returns how many. */
+static size_t pool_rows(const struct clip_text_pool *p, size_t s, int max)
 {
     const struct clip_pooled *caption = &p->captions[s];
     size_t width = p->width, n = 0;
-    int max = p->pooling == CLIP_POOL_MAX;
+    float *features = p->features + s * width;
     for (size_t i = caption->first; i < caption->first + caption->length; i++) {
         const float *row = p->rows + i * width;
         if (!p->marks[i])
@@ -164,8 +170,21 @@ static void pool_caption(const struct clip_text_pool *p, size_t s, float *featur
             features[c] = n == 0 ? row[c] : max ? fmaxf(features[c], row[c]) : features[c] + row[c];
         n++;
     }
-    for (size_t c = 0; !max && c < width; c++)
-        features[c] /= (float)n;
+    return n;
+}
+
+static void max_forward(const struct clip_text_pool *p, size_t s, const struct workspace *w)
+{
+    (void)w;
+    pool_rows(p, s, 1);
+}
+
+static void mean_forward(const struct clip_text_pool *p, size_t s, const struct workspace *w)
+{
+    (void)w;
+    size_t n = pool_rows(p, s, 0);
+    for (size_t c = 0; c < p->width; c++)
+        p->features[s * p->width + c] /= (float)n;
 }
 
 static size_t count_marks(const struct clip_text_pool *p, const struct clip_pooled *caption)
@@ -176,8 +195,9 @@ static size_t count_marks(const struct clip_text_pool *p, const struct clip_pool
     return n;
 }
 
-static void mean_backward(const struct clip_text_pool *p, size_t s)
+static void mean_backward(const struct clip_text_pool *p, size_t s, const struct workspace *w)
 {
+    (void)w;
     const struct clip_pooled *caption = &p->captions[s];
     size_t width = p->width, n = count_marks(p, caption);
     for (size_t i = caption->first; i < caption->first + caption->length; i++)
@@ -186,8 +206,9 @@ static void mean_backward(const struct clip_text_pool *p, size_t s)
 }
 
 /* The first of the largest takes all. */
-static void max_backward(const struct clip_text_pool *p, size_t s)
+static void max_backward(const struct clip_text_pool *p, size_t s, const struct workspace *w)
 {
+    (void)w;
     const struct clip_pooled *caption = &p->captions[s];
     size_t width = p->width, end = caption->first + caption->length;
     memset(p->drows + caption->first * width, 0, caption->length * width * sizeof *p->drows);
@@ -225,7 +246,7 @@ static void norm_heads(const struct clip_text_pool *p, enum clip_text_tensor wei
 void clip_text_pool_refresh(struct clip_text_pool *p)
 {
     size_t width = p->width;
-    if (!has_attention(p))
+    if (!p->attends)
         return;
     clip_gemm(0, 1, 1, width, width, value_of(p, CLIP_TEXT_QUERY), width, value_of(p, CLIP_TEXT_Q_WEIGHT),
               width, 0, p->raw, width);
@@ -279,7 +300,7 @@ static struct clip_attention head_of(const struct clip_text_pool *p, const struc
     };
 }
 
-static void attend_caption(const struct clip_text_pool *p, size_t s, const struct workspace *w)
+static void attention_forward(const struct clip_text_pool *p, size_t s, const struct workspace *w)
 {
     size_t n = project_caption(p, &p->captions[s], w);
     for (size_t h = 0; h < p->heads; h++) {
@@ -389,14 +410,17 @@ static int weights_task(void *context, size_t i, int thread, struct clip_error *
 
 /* --- running --- */
 
+static const struct pool_type types[CLIP_POOLINGS] = {
+    [CLIP_POOL_MEAN] = {mean_forward, mean_backward},
+    [CLIP_POOL_MAX] = {max_forward, max_backward},
+    [CLIP_POOL_ATTEND] = {attention_forward, attention_backward},
+};
+
 static int forward_task(void *context, size_t s, int thread, struct clip_error *error)
 {
     (void)error;
     const struct clip_text_pool *p = context;
-    if (has_attention(p))
-        attend_caption(p, s, &p->workspaces[thread]);
-    else
-        pool_caption(p, s, p->features + s * p->width);
+    p->type->forward(p, s, p->attends ? &p->workspaces[thread] : NULL);
     return 0;
 }
 
@@ -404,12 +428,7 @@ static int backward_task(void *context, size_t s, int thread, struct clip_error 
 {
     (void)error;
     const struct clip_text_pool *p = context;
-    if (has_attention(p))
-        attention_backward(p, s, &p->workspaces[thread]);
-    else if (p->pooling == CLIP_POOL_MAX)
-        max_backward(p, s);
-    else
-        mean_backward(p, s);
+    p->type->backward(p, s, p->attends ? &p->workspaces[thread] : NULL);
     return 0;
 }
 
@@ -437,7 +456,7 @@ int clip_text_pool_backward(struct clip_text_pool *p, size_t n, const struct cli
     p->drows = drows;
     if (clip_crew_run(&p->crew, p->threads, n, backward_task, p, error) != 0)
         return -1;
-    if (!has_attention(p))
+    if (!p->attends)
         return 0;
     query_backward(p);
     return clip_crew_run(&p->crew, p->threads, (2 * p->width + PANEL - 1) / PANEL, weights_task, p, error);

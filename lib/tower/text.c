@@ -67,7 +67,7 @@ static int has_flag(const struct clip_tower_arch *arch, unsigned flag)
     return (arch->text.flags & flag) != 0;
 }
 
-static size_t count_seen(const struct clip_tower_arch *arch, const struct clip_caption *caption)
+static size_t count_tokens(const struct clip_tower_arch *arch, const struct clip_caption *caption)
 {
     size_t n = 0;
     for (size_t i = 0; i < caption->count; i++)
@@ -80,7 +80,7 @@ static int is_padding(const struct clip_tower_arch *arch, const struct clip_capt
 {
     if (caption->tokens[position] != arch->pad)
         return 0;
-    return position > 0 || !has_flag(arch, CLIP_TEXT_GUARDED) || count_seen(arch, caption) > 0;
+    return position > 0 || !has_flag(arch, CLIP_TEXT_GUARDED) || count_tokens(arch, caption) > 0;
 }
 
 /* Position of a caption's end token: the first one; where there is none 0, as in open_clip, or the last of as
@@ -95,28 +95,30 @@ static size_t find_end(const struct clip_tower_arch *arch, const struct clip_cap
         if (token < 0 && caption->tokens[i] > caption->tokens[end])
             end = i;
     }
-    size_t seen = has_flag(arch, CLIP_TEXT_GUARDED) ? count_seen(arch, caption) : 0;
+    size_t seen = has_flag(arch, CLIP_TEXT_GUARDED) ? count_tokens(arch, caption) : 0;
     return seen ? seen - 1 : end;
 }
 
-/* Position of the features. */
-static size_t find_features(const struct clip_tower_arch *arch, const struct clip_caption *caption)
+static size_t find_first(const struct clip_tower_arch *arch, const struct clip_caption *caption)
 {
-    switch (arch->vit.pooling) {
-    case CLIP_POOL_FIRST:
-        return 0;
-    case CLIP_POOL_LAST:
-        return caption->count - 1 + (size_t)arch->class_row;
-    default:
-        return find_end(arch, caption);
-    }
+    (void)arch, (void)caption;
+    return 0;
 }
+
+static size_t find_last(const struct clip_tower_arch *arch, const struct clip_caption *caption)
+{
+    return caption->count - 1 + (size_t)arch->class_row;
+}
+
+/* Position of the features, of poolings that read one row. */
+static size_t (*const find_features[CLIP_POOLINGS])(const struct clip_tower_arch *,
+                                                    const struct clip_caption *) = {
+    [CLIP_POOL_TOKEN] = find_end, [CLIP_POOL_FIRST] = find_first, [CLIP_POOL_LAST] = find_last};
 
 /* 1 where the features are of all tokens that are not padding. */
 static int pools_all(const struct clip_tower_arch *arch)
 {
-    return arch->vit.pooling == CLIP_POOL_MEAN || arch->vit.pooling == CLIP_POOL_MAX ||
-           arch->vit.pooling == CLIP_POOL_ATTEND;
+    return clip_pooling_of(arch)->all;
 }
 
 /* 1 where a position is seen by others: not padding, where that is hidden. CoCa's class row is at position
@@ -147,7 +149,7 @@ static size_t find_needed(const struct clip_tower_arch *arch, const struct clip_
 static size_t list_rows(const struct clip_tower_arch *arch, const struct clip_caption *caption,
                         struct place *places, size_t *keys, size_t *feature)
 {
-    size_t at = pools_all(arch) ? 0 : find_features(arch, caption), n = 0;
+    size_t at = pools_all(arch) ? 0 : find_features[arch->pooling](arch, caption), n = 0;
     size_t end = find_needed(arch, caption, at), registers = (size_t)arch->text.registers;
     uint32_t first = has_flag(arch, CLIP_TEXT_COUNTED) ? (uint32_t)arch->pad + 1 : 0;
     for (; n < registers; n++)

@@ -1,13 +1,9 @@
 #include "tower/tower.h"
 
-#include "model/kind.h"
+#define ROW(name) &clip_tower_##name,
+static const struct clip_tower_kind *const kinds[] = {CLIP_KINDS(ROW) NULL};
 
-static const struct clip_tower_kind *const kinds[] = {
-    &clip_tower_convnext, &clip_tower_fastvit, &clip_tower_vit,  &clip_tower_hybrid,
-    &clip_tower_vitamin,  &clip_tower_swin,    &clip_tower_timm, &clip_tower_resnet,
-    &clip_tower_modern,   &clip_tower_hftext,  &clip_tower_text, NULL};
-
-/* The row of a side's tower; NULL if its kind has none. */
+/* NULL where the model has no such tower. */
 static const struct clip_tower_kind *find_kind(const struct clip_arch *arch, enum clip_side side)
 {
     const struct clip_tower_kind *const *row = kinds;
@@ -21,7 +17,7 @@ struct clip_tower *clip_tower_open(enum clip_side side, const struct clip_tower_
 {
     const struct clip_tower_kind *row = find_kind(setup->arch, side);
     if (!row) {
-        clip_fail(error, "the model's %s tower cannot be computed", clip_side_names[side]);
+        clip_fail(error, "the model has no %s tower", clip_side_names[side]);
         return NULL;
     }
     return row->open(setup, error);

@@ -13,6 +13,7 @@
 #define CLIP_TOWER_TOWER_H
 
 #include "base/error.h"
+#include "model/kind.h"
 #include "tower/weights.h"
 
 #include <stddef.h>
@@ -101,7 +102,7 @@ int clip_tower_need_training(const struct clip_arch *arch, enum clip_side side, 
 int clip_caption_check(const struct clip_arch *arch, const struct clip_caption *caption,
                        struct clip_error *error);
 
-/* --- the kinds of towers: a row each, here and in model/kind.h --- */
+/* --- the kinds of towers: what computes those of model/kind.h --- */
 
 struct clip_tower_kind {
     const struct clip_kind *kind;
@@ -109,8 +110,7 @@ struct clip_tower_kind {
     struct clip_tower *(*open)(const struct clip_tower_setup *setup, struct clip_error *error);
 };
 
-extern const struct clip_tower_kind clip_tower_convnext, clip_tower_fastvit, clip_tower_vit,
-    clip_tower_hybrid, clip_tower_vitamin, clip_tower_swin, clip_tower_timm, clip_tower_resnet,
-    clip_tower_modern, clip_tower_hftext, clip_tower_text;
+#define CLIP_TOWER_KIND_DECLARE(name) extern const struct clip_tower_kind clip_tower_##name;
+CLIP_KINDS(CLIP_TOWER_KIND_DECLARE)
 
 #endif

@@ -1,4 +1,5 @@
 /* The forward and the backward of the transformer's blocks. */
+#include "base/array.h"
 #include "tower/transformer.h"
 
 #include <stdint.h>
@@ -413,7 +414,7 @@ static size_t backward_scratch(const struct clip_transformer *t)
     const struct clip_outer *outers[] = {t->back.query, t->back.in, t->back.kv,
                                          t->back.out,   t->back.fc, t->back.proj};
     size_t most = product_scratch(t);
-    for (size_t i = 0; i < sizeof outers / sizeof *outers; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(outers); i++)
         most = clip_larger(most, clip_outer_scratch(outers[i]));
     return most;
 }
@@ -519,7 +520,7 @@ void clip_place_backward(void *context)
 /* --- the halves of a block --- */
 
 /* The number of blocks from the last one down to this: the count of those done when this one is. */
-static unsigned turn_of(const struct clip_transformer *t, size_t layer)
+static unsigned blocks_done(const struct clip_transformer *t, size_t layer)
 {
     return (unsigned)(t->shape.layers - layer);
 }
@@ -530,9 +531,9 @@ static struct clip_backward_rows *rows_of(struct clip_transformer *t, size_t lay
 }
 
 /* The count of pieces, of this block and those above, when this block's upper half is done. */
-static unsigned uppers_of(const struct clip_transformer *t, size_t layer)
+static unsigned upper_halves_done(const struct clip_transformer *t, size_t layer)
 {
-    return turn_of(t, layer) - (t->shape.all ? 0 : 1);
+    return blocks_done(t, layer) - (t->shape.all ? 0 : 1);
 }
 
 /* Of the norm of the features: dx[rows][width], from the gradient of them. */
@@ -626,8 +627,8 @@ static int upper_task(struct clip_transformer *t, size_t layer, size_t piece, in
     /* Waits until what is overwritten was read: by the weights' gradients two blocks above, and dattended. */
     if ((layer + 2 < t->shape.layers && clip_crew_wait(&t->crew, t->back.summed, layer + 2, layer + 2,
                                                        (unsigned)weight_tasks(t, layer + 2)) != 0) ||
-        clip_crew_wait(&t->crew, t->back.attended, 0, t->count - 1, turn_of(t, layer) - 1) != 0 ||
-        clip_crew_wait(&t->crew, t->back.lower, piece, piece, turn_of(t, layer) - 1) != 0)
+        clip_crew_wait(&t->crew, t->back.attended, 0, t->count - 1, blocks_done(t, layer) - 1) != 0 ||
+        clip_crew_wait(&t->crew, t->back.lower, piece, piece, blocks_done(t, layer) - 1) != 0)
         return -1;
     if (layer + 1 == t->shape.layers)
         features_backward(t, t->layers[layer].out + first * width, t->back.gradients + first * width, h.rows,
@@ -746,7 +747,7 @@ static int attention_back_task(struct clip_transformer *t, size_t layer, size_t 
     size_t group = s / CLIP_FEATURE_ROWS;
     if ((single ? clip_crew_wait(&t->crew, t->back.groups, group, group, 1)
                 : clip_crew_wait(&t->crew, t->back.upper, first / t->piece, end / t->piece,
-                                 uppers_of(t, layer))) != 0)
+                                 upper_halves_done(t, layer))) != 0)
         return -1;
     clip_block_input(&t->blocks[layer], CLIP_HALF_ATTENTION, sequence->length,
                      t->layers[layer].x + first * width, t->workspaces[thread].room, in);
@@ -816,7 +817,8 @@ static int lower_task(struct clip_transformer *t, size_t layer, size_t piece, in
     size_t last = piece + 1 < t->pieces ? t->first_sequence[piece + 1] : t->count - 1;
     float *dy = t->workspaces[thread].middle;
     void *dqkv = element_at(t, rows_of(t, layer)->dqkv, first * clip_matrix_inputs(block->in.backward));
-    if (clip_crew_wait(&t->crew, t->back.attended, t->first_sequence[piece], last, turn_of(t, layer)) != 0 ||
+    if (clip_crew_wait(&t->crew, t->back.attended, t->first_sequence[piece], last, blocks_done(t, layer)) !=
+            0 ||
         (is_single(t, layer) &&
          clip_crew_wait(&t->crew, t->back.queried, t->first_sequence[piece] / CLIP_FEATURE_ROWS,
                         last / CLIP_FEATURE_ROWS, 1) != 0) ||
@@ -915,7 +917,7 @@ static int weights_task(struct clip_transformer *t, size_t layer, size_t index, 
     list_parts(t, layer, parts);
     const struct part *part = &parts[index];
     size_t first = clip_outer_first(part->outer, panel), end = clip_outer_first(part->outer, panel + 1);
-    if (clip_crew_wait(&t->crew, t->back.attended, 0, t->count - 1, turn_of(t, layer)) != 0 ||
+    if (clip_crew_wait(&t->crew, t->back.attended, 0, t->count - 1, blocks_done(t, layer)) != 0 ||
         clip_outer_add(part->outer, panel, part->rows, part->da, part->x, part->weight,
                        t->back.workspaces[thread].scratch, error) != 0)
         return -1;

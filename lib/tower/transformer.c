@@ -190,8 +190,7 @@ void clip_transformer_free(struct clip_transformer *t)
         clip_block_free(&t->blocks[i]);
     free(t->blocks);
     clip_block_shape_free(&t->block);
-    clip_values_free(&t->norm.weight);
-    clip_values_free(&t->norm.bias);
+    clip_norm_free(&t->norm);
     clip_outer_free(t->back.query);
     clip_outer_free(t->back.out);
     clip_outer_free(t->back.in);

@@ -93,11 +93,6 @@ int clip_transformer_backward(struct clip_transformer *t, const struct clip_tran
 
 /* --- for the two files of it: transformer.c, and transformer-blocks.c --- */
 
-/* The norm of the features. */
-struct clip_norm {
-    struct clip_values weight, bias; /* [width] */
-};
-
 /* What a run of a block reads and writes, row-major. In a last block of one row a sequence, `opening` and
  * all members after it have one row a sequence. Rows are those of whole pieces (clip_transformer_rows), or of
  * whole CLIP_FEATURE_ROWS. What is for the backward alone is NULL where it is not kept, or not needed. */
@@ -146,7 +141,7 @@ struct clip_backward_rows {
 struct clip_backward_workspace {
     float *attention;    /* for the kernel */
     float *dq, *dk, *dv; /* [longest][head]: of a head, prepared */
-    float *dbias;        /* [longest][longest]: of a head\'s scores */
+    float *dbias;        /* [longest][longest]: of a head's scores */
     float *gate;         /* [piece][width], of a gate: what it adds to the gradient of its input */
     void *scratch;       /* for products and sums of outer products */
 };

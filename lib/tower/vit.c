@@ -1,5 +1,6 @@
 /* The vision transformer: patches, class embedding, registers, positions, ln_pre, the blocks, a norm, a pool
  * (model/vit.h). */
+#include "base/array.h"
 #include "base/arena.h"
 #include "base/crew.h"
 #include "math/kernels.h"
@@ -410,8 +411,7 @@ static void free_vit(struct clip_tower *base)
     clip_grid_free(&vit->grid);
     free(vit->cosines);
     free(vit->sines);
-    clip_values_free(&vit->norm.weight);
-    clip_values_free(&vit->norm.bias);
+    clip_norm_free(&vit->norm);
     clip_arena_free(&vit->arena);
     clip_crew_destroy(&vit->crew);
     free(vit);
@@ -471,7 +471,7 @@ static int load_weights(struct vit *vit, const struct clip_tower_setup *setup, s
     size_t shape[4];
     if (cuts && clip_operand_load(&vit->conv1, setup, 0, &conv1, error) != 0)
         return -1;
-    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(all); i++)
         if (clip_vit_shape(arch, all[i].tensor, shape) &&
             clip_values_load(all[i].to, setup, error, "%s", clip_vit_name(arch, all[i].tensor)) != 0)
             return -1;
@@ -509,7 +509,7 @@ static void choose_norm(const struct vit *vit, const struct clip_tower_arch *arc
     enum clip_vit_tensor weight = CLIP_VIT_POST_WEIGHT;
     size_t size[4];
     shape->epsilon = vit->epsilon;
-    if (clip_pools_queries(arch->vit.pooling)) {
+    if (clip_pooling_of(arch)->coca) {
         weight = CLIP_POOL_LN_K_WEIGHT;
         shape->epsilon = CLIP_POOL_EPSILON;
     }
@@ -553,7 +553,7 @@ static int open_parts(struct vit *vit, const struct clip_tower_setup *setup, str
     struct clip_transformer_shape shape = {
         .arch = arch,
         .layers = (size_t)arch->layers,
-        .all = arch->vit.pooling != CLIP_POOL_TOKEN,
+        .all = clip_pooling_of(arch)->all,
         .longest = token_count(vit),
     };
     choose_norm(vit, arch, &shape);

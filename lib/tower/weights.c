@@ -23,10 +23,13 @@ static const struct clip_slot *find_slot(const struct clip_tower_setup *setup, c
     return slot;
 }
 
+/* Room for a tensor's name. */
+enum { NAME = sizeof((struct clip_slot *)NULL)->name };
+
 int clip_values_load(struct clip_values *values, const struct clip_tower_setup *setup,
                      struct clip_error *error, const char *format, ...)
 {
-    char name[sizeof((struct clip_slot *)NULL)->name];
+    char name[NAME];
     struct clip_parameter *parameter;
     va_list args;
     va_start(args, format);
@@ -51,6 +54,25 @@ void clip_values_free(struct clip_values *values)
 {
     free(values->copy);
     *values = (struct clip_values){0};
+}
+
+int clip_norm_load(struct clip_norm *norm, const struct clip_tower_setup *setup, struct clip_error *error,
+                   const char *format, ...)
+{
+    char name[NAME];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    return clip_values_load(&norm->weight, setup, error, "%s.weight", name) == 0
+               ? clip_values_load(&norm->bias, setup, error, "%s.bias", name)
+               : -1;
+}
+
+void clip_norm_free(struct clip_norm *norm)
+{
+    clip_values_free(&norm->weight);
+    clip_values_free(&norm->bias);
 }
 
 /* Sets *data to the part's floats: where they are mapped, or in *copy, which is allocated. */
@@ -156,9 +178,9 @@ int clip_operand_load(struct clip_operand *operand, const struct clip_tower_setu
     size_t n = part->transposed ? columns : count, k = part->transposed ? count : columns;
     rows = rows ? rows : clip_engine_rows(setup->engine);
     /* The matrix first: it checks the sizes. */
-    operand->forward = clip_matrix_new_rows(setup->engine, rows, n, k, error);
+    operand->forward = clip_matrix_new(setup->engine, rows, n, k, error);
     if (operand->forward && parameter && !part->first_layer)
-        operand->backward = clip_matrix_new_rows(setup->engine, rows, k, n, error);
+        operand->backward = clip_matrix_new(setup->engine, rows, k, n, error);
     if (!operand->forward || (parameter && !part->first_layer && !operand->backward))
         return clip_fail_prefix(error, "%s", part->name);
     if (!parameter)
@@ -190,4 +212,26 @@ size_t clip_operand_scratch(const struct clip_operand *operand)
     size_t forward = operand->forward ? clip_product_scratch(operand->forward) : 0;
     size_t backward = operand->backward ? clip_product_scratch(operand->backward) : 0;
     return forward > backward ? forward : backward;
+}
+
+int clip_dense_load(struct clip_dense *dense, const struct clip_tower_setup *setup, size_t rows,
+                    int first_layer, struct clip_error *error, const char *format, ...)
+{
+    char name[NAME], weight[NAME + sizeof ".weight"], bias[NAME + sizeof ".bias"];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(name, sizeof name, format, args);
+    va_end(args);
+    snprintf(weight, sizeof weight, "%s.weight", name);
+    snprintf(bias, sizeof bias, "%s.bias", name);
+    const struct clip_operand_part part = {.name = weight, .first_layer = first_layer};
+    if (clip_operand_load(&dense->weight, setup, rows, &part, error) != 0)
+        return -1;
+    return clip_setup_slot(setup, bias) ? clip_values_load(&dense->bias, setup, error, "%s", bias) : 0;
+}
+
+void clip_dense_free(struct clip_dense *dense)
+{
+    clip_operand_free(&dense->weight);
+    clip_values_free(&dense->bias);
 }

@@ -40,6 +40,15 @@ int clip_values_load(struct clip_values *values, const struct clip_tower_setup *
                      struct clip_error *error, const char *format, ...) __attribute__((format(printf, 4, 5)));
 void clip_values_free(struct clip_values *values);
 
+/* A norm: its tensors are NAME.weight and NAME.bias. */
+struct clip_norm {
+    struct clip_values weight, bias; /* [width] */
+};
+/* As clip_values_load, of both. */
+int clip_norm_load(struct clip_norm *norm, const struct clip_tower_setup *setup, struct clip_error *error,
+                   const char *format, ...) __attribute__((format(printf, 4, 5)));
+void clip_norm_free(struct clip_norm *norm);
+
 /* Which part of which tensor: rows [first, first + count) along its first dimension, each of the product of
  * the other dimensions; count 0: all. */
 struct clip_operand_part {
@@ -68,6 +77,18 @@ void clip_operand_free(struct clip_operand *operand);
 
 /* Takes up the parameters' values. */
 int clip_operand_refresh(struct clip_operand *operand, struct clip_error *error);
+
+/* A linear layer, or a convolution as products: its tensors are NAME.weight and, where the layout has it,
+ * NAME.bias. */
+struct clip_dense {
+    struct clip_operand weight;
+    struct clip_values bias; /* value NULL: none */
+};
+/* As clip_operand_load, of both; first_layer as in clip_operand_part. */
+int clip_dense_load(struct clip_dense *dense, const struct clip_tower_setup *setup, size_t rows,
+                    int first_layer, struct clip_error *error, const char *format, ...)
+    __attribute__((format(printf, 6, 7)));
+void clip_dense_free(struct clip_dense *dense);
 
 /* The most scratch that the products of an operand need (clip_product_scratch). */
 size_t clip_operand_scratch(const struct clip_operand *operand);

@@ -1,4 +1,5 @@
 #include "train/adamw.h"
+#include "base/array.h"
 #include "math/lanes.h"
 
 #include <math.h>
@@ -12,7 +13,7 @@ const struct clip_adamw clip_adamw = {0.9, 0.98, 1e-6, 0.2};
 int clip_adamw_decays(const char *name, int ndim)
 {
     static const char *const spared[] = {"bn", "ln", "bias", "logit_scale"};
-    for (size_t i = 0; i < sizeof spared / sizeof *spared; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(spared); i++)
         if (strstr(name, spared[i]))
             return 0;
     return ndim >= 2;

@@ -1,5 +1,6 @@
 #include "train/checkpoint.h"
 
+#include "base/file.h"
 #include "model/kind.h"
 #include "model/write.h"
 #include "train/folder.h"

@@ -37,27 +37,14 @@ static int take_text(void *context, struct clip_record *record, struct clip_item
                      struct clip_error *error)
 {
     struct encoder *encoder = context;
-    void *tokens = clip_items_add(items, (size_t)encoder->arch->text.context * sizeof(int32_t), error);
+    void *tokens = clip_items_add(items, clip_item_bytes(encoder->arch, encoder->side), error);
     return tokens ? clip_record_tokens(record, encoder->arch, tokens) : -1;
 }
 
-static size_t image_pixels(const struct clip_arch *arch)
-{
-    return 3 * (size_t)arch->vision.image_size * (size_t)clip_image_width(&arch->vision);
-}
-
-/* Whether an image is bytes or floats its size tells. */
-static union clip_item image_item(void *context, const void *data, size_t size)
+static union clip_item item_of(void *context, const void *data, size_t size)
 {
     const struct encoder *encoder = context;
-    int bytes = size == image_pixels(encoder->arch);
-    return (union clip_item){.image = {.bytes = bytes ? data : NULL, .floats = bytes ? NULL : data}};
-}
-
-static union clip_item text_item(void *context, const void *data, size_t size)
-{
-    (void)context;
-    return (union clip_item){.caption = {data, size / sizeof(int32_t)}};
+    return clip_item_of(encoder->arch, encoder->side, data, size);
 }
 
 /* --- opening --- */
@@ -76,14 +63,14 @@ static struct clip_tower *open_tower(void *context, size_t n, struct clip_error 
 static struct clip_stage_work work_of(struct encoder *encoder, const struct clip_encoder_options *options)
 {
     const struct clip_arch *arch = encoder->arch;
-    int text = encoder->side == CLIP_SIDE_TEXT, frozen = encoder->training->frozen;
+    int frozen = encoder->training->frozen;
     struct clip_stage_work work = {
         .context = encoder,
         .outputs = {{clip_feature_fields[encoder->side], clip_feature_width(arch, encoder->side)}},
         .drops = {options->keep ? NULL : clip_input_fields[encoder->side]},
-        .item_bytes = text ? (size_t)arch->text.context * sizeof(int32_t) : image_pixels(arch),
-        .take = text ? take_text : take_image,
-        .item = text ? text_item : image_item,
+        .item_bytes = clip_item_bytes(arch, encoder->side),
+        .take = encoder->side == CLIP_SIDE_TEXT ? take_text : take_image,
+        .item = item_of,
         .open = open_tower};
     work.frozen = frozen;
     if (frozen) { /* as in inference: each item stands alone, running statistics are used */
@@ -103,9 +90,8 @@ static int train_side(enum clip_side side, const struct clip_encoder_options *op
     struct clip_error error;
     struct clip_training training;
     int status = 1;
-    if (clip_training_open(&training, &options->train,
-                           side == CLIP_SIDE_TEXT ? CLIP_PART_TEXT : CLIP_PART_IMAGE,
-                           precisions[options->precision], (int)shared->threads, &error) == 0 &&
+    if (clip_training_open(&training, &options->train, clip_side_parts[side], precisions[options->precision],
+                           (int)shared->threads, &error) == 0 &&
         (training.frozen ||
          clip_tower_need_training(clip_model_arch(training.compute.model), side, &error) == 0)) {
         struct encoder encoder = {

@@ -2,7 +2,6 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <ftw.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -41,19 +40,6 @@ int clip_tree_remove(const char *path, struct clip_error *error)
         errno = code;
     }
     return clip_fail_errno(error, "%s", path);
-}
-
-int clip_folder_sync(const char *path, struct clip_error *error)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0) {
-        clip_fail_errno(error, "%s", path);
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
-    close(fd);
-    return 0;
 }
 
 int clip_each_step(const char *dir, const char *prefix, int tail,

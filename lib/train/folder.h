@@ -14,9 +14,6 @@ int clip_path_print(char path[PATH_MAX], struct clip_error *error, const char *f
 /* Removes a folder and its contents; does nothing if it does not exist. */
 int clip_tree_remove(const char *path, struct clip_error *error);
 
-/* fsync of a folder, so that the names in it are on disk. */
-int clip_folder_sync(const char *path, struct clip_error *error);
-
 /* Calls each(dir, name, number, context) for every entry of `dir` whose name is `prefix` and a number,
  * followed by nothing or, with `tail`, by anything, until one call does not return 0. */
 int clip_each_step(const char *dir, const char *prefix, int tail,

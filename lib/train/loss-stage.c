@@ -1,4 +1,5 @@
 #include "train/loss-stage.h"
+#include "base/array.h"
 
 #include "base/file.h"
 #include "model/open.h"
@@ -125,7 +126,7 @@ static void print_number(FILE *out, const char *name, size_t size, double value)
 }
 
 /* 1 if the name is PART.WHAT. */
-static int is_of(const struct clip_field *field, const char *part)
+static int belongs_to(const struct clip_field *field, const char *part)
 {
     size_t size = strlen(part);
     return field->name_size > size && memcmp(field->name, part, size) == 0 && field->name[size] == '.';
@@ -136,10 +137,10 @@ static void print_reports(FILE *out, const struct clip_record *object)
 {
     for (size_t i = 0; i < object->count; i++) {
         const struct clip_field *field = &object->fields[i];
-        int known = is_of(field, CLIP_STEP_DATA);
+        int known = belongs_to(field, CLIP_STEP_DATA);
         double value;
         for (size_t part = 0; part < CLIP_TRAIN_PARTS && !known; part++)
-            known = is_of(field, clip_train_parts[part]);
+            known = belongs_to(field, clip_train_parts[part]);
         if (known && clip_field_real(field, &value) == 0)
             print_number(out, field->name, field->name_size, value);
     }
@@ -183,7 +184,7 @@ static int print_line(struct clip_loss_stage *stage, const struct clip_step *ste
     if (!prints(stage))
         return 0;
     fprintf(stage->log, "{\"step\":%" PRId64 ",\"count\":%zu", step->number, n);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(numbers); i++)
         if (numbers[i].shown)
             print_number(stage->log, numbers[i].name, strlen(numbers[i].name), numbers[i].value);
     if (trains(stage))

@@ -1,5 +1,6 @@
 #include "train/projection.h"
 
+#include "score/embedding.h"
 #include "stream/vector.h"
 #include "tower/fields.h"
 #include "tower/project.h"
@@ -63,19 +64,17 @@ struct clip_projector *clip_projector_open(struct clip_training *training, int k
         return NULL;
     }
     projector->training = training;
-    size_t image = clip_feature_width(arch, CLIP_SIDE_IMAGE), text = clip_feature_width(arch, CLIP_SIDE_TEXT);
-    projector->features[0] = (struct clip_vector_field){clip_feature_fields[0], image};
-    projector->features[1] = (struct clip_vector_field){clip_feature_fields[1], text};
-    *work = (struct clip_stage_work){
-        .context = projector,
-        .outputs = {{"image_embedding", (size_t)arch->embed}, {"text_embedding", (size_t)arch->embed}},
-        .inputs = {projector->features[0], projector->features[1]},
-        .chunk = CHUNK,
-        .item_bytes = (image + text) * sizeof(float),
-        .take = take_features,
-        .item = features_item,
-        .open = open_learner};
-    for (int f = 0; f < CLIP_STAGE_FIELDS && !keep; f++)
-        work->drops[f] = projector->features[f].name;
+    *work = (struct clip_stage_work){.context = projector,
+                                     .chunk = CHUNK,
+                                     .take = take_features,
+                                     .item = features_item,
+                                     .open = open_learner};
+    for (int side = 0; side < CLIP_SIDES; side++) {
+        const struct clip_vector_field features = {clip_feature_fields[side], clip_feature_width(arch, side)};
+        projector->features[side] = work->inputs[side] = features;
+        work->outputs[side] = (struct clip_vector_field){clip_embedding_fields[side], (size_t)arch->embed};
+        work->drops[side] = keep ? NULL : features.name;
+        work->item_bytes += features.width * sizeof(float);
+    }
     return projector;
 }

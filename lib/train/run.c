@@ -1,4 +1,5 @@
 #include "train/run.h"
+#include "base/array.h"
 
 #include "base/file.h"
 #include "train/folder.h"
@@ -111,14 +112,8 @@ static int list_checkpoint(const char *dir, const char *name, uint64_t number, v
     struct checkpoints *list = context;
     if (number > list->newest)
         return 0;
-    if (list->count == list->room) {
-        size_t room = 2 * list->room + 16;
-        uint64_t *numbers = reallocarray(list->numbers, room, sizeof *numbers);
-        if (!numbers)
-            return clip_fail_memory(error, "a list of checkpoints");
-        list->numbers = numbers;
-        list->room = room;
-    }
+    if (CLIP_GROW(list->numbers, list->count, list->room) != 0)
+        return clip_fail_memory(error, "a list of checkpoints");
     list->numbers[list->count++] = number;
     return 0;
 }
@@ -226,12 +221,12 @@ static int is_made(const char *name)
     static const char *const endings[] = {".safetensors", ".index.json", ".bin", ".pt", ".pth"};
     static const char *const configurations[] = {"open_clip_config.json", "config.json",
                                                  "preprocessor_config.json"};
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+    for (size_t i = 0; i < CLIP_COUNT_OF(endings); i++) {
         size_t length = strlen(endings[i]), all = strlen(name);
         if (all >= length && strcmp(name + all - length, endings[i]) == 0)
             return 1;
     }
-    for (size_t i = 0; i < sizeof configurations / sizeof *configurations; i++)
+    for (size_t i = 0; i < CLIP_COUNT_OF(configurations); i++)
         if (strcmp(name, configurations[i]) == 0)
             return 1;
     return 0;

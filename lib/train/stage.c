@@ -284,10 +284,8 @@ static int run_all(struct run *run, struct clip_error *error)
         return -1;
     if (run->keys.count)
         return clip_fail(error, "%zu records after the last step object", run->keys.count);
-    if (clip_writer_end(run->out, error) != 0)
+    if (clip_writer_finish(run->out, 0, error) != 0)
         return -1;
-    if (close(STDOUT_FILENO) != 0)
-        return clip_fail_errno(error, "standard output");
     for (size_t f = 0; f < run->inputs; f++)
         if (run->gradients_out[f] && clip_gradients_out_end(run->gradients_out[f], error) != 0)
             return -1;

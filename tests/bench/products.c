@@ -49,7 +49,7 @@ static double measure(struct clip_engine *engine, struct clip_pool *pool, size_t
     for (size_t i = 0; i < MLP * WIDTH; i++)
         w[i] = 1.0f / (float)(i % 1000 + 1);
     for (int s = 0; s < SHAPES; s++) {
-        matrices[s] = clip_matrix_new_rows(engine, rows, shapes[s][0], shapes[s][1], &error);
+        matrices[s] = clip_matrix_new(engine, rows, shapes[s][0], shapes[s][1], &error);
         bench_check(matrices[s] && clip_matrix_set(matrices[s], w, 0, &error) == 0, &error);
     }
     size_t threads = (size_t)clip_pool_threads(pool);

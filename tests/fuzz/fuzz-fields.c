@@ -4,6 +4,7 @@
 #include "stream/reader.h"
 #include "stream/writer.h"
 #include "tower/fields.h"
+#include "score/embedding.h"
 #include "score/groups.h"
 #include "score/pairs.h"
 #include "train/step.h"
@@ -71,8 +72,9 @@ static void take_towers(struct clip_record *record)
 
 static void take(struct takers *takers, struct clip_record *record)
 {
-    static const struct clip_grouping plain = {.by = "by", .fields = clip_pair_fields, .n = 2},
-                                      weighted = {"by", clip_pair_fields, 2, "__epoch__", "image_embedding"};
+    static const struct clip_grouping plain = {.by = "by", .fields = clip_embedding_fields, .n = 2},
+                                      weighted = {"by", clip_embedding_fields, 2, "__epoch__",
+                                                  "image_embedding"};
     struct clip_error error = {""};
     size_t n = takers->pairs.n;
     take_towers(record);

@@ -198,9 +198,37 @@ static void test_halves(void)
     CHECK(clip_bf16_round(3.4e38) == 0x7f80 && clip_bf16_round(-0.0) == 0x8000, "");
 }
 
+/* A name of a pooling finds it, of those that are CoCa's or of the others. Each has a name, and how many rows
+ * it reads. */
+static void test_poolings(void)
+{
+    for (int pooling = 0; pooling < CLIP_POOLINGS; pooling++) {
+        struct clip_tower_arch tower = {.pooling = (enum clip_pooling)pooling}, other = {0};
+        const struct clip_pooling_type *type = clip_pooling_of(&tower);
+        int named = 0;
+        for (int option = 0; option < CLIP_POOLING_OPTIONS; option++) {
+            const char *name = type->names[option];
+            if (!name)
+                continue;
+            named++;
+            CHECK(clip_pooling_set(&other, option, name, type->coca) == 0 && other.pooling == tower.pooling,
+                  "%s is %d, not %d", name, other.pooling, pooling);
+        }
+        CHECK(named > 0, "%d has no name", pooling);
+        CHECK(type->all || !type->queries, "%d: a query reads all rows", pooling);
+    }
+    struct clip_tower_arch tower = {.pooling = CLIP_POOL_LAST};
+    CHECK(clip_pooling_set(&tower, CLIP_POOLS_TEXT, "avg", 0) == -1 && tower.pooling == CLIP_POOL_LAST, "");
+    CHECK(clip_pooling_set(&tower, CLIP_POOLS_TIMM, "map", 1) == -1 && tower.pooling == CLIP_POOL_LAST, "");
+    CHECK(clip_pooling_set(&tower, CLIP_POOLS_VISION, "avg", 1) == 0 &&
+              tower.pooling == CLIP_POOL_QUERIES_MEAN,
+          "%d", tower.pooling);
+}
+
 int main(void)
 {
     test_names();
+    test_poolings();
     test_halves();
     const char *shared = check_shared();
     if (!shared)

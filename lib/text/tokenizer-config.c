@@ -1,5 +1,6 @@
-/* What stands beside a tokenizer's file: tokenizer_config.json, special_tokens_map.json and
+/* The files beside a tokenizer: tokenizer_config.json, special_tokens_map.json and
  * added_tokens.json. */
+#include "base/array.h"
 #include "text/kinds.h"
 #include "base/json.h"
 
@@ -9,12 +10,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define COUNT(array) (sizeof(array) / sizeof *(array))
-
 /* A token: "</s>", or {"content": "</s>", ...}. One that is too long for a name is none. */
-static void take_name(struct json_object *config, const char *key, char *out, size_t size)
+static void take_name(struct json_object *json, const char *key, char *out, size_t size)
 {
-    struct json_object *member = clip_json_get(config, key);
+    struct json_object *member = clip_json_get(json, key);
     if (json_object_is_type(member, json_type_object))
         member = clip_json_get(member, "content");
     if (json_object_is_type(member, json_type_string) && (size_t)json_object_get_string_len(member) < size &&
@@ -22,66 +21,68 @@ static void take_name(struct json_object *config, const char *key, char *out, si
         strcpy(out, json_object_get_string(member));
 }
 
-static void take_flag(struct json_object *config, const char *key, int *flag)
+static void take_flag(struct json_object *json, const char *key, int *flag)
 {
-    struct json_object *member = clip_json_get(config, key);
+    struct json_object *member = clip_json_get(json, key);
     if (json_object_is_type(member, json_type_boolean) && *flag < 0)
         *flag = json_object_get_boolean(member);
 }
 
-static void take(struct clip_beside *beside, struct json_object *config)
+static void take(struct clip_tokenizer_config *config, struct json_object *json)
 {
-    take_name(config, "tokenizer_class", beside->class_name, sizeof beside->class_name);
-    take_name(config, "pad_token", beside->pad, sizeof beside->pad);
-    take_name(config, "bos_token", beside->start, sizeof beside->start);
-    take_name(config, "eos_token", beside->end, sizeof beside->end);
-    take_name(config, "sep_token", beside->separator, sizeof beside->separator);
-    take_name(config, "cls_token", beside->class_token, sizeof beside->class_token);
-    take_name(config, "unk_token", beside->unknown, sizeof beside->unknown);
-    take_name(config, "mask_token", beside->mask, sizeof beside->mask);
-    take_flag(config, "do_lower_case", &beside->lower);
-    take_flag(config, "strip_accents", &beside->accents);
-    take_flag(config, "tokenize_chinese_chars", &beside->chinese);
-    take_flag(config, "add_bos_token", &beside->add_start);
-    take_flag(config, "add_eos_token", &beside->add_end);
-    struct json_object *additional = clip_json_get(config, "additional_special_tokens");
-    if (json_object_is_type(additional, json_type_array) && !beside->additional)
-        beside->additional = json_object_get(additional);
-    struct json_object *decoder = clip_json_get(config, "added_tokens_decoder");
-    if (json_object_is_type(decoder, json_type_object) && !beside->decoder)
-        beside->decoder = json_object_get(decoder);
+    take_name(json, "tokenizer_class", config->class_name, sizeof config->class_name);
+    take_name(json, "pad_token", config->pad, sizeof config->pad);
+    take_name(json, "bos_token", config->start, sizeof config->start);
+    take_name(json, "eos_token", config->end, sizeof config->end);
+    take_name(json, "sep_token", config->separator, sizeof config->separator);
+    take_name(json, "cls_token", config->class_token, sizeof config->class_token);
+    take_name(json, "unk_token", config->unknown, sizeof config->unknown);
+    take_name(json, "mask_token", config->mask, sizeof config->mask);
+    take_flag(json, "do_lower_case", &config->lower);
+    take_flag(json, "strip_accents", &config->accents);
+    take_flag(json, "tokenize_chinese_chars", &config->chinese);
+    take_flag(json, "add_bos_token", &config->add_start);
+    take_flag(json, "add_eos_token", &config->add_end);
+    struct json_object *additional = clip_json_get(json, "additional_special_tokens");
+    if (json_object_is_type(additional, json_type_array) && !config->additional)
+        config->additional = json_object_get(additional);
+    struct json_object *decoder = clip_json_get(json, "added_tokens_decoder");
+    if (json_object_is_type(decoder, json_type_object) && !config->decoder)
+        config->decoder = json_object_get(decoder);
 }
 
-int clip_beside_read(struct clip_beside *beside, const char *folder, struct clip_error *error)
+int clip_tokenizer_config_read(struct clip_tokenizer_config *config, const char *folder,
+                               struct clip_error *error)
 {
     static const char *const names[] = {"tokenizer_config.json", "special_tokens_map.json",
                                         "added_tokens.json"};
-    *beside = (struct clip_beside){.lower = -1, .accents = -1, .chinese = -1, .add_start = -1, .add_end = -1};
-    for (size_t i = 0; i < COUNT(names); i++) {
+    *config = (struct clip_tokenizer_config){
+        .lower = -1, .accents = -1, .chinese = -1, .add_start = -1, .add_end = -1};
+    for (size_t i = 0; i < CLIP_COUNT_OF(names); i++) {
         char path[PATH_MAX];
         if (snprintf(path, sizeof path, "%s/%s", folder, names[i]) >= (int)sizeof path ||
             access(path, F_OK) != 0)
             continue;
-        struct json_object *config = clip_json_read(path, error);
-        if (!config) {
-            clip_beside_free(beside);
+        struct json_object *json = clip_json_read(path, error);
+        if (!json) {
+            clip_tokenizer_config_free(config);
             return -1;
         }
         if (i < 2)
-            take(beside, config);
+            take(config, json);
         else
-            beside->added = json_object_get(config);
-        json_object_put(config);
+            config->added = json_object_get(json);
+        json_object_put(json);
     }
     return 0;
 }
 
-void clip_beside_free(struct clip_beside *beside)
+void clip_tokenizer_config_free(struct clip_tokenizer_config *config)
 {
-    json_object_put(beside->additional);
-    json_object_put(beside->decoder);
-    json_object_put(beside->added);
-    beside->additional = beside->decoder = beside->added = NULL;
+    json_object_put(config->additional);
+    json_object_put(config->decoder);
+    json_object_put(config->added);
+    config->additional = config->decoder = config->added = NULL;
 }
 
 /* --- tokens that were added --- */
@@ -127,15 +128,15 @@ static struct json_object *name_of(struct json_object *item)
     return json_object_is_type(name, json_type_string) ? name : NULL;
 }
 
-static int is_special(const struct clip_beside *beside, const char *name)
+static int is_special(const struct clip_tokenizer_config *config, const char *name)
 {
-    const char *said[] = {beside->pad,         beside->start,   beside->end, beside->separator,
-                          beside->class_token, beside->unknown, beside->mask};
-    for (size_t i = 0; i < COUNT(said); i++)
+    const char *said[] = {config->pad,         config->start,   config->end, config->separator,
+                          config->class_token, config->unknown, config->mask};
+    for (size_t i = 0; i < CLIP_COUNT_OF(said); i++)
         if (strcmp(said[i], name) == 0)
             return 1;
-    for (size_t i = 0; beside->additional && i < json_object_array_length(beside->additional); i++) {
-        struct json_object *other = name_of(json_object_array_get_idx(beside->additional, i));
+    for (size_t i = 0; config->additional && i < json_object_array_length(config->additional); i++) {
+        struct json_object *other = name_of(json_object_array_get_idx(config->additional, i));
         if (other && strcmp(json_object_get_string(other), name) == 0)
             return 1;
     }
@@ -143,10 +144,10 @@ static int is_special(const struct clip_beside *beside, const char *name)
 }
 
 /* added_tokens.json's {"<sks>": 49408}: tokens that are not special are looked for in normalized text. */
-static int add_names(struct clip_pipeline *pipeline, const struct clip_beside *beside,
+static int add_names(struct clip_pipeline *pipeline, const struct clip_tokenizer_config *config,
                      struct clip_error *error)
 {
-    json_object_object_foreach(beside->added, name, value)
+    json_object_object_foreach(config->added, name, value)
     {
         int64_t id = json_object_is_type(value, json_type_int) ? json_object_get_int64(value) : -1;
         char shown[80];
@@ -154,7 +155,7 @@ static int add_names(struct clip_pipeline *pipeline, const struct clip_beside *b
             return clip_fail(error, "added_tokens.json: token '%s' has no valid id",
                              clip_printable(shown, sizeof shown, name, strlen(name)));
         struct clip_pipeline_token token = {
-            .text = name, .length = strlen(name), .id = (int32_t)id, .normalized = !is_special(beside, name)};
+            .text = name, .length = strlen(name), .id = (int32_t)id, .normalized = !is_special(config, name)};
         if (clip_pipeline_add(pipeline, &token, error) != 0)
             return -1;
     }
@@ -189,14 +190,14 @@ static int add_additional(struct clip_pipeline *pipeline, struct json_object *ad
     return 0;
 }
 
-int clip_beside_add(struct clip_pipeline *pipeline, const struct clip_beside *beside,
-                    struct clip_error *error)
+int clip_tokenizer_config_add(struct clip_pipeline *pipeline, const struct clip_tokenizer_config *config,
+                              struct clip_error *error)
 {
-    if (beside->decoder && add_decoder(pipeline, beside->decoder, error) != 0)
+    if (config->decoder && add_decoder(pipeline, config->decoder, error) != 0)
         return -1;
-    if (!beside->decoder && beside->added && add_names(pipeline, beside, error) != 0)
+    if (!config->decoder && config->added && add_names(pipeline, config, error) != 0)
         return -1;
-    return add_additional(pipeline, beside->additional, error);
+    return add_additional(pipeline, config->additional, error);
 }
 
 /* --- the template's tokens --- */
@@ -210,7 +211,7 @@ static int32_t find_name(const struct clip_pipeline *pipeline, const char *const
     return id;
 }
 
-void clip_frame_name(struct clip_tokenizer *tokenizer, const struct clip_beside *beside)
+void clip_frame_name(struct clip_tokenizer *tokenizer, const struct clip_tokenizer_config *config)
 {
     const struct clip_pipeline *pipeline = tokenizer->pipeline;
     struct clip_frame *frame = &tokenizer->frame;
@@ -219,12 +220,12 @@ void clip_frame_name(struct clip_tokenizer *tokenizer, const struct clip_beside 
         (strncmp(tokenizer->settings.hf_name, "timm/", 5) == 0 &&
          strstr(tokenizer->settings.hf_name, "-SigLIP") && !strstr(tokenizer->settings.hf_name, "SigLIP2")) ||
         tokenizer->settings.family == CLIP_FAMILY_SIGLIP;
-    const char *pads[] = {beside->pad, siglip ? "</s>" : "", NULL};
+    const char *pads[] = {config->pad, siglip ? "</s>" : "", NULL};
     const char *usual[] = {"<pad>", "[PAD]", "<|endoftext|>", NULL};
-    const char *starts[] = {beside->start, "<s>", "<bos>", NULL};
-    const char *ends[] = {beside->end, "</s>", "<eos>", NULL};
-    const char *classes[] = {beside->class_token, "[CLS]", "<s>", NULL};
-    const char *separators[] = {beside->separator, "[SEP]", "</s>", NULL};
+    const char *starts[] = {config->start, "<s>", "<bos>", NULL};
+    const char *ends[] = {config->end, "</s>", "<eos>", NULL};
+    const char *classes[] = {config->class_token, "[CLS]", "<s>", NULL};
+    const char *separators[] = {config->separator, "[SEP]", "</s>", NULL};
     int32_t pad = find_name(pipeline, pads);
     if (pad < 0 && frame->pad < 0)
         pad = find_name(pipeline, usual);
@@ -234,10 +235,10 @@ void clip_frame_name(struct clip_tokenizer *tokenizer, const struct clip_beside 
     frame->class_token = find_name(pipeline, classes);
     frame->separator = find_name(pipeline, separators);
     /* Gemma's class makes the template of these, whatever the file has. */
-    if (strncmp(beside->class_name, "Gemma", 5) != 0 || (beside->add_start < 0 && beside->add_end < 0))
+    if (strncmp(config->class_name, "Gemma", 5) != 0 || (config->add_start < 0 && config->add_end < 0))
         return;
-    frame->before_n = beside->add_start != 0 && frame->start >= 0;
+    frame->before_n = config->add_start != 0 && frame->start >= 0;
     frame->before[0] = frame->start;
-    frame->after_n = beside->add_end > 0 && frame->end >= 0;
+    frame->after_n = config->add_end > 0 && frame->end >= 0;
     frame->after[0] = frame->end;
 }
