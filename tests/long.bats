@@ -25,6 +25,7 @@ repeat() {
 # many FILE N: N thousand times the first record of FILE, and the end. Each has 1 kB more than the tests' small
 # ones, so that a thousand fill every buffer.
 many() {
+    [ -e "$SMALL/$1.json" ] || complain "no records of $1"
     local padding
     padding=$(printf '%01024d' 0)
     head -n 1 "$SMALL/$1.json" | sed "s/^{/{\"padding\": {\"bin\": \"$padding\"}, /" | stream -n >one
@@ -34,7 +35,7 @@ many() {
         $(($2 * 1000 / 256 % 256)) $(($2 * 1000 % 256)))"
 }
 
-# The same for a tar of two samples, and for lines.
+# The same for a tar of two samples, for two lines, a row of a table, a picture of a binary batch.
 many_tar() {
     head -c 2048 "$SMALL/tar" >one # two samples
     repeat one 500 >thousand
@@ -43,6 +44,16 @@ many_tar() {
 }
 many_lines() {
     repeat "$SMALL/lines" 500 >thousand
+    repeat thousand "$1"
+}
+many_table() {
+    head -n 1 "$SMALL/table"
+    sed -n 2p "$SMALL/table" >one
+    repeat one 1000 >thousand
+    repeat thousand "$1"
+}
+many_pixels() {
+    repeat "$SMALL/pixels" 1000 >thousand
     repeat thousand "$1"
 }
 
@@ -71,23 +82,28 @@ flat() {
     local program made=
     for program in $(programs); do
         entry "$program"
+        [ "$input" != nothing ] || continue # no records come in
         case $program in
         clip-plot) continue ;;                 # a figure has no records
         clip-contrastive-step) continue ;;     # holds a batch: see below
+        clip-page) continue ;;                 # holds the page's results
         clip-cmp) args=(- /dev/stdin) ;;       # a file with itself
         clip-simmatrix) args=(- "$SMALL/embeddings" --top 1) ;;
         esac
         if [ "$input" != "$made" ]; then
             for n in 1 100; do
                 case $input in
-                tar) many_tar $n ;;
-                lines) many_lines $n ;;
+                tar | lines | table | pixels) "many_$input" $n ;;
                 *) many "$input" $n ;;
                 esac >$n
             done
             mv 1 few
             mv 100 most
             made=$input
+        fi
+        if [ "$program" = clip-index ]; then # it answers up to 4,096 queries at once
+            many "$input" 5 >few
+            made=
         fi
         flat "$program" "${args[@]}"
     done
