@@ -40,11 +40,11 @@ ROWS = {
     "ViT-B/32 image": (320, 8.82),
     "ViT-B/32 text": (2048, 5.96 * 14 / 77),
     "RN50 image": (320, 12.2),
-    "ViT-B-16-SigLIP2 image": (64, 35.4),
+    "ViT-B-16-SigLIP2 image": (192, 35.4),
     "ViT-B-16-SigLIP2 text": (256, 11.0),
-    "convnext_base image": (64, 30.7),
-    "EVA02-B-16 image": (64, 35.1),
-    "MobileCLIP2-S2 image": (128, 15.7),
+    "convnext_base image": (192, 30.7),
+    "EVA02-B-16 image": (192, 35.1),
+    "MobileCLIP2-S2 image": (192, 15.7),
 }
 PEER_BATCH = 8 # the exports have it
 
