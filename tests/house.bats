@@ -87,6 +87,14 @@ in_makefile() {
     done
 }
 
+@test "every case that waits for make check-long is run by it" {
+    local file
+    for file in $(cd "$SRC" && grep -l 'skip CLIP_LONG' tests/*.bats); do
+        [ "$file" != tests/house.bats ] || continue
+        sed -n '/^LONG_FILES = /,/NULL/p' "$SRC/Makefile.am" | grep -qxF "$(printf '\t%s \\' "$file")" || complain "$file"
+    done
+}
+
 @test "every unit test is run by make check, every fuzz target is built by make fuzz" {
     in_makefile "$SRC"/tests/unit/test-*.c "$SRC"/tests/fuzz/fuzz-*.c
 }
