@@ -1,5 +1,6 @@
 #include "base/datadir.h"
 
+#include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,7 +66,7 @@ static char *path_in_destdir(const char *folder, const char *name)
     return existing(destdir, PKGLIBDIR "/", name);
 }
 
-char *clip_module_path(const char *built, const char *name, struct clip_error *error)
+static char *module_path(const char *built, const char *name, struct clip_error *error)
 {
     char folder[PATH_MAX], *path = NULL;
     if (program_folder(folder, sizeof folder) == 0) {
@@ -80,4 +81,20 @@ char *clip_module_path(const char *built, const char *name, struct clip_error *e
     if (!path)
         clip_fail(error, "%s is not in %s", name, PKGLIBDIR);
     return path;
+}
+
+const void *clip_module_load(const char *built, const char *name, const char *symbol, int flags,
+                             const char *failure, struct clip_error *error)
+{
+    const void *table = NULL;
+    char *path = module_path(built, name, error);
+    if (path) {
+        void *module = dlopen(path, flags);
+        if (module)
+            table = dlsym(module, symbol);
+        if (!table)
+            clip_fail(error, "%s: %s", failure, dlerror());
+    }
+    free(path);
+    return table;
 }

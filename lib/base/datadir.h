@@ -10,9 +10,11 @@
  * installed one. NULL with error where there is none. The caller frees it. */
 char *clip_data_path(const char *name, struct clip_error *error);
 
-/* The path of the module `name`: in the build tree, where `built` leads from the programs' folder
- * ("/../lib/score/"), beside an installation (also one in $DESTDIR), or where configure puts it. NULL with
- * error where there is none. The caller frees it. */
-char *clip_module_path(const char *built, const char *name, struct clip_error *error);
+/* The table `symbol` of the module `name`, which is in the build tree, where `built` leads from the programs'
+ * folder ("/../lib/score/"), beside an installation (also one in $DESTDIR), or where configure puts it;
+ * loaded with dlopen's `flags`, until the process ends. NULL with error, which begins with `failure` where
+ * the module is there. */
+const void *clip_module_load(const char *built, const char *name, const char *symbol, int flags,
+                             const char *failure, struct clip_error *error);
 
 #endif

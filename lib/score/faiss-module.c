@@ -6,26 +6,16 @@
 #include "math/blas.h"
 
 #include <dlfcn.h>
-#include <stdlib.h>
-
-#define MODULE "clip-faiss.so"
 
 #ifdef HAVE_FAISS
 /* OpenBLAS, which FAISS is linked with, is loaded before it, with one thread and room for `threads` callers
- * (math/blas.h). The module stays until the process ends. */
+ * (math/blas.h). */
 const struct clip_faiss *clip_faiss_load(int threads, struct clip_error *error)
 {
-    const struct clip_faiss *faiss = NULL;
-    char *path = clip_module_path("/../lib/score/", MODULE, error);
-    if (path && clip_blas_open(threads, error) == 0) {
-        void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-        if (module)
-            faiss = dlsym(module, "clip_faiss");
-        if (!faiss)
-            clip_fail(error, "FAISS cannot be loaded: %s", dlerror());
-    }
-    free(path);
-    return faiss;
+    if (clip_blas_open(threads, error) != 0)
+        return NULL;
+    return clip_module_load("/../lib/score/", "clip-faiss.so", "clip_faiss", RTLD_NOW | RTLD_LOCAL,
+                            "FAISS cannot be loaded", error);
 }
 #else
 const struct clip_faiss *clip_faiss_load(int threads, struct clip_error *error)

@@ -96,7 +96,6 @@ static void cut_parts(struct clip_optimizer *o)
     }
     for (; r <= o->size; r++)
         o->cuts[r] = o->pieces_count;
-    o->cuts[o->size] = o->pieces_count;
 }
 
 /* Moves what the ranks exchange to memory that they share. */
@@ -169,37 +168,32 @@ static int need_moments(struct clip_optimizer *o, struct clip_error *error)
 
 /* --- over ranks --- */
 
-/* Where the gradients of pieces from i on begin, in bytes; and the values. */
-static size_t gradients_begin(const struct clip_optimizer *o, size_t i)
+/* Where the values, or the gradients, of pieces from i on begin, in bytes. */
+static size_t begin_of(const struct clip_optimizer *o, size_t i, int values)
 {
     const struct clip_parameters *parameters = o->parameters;
-    if (i == 0 || i == o->pieces_count)
-        return i == 0 ? 0 : parameters->gradient_bytes;
+    if (i == 0)
+        return 0;
+    if (i == o->pieces_count)
+        return values ? parameters->value_bytes : parameters->gradient_bytes;
     const struct piece *piece = &o->pieces[i];
-    return (size_t)((char *)(parameters->items[piece->parameter].gradient + piece->first) -
-                    parameters->gradients);
+    const struct clip_parameter *p = &parameters->items[piece->parameter];
+    const char *begin = (const char *)((values ? p->value : p->gradient) + piece->first);
+    return (size_t)(begin - (values ? parameters->values : parameters->gradients));
 }
 
-static size_t values_begin(const struct clip_optimizer *o, size_t i)
-{
-    const struct clip_parameters *parameters = o->parameters;
-    if (i == 0 || i == o->pieces_count)
-        return i == 0 ? 0 : parameters->value_bytes;
-    const struct piece *piece = &o->pieces[i];
-    return (size_t)((char *)(parameters->items[piece->parameter].value + piece->first) - parameters->values);
-}
-
-static size_t squares_begin(const struct clip_optimizer *o, size_t i)
-{
-    return i * sizeof *o->squares;
-}
-
-/* The bytes of each rank's part of an array of which pieces from i on begin at begin(o, i). */
-static const size_t *parts_of(struct clip_optimizer *o,
-                              size_t (*begin)(const struct clip_optimizer *, size_t))
+/* The bytes of each rank's part of them. */
+static const size_t *parts_of(struct clip_optimizer *o, int values)
 {
     for (size_t r = 0; r < o->size; r++)
-        o->bytes[r] = begin(o, o->cuts[r + 1]) - begin(o, o->cuts[r]);
+        o->bytes[r] = begin_of(o, o->cuts[r + 1], values) - begin_of(o, o->cuts[r], values);
+    return o->bytes;
+}
+
+static const size_t *parts_of_squares(struct clip_optimizer *o)
+{
+    for (size_t r = 0; r < o->size; r++)
+        o->bytes[r] = (o->cuts[r + 1] - o->cuts[r]) * sizeof *o->squares;
     return o->bytes;
 }
 
@@ -328,11 +322,11 @@ static const char *name_of(const struct clip_optimizer *o, size_t piece)
 int clip_optimizer_step(struct clip_optimizer *o, double lr, double *norm, struct clip_error *error)
 {
     double sum = 0;
-    if (need_moments(o, error) != 0 || clip_ranks_reduce(o->ranks, (float *)o->parameters->gradients,
-                                                         parts_of(o, gradients_begin), error) != 0)
+    if (need_moments(o, error) != 0 ||
+        clip_ranks_reduce(o->ranks, (float *)o->parameters->gradients, parts_of(o, 0), error) != 0)
         return -1;
     clip_pool_run(o->pool, o->pieces_count, sum_piece, o);
-    if (clip_ranks_gather(o->ranks, o->squares, parts_of(o, squares_begin), error) != 0)
+    if (clip_ranks_gather(o->ranks, o->squares, parts_of_squares(o), error) != 0)
         return -1;
     for (size_t i = 0; i < o->pieces_count; i++) {
         sum += o->squares[i];
@@ -347,7 +341,7 @@ int clip_optimizer_step(struct clip_optimizer *o, double lr, double *norm, struc
     for (size_t i = 0; i < o->pieces_count; i++)
         if (o->bad[i])
             return clip_fail(error, "after the update %s is not finite", name_of(o, i));
-    return clip_ranks_gather(o->ranks, o->parameters->values, parts_of(o, values_begin), error);
+    return clip_ranks_gather(o->ranks, o->parameters->values, parts_of(o, 1), error);
 }
 
 /* --- its state on disk --- */
