@@ -144,13 +144,13 @@ int clip_encoder_run(enum clip_side side, const struct clip_encoder_options *opt
                      const struct clip_shared *shared, char *const *operands, size_t n)
 {
     struct clip_error error;
-    if (clip_train_check(&options->train, shared, options->stage.grad_in, &error) != 0)
-        clip_usage("%s", error.text);
-    if (!options->train.dir && !shared->model)
-        clip_usage("give a model (-m)");
     if (is_int8(options) && options->train.dir)
         clip_usage("--precision int8 is for inference, not for --train");
     if (options->int8_keep && !is_int8(options))
         clip_usage("--int8-keep needs --precision int8");
+    if (clip_train_check(&options->train, shared, options->stage.grad_in, &error) != 0)
+        clip_usage("%s", error.text);
+    if (!options->train.dir && !shared->model)
+        clip_usage("give a model (-m)");
     return (options->train.dir ? train_side : encode_side)(side, options, shared, operands, n);
 }
