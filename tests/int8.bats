@@ -21,9 +21,9 @@ need_int8() {
     has_int8 || skip VNNI
 }
 
-# embed MODEL...: embeddings of vit-a's pictures and captions; $options are the encoders'.
+# embed MODEL...: embeddings of the pictures and captions of a golden model, $name or vit-a; $options are the encoders'.
 embed() {
-    clip-encode-image -q -m "$@" $options "$GOLDEN/vit-a/batch.msgpack" | clip-encode-text -q -m "$@" $options |
+    clip-encode-image -q -m "$@" $options "$GOLDEN/${name:-vit-a}/batch.msgpack" | clip-encode-text -q -m "$@" $options |
         clip-project-normalize -q -m "$@"
 }
 
