@@ -94,8 +94,10 @@ END
     clip-model convert "$GOLDEN/vit-a/hf" -q -t hf -o whole
     int8 foreign whole/model.safetensors foreign.safetensors
     int8 plain foreign.safetensors plain.safetensors
-    cp -r whole foreign && cp foreign.safetensors foreign/model.safetensors
-    cp -r whole plain && cp plain.safetensors plain/model.safetensors
+    cp -r whole foreign
+    cp -r whole plain
+    mv foreign.safetensors foreign/model.safetensors
+    mv plain.safetensors plain/model.safetensors
     local options="--precision f32"
     embed foreign >got
     embed plain >want

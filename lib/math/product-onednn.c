@@ -417,13 +417,13 @@ static int matrix_set_int8(struct clip_matrix *base, const int8_t *q, const floa
                            struct clip_error *error)
 {
     struct matrix *matrix = (struct matrix *)base;
-    dnnl_status_t status =
-        onednn_pack(&matrix->packing, ((struct engine *)base->engine)->dnnl, q, 0, matrix->packed);
+    const struct engine *engine = (const struct engine *)base->engine;
+    dnnl_status_t status = onednn_pack(&matrix->packing, engine->dnnl, q, 0, matrix->packed);
     if (status != dnnl_success)
         return onednn_fail(error, "packing weights", status);
     memcpy(matrix->scales, scales, base->n * sizeof *scales);
     for (size_t i = 0; i < base->n; i++)
-        matrix->totals[i] = (float)clip_int8_total(base->k, q + i * base->k);
+        matrix->totals[i] = (float)engine->quantizers->total(base->k, q + i * base->k);
     /* Sums of integers are exact: every row is like the others. */
     for (int i = 0; i < HEIGHTS; i++)
         atomic_store(&matrix->shape->alike[i], matrix->primitive[i] != NULL);

@@ -133,4 +133,12 @@ static float quantize_weights(size_t k, const float *w, int8_t *q)
     return scale;
 }
 
-const struct clip_quantizers CLIP_LEVELED(clip_quantizers) = {quantize_row, finish, quantize_weights};
+static int32_t total(size_t k, const int8_t *q)
+{
+    int32_t sum = 0;
+    for (size_t i = 0; i < k; i++)
+        sum += q[i];
+    return sum;
+}
+
+const struct clip_quantizers CLIP_LEVELED(clip_quantizers) = {quantize_row, finish, quantize_weights, total};

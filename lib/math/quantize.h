@@ -31,13 +31,13 @@ struct clip_quantizers {
     /* q[k] and the scale of the weights w[k] of an output: the same at every level. A number that is not
      * finite makes the scale NaN. */
     float (*weights)(size_t k, const float *w, int8_t *q);
+
+    /* Sum of q[k]. */
+    int32_t (*total)(size_t k, const int8_t *q);
 };
 
 /* Returns the functions for a level. */
 const struct clip_quantizers *clip_quantizers(enum clip_level level);
-
-/* Sum of q[k]. */
-int32_t clip_int8_total(size_t k, const int8_t *q);
 
 extern const struct clip_quantizers clip_quantizers_plain, clip_quantizers_avx2, clip_quantizers_avx512;
 

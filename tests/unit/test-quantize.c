@@ -98,7 +98,7 @@ static void check_weights(const struct clip_quantizers *quantizers)
             total += q[i];
         }
         CHECK(most == 127, "%zu weights: the largest is %d", k, most);
-        CHECK(clip_int8_total(k, q) == total, "%zu", k);
+        CHECK(quantizers->total(k, q) == total, "%zu", k);
     }
     memset(w, 0, sizeof w);
     CHECK(quantizers->weights(MOST, w, q) == 0 && q[7] == 0, "zeros");
