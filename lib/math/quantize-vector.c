@@ -36,27 +36,33 @@ INLINE struct range widen(struct range range, vec v)
     return (struct range){lesser(v, range.least), greater(v, range.most), range.strange + v * 0};
 }
 
+INLINE struct range join(struct range a, struct range b)
+{
+    return (struct range){lesser(a.least, b.least), greater(a.most, b.most), a.strange + b.strange};
+}
+
 /* The range of x[n] and 0, in the first lanes. */
 static struct range range_of(size_t n, const float *x)
 {
-    struct range range[2] = {0};
+    enum { CHAINS = 4 }; /* each waits for its last step */
+    struct range range[CHAINS] = {0};
     size_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+    for (; i + CHAINS * LANES <= n; i += CHAINS * LANES)
+        UNROLL for (int c = 0; c < CHAINS; c++) range[c] = widen(range[c], load(x + i + c * LANES));
+    for (; i + LANES <= n; i += LANES)
         range[0] = widen(range[0], load(x + i));
-        range[1] = widen(range[1], load(x + i + LANES));
-    }
-    if (i + LANES <= n) {
-        range[0] = widen(range[0], load(x + i));
-        i += LANES;
-    }
     if (i < n)
         range[0] = widen(range[0], load_part(n - i, x + i));
-    struct range all = {lesser(range[0].least, range[1].least), greater(range[0].most, range[1].most),
-                        range[0].strange + range[1].strange};
-    for (int lane = 1; lane < LANES; lane++) {
-        all.least[0] = all.least[lane] < all.least[0] ? all.least[lane] : all.least[0];
-        all.most[0] = all.most[lane] > all.most[0] ? all.most[lane] : all.most[0];
-        all.strange[0] += all.strange[lane];
+    struct range all = range[0];
+    for (int c = 1; c < CHAINS; c++)
+        all = join(all, range[c]);
+    UNROLL for (int n = LANES / 2; n > 0; n /= 2)
+    {
+        struct range upper = {{0}, {0}, {0}};
+        memcpy(&upper.least, (const float *)&all.least + n, (size_t)n * sizeof(float));
+        memcpy(&upper.most, (const float *)&all.most + n, (size_t)n * sizeof(float));
+        memcpy(&upper.strange, (const float *)&all.strange + n, (size_t)n * sizeof(float));
+        all = join(all, upper);
     }
     return all;
 }
