@@ -52,9 +52,8 @@ struct place {
 
 #define LONGEST_RULE 7
 
-/* Sequences that mark text as bad. */
+/* Sequences of two and more that mark text as bad. So does a C1 by itself. */
 static const struct place rules[][LONGEST_RULE] = {
-    {{C1, NULL}},
     {{BAD | ACCENTED | BOX | QUOTES | CURRENCY | NUMERIC | LAW, NULL}, {BAD, NULL}},
     {{LOWER | UPPER, NULL}, {LOWER_COMMON | UPPER_COMMON, NULL}, {BAD, NULL}},
     {{BAD, NULL}, {ACCENTED | BOX | QUOTES | CURRENCY | NUMERIC | LAW, NULL}},
@@ -140,16 +139,27 @@ static uint32_t classify(uint32_t point)
     return (row ? row->classes | KNOWN : 0) | NEITHER | IN_LINE | (clip_is_space(point) ? SPACE : 0);
 }
 
-static int fits(const struct place *place, uint32_t point, uint32_t classes)
+static int is_listed(const char32_t *list, uint32_t point)
 {
-    if (classes & place->classes)
-        return 1;
-    if (place->classes & WORD && clip_point_classes(point) & CLIP_WORD)
-        return 1;
-    for (const char32_t *c = place->also; c && *c; c++)
-        if (*c == point)
+    for (; *list; list++)
+        if (*list == point)
             return 1;
     return 0;
+}
+
+static inline int fits(const struct place *place, uint32_t point, uint32_t classes)
+{
+    return (classes & place->classes) || (place->also && is_listed(place->also, point)) ||
+           (place->classes & WORD && clip_point_classes(point) & CLIP_WORD);
+}
+
+/* Whether the rest of a rule, whose first two characters fit, is at at[n]. */
+static int goes_on(const struct place *rule, const uint32_t *at, size_t n)
+{
+    for (size_t i = 2; i < LONGEST_RULE && (rule[i].classes || rule[i].also); i++)
+        if (i >= n || !fits(&rule[i], at[i], classify(at[i])))
+            return 0;
+    return 1;
 }
 
 /* Whether one of the rules begins at at[n]. */
@@ -157,21 +167,16 @@ static int breaks_rule(const uint32_t *at, size_t n)
 {
     if (at[0] < 0x80 && (n < 2 || at[1] < 0x80) && (n < 3 || at[2] < 0x80))
         return 0; /* each rule has a different kind of character among its first three */
-    uint32_t first = classify(at[0]);
+    uint32_t first = classify(at[0]), second = n > 1 ? classify(at[1]) : 0;
     if (!(first & (KNOWN | LOWER | UPPER | SPACE | STOP)))
         return 0; /* no rule begins with it */
-    for (size_t r = 0; r < CLIP_COUNT_OF(rules); r++) {
+    if (first & C1)
+        return 1; /* the only rule of one character */
+    for (size_t r = 0; n > 1 && r < CLIP_COUNT_OF(rules); r++) {
         const struct place *rule = rules[r];
-        size_t i, length = 0;
-        if (rule[0].also && !(first & NAMED))
+        if (!(first & rule[0].classes) && !(first & NAMED && rule[0].also))
             continue;
-        if (!fits(&rule[0], at[0], first))
-            continue;
-        while (length < LONGEST_RULE && (rule[length].classes || rule[length].also))
-            length++;
-        for (i = 1; i < length && i < n && fits(&rule[i], at[i], classify(at[i])); i++)
-            ;
-        if (i == length)
+        if (fits(&rule[1], at[1], second) && fits(&rule[0], at[0], first) && goes_on(rule, at, n))
             return 1;
     }
     return 0;
