@@ -70,10 +70,19 @@ static const struct place rules[][LONGEST_RULE] = {
     {{ACCENTED | CURRENCY | NUMERIC | QUOTES | LAW, NULL}, {BOX, NULL}},
     {{BOX, NULL}, {CLOSING, NULL}},
     {{ACCENTED, NULL}, {QUOTES, NULL}, {WORD, NULL}},
-    /* the ligature, except before a plain Latin letter */
-    {{0, U"Œœ"}, {NEITHER, NULL}},
     /* degrees after a capital */
     {{UPPER_ACCENTED, NULL}, {0, U"°"}},
+    /* "à" and the no-break space in Windows-1252, the last byte of which has become a space */
+    {{LOWER, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
+    {{LOWER, NULL}, {SPACE, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
+    /* "Â" before a character that means itself */
+    {{LOWER | STOP | CLOSING, NULL}, {0, U"Â"}, {BLANK | QUOTES, NULL}},
+};
+
+/* The same, of which each begins with a character that is NAMED. */
+static const struct place named_rules[][LONGEST_RULE] = {
+    /* the ligature, except before a plain Latin letter */
+    {{0, U"Œœ"}, {NEITHER, NULL}},
     /* Windows-1252: pairs that the rules above miss */
     {{0, U"ÂÃÎÐ"}, {QUOTES, U"€œŠš¢£Ÿž\u00a0\u00ad®©°·»–—´"}},
     {{0, U"×"}, {0, U"²³"}},
@@ -93,12 +102,8 @@ static const struct place rules[][LONGEST_RULE] = {
     {{0, U"в"}, {0, U"Ђ"}},
     {{0, U"ВГРС"}, {C1 | BAD | QUOTES | CURRENCY, U"°µ"}, {0, U"ВГРС"}},
     {{0, U"Г"}, {0, U"ў"}, {0, U"В"}, {0, U"Ђ"}, {0, U"В"}, {IN_LINE, NULL}, {LOWER | UPPER | BLANK, NULL}},
-    /* "à", "á" and the no-break space in Windows-1252, the last byte of which may have become a space */
+    /* "à" and "á" in Windows-1252 */
     {{0, U"Ã"}, {0, U"\u00a0¡"}},
-    {{LOWER, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
-    {{LOWER, NULL}, {SPACE, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
-    /* "Â" before a character that means itself */
-    {{LOWER | STOP | CLOSING, NULL}, {0, U"Â"}, {BLANK | QUOTES, NULL}},
     /* Windows-1253: U+2000 and on; Latin-1 and Greek */
     {{0, U"β"}, {0, U"€"}, {0, U"™\u00a0Ά\u00ad®°"}},
     {{0, U"ΒΓΞΟ"}, {C1 | BAD | QUOTES | CURRENCY, U"°"}, {0, U"ΒΓΞΟ"}},
@@ -172,13 +177,15 @@ static int breaks_rule(const uint32_t *at, size_t n)
         return 0; /* no rule begins with it */
     if (first & C1)
         return 1; /* the only rule of one character */
-    for (size_t r = 0; n > 1 && r < CLIP_COUNT_OF(rules); r++) {
-        const struct place *rule = rules[r];
-        if (!(first & rule[0].classes) && !(first & NAMED && rule[0].also))
-            continue;
-        if (fits(&rule[1], at[1], second) && fits(&rule[0], at[0], first) && goes_on(rule, at, n))
+    if (n < 2)
+        return 0;
+    for (size_t r = 0; r < CLIP_COUNT_OF(rules); r++)
+        if (first & rules[r][0].classes && fits(&rules[r][1], at[1], second) && goes_on(rules[r], at, n))
             return 1;
-    }
+    for (size_t r = 0; first & NAMED && r < CLIP_COUNT_OF(named_rules); r++)
+        if (is_listed(named_rules[r][0].also, at[0]) && fits(&named_rules[r][1], at[1], second) &&
+            goes_on(named_rules[r], at, n))
+            return 1;
     return 0;
 }
 
