@@ -12,18 +12,21 @@ enum { VECTORS = 2, WIDTH = VECTORS * LANES };
 
 /* --- packing --- */
 
-/* Columns [first, first + columns) of w[n][k], SIDE inputs at a time, so that lines are read once. */
+/* Columns [first, first + columns) of w[n][k]: squares of rows of w, transposed. */
 static void pack_columns(size_t columns, size_t k, const float *w, float *packed)
 {
-    enum { SIDE = 16 };
-    for (size_t i = 0; i < k; i += SIDE, packed += SIDE * WIDTH) {
-        size_t m = k - i < SIDE ? k - i : SIDE;
-        float block[WIDTH][SIDE] = {{0}};
-        for (size_t c = 0; c < columns; c++)
-            memcpy(block[c], w + c * k + i, m * sizeof *w);
-        for (size_t j = 0; j < m; j++)
-            for (size_t c = 0; c < WIDTH; c++)
-                packed[j * WIDTH + c] = block[c][j];
+    for (size_t i = 0; i < k; i += LANES, packed += LANES * WIDTH) {
+        size_t m = k - i < LANES ? k - i : LANES;
+        for (size_t v = 0; v < VECTORS; v++) {
+            vec square[LANES];
+            for (size_t c = 0; c < LANES; c++) {
+                const float *row = w + (v * LANES + c) * k + i;
+                square[c] = v * LANES + c >= columns ? (vec){0} : m == LANES ? load(row) : load_part(m, row);
+            }
+            transpose_square(square);
+            for (size_t j = 0; j < m; j++)
+                store(packed + j * WIDTH + v * LANES, square[j]);
+        }
     }
 }
 
