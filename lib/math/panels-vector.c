@@ -12,16 +12,17 @@ enum { VECTORS = 2, WIDTH = VECTORS * LANES };
 
 /* --- packing --- */
 
-/* Columns [first, first + columns) of w[n][k]: squares of rows of w, transposed. */
-static void pack_columns(size_t columns, size_t k, const float *w, float *packed)
+/* packed[depth][WIDTH] of rows [0, rows) of x, `stride` floats from one to the next; zeros after the last
+ * row. Squares of x are transposed. */
+static void pack_rows(size_t rows, size_t depth, const float *x, size_t stride, float *packed)
 {
-    for (size_t i = 0; i < k; i += LANES, packed += LANES * WIDTH) {
-        size_t m = k - i < LANES ? k - i : LANES;
+    for (size_t i = 0; i < depth; i += LANES, packed += LANES * WIDTH) {
+        size_t m = depth - i < LANES ? depth - i : LANES;
         for (size_t v = 0; v < VECTORS; v++) {
             vec square[LANES];
-            for (size_t c = 0; c < LANES; c++) {
-                const float *row = w + (v * LANES + c) * k + i;
-                square[c] = v * LANES + c >= columns ? (vec){0} : m == LANES ? load(row) : load_part(m, row);
+            for (size_t r = 0; r < LANES; r++) {
+                const float *row = x + (v * LANES + r) * stride + i;
+                square[r] = v * LANES + r >= rows ? (vec){0} : m == LANES ? load(row) : load_part(m, row);
             }
             transpose_square(square);
             for (size_t j = 0; j < m; j++)
@@ -35,7 +36,7 @@ static void pack(size_t n, size_t k, const float *w, int transposed, float *pack
     for (size_t first = 0; first < n; first += WIDTH, packed += WIDTH * k) {
         size_t columns = n - first < WIDTH ? n - first : WIDTH;
         if (!transposed) {
-            pack_columns(columns, k, w + first * k, packed);
+            pack_rows(columns, k, w + first * k, k, packed);
             continue;
         }
         memset(packed, 0, columns < WIDTH ? WIDTH * k * sizeof *packed : 0);
@@ -126,4 +127,94 @@ static void run(size_t rows, size_t n, size_t k, const float *x, const float *pa
     }
 }
 
-const struct clip_panel_kernels CLIP_LEVELED(clip_panel_kernels) = {WIDTH, pack, run};
+/* --- products with weights as they lie ---
+ *
+ * The two operands change places: panels are made of rows of x, and rows of w are read as they lie. A sum is
+ * of the same products in the same order, so its bytes are those of the packed weights. */
+
+/* A block of k: w[n][depth] at k floats from row to row. */
+struct lying {
+    size_t depth, k, n;
+    int add, last; /* sums continue those of the block before; they are of the whole of k */
+};
+
+/* y[rows][TALL], n floats from row to row, of the sums of TALL outputs, each of LANES rows. */
+static void put_sums(const vec sums[TALL], size_t rows, size_t n, float *y)
+{
+    vec square[LANES] = {{0}};
+    UNROLL for (int i = 0; i < TALL; i++)
+    {
+        square[i % LANES] = sums[i];
+        if (i + 1 < TALL && (i + 1) % LANES != 0)
+            continue;
+        transpose_square(square);
+        for (size_t r = 0; r < LANES && r < rows; r++)
+            store_part((size_t)(i % LANES + 1), y + r * n + i / LANES * LANES, square[r]);
+    }
+}
+
+/* The sums of TALL outputs, rows of w, and of a panel of rows of x: into y[rows][TALL], or into
+ * kept[TALL][WIDTH] as long as they are not the last. Brings depth floats at each of `next` into the cache.
+ */
+static void lying_tile(const struct lying *block, const float *w, const float *x, const float *const next[2],
+                       float *kept, size_t rows, float *y)
+{
+    enum { STEP = 8 };
+    vec sum[VECTORS][TALL] = {{{0}}};
+    if (block->add)
+        UNROLL for (int r = 0; r < TALL; r++) UNROLL for (int v = 0; v < VECTORS; v++) sum[v][r] =
+            load(kept + r * WIDTH + v * LANES);
+    for (size_t i = 0; i < block->depth;) {
+        size_t end = block->depth - i < STEP ? block->depth : i + STEP;
+        __builtin_prefetch(next[0] + i, 0, 2);
+        __builtin_prefetch(next[1] + i, 0, 2);
+        for (; i < end; i++, x += WIDTH) {
+            vec row[VECTORS];
+            UNROLL for (int v = 0; v < VECTORS; v++) row[v] = load(x + v * LANES);
+            UNROLL for (int r = 0; r < TALL; r++)
+            {
+                vec weight = splat(w[(size_t)r * block->k + i]);
+                UNROLL for (int v = 0; v < VECTORS; v++) sum[v][r] += row[v] * weight;
+            }
+        }
+    }
+    if (!block->last) {
+        UNROLL for (int r = 0; r < TALL; r++) UNROLL for (int v = 0; v < VECTORS; v++)
+            store(kept + r * WIDTH + v * LANES, sum[v][r]);
+        return;
+    }
+    for (size_t v = 0; v < VECTORS && v * LANES < rows; v++)
+        put_sums(sum[v], rows - v * LANES, block->n, y + v * LANES * block->n);
+}
+
+/* TALL outputs of all rows, panels[][depth][WIDTH]; `next`: w of those that follow. */
+static void lying_outputs(const struct lying *block, size_t rows, const float *w, const float *next,
+                          const float *panels, float *kept, float *y)
+{
+    for (size_t first = 0, row = 0; first < rows; first += WIDTH, row += 2) {
+        const float *ahead[] = {next + row % TALL * block->k, next + (row + 1) % TALL * block->k};
+        lying_tile(block, w, panels + first * block->depth, ahead, kept + first * TALL, rows - first,
+                   y + first * block->n);
+    }
+}
+
+static void run_lying(size_t rows, size_t n, size_t k, const float *x, const float *w, float *y,
+                      float *scratch)
+{
+    size_t padded = (rows + WIDTH - 1) / WIDTH * WIDTH;
+    float *kept = scratch + padded * (k < CLIP_PANEL_DEPTH ? k : CLIP_PANEL_DEPTH);
+    for (size_t first = 0; first < k; first += CLIP_PANEL_DEPTH) {
+        size_t depth = k - first < CLIP_PANEL_DEPTH ? k - first : CLIP_PANEL_DEPTH;
+        const struct lying block = {depth, k, n, first > 0, first + depth == k};
+        for (size_t r = 0; r < rows; r += WIDTH)
+            pack_rows(rows - r, depth, x + r * k + first, k, scratch + r * depth);
+        /* The last outputs may begin within those before, which are then computed again. */
+        for (size_t c = 0; c < n; c += TALL) {
+            size_t at = c + TALL < n ? c : n - TALL, next = at + 2 * TALL < n ? at + TALL : n - TALL;
+            lying_outputs(&block, rows, w + at * k + first, w + next * k + first, scratch, kept + c * padded,
+                          y + at);
+        }
+    }
+}
+
+const struct clip_panel_kernels CLIP_LEVELED(clip_panel_kernels) = {WIDTH, TALL, pack, run, run_lying};

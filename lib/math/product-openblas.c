@@ -168,6 +168,7 @@ const struct clip_engine_type clip_openblas = {
     matrix_new,
     matrix_free,
     matrix_set,
+    NULL,
     product,
     clip_outer_openblas_new,
     clip_outer_openblas_free,

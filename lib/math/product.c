@@ -1,5 +1,6 @@
 #include <config.h>
 
+#include "base/pages.h"
 #include "math/blas.h"
 #include "math/engine.h"
 
@@ -119,6 +120,17 @@ void clip_matrix_free(struct clip_matrix *matrix)
 int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error)
 {
     return matrix->engine->type->matrix_set(matrix, w, transposed, error);
+}
+
+int clip_matrix_map(struct clip_matrix *matrix, const float *w, struct clip_error *error)
+{
+    if (matrix->engine->type->matrix_map)
+        return matrix->engine->type->matrix_map(matrix, w, error);
+    if (clip_matrix_set(matrix, w, 0, error) != 0)
+        return -1;
+    if (!matrix->engine->borrows)
+        clip_pages_return(w, matrix->n * matrix->k * sizeof *w);
+    return 0;
 }
 
 size_t clip_matrix_rows(const struct clip_matrix *matrix)

@@ -56,6 +56,11 @@ void clip_matrix_free(struct clip_matrix *matrix);
  * products of this matrix run; matrices may be set in several threads at once. */
 int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
 
+/* The same of w[n][k] within a mapped file, which outlives the matrix: products may read it in place until
+ * packing pays, which the first products of the matrix then do. Its pages are given back once they are not
+ * read again. */
+int clip_matrix_map(struct clip_matrix *matrix, const float *w, struct clip_error *error);
+
 size_t clip_matrix_rows(const struct clip_matrix *matrix);
 size_t clip_matrix_outputs(const struct clip_matrix *matrix);
 size_t clip_matrix_inputs(const struct clip_matrix *matrix);

@@ -1,4 +1,5 @@
 #include "model/model.h"
+#include "base/pages.h"
 #include "base/stray.h"
 #include "model/forms.h"
 #include "model/kind.h"
@@ -668,17 +669,11 @@ int clip_model_copy(const struct clip_model *model, const char *name, size_t fir
 void clip_model_release_pages(const struct clip_model *model, const char *name)
 {
     const struct tensor *tensor = find_tensor(model, name);
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; tensor && i < tensor->count; i++) {
         const struct clip_weight *part = &tensor->parts[i];
         if (part >= model->resampled && part < model->resampled + CLIP_SIDES)
             return; /* not mapped */
-        uintptr_t start = ((uintptr_t)part->data + page - 1) / page * page;
-        uintptr_t end =
-            ((uintptr_t)part->data + clip_weight_count(part) * clip_weight_size(part->type)) / page * page;
-        /* Only whole pages of this tensor; if the advice is refused, nothing is lost. */
-        if (clip_weight_count(part) && start < end)
-            madvise((void *)start, end - start, MADV_DONTNEED);
+        clip_pages_return(part->data, clip_weight_count(part) * clip_weight_size(part->type));
     }
 }
 

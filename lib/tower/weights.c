@@ -142,6 +142,10 @@ static int set_mapped(struct clip_operand *operand, const struct clip_tower_setu
         return -1;
     if (part->more[0])
         data = operand->copy;
+    if (!operand->copy && !operand->transposed)
+        return clip_matrix_map(operand->forward, data, error) == 0
+                   ? 0
+                   : clip_fail_prefix(error, "%s", slot->name);
     int status = clip_matrix_set(operand->forward, data, operand->transposed, error);
     if (status == 0 && clip_engine_borrows(setup->engine))
         return 0;
