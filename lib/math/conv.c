@@ -24,7 +24,7 @@ struct clip_conv {
     struct clip_linear *linear;
     const struct clip_conv_kernels *kernels;
     int borrows;    /* linear reads `weights` where they lie */
-    float *weights; /* [out][area][in], or [places][in][out]; kept only while needed */
+    float *weights; /* [out][area][in], or [places][in][out]; kept only where the engine borrows */
     float *bias;    /* [out] of Winograd, which adds it after its output transform */
 };
 
@@ -245,23 +245,31 @@ static int set_layers(struct clip_conv *conv, const float *u, const float *shift
     return 0;
 }
 
-int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, const float *shift,
+/* Floats of the products' weights. */
+static size_t weight_count(const struct clip_conv *conv)
+{
+    size_t side = conv->shape.side, places = conv->method == WINOGRAD ? CLIP_WINOGRAD_PLACES : side * side;
+    return places * conv->shape.in * conv->shape.out;
+}
+
+size_t clip_conv_room(const struct clip_conv *conv)
+{
+    return conv->borrows ? 0 : weight_count(conv);
+}
+
+int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, const float *shift, float *room,
                   struct clip_error *error)
 {
-    size_t in = conv->shape.in, out = conv->shape.out, area = conv->shape.side * conv->shape.side;
-    size_t places = conv->method == WINOGRAD ? CLIP_WINOGRAD_PLACES : area;
-    if (!conv->weights && !(conv->weights = reallocarray(NULL, places * in, out * sizeof(float))))
+    size_t in = conv->shape.in, out = conv->shape.out;
+    if (conv->borrows && !conv->weights &&
+        !(conv->weights = reallocarray(NULL, weight_count(conv), sizeof *conv->weights)))
         return clip_fail_memory(error, "a convolution's weights");
+    float *u = conv->borrows ? conv->weights : room;
     if (conv->method == WINOGRAD)
-        clip_winograd_weights(w, scale, in, out, conv->weights);
+        clip_winograd_weights(w, scale, in, out, u);
     else
-        patch_weights(w, scale, area, in, out, conv->weights);
-    int status = set_layers(conv, conv->weights, shift, error);
-    if (!conv->borrows) {
-        free(conv->weights);
-        conv->weights = NULL;
-    }
-    return status;
+        patch_weights(w, scale, conv->shape.side * conv->shape.side, in, out, u);
+    return set_layers(conv, u, shift, error);
 }
 
 /* --- forward --- */

@@ -28,9 +28,12 @@ struct clip_conv *clip_conv_new(struct clip_engine *engine, const struct clip_co
                                 struct clip_error *error);
 void clip_conv_free(struct clip_conv *conv);
 
+/* Floats of room for clip_conv_set; 0 where the engine borrows, so that the convolution keeps them. */
+size_t clip_conv_room(const struct clip_conv *conv);
+
 /* Weights of the convolution followed by a scale and a shift of each channel: w[out][in][side][side],
- * scale[out], shift[out]; nothing of them is kept. Not while the convolution runs. */
-int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, const float *shift,
+ * scale[out], shift[out]; nothing of them is kept, nor of `room`. Not while the convolution runs. */
+int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, const float *shift, float *room,
                   struct clip_error *error);
 
 /* Bytes of scratch that clip_conv_run needs, aligned to 64; of its own for each thread. */
