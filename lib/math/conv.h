@@ -58,7 +58,4 @@ void clip_batch_norm_fold(size_t n, const float *weight, const float *bias, cons
 void clip_im2col(const void *x, size_t element, size_t height, size_t width, size_t channels, size_t stride,
                  size_t first, size_t rows, void *y);
 
-/* Winograd's weights (math/conv-kernels.h): u[36][in][out] of w[out][in][3][3], each times scale[out]. */
-void clip_winograd_weights(const float *w, const float *scale, size_t in, size_t out, float *u);
-
 #endif
