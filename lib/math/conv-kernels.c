@@ -227,7 +227,20 @@ static void winograd_output(const float *m, const float *bias, int relu, size_t 
     }
 }
 
-/* --- Winograd's weights --- */
+/* --- weights --- */
+
+static void patch_weights(const float *w, const float *scale, size_t area, size_t in, size_t out, float *u)
+{
+    for (size_t o = 0; o < out; o++, w += in * area) {
+        if (area == 1)
+            for (size_t i = 0; i < in; i++)
+                u[i] = w[i] * scale[o];
+        for (size_t k = 0; area > 1 && k < area; k++)
+            for (size_t i = 0; i < in; i++)
+                u[k * in + i] = w[i * area + k] * scale[o];
+        u += in * area;
+    }
+}
 
 /* The same place of the filters of OUTPUTS outputs, in double: they are transformed once. */
 enum { OUTPUTS = 8 };
@@ -251,13 +264,14 @@ INLINE void filter_transform(const outputs_vec *g, size_t g_step, outputs_vec *t
 INLINE void winograd_filters(const float *w, size_t filter, const float *scale, size_t n, float *u,
                              size_t step)
 {
+    outputs_floats at[9] = {{0}}, factors = {0};
     outputs_vec g[9], t[18], v[PLACES];
-    for (size_t k = 0; k < 9; k++) {
-        outputs_vec place = {0};
-        for (size_t o = 0; o < n; o++)
-            place[o] = (double)w[o * filter + k] * scale[o];
-        g[k] = place;
-    }
+    memcpy(&factors, scale, n * sizeof *scale);
+    for (size_t o = 0; o < n; o++)
+        for (size_t k = 0; k < 9; k++)
+            at[k][o] = w[o * filter + k];
+    for (size_t k = 0; k < 9; k++)
+        g[k] = __builtin_convertvector(at[k], outputs_vec) * __builtin_convertvector(factors, outputs_vec);
     for (size_t k = 0; k < 3; k++)
         filter_transform(g + k, 3, t + k, 3);
     for (size_t k = 0; k < 6; k++)
@@ -268,19 +282,19 @@ INLINE void winograd_filters(const float *w, size_t filter, const float *scale, 
     }
 }
 
-static void winograd_weights(const float *w, const float *scale, size_t in, size_t out, float *u)
+static void winograd_weights(const float *w, const float *scale, size_t in, size_t out, size_t step, float *u)
 {
-    for (size_t first = 0; first < out; first += OUTPUTS)
-        for (size_t i = 0; i < in; i++) {
+    for (size_t i = 0; i < in; i++)
+        for (size_t first = 0; first < out; first += OUTPUTS) {
             const float *filters = w + (first * in + i) * 9;
             float *to = u + i * out + first;
             if (out - first >= OUTPUTS)
-                winograd_filters(filters, in * 9, scale + first, OUTPUTS, to, in * out);
+                winograd_filters(filters, in * 9, scale + first, OUTPUTS, to, step);
             else
-                winograd_filters(filters, in * 9, scale + first, out - first, to, in * out);
+                winograd_filters(filters, in * 9, scale + first, out - first, to, step);
         }
 }
 
 const struct clip_conv_kernels CLIP_LEVELED(clip_conv_kernels) = {
-    bias_relu, pool, pool_bf16, widen, winograd_weights, winograd_input, winograd_output,
+    bias_relu, pool, pool_bf16, widen, patch_weights, winograd_weights, winograd_input, winograd_output,
 };

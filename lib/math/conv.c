@@ -179,25 +179,25 @@ void clip_batch_norm_fold(size_t n, const float *weight, const float *bias, cons
     }
 }
 
-/* u[out][area][in] of w[out][in][area], times scale[out]. */
-static void patch_weights(const float *w, const float *scale, size_t area, size_t in, size_t out, float *u)
+/* From one of Winograd's places to the next in the room: a power of two, which the number of weights often
+ * is, would bring all places into the same part of the cache. */
+static size_t place_step(const struct clip_conv *conv)
 {
-    for (size_t o = 0; o < out; o++, w += in * area, u += in * area)
-        for (size_t i = 0; i < in; i++)
-            for (size_t k = 0; k < area; k++)
-                u[k * in + i] = w[i * area + k] * scale[o];
+    enum { LINE = 16 };
+    return clip_linear_part(conv->linear) * conv->shape.in + LINE;
 }
 
-/* Products' weights of an output. */
-static size_t output_weights(const struct clip_conv *conv)
+/* Floats of a part's weights. */
+static size_t part_weights(const struct clip_conv *conv)
 {
     size_t side = conv->shape.side;
-    return (conv->method == WINOGRAD ? CLIP_WINOGRAD_PLACES : side * side) * conv->shape.in;
+    return conv->method == WINOGRAD ? CLIP_WINOGRAD_PLACES * place_step(conv)
+                                    : side * side * clip_linear_part(conv->linear) * conv->shape.in;
 }
 
 size_t clip_conv_room(const struct clip_conv *conv)
 {
-    return conv->borrows ? 0 : clip_linear_part(conv->linear) * output_weights(conv);
+    return conv->borrows ? 0 : part_weights(conv);
 }
 
 /* Gives `linear` the weights of outputs [first, first + count), by u. */
@@ -206,12 +206,13 @@ static int set_part(struct clip_conv *conv, size_t first, size_t count, const fl
 {
     size_t in = conv->shape.in, area = conv->shape.side * conv->shape.side;
     if (conv->method != WINOGRAD) {
-        patch_weights(w + first * in * area, scale + first, area, in, count, u);
+        conv->kernels->patch_weights(w + first * in * area, scale + first, area, in, count, u);
         return clip_linear_set(conv->linear, 0, first, count, u, 0, shift + first, error);
     }
-    conv->kernels->winograd_weights(w + first * in * area, scale + first, in, count, u);
+    conv->kernels->winograd_weights(w + first * in * area, scale + first, in, count, place_step(conv), u);
     for (size_t place = 0; place < CLIP_WINOGRAD_PLACES; place++)
-        if (clip_linear_set(conv->linear, place, first, count, u + place * in * count, 1, NULL, error) < 0)
+        if (clip_linear_set(conv->linear, place, first, count, u + place * place_step(conv), 1, NULL, error) <
+            0)
             return -1;
     memcpy(conv->bias + first, shift + first, count * sizeof *shift);
     return 0;
@@ -222,7 +223,7 @@ int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, co
 {
     size_t out = conv->shape.out, part = clip_linear_part(conv->linear);
     if (conv->borrows && !conv->weights &&
-        !(conv->weights = reallocarray(NULL, out * output_weights(conv), sizeof *conv->weights)))
+        !(conv->weights = reallocarray(NULL, part_weights(conv), sizeof *conv->weights)))
         return clip_fail_memory(error, "a convolution's weights");
     if (conv->method == WINOGRAD && !conv->bias && !(conv->bias = malloc(out * sizeof *conv->bias)))
         return clip_fail_memory(error, "a convolution");

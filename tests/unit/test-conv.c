@@ -128,7 +128,7 @@ static void test_winograd(const struct clip_conv_kernels *kernels, size_t height
     float *u = malloc(36 * in * out * sizeof *u), *v = malloc(36 * rows * in * sizeof *v);
     float *m = malloc(36 * rows * out * sizeof *m), *y = calloc(height * width * out, sizeof *y);
     size_t tiles = clip_winograd_tiles(height, width);
-    kernels->winograd_weights(w, scale, in, out, u);
+    kernels->winograd_weights(w, scale, in, out, in * out, u);
     for (size_t first = 0; first < tiles; first += rows) {
         size_t count = tiles - first < rows ? tiles - first : rows;
         kernels->winograd_input(x, height, width, in, first, count, v);
