@@ -130,91 +130,103 @@ static void run(size_t rows, size_t n, size_t k, const float *x, const float *pa
 /* --- products with weights as they lie ---
  *
  * The two operands change places: panels are made of rows of x, and rows of w are read as they lie. A sum is
- * of the same products in the same order, so its bytes are those of the packed weights. */
+ * of the same products in the same order, so its bytes are those of the packed weights. Sums are kept as they
+ * come, a column of y side by side, and transposed GROUP columns at a time: whole lines of y. */
+enum { GROUP = 8 * TALL };
 
-/* A block of k: w[n][depth] at k floats from row to row. */
+/* A block of k. */
 struct lying {
-    size_t depth, k, n;
-    int add, last; /* sums continue those of the block before; they are of the whole of k */
+    size_t depth, panels; /* of x: [panels][depth][WIDTH] */
+    const float *x;
+    int add; /* sums continue those of the block before */
 };
 
-/* y[rows][TALL], n floats from row to row, of the sums of TALL outputs, each of LANES rows. */
-static void put_sums(const vec sums[TALL], size_t rows, size_t n, float *y)
-{
-    vec square[LANES] = {{0}};
-    UNROLL for (int i = 0; i < TALL; i++)
-    {
-        square[i % LANES] = sums[i];
-        if (i + 1 < TALL && (i + 1) % LANES != 0)
-            continue;
-        transpose_square(square);
-        for (size_t r = 0; r < LANES && r < rows; r++)
-            store_part((size_t)(i % LANES + 1), y + r * n + i / LANES * LANES, square[r]);
-    }
-}
-
-/* The sums of TALL outputs, rows of w, and of a panel of rows of x: into y[rows][TALL], or into
- * kept[TALL][WIDTH] as long as they are not the last. Brings depth floats at each of `next` into the cache.
- */
-static void lying_tile(const struct lying *block, const float *w, const float *x, const float *const next[2],
-                       float *kept, size_t rows, float *y)
+/* The sums of TALL outputs, rows of w at `row` floats, and of a panel of rows of x: kept[TALL][WIDTH]. Brings
+ * depth floats at each of `next` into the cache. */
+static void lying_tile(const struct lying *block, const float *w, size_t row, const float *x,
+                       const float *const next[2], float *kept)
 {
     enum { STEP = 8 };
-    vec sum[VECTORS][TALL] = {{{0}}};
+    vec sum[TALL][VECTORS] = {{{0}}};
     if (block->add)
-        UNROLL for (int r = 0; r < TALL; r++) UNROLL for (int v = 0; v < VECTORS; v++) sum[v][r] =
+        UNROLL for (int r = 0; r < TALL; r++) UNROLL for (int v = 0; v < VECTORS; v++) sum[r][v] =
             load(kept + r * WIDTH + v * LANES);
     for (size_t i = 0; i < block->depth;) {
         size_t end = block->depth - i < STEP ? block->depth : i + STEP;
         __builtin_prefetch(next[0] + i, 0, 2);
         __builtin_prefetch(next[1] + i, 0, 2);
         for (; i < end; i++, x += WIDTH) {
-            vec row[VECTORS];
-            UNROLL for (int v = 0; v < VECTORS; v++) row[v] = load(x + v * LANES);
+            vec rows[VECTORS];
+            UNROLL for (int v = 0; v < VECTORS; v++) rows[v] = load(x + v * LANES);
             UNROLL for (int r = 0; r < TALL; r++)
             {
-                vec weight = splat(w[(size_t)r * block->k + i]);
-                UNROLL for (int v = 0; v < VECTORS; v++) sum[v][r] += row[v] * weight;
+                vec weight = splat(w[(size_t)r * row + i]);
+                UNROLL for (int v = 0; v < VECTORS; v++) sum[r][v] += rows[v] * weight;
             }
         }
     }
-    if (!block->last) {
-        UNROLL for (int r = 0; r < TALL; r++) UNROLL for (int v = 0; v < VECTORS; v++)
-            store(kept + r * WIDTH + v * LANES, sum[v][r]);
-        return;
-    }
-    for (size_t v = 0; v < VECTORS && v * LANES < rows; v++)
-        put_sums(sum[v], rows - v * LANES, block->n, y + v * LANES * block->n);
+    UNROLL for (int r = 0; r < TALL; r++) UNROLL for (int v = 0; v < VECTORS; v++)
+        store(kept + r * WIDTH + v * LANES, sum[r][v]);
 }
 
-/* TALL outputs of all rows, panels[][depth][WIDTH]; `next`: w of those that follow. */
-static void lying_outputs(const struct lying *block, size_t rows, const float *w, const float *next,
-                          const float *panels, float *kept, float *y)
+/* The sums of TALL outputs of all panels, kept[panels][TALL][WIDTH]; w as above, `next` rows follow. */
+static void lying_outputs(const struct lying *block, const float *w, size_t row, const float *next,
+                          float *kept)
 {
-    for (size_t first = 0, row = 0; first < rows; first += WIDTH, row += 2) {
-        const float *ahead[] = {next + row % TALL * block->k, next + (row + 1) % TALL * block->k};
-        lying_tile(block, w, panels + first * block->depth, ahead, kept + first * TALL, rows - first,
-                   y + first * block->n);
+    for (size_t p = 0; p < block->panels; p++) {
+        const float *ahead[] = {next + 2 * p % TALL * row, next + (2 * p + 1) % TALL * row};
+        lying_tile(block, w, row, block->x + p * WIDTH * block->depth, ahead, kept + p * TALL * WIDTH);
     }
+}
+
+/* y[rows][n], n <= GROUP, `row` floats from row to row, of the sums of n outputs:
+ * kept[][panels][TALL][WIDTH]. */
+static void put_sums(size_t rows, size_t n, const float *kept, size_t panels, float *y, size_t row)
+{
+    for (size_t first = 0; first < rows; first += LANES)
+        for (size_t c = 0; c < n; c += LANES) {
+            const float *sums = kept + first / WIDTH * TALL * WIDTH + first % WIDTH;
+            size_t count = n - c < LANES ? n - c : LANES;
+            vec square[LANES];
+            for (size_t i = 0; i < LANES; i++)
+                square[i] = i < count
+                                ? load(sums + (c + i) / TALL * panels * TALL * WIDTH + (c + i) % TALL * WIDTH)
+                                : (vec){0};
+            transpose_square(square);
+            for (size_t r = 0; r < LANES && first + r < rows; r++)
+                if (count == LANES)
+                    store(y + (first + r) * row + c, square[r]);
+                else
+                    store_part(count, y + (first + r) * row + c, square[r]);
+        }
 }
 
 static void run_lying(size_t rows, size_t n, size_t k, const float *x, const float *w, float *y,
                       float *scratch)
 {
-    size_t padded = (rows + WIDTH - 1) / WIDTH * WIDTH;
-    float *kept = scratch + padded * (k < CLIP_PANEL_DEPTH ? k : CLIP_PANEL_DEPTH);
-    for (size_t first = 0; first < k; first += CLIP_PANEL_DEPTH) {
-        size_t depth = k - first < CLIP_PANEL_DEPTH ? k - first : CLIP_PANEL_DEPTH;
-        const struct lying block = {depth, k, n, first > 0, first + depth == k};
-        for (size_t r = 0; r < rows; r += WIDTH)
-            pack_rows(rows - r, depth, x + r * k + first, k, scratch + r * depth);
-        /* The last outputs may begin within those before, which are then computed again. */
+    size_t most = k < CLIP_PANEL_DEPTH ? k : CLIP_PANEL_DEPTH, panels = (rows + WIDTH - 1) / WIDTH;
+    size_t group = k > most ? (n + TALL - 1) / TALL * TALL : GROUP; /* outputs whose sums are kept */
+    float *spare = scratch + panels * WIDTH * most, *kept = spare + TALL * most;
+    for (size_t first = 0; first < k; first += most) {
+        size_t depth = k - first < most ? k - first : most;
+        const struct lying block = {depth, panels, scratch, first > 0};
+        for (size_t p = 0; p < panels; p++)
+            pack_rows(rows - p * WIDTH, depth, x + p * WIDTH * k + first, k, scratch + p * WIDTH * depth);
         for (size_t c = 0; c < n; c += TALL) {
-            size_t at = c + TALL < n ? c : n - TALL, next = at + 2 * TALL < n ? at + TALL : n - TALL;
-            lying_outputs(&block, rows, w + at * k + first, w + next * k + first, scratch, kept + c * padded,
-                          y + at);
+            const float *lie = w + c * k + first;
+            float *sums = kept + c % group * panels * WIDTH;
+            if (n - c >= TALL) {
+                lying_outputs(&block, lie, k, n - c >= 2 * TALL ? lie + TALL * k : lie, sums);
+            } else { /* its last rows are of no output */
+                for (size_t r = 0; r < n - c; r++)
+                    memcpy(spare + r * depth, lie + r * k, depth * sizeof *spare);
+                lying_outputs(&block, spare, depth, spare, sums);
+            }
+            size_t end = n - c < TALL ? n : c + TALL, begin = c / GROUP * GROUP;
+            if (first + depth == k && (end == n || end % GROUP == 0))
+                put_sums(rows, end - begin, kept + begin % group * panels * WIDTH, panels, y + begin, n);
         }
     }
 }
 
-const struct clip_panel_kernels CLIP_LEVELED(clip_panel_kernels) = {WIDTH, TALL, pack, run, run_lying};
+const struct clip_panel_kernels CLIP_LEVELED(clip_panel_kernels) = {WIDTH, TALL, GROUP, pack, run, run_lying};

@@ -12,6 +12,7 @@
 struct clip_panel_kernels {
     size_t width; /* columns of a panel */
     size_t tall;  /* rows of a tile */
+    size_t group; /* outputs that run_lying puts at once */
 
     /* packed[clip_panels_floats] = w[n][k], or w[k][n] where `transposed`. */
     void (*pack)(size_t n, size_t k, const float *w, int transposed, float *packed);
@@ -21,8 +22,8 @@ struct clip_panel_kernels {
     void (*run)(size_t rows, size_t n, size_t k, const float *x, const float *packed, int add, float *y,
                 float *scratch);
 
-    /* y[rows][n] = x[rows][k] · wᵀ of w[n][k] as it lies, n at least `tall`: the bytes of `run`, in more time
-     * where there are many rows. scratch: clip_lying_scratch floats. */
+    /* y[rows][n] = x[rows][k] · wᵀ of w[n][k] as it lies: the bytes of `run`, in more time where there are
+     * many rows. scratch: clip_lying_scratch floats. */
     void (*run_lying)(size_t rows, size_t n, size_t k, const float *x, const float *w, float *y,
                       float *scratch);
 };

@@ -1,4 +1,6 @@
 /* Matrix products of each engine that this machine has: right, and each row on its own. */
+#include "base/file.h"
+#include "base/threads.h"
 #include "check.h"
 #include "math/product.h"
 
@@ -6,6 +8,8 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 static uint32_t state = 1;
 
@@ -140,6 +144,72 @@ static void check_shape(struct clip_engine *engine, size_t rows, size_t n, size_
     free(w), free(x), free(y), free(scratch), free(in);
 }
 
+/* w[n * k] in a file's mapping. */
+static const float *map_floats(const float *w, size_t n)
+{
+    struct clip_error error;
+    int fd = clip_temporary_file(&error);
+    CHECK(fd >= 0 && clip_pwrite_all(fd, w, n * sizeof *w, 0, &error) == 0, "%s", error.text);
+    const float *map = mmap(NULL, n * sizeof *w, PROT_READ, MAP_PRIVATE, fd, 0);
+    CHECK(map != MAP_FAILED, "mmap");
+    close(fd);
+    return map;
+}
+
+/* Products of a mapped matrix, one after the other, of any number of rows: those that come before the weights
+ * are packed, and after. */
+struct mapped {
+    const struct clip_matrix *matrix;
+    const void *x;
+    const float *want;
+    size_t turns;
+    size_t different[4];
+};
+
+static void run_mapped(void *context, size_t i, int thread)
+{
+    (void)thread;
+    struct mapped *mapped = context;
+    size_t rows = clip_matrix_rows(mapped->matrix), n = clip_matrix_outputs(mapped->matrix);
+    float *y = aligned_alloc(64, (rows * n * sizeof *y + 63) / 64 * 64);
+    void *scratch = aligned_alloc(64, clip_product_scratch(mapped->matrix) / 64 * 64 + 64);
+    struct clip_error error;
+    for (size_t turn = 0; turn < mapped->turns; turn++) {
+        size_t fewer = turn % 3 == 0 ? rows : (turn * 7 + i) % rows + 1;
+        memset(scratch, 0xff, clip_product_scratch(mapped->matrix)); /* NaN */
+        CHECK(clip_product_rows(mapped->matrix, fewer, mapped->x, y, scratch, &error) == 0, "%s", error.text);
+        mapped->different[i] += memcmp(y, mapped->want, fewer * n * sizeof *y) != 0;
+    }
+    free(y), free(scratch);
+}
+
+/* Weights in a mapped file give the bytes of those that are set, in several threads and however many products
+ * have been. */
+static void check_mapped(struct clip_engine *engine, size_t rows, size_t n, size_t k)
+{
+    struct clip_error error = {""};
+    struct clip_matrix *set = clip_matrix_new(engine, rows, n, k, &error),
+                       *matrix = clip_matrix_new(engine, rows, n, k, &error);
+    struct clip_pool *pool = clip_pool_new(4, &error);
+    float *w = random_floats(n * k), *x = random_floats(rows * k), *want = random_floats(rows * n);
+    void *in = elements(engine, x, rows * k),
+         *scratch = aligned_alloc(64, clip_product_scratch(set) / 64 * 64 + 64);
+    const float *map = map_floats(w, n * k);
+    CHECK(clip_matrix_set(set, w, 0, &error) == 0 && clip_matrix_map(matrix, map, &error) == 0, "%s",
+          error.text);
+    CHECK(clip_product(set, in, want, scratch, &error) == 0, "%s", error.text);
+    struct mapped mapped = {matrix, in, want, 12, {0}};
+    clip_pool_run(pool, 4, run_mapped, &mapped);
+    for (size_t i = 0; i < 4; i++)
+        CHECK(mapped.different[i] == 0, "%s: %zu of %zu products differ at n %zu, k %zu",
+              clip_engine_text(engine), mapped.different[i], mapped.turns, n, k);
+    clip_pool_free(pool);
+    clip_matrix_free(matrix);
+    clip_matrix_free(set);
+    munmap((void *)map, n * k * sizeof *map);
+    free(w), free(x), free(want), free(in), free(scratch);
+}
+
 /* c += aᵀ · b, twice: the largest error, and the same bytes from the same operands. */
 static void check_outer(struct clip_engine *engine, size_t rows, size_t m, size_t n)
 {
@@ -198,10 +268,12 @@ static void check_engine(const char *name, enum clip_precision precision)
     CHECK(clip_engine_element(engine) == (precision == CLIP_PRECISION_F32 ? 4 : 2), "");
     static const size_t shapes[][2] = {{1, 1},      {48, 27},   {17, 100}, {64, 64},   {192, 64},
                                        {256, 64},   {80, 320},  {288, 96}, {512, 512}, {1536, 512},
-                                       {512, 2048}, {320, 588}, {64, 576}, {768, 768}};
+                                       {512, 2048}, {320, 588}, {64, 576}, {768, 768}, {50, 1537}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         check_shape(engine, clip_engine_rows(engine), shapes[i][0], shapes[i][1]);
         check_shape(engine, 16, shapes[i][0], shapes[i][1]);
+        check_mapped(engine, clip_engine_rows(engine), shapes[i][0], shapes[i][1]);
+        check_mapped(engine, 16, shapes[i][0], shapes[i][1]);
     }
     check_outers(engine);
     CHECK(!clip_outer_new(engine, 2, (size_t)1 << 40, &error), "far too large");
