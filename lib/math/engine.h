@@ -42,6 +42,7 @@ struct clip_engine {
     enum clip_precision precision;
     size_t rows;
     int borrows;
+    int exact; /* a product of fewer rows writes none but those */
     char text[128];
 };
 

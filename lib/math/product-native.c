@@ -58,7 +58,7 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
         clip_fail_memory(error, "an engine");
         return NULL;
     }
-    engine->base = (struct clip_engine){&clip_native, precision, ROWS, 0, ""};
+    engine->base = (struct clip_engine){&clip_native, precision, ROWS, 0, 1, ""};
     engine->kernels = clip_panel_kernels(level);
     snprintf(engine->base.text, sizeof engine->base.text, "native, f32, %s", clip_level_name(level));
     return &engine->base;

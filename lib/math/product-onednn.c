@@ -96,7 +96,7 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
         clip_fail_memory(error, "oneDNN");
         return NULL;
     }
-    engine->base = (struct clip_engine){&clip_onednn, precision, ROWS, 0, ""};
+    engine->base = (struct clip_engine){&clip_onednn, precision, ROWS, 0, 0, ""};
     pthread_mutex_init(&engine->lock, NULL);
     dnnl_status_t status = dnnl_engine_create(&engine->dnnl, dnnl_cpu, 0);
     if (status == dnnl_success)

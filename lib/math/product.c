@@ -84,6 +84,14 @@ size_t clip_engine_rows(const struct clip_engine *engine)
     return engine->rows;
 }
 
+size_t clip_engine_piece(const struct clip_engine *engine, size_t rows, int threads)
+{
+    enum { UNIT = 16 };
+    size_t each = (rows + (size_t)threads - 1) / (size_t)threads;
+    size_t piece = (each + UNIT - 1) / UNIT * UNIT;
+    return engine->exact && piece < engine->rows ? piece : engine->rows;
+}
+
 size_t clip_engine_element(const struct clip_engine *engine)
 {
     return engine->precision == CLIP_PRECISION_BF16 ? sizeof(uint16_t) : sizeof(float);

@@ -36,6 +36,10 @@ enum clip_precision clip_engine_precision(const struct clip_engine *engine);
 /* Rows of products that suit the engine: a multiple of 16. */
 size_t clip_engine_rows(const struct clip_engine *engine);
 
+/* Rows of the pieces of a run of `rows` rows in `threads` threads: clip_engine_rows, or, of a short run, a
+ * smaller multiple of 16 that gives each thread some, if a product of fewer rows writes none but those. */
+size_t clip_engine_piece(const struct clip_engine *engine, size_t rows, int threads);
+
 /* Bytes of an element of a product's input: 4 (float) or 2 (bf16, the upper half of an f32). */
 size_t clip_engine_element(const struct clip_engine *engine);
 
