@@ -23,6 +23,9 @@ static const struct clip_slot *find_slot(const struct clip_tower_setup *setup, c
     return slot;
 }
 
+/* Bytes from which a model's tensor is read where it is mapped. */
+enum { LARGE = 64 << 10 };
+
 /* Room for a tensor's name. */
 enum { NAME = sizeof((struct clip_slot *)NULL)->name };
 
@@ -43,6 +46,12 @@ int clip_values_load(struct clip_values *values, const struct clip_tower_setup *
         return 0;
     }
     size_t bytes = (size_t)clip_slot_count(slot) * sizeof(float);
+    *values = (struct clip_values){0};
+    if (bytes >= LARGE &&
+        clip_model_mapped(setup->model, name, slot->ndim, slot->shape, &values->value, error) != 0)
+        return -1;
+    if (values->value)
+        return 0;
     float *copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!copy)
         return clip_fail_memory(error, name);
