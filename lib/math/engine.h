@@ -24,8 +24,9 @@ struct clip_engine_type {
                                       struct clip_error *error);
     void (*matrix_free)(struct clip_matrix *matrix);
     int (*matrix_set)(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
-    /* As clip_matrix_map; NULL: by matrix_set. */
-    int (*matrix_map)(struct clip_matrix *matrix, const float *w, struct clip_error *error);
+    /* As clip_matrix_map; NULL: of f32, by matrix_set. */
+    int (*matrix_map)(struct clip_matrix *matrix, const void *w, enum clip_stored stored,
+                      struct clip_error *error);
     /* At least `rows` rows of y; see clip_product_rows. */
     int (*product)(const struct clip_matrix *matrix, size_t rows, const void *x, float *y, void *scratch,
                    struct clip_error *error);

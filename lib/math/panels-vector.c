@@ -2,6 +2,10 @@
 #include "math/lanes.h"
 #include "math/panels.h"
 
+#if defined __F16C__ || defined __AVX512F__
+#include <immintrin.h>
+#endif
+
 /* A tile is TALL rows of a panel; its sums, a row of weights and a number of x fill the registers. */
 #if defined __AVX512F__
 enum { TALL = 12 };
@@ -10,19 +14,72 @@ enum { TALL = 6 };
 #endif
 enum { VECTORS = 2, WIDTH = VECTORS * LANES };
 
+/* --- stored elements --- */
+
+/* The first n <= LANES elements at x as floats, and zeros. */
+INLINE vec load_stored(const enum clip_stored stored, size_t n, const void *x)
+{
+    typedef uint16_t halves __attribute__((vector_size(LANES * sizeof(uint16_t))));
+    typedef uint32_t bits __attribute__((vector_size(LANES * sizeof(uint32_t))));
+    halves half = {0};
+    if (stored == CLIP_STORED_F32)
+        return n == LANES ? load(x) : load_part(n, x);
+    memcpy(&half, x, n * sizeof(uint16_t));
+    if (stored == CLIP_STORED_BF16)
+        return (vec)(__builtin_convertvector(half, bits) << 16);
+#if defined __AVX512F__
+    return (vec)_mm512_cvtph_ps((__m256i)half);
+#elif defined __F16C__
+    return (vec)_mm256_cvtph_ps((__m128i)half);
+#else
+    bits wide = __builtin_convertvector(half, bits), sign = (wide & 0x8000) << 16,
+         rest = (wide & 0x7fff) << 13;
+    bits special = (bits)(rest >= (31u << 23)); /* infinity, and NaN */
+    return (vec)(sign | (special & (rest | 0x7f800000)) | (~special & (bits)((vec)rest * 0x1p112f)));
+#endif
+}
+
+static size_t element_size(enum clip_stored stored)
+{
+    return stored == CLIP_STORED_F32 ? sizeof(float) : sizeof(uint16_t);
+}
+
+INLINE void floats_of(const enum clip_stored stored, size_t n, const void *x, float *y)
+{
+    size_t size = element_size(stored), i = 0;
+    for (; i + LANES <= n; i += LANES)
+        store(y + i, load_stored(stored, LANES, (const char *)x + i * size));
+    if (i < n)
+        store_part(n - i, y + i, load_stored(stored, n - i, (const char *)x + i * size));
+}
+
+static void floats(size_t n, const void *x, enum clip_stored stored, float *y)
+{
+    if (stored == CLIP_STORED_F16)
+        floats_of(CLIP_STORED_F16, n, x, y);
+    else if (stored == CLIP_STORED_BF16)
+        floats_of(CLIP_STORED_BF16, n, x, y);
+    else
+        memcpy(y, x, n * sizeof *y);
+}
+
 /* --- packing --- */
 
-/* packed[depth][WIDTH] of rows [0, rows) of x, `stride` floats from one to the next; zeros after the last
+/* packed[depth][WIDTH] of rows [0, rows) of x, `stride` elements from one to the next; zeros after the last
  * row. Squares of x are transposed. */
-static void pack_rows(size_t rows, size_t depth, const float *x, size_t stride, float *packed)
+INLINE void pack_rows(const enum clip_stored stored, size_t rows, size_t depth, const void *x, size_t stride,
+                      float *packed)
 {
+    size_t size = element_size(stored);
     for (size_t i = 0; i < depth; i += LANES, packed += LANES * WIDTH) {
         size_t m = depth - i < LANES ? depth - i : LANES;
         for (size_t v = 0; v < VECTORS; v++) {
             vec square[LANES];
             for (size_t r = 0; r < LANES; r++) {
-                const float *row = x + (v * LANES + r) * stride + i;
-                square[r] = v * LANES + r >= rows ? (vec){0} : m == LANES ? load(row) : load_part(m, row);
+                const char *row = (const char *)x + ((v * LANES + r) * stride + i) * size;
+                square[r] = v * LANES + r >= rows ? (vec){0}
+                            : m == LANES          ? load_stored(stored, LANES, row)
+                                                  : load_stored(stored, m, row);
             }
             transpose_square(square);
             for (size_t j = 0; j < m; j++)
@@ -36,13 +93,30 @@ static void pack(size_t n, size_t k, const float *w, int transposed, float *pack
     for (size_t first = 0; first < n; first += WIDTH, packed += WIDTH * k) {
         size_t columns = n - first < WIDTH ? n - first : WIDTH;
         if (!transposed) {
-            pack_rows(columns, k, w + first * k, k, packed);
+            pack_rows(CLIP_STORED_F32, columns, k, w + first * k, k, packed);
             continue;
         }
         memset(packed, 0, columns < WIDTH ? WIDTH * k * sizeof *packed : 0);
         for (size_t i = 0; i < k; i++)
             memcpy(packed + i * WIDTH, w + i * n + first, columns * sizeof *w);
     }
+}
+
+INLINE void pack_panels(const enum clip_stored stored, size_t n, size_t k, const char *w, float *packed)
+{
+    for (size_t first = 0; first < n; first += WIDTH)
+        pack_rows(stored, n - first < WIDTH ? n - first : WIDTH, k, w + first * k * element_size(stored), k,
+                  packed + first * k);
+}
+
+static void pack_stored(size_t n, size_t k, const void *w, enum clip_stored stored, float *packed)
+{
+    if (stored == CLIP_STORED_F16)
+        pack_panels(CLIP_STORED_F16, n, k, w, packed);
+    else if (stored == CLIP_STORED_BF16)
+        pack_panels(CLIP_STORED_BF16, n, k, w, packed);
+    else
+        pack(n, k, w, 0, packed);
 }
 
 /* --- products --- */
@@ -201,8 +275,8 @@ static void put_sums(size_t rows, size_t n, const float *kept, size_t panels, fl
         }
 }
 
-static void run_lying(size_t rows, size_t n, size_t k, const float *x, const float *w, float *y,
-                      float *scratch)
+static void run_lying(size_t rows, size_t n, size_t k, const float *x, const void *w, enum clip_stored stored,
+                      float *y, float *scratch)
 {
     size_t most = k < CLIP_PANEL_DEPTH ? k : CLIP_PANEL_DEPTH, panels = (rows + WIDTH - 1) / WIDTH;
     size_t group = k > most ? (n + TALL - 1) / TALL * TALL : GROUP; /* outputs whose sums are kept */
@@ -211,22 +285,26 @@ static void run_lying(size_t rows, size_t n, size_t k, const float *x, const flo
         size_t depth = k - first < most ? k - first : most;
         const struct lying block = {depth, panels, scratch, first > 0};
         for (size_t p = 0; p < panels; p++)
-            pack_rows(rows - p * WIDTH, depth, x + p * WIDTH * k + first, k, scratch + p * WIDTH * depth);
+            pack_rows(CLIP_STORED_F32, rows - p * WIDTH, depth, x + p * WIDTH * k + first, k,
+                      scratch + p * WIDTH * depth);
         for (size_t c = 0; c < n; c += TALL) {
-            const float *lie = w + c * k + first;
+            const char *lie = (const char *)w + (c * k + first) * element_size(stored);
             float *sums = kept + c % group * panels * WIDTH;
-            if (n - c >= TALL) {
-                lying_outputs(&block, lie, k, n - c >= 2 * TALL ? lie + TALL * k : lie, sums);
-            } else { /* its last rows are of no output */
-                for (size_t r = 0; r < n - c; r++)
-                    memcpy(spare + r * depth, lie + r * k, depth * sizeof *spare);
+            size_t count = n - c < TALL ? n - c : TALL, end = c + count, begin = c / GROUP * GROUP;
+            if (stored == CLIP_STORED_F32 && count == TALL) {
+                const float *row = (const void *)lie;
+                lying_outputs(&block, row, k, n - c >= 2 * TALL ? row + TALL * k : row, sums);
+            } else { /* the last rows of the last may be of no output */
+                for (size_t r = 0; r < count; r++)
+                    floats(depth, lie + r * k * element_size(stored), stored, spare + r * depth);
                 lying_outputs(&block, spare, depth, spare, sums);
             }
-            size_t end = n - c < TALL ? n : c + TALL, begin = c / GROUP * GROUP;
             if (first + depth == k && (end == n || end % GROUP == 0))
                 put_sums(rows, end - begin, kept + begin % group * panels * WIDTH, panels, y + begin, n);
         }
     }
 }
 
-const struct clip_panel_kernels CLIP_LEVELED(clip_panel_kernels) = {WIDTH, TALL, GROUP, pack, run, run_lying};
+const struct clip_panel_kernels CLIP_LEVELED(clip_panel_kernels) = {
+    WIDTH, TALL, GROUP, floats, pack, pack_stored, run, run_lying,
+};

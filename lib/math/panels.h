@@ -6,6 +6,7 @@
 #define CLIP_MATH_PANELS_H
 
 #include "base/level.h"
+#include "math/product.h"
 
 #include <stddef.h>
 
@@ -14,8 +15,14 @@ struct clip_panel_kernels {
     size_t tall;  /* rows of a tile */
     size_t group; /* outputs that run_lying puts at once */
 
+    /* y[n] = x[n], exactly. */
+    void (*floats)(size_t n, const void *x, enum clip_stored stored, float *y);
+
     /* packed[clip_panels_floats] = w[n][k], or w[k][n] where `transposed`. */
     void (*pack)(size_t n, size_t k, const float *w, int transposed, float *packed);
+
+    /* The same of w[n][k] as it is stored. */
+    void (*pack_stored)(size_t n, size_t k, const void *w, enum clip_stored stored, float *packed);
 
     /* y[rows][n] = or, where `add`, += x[rows][k] · wᵀ. scratch: clip_panels_scratch floats. Nothing
      * overlaps. */
@@ -24,8 +31,8 @@ struct clip_panel_kernels {
 
     /* y[rows][n] = x[rows][k] · wᵀ of w[n][k] as it lies: the bytes of `run`, in more time where there are
      * many rows. scratch: clip_lying_scratch floats. */
-    void (*run_lying)(size_t rows, size_t n, size_t k, const float *x, const float *w, float *y,
-                      float *scratch);
+    void (*run_lying)(size_t rows, size_t n, size_t k, const float *x, const void *w, enum clip_stored stored,
+                      float *y, float *scratch);
 };
 
 /* Returns the kernels for a level. */

@@ -26,7 +26,8 @@ struct matrix {
     const struct clip_panel_kernels *kernels;
     size_t size;             /* bytes of `packed` */
     _Atomic(float *) packed; /* from clip_pages_new; NULL: products read `mapped` in place */
-    const float *mapped;
+    const void *mapped;
+    enum clip_stored stored;
     atomic_size_t rows;  /* that products of `mapped` have begun */
     atomic_int products; /* of `mapped` that run */
 };
@@ -88,32 +89,50 @@ static struct clip_matrix *matrix_new(struct clip_engine *engine, size_t rows, s
     return &matrix->base;
 }
 
+/* Memory for packed weights: that of before, or new; NULL where there is none. */
+static float *find_room(struct matrix *matrix)
+{
+    float *packed = atomic_load(&matrix->packed);
+    return packed ? packed : clip_pages_new(matrix->size);
+}
+
 static int matrix_set(struct clip_matrix *base, const float *w, int transposed, struct clip_error *error)
 {
     struct matrix *matrix = (struct matrix *)base;
-    float *packed = atomic_load(&matrix->packed);
-    if (!packed && !(packed = clip_pages_new(matrix->size)))
+    float *packed = find_room(matrix);
+    if (!packed)
         return clip_fail_memory(error, "a matrix");
     matrix->kernels->pack(base->n, base->k, w, transposed, packed);
     atomic_store(&matrix->packed, packed);
     return 0;
 }
 
-static void return_mapped(const struct matrix *matrix)
+static int matrix_map(struct clip_matrix *base, const void *w, enum clip_stored stored,
+                      struct clip_error *error)
 {
-    clip_pages_return(matrix->mapped, matrix->base.n * matrix->base.k * sizeof *matrix->mapped);
+    (void)error;
+    struct matrix *matrix = (struct matrix *)base;
+    clip_pages_free(atomic_exchange(&matrix->packed, NULL), matrix->size);
+    matrix->mapped = w;
+    matrix->stored = stored;
+    atomic_store(&matrix->rows, 0);
+    return 0;
 }
 
-static int matrix_map(struct clip_matrix *base, const float *w, struct clip_error *error)
+/* Packs mapped weights. Without memory for them those of the file serve. */
+static void pack_mapped(struct matrix *matrix)
 {
-    struct matrix *matrix = (struct matrix *)base;
-    matrix->mapped = w;
-    if (!atomic_load(&matrix->packed))
-        return 0;
-    if (matrix_set(base, w, 0, error) != 0)
-        return -1;
-    return_mapped(matrix);
-    return 0;
+    float *packed = find_room(matrix);
+    if (!packed)
+        return;
+    matrix->kernels->pack_stored(matrix->base.n, matrix->base.k, matrix->mapped, matrix->stored, packed);
+    atomic_store(&matrix->packed, packed);
+}
+
+static void return_mapped(const struct matrix *matrix)
+{
+    size_t element = matrix->stored == CLIP_STORED_F32 ? sizeof(float) : sizeof(uint16_t);
+    clip_pages_return(matrix->mapped, matrix->base.n * matrix->base.k * element);
 }
 
 /* --- products --- */
@@ -123,16 +142,15 @@ static int matrix_map(struct clip_matrix *base, const float *w, struct clip_erro
 static void product_mapped(struct matrix *matrix, size_t rows, const float *x, float *y, float *scratch)
 {
     size_t n = matrix->base.n, k = matrix->base.k;
-    struct clip_error ignored; /* without memory for the packed weights, those of the file serve */
     atomic_fetch_add(&matrix->products, 1);
     size_t before = atomic_fetch_add(&matrix->rows, rows);
     if (before < PATIENCE && before + rows >= PATIENCE)
-        matrix_set(&matrix->base, matrix->mapped, 0, &ignored);
+        pack_mapped(matrix);
     const float *packed = atomic_load(&matrix->packed);
     if (packed)
         matrix->kernels->run(rows, n, k, x, packed, 0, y, scratch);
     else
-        matrix->kernels->run_lying(rows, n, k, x, matrix->mapped, y, scratch);
+        matrix->kernels->run_lying(rows, n, k, x, matrix->mapped, matrix->stored, y, scratch);
     if (atomic_fetch_sub(&matrix->products, 1) == 1 && atomic_load(&matrix->packed))
         return_mapped(matrix);
 }

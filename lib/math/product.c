@@ -130,14 +130,20 @@ int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, 
     return matrix->engine->type->matrix_set(matrix, w, transposed, error);
 }
 
-int clip_matrix_map(struct clip_matrix *matrix, const float *w, struct clip_error *error)
+int clip_engine_maps(const struct clip_engine *engine, enum clip_stored stored)
+{
+    return stored == CLIP_STORED_F32 || engine->type->matrix_map;
+}
+
+int clip_matrix_map(struct clip_matrix *matrix, const void *w, enum clip_stored stored,
+                    struct clip_error *error)
 {
     if (matrix->engine->type->matrix_map)
-        return matrix->engine->type->matrix_map(matrix, w, error);
+        return matrix->engine->type->matrix_map(matrix, w, stored, error);
     if (clip_matrix_set(matrix, w, 0, error) != 0)
         return -1;
     if (!matrix->engine->borrows)
-        clip_pages_return(w, matrix->n * matrix->k * sizeof *w);
+        clip_pages_return(w, matrix->n * matrix->k * sizeof(float));
     return 0;
 }
 

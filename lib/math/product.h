@@ -15,6 +15,9 @@
 /* Of a product's operands; sums are f32 in both. */
 enum clip_precision { CLIP_PRECISION_F32, CLIP_PRECISION_BF16 };
 
+/* Elements of weights as a file has them. */
+enum clip_stored { CLIP_STORED_F32, CLIP_STORED_F16, CLIP_STORED_BF16 };
+
 struct clip_engine;
 
 /* `name`: "onednn", "native", "openblas", or NULL for $CLIP_ENGINE and, where that is not set, the faster one
@@ -63,7 +66,11 @@ int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, 
 /* The same of w[n][k] within a mapped file, which outlives the matrix: products may read it in place until
  * packing pays, which the first products of the matrix then do. Its pages are given back once they are not
  * read again. */
-int clip_matrix_map(struct clip_matrix *matrix, const float *w, struct clip_error *error);
+int clip_matrix_map(struct clip_matrix *matrix, const void *w, enum clip_stored stored,
+                    struct clip_error *error);
+
+/* 1 if clip_matrix_map takes elements of that type: f32 always. */
+int clip_engine_maps(const struct clip_engine *engine, enum clip_stored stored);
 
 size_t clip_matrix_rows(const struct clip_matrix *matrix);
 size_t clip_matrix_outputs(const struct clip_matrix *matrix);

@@ -627,16 +627,28 @@ int clip_model_floats(const struct clip_model *model, const char *name, int ndim
     return 0;
 }
 
-int clip_model_mapped(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
-                      const float **data, struct clip_error *error)
+int clip_model_lies(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
+                    const void **data, enum clip_weight_type *type, struct clip_error *error)
 {
     const struct tensor *tensor = find_checked(model, name, ndim, shape, error);
     if (!tensor)
         return -1;
     const struct clip_weight *part = tensor->parts;
-    int fits = tensor->count == 1 && part->type == CLIP_WEIGHT_F32 && clip_weight_contiguous(part) &&
-               (uintptr_t)part->data % sizeof **data == 0;
-    *data = fits ? (const float *)(const void *)part->data : NULL;
+    int fits = tensor->count == 1 && clip_weight_contiguous(part) &&
+               (uintptr_t)part->data % clip_weight_size(part->type) == 0;
+    *data = fits ? part->data : NULL;
+    *type = part->type;
+    return 0;
+}
+
+int clip_model_mapped(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
+                      const float **data, struct clip_error *error)
+{
+    enum clip_weight_type type;
+    const void *lies;
+    if (clip_model_lies(model, name, ndim, shape, &lies, &type, error) != 0)
+        return -1;
+    *data = type == CLIP_WEIGHT_F32 ? lies : NULL;
     return 0;
 }
 

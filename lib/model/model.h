@@ -58,9 +58,13 @@ int clip_model_has(const struct clip_model *model, const char *name);
 int clip_model_floats(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
                       float *out, struct clip_error *error);
 
-/* The tensor where it lies in the mapping: sets *data if the file holds it contiguous as little-endian f32,
- * aligned to 4 bytes, in OpenAI's orientation; otherwise *data = NULL (use clip_model_floats). Valid until
+/* The tensor where it lies in the mapping, and its type: *data is NULL (use clip_model_floats) if the file
+ * does not hold it contiguous, aligned to its elements, in OpenAI's orientation. Valid until
  * clip_model_close. */
+int clip_model_lies(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
+                    const void **data, enum clip_weight_type *type, struct clip_error *error);
+
+/* The same of little-endian f32; NULL of other types. */
 int clip_model_mapped(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
                       const float **data, struct clip_error *error);
 

@@ -1,5 +1,7 @@
 #include "tower/weights.h"
 
+#include "base/array.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,12 +140,45 @@ static int join_floats(const struct clip_model *model, const struct clip_slot *s
     return 0;
 }
 
+/* Points the matrix at a part that products may read where it is mapped: *mapped is then 1. */
+static int map_part(struct clip_operand *operand, const struct clip_tower_setup *setup,
+                    const struct clip_slot *slot, const struct clip_operand_part *part, size_t columns,
+                    int *mapped, struct clip_error *error)
+{
+    static const struct {
+        enum clip_weight_type type;
+        enum clip_stored stored;
+    } types[] = {{CLIP_WEIGHT_F32, CLIP_STORED_F32},
+                 {CLIP_WEIGHT_F16, CLIP_STORED_F16},
+                 {CLIP_WEIGHT_BF16, CLIP_STORED_BF16}};
+    const void *data;
+    enum clip_weight_type type;
+    *mapped = 0;
+    if (operand->transposed || part->more[0])
+        return 0;
+    if (clip_model_lies(setup->model, slot->name, slot->ndim, slot->shape, &data, &type, error) != 0)
+        return -1;
+    for (size_t i = 0; data && i < CLIP_COUNT_OF(types); i++)
+        if (types[i].type == type && clip_engine_maps(setup->engine, types[i].stored)) {
+            *mapped = 1;
+            return clip_matrix_map(operand->forward,
+                                   (const char *)data + part->first * columns * clip_weight_size(type),
+                                   types[i].stored, error);
+        }
+    return 0;
+}
+
 /* The matrix of a model's tensor; count and columns are those of the whole part. */
 static int set_mapped(struct clip_operand *operand, const struct clip_tower_setup *setup,
                       const struct clip_slot *slot, const struct clip_operand_part *part, size_t count,
                       size_t columns, struct clip_error *error)
 {
     const float *data;
+    int mapped;
+    if (map_part(operand, setup, slot, part, columns, &mapped, error) != 0)
+        return clip_fail_prefix(error, "%s", slot->name);
+    if (mapped)
+        return 0;
     int found = part->more[0] ? join_floats(setup->model, slot, part, &operand->copy, error)
                               : find_floats(setup->model, slot, part->first, count, columns, &data,
                                             &operand->copy, error);
@@ -151,10 +186,6 @@ static int set_mapped(struct clip_operand *operand, const struct clip_tower_setu
         return -1;
     if (part->more[0])
         data = operand->copy;
-    if (!operand->copy && !operand->transposed)
-        return clip_matrix_map(operand->forward, data, error) == 0
-                   ? 0
-                   : clip_fail_prefix(error, "%s", slot->name);
     int status = clip_matrix_set(operand->forward, data, operand->transposed, error);
     if (status == 0 && clip_engine_borrows(setup->engine))
         return 0;

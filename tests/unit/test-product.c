@@ -2,7 +2,9 @@
 #include "base/file.h"
 #include "base/threads.h"
 #include "check.h"
+#include "math/panels.h"
 #include "math/product.h"
+#include "model/weight.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -144,16 +146,29 @@ static void check_shape(struct clip_engine *engine, size_t rows, size_t n, size_
     free(w), free(x), free(y), free(scratch), free(in);
 }
 
-/* w[n * k] in a file's mapping. */
-static const float *map_floats(const float *w, size_t n)
+/* data[size] in a file's mapping. */
+static const void *map_bytes(const void *data, size_t size)
 {
     struct clip_error error;
     int fd = clip_temporary_file(&error);
-    CHECK(fd >= 0 && clip_pwrite_all(fd, w, n * sizeof *w, 0, &error) == 0, "%s", error.text);
-    const float *map = mmap(NULL, n * sizeof *w, PROT_READ, MAP_PRIVATE, fd, 0);
+    CHECK(fd >= 0 && clip_pwrite_all(fd, data, size, 0, &error) == 0, "%s", error.text);
+    const void *map = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     CHECK(map != MAP_FAILED, "mmap");
     close(fd);
     return map;
+}
+
+/* Rounds w[n] to the stored type, and returns its elements. */
+static void *stored_elements(float *w, size_t n, enum clip_stored stored)
+{
+    uint16_t *halves = malloc(n * sizeof *w);
+    if (stored == CLIP_STORED_F32)
+        return memcpy(halves, w, n * sizeof *w);
+    for (size_t i = 0; i < n; i++) {
+        halves[i] = stored == CLIP_STORED_F16 ? clip_f16_round(w[i]) : clip_bf16_round(w[i]);
+        w[i] = stored == CLIP_STORED_F16 ? clip_f16_float(halves[i]) : clip_bf16_float(halves[i]);
+    }
+    return halves;
 }
 
 /* Products of a mapped matrix, one after the other, of any number of rows: those that come before the weights
@@ -185,29 +200,79 @@ static void run_mapped(void *context, size_t i, int thread)
 
 /* Weights in a mapped file give the bytes of those that are set, in several threads and however many products
  * have been. */
-static void check_mapped(struct clip_engine *engine, size_t rows, size_t n, size_t k)
+static void check_mapped(struct clip_engine *engine, size_t rows, size_t n, size_t k, enum clip_stored stored)
 {
+    if (!clip_engine_maps(engine, stored))
+        return;
     struct clip_error error = {""};
     struct clip_matrix *set = clip_matrix_new(engine, rows, n, k, &error),
                        *matrix = clip_matrix_new(engine, rows, n, k, &error);
     struct clip_pool *pool = clip_pool_new(4, &error);
     float *w = random_floats(n * k), *x = random_floats(rows * k), *want = random_floats(rows * n);
     void *in = elements(engine, x, rows * k),
-         *scratch = aligned_alloc(64, clip_product_scratch(set) / 64 * 64 + 64);
-    const float *map = map_floats(w, n * k);
-    CHECK(clip_matrix_set(set, w, 0, &error) == 0 && clip_matrix_map(matrix, map, &error) == 0, "%s",
-          error.text);
+         *scratch = aligned_alloc(64, clip_product_scratch(set) / 64 * 64 + 64),
+         *lie = stored_elements(w, n * k, stored);
+    size_t bytes = n * k * (stored == CLIP_STORED_F32 ? 4 : 2);
+    const void *map = map_bytes(lie, bytes);
+    CHECK(clip_matrix_set(set, w, 0, &error) == 0, "%s", error.text);
+    CHECK(clip_matrix_map(matrix, map, stored, &error) == 0, "%s", error.text);
     CHECK(clip_product(set, in, want, scratch, &error) == 0, "%s", error.text);
     struct mapped mapped = {matrix, in, want, 12, {0}};
     clip_pool_run(pool, 4, run_mapped, &mapped);
     for (size_t i = 0; i < 4; i++)
-        CHECK(mapped.different[i] == 0, "%s: %zu of %zu products differ at n %zu, k %zu",
-              clip_engine_text(engine), mapped.different[i], mapped.turns, n, k);
+        CHECK(mapped.different[i] == 0, "%s: %zu of %zu products differ at n %zu, k %zu, type %d",
+              clip_engine_text(engine), mapped.different[i], mapped.turns, n, k, (int)stored);
     clip_pool_free(pool);
     clip_matrix_free(matrix);
     clip_matrix_free(set);
-    munmap((void *)map, n * k * sizeof *map);
-    free(w), free(x), free(want), free(in), free(scratch);
+    munmap((void *)map, bytes);
+    free(w), free(x), free(want), free(in), free(scratch), free(lie);
+}
+
+/* Weights as they lie give the bytes of packed ones. */
+static void check_lying(enum clip_level level)
+{
+    static const size_t shapes[][3] = {{1, 1, 1},     {5, 7, 33},     {16, 100, 64},
+                                       {50, 96, 769}, {96, 50, 1600}, {33, 200, 768}};
+    const struct clip_panel_kernels *kernels = clip_panel_kernels(level);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        size_t rows = shapes[i][0], n = shapes[i][1], k = shapes[i][2],
+               lying = clip_lying_scratch(kernels, rows, n, k);
+        float *w = random_floats(n * k), *x = random_floats(rows * k), *want = random_floats(rows * n),
+              *y = random_floats(rows * n), *packed = random_floats(clip_panels_floats(kernels, n, k)),
+              *scratch = random_floats(lying + clip_panels_scratch(rows, k) + 1);
+        kernels->pack(n, k, w, 0, packed);
+        kernels->run(rows, n, k, x, packed, 0, want, scratch);
+        float after = scratch[lying];
+        kernels->run_lying(rows, n, k, x, w, CLIP_STORED_F32, y, scratch);
+        CHECK(memcmp(y, want, rows * n * sizeof *y) == 0, "%s: %zu rows, n %zu, k %zu",
+              clip_level_name(level), rows, n, k);
+        CHECK(memcmp(&after, &scratch[lying], sizeof after) == 0, "scratch: %zu rows, n %zu, k %zu", rows, n,
+              k);
+        free(w), free(x), free(want), free(y), free(packed), free(scratch);
+    }
+}
+
+/* Each half of either type becomes the float that it is; NaN stays one. */
+static void check_halves(enum clip_level level)
+{
+    enum { ALL = 1 << 16 };
+    uint16_t *halves = malloc(ALL * sizeof *halves);
+    float *y = malloc(ALL * sizeof *y);
+    for (size_t i = 0; i < ALL; i++)
+        halves[i] = (uint16_t)i;
+    for (int type = CLIP_STORED_F16; type <= CLIP_STORED_BF16; type++)
+        for (size_t short_of = 0; short_of < 3; short_of++) {
+            size_t different = 0, n = ALL - short_of;
+            clip_panel_kernels(level)->floats(n, halves + short_of, (enum clip_stored)type, y);
+            for (size_t i = 0; i < n; i++) {
+                uint16_t half = halves[short_of + i];
+                float want = type == CLIP_STORED_F16 ? clip_f16_float(half) : clip_bf16_float(half);
+                different += isnan(want) ? !isnan(y[i]) : memcmp(&y[i], &want, sizeof want) != 0;
+            }
+            CHECK(different == 0, "%s, type %d: %zu differ", clip_level_name(level), type, different);
+        }
+    free(halves), free(y);
 }
 
 /* c += aᵀ · b, twice: the largest error, and the same bytes from the same operands. */
@@ -272,8 +337,11 @@ static void check_engine(const char *name, enum clip_precision precision)
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         check_shape(engine, clip_engine_rows(engine), shapes[i][0], shapes[i][1]);
         check_shape(engine, 16, shapes[i][0], shapes[i][1]);
-        check_mapped(engine, clip_engine_rows(engine), shapes[i][0], shapes[i][1]);
-        check_mapped(engine, 16, shapes[i][0], shapes[i][1]);
+        for (int stored = CLIP_STORED_F32; stored <= CLIP_STORED_BF16; stored++) {
+            check_mapped(engine, clip_engine_rows(engine), shapes[i][0], shapes[i][1],
+                         (enum clip_stored)stored);
+            check_mapped(engine, 16, shapes[i][0], shapes[i][1], (enum clip_stored)stored);
+        }
     }
     check_outers(engine);
     CHECK(!clip_outer_new(engine, 2, (size_t)1 << 40, &error), "far too large");
@@ -332,6 +400,10 @@ static void check_names(void)
 
 int main(void)
 {
+    for (int level = CLIP_PLAIN; level <= (int)clip_level(); level++) {
+        check_halves((enum clip_level)level);
+        check_lying((enum clip_level)level);
+    }
     check_names();
     check_gemm();
     check_one_thread("openblas");
