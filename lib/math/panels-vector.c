@@ -276,7 +276,7 @@ static void put_sums(size_t rows, size_t n, const float *kept, size_t panels, fl
 }
 
 static void run_lying(size_t rows, size_t n, size_t k, const float *x, const void *w, enum clip_stored stored,
-                      float *y, float *scratch)
+                      float *y, size_t row, float *scratch)
 {
     size_t most = k < CLIP_PANEL_DEPTH ? k : CLIP_PANEL_DEPTH, panels = (rows + WIDTH - 1) / WIDTH;
     size_t group = k > most ? (n + TALL - 1) / TALL * TALL : GROUP; /* outputs whose sums are kept */
@@ -292,15 +292,15 @@ static void run_lying(size_t rows, size_t n, size_t k, const float *x, const voi
             float *sums = kept + c % group * panels * WIDTH;
             size_t count = n - c < TALL ? n - c : TALL, end = c + count, begin = c / GROUP * GROUP;
             if (stored == CLIP_STORED_F32 && count == TALL) {
-                const float *row = (const void *)lie;
-                lying_outputs(&block, row, k, n - c >= 2 * TALL ? row + TALL * k : row, sums);
+                const float *floating = (const void *)lie;
+                lying_outputs(&block, floating, k, n - c >= 2 * TALL ? floating + TALL * k : floating, sums);
             } else { /* the last rows of the last may be of no output */
                 for (size_t r = 0; r < count; r++)
                     floats(depth, lie + r * k * element_size(stored), stored, spare + r * depth);
                 lying_outputs(&block, spare, depth, spare, sums);
             }
             if (first + depth == k && (end == n || end % GROUP == 0))
-                put_sums(rows, end - begin, kept + begin % group * panels * WIDTH, panels, y + begin, n);
+                put_sums(rows, end - begin, kept + begin % group * panels * WIDTH, panels, y + begin, row);
         }
     }
 }

@@ -29,10 +29,10 @@ struct clip_panel_kernels {
     void (*run)(size_t rows, size_t n, size_t k, const float *x, const float *packed, int add, float *y,
                 float *scratch);
 
-    /* y[rows][n] = x[rows][k] · wᵀ of w[n][k] as it lies: the bytes of `run`, in more time where there are
-     * many rows. scratch: clip_lying_scratch floats. */
+    /* y[rows][n], `row` floats from row to row, = x[rows][k] · wᵀ of w[n][k] as it lies: the bytes of `run`,
+     * in more time where there are many rows. scratch: clip_lying_scratch floats. */
     void (*run_lying)(size_t rows, size_t n, size_t k, const float *x, const void *w, enum clip_stored stored,
-                      float *y, float *scratch);
+                      float *y, size_t row, float *scratch);
 };
 
 /* Returns the kernels for a level. */

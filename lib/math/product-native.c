@@ -26,8 +26,7 @@ struct matrix {
     const struct clip_panel_kernels *kernels;
     size_t size;             /* bytes of `packed` */
     _Atomic(float *) packed; /* from clip_pages_new; NULL: products read `mapped` in place */
-    const void *mapped;
-    enum clip_stored stored;
+    struct clip_mapped mapped;
     atomic_size_t rows;  /* that products of `mapped` have begun */
     atomic_int products; /* of `mapped` that run */
 };
@@ -107,14 +106,18 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
     return 0;
 }
 
-static int matrix_map(struct clip_matrix *base, const void *w, enum clip_stored stored,
-                      struct clip_error *error)
+/* Parts are packed as they are, in whole panels. */
+static int maps(const struct clip_engine *engine, size_t n, const struct clip_mapped *weights)
+{
+    return weights->count == 1 || n / weights->count % ((const struct engine *)engine)->kernels->width == 0;
+}
+
+static int matrix_map(struct clip_matrix *base, const struct clip_mapped *weights, struct clip_error *error)
 {
     (void)error;
     struct matrix *matrix = (struct matrix *)base;
     clip_pages_free(atomic_exchange(&matrix->packed, NULL), matrix->size);
-    matrix->mapped = w;
-    matrix->stored = stored;
+    matrix->mapped = *weights;
     atomic_store(&matrix->rows, 0);
     return 0;
 }
@@ -125,14 +128,19 @@ static void pack_mapped(struct matrix *matrix)
     float *packed = find_room(matrix);
     if (!packed)
         return;
-    matrix->kernels->pack_stored(matrix->base.n, matrix->base.k, matrix->mapped, matrix->stored, packed);
+    size_t k = matrix->base.k, each = matrix->base.n / matrix->mapped.count;
+    for (size_t i = 0; i < matrix->mapped.count; i++)
+        matrix->kernels->pack_stored(each, k, matrix->mapped.parts[i], matrix->mapped.stored,
+                                     packed + i * each * k);
     atomic_store(&matrix->packed, packed);
 }
 
 static void return_mapped(const struct matrix *matrix)
 {
-    size_t element = matrix->stored == CLIP_STORED_F32 ? sizeof(float) : sizeof(uint16_t);
-    clip_pages_return(matrix->mapped, matrix->base.n * matrix->base.k * element);
+    size_t element = matrix->mapped.stored == CLIP_STORED_F32 ? sizeof(float) : sizeof(uint16_t);
+    for (size_t i = 0; i < matrix->mapped.count; i++)
+        clip_pages_return(matrix->mapped.parts[i],
+                          matrix->base.n / matrix->mapped.count * matrix->base.k * element);
 }
 
 /* --- products --- */
@@ -150,7 +158,9 @@ static void product_mapped(struct matrix *matrix, size_t rows, const float *x, f
     if (packed)
         matrix->kernels->run(rows, n, k, x, packed, 0, y, scratch);
     else
-        matrix->kernels->run_lying(rows, n, k, x, matrix->mapped, matrix->stored, y, scratch);
+        for (size_t i = 0, each = n / matrix->mapped.count; i < matrix->mapped.count; i++)
+            matrix->kernels->run_lying(rows, each, k, x, matrix->mapped.parts[i], matrix->mapped.stored,
+                                       y + i * each, n, scratch);
     if (atomic_fetch_sub(&matrix->products, 1) == 1 && atomic_load(&matrix->packed))
         return_mapped(matrix);
 }
@@ -177,6 +187,7 @@ const struct clip_engine_type clip_native = {
     matrix_new,
     matrix_free,
     matrix_set,
+    maps,
     matrix_map,
     product,
     clip_outer_openblas_new,

@@ -350,6 +350,6 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
 }
 
 const struct clip_engine_type clip_onednn = {
-    "onednn",   "oneDNN", supports, open_engine,      free_engine,       matrix_new,       matrix_free,
-    matrix_set, NULL,     product,  onednn_outer_new, onednn_outer_free, onednn_outer_add,
+    "onednn",   "oneDNN", supports, open_engine, free_engine,      matrix_new,        matrix_free,
+    matrix_set, NULL,     NULL,     product,     onednn_outer_new, onednn_outer_free, onednn_outer_add,
 };

@@ -169,6 +169,7 @@ const struct clip_engine_type clip_openblas = {
     matrix_free,
     matrix_set,
     NULL,
+    NULL,
     product,
     clip_outer_openblas_new,
     clip_outer_openblas_free,

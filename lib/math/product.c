@@ -130,20 +130,20 @@ int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, 
     return matrix->engine->type->matrix_set(matrix, w, transposed, error);
 }
 
-int clip_engine_maps(const struct clip_engine *engine, enum clip_stored stored)
+int clip_engine_maps(const struct clip_engine *engine, size_t n, const struct clip_mapped *weights)
 {
-    return stored == CLIP_STORED_F32 || engine->type->matrix_map;
+    return (weights->count == 1 && weights->stored == CLIP_STORED_F32) ||
+           (engine->type->maps && engine->type->maps(engine, n, weights));
 }
 
-int clip_matrix_map(struct clip_matrix *matrix, const void *w, enum clip_stored stored,
-                    struct clip_error *error)
+int clip_matrix_map(struct clip_matrix *matrix, const struct clip_mapped *weights, struct clip_error *error)
 {
     if (matrix->engine->type->matrix_map)
-        return matrix->engine->type->matrix_map(matrix, w, stored, error);
-    if (clip_matrix_set(matrix, w, 0, error) != 0)
+        return matrix->engine->type->matrix_map(matrix, weights, error);
+    if (clip_matrix_set(matrix, weights->parts[0], 0, error) != 0)
         return -1;
     if (!matrix->engine->borrows)
-        clip_pages_return(w, matrix->n * matrix->k * sizeof(float));
+        clip_pages_return(weights->parts[0], matrix->n * matrix->k * sizeof(float));
     return 0;
 }
 

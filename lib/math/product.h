@@ -63,14 +63,20 @@ void clip_matrix_free(struct clip_matrix *matrix);
  * products of this matrix run; matrices may be set in several threads at once. */
 int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
 
-/* The same of w[n][k] within a mapped file, which outlives the matrix: products may read it in place until
- * packing pays, which the first products of the matrix then do. Its pages are given back once they are not
- * read again. */
-int clip_matrix_map(struct clip_matrix *matrix, const void *w, enum clip_stored stored,
-                    struct clip_error *error);
+/* Weights as a mapped file has them, [n][k]: in parts of equal numbers of outputs, one after the other. */
+enum { CLIP_MAPPED_PARTS = 3 };
+struct clip_mapped {
+    const void *parts[CLIP_MAPPED_PARTS];
+    size_t count;
+    enum clip_stored stored;
+};
 
-/* 1 if clip_matrix_map takes elements of that type: f32 always. */
-int clip_engine_maps(const struct clip_engine *engine, enum clip_stored stored);
+/* 1 if clip_matrix_map takes them for a matrix of n outputs; one part of f32 always. */
+int clip_engine_maps(const struct clip_engine *engine, size_t n, const struct clip_mapped *weights);
+
+/* As clip_matrix_set, of weights that outlive the matrix: products may read them in place until packing pays,
+ * which the first products of the matrix then do. Their pages are given back once they are not read again. */
+int clip_matrix_map(struct clip_matrix *matrix, const struct clip_mapped *weights, struct clip_error *error);
 
 size_t clip_matrix_rows(const struct clip_matrix *matrix);
 size_t clip_matrix_outputs(const struct clip_matrix *matrix);

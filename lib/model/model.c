@@ -627,28 +627,31 @@ int clip_model_floats(const struct clip_model *model, const char *name, int ndim
     return 0;
 }
 
-int clip_model_lies(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
-                    const void **data, enum clip_weight_type *type, struct clip_error *error)
+size_t clip_model_lies(const struct clip_model *model, const char *name, const void *data[CLIP_MODEL_PARTS],
+                       enum clip_weight_type *type)
 {
-    const struct tensor *tensor = find_checked(model, name, ndim, shape, error);
-    if (!tensor)
-        return -1;
-    const struct clip_weight *part = tensor->parts;
-    int fits = tensor->count == 1 && clip_weight_contiguous(part) &&
-               (uintptr_t)part->data % clip_weight_size(part->type) == 0;
-    *data = fits ? part->data : NULL;
-    *type = part->type;
-    return 0;
+    const struct tensor *tensor = find_tensor(model, name);
+    if (!tensor || tensor->count > CLIP_MODEL_PARTS)
+        return 0;
+    *type = tensor->parts->type;
+    for (int i = 0; i < tensor->count; i++) {
+        const struct clip_weight *part = &tensor->parts[i];
+        if (part->type != *type || clip_weight_count(part) != clip_weight_count(tensor->parts) ||
+            !clip_weight_contiguous(part) || (uintptr_t)part->data % clip_weight_size(*type) != 0)
+            return 0;
+        data[i] = part->data;
+    }
+    return (size_t)tensor->count;
 }
 
 int clip_model_mapped(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
                       const float **data, struct clip_error *error)
 {
+    const void *parts[CLIP_MODEL_PARTS];
     enum clip_weight_type type;
-    const void *lies;
-    if (clip_model_lies(model, name, ndim, shape, &lies, &type, error) != 0)
+    if (!find_checked(model, name, ndim, shape, error))
         return -1;
-    *data = type == CLIP_WEIGHT_F32 ? lies : NULL;
+    *data = clip_model_lies(model, name, parts, &type) == 1 && type == CLIP_WEIGHT_F32 ? parts[0] : NULL;
     return 0;
 }
 
