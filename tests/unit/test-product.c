@@ -245,6 +245,9 @@ static void check_lying(enum clip_level level)
         float *w = random_floats(n * k), *x = random_floats(rows * k), *want = random_floats(rows * n),
               *y = random_floats(rows * n), *packed = random_floats(clip_panels_floats(kernels, n, k)),
               *scratch = random_floats(lying + clip_panels_scratch(rows, k) + 1);
+        x[0] = NAN; /* what is not a number has the same bytes, too */
+        x[k / 2] = -INFINITY;
+        x[k - 1] = -NAN;
         kernels->pack(n, k, w, 0, packed);
         kernels->run(rows, n, k, x, packed, 0, want, scratch);
         float after = scratch[lying];
