@@ -36,6 +36,9 @@ struct clip_engine_type {
     /* Rows [first, first + count) of c, those of a panel. */
     int (*outer_add)(const struct clip_outer *outer, size_t first, size_t count, size_t rows, const void *a,
                      const void *b, float *c, void *scratch, struct clip_error *error);
+    /* clip_matrix_set_int8; NULL: it has no int8. */
+    int (*matrix_set_int8)(struct clip_matrix *matrix, const int8_t *q, const float *scales,
+                           struct clip_error *error);
 };
 
 /* The first member of each engine's own struct. */

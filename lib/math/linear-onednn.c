@@ -82,7 +82,7 @@ static struct clip_linear *create_linear(struct clip_engine *engine, const struc
         status = dnnl_primitive_create(&linear->primitive, linear->desc);
     if (status == dnnl_success) {
         onednn_view packed = dnnl_primitive_desc_query_md(linear->desc, dnnl_query_weights_md, 0);
-        status = onednn_packing_init(&linear->packing, linear->engine, shape->n, shape->k, packed);
+        status = onednn_packing_init(&linear->packing, linear->engine, shape->n, shape->k, dnnl_f32, packed);
     }
     if (status == dnnl_success) {
         linear->base.scratch = dnnl_memory_desc_get_size(

@@ -174,4 +174,5 @@ const struct clip_engine_type clip_openblas = {
     clip_outer_openblas_new,
     clip_outer_openblas_free,
     clip_outer_openblas_add,
+    NULL,
 };

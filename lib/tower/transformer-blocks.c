@@ -109,7 +109,7 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
                                     (h * t->shape.longest + first_row(t, layer, s)) * t->shape.longest
                               : NULL,
         .bias_stride = t->shape.longest,
-        .type = t->block.joins ? CLIP_PRECISION_F32 : t->block.type,
+        .type = t->attended_element == sizeof(float) ? CLIP_PRECISION_F32 : t->block.type,
         .out = (char *)rows->attended + ((single ? s : sequence->first) * width + at) * t->attended_element,
         .out_stride = width,
     };
@@ -208,6 +208,9 @@ static int finish_attention(struct clip_transformer *t, size_t layer, size_t fir
         clip_block_join(block, rows, in, rows_at(kept->opening, first, t->block.inner), workspace->room,
                         workspace->narrow);
         in = workspace->narrow;
+    } else if (block->shape->type != t->block.type) {
+        t->kernels->convert(rows * t->block.inner, in, block->shape->type, workspace->narrow);
+        in = workspace->narrow;
     }
     if (clip_product_rows(block->out.forward, rows, in, middle, workspace->product, error) != 0)
         return -1;
@@ -226,7 +229,7 @@ static int finish_block(struct clip_transformer *t, size_t layer, size_t first, 
     float *middle = kept->middle ? kept->middle + first * width : workspace->middle;
     float *wide = kept->wide ? kept->wide + first * mlp : workspace->wide, *out = kept->out + first * width;
     float *gate = kept->gate ? kept->gate + first * mlp : workspace->gate;
-    void *hidden = kept->wide || t->element != sizeof(float) ? workspace->hidden : wide;
+    void *hidden = kept->wide || block->shape->type != CLIP_PRECISION_F32 ? workspace->hidden : wide;
     if (finish_attention(t, layer, first, rows, x, middle, workspace, error) != 0)
         return -1;
     clip_block_input(block, CLIP_HALF_HIDDEN, rows, middle, workspace->room, workspace->narrow);

@@ -196,6 +196,35 @@ static int map_part(const struct clip_operand *operand, const struct clip_tower_
            clip_engine_maps(setup->engine, count, weights);
 }
 
+/* The rounded matrix of a model's tensors, for an int8 engine: as it is stored. */
+static int set_rounded(struct clip_operand *operand, const struct clip_tower_setup *setup,
+                       const struct clip_slot *slot, const struct clip_operand_part *part, size_t count,
+                       size_t columns, struct clip_error *error)
+{
+    size_t n = tensors_of(part), each = count / n;
+    int8_t *q = reallocarray(NULL, count, columns);
+    float *scales = reallocarray(NULL, count, sizeof *scales);
+    int status = q && scales ? 0 : clip_fail_memory(error, slot->name);
+    for (size_t i = 0; i < n && status == 0; i++)
+        status = clip_model_rounded(setup->model, tensor_of(part, i), part->first, each,
+                                    q + i * each * columns, scales + i * each, error);
+    if (status == 0)
+        status = clip_matrix_set_int8(operand->forward, q, scales, error);
+    for (size_t i = 0; i < n; i++)
+        clip_model_release_pages(setup->model, tensor_of(part, i));
+    free(q), free(scales);
+    return status;
+}
+
+/* 1 if all tensors of the part are stored as an int8 engine takes them. */
+static int is_rounded(const struct clip_tower_setup *setup, const struct clip_operand_part *part)
+{
+    int rounded = clip_engine_precision(setup->engine) == CLIP_PRECISION_INT8;
+    for (size_t i = 0; i < tensors_of(part) && rounded; i++)
+        rounded = clip_model_is_rounded(setup->model, tensor_of(part, i));
+    return rounded;
+}
+
 /* The matrix of a model's tensor; count and columns are those of the whole part. */
 static int set_mapped(struct clip_operand *operand, const struct clip_tower_setup *setup,
                       const struct clip_slot *slot, const struct clip_operand_part *part, size_t count,
@@ -203,6 +232,8 @@ static int set_mapped(struct clip_operand *operand, const struct clip_tower_setu
 {
     const float *data;
     struct clip_mapped weights;
+    if (is_rounded(setup, part))
+        return set_rounded(operand, setup, slot, part, count, columns, error);
     if (map_part(operand, setup, slot, part, count, columns, &weights))
         return clip_matrix_map(operand->forward, &weights, error) == 0
                    ? 0

@@ -12,6 +12,13 @@
 
 #include <stddef.h>
 
+/* int8 for the linear layers of transformers' blocks. */
+struct clip_int8_setup {
+    struct clip_engine *engine;
+    struct clip_engine *kept; /* of blocks that are not rounded */
+    size_t keep;              /* how many at either end are not */
+};
+
 /* What a tower is made of. */
 struct clip_tower_setup {
     const struct clip_arch *arch;
@@ -20,6 +27,7 @@ struct clip_tower_setup {
     struct clip_engine *engine;         /* its precision is that of products */
     struct clip_pool *pool;
     size_t batch;
+    const struct clip_int8_setup *int8; /* of a model's tower; NULL: `engine` is for all products */
     const struct clip_exchange
         *exchange; /* of several ranks, for what mixes the items of a batch; NULL: one */
 };

@@ -401,6 +401,7 @@ static void check_names(void)
     CHECK(!clip_engine_open("abacus", CLIP_PRECISION_F32, 4, &error) && strstr(error.text, "abacus"), "%s",
           error.text);
     CHECK(!clip_engine_open("openblas", CLIP_PRECISION_BF16, 4, &error), "OpenBLAS has no bf16");
+    CHECK(!clip_engine_open("openblas", CLIP_PRECISION_INT8, 4, &error), "OpenBLAS has no int8");
     char list[128];
     CHECK(strstr(clip_engines(list, sizeof list), "OpenBLAS (f32)"), "%s", list);
 }
