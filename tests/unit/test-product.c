@@ -350,6 +350,10 @@ static void check_engine(const char *name, enum clip_precision precision)
             check_mapped(engine, 16, shapes[i][0], shapes[i][1], (enum clip_stored)stored);
         }
     }
+    size_t most = clip_engine_rows(engine), small = strcmp(name, "native") == 0 ? 32 : most;
+    CHECK(clip_engine_piece(engine, 50, 2) == small && clip_engine_piece(engine, 1000, 2) == most &&
+              clip_engine_piece(engine, 100, 1) == most,
+          "%zu rows", clip_engine_piece(engine, 50, 2));
     check_outers(engine);
     CHECK(!clip_outer_new(engine, 2, (size_t)1 << 40, &error), "far too large");
     CHECK(!clip_matrix_new(engine, 16, (size_t)1 << 40, 2, &error), "far too large");
