@@ -100,9 +100,10 @@ static struct clip_linear *create_linear(struct clip_engine *engine, const struc
     return &linear->base;
 }
 
-static int set_weights(struct clip_linear *base, size_t i, const float *w, int transposed,
-                       struct clip_error *error)
+static int set_weights(struct clip_linear *base, size_t i, size_t first, size_t count, const float *w,
+                       int transposed, struct clip_error *error)
 {
+    (void)first, (void)count;
     struct linear *linear = (struct linear *)base;
     dnnl_status_t status =
         onednn_pack(&linear->packing, linear->engine, w, transposed, linear->packed + i * linear->stride);

@@ -113,8 +113,8 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
         clip_fail_memory(error, "oneDNN");
         return NULL;
     }
-    engine->base = (struct clip_engine){&clip_onednn, precision,
-                                        precision == CLIP_PRECISION_INT8 ? INTEGER_ROWS : ROWS, 0, ""};
+    engine->base = (struct clip_engine){
+        &clip_onednn, precision, precision == CLIP_PRECISION_INT8 ? INTEGER_ROWS : ROWS, 0, 0, ""};
     engine->quantizers = clip_quantizers(level);
     pthread_mutex_init(&engine->lock, NULL);
     dnnl_status_t status = dnnl_engine_create(&engine->dnnl, dnnl_cpu, 0);
@@ -466,6 +466,7 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
 }
 
 const struct clip_engine_type clip_onednn = {
-    "onednn",   "oneDNN", supports,         open_engine,       free_engine,      matrix_new,      matrix_free,
-    matrix_set, product,  onednn_outer_new, onednn_outer_free, onednn_outer_add, matrix_set_int8,
+    "onednn",        "oneDNN", supports, open_engine, free_engine,      matrix_new,        matrix_free,
+    matrix_set,      NULL,     NULL,     product,     onednn_outer_new, onednn_outer_free, onednn_outer_add,
+    matrix_set_int8,
 };

@@ -1,5 +1,6 @@
 #include <config.h>
 
+#include "base/pages.h"
 #include "math/blas.h"
 #include "math/engine.h"
 
@@ -89,6 +90,14 @@ size_t clip_engine_rows(const struct clip_engine *engine)
     return engine->rows;
 }
 
+size_t clip_engine_piece(const struct clip_engine *engine, size_t rows, int threads)
+{
+    enum { UNIT = 16 };
+    size_t each = (rows + (size_t)threads - 1) / (size_t)threads;
+    size_t piece = (each + UNIT - 1) / UNIT * UNIT;
+    return engine->exact && piece < engine->rows ? piece : engine->rows;
+}
+
 enum clip_precision clip_engine_element_type(const struct clip_engine *engine)
 {
     return engine->precision == CLIP_PRECISION_BF16 ? CLIP_PRECISION_BF16 : CLIP_PRECISION_F32;
@@ -130,6 +139,23 @@ void clip_matrix_free(struct clip_matrix *matrix)
 int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error)
 {
     return matrix->engine->type->matrix_set(matrix, w, transposed, error);
+}
+
+int clip_engine_maps(const struct clip_engine *engine, size_t n, const struct clip_mapped *weights)
+{
+    return (weights->count == 1 && weights->stored == CLIP_STORED_F32) ||
+           (engine->type->maps && engine->type->maps(engine, n, weights));
+}
+
+int clip_matrix_map(struct clip_matrix *matrix, const struct clip_mapped *weights, struct clip_error *error)
+{
+    if (matrix->engine->type->matrix_map)
+        return matrix->engine->type->matrix_map(matrix, weights, error);
+    if (clip_matrix_set(matrix, weights->parts[0], 0, error) != 0)
+        return -1;
+    if (!matrix->engine->borrows)
+        clip_pages_return(weights->parts[0], matrix->n * matrix->k * sizeof(float));
+    return 0;
 }
 
 int clip_matrix_set_int8(struct clip_matrix *matrix, const int8_t *q, const float *scales,

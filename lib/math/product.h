@@ -16,6 +16,9 @@
  */
 enum clip_precision { CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_INT8 };
 
+/* Elements of weights as a file has them. */
+enum clip_stored { CLIP_STORED_F32, CLIP_STORED_F16, CLIP_STORED_BF16 };
+
 struct clip_engine;
 
 /* `name`: "onednn", "native", "openblas", or NULL for $CLIP_ENGINE and, where that is not set, the faster one
@@ -40,6 +43,10 @@ enum clip_precision clip_engine_precision(const struct clip_engine *engine);
 /* Rows of products that suit the engine: a multiple of 16. */
 size_t clip_engine_rows(const struct clip_engine *engine);
 
+/* Rows of the pieces of a run of `rows` rows in `threads` threads: clip_engine_rows, or, of a short run, a
+ * smaller multiple of 16 that gives each thread some, if a product of fewer rows writes none but those. */
+size_t clip_engine_piece(const struct clip_engine *engine, size_t rows, int threads);
+
 /* The element of a product's input, f32 or bf16 (the upper half of an f32), and its bytes. */
 enum clip_precision clip_engine_element_type(const struct clip_engine *engine);
 size_t clip_engine_element(const struct clip_engine *engine);
@@ -60,6 +67,21 @@ void clip_matrix_free(struct clip_matrix *matrix);
 /* Gives it weights, or new ones: w[n][k], or w[k][n] where `transposed`; see clip_engine_borrows. Not while
  * products of this matrix run; matrices may be set in several threads at once. */
 int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
+
+/* Weights as a mapped file has them, [n][k]: in parts of equal numbers of outputs, one after the other. */
+enum { CLIP_MAPPED_PARTS = 3 };
+struct clip_mapped {
+    const void *parts[CLIP_MAPPED_PARTS];
+    size_t count;
+    enum clip_stored stored;
+};
+
+/* 1 if clip_matrix_map takes them for a matrix of n outputs; one part of f32 always. */
+int clip_engine_maps(const struct clip_engine *engine, size_t n, const struct clip_mapped *weights);
+
+/* As clip_matrix_set, of weights that outlive the matrix: products may read them in place until packing pays,
+ * which the first products of the matrix then do. Their pages are given back once they are not read again. */
+int clip_matrix_map(struct clip_matrix *matrix, const struct clip_mapped *weights, struct clip_error *error);
 
 /* The same of an int8 engine, with weights that are already rounded: q[n][k] and the scale of each output. */
 int clip_matrix_set_int8(struct clip_matrix *matrix, const int8_t *q, const float *scales,

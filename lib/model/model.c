@@ -1,4 +1,5 @@
 #include "model/model.h"
+#include "base/pages.h"
 #include "base/stray.h"
 #include "model/forms.h"
 #include "model/kind.h"
@@ -679,16 +680,31 @@ int clip_model_floats(const struct clip_model *model, const char *name, int ndim
     return 0;
 }
 
+size_t clip_model_lies(const struct clip_model *model, const char *name, const void *data[CLIP_MODEL_PARTS],
+                       enum clip_weight_type *type)
+{
+    const struct tensor *tensor = find_tensor(model, name);
+    if (!tensor || tensor->count > CLIP_MODEL_PARTS)
+        return 0;
+    *type = tensor->parts->type;
+    for (int i = 0; i < tensor->count; i++) {
+        const struct clip_weight *part = &tensor->parts[i];
+        if (part->type != *type || clip_weight_count(part) != clip_weight_count(tensor->parts) ||
+            !clip_weight_contiguous(part) || (uintptr_t)part->data % clip_weight_size(*type) != 0)
+            return 0;
+        data[i] = part->data;
+    }
+    return (size_t)tensor->count;
+}
+
 int clip_model_mapped(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
                       const float **data, struct clip_error *error)
 {
-    const struct tensor *tensor = find_checked(model, name, ndim, shape, error);
-    if (!tensor)
+    const void *parts[CLIP_MODEL_PARTS];
+    enum clip_weight_type type;
+    if (!find_checked(model, name, ndim, shape, error))
         return -1;
-    const struct clip_weight *part = tensor->parts;
-    int fits = tensor->count == 1 && part->type == CLIP_WEIGHT_F32 && clip_weight_contiguous(part) &&
-               (uintptr_t)part->data % sizeof **data == 0;
-    *data = fits ? (const float *)(const void *)part->data : NULL;
+    *data = clip_model_lies(model, name, parts, &type) == 1 && type == CLIP_WEIGHT_F32 ? parts[0] : NULL;
     return 0;
 }
 
@@ -771,17 +787,11 @@ int clip_model_rounded(const struct clip_model *model, const char *name, size_t 
 void clip_model_release_pages(const struct clip_model *model, const char *name)
 {
     const struct tensor *tensor = find_tensor(model, name);
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; tensor && i < tensor->count; i++) {
         const struct clip_weight *part = &tensor->parts[i];
         if (part >= model->resampled && part < model->resampled + CLIP_SIDES)
             return; /* not mapped */
-        uintptr_t start = ((uintptr_t)part->data + page - 1) / page * page;
-        uintptr_t end =
-            ((uintptr_t)part->data + clip_weight_count(part) * clip_weight_size(part->type)) / page * page;
-        /* Only whole pages of this tensor; if the advice is refused, nothing is lost. */
-        if (clip_weight_count(part) && start < end)
-            madvise((void *)start, end - start, MADV_DONTNEED);
+        clip_pages_return(part->data, clip_weight_count(part) * clip_weight_size(part->type));
     }
 }
 

@@ -58,9 +58,14 @@ int clip_model_has(const struct clip_model *model, const char *name);
 int clip_model_floats(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
                       float *out, struct clip_error *error);
 
-/* The tensor where it lies in the mapping: sets *data if the file holds it contiguous as little-endian f32,
- * aligned to 4 bytes, in OpenAI's orientation; otherwise *data = NULL (use clip_model_floats). Valid until
- * clip_model_close. */
+/* The tensor where it lies in the mapping, and its type: the number of parts of it, which follow one another
+ * and are of one size; 0 (use clip_model_floats) if the file does not hold them contiguous, aligned to their
+ * elements, in OpenAI's orientation. Valid until clip_model_close. */
+enum { CLIP_MODEL_PARTS = 3 };
+size_t clip_model_lies(const struct clip_model *model, const char *name, const void *data[CLIP_MODEL_PARTS],
+                       enum clip_weight_type *type);
+
+/* The tensor in one part of little-endian f32, or *data = NULL. -1 as of clip_model_floats. */
 int clip_model_mapped(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
                       const float **data, struct clip_error *error);
 

@@ -1,5 +1,6 @@
 #include "model/weight.h"
 #include "base/array.h"
+#include "math/panels.h"
 
 #include <float.h>
 #include <math.h>
@@ -265,6 +266,11 @@ static void float_run(const struct clip_weight *weight, const unsigned char *dat
     float *out = result;
     uint16_t half;
     double wide;
+    if (step == sizeof half && (weight->type == CLIP_WEIGHT_F16 || weight->type == CLIP_WEIGHT_BF16)) {
+        enum clip_stored stored = weight->type == CLIP_WEIGHT_F16 ? CLIP_STORED_F16 : CLIP_STORED_BF16;
+        clip_panel_kernels(clip_level())->floats(n, data, stored, out);
+        return;
+    }
     switch (weight->type) {
     case CLIP_WEIGHT_F32:
         copy_run(weight, data, step, n, out);

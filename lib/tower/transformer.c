@@ -170,6 +170,7 @@ static int open_transformer(struct clip_transformer *t, const struct clip_tower_
     if (__builtin_mul_overflow(t->batch, t->shape.longest, &rows) ||
         (t->pieces = clip_transformer_rows(t, rows) / t->piece) == 0)
         return clip_fail_memory(error, "a batch");
+    t->pieces = clip_larger(t->pieces, (size_t)clip_pool_threads(t->pool));
     if (clip_arena_build(&t->arena, "a batch", clip_place_forward, t, error) != 0)
         return -1;
     return t->learns ? open_backward(t, error) : 0;

@@ -202,6 +202,7 @@ struct clip_transformer {
     const struct clip_sequence *sequences;
     const uint32_t *positions;
     size_t count, rows, pieces;
+    size_t cut; /* rows of its pieces: `piece`, or less */
     float *features;
 };
 

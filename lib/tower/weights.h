@@ -39,7 +39,7 @@ const struct clip_slot *clip_setup_slot(const struct clip_tower_setup *setup, co
 struct clip_values {
     const float *value;
     float *gradient; /* NULL where nothing learns */
-    float *copy;     /* of a model's: what `value` points at, or NULL */
+    float *copy;     /* of a model's: what `value` points at; NULL where that is mapped */
 };
 
 /* -1 with error; clip_values_free afterwards, also after an error, of zeroed ones too. The name is printed
