@@ -47,6 +47,17 @@ static void check_tensor(const struct clip_model *model, const struct clip_slot 
         CHECK(memcmp(row, last + 1 - columns, columns * sizeof *row) == 0);
         free(row);
     }
+    if (clip_model_is_rounded(model, slot->name)) {
+        size_t rows = slot->shape[0], columns = slot->shape[1];
+        int8_t *q = malloc(count);
+        float *scales = reallocarray(NULL, rows, sizeof *scales);
+        CHECK(q && scales && clip_model_rounded(model, slot->name, 0, rows, q, scales, &error) == 0);
+        for (size_t i = 0; i < count; i++) {
+            float value = scales[i / columns] * q[i];
+            CHECK(memcmp(&value, values + i, sizeof value) == 0 || value != value);
+        }
+        free(q), free(scales);
+    }
     free(values);
 }
 
