@@ -21,9 +21,12 @@
 enum { NOT_GIVEN = -1 };
 enum form { TO_OPEN_CLIP, TO_HF, TO_SAFETENSORS };
 
+/* Of --dtype. */
+static const int types[] = {CLIP_WEIGHT_F32, CLIP_WEIGHT_F16, CLIP_WEIGHT_BF16, CLIP_WEIGHT_I8};
+
 static const char *output, *vocabulary;
 static int as_json, shapes, form = NOT_GIVEN, dtype = NOT_GIVEN;
-static long seed = NOT_GIVEN, size = NOT_GIVEN, image_size = NOT_GIVEN;
+static long seed = NOT_GIVEN, size = NOT_GIVEN, image_size = NOT_GIVEN, int8_keep = NOT_GIVEN;
 static size_t shard_size;
 static struct clip_shared shared;
 static struct clip_error error;
@@ -33,7 +36,10 @@ static const struct clip_option options[] = {
     {"seed", 's', CLIP_COUNT, &seed, "N", "init: seed of the weights [0]", 0, 0},
     {"to", 't', CLIP_CHOICE, &form, "open_clip|hf|safetensors",
      "convert: the form to write [safetensors if PATH ends in .safetensors, else open_clip]", 0, 0},
-    {"dtype", 'd', CLIP_CHOICE, &dtype, "f32|f16|bf16", "convert: type of the weights [unchanged]", 0, 0},
+    {"dtype", 'd', CLIP_CHOICE, &dtype, "f32|f16|bf16|int8", "convert: type of the weights [unchanged]", 0,
+     0},
+    {"int8-keep", 0, CLIP_COUNT, &int8_keep, "N",
+     "convert -d int8: do not round the first and the last N blocks [0]", 0, 1 << 20},
     {"shard-size", 0, CLIP_BYTES, &shard_size, "SIZE",
      "convert: write weights larger than SIZE as several files with an index [5G]", 1, 0},
     {"vocab", 0, CLIP_TEXT, &vocabulary, "FILE", "init, convert: vocabulary to put into the folder", 0, 0},
@@ -280,7 +286,6 @@ static void convert_to_folder(const struct clip_model *model, const char *name,
 
 static int run_convert(const char *name)
 {
-    static const int types[] = {CLIP_WEIGHT_F32, CLIP_WEIGHT_F16, CLIP_WEIGHT_BF16};
     enum form target = form_of_output();
     if (target == TO_SAFETENSORS && (vocabulary || shard_size))
         clip_usage("a safetensors file cannot hold %s",
@@ -290,7 +295,11 @@ static int run_convert(const char *name)
     if (!model)
         die();
     clip_note_guess(model, CLIP_SIDE_BOTH);
-    struct clip_model_source source = {model, dtype == NOT_GIVEN ? -1 : types[dtype]};
+    struct clip_model_source source = {model, dtype == NOT_GIVEN ? -1 : types[dtype],
+                                       int8_keep == NOT_GIVEN ? 0 : (int)int8_keep};
+    if (source.type == CLIP_WEIGHT_I8 && !clip_source_rounds(&source))
+        clip_die("%s: int8 is for the blocks of transformers; %s", clip_model_path(model),
+                 int8_keep > 0 ? "--int8-keep leaves none" : "the model has none");
     struct clip_tensor_source tensors = clip_source_of_model(&source);
     if (target != TO_SAFETENSORS)
         convert_to_folder(model, name, &tensors, target);
@@ -406,6 +415,7 @@ static void check_options(const struct verb *verb)
                  {"seed", seed != NOT_GIVEN, TAKES_SEED},
                  {"to", form != NOT_GIVEN, TAKES_FORM},
                  {"dtype", dtype != NOT_GIVEN, TAKES_FORM},
+                 {"int8-keep", int8_keep != NOT_GIVEN, TAKES_FORM},
                  {"shard-size", shard_size != 0, TAKES_FORM},
                  {"vocab", vocabulary != NULL, TAKES_VOCABULARY},
                  {"size", size != NOT_GIVEN, TAKES_SIZE},
@@ -419,6 +429,8 @@ static void check_options(const struct verb *verb)
         if (!given[i].given && verb->needs & given[i].takes)
             clip_usage("'%s' needs --%s", verb->name, given[i].option);
     }
+    if (int8_keep != NOT_GIVEN && (dtype == NOT_GIVEN || types[dtype] != CLIP_WEIGHT_I8))
+        clip_usage("--int8-keep needs --dtype int8");
     if (as_json && shapes)
         clip_usage("--json and --shapes are mutually exclusive");
     if (output && !*output)

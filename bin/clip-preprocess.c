@@ -7,6 +7,7 @@
 #include "model/open.h"
 #include "stream/filter.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,15 +152,14 @@ static int put_image(const struct job *job, struct clip_record *record, const ui
     struct clip_tensor image = {CLIP_U8, 3, {3, rows, columns}, pixels};
     if (dtype == BYTES)
         return clip_record_put_tensor(record, "image", &image, error);
-    float *floats = reallocarray(NULL, 3 * rows * columns, sizeof *floats);
-    if (!floats)
-        return clip_fail_memory(error, "an image");
-    clip_pixels_normalize(pixels, rows * columns, job->levels, floats);
+    char head[CLIP_TENSOR_HEAD];
     image.dtype = CLIP_F32;
-    image.data = floats;
-    int status = clip_record_put_tensor(record, "image", &image, error);
-    free(floats);
-    return status;
+    size_t head_size = clip_tensor_head(&image, head);
+    float *floats = clip_record_put_head(record, "image", head, head_size, clip_tensor_bytes(&image), error);
+    if (!floats)
+        return -1;
+    clip_pixels_normalize(pixels, rows * columns, job->levels, floats);
+    return 0;
 }
 
 static void preprocess_record(const struct job *job, struct clip_record *record, uint8_t *pixels)
@@ -273,6 +273,14 @@ static int names_image(const char *list)
     return 0;
 }
 
+/* Keeps what is freed: else each picture would get fresh pages, whose clearing takes a sixth of the time. */
+static void keep_memory(void)
+{
+    enum { LARGEST = 32 << 20 }; /* that malloc takes from what it keeps */
+    mallopt(M_MMAP_THRESHOLD, LARGEST);
+    mallopt(M_TRIM_THRESHOLD, 2 * LARGEST);
+}
+
 int main(int argc, char **argv)
 {
     struct clip_shared shared = {.batch = 32};
@@ -285,6 +293,7 @@ int main(int argc, char **argv)
         clip_usage("--rejects needs --skip-bad");
     configure(&job, &shared);
     configure_augment();
+    keep_memory();
     job.pool = clip_pool_new((int)shared.threads, &error);
     if (!job.pool)
         clip_die("%s", error.text);

@@ -61,8 +61,9 @@ struct job {
     struct clip_tokenizer *tokenizer;
     struct clip_prompts *prompts; /* or NULL */
     struct clip_caption_place place;
-    int most;     /* number of ids that the model has */
-    int32_t *ids; /* [context] */
+    int most;                    /* number of ids that the model has */
+    char head[CLIP_TENSOR_HEAD]; /* of all tokens but those of --bare */
+    size_t head_size;
     uint64_t truncated;
     struct clip_record **each; /* --captions all: the records made of the record just processed */
     size_t each_count;
@@ -128,9 +129,12 @@ static int put_tokens(struct job *job, struct clip_record *record, const char *t
     count = count < most ? count : most;
     if (clip_tokenizer_size(job->tokenizer) > (size_t)job->most && check_known(job, record, ids, count) != 0)
         return -1;
-    clip_tokenizer_lay(job->tokenizer, ids, count, job->ids, (size_t)context);
-    struct clip_tensor tensor = {CLIP_I32, 1, {(size_t)context}, job->ids};
-    return clip_record_put_tensor(record, "tokens", &tensor, error);
+    int32_t *to = clip_record_put_head(record, "tokens", job->head, job->head_size,
+                                       (size_t)context * sizeof *to, error);
+    if (!to)
+        return -1;
+    clip_tokenizer_lay(job->tokenizer, ids, count, to, (size_t)context);
+    return 0;
 }
 
 /* Sets the ids of a caption, or of the prompt that it is inserted into. Returns as tokenize. */
@@ -181,17 +185,18 @@ static int use_captions(struct job *job, struct clip_record *record, const struc
                         int which, struct clip_error *error)
 {
     size_t key_size;
-    uint32_t epoch;
-    const char *key = clip_record_key(record, &key_size);
+    uint32_t epoch = 0;
     if ((which == ONE || job->prompts) && clip_record_epoch(record, &epoch) != 0)
         return -1;
     if (which == WHOLE)
         return put_caption(job, record, epoch, &captions->whole, error);
     if (captions->count == 0)
         return clip_record_fail(record, "the caption '%s' is empty", field);
-    if (which == ONE)
+    if (which == ONE) {
+        const char *key = clip_record_key(record, &key_size);
         return put_caption(job, record, epoch,
                            clip_captions_draw(captions, (uint64_t)seed, epoch, key, key_size), error);
+    }
     job->each = calloc(captions->count, sizeof(struct clip_record *));
     if (!job->each)
         return clip_fail_memory(error, "captions");
@@ -402,6 +407,8 @@ static void check_usage(struct job *job, size_t operands)
         clip_usage("--field: %s", error.text);
     if (bare && (context || truncate_long))
         clip_usage("--bare takes no --context and no --truncate");
+    if (lines && strcmp(field, "__key__") == 0)
+        clip_usage("--field: the key of a line is its number");
     if (lines && job->place.path)
         clip_usage("--field: a path is not allowed with --lines");
 }
@@ -416,9 +423,8 @@ int main(int argc, char **argv)
     if (prompts_path && !(job.prompts = clip_prompts_read(prompts_path, &error)))
         clip_die("%s", error.text);
     open_vocabulary(&job, &shared);
-    job.ids = calloc((size_t)context, sizeof *job.ids);
-    if (!job.ids)
-        clip_die("out of memory");
+    const struct clip_tensor tokens = {CLIP_I32, 1, {(size_t)context}, NULL};
+    job.head_size = clip_tensor_head(&tokens, job.head);
     int status =
         classes_path ? run_classes(&job) : run_filter(&job, &shared, argv + first, (size_t)(argc - first));
     if (job.truncated)
@@ -426,6 +432,5 @@ int main(int argc, char **argv)
     clip_tokenizer_free(job.tokenizer);
     clip_prompts_free(job.prompts);
     free(job.place.name);
-    free(job.ids);
     return status;
 }

@@ -85,3 +85,24 @@ setup() {
     done
     [ "$best" -lt 300000 ] || complain "$best us"
 }
+
+@test "one caption reads weights in f16 where they are mapped: their bytes of memory, the features of packed ones" {
+    need_python
+    ! sanitized || skip memory
+    [[ $(clip-encode-text --version) == *"native (f32)"* ]] || skip AVX2
+    export CLIP_ENGINE=native
+    clip-model init ViT-B/32 --seed 1 -o model
+    clip-model convert model -d f16 -o half
+    local i tokens
+    tokens=$(python -c 'print(",".join(["49406"] + ["320"] * 12 + ["49407"] + ["0"] * 63))')
+    for ((i = 0; i < 64; i++)); do
+        echo '{"__key__": "k", "tokens": {"i4": ['$tokens']}}'
+    done >lines
+    stream <lines >in
+    head -n 1 lines | stream >one
+    "$BUILD/tests/tools/peak" peak clip-encode-text -m half one >/dev/null
+    [ "$(cat peak)" -lt 130000 ] || complain "$(cat peak) kB"
+    clip-encode-text -m half one | clip-dump --tsv text_features --values >want
+    clip-encode-text -m half -b 5 -j 3 in | clip-dump --tsv text_features --values | sort -u >got
+    cmp want got
+}

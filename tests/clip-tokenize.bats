@@ -284,6 +284,7 @@ END
     run -2 clip-tokenize --field json: --vocab bpe.txt in
     run -2 clip-tokenize --field :a --vocab bpe.txt in
     run -2 clip-tokenize --lines --field json:a --vocab bpe.txt in
+    run -2 clip-tokenize --lines --field __key__ --vocab bpe.txt in
 }
 
 @test "--classes: a record for each class in each prompt; blank lines at the end are not classes" {

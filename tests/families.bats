@@ -110,6 +110,14 @@ shapes() {
             cmp got half || complain "$name: bf16"
             family cosine want got 0.999 || complain "$name: bf16"
         fi
+        # Swin, which has blocks of its own, is in f32 or bf16 alone.
+        options="-b 3 -j 2 --precision int8"
+        if embed "${model[@]}" <in >got 2>/dev/null; then
+            options="-b 64 -j 1 --precision int8"
+            embed "${model[@]}" <in >half
+            cmp got half || complain "$name: int8"
+            family cosine want got 0.99 || complain "$name: int8"
+        fi
     done
 }
 

@@ -25,12 +25,17 @@ END
   "timm_model_kwargs": {"layers": [1, 1, 1, 1], "embed_dims": [8, 16, 32, 64]}},
  "text_cfg": {"context_length": 8, "vocab_size": 514, "width": 16, "heads": 2, "layers": 1}}
 END
+    cat >hybrid.json <<'END'
+{"embed_dim": 8, "vision_cfg": {"image_size": 32, "timm_model_name": "vit_base_mci_224", "timm_pool": "token",
+  "timm_model_kwargs": {"img_size": 32, "depth": 1}},
+ "text_cfg": {"context_length": 8, "vocab_size": 514, "width": 16, "heads": 2, "layers": 1}}
+END
     sed 's/"embed_dim": 8/"embed_dim": 8, "init_logit_scale": 2.3, "init_logit_bias": -10/' "$SMALL/arch.json" >bias.json
 }
 
 setup() {
     cd "$BATS_TEST_TMPDIR"
-    cp "$BATS_FILE_TMPDIR"/{pairs.tar,resnet.json,fastvit.json,bias.json} .
+    cp "$BATS_FILE_TMPDIR"/{pairs.tar,resnet.json,fastvit.json,hybrid.json,bias.json} .
 }
 
 # train OUT OPTION...: twenty steps of eight pairs, unless the options say otherwise.
@@ -121,12 +126,15 @@ END
     [ "$(bytes good)" = "$(bytes run2)" ]
 }
 
-@test "a FastViT's batch norm is that of the whole batch" {
-    train one --arch fastvit.json -n 16
-    train two --arch fastvit.json -n 16 --ranks 2
-    near 5e-4 one two
-    train again --arch fastvit.json -n 16 --ranks 2
-    [ "$(bytes again)" = "$(bytes two)" ]
+@test "the batch norm of a FastViT, and of MobileCLIP-B's stem, is that of the whole batch" {
+    local arch
+    for arch in fastvit hybrid; do
+        train $arch-one --arch $arch.json -n 16
+        train $arch-two --arch $arch.json -n 16 --ranks 2
+        near 5e-4 $arch-one $arch-two
+        train $arch-again --arch $arch.json -n 16 --ranks 2
+        [ "$(bytes $arch-again)" = "$(bytes $arch-two)" ] || complain "$arch"
+    done
 }
 
 @test "a run goes on with the same number of ranks to the byte, with another within rounding" {

@@ -83,11 +83,21 @@ double clip_file_time(const struct stat *about)
     return (double)about->st_mtim.tv_sec + 1e-9 * (double)about->st_mtim.tv_nsec;
 }
 
-double clip_seconds(void)
+static double read_clock(clockid_t clock)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+double clip_seconds(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
+double clip_coarse_seconds(void)
+{
+    return read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
 int clip_map_file(struct clip_mapping *mapping, const char *path, struct clip_error *error)

@@ -14,6 +14,8 @@ int clip_write_all(int fd, const void *data, size_t size, const char *name, stru
 
 /* Seconds of the monotonic clock. */
 double clip_seconds(void);
+/* The same clock as of its last tick, some milliseconds ago at most, for a fifth of the time. */
+double clip_coarse_seconds(void);
 
 /* When the file was last changed, in seconds since 1970 (as Python's st_mtime). */
 double clip_file_time(const struct stat *about);

@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define HUGE ((size_t)2 << 20)
 
@@ -38,6 +39,15 @@ void clip_pages_free(void *pages, size_t size)
 {
     if (pages)
         munmap(pages, size < HUGE ? (size ? size : 1) : round_up(size));
+}
+
+void clip_pages_return(const void *data, size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t start = ((uintptr_t)data + page - 1) / page * page,
+              end = ((uintptr_t)data + size) / page * page;
+    if (start < end)
+        madvise((void *)start, end - start, MADV_DONTNEED);
 }
 
 int clip_pages_room(size_t size)

@@ -10,6 +10,10 @@
 void *clip_pages_new(size_t size);
 void clip_pages_free(void *pages, size_t size);
 
+/* Gives the whole pages within data[size] of a mapped file back: they are read again when they are used
+ * again. Where the kernel refuses, nothing is lost. */
+void clip_pages_return(const void *data, size_t size);
+
 /* 1 if the limit of the address space leaves room for `size` bytes now. Ask before calling a library that
  * does not check its allocations. */
 int clip_pages_room(size_t size);

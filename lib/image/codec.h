@@ -20,10 +20,10 @@ int clip_bytes_take(struct clip_bytes *in, size_t count, const uint8_t **data);
 uint16_t clip_be16(const uint8_t *data);
 uint32_t clip_be32(const uint8_t *data);
 
-/* Sets mode, size and palette (i i i), and allocates zeroed pixels. Refuses sizes of zero, or of more than
- * `max_pixels`, before that. */
+/* Sets mode, size and palette (i i i), and allocates the pixels, zeroed or not. Refuses sizes of zero, or of
+ * more than `max_pixels`, before that. */
 int clip_picture_alloc(struct clip_picture *picture, enum clip_picture_mode mode, uint32_t width,
-                       uint32_t height, uint64_t max_pixels, struct clip_error *error);
+                       uint32_t height, int zeroed, uint64_t max_pixels, struct clip_error *error);
 
 /* Each decodes a whole file of its kind into a zeroed *picture; on error the caller frees what it holds. */
 int clip_jpeg_decode(struct clip_picture *picture, const uint8_t *data, size_t size, uint64_t max_pixels,

@@ -311,7 +311,8 @@ int clip_jpeg_decode(struct clip_picture *picture, const uint8_t *data, size_t s
     enum clip_picture_mode mode = walk.components == 1   ? CLIP_PICTURE_L
                                   : walk.components == 3 ? CLIP_PICTURE_RGB
                                                          : CLIP_PICTURE_CMYK;
-    if (clip_picture_alloc(picture, mode, (uint32_t)walk.width, (uint32_t)walk.height, max_pixels, error) < 0)
+    if (clip_picture_alloc(picture, mode, (uint32_t)walk.width, (uint32_t)walk.height, 0, max_pixels, error) <
+        0)
         return -1;
     struct decoder decoder = {.read = 0};
     if (run_decoder(&decoder, &walk, picture) < 0)

@@ -37,7 +37,7 @@ uint32_t clip_be32(const uint8_t *data)
 }
 
 int clip_picture_alloc(struct clip_picture *picture, enum clip_picture_mode mode, uint32_t width,
-                       uint32_t height, uint64_t max_pixels, struct clip_error *error)
+                       uint32_t height, int zeroed, uint64_t max_pixels, struct clip_error *error)
 {
     if (width == 0 || height == 0)
         return clip_fail(error, "a picture of %" PRIu32 " x %" PRIu32 " pixels", width, height);
@@ -51,7 +51,7 @@ int clip_picture_alloc(struct clip_picture *picture, enum clip_picture_mode mode
     for (int i = 0; i < 256; i++)
         memset(picture->palette[i], i, sizeof picture->palette[i]);
     size_t row = (size_t)width * (size_t)picture->channels;
-    picture->pixels = calloc(height, row);
+    picture->pixels = zeroed ? calloc(height, row) : reallocarray(NULL, height, row);
     return picture->pixels ? 0 : clip_fail_memory(error, "a picture");
 }
 

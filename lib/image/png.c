@@ -269,7 +269,7 @@ int clip_png_decode(struct clip_picture *picture, const uint8_t *data, size_t si
     struct clip_png png;
     struct rows rows = {.picture = picture};
     if (clip_png_open(&png, data, size, error) < 0 ||
-        clip_picture_alloc(picture, mode_of(&png), png.width, png.height, max_pixels, error) < 0 ||
+        clip_picture_alloc(picture, mode_of(&png), png.width, png.height, 1, max_pixels, error) < 0 ||
         choose_tile(&png, &rows.tile) < 0)
         return -1;
     rows.interlaced = png.interlaced;

@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 /* Pillow gives up if its table of weights would exceed INT_MAX bytes, as it would for a longer side. */
 #define LONGEST_SIDE (INT_MAX / 40)
 
@@ -242,21 +246,39 @@ static void pad(uint8_t *image, const struct clip_image_form *form, const struct
     }
 }
 
+/* Channel c of pixels of four bytes. */
+static void pick_channel(const uint8_t *image, size_t pixels, size_t c, uint8_t *out)
+{
+    size_t i = 0;
+#ifdef __SSE2__
+    const __m128i lowest = _mm_set1_epi32(255), shift = _mm_cvtsi32_si128(8 * (int)c);
+    for (; i + 16 <= pixels; i += 16) {
+        __m128i four[4];
+        for (size_t k = 0; k < 4; k++) {
+            four[k] = _mm_loadu_si128((const __m128i *)(image + 4 * i + 16 * k));
+            four[k] = _mm_and_si128(_mm_srl_epi32(four[k], shift), lowest);
+        }
+        __m128i words[2] = {_mm_packs_epi32(four[0], four[1]), _mm_packs_epi32(four[2], four[3])};
+        _mm_storeu_si128((__m128i *)(out + i), _mm_packus_epi16(words[0], words[1]));
+    }
+#endif
+    for (; i < pixels; i++)
+        out[i] = image[4 * i + c];
+}
+
 /* [pixels, channels] to [3, pixels]: the first three channels, one channel three times, or the palette's
  * colours. */
 static void to_planes(const uint8_t *image, size_t pixels, int channels, const uint8_t (*palette)[3],
                       uint8_t *out)
 {
     for (size_t c = 0; c < 3; c++, out += pixels) {
-        const uint8_t *from = image + (channels == 1 ? 0 : c);
         if (palette)
             for (size_t i = 0; i < pixels; i++)
-                out[i] = palette[from[i]][c];
+                out[i] = palette[image[(size_t)channels * i]][c];
         else if (channels == 1)
-            memcpy(out, from, pixels);
+            memcpy(out, image, pixels);
         else
-            for (size_t i = 0; i < pixels; i++)
-                out[i] = from[4 * i];
+            pick_channel(image, pixels, c, out);
     }
 }
 

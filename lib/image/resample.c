@@ -210,12 +210,40 @@ static const struct kernels plain = {horizontal_plain, vertical_plain};
 
 #ifdef __x86_64__
 
-/* high * 65536 + low + half, shifted; as 32-bit numbers, not yet clipped. */
+/* high * 65536 + low. */
 __attribute__((target("avx2"))) static __m256i join_halves(__m256i low, __m256i high)
 {
-    __m256i sum = _mm256_add_epi32(_mm256_add_epi32(low, _mm256_slli_epi32(high, 16)),
-                                   _mm256_set1_epi32(1 << (PRECISION - 1)));
-    return _mm256_srai_epi32(sum, PRECISION);
+    return _mm256_add_epi32(low, _mm256_slli_epi32(high, 16));
+}
+
+/* Rounded, as 32-bit numbers, not yet clipped. */
+__attribute__((target("avx2"))) static __m256i round_sums(__m256i sums)
+{
+    return _mm256_srai_epi32(_mm256_add_epi32(sums, _mm256_set1_epi32(1 << (PRECISION - 1))), PRECISION);
+}
+
+/* Adds the lanes of the sums of two rows; gives their pixels, row a's in the low lane. */
+__attribute__((target("avx2"))) static __m256i join_lanes(__m256i low_a, __m256i high_a, __m256i low_b,
+                                                          __m256i high_b)
+{
+    __m256i a = join_halves(low_a, high_a), b = join_halves(low_b, high_b);
+    __m256i sum =
+        _mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31));
+    return round_sums(sum);
+}
+
+/* Writes a pixel of each of four rows. */
+__attribute__((target("avx2"))) static void put_pixels(uint8_t *const *out, size_t at,
+                                                       const __m256i low[ROWS], const __m256i high[ROWS])
+{
+    __m256i words = _mm256_packs_epi32(join_lanes(low[0], high[0], low[1], high[1]),
+                                       join_lanes(low[2], high[2], low[3], high[3]));
+    __m256i bytes = _mm256_packus_epi16(words, words);
+    uint64_t even = (uint64_t)_mm256_extract_epi64(bytes, 0), odd = (uint64_t)_mm256_extract_epi64(bytes, 2);
+    const uint32_t pixels[ROWS] = {(uint32_t)even, (uint32_t)odd, (uint32_t)(even >> 32),
+                                   (uint32_t)(odd >> 32)};
+    for (int r = 0; r < ROWS; r++)
+        memcpy(out[r] + at, &pixels[r], sizeof pixels[r]);
 }
 
 /* Four channels. A register holds taps 0 and 1 of each channel in its low lane, 2 and 3 in its high one. */
@@ -238,6 +266,7 @@ __attribute__((target("avx2"))) static void horizontal_four(uint8_t *const *out,
             __m256i weights = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)halves));
             __m256i weights_low = _mm256_shuffle_epi8(weights, low_weights);
             __m256i weights_high = _mm256_shuffle_epi8(weights, high_weights);
+#pragma GCC unroll 4 /* else the sums are in memory */
             for (int r = 0; r < ROWS; r++) {
                 __m256i pixels = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(in[r] + at)));
                 pixels = _mm256_shuffle_epi8(pixels, pairs);
@@ -245,14 +274,7 @@ __attribute__((target("avx2"))) static void horizontal_four(uint8_t *const *out,
                 high[r] = _mm256_add_epi32(high[r], _mm256_madd_epi16(pixels, weights_high));
             }
         }
-        for (int r = 0; r < ROWS; r++) {
-            __m256i both = _mm256_add_epi32(low[r], _mm256_slli_epi32(high[r], 16));
-            __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
-            sum = _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(1 << (PRECISION - 1))), PRECISION);
-            sum = _mm_packus_epi16(_mm_packs_epi32(sum, sum), sum);
-            uint32_t pixel = (uint32_t)_mm_cvtsi128_si32(sum);
-            memcpy(out[r] + (size_t)i * 4, &pixel, 4);
-        }
+        put_pixels(out, (size_t)i * 4, low, high);
     }
 }
 
@@ -303,7 +325,8 @@ __attribute__((target("avx2"))) static void vertical_avx2(uint8_t *out, const ui
             add_rows(rows + 2 * stride, stride, two_weights(halves + 2), two_weights(halves + STEP + 2), low,
                      high);
         }
-        __m256i words = _mm256_packs_epi32(join_halves(low[0], high[0]), join_halves(low[1], high[1]));
+        __m256i words = _mm256_packs_epi32(round_sums(join_halves(low[0], high[0])),
+                                           round_sums(join_halves(low[1], high[1])));
         words = _mm256_permute4x64_epi64(words, 0xd8); /* packing goes lane by lane */
         __m128i pixels = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
         if (bytes - x >= 16)
@@ -360,7 +383,7 @@ static int resample(const struct clip_rows *in, const struct taps *across, struc
         down->first[i] -= first;
     size_t bytes = (size_t)across->outputs * (size_t)in->channels,
            stride = (bytes + ALIGN - 1) / ALIGN * ALIGN;
-    uint8_t *between = calloc((size_t)rows, stride);
+    uint8_t *between = reallocarray(NULL, (size_t)rows, stride);
     if (!between)
         return clip_fail_memory(error, "a picture between two passes");
     int status = pass_rows(in, first, rows, across, kernels, between, stride, error);

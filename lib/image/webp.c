@@ -27,8 +27,8 @@ int clip_webp_decode(struct clip_picture *picture, const uint8_t *data, size_t s
     int alpha = WebPGetFeatures(data, size, &features) != VP8_STATUS_OK || features.has_alpha;
     uint32_t width = 0, height = 0;
     if (check_canvas(&file, &width, &height, error) < 0 ||
-        clip_picture_alloc(picture, alpha ? CLIP_PICTURE_RGBA : CLIP_PICTURE_RGB, width, height, max_pixels,
-                           error) < 0)
+        clip_picture_alloc(picture, alpha ? CLIP_PICTURE_RGBA : CLIP_PICTURE_RGB, width, height, 0,
+                           max_pixels, error) < 0)
         return -1;
     WebPAnimDecoder *decoder = WebPAnimDecoderNew(&file, NULL);
     if (!decoder)

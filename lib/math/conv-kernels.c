@@ -2,6 +2,7 @@
  * which lie side by side, a vector at a time. */
 #include "math/conv-kernels.h"
 
+#include <math.h>
 #include <string.h>
 
 /* Floats of the widest vector that pays: the whole of a 6 by 6 tile of them is at hand at once. */
@@ -226,6 +227,74 @@ static void winograd_output(const float *m, const float *bias, int relu, size_t 
     }
 }
 
+/* --- weights --- */
+
+static void patch_weights(const float *w, const float *scale, size_t area, size_t in, size_t out, float *u)
+{
+    for (size_t o = 0; o < out; o++, w += in * area) {
+        if (area == 1)
+            for (size_t i = 0; i < in; i++)
+                u[i] = w[i] * scale[o];
+        for (size_t k = 0; area > 1 && k < area; k++)
+            for (size_t i = 0; i < in; i++)
+                u[k * in + i] = w[i * area + k] * scale[o];
+        u += in * area;
+    }
+}
+
+/* The same place of the filters of OUTPUTS outputs, in double: they are transformed once. */
+enum { OUTPUTS = 8 };
+typedef double outputs_vec __attribute__((vector_size(OUTPUTS * sizeof(double))));
+typedef float outputs_floats __attribute__((vector_size(OUTPUTS * sizeof(float))));
+
+/* t = G g of one column. */
+INLINE void filter_transform(const outputs_vec *g, size_t g_step, outputs_vec *t, size_t step)
+{
+    outputs_vec even_a = g[0] + 0.5 * g[2 * g_step], odd_a = M_SQRT1_2 * g[g_step];
+    outputs_vec even_b = g[0] + 2 * g[2 * g_step], odd_b = M_SQRT2 * g[g_step];
+    t[0] = g[0];
+    t[step] = (even_a + odd_a) * (-2. / 3);
+    t[2 * step] = (even_a - odd_a) * (-2. / 3);
+    t[3 * step] = (even_b + odd_b) * (1. / 6);
+    t[4 * step] = (even_b - odd_b) * (1. / 6);
+    t[5 * step] = g[2 * g_step];
+}
+
+/* The filters of n <= OUTPUTS outputs, `filter` floats from one to the next. */
+INLINE void winograd_filters(const float *w, size_t filter, const float *scale, size_t n, float *u,
+                             size_t step)
+{
+    outputs_floats at[9] = {{0}}, factors = {0};
+    outputs_vec g[9], t[18], v[PLACES];
+    memcpy(&factors, scale, n * sizeof *scale);
+    for (size_t o = 0; o < n; o++)
+        for (size_t k = 0; k < 9; k++)
+            at[k][o] = w[o * filter + k];
+    for (size_t k = 0; k < 9; k++)
+        g[k] = __builtin_convertvector(at[k], outputs_vec) * __builtin_convertvector(factors, outputs_vec);
+    for (size_t k = 0; k < 3; k++)
+        filter_transform(g + k, 3, t + k, 3);
+    for (size_t k = 0; k < 6; k++)
+        filter_transform(t + 3 * k, 1, v + 6 * k, 1);
+    for (size_t place = 0; place < PLACES; place++) {
+        outputs_floats rounded = __builtin_convertvector(v[place], outputs_floats);
+        memcpy(u + place * step, &rounded, n * sizeof *u);
+    }
+}
+
+static void winograd_weights(const float *w, const float *scale, size_t in, size_t out, size_t step, float *u)
+{
+    for (size_t i = 0; i < in; i++)
+        for (size_t first = 0; first < out; first += OUTPUTS) {
+            const float *filters = w + (first * in + i) * 9;
+            float *to = u + i * out + first;
+            if (out - first >= OUTPUTS)
+                winograd_filters(filters, in * 9, scale + first, OUTPUTS, to, step);
+            else
+                winograd_filters(filters, in * 9, scale + first, out - first, to, step);
+        }
+}
+
 const struct clip_conv_kernels CLIP_LEVELED(clip_conv_kernels) = {
-    bias_relu, pool, pool_bf16, widen, winograd_input, winograd_output,
+    bias_relu, pool, pool_bf16, widen, patch_weights, winograd_weights, winograd_input, winograd_output,
 };

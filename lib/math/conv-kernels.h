@@ -27,6 +27,14 @@ struct clip_conv_kernels {
     /* y[n] = x[n], bf16 as f32. (The other way is math/kernels.h's.) */
     void (*widen)(const uint16_t *x, size_t n, float *y);
 
+    /* u[out][area][in] of w[out][in][area], times scale[out]. */
+    void (*patch_weights)(const float *w, const float *scale, size_t area, size_t in, size_t out, float *u);
+
+    /* u[36][in][out], `step` floats from one place to the next, of w[out][in][3][3], each times scale[out].
+     */
+    void (*winograd_weights)(const float *w, const float *scale, size_t in, size_t out, size_t step,
+                             float *u);
+
     /* v[36][tiles][channels] of tiles [first, first + tiles) of x, zeros around it. */
     void (*winograd_input)(const float *x, size_t height, size_t width, size_t channels, size_t first,
                            size_t tiles, float *v);

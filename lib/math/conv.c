@@ -24,7 +24,7 @@ struct clip_conv {
     struct clip_linear *linear;
     const struct clip_conv_kernels *kernels;
     int borrows;    /* linear reads `weights` where they lie */
-    float *weights; /* [out][area][in], or [places][in][out]; kept only while needed */
+    float *weights; /* [out][area][in], or [places][in][out]; kept only where the engine borrows */
     float *bias;    /* [out] of Winograd, which adds it after its output transform */
 };
 
@@ -179,89 +179,59 @@ void clip_batch_norm_fold(size_t n, const float *weight, const float *bias, cons
     }
 }
 
-/* u[out][area][in] of w[out][in][area], times scale[out]. */
-static void patch_weights(const float *w, const float *scale, size_t area, size_t in, size_t out, float *u)
+/* From one of Winograd's places to the next in the room: a power of two, which the number of weights often
+ * is, would bring all places into the same part of the cache. */
+static size_t place_step(const struct clip_conv *conv)
 {
-    for (size_t o = 0; o < out; o++, w += in * area, u += in * area)
-        for (size_t i = 0; i < in; i++)
-            for (size_t k = 0; k < area; k++)
-                u[k * in + i] = w[i * area + k] * scale[o];
+    enum { LINE = 16 };
+    return clip_linear_part(conv->linear) * conv->shape.in + LINE;
 }
 
-/* The same place of the filters of OUTPUTS outputs. */
-enum { OUTPUTS = 8 };
-typedef double outputs_vec __attribute__((vector_size(OUTPUTS * sizeof(double))));
-
-/* t = G g of one column. */
-static inline void filter_transform(const outputs_vec *g, size_t g_step, outputs_vec *t, size_t step)
+/* Floats of a part's weights. */
+static size_t part_weights(const struct clip_conv *conv)
 {
-    outputs_vec even_a = g[0] + 0.5 * g[2 * g_step], odd_a = M_SQRT1_2 * g[g_step];
-    outputs_vec even_b = g[0] + 2 * g[2 * g_step], odd_b = M_SQRT2 * g[g_step];
-    t[0] = g[0];
-    t[step] = (even_a + odd_a) * (-2. / 3);
-    t[2 * step] = (even_a - odd_a) * (-2. / 3);
-    t[3 * step] = (even_b + odd_b) * (1. / 6);
-    t[4 * step] = (even_b - odd_b) * (1. / 6);
-    t[5 * step] = g[2 * g_step];
+    size_t side = conv->shape.side;
+    return conv->method == WINOGRAD ? CLIP_WINOGRAD_PLACES * place_step(conv)
+                                    : side * side * clip_linear_part(conv->linear) * conv->shape.in;
 }
 
-/* The filters of n <= OUTPUTS outputs, `filter` floats from one to the next. */
-static void winograd_filters(const float *w, size_t filter, const float *scale, size_t n, float *u,
-                             size_t step)
+size_t clip_conv_room(const struct clip_conv *conv)
 {
-    outputs_vec g[9] = {0}, t[18], v[CLIP_WINOGRAD_PLACES];
-    for (size_t o = 0; o < n; o++)
-        for (size_t k = 0; k < 9; k++)
-            g[k][o] = (double)w[o * filter + k] * scale[o];
-    for (size_t k = 0; k < 3; k++)
-        filter_transform(g + k, 3, t + k, 3);
-    for (size_t k = 0; k < 6; k++)
-        filter_transform(t + 3 * k, 1, v + 6 * k, 1);
+    return conv->borrows ? 0 : part_weights(conv);
+}
+
+/* Gives `linear` the weights of outputs [first, first + count), by u. */
+static int set_part(struct clip_conv *conv, size_t first, size_t count, const float *w, const float *scale,
+                    const float *shift, float *u, struct clip_error *error)
+{
+    size_t in = conv->shape.in, area = conv->shape.side * conv->shape.side;
+    if (conv->method != WINOGRAD) {
+        conv->kernels->patch_weights(w + first * in * area, scale + first, area, in, count, u);
+        return clip_linear_set(conv->linear, 0, first, count, u, 0, shift + first, error);
+    }
+    conv->kernels->winograd_weights(w + first * in * area, scale + first, in, count, place_step(conv), u);
     for (size_t place = 0; place < CLIP_WINOGRAD_PLACES; place++)
-        for (size_t o = 0; o < n; o++)
-            u[place * step + o] = (float)v[place][o];
-}
-
-void clip_winograd_weights(const float *w, const float *scale, size_t in, size_t out, float *u)
-{
-    for (size_t first = 0; first < out; first += OUTPUTS)
-        for (size_t i = 0; i < in; i++)
-            winograd_filters(w + (first * in + i) * 9, in * 9, scale + first,
-                             out - first < OUTPUTS ? out - first : OUTPUTS, u + i * out + first, in * out);
-}
-
-/* Gives `linear` its weights from u, and Winograd its bias. */
-static int set_layers(struct clip_conv *conv, const float *u, const float *shift, struct clip_error *error)
-{
-    size_t in = conv->shape.in, out = conv->shape.out;
-    if (conv->method != WINOGRAD)
-        return clip_linear_set(conv->linear, 0, u, 0, shift, error);
-    for (size_t place = 0; place < CLIP_WINOGRAD_PLACES; place++)
-        if (clip_linear_set(conv->linear, place, u + place * in * out, 1, NULL, error) < 0)
+        if (clip_linear_set(conv->linear, place, first, count, u + place * place_step(conv), 1, NULL, error) <
+            0)
             return -1;
-    if (!conv->bias && !(conv->bias = malloc(out * sizeof(float))))
-        return clip_fail_memory(error, "a convolution");
-    memcpy(conv->bias, shift, out * sizeof(float));
+    memcpy(conv->bias + first, shift + first, count * sizeof *shift);
     return 0;
 }
 
-int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, const float *shift,
+int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, const float *shift, float *room,
                   struct clip_error *error)
 {
-    size_t in = conv->shape.in, out = conv->shape.out, area = conv->shape.side * conv->shape.side;
-    size_t places = conv->method == WINOGRAD ? CLIP_WINOGRAD_PLACES : area;
-    if (!conv->weights && !(conv->weights = reallocarray(NULL, places * in, out * sizeof(float))))
+    size_t out = conv->shape.out, part = clip_linear_part(conv->linear);
+    if (conv->borrows && !conv->weights &&
+        !(conv->weights = reallocarray(NULL, part_weights(conv), sizeof *conv->weights)))
         return clip_fail_memory(error, "a convolution's weights");
-    if (conv->method == WINOGRAD)
-        clip_winograd_weights(w, scale, in, out, conv->weights);
-    else
-        patch_weights(w, scale, area, in, out, conv->weights);
-    int status = set_layers(conv, conv->weights, shift, error);
-    if (!conv->borrows) {
-        free(conv->weights);
-        conv->weights = NULL;
-    }
-    return status;
+    if (conv->method == WINOGRAD && !conv->bias && !(conv->bias = malloc(out * sizeof *conv->bias)))
+        return clip_fail_memory(error, "a convolution");
+    for (size_t first = 0; first < out; first += part)
+        if (set_part(conv, first, out - first < part ? out - first : part, w, scale, shift,
+                     conv->borrows ? conv->weights : room, error) != 0)
+            return -1;
+    return 0;
 }
 
 /* --- forward --- */

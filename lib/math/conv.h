@@ -28,9 +28,12 @@ struct clip_conv *clip_conv_new(struct clip_engine *engine, const struct clip_co
                                 struct clip_error *error);
 void clip_conv_free(struct clip_conv *conv);
 
+/* Floats of room for clip_conv_set; 0 where the engine borrows, so that the convolution keeps them. */
+size_t clip_conv_room(const struct clip_conv *conv);
+
 /* Weights of the convolution followed by a scale and a shift of each channel: w[out][in][side][side],
- * scale[out], shift[out]; nothing of them is kept. Not while the convolution runs. */
-int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, const float *shift,
+ * scale[out], shift[out]; nothing of them is kept, nor of `room`. Not while the convolution runs. */
+int clip_conv_set(struct clip_conv *conv, const float *w, const float *scale, const float *shift, float *room,
                   struct clip_error *error);
 
 /* Bytes of scratch that clip_conv_run needs, aligned to 64; of its own for each thread. */
@@ -54,8 +57,5 @@ void clip_batch_norm_fold(size_t n, const float *weight, const float *bias, cons
  * Backward: the sum over the patches that hold a pixel. */
 void clip_im2col(const void *x, size_t element, size_t height, size_t width, size_t channels, size_t stride,
                  size_t first, size_t rows, void *y);
-
-/* Winograd's weights (math/conv-kernels.h): u[36][in][out] of w[out][in][3][3], each times scale[out]. */
-void clip_winograd_weights(const float *w, const float *scale, size_t in, size_t out, float *u);
 
 #endif

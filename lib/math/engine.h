@@ -24,6 +24,10 @@ struct clip_engine_type {
                                       struct clip_error *error);
     void (*matrix_free)(struct clip_matrix *matrix);
     int (*matrix_set)(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
+    /* As clip_engine_maps and clip_matrix_map; NULL: one part of f32, by matrix_set. */
+    int (*maps)(const struct clip_engine *engine, size_t n, const struct clip_mapped *weights);
+    int (*matrix_map)(struct clip_matrix *matrix, const struct clip_mapped *weights,
+                      struct clip_error *error);
     /* At least `rows` rows of y; see clip_product_rows. */
     int (*product)(const struct clip_matrix *matrix, size_t rows, const void *x, float *y, void *scratch,
                    struct clip_error *error);
@@ -32,6 +36,9 @@ struct clip_engine_type {
     /* Rows [first, first + count) of c, those of a panel. */
     int (*outer_add)(const struct clip_outer *outer, size_t first, size_t count, size_t rows, const void *a,
                      const void *b, float *c, void *scratch, struct clip_error *error);
+    /* clip_matrix_set_int8; NULL: it has no int8. */
+    int (*matrix_set_int8)(struct clip_matrix *matrix, const int8_t *q, const float *scales,
+                           struct clip_error *error);
 };
 
 /* The first member of each engine's own struct. */
@@ -40,6 +47,7 @@ struct clip_engine {
     enum clip_precision precision;
     size_t rows;
     int borrows;
+    int exact; /* a product of fewer rows writes none but those */
     char text[128];
 };
 

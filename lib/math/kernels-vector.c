@@ -8,18 +8,12 @@
 #if defined __AVX512F__
 enum { WIDE = 4 };
 #define NEIGHBOURS 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14
-#define FIRST_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
-#define LAST_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif defined __AVX2__
 enum { WIDE = 2 };
 #define NEIGHBOURS 1, 0, 3, 2, 5, 4, 7, 6
-#define FIRST_HALVES 0, 8, 1, 9, 2, 10, 3, 11
-#define LAST_HALVES 4, 12, 5, 13, 6, 14, 7, 15
 #else
 enum { WIDE = 2 };
 #define NEIGHBOURS 1, 0, 3, 2
-#define FIRST_HALVES 0, 4, 1, 5
-#define LAST_HALVES 2, 6, 3, 7
 #endif
 
 /* Rows and vectors of a tile of a product: its sums fit into the registers. */
@@ -431,22 +425,6 @@ static void add_transposed_product(size_t rows, size_t columns, size_t depth, co
 static size_t padded(size_t n)
 {
     return (n + LANES - 1) / LANES * LANES;
-}
-
-/* Transposes a square of vectors: each round interleaves rows i and i + LANES / 2, and after log2(LANES)
- * rounds rows are columns. */
-INLINE void transpose_square(vec square[LANES])
-{
-    UNROLL for (int round = 1; round < LANES; round *= 2)
-    {
-        vec dealt[LANES];
-        UNROLL for (int i = 0; i < LANES / 2; i++)
-        {
-            dealt[2 * i] = __builtin_shufflevector(square[i], square[i + LANES / 2], FIRST_HALVES);
-            dealt[2 * i + 1] = __builtin_shufflevector(square[i], square[i + LANES / 2], LAST_HALVES);
-        }
-        UNROLL for (int i = 0; i < LANES; i++) square[i] = dealt[i];
-    }
 }
 
 /* transposed[dim][padded(rows)] = the transpose of x[rows][dim] with its bias; zeros after the last row. */

@@ -7,12 +7,19 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Two vectors dealt out, one element of each in turn: of their first and of their last halves. */
 #if defined __AVX512F__
 enum { LANES = 16 };
+#define FIRST_HALVES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define LAST_HALVES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #elif defined __AVX2__
 enum { LANES = 8 };
+#define FIRST_HALVES 0, 8, 1, 9, 2, 10, 3, 11
+#define LAST_HALVES 4, 12, 5, 13, 6, 14, 7, 15
 #else
 enum { LANES = 4 };
+#define FIRST_HALVES 0, 4, 1, 5
+#define LAST_HALVES 2, 6, 3, 7
 #endif
 
 #ifdef __clang__
@@ -68,6 +75,22 @@ INLINE vec where(ivec test, vec v)
 INLINE vec rectify(vec v)
 {
     return (vec)((ivec)v & ~(ivec)(v < (vec){0}));
+}
+
+/* Transposes a square of vectors: each round interleaves rows i and i + LANES / 2, and after log2(LANES)
+ * rounds rows are columns. */
+INLINE void transpose_square(vec square[LANES])
+{
+    UNROLL for (int round = 1; round < LANES; round *= 2)
+    {
+        vec dealt[LANES];
+        UNROLL for (int i = 0; i < LANES / 2; i++)
+        {
+            dealt[2 * i] = __builtin_shufflevector(square[i], square[i + LANES / 2], FIRST_HALVES);
+            dealt[2 * i + 1] = __builtin_shufflevector(square[i], square[i + LANES / 2], LAST_HALVES);
+        }
+        UNROLL for (int i = 0; i < LANES; i++) square[i] = dealt[i];
+    }
 }
 
 #endif

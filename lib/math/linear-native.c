@@ -39,6 +39,7 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
     piece = piece < PIECE_ROWS ? PIECE_ROWS : piece / PIECE_ROWS * PIECE_ROWS;
     linear->base.piece = piece < shape->rows ? piece : shape->rows;
     linear->panels = clip_panel_kernels(level);
+    linear->base.part = linear->panels->width;
     linear->each = clip_panels_floats(linear->panels, shape->n, shape->k);
     linear->size = shape->count * linear->each * sizeof(float);
     linear->packed = clip_pages_new(linear->size);
@@ -51,11 +52,13 @@ static struct clip_linear *create(struct clip_engine *engine, const struct clip_
     return &linear->base;
 }
 
-static int set(struct clip_linear *base, size_t i, const float *w, int transposed, struct clip_error *error)
+static int set(struct clip_linear *base, size_t i, size_t first, size_t count, const float *w, int transposed,
+               struct clip_error *error)
 {
     (void)error;
     struct linear *linear = (struct linear *)base;
-    linear->panels->pack(base->shape.n, base->shape.k, w, transposed, linear->packed + i * linear->each);
+    linear->panels->pack(count, base->shape.k, w, transposed,
+                         linear->packed + i * linear->each + first * base->shape.k);
     return 0;
 }
 

@@ -82,7 +82,7 @@ static struct clip_linear *create_linear(struct clip_engine *engine, const struc
         status = dnnl_primitive_create(&linear->primitive, linear->desc);
     if (status == dnnl_success) {
         onednn_view packed = dnnl_primitive_desc_query_md(linear->desc, dnnl_query_weights_md, 0);
-        status = onednn_packing_init(&linear->packing, linear->engine, shape->n, shape->k, packed);
+        status = onednn_packing_init(&linear->packing, linear->engine, shape->n, shape->k, dnnl_f32, packed);
     }
     if (status == dnnl_success) {
         linear->base.scratch = dnnl_memory_desc_get_size(
@@ -100,9 +100,10 @@ static struct clip_linear *create_linear(struct clip_engine *engine, const struc
     return &linear->base;
 }
 
-static int set_weights(struct clip_linear *base, size_t i, const float *w, int transposed,
-                       struct clip_error *error)
+static int set_weights(struct clip_linear *base, size_t i, size_t first, size_t count, const float *w,
+                       int transposed, struct clip_error *error)
 {
+    (void)first, (void)count;
     struct linear *linear = (struct linear *)base;
     dnnl_status_t status =
         onednn_pack(&linear->packing, linear->engine, w, transposed, linear->packed + i * linear->stride);

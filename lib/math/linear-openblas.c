@@ -40,10 +40,10 @@ static void free_linear(struct clip_linear *linear)
     free(linear);
 }
 
-static int set_weights(struct clip_linear *base, size_t i, const float *w, int transposed,
-                       struct clip_error *error)
+static int set_weights(struct clip_linear *base, size_t i, size_t first, size_t count, const float *w,
+                       int transposed, struct clip_error *error)
 {
-    (void)error;
+    (void)first, (void)count, (void)error;
     ((struct linear *)base)->layers[i] = (struct layer){w, transposed};
     return 0;
 }

@@ -52,13 +52,17 @@ void clip_linear_free(struct clip_linear *linear)
     linear->type->free(linear);
 }
 
-int clip_linear_set(struct clip_linear *linear, size_t i, const float *w, int transposed, const float *bias,
-                    struct clip_error *error)
+size_t clip_linear_part(const struct clip_linear *linear)
 {
-    size_t n = linear->shape.n;
+    return linear->part ? linear->part : linear->shape.n;
+}
+
+int clip_linear_set(struct clip_linear *linear, size_t i, size_t first, size_t count, const float *w,
+                    int transposed, const float *bias, struct clip_error *error)
+{
     if (linear->bias)
-        memcpy(linear->bias + i * n, bias, n * sizeof *bias);
-    return linear->type->set(linear, i, w, transposed, error);
+        memcpy(linear->bias + i * linear->shape.n + first, bias, count * sizeof *bias);
+    return linear->type->set(linear, i, first, count, w, transposed, error);
 }
 
 size_t clip_linear_scratch(const struct clip_linear *linear)

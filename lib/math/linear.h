@@ -28,11 +28,16 @@ struct clip_linear *clip_linear_new(struct clip_engine *engine, const struct cli
                                     int epilogue, struct clip_error *error);
 void clip_linear_free(struct clip_linear *linear);
 
-/* Gives layer i weights, or new ones: w[n][k], or w[k][n] where `transposed`, which must stay where the
- * engine borrows (clip_engine_borrows), and bias[n], which is copied (NULL without CLIP_LINEAR_BIAS). Not
- * while the layer runs; layers may be set in several threads at once. */
-int clip_linear_set(struct clip_linear *linear, size_t i, const float *w, int transposed, const float *bias,
-                    struct clip_error *error);
+/* Outputs that are given weights at once: so many, but for the last ones, or all n where the engine packs or
+ * borrows no part. */
+size_t clip_linear_part(const struct clip_linear *linear);
+
+/* Gives outputs [first, first + count) of layer i, those of a part, weights, or new ones: w[count][k], or
+ * w[k][count] where `transposed`, which must stay where the engine borrows (clip_engine_borrows), and
+ * bias[count], which is copied (NULL without CLIP_LINEAR_BIAS). Not while the layer runs; layers may be set
+ * in several threads at once. */
+int clip_linear_set(struct clip_linear *linear, size_t i, size_t first, size_t count, const float *w,
+                    int transposed, const float *bias, struct clip_error *error);
 
 /* Bytes of scratch that clip_linear_run needs, aligned to 64; of its own for each thread. */
 size_t clip_linear_scratch(const struct clip_linear *linear);

@@ -61,12 +61,12 @@ static dnnl_status_t reorder(dnnl_engine_t engine, onednn_view from, const void 
 }
 
 /* Copies between w[n][k], or w[k][n] where transposed, and the packing's layout. */
-static dnnl_status_t move(const struct onednn_packing *packing, dnnl_engine_t engine, int transposed,
-                          float *w, void *packed, int back)
+static dnnl_status_t move(const struct onednn_packing *packing, dnnl_engine_t engine, int transposed, void *w,
+                          void *packed, int back)
 {
     onednn_layout plain;
     omp_set_num_threads(1);
-    dnnl_status_t status = onednn_layout_new(&plain, (int64_t)packing->k, (int64_t)packing->n, dnnl_f32,
+    dnnl_status_t status = onednn_layout_new(&plain, (int64_t)packing->k, (int64_t)packing->n, packing->from,
                                              transposed ? dnnl_ab : dnnl_ba);
     if (status != dnnl_success)
         return status;
@@ -78,25 +78,30 @@ static dnnl_status_t move(const struct onednn_packing *packing, dnnl_engine_t en
 }
 
 /* out[columns][rows] = the transpose of w[rows][columns], by squares that stay in the cache. */
-static void transpose(size_t rows, size_t columns, const float *w, float *out)
+static void transpose(size_t rows, size_t columns, size_t element, const void *w, void *out)
 {
     enum { SIDE = 16 };
     for (size_t r = 0; r < rows; r += SIDE)
         for (size_t c = 0; c < columns; c += SIDE)
             for (size_t i = r; i < r + SIDE && i < rows; i++)
                 for (size_t j = c; j < c + SIDE && j < columns; j++)
-                    out[j * rows + i] = w[i * columns + j];
+                    if (element == sizeof(float))
+                        ((float *)out)[j * rows + i] = ((const float *)w)[i * columns + j];
+                    else
+                        ((int8_t *)out)[j * rows + i] = ((const int8_t *)w)[i * columns + j];
 }
 
-dnnl_status_t onednn_pack(const struct onednn_packing *packing, dnnl_engine_t engine, const float *w,
+dnnl_status_t onednn_pack(const struct onednn_packing *packing, dnnl_engine_t engine, const void *w,
                           int transposed, void *packed)
 {
     if (!packing->reorder[transposed])
-        return move(packing, engine, transposed, (float *)w, packed, 0);
-    float *other_order = reallocarray(NULL, packing->n * packing->k, sizeof *other_order);
+        return move(packing, engine, transposed, (void *)w, packed, 0);
+    size_t element = dnnl_data_type_size(packing->from);
+    void *other_order = reallocarray(NULL, packing->n * packing->k, element);
     if (!other_order)
         return dnnl_out_of_memory;
-    transpose(transposed ? packing->k : packing->n, transposed ? packing->n : packing->k, w, other_order);
+    transpose(transposed ? packing->k : packing->n, transposed ? packing->n : packing->k, element, w,
+              other_order);
     dnnl_status_t status = move(packing, engine, !transposed, other_order, packed, 0);
     free(other_order);
     return status;
@@ -113,33 +118,36 @@ static size_t count_set(const char *x, size_t bytes, size_t size)
     return set;
 }
 
-/* Packs w (without zeros, exact in bf16) over zeros, and unpacks it to `again`: *right if every weight came
- * back and the padding is still zero. */
+/* Packs w (without zeros, exact in the product's type) over zeros, and unpacks it to `again`: *right if every
+ * weight came back and the padding is still zero. */
 static dnnl_status_t try_order(const struct onednn_packing *packing, dnnl_engine_t engine, int transposed,
-                               float *w, float *again, void *packed, int *right)
+                               void *w, void *again, void *packed, int *right)
 {
-    size_t n = packing->n * packing->k, bytes = dnnl_memory_desc_get_size(packing->to);
+    size_t n = packing->n * packing->k, element = dnnl_data_type_size(packing->from),
+           bytes = dnnl_memory_desc_get_size(packing->to);
     memset(packed, 0, bytes);
     dnnl_status_t status = move(packing, engine, transposed, w, packed, 0);
     if (status == dnnl_success)
         status = move(packing, engine, transposed, again, packed, 1);
-    *right =
-        memcmp(w, again, n * sizeof *w) == 0 && count_set(packed, bytes, onednn_element(packing->to)) == n;
+    *right = memcmp(w, again, n * element) == 0 && count_set(packed, bytes, onednn_element(packing->to)) == n;
     return status;
 }
 
 dnnl_status_t onednn_packing_init(struct onednn_packing *packing, dnnl_engine_t engine, size_t n, size_t k,
-                                  onednn_view to)
+                                  dnnl_data_type_t from, onednn_view to)
 {
-    *packing = (struct onednn_packing){n, k, to, {0, 0}};
-    size_t bytes = dnnl_memory_desc_get_size(to);
+    *packing = (struct onednn_packing){n, k, to, from, {0, 0}};
+    size_t bytes = dnnl_memory_desc_get_size(to), element = dnnl_data_type_size(from);
     if (bytes == n * k * onednn_element(to))
         return dnnl_success;
-    float *w = malloc(n * k * sizeof *w), *again = malloc(n * k * sizeof *again);
+    void *w = malloc(n * k * element), *again = malloc(n * k * element);
     void *packed = aligned_alloc(64, (bytes + 63) / 64 * 64);
     dnnl_status_t status = w && again && packed ? dnnl_success : dnnl_out_of_memory;
     for (size_t i = 0; status == dnnl_success && i < n * k; i++)
-        w[i] = (float)(i * 37 % 251 + 1);
+        if (from == dnnl_s8)
+            ((int8_t *)w)[i] = (int8_t)(i * 37 % 127 + 1);
+        else
+            ((float *)w)[i] = (float)(i * 37 % 127 + 1);
     int right[2] = {0, 0};
     for (int transposed = 0; status == dnnl_success && transposed < 2; transposed++)
         status = try_order(packing, engine, transposed, w, again, packed, &right[transposed]);

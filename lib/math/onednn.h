@@ -45,12 +45,12 @@ static inline onednn_view onednn_view_of(const onednn_layout *layout)
     return *layout;
 }
 
-/* Bytes of an element: f32 or bf16. */
+/* Bytes of an element: f32, bf16 or s8. */
 static inline size_t onednn_element(onednn_view layout)
 {
     dnnl_data_type_t type = dnnl_data_type_undef;
     dnnl_memory_desc_query(layout, dnnl_query_data_type, &type);
-    return type == dnnl_bf16 ? 2 : sizeof(float);
+    return dnnl_data_type_size(type);
 }
 
 /* `bias` may be NULL. */
@@ -99,10 +99,10 @@ static inline onednn_view onednn_view_of(const onednn_layout *layout)
     return layout;
 }
 
-/* Bytes of an element: f32 or bf16. */
+/* Bytes of an element: f32, bf16 or s8. */
 static inline size_t onednn_element(onednn_view layout)
 {
-    return layout->data_type == dnnl_bf16 ? 2 : sizeof(float);
+    return dnnl_data_type_size(layout->data_type);
 }
 
 /* `bias` may be NULL. */
@@ -136,16 +136,17 @@ dnnl_status_t onednn_attributes(dnnl_primitive_attr_t *attr, int after, dnnl_dat
 /* How weights w[n][k], or w[k][n] where transposed, are packed into the layout of a product. */
 struct onednn_packing {
     size_t n, k;
-    onednn_view to; /* not owned */
-    int reorder[2]; /* by `transposed`: oneDNN packs these correctly only from the other order */
+    onednn_view to;        /* not owned */
+    dnnl_data_type_t from; /* of w: f32, or s8 where the product takes that */
+    int reorder[2];        /* by `transposed`: oneDNN packs these correctly only from the other order */
 };
 
 /* If the layout has padding, checks oneDNN's packing with known weights: version 3.7 misplaces some. */
 dnnl_status_t onednn_packing_init(struct onednn_packing *packing, dnnl_engine_t engine, size_t n, size_t k,
-                                  onednn_view to);
+                                  dnnl_data_type_t from, onednn_view to);
 
 /* `packed` must be zeroed before the first weights: not every version of oneDNN clears the padding. */
-dnnl_status_t onednn_pack(const struct onednn_packing *packing, dnnl_engine_t engine, const float *w,
+dnnl_status_t onednn_pack(const struct onednn_packing *packing, dnnl_engine_t engine, const void *w,
                           int transposed, void *packed);
 
 /* The engine's sums of outer products (outer-onednn.c). */

@@ -1,7 +1,9 @@
-/* Products by oneDNN: f32 and bf16, weights packed in the layout of its kernels. */
+/* Products by oneDNN: f32, bf16 and int8, weights packed in the layout of its kernels. In int8 oneDNN gives
+ * sums of integers, which are exact; what comes before and after is ours (math/quantize.h). */
 #include "base/pages.h"
 #include "math/engine.h"
 #include "math/onednn.h"
+#include "math/quantize.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -11,6 +13,9 @@
 
 /* Rows of a product: AMX and AVX-512 are fastest with this number (tests/bench/README.md). */
 enum { ROWS = 160 };
+/* The same in int8: of so few the hidden layer of ViT-B/32, which is read and written several times, stays in
+ * the second cache. */
+enum { INTEGER_ROWS = 64 };
 
 /* Fewer rows are computed by the least of these heights that holds them, if it gives a row the same bytes.
  * The last stands for all rows of the matrix. */
@@ -33,6 +38,7 @@ struct engine {
     dnnl_primitive_attr_t attr; /* scratch memory comes from the caller */
     pthread_mutex_t lock;       /* of shapes */
     struct shape *shapes;
+    const struct clip_quantizers *quantizers; /* int8 */
 };
 
 struct matrix {
@@ -44,6 +50,8 @@ struct matrix {
     dnnl_memory_t weights; /* its handle is `packed` */
     void *packed;          /* from clip_pages_new */
     size_t packed_size;
+    float *scales, *totals; /* int8: of the outputs [n], the scale and the sum of the weights */
+    size_t integers, ends;  /* int8: where in the scratch the rounded rows begin, and what undoes it */
 };
 
 static int has_isa(dnnl_cpu_isa_t isa)
@@ -57,6 +65,8 @@ static const char *isa_name(void)
         return "AMX";
     if (has_isa(dnnl_cpu_isa_avx512_core_bf16))
         return "AVX-512 BF16";
+    if (has_isa(dnnl_cpu_isa_avx512_core_vnni))
+        return "AVX-512 VNNI";
     if (has_isa(dnnl_cpu_isa_avx512_core))
         return "AVX-512";
     return has_isa(dnnl_cpu_isa_avx2) ? "AVX2" : "SSE4.1";
@@ -67,6 +77,9 @@ static int supports(enum clip_precision precision, struct clip_error *error)
     if (precision == CLIP_PRECISION_BF16 && !has_isa(dnnl_cpu_isa_avx512_core_bf16))
         return clip_fail(error, "bf16 needs a processor with AVX-512 BF16 or AMX; this one has %s",
                          isa_name());
+    /* Without VNNI its sums of pairs of products saturate at 16 bits. */
+    if (precision == CLIP_PRECISION_INT8 && !has_isa(dnnl_cpu_isa_avx512_core_vnni))
+        return clip_fail(error, "int8 needs a processor with AVX-512 VNNI; this one has %s", isa_name());
     /* Below AVX-512 its f32 kernels are not faster than OpenBLAS, need a second copy of the weights, and sum
      * up in an order that depends on the row. */
     if (!has_isa(dnnl_cpu_isa_avx512_core))
@@ -91,12 +104,18 @@ static void free_engine(struct clip_engine *base)
 
 static struct clip_engine *open_engine(enum clip_precision precision, struct clip_error *error)
 {
+    static const char *const names[] = {"f32", "bf16", "int8"};
+    enum clip_level level;
+    if (clip_level_choose(&level, error) != 0)
+        return NULL;
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
         clip_fail_memory(error, "oneDNN");
         return NULL;
     }
-    engine->base = (struct clip_engine){&clip_onednn, precision, ROWS, 0, ""};
+    engine->base = (struct clip_engine){
+        &clip_onednn, precision, precision == CLIP_PRECISION_INT8 ? INTEGER_ROWS : ROWS, 0, 0, ""};
+    engine->quantizers = clip_quantizers(level);
     pthread_mutex_init(&engine->lock, NULL);
     dnnl_status_t status = dnnl_engine_create(&engine->dnnl, dnnl_cpu, 0);
     if (status == dnnl_success)
@@ -110,13 +129,14 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
     }
     const dnnl_version_t *version = dnnl_version();
     snprintf(engine->base.text, sizeof engine->base.text, "oneDNN %d.%d.%d, %s, %s", version->major,
-             version->minor, version->patch, precision == CLIP_PRECISION_BF16 ? "bf16" : "f32", isa_name());
+             version->minor, version->patch, names[precision], isa_name());
     return &engine->base;
 }
 
 /* --- products --- */
 
-static int product_of(const struct matrix *matrix, int height, const void *x, float *y, void *scratch,
+/* y: floats, or sums of integers. */
+static int product_of(const struct matrix *matrix, int height, const void *x, void *y, void *scratch,
                       struct clip_error *error)
 {
     dnnl_engine_t engine = ((struct engine *)matrix->base.engine)->dnnl;
@@ -149,6 +169,28 @@ static int product_of(const struct matrix *matrix, int height, const void *x, fl
     return status == dnnl_success ? 0 : onednn_fail(error, "a product", status);
 }
 
+static int is_int8(const struct clip_engine *engine)
+{
+    return engine->precision == CLIP_PRECISION_INT8;
+}
+
+static int integer_product(const struct matrix *matrix, int height, size_t rows, const float *x, float *y,
+                           unsigned char *scratch, struct clip_error *error)
+{
+    const struct clip_quantizers *quantizers = ((struct engine *)matrix->base.engine)->quantizers;
+    struct clip_int8_row *ends = (void *)(scratch + matrix->ends);
+    uint8_t *q = scratch + matrix->integers;
+    int32_t *sums = (void *)y; /* of the same size: they become floats in place */
+    size_t n = matrix->base.n, k = matrix->base.k;
+    for (size_t r = 0; r < rows; r++)
+        ends[r] = quantizers->row(k, x + r * k, q + r * k);
+    if (product_of(matrix, height, q, sums, scratch, error) != 0)
+        return -1;
+    for (size_t r = 0; r < rows; r++)
+        quantizers->finish(n, ends[r], matrix->scales, matrix->totals, sums + r * n);
+    return 0;
+}
+
 static int product(const struct clip_matrix *base, size_t rows, const void *x, float *y, void *scratch,
                    struct clip_error *error)
 {
@@ -156,7 +198,8 @@ static int product(const struct clip_matrix *base, size_t rows, const void *x, f
     int height = 0;
     while (height < ALL && (heights[height] < rows || !atomic_load(&matrix->shape->alike[height])))
         height++;
-    return product_of(matrix, height, x, y, scratch, error);
+    return is_int8(base->engine) ? integer_product(matrix, height, rows, x, y, scratch, error)
+                                 : product_of(matrix, height, x, y, scratch, error);
 }
 
 /* --- whether rows are alike --- */
@@ -263,7 +306,22 @@ static void matrix_free(struct clip_matrix *base)
             dnnl_primitive_desc_destroy(matrix->desc[i]);
     }
     clip_pages_free(matrix->packed, matrix->packed_size);
+    free(matrix->scales);
     free(matrix);
+}
+
+/* Of a product's input, weights and output, by precision. */
+static const struct types {
+    dnnl_data_type_t x, w, y;
+} product_types[] = {
+    {dnnl_f32, dnnl_f32, dnnl_f32}, {dnnl_bf16, dnnl_bf16, dnnl_f32}, {dnnl_u8, dnnl_s8, dnnl_s32}};
+
+/* 1 if oneDNN has no kernels for the product: it takes seconds then. */
+static int is_reference(const_dnnl_primitive_desc_t desc)
+{
+    const char *name = "";
+    return dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, &name) == dnnl_success &&
+           strncmp(name, "ref", 3) == 0;
 }
 
 /* Makes the product of a height. oneDNN chooses the layout of the weights for the first one, that of all
@@ -271,17 +329,19 @@ static void matrix_free(struct clip_matrix *base)
 static dnnl_status_t make_product(struct matrix *matrix, int height, size_t rows, size_t n, size_t k)
 {
     const struct engine *engine = (const struct engine *)matrix->base.engine;
-    dnnl_data_type_t type = engine->base.precision == CLIP_PRECISION_BF16 ? dnnl_bf16 : dnnl_f32;
+    const struct types *types = &product_types[engine->base.precision];
     onednn_layout x = {0}, w = {0}, y = {0};
-    dnnl_status_t status = onednn_layout_new(&x, (int64_t)rows, (int64_t)k, type, dnnl_ab);
+    dnnl_status_t status = onednn_layout_new(&x, (int64_t)rows, (int64_t)k, types->x, dnnl_ab);
     if (status == dnnl_success)
-        status = height == ALL ? onednn_layout_new(&w, (int64_t)k, (int64_t)n, type, dnnl_format_tag_any)
+        status = height == ALL ? onednn_layout_new(&w, (int64_t)k, (int64_t)n, types->w, dnnl_format_tag_any)
                                : onednn_layout_copy(&w, dnnl_primitive_desc_query_md(
                                                             matrix->desc[ALL], dnnl_query_weights_md, 0));
     if (status == dnnl_success)
-        status = onednn_layout_new(&y, (int64_t)rows, (int64_t)n, dnnl_f32, dnnl_ab);
+        status = onednn_layout_new(&y, (int64_t)rows, (int64_t)n, types->y, dnnl_ab);
     if (status == dnnl_success)
         status = onednn_matmul(&matrix->desc[height], engine->dnnl, &x, &w, NULL, &y, engine->attr);
+    if (status == dnnl_success && is_int8(&engine->base) && is_reference(matrix->desc[height]))
+        status = dnnl_unimplemented;
     if (status == dnnl_success)
         status = dnnl_primitive_create(&matrix->primitive[height], matrix->desc[height]);
     onednn_layout_free(&x);
@@ -290,8 +350,13 @@ static dnnl_status_t make_product(struct matrix *matrix, int height, size_t rows
     return status;
 }
 
+static size_t aligned(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
 /* Allocates the packed weights, and sums up the products' scratch. */
-static dnnl_status_t make_room(struct matrix *matrix)
+static dnnl_status_t make_room(struct matrix *matrix, size_t rows, size_t n, size_t k)
 {
     dnnl_engine_t engine = ((struct engine *)matrix->base.engine)->dnnl;
     onednn_view packed = matrix->packing.to;
@@ -303,6 +368,15 @@ static dnnl_status_t make_room(struct matrix *matrix)
         if (bytes > matrix->base.scratch)
             matrix->base.scratch = bytes;
     }
+    if (is_int8(matrix->base.engine)) {
+        matrix->integers = aligned(matrix->base.scratch);
+        matrix->ends = matrix->integers + aligned(rows * k);
+        matrix->base.scratch = matrix->ends + rows * sizeof(struct clip_int8_row);
+        matrix->scales = calloc(2 * n, sizeof *matrix->scales);
+        if (!matrix->scales)
+            return dnnl_out_of_memory;
+        matrix->totals = matrix->scales + n;
+    }
     matrix->packed_size = dnnl_memory_desc_get_size(packed);
     matrix->packed = clip_pages_new(matrix->packed_size);
     if (!matrix->packed)
@@ -313,6 +387,10 @@ static dnnl_status_t make_room(struct matrix *matrix)
 static struct clip_matrix *matrix_new(struct clip_engine *base, size_t rows, size_t n, size_t k,
                                       struct clip_error *error)
 {
+    if (is_int8(base) && k > CLIP_INT8_INPUTS) {
+        clip_fail(error, "int8 products of more than %d inputs would overflow", CLIP_INT8_INPUTS);
+        return NULL;
+    }
     struct matrix *matrix = calloc(1, sizeof *matrix);
     if (!matrix) {
         clip_fail_memory(error, "a matrix");
@@ -326,11 +404,11 @@ static struct clip_matrix *matrix_new(struct clip_engine *base, size_t rows, siz
         if (heights[i] < rows)
             status = make_product(matrix, i, heights[i], n, k);
     if (status == dnnl_success)
-        status =
-            onednn_packing_init(&matrix->packing, ((struct engine *)base)->dnnl, n, k,
-                                dnnl_primitive_desc_query_md(matrix->desc[ALL], dnnl_query_weights_md, 0));
+        status = onednn_packing_init(
+            &matrix->packing, ((struct engine *)base)->dnnl, n, k, is_int8(base) ? dnnl_s8 : dnnl_f32,
+            dnnl_primitive_desc_query_md(matrix->desc[ALL], dnnl_query_weights_md, 0));
     if (status == dnnl_success)
-        status = make_room(matrix);
+        status = make_room(matrix, rows, n, k);
     if (status != dnnl_success) {
         onednn_fail(error, "preparing a product", status);
         matrix_free(&matrix->base);
@@ -339,9 +417,47 @@ static struct clip_matrix *matrix_new(struct clip_engine *base, size_t rows, siz
     return &matrix->base;
 }
 
+static int matrix_set_int8(struct clip_matrix *base, const int8_t *q, const float *scales,
+                           struct clip_error *error)
+{
+    struct matrix *matrix = (struct matrix *)base;
+    const struct engine *engine = (const struct engine *)base->engine;
+    dnnl_status_t status = onednn_pack(&matrix->packing, engine->dnnl, q, 0, matrix->packed);
+    if (status != dnnl_success)
+        return onednn_fail(error, "packing weights", status);
+    memcpy(matrix->scales, scales, base->n * sizeof *scales);
+    for (size_t i = 0; i < base->n; i++)
+        matrix->totals[i] = (float)engine->quantizers->total(base->k, q + i * base->k);
+    /* Sums of integers are exact: every row is like the others. */
+    for (int i = 0; i < HEIGHTS; i++)
+        atomic_store(&matrix->shape->alike[i], matrix->primitive[i] != NULL);
+    return 0;
+}
+
+/* Rounds w[n][k], or w[k][n] where transposed. */
+static int round_weights(struct matrix *matrix, const float *w, int transposed, struct clip_error *error)
+{
+    const struct clip_quantizers *quantizers = ((struct engine *)matrix->base.engine)->quantizers;
+    size_t n = matrix->base.n, k = matrix->base.k;
+    float *column = malloc((k + n) * sizeof *column), *scales = column + k;
+    int8_t *q = malloc(n * k);
+    int status = column && q ? 0 : clip_fail_memory(error, "rounded weights");
+    for (size_t i = 0; i < n && status == 0; i++) {
+        for (size_t j = 0; transposed && j < k; j++)
+            column[j] = w[j * n + i];
+        scales[i] = quantizers->weights(k, transposed ? column : w + i * k, q + i * k);
+    }
+    if (status == 0)
+        status = matrix_set_int8(&matrix->base, q, scales, error);
+    free(column), free(q);
+    return status;
+}
+
 static int matrix_set(struct clip_matrix *base, const float *w, int transposed, struct clip_error *error)
 {
     struct matrix *matrix = (struct matrix *)base;
+    if (is_int8(base->engine))
+        return round_weights(matrix, w, transposed, error);
     struct engine *engine = (struct engine *)base->engine;
     dnnl_status_t status = onednn_pack(&matrix->packing, engine->dnnl, w, transposed, matrix->packed);
     if (status != dnnl_success)
@@ -350,6 +466,7 @@ static int matrix_set(struct clip_matrix *base, const float *w, int transposed, 
 }
 
 const struct clip_engine_type clip_onednn = {
-    "onednn",    "oneDNN",   supports, open_engine,      free_engine,       matrix_new,
-    matrix_free, matrix_set, product,  onednn_outer_new, onednn_outer_free, onednn_outer_add,
+    "onednn",        "oneDNN", supports, open_engine, free_engine,      matrix_new,        matrix_free,
+    matrix_set,      NULL,     NULL,     product,     onednn_outer_new, onednn_outer_free, onednn_outer_add,
+    matrix_set_int8,
 };

@@ -148,7 +148,7 @@ static struct clip_engine *open_engine(enum clip_precision precision, struct cli
         clip_fail_memory(error, "OpenBLAS");
         return NULL;
     }
-    engine->base = (struct clip_engine){&clip_openblas, precision, ROWS, 1, ""};
+    engine->base = (struct clip_engine){&clip_openblas, precision, ROWS, 1, 0, ""};
     if (try_kernels(engine, error) != 0) {
         free_engine(&engine->base);
         return NULL;
@@ -168,8 +168,11 @@ const struct clip_engine_type clip_openblas = {
     matrix_new,
     matrix_free,
     matrix_set,
+    NULL,
+    NULL,
     product,
     clip_outer_openblas_new,
     clip_outer_openblas_free,
     clip_outer_openblas_add,
+    NULL,
 };

@@ -1,5 +1,6 @@
 #include <config.h>
 
+#include "base/pages.h"
 #include "math/blas.h"
 #include "math/engine.h"
 
@@ -25,24 +26,38 @@ const char *clip_engines(char *out, size_t size)
     for (size_t i = 0; i < ENGINES && used < size; i++) {
         int f32 = engines[i]->can(CLIP_PRECISION_F32, &ignored) == 0;
         int bf16 = engines[i]->can(CLIP_PRECISION_BF16, &ignored) == 0;
-        used += (size_t)snprintf(out + used, size - used, "%s%s (%s)", i ? ", " : "", engines[i]->title,
-                                 bf16  ? "f32, bf16"
-                                 : f32 ? "f32"
-                                       : "not on this processor");
+        int int8 = engines[i]->can(CLIP_PRECISION_INT8, &ignored) == 0;
+        used += (size_t)snprintf(out + used, size - used, "%s%s (%s%s%s)", i ? ", " : "", engines[i]->title,
+                                 f32 ? "f32" : "not on this processor", bf16 ? ", bf16" : "",
+                                 int8 ? ", int8" : "");
     }
     return out;
 }
 
-static struct clip_engine *open_named(const char *name, enum clip_precision precision,
-                                      struct clip_error *error)
+/* The engine of that name, or the first that can compute in the precision; NULL with error. */
+static const struct clip_engine_type *find_engine(const char *name, enum clip_precision precision,
+                                                  struct clip_error *error)
 {
-    for (size_t i = 0; i < ENGINES; i++)
-        if (strcmp(engines[i]->name, name) == 0)
-            return engines[i]->can(precision, error) != 0 ? NULL : engines[i]->open(precision, error);
+    struct clip_error ignored;
+    if (!name)
+        name = getenv("CLIP_ENGINE");
+    for (size_t i = 0; i < ENGINES; i++) {
+        if (name && *name && strcmp(engines[i]->name, name) == 0)
+            return engines[i]->can(precision, error) == 0 ? engines[i] : NULL;
+        /* Report the first engine's reason: it is the one that knows all precisions. */
+        if ((!name || !*name) && engines[i]->can(precision, i == 0 ? error : &ignored) == 0)
+            return engines[i];
+    }
     char shown[64], list[128];
-    clip_fail(error, "unknown engine '%s' (this build has %s)",
-              clip_printable(shown, sizeof shown, name, strlen(name)), clip_engines(list, sizeof list));
+    if (name && *name)
+        clip_fail(error, "unknown engine '%s' (this build has %s)",
+                  clip_printable(shown, sizeof shown, name, strlen(name)), clip_engines(list, sizeof list));
     return NULL;
+}
+
+int clip_engine_can(enum clip_precision precision, struct clip_error *error)
+{
+    return find_engine(NULL, precision, error) ? 0 : -1;
 }
 
 struct clip_engine *clip_engine_open(const char *name, enum clip_precision precision, int threads,
@@ -50,16 +65,8 @@ struct clip_engine *clip_engine_open(const char *name, enum clip_precision preci
 {
     if (clip_blas_open(threads, error) != 0) /* clip_gemm needs it, whichever engine is open */
         return NULL;
-    if (!name)
-        name = getenv("CLIP_ENGINE");
-    if (name && *name)
-        return open_named(name, precision, error);
-    /* Report the first engine's reason: it is the one that knows all precisions. */
-    struct clip_error ignored;
-    for (size_t i = 0; i < ENGINES; i++)
-        if (engines[i]->can(precision, i == 0 ? error : &ignored) == 0)
-            return engines[i]->open(precision, error);
-    return NULL;
+    const struct clip_engine_type *engine = find_engine(name, precision, error);
+    return engine ? engine->open(precision, error) : NULL;
 }
 
 void clip_engine_free(struct clip_engine *engine)
@@ -81,6 +88,19 @@ enum clip_precision clip_engine_precision(const struct clip_engine *engine)
 size_t clip_engine_rows(const struct clip_engine *engine)
 {
     return engine->rows;
+}
+
+size_t clip_engine_piece(const struct clip_engine *engine, size_t rows, int threads)
+{
+    enum { UNIT = 16 };
+    size_t each = (rows + (size_t)threads - 1) / (size_t)threads;
+    size_t piece = (each + UNIT - 1) / UNIT * UNIT;
+    return engine->exact && piece < engine->rows ? piece : engine->rows;
+}
+
+enum clip_precision clip_engine_element_type(const struct clip_engine *engine)
+{
+    return engine->precision == CLIP_PRECISION_BF16 ? CLIP_PRECISION_BF16 : CLIP_PRECISION_F32;
 }
 
 size_t clip_engine_element(const struct clip_engine *engine)
@@ -119,6 +139,29 @@ void clip_matrix_free(struct clip_matrix *matrix)
 int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error)
 {
     return matrix->engine->type->matrix_set(matrix, w, transposed, error);
+}
+
+int clip_engine_maps(const struct clip_engine *engine, size_t n, const struct clip_mapped *weights)
+{
+    return (weights->count == 1 && weights->stored == CLIP_STORED_F32) ||
+           (engine->type->maps && engine->type->maps(engine, n, weights));
+}
+
+int clip_matrix_map(struct clip_matrix *matrix, const struct clip_mapped *weights, struct clip_error *error)
+{
+    if (matrix->engine->type->matrix_map)
+        return matrix->engine->type->matrix_map(matrix, weights, error);
+    if (clip_matrix_set(matrix, weights->parts[0], 0, error) != 0)
+        return -1;
+    if (!matrix->engine->borrows)
+        clip_pages_return(weights->parts[0], matrix->n * matrix->k * sizeof(float));
+    return 0;
+}
+
+int clip_matrix_set_int8(struct clip_matrix *matrix, const int8_t *q, const float *scales,
+                         struct clip_error *error)
+{
+    return matrix->engine->type->matrix_set_int8(matrix, q, scales, error);
 }
 
 size_t clip_matrix_rows(const struct clip_matrix *matrix)

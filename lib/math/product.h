@@ -12,8 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Of a product's operands; sums are f32 in both. */
-enum clip_precision { CLIP_PRECISION_F32, CLIP_PRECISION_BF16 };
+/* Of a product's operands. Sums are f32, or exact in int8, whose engines take and give f32 (math/quantize.h).
+ */
+enum clip_precision { CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_INT8 };
+
+/* Elements of weights as a file has them. */
+enum clip_stored { CLIP_STORED_F32, CLIP_STORED_F16, CLIP_STORED_BF16 };
 
 struct clip_engine;
 
@@ -24,10 +28,13 @@ struct clip_engine *clip_engine_open(const char *name, enum clip_precision preci
                                      struct clip_error *error);
 void clip_engine_free(struct clip_engine *engine);
 
+/* 0 if clip_engine_open without a name would find an engine for the precision; -1 with the reason. */
+int clip_engine_can(enum clip_precision precision, struct clip_error *error);
+
 /* For people: "oneDNN 2.6.3, bf16, avx512_core_bf16". Owned by engine. */
 const char *clip_engine_text(const struct clip_engine *engine);
 
-/* For --version: the engines of this build and what they can do on this processor, "oneDNN (f32, bf16),
+/* For --version: the engines of this build and what they can do on this processor, "oneDNN (f32, bf16, int8),
  * OpenBLAS (f32)". Returns `out`, which holds `size` bytes. */
 const char *clip_engines(char *out, size_t size);
 
@@ -36,7 +43,12 @@ enum clip_precision clip_engine_precision(const struct clip_engine *engine);
 /* Rows of products that suit the engine: a multiple of 16. */
 size_t clip_engine_rows(const struct clip_engine *engine);
 
-/* Bytes of an element of a product's input: 4 (float) or 2 (bf16, the upper half of an f32). */
+/* Rows of the pieces of a run of `rows` rows in `threads` threads: clip_engine_rows, or, of a short run, a
+ * smaller multiple of 16 that gives each thread some, if a product of fewer rows writes none but those. */
+size_t clip_engine_piece(const struct clip_engine *engine, size_t rows, int threads);
+
+/* The element of a product's input, f32 or bf16 (the upper half of an f32), and its bytes. */
+enum clip_precision clip_engine_element_type(const struct clip_engine *engine);
 size_t clip_engine_element(const struct clip_engine *engine);
 
 /* 1 if a matrix reads the weights in place, so that they must outlive it; 0 if it packs a copy when it is
@@ -55,6 +67,25 @@ void clip_matrix_free(struct clip_matrix *matrix);
 /* Gives it weights, or new ones: w[n][k], or w[k][n] where `transposed`; see clip_engine_borrows. Not while
  * products of this matrix run; matrices may be set in several threads at once. */
 int clip_matrix_set(struct clip_matrix *matrix, const float *w, int transposed, struct clip_error *error);
+
+/* Weights as a mapped file has them, [n][k]: in parts of equal numbers of outputs, one after the other. */
+enum { CLIP_MAPPED_PARTS = 3 };
+struct clip_mapped {
+    const void *parts[CLIP_MAPPED_PARTS];
+    size_t count;
+    enum clip_stored stored;
+};
+
+/* 1 if clip_matrix_map takes them for a matrix of n outputs; one part of f32 always. */
+int clip_engine_maps(const struct clip_engine *engine, size_t n, const struct clip_mapped *weights);
+
+/* As clip_matrix_set, of weights that outlive the matrix: products may read them in place until packing pays,
+ * which the first products of the matrix then do. Their pages are given back once they are not read again. */
+int clip_matrix_map(struct clip_matrix *matrix, const struct clip_mapped *weights, struct clip_error *error);
+
+/* The same of an int8 engine, with weights that are already rounded: q[n][k] and the scale of each output. */
+int clip_matrix_set_int8(struct clip_matrix *matrix, const int8_t *q, const float *scales,
+                         struct clip_error *error);
 
 size_t clip_matrix_rows(const struct clip_matrix *matrix);
 size_t clip_matrix_outputs(const struct clip_matrix *matrix);

@@ -200,6 +200,12 @@ int clip_block_is_relative(enum clip_block_tensor tensor)
     return tensor >= CLIP_RELATIVE_FC1_WEIGHT && tensor <= CLIP_RELATIVE_FC2_BIAS;
 }
 
+int clip_block_is_matrix(enum clip_block_tensor tensor, const size_t shape[4])
+{
+    return shape[1] && tensor != CLIP_COSINE_SCALE && tensor != CLIP_HEAD_SCALE &&
+           !clip_block_is_relative(tensor);
+}
+
 int clip_block_is_bias(enum clip_block_tensor tensor)
 {
     switch (tensor) {

@@ -137,6 +137,9 @@ void clip_block_name(const struct clip_tower_arch *tower, size_t block, enum cli
 /* 1 if the tensor is of relative positions, which the tower computes, not the block. */
 int clip_block_is_relative(enum clip_block_tensor tensor);
 
+/* 1 if the tensor, whose shape is clip_block_shape's, is a matrix of the block's products. */
+int clip_block_is_matrix(enum clip_block_tensor tensor, const size_t shape[4]);
+
 /* 1 if the tensor is a bias, of a product or of a norm. */
 int clip_block_is_bias(enum clip_block_tensor tensor);
 

@@ -124,6 +124,17 @@ static void put_scale(FILE *out, const struct clip_model *model, const struct fa
         fprintf(out, "%-14s%.6g, which is not the logarithm of a factor\n", "logit scale", scale);
 }
 
+/* Which towers are stored in int8, if one is. */
+static void put_int8(FILE *out, const struct clip_model *model)
+{
+    const char *between = "\nint8          ";
+    for (int side = 0; side < CLIP_SIDES; side++)
+        if (clip_model_is_int8(model, (enum clip_side)side)) {
+            fprintf(out, "%s%s", between, clip_side_names[side]);
+            between = ", ";
+        }
+}
+
 static void put_file(FILE *out, const struct clip_model *model, const struct facts *facts)
 {
     static const char *const folders[] = {"", "open_clip folder, ", "Hugging Face folder, "};
@@ -139,6 +150,7 @@ static void put_file(FILE *out, const struct clip_model *model, const struct fac
         fprintf(out, "%s%s (%zu tensors)", between, type_name(type, name), facts->types[type]);
         between = ", ";
     }
+    put_int8(out, model);
     fprintf(out, "\n%-14s%s\n", "vocabulary", vocabulary ? vocabulary : "none with it");
     put_scale(out, model, facts);
 }
@@ -220,6 +232,11 @@ static void add_file(struct json_object *object, const struct clip_model *model,
         if (facts->types[type])
             clip_add_int(types, type_name(type, name), facts->types[type]);
     }
+    struct json_object *rounded = json_object_new_array();
+    for (int side = 0; side < CLIP_SIDES; side++)
+        if (clip_model_is_int8(model, (enum clip_side)side))
+            json_object_array_add(rounded, json_object_new_string(clip_side_names[side]));
+    json_object_object_add(object, "int8", rounded);
     clip_add_text(object, "vocabulary", clip_model_vocabulary(model));
     json_object_object_add(object, "logit_scale",
                            facts->has_scale && isfinite(facts->logit_scale) ? new_float(facts->logit_scale)

@@ -152,6 +152,8 @@ void clip_list_blocks(struct clip_listing *listing, const struct clip_tower_arch
                 (tensor == CLIP_OUT_WEIGHT || tensor == CLIP_PROJ_WEIGHT))
                 initial.scale /= sqrt(2.0 * (i + 1));
             struct clip_slot *slot = clip_list_tensor(listing, initial, shape, "%s", name);
+            slot->rounding = clip_block_is_matrix(tensor, shape) ? CLIP_ROUNDED_ROWS : CLIP_UNROUNDED;
+            slot->block = i;
             if (tower->block.flags & CLIP_BLOCK_GATE_FIRST)
                 draw_gated(slot, tensor);
         }

@@ -26,8 +26,11 @@ void clip_list_text(struct clip_listing *listing, const struct clip_tower_arch *
                     enum clip_text_tensor tensor, struct clip_initial initial)
 {
     size_t shape[4];
-    if (clip_text_shape(tower, tensor, shape))
-        clip_list_tensor(listing, initial, shape, "%s", clip_text_name(tower, tensor));
+    if (!clip_text_shape(tower, tensor, shape))
+        return;
+    struct clip_slot *slot = clip_list_tensor(listing, initial, shape, "%s", clip_text_name(tower, tensor));
+    if (tensor == CLIP_TEXT_TOKENS)
+        slot->rounding = CLIP_ROUNDED_F16;
 }
 
 static void list_first(struct clip_listing *listing, const struct clip_tower_arch *tower, size_t embed)

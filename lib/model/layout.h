@@ -23,6 +23,13 @@ enum clip_part { CLIP_PART_IMAGE, CLIP_PART_TEXT, CLIP_PART_PROJECTION, CLIP_PAR
 /* The stage of a side's tower; of CLIP_SIDE_BOTH the loss. */
 extern const enum clip_part clip_side_parts[CLIP_SIDES + 1];
 
+/* What int8 makes of a tensor, stored or computed. */
+enum clip_rounding {
+    CLIP_UNROUNDED,
+    CLIP_ROUNDED_ROWS, /* 8 bits, with a scale for each row (math/quantize.h): the matrices of blocks */
+    CLIP_ROUNDED_F16   /* f16: the token embeddings */
+};
+
 struct clip_slot {
     char name[96]; /* the longest is
                       visual.trunk.stages.4.blocks.1023.token_mixer.mixer.conv_kxk.0.bn.num_batches_tracked */
@@ -32,6 +39,8 @@ struct clip_slot {
     enum clip_part part;
     int buffer;  /* not a parameter: batch norm's running statistics */
     int integer; /* num_batches_tracked: int64, and absent from old files */
+    enum clip_rounding rounding;
+    int block; /* of CLIP_ROUNDED_ROWS: which block of the tower it is of */
     enum clip_draw draw;
     double scale;
     /* Elements from `rest` on are drawn otherwise; 0: none. */

@@ -1,4 +1,5 @@
 #include "model/model.h"
+#include "base/pages.h"
 #include "base/stray.h"
 #include "model/forms.h"
 #include "model/kind.h"
@@ -22,7 +23,8 @@
 /* A tensor of the model: the one or three of the file that form it along the first dimension. */
 struct tensor {
     const struct clip_slot *slot;
-    const struct clip_weight *parts; /* NULL: an optional one that the file does not have */
+    const struct clip_weight *parts;  /* NULL: an optional one that the file does not have */
+    const struct clip_weight *scales; /* as many, of a matrix in I8; else NULL */
     int count;
 };
 
@@ -318,9 +320,37 @@ static int check_parts(struct tensor *tensor, const struct clip_weight *end, str
     int ndim = slot->ndim == 0 && first->ndim == 1 && shape[0] == 1 ? 0 : first->ndim;
     if (!same_shape(ndim, shape, slot->ndim, slot->shape))
         return fail_shape(slot->name, first->ndim, shape, slot->ndim, slot->shape, error);
-    if (!slot->integer && !clip_weight_is_float(first->type))
+    if (!slot->integer && !clip_weight_is_float(first->type) && !tensor->scales)
         return clip_fail(error, "tensor %s holds %s, not floating-point numbers", slot->name,
                          clip_weight_type_name(first->type));
+    return 0;
+}
+
+/* What follows a matrix's name in that of its scales, as compressed-tensors writes them. */
+#define SCALES "_scale"
+
+/* Finds the scales of a matrix in I8: one for each row as the file has it, which may be a column of ours. */
+static int find_scales(struct tensor *tensor, const struct clip_weights *weights, struct clip_error *error)
+{
+    const struct clip_weight *end = weights->items + weights->count;
+    char name[sizeof tensor->slot->name + sizeof SCALES];
+    if (!tensor->parts || tensor->slot->integer || tensor->slot->ndim != 2 ||
+        tensor->parts->type != CLIP_WEIGHT_I8 || end - tensor->parts < tensor->parts->parts)
+        return 0;
+    snprintf(name, sizeof name, "%s" SCALES, tensor->slot->name);
+    const struct clip_weight *scales = clip_weights_find(weights, name);
+    if (!scales || end - scales < tensor->parts->parts)
+        return clip_fail(error, "tensor %s holds I8, but its scales, %s, are missing", tensor->slot->name,
+                         name);
+    for (int i = 0; i < tensor->parts->parts; i++) {
+        const struct clip_weight *matrix = &tensor->parts[i], *of = &scales[i];
+        if (strcmp(of->name, name) != 0 || of->part != i || !clip_weight_is_float(of->type) ||
+            of->ndim != 2 || matrix->ndim != 2 ||
+            !((of->shape[0] == matrix->shape[0] && of->shape[1] == 1) ||
+              (of->shape[0] == 1 && of->shape[1] == matrix->shape[1])))
+            return clip_fail(error, "tensor %s is not a scale for each row of %s", name, tensor->slot->name);
+    }
+    tensor->scales = scales;
     return 0;
 }
 
@@ -345,6 +375,18 @@ static const struct tensor *find_tensor(const struct clip_model *model, const ch
     return NULL;
 }
 
+/* 1 if the name is that of scales which were found. */
+static int is_scales(const struct clip_model *model, const char *name)
+{
+    char matrix[sizeof((struct clip_slot *)NULL)->name];
+    size_t length = strlen(name), ending = strlen(SCALES);
+    if (length <= ending || length - ending >= sizeof matrix || strcmp(name + length - ending, SCALES) != 0)
+        return 0;
+    snprintf(matrix, sizeof matrix, "%.*s", (int)(length - ending), name);
+    const struct tensor *tensor = find_tensor(model, matrix);
+    return tensor && tensor->scales;
+}
+
 /* A model opened as a single tower's may hold the other, too. */
 static int belongs_to_absent(const struct clip_arch *arch, const char *name)
 {
@@ -363,7 +405,8 @@ static int check_unused(const struct clip_model *model, struct clip_error *error
     for (size_t i = 0; i < model->shards.weights.count && model->shards.form != CLIP_FORM_TORCHSCRIPT; i++) {
         const char *name = model->shards.weights.items[i].name;
         char text[200];
-        if (!find_tensor(model, name) && !clip_names_ignored(name) && !belongs_to_absent(&model->arch, name))
+        if (!find_tensor(model, name) && !is_scales(model, name) && !clip_names_ignored(name) &&
+            !belongs_to_absent(&model->arch, name))
             return clip_fail(error, "tensor %s is not one of the architecture's",
                              clip_printable(text, sizeof text, name, strlen(name)));
     }
@@ -406,7 +449,9 @@ static int bind_tensors(struct clip_model *model, struct clip_error *error)
             (struct tensor){.slot = slot, .parts = clip_weights_find(&model->shards.weights, slot->name)};
         if (!tensor->parts && !slot->integer)
             return clip_fail(error, "tensor %s is missing", slot->name);
-        int fit = fit_positions(model, tensor, error);
+        int fit = find_scales(tensor, &model->shards.weights, error) == 0
+                      ? fit_positions(model, tensor, error)
+                      : -1;
         if (fit < 0 || (fit == 0 && tensor->parts && check_parts(tensor, end, error) != 0))
             return -1;
     }
@@ -564,35 +609,45 @@ int clip_model_type(const struct clip_model *model, const char *name, enum clip_
     return 0;
 }
 
-/* Runs take(part, first element of it, elements, out of the first) over the parts that hold [first, first +
- * count). */
-static void each_part(const struct tensor *tensor, size_t first, size_t count, unsigned char *out,
-                      size_t out_size,
-                      void (*take)(const struct clip_weight *, size_t, size_t, unsigned char *))
+/* Elements [first, first + count) of part i. */
+struct run {
+    int i;
+    size_t first, count;
+};
+
+/* The next run of elements that lie in one part, of the `left` from element `first` on: 0 if there is none.
+ */
+static int next_run(const struct tensor *tensor, size_t first, size_t left, struct run *run)
 {
-    for (int i = 0; i < tensor->count && count > 0; i++) {
-        const struct clip_weight *part = &tensor->parts[i];
-        size_t size = clip_weight_count(part);
-        if (first >= size) {
-            first -= size;
-            continue;
+    for (int i = 0; i < tensor->count && left > 0; i++) {
+        size_t size = clip_weight_count(&tensor->parts[i]);
+        if (first < size) {
+            *run = (struct run){i, first, size - first < left ? size - first : left};
+            return 1;
         }
-        size_t n = size - first < count ? size - first : count;
-        take(part, first, n, out);
-        out += n * out_size;
-        count -= n;
-        first = 0;
+        first -= size;
     }
+    return 0;
 }
 
-static void take_floats(const struct clip_weight *part, size_t first, size_t count, unsigned char *out)
+/* Elements [first, first + count) as floats. */
+static void take_floats(const struct tensor *tensor, size_t first, size_t count, float *out)
 {
-    clip_weight_floats(part, first, count, (float *)(void *)out);
+    struct run run;
+    for (; next_run(tensor, first, count, &run); first += run.count, count -= run.count, out += run.count)
+        if (tensor->scales)
+            clip_weight_scaled(&tensor->parts[run.i], &tensor->scales[run.i], run.first, run.count, out);
+        else
+            clip_weight_floats(&tensor->parts[run.i], run.first, run.count, out);
 }
 
-static void take_copy(const struct clip_weight *part, size_t first, size_t count, unsigned char *out)
+static void take_copies(const struct tensor *tensor, size_t first, size_t count, unsigned char *out)
 {
-    clip_weight_copy(part, first, count, out);
+    struct run run;
+    for (; next_run(tensor, first, count, &run); first += run.count, count -= run.count) {
+        clip_weight_copy(&tensor->parts[run.i], run.first, run.count, out);
+        out += run.count * clip_weight_size(tensor->parts->type);
+    }
 }
 
 static const struct tensor *find_checked(const struct clip_model *model, const char *name, int ndim,
@@ -608,7 +663,7 @@ static const struct tensor *find_checked(const struct clip_model *model, const c
         fail_at(model->weights_path, error);
         return NULL;
     }
-    if (!clip_weight_is_float(tensor->parts->type)) {
+    if (!clip_weight_is_float(tensor->parts->type) && !tensor->scales) {
         clip_fail(error, "%s: tensor %s does not hold floating-point numbers", model->weights_path, name);
         return NULL;
     }
@@ -621,21 +676,35 @@ int clip_model_floats(const struct clip_model *model, const char *name, int ndim
     const struct tensor *tensor = find_checked(model, name, ndim, shape, error);
     if (!tensor)
         return -1;
-    each_part(tensor, 0, (size_t)clip_slot_count(tensor->slot), (unsigned char *)out, sizeof *out,
-              take_floats);
+    take_floats(tensor, 0, (size_t)clip_slot_count(tensor->slot), out);
     return 0;
+}
+
+size_t clip_model_lies(const struct clip_model *model, const char *name, const void *data[CLIP_MODEL_PARTS],
+                       enum clip_weight_type *type)
+{
+    const struct tensor *tensor = find_tensor(model, name);
+    if (!tensor || tensor->count > CLIP_MODEL_PARTS)
+        return 0;
+    *type = tensor->parts->type;
+    for (int i = 0; i < tensor->count; i++) {
+        const struct clip_weight *part = &tensor->parts[i];
+        if (part->type != *type || clip_weight_count(part) != clip_weight_count(tensor->parts) ||
+            !clip_weight_contiguous(part) || (uintptr_t)part->data % clip_weight_size(*type) != 0)
+            return 0;
+        data[i] = part->data;
+    }
+    return (size_t)tensor->count;
 }
 
 int clip_model_mapped(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
                       const float **data, struct clip_error *error)
 {
-    const struct tensor *tensor = find_checked(model, name, ndim, shape, error);
-    if (!tensor)
+    const void *parts[CLIP_MODEL_PARTS];
+    enum clip_weight_type type;
+    if (!find_checked(model, name, ndim, shape, error))
         return -1;
-    const struct clip_weight *part = tensor->parts;
-    int fits = tensor->count == 1 && part->type == CLIP_WEIGHT_F32 && clip_weight_contiguous(part) &&
-               (uintptr_t)part->data % sizeof **data == 0;
-    *data = fits ? (const float *)(const void *)part->data : NULL;
+    *data = clip_model_lies(model, name, parts, &type) == 1 && type == CLIP_WEIGHT_F32 ? parts[0] : NULL;
     return 0;
 }
 
@@ -649,36 +718,80 @@ int clip_model_rows(const struct clip_model *model, const char *name, size_t fir
     if (tensor->slot->shape[1] != columns || first > have || rows > have - first)
         return clip_fail(error, "%s: %s has no rows %zu to %zu of %zu", model->weights_path, name, first,
                          first + rows, columns);
-    each_part(tensor, first * columns, rows * columns, (unsigned char *)out, sizeof *out, take_floats);
+    take_floats(tensor, first * columns, rows * columns, out);
     return 0;
+}
+
+/* The tensor, if it has elements [first, first + count). */
+static const struct tensor *find_elements(const struct clip_model *model, const char *name, size_t first,
+                                          size_t count, struct clip_error *error)
+{
+    const struct tensor *tensor = find_tensor(model, name);
+    size_t have = tensor ? (size_t)clip_slot_count(tensor->slot) : 0;
+    if (tensor && first <= have && count <= have - first)
+        return tensor;
+    clip_fail(error, "%s: there is no tensor %s of %zu elements", model->weights_path, name, first + count);
+    return NULL;
 }
 
 int clip_model_copy(const struct clip_model *model, const char *name, size_t first, size_t count, void *out,
                     struct clip_error *error)
 {
+    const struct tensor *tensor = find_elements(model, name, first, count, error);
+    if (!tensor)
+        return -1;
+    take_copies(tensor, first, count, out);
+    return 0;
+}
+
+int clip_model_elements(const struct clip_model *model, const char *name, size_t first, size_t count,
+                        float *out, struct clip_error *error)
+{
+    const struct tensor *tensor = find_elements(model, name, first, count, error);
+    if (!tensor)
+        return -1;
+    take_floats(tensor, first, count, out);
+    return 0;
+}
+
+int clip_model_is_rounded(const struct clip_model *model, const char *name)
+{
     const struct tensor *tensor = find_tensor(model, name);
-    size_t have = tensor ? (size_t)clip_slot_count(tensor->slot) : 0;
-    if (!tensor || first > have || count > have - first)
-        return clip_fail(error, "%s: there is no tensor %s of %zu elements", model->weights_path, name,
-                         first + count);
-    each_part(tensor, first, count, out, clip_weight_size(tensor->parts->type), take_copy);
+    return tensor && tensor->scales && tensor->slot->rounding == CLIP_ROUNDED_ROWS &&
+           tensor->scales->shape[0] == tensor->parts->shape[0];
+}
+
+int clip_model_is_int8(const struct clip_model *model, enum clip_side side)
+{
+    for (size_t i = 0; i < model->layout.count; i++)
+        if (model->layout.slots[i].side == side && clip_model_is_rounded(model, model->layout.slots[i].name))
+            return 1;
+    return 0;
+}
+
+int clip_model_rounded(const struct clip_model *model, const char *name, size_t first, size_t rows, int8_t *q,
+                       float *scales, struct clip_error *error)
+{
+    const struct tensor *tensor = find_tensor(model, name);
+    if (!clip_model_is_rounded(model, name) || first > tensor->slot->shape[0] ||
+        rows > tensor->slot->shape[0] - first)
+        return clip_fail(error, "%s: there are no rounded rows %zu to %zu of %s", model->weights_path, first,
+                         first + rows, name);
+    size_t columns = tensor->slot->shape[1];
+    struct tensor factors = {.slot = tensor->slot, .parts = tensor->scales, .count = tensor->count};
+    take_copies(tensor, first * columns, rows * columns, (unsigned char *)q);
+    take_floats(&factors, first, rows, scales);
     return 0;
 }
 
 void clip_model_release_pages(const struct clip_model *model, const char *name)
 {
     const struct tensor *tensor = find_tensor(model, name);
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; tensor && i < tensor->count; i++) {
         const struct clip_weight *part = &tensor->parts[i];
         if (part >= model->resampled && part < model->resampled + CLIP_SIDES)
             return; /* not mapped */
-        uintptr_t start = ((uintptr_t)part->data + page - 1) / page * page;
-        uintptr_t end =
-            ((uintptr_t)part->data + clip_weight_count(part) * clip_weight_size(part->type)) / page * page;
-        /* Only whole pages of this tensor; if the advice is refused, nothing is lost. */
-        if (clip_weight_count(part) && start < end)
-            madvise((void *)start, end - start, MADV_DONTNEED);
+        clip_pages_return(part->data, clip_weight_count(part) * clip_weight_size(part->type));
     }
 }
 

@@ -52,15 +52,20 @@ const struct clip_slot *clip_model_slot(const struct clip_model *model, const ch
 /* 1 if there is such a tensor, else 0. */
 int clip_model_has(const struct clip_model *model, const char *name);
 
-/* Copies tensor `name` into out[product of shape] as f32 (from f32, f16, bf16, f64), row-major in OpenAI's
- * orientation. `shape` has `ndim` entries that the tensor must match; -1 with a message that names it
- * otherwise. */
+/* Copies tensor `name` into out[product of shape] as f32 (from f32, f16, bf16, f64, or I8 with scales),
+ * row-major in OpenAI's orientation. `shape` has `ndim` entries that the tensor must match; -1 with a message
+ * that names it otherwise. */
 int clip_model_floats(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
                       float *out, struct clip_error *error);
 
-/* The tensor where it lies in the mapping: sets *data if the file holds it contiguous as little-endian f32,
- * aligned to 4 bytes, in OpenAI's orientation; otherwise *data = NULL (use clip_model_floats). Valid until
- * clip_model_close. */
+/* The tensor where it lies in the mapping, and its type: the number of parts of it, which follow one another
+ * and are of one size; 0 (use clip_model_floats) if the file does not hold them contiguous, aligned to their
+ * elements, in OpenAI's orientation. Valid until clip_model_close. */
+enum { CLIP_MODEL_PARTS = 3 };
+size_t clip_model_lies(const struct clip_model *model, const char *name, const void *data[CLIP_MODEL_PARTS],
+                       enum clip_weight_type *type);
+
+/* The tensor in one part of little-endian f32, or *data = NULL. -1 as of clip_model_floats. */
 int clip_model_mapped(const struct clip_model *model, const char *name, int ndim, const size_t *shape,
                       const float **data, struct clip_error *error);
 
@@ -68,6 +73,19 @@ int clip_model_mapped(const struct clip_model *model, const char *name, int ndim
  * embeddings, of which few rows are touched). */
 int clip_model_rows(const struct clip_model *model, const char *name, size_t first, size_t rows,
                     size_t columns, float *out, struct clip_error *error);
+
+/* Elements [first, first + count) of a tensor, as clip_model_floats. */
+int clip_model_elements(const struct clip_model *model, const char *name, size_t first, size_t count,
+                        float *out, struct clip_error *error);
+
+/* 1 if the matrix is one of int8's (clip_slot.rounding) and stored so: I8, and NAME_scale with a number for
+ * each row, as compressed-tensors writes them. As floats it is the product of both. */
+int clip_model_is_rounded(const struct clip_model *model, const char *name);
+/* 1 if a matrix of the side's tower is. */
+int clip_model_is_int8(const struct clip_model *model, enum clip_side side);
+/* Rows [first, first + rows) of such a matrix as they are stored: q[rows][columns], scales[rows]. */
+int clip_model_rounded(const struct clip_model *model, const char *name, size_t first, size_t rows, int8_t *q,
+                       float *scales, struct clip_error *error);
 
 /* Tells the kernel that the tensor's mapped pages are not needed now (after weights were packed elsewhere).
  */

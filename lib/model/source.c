@@ -1,4 +1,5 @@
 #include "model/source.h"
+#include "math/quantize.h"
 #include "model/draw.h"
 
 #include <math.h>
@@ -7,13 +8,34 @@
 
 /* --- a model --- */
 
+/* 1 if int8 rounds the matrix. */
+static int is_rounded(const struct clip_model_source *source, const struct clip_slot *slot)
+{
+    if (slot->rounding != CLIP_ROUNDED_ROWS)
+        return 0;
+    int layers = clip_model_arch(source->model)->towers[slot->side].layers;
+    return slot->block >= source->keep && slot->block + source->keep < layers;
+}
+
 static int model_type(const void *context, const struct clip_slot *slot)
 {
     const struct clip_model_source *source = context;
     enum clip_weight_type type;
     if (clip_model_type(source->model, slot->name, &type) != 0)
         return -1;
-    return source->type >= 0 && clip_weight_is_float(type) ? source->type : (int)type;
+    if (slot->integer)
+        return (int)type;
+    if (source->type == CLIP_WEIGHT_I8 && is_rounded(source, slot))
+        return CLIP_WEIGHT_I8;
+    if (source->type == CLIP_WEIGHT_I8 && slot->rounding == CLIP_ROUNDED_F16)
+        return CLIP_WEIGHT_F16;
+    if (source->type >= 0 && source->type != CLIP_WEIGHT_I8)
+        return source->type;
+    /* Of others' rounded matrices only those of blocks stay so. */
+    if (type == CLIP_WEIGHT_I8 &&
+        (source->type == CLIP_WEIGHT_I8 || !clip_model_is_rounded(source->model, slot->name)))
+        return CLIP_WEIGHT_F32;
+    return (int)type;
 }
 
 /* Numbers of one floating-point type as another, through f64, which holds them all. */
@@ -40,6 +62,68 @@ static int copy_elements(const struct clip_model *model, const struct clip_slot 
     return result;
 }
 
+/* Row `row` of a matrix as it is stored in I8, or rounded. */
+static int round_row(const struct clip_model *model, const struct clip_slot *slot, size_t row, int8_t *q,
+                     float *scale, struct clip_error *error)
+{
+    size_t columns = slot->shape[1];
+    if (clip_model_is_rounded(model, slot->name))
+        return clip_model_rounded(model, slot->name, row, 1, q, scale, error);
+    float *w = reallocarray(NULL, columns, sizeof *w);
+    int result = w ? clip_model_rows(model, slot->name, row, 1, columns, w, error)
+                   : clip_fail_memory(error, "tensors");
+    if (result == 0) {
+        *scale = clip_quantizers(CLIP_PLAIN)->weights(columns, w, q);
+        if (isnan(*scale))
+            result = clip_fail(error, "%s: tensor %s holds a number that is not finite",
+                               clip_model_path(model), slot->name);
+    }
+    free(w);
+    return result;
+}
+
+static int fill_rounded(const struct clip_model *model, const struct clip_slot *slot, size_t first,
+                        size_t count, int8_t *out, struct clip_error *error)
+{
+    size_t columns = slot->shape[1];
+    int8_t *q = malloc(columns);
+    float scale;
+    int result = q ? 0 : clip_fail_memory(error, "tensors");
+    for (size_t done = 0, n; done < count && result == 0; done += n) {
+        size_t row = (first + done) / columns, at = (first + done) % columns;
+        n = columns - at < count - done ? columns - at : count - done;
+        result = round_row(model, slot, row, q, &scale, error);
+        if (result == 0)
+            memcpy(out + done, q + at, n);
+    }
+    if (first + count == clip_slot_count(slot))
+        clip_model_release_pages(model, slot->name);
+    free(q);
+    return result;
+}
+
+static int model_scales(const void *context, const struct clip_slot *slot, size_t first, size_t count,
+                        float *out, struct clip_error *error)
+{
+    const struct clip_model_source *source = context;
+    int8_t *q = malloc(slot->shape[1]);
+    int result = q ? 0 : clip_fail_memory(error, "tensors");
+    for (size_t i = 0; i < count && result == 0; i++)
+        result = round_row(source->model, slot, first + i, q, out + i, error);
+    free(q);
+    return result;
+}
+
+/* A rounded matrix as floats. */
+static int copy_scaled(const struct clip_model *model, const struct clip_slot *slot, size_t first,
+                       size_t count, void *out, struct clip_error *error)
+{
+    int result = clip_model_elements(model, slot->name, first, count, out, error);
+    if (first + count == clip_slot_count(slot))
+        clip_model_release_pages(model, slot->name);
+    return result;
+}
+
 static int model_fill(const void *context, const struct clip_slot *slot, size_t first, size_t count,
                       void *out, struct clip_error *error)
 {
@@ -47,13 +131,16 @@ static int model_fill(const void *context, const struct clip_slot *slot, size_t 
     enum clip_weight_type from, to = (enum clip_weight_type)model_type(context, slot);
     if (clip_model_type(source->model, slot->name, &from) != 0)
         return clip_fail(error, "%s: there is no tensor %s", clip_model_path(source->model), slot->name);
+    if (to == CLIP_WEIGHT_I8 && !slot->integer)
+        return fill_rounded(source->model, slot, first, count, out, error);
     if (from == to)
         return copy_elements(source->model, slot, first, count, out, error);
-    unsigned char *in = reallocarray(NULL, count, clip_weight_size(from));
+    int scaled = !clip_weight_is_float(from);
+    unsigned char *in = reallocarray(NULL, count, scaled ? sizeof(float) : clip_weight_size(from));
     if (!in)
         return clip_fail_memory(error, "tensors");
-    int result = copy_elements(source->model, slot, first, count, in, error);
-    if (result == 0 && convert_type(from, in, to, count, out) != 0)
+    int result = (scaled ? copy_scaled : copy_elements)(source->model, slot, first, count, in, error);
+    if (result == 0 && convert_type(scaled ? CLIP_WEIGHT_F32 : from, in, to, count, out) != 0)
         result = clip_fail(error, "%s: tensor %s holds numbers too large for %s",
                            clip_model_path(source->model), slot->name, clip_weight_type_name(to));
     free(in);
@@ -62,7 +149,16 @@ static int model_fill(const void *context, const struct clip_slot *slot, size_t 
 
 struct clip_tensor_source clip_source_of_model(const struct clip_model_source *model)
 {
-    return (struct clip_tensor_source){model, model_type, model_fill};
+    return (struct clip_tensor_source){model, model_type, model_fill, model_scales};
+}
+
+int clip_source_rounds(const struct clip_model_source *model)
+{
+    const struct clip_layout *layout = clip_model_layout(model->model);
+    for (size_t i = 0; i < layout->count; i++)
+        if (is_rounded(model, &layout->slots[i]))
+            return 1;
+    return 0;
 }
 
 /* --- a seed --- */
@@ -107,5 +203,5 @@ static int seed_fill(const void *context, const struct clip_slot *slot, size_t f
 
 struct clip_tensor_source clip_source_of_seed(const struct clip_seed_source *seed)
 {
-    return (struct clip_tensor_source){seed, seed_type, seed_fill};
+    return (struct clip_tensor_source){seed, seed_type, seed_fill, NULL};
 }

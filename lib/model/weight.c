@@ -1,6 +1,8 @@
 #include "model/weight.h"
 #include "base/array.h"
+#include "math/panels.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -264,6 +266,11 @@ static void float_run(const struct clip_weight *weight, const unsigned char *dat
     float *out = result;
     uint16_t half;
     double wide;
+    if (step == sizeof half && (weight->type == CLIP_WEIGHT_F16 || weight->type == CLIP_WEIGHT_BF16)) {
+        enum clip_stored stored = weight->type == CLIP_WEIGHT_F16 ? CLIP_STORED_F16 : CLIP_STORED_BF16;
+        clip_panel_kernels(clip_level())->floats(n, data, stored, out);
+        return;
+    }
     switch (weight->type) {
     case CLIP_WEIGHT_F32:
         copy_run(weight, data, step, n, out);
@@ -292,6 +299,25 @@ static void float_run(const struct clip_weight *weight, const unsigned char *dat
 void clip_weight_floats(const struct clip_weight *weight, size_t first, size_t count, float *out)
 {
     each_run(weight, first, count, out, sizeof *out, float_run);
+}
+
+void clip_weight_scaled(const struct clip_weight *weight, const struct clip_weight *scales, size_t first,
+                        size_t count, float *out)
+{
+    size_t columns = weight->shape[1], by_column = scales->shape[0] == 1 && weight->shape[0] != 1;
+    while (count > 0) {
+        size_t row = first / columns, at = first % columns, n = columns - at < count ? columns - at : count;
+        int8_t q[256];
+        float scale[256];
+        n = n < sizeof q ? n : sizeof q;
+        clip_weight_copy(weight, first, n, q);
+        clip_weight_floats(scales, by_column ? at : row, by_column ? n : 1, scale);
+        for (size_t i = 0; i < n; i++)
+            out[i] = scale[by_column ? i : 0] * q[i];
+        first += n;
+        out += n;
+        count -= n;
+    }
 }
 
 /* --- numbers as bits --- */
@@ -339,6 +365,20 @@ static uint16_t round_bits(double x, int digits, int least, unsigned infinity)
 uint16_t clip_f16_round(double x)
 {
     return round_bits(x, 11, -24, 0x7c00);
+}
+
+void clip_f16_nearest(size_t n, const float *x, float *out)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t bits, sign;
+        float magnitude = fabsf(x[i]), small = magnitude + 0.5f - 0.5f; /* to a multiple of 2^-24 */
+        memcpy(&bits, &magnitude, sizeof bits);
+        memcpy(&sign, &x[i], sizeof sign);
+        bits = (bits + 0xfff + (bits >> 13 & 1)) & ~0x1fffu;
+        float large = bits_float(bits) > 65504 ? INFINITY : bits_float(bits);
+        float rounded = magnitude < 0x1p-14f ? small : magnitude <= FLT_MAX ? large : magnitude;
+        out[i] = sign >> 31 ? -rounded : rounded;
+    }
 }
 
 uint16_t clip_bf16_round(double x)

@@ -74,6 +74,13 @@ void clip_weight_copy(const struct clip_weight *weight, size_t first, size_t cou
 /* The same as f32; only of floating-point types. */
 void clip_weight_floats(const struct clip_weight *weight, size_t first, size_t count, float *out);
 
+/* The same of a matrix of I8 whose rows, or columns, have a scale each: scales[rows][1] or [1][columns]. */
+void clip_weight_scaled(const struct clip_weight *weight, const struct clip_weight *scales, size_t first,
+                        size_t count, float *out);
+
+/* out[n] = x[n] rounded to f16 and back; out may be x. */
+void clip_f16_nearest(size_t n, const float *x, float *out);
+
 /* Numbers as bits: f16 (IEEE half) and bf16 to f32, exactly; from f64 rounded once, to nearest even. */
 float clip_f16_float(uint16_t bits);
 float clip_bf16_float(uint16_t bits);

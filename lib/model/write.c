@@ -238,12 +238,12 @@ void clip_folder_abandon(struct clip_folder_output *folder)
 /* --- models --- */
 
 /* A tensor to be written: a slot, or, in Hugging Face's form, a third of one, one transposed, or two that are
- * one there. */
+ * one there; or the scales of its rows. */
 struct piece {
     const struct clip_slot *slot, *more; /* more: NULL, or a slot whose elements follow */
-    char name[128];
-    size_t first, count; /* elements of the slot, and of both */
-    int transposed;
+    char name[136];
+    size_t first, count; /* elements of the slot, and of both; or rows of it */
+    int transposed, scales;
 };
 
 struct pieces {
@@ -275,6 +275,27 @@ static void set_info(struct clip_tensor_info *info, const struct piece *piece, i
     *info = (struct clip_tensor_info){
         .name = piece->name, .type = (enum clip_weight_type)type, .ndim = piece->slot->ndim};
     memcpy(info->shape, piece->slot->shape, sizeof piece->slot->shape);
+}
+
+/* Lists the scales of the piece that was listed last, if it has any. */
+static void add_scales(struct pieces *pieces)
+{
+    const struct piece *of = &pieces->items[pieces->count - 1];
+    const struct clip_tensor_info *matrix = &pieces->infos[pieces->count - 1];
+    if (matrix->type != CLIP_WEIGHT_I8 || of->slot->integer)
+        return;
+    size_t columns = of->slot->shape[1];
+    struct piece *piece = &pieces->items[pieces->count];
+    *piece = (struct piece){
+        .slot = of->slot, .first = of->first / columns, .count = of->count / columns, .scales = 1};
+    strcpy(piece->name, of->name);
+    strcat(piece->name, "_scale");
+    pieces->infos[pieces->count] = (struct clip_tensor_info){.name = piece->name,
+                                                             .type = CLIP_WEIGHT_F32,
+                                                             .ndim = 2,
+                                                             .shape = {piece->count, 1},
+                                                             .index = pieces->count};
+    pieces->count++;
 }
 
 /* A slot whose rows follow those of one that was listed, in one tensor. */
@@ -320,6 +341,7 @@ static int add_hf_pieces(struct pieces *pieces, const struct clip_slot *slot, in
             memmove(info->shape, info->shape + 1, (size_t)--info->ndim * sizeof *info->shape);
         if (slot->ndim == 0 && model->sigmoid)
             info->shape[info->ndim++] = 1;
+        add_scales(pieces);
     }
     return 0;
 }
@@ -337,6 +359,7 @@ static int add_pieces(struct pieces *pieces, const struct clip_slot *slot, int t
     set_info(&pieces->infos[pieces->count], piece, type);
     pieces->infos[pieces->count].index = pieces->count;
     pieces->count++;
+    add_scales(pieces);
     return 0;
 }
 
@@ -344,8 +367,9 @@ static int list_pieces(struct pieces *pieces, const struct clip_layout *layout,
                        const struct clip_tensor_source *source, struct naming naming,
                        struct clip_error *error)
 {
-    *pieces = (struct pieces){.items = calloc(3 * layout->count, sizeof *pieces->items),
-                              .infos = calloc(3 * layout->count, sizeof *pieces->infos)};
+    /* At most three parts of a slot, each with scales. */
+    *pieces = (struct pieces){.items = calloc(6 * layout->count, sizeof *pieces->items),
+                              .infos = calloc(6 * layout->count, sizeof *pieces->infos)};
     if (!pieces->items || !pieces->infos)
         return clip_fail_memory(error, "the list of tensors");
     for (size_t i = 0; i < layout->count; i++) {
@@ -390,10 +414,25 @@ static int put_elements(FILE *file, const struct clip_slot *slot, size_t first, 
     return 0;
 }
 
+static int put_scales(FILE *file, const struct piece *piece, const struct clip_tensor_source *source,
+                      struct clip_error *error)
+{
+    float *scales = calloc(piece->count, sizeof *scales);
+    int result = scales
+                     ? source->scales(source->context, piece->slot, piece->first, piece->count, scales, error)
+                     : clip_fail_memory(error, "scales");
+    if (result == 0)
+        fwrite(scales, sizeof *scales, piece->count, file);
+    free(scales);
+    return result;
+}
+
 static int put_piece(FILE *file, const struct piece *piece, size_t size,
                      const struct clip_tensor_source *source, unsigned char *chunk, struct clip_error *error)
 {
     size_t more = piece->more ? (size_t)clip_slot_count(piece->more) : 0;
+    if (piece->scales)
+        return put_scales(file, piece, source, error);
     if (piece->transposed)
         return put_transposed(file, piece, size, source, error);
     if (put_elements(file, piece->slot, piece->first, piece->count - more, size, source, chunk, error) != 0)
@@ -580,15 +619,14 @@ static int write_weights_in(const struct clip_folder_output *folder, const char 
 }
 
 /* A file of the folder that `put` writes. */
-static int write_config(const struct clip_folder_output *folder, const char *name,
-                        const struct clip_arch *arch,
-                        int (*put)(const struct clip_arch *, FILE *, struct clip_error *),
+static int write_config(const struct clip_folder_output *folder, const char *name, const void *context,
+                        int (*put)(const void *context, FILE *file, struct clip_error *error),
                         struct clip_error *error)
 {
     struct clip_output output;
     char *path = folder_file(folder, name, error);
     int result = path ? clip_output_open(&output, path, error) : -1;
-    if (result == 0 && put(arch, output.file, error) != 0) {
+    if (result == 0 && put(context, output.file, error) != 0) {
         clip_output_abandon(&output);
         result = -1;
     } else if (result == 0) {
@@ -598,30 +636,134 @@ static int write_config(const struct clip_folder_output *folder, const char *nam
     return result;
 }
 
+/* --- the configuration of a model --- */
+
+/* What a configuration says. */
+struct config {
+    const struct clip_arch *arch;
+    const struct clip_layout *layout;
+    const struct clip_tensor_source *source;
+    struct naming naming;
+    int (*put)(const struct clip_arch *arch, FILE *file, struct clip_error *error);
+};
+
+/* 1 if compressed-tensors takes the tensor for a linear layer's weight. */
+static int is_linear(const struct piece *piece, const struct clip_tensor_info *info)
+{
+    size_t length = strlen(piece->name), ending = strlen(".weight");
+    return info->ndim == 2 && length > ending && strcmp(piece->name + length - ending, ".weight") == 0 &&
+           !strstr(piece->name, "embedding") && !strstr(piece->name, "embed_tokens");
+}
+
+/* Names the linear layers that are not rounded. */
+static void put_ignored(FILE *file, const struct pieces *pieces)
+{
+    const char *between = "";
+    for (size_t i = 0; i < pieces->count; i++) {
+        const struct piece *piece = &pieces->items[i];
+        if (piece->scales || pieces->infos[i].type == CLIP_WEIGHT_I8 || !is_linear(piece, &pieces->infos[i]))
+            continue;
+        fprintf(file, "%s\n      \"%.*s\"", between, (int)(strlen(piece->name) - strlen(".weight")),
+                piece->name);
+        between = ",";
+    }
+    fputs(*between ? "\n    " : "", file);
+}
+
+static int has_rounded(const struct pieces *pieces)
+{
+    for (size_t i = 0; i < pieces->count; i++)
+        if (pieces->items[i].scales)
+            return 1;
+    return 0;
+}
+
+/* The member of a configuration by which compressed-tensors knows how matrices are rounded. */
+static void put_quantization(FILE *file, const struct pieces *pieces)
+{
+    fputs("  \"quantization_config\": {\n"
+          "    \"quant_method\": \"compressed-tensors\",\n"
+          "    \"format\": \"int-quantized\",\n"
+          "    \"quantization_status\": \"compressed\",\n"
+          "    \"config_groups\": {\n"
+          "      \"group_0\": {\n"
+          "        \"targets\": [\"Linear\"],\n"
+          "        \"weights\": {\"num_bits\": 8, \"type\": \"int\", \"symmetric\": true, \"strategy\": "
+          "\"channel\", "
+          "\"dynamic\": false},\n"
+          "        \"input_activations\": {\"num_bits\": 8, \"type\": \"int\", \"symmetric\": false, "
+          "\"strategy\": \"token\", \"dynamic\": true}\n"
+          "      }\n"
+          "    },\n"
+          "    \"ignore\": [",
+          file);
+    put_ignored(file, pieces);
+    fputs("]\n  }\n}\n", file);
+}
+
+/* Puts the configuration, and what int8 adds to it as its last member. */
+static int put_config(const void *context, FILE *file, struct clip_error *error)
+{
+    const struct config *config = context;
+    struct pieces pieces;
+    char *text = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&text, &length);
+    int result =
+        memory ? config->put(config->arch, memory, error) : clip_fail_memory(error, "a configuration");
+    if (memory && fclose(memory) != 0)
+        result = clip_fail_memory(error, "a configuration");
+    if (result == 0)
+        result = list_pieces(&pieces, config->layout, config->source, config->naming, error);
+    else
+        pieces = (struct pieces){0};
+    if (result == 0 && has_rounded(&pieces)) {
+        const char *last = strrchr(text, '}');
+        while (last > text && (last[-1] == '\n' || last[-1] == ' '))
+            last--;
+        length = (size_t)(last - text);
+        fprintf(file, "%.*s,\n", (int)length, text);
+        put_quantization(file, &pieces);
+    } else if (result == 0) {
+        fputs(text, file);
+    }
+    free_pieces(&pieces);
+    free(text);
+    return result;
+}
+
+static int put_preprocessor(const void *arch, FILE *file, struct clip_error *error)
+{
+    return clip_arch_write_hf_preprocessor(arch, file, error);
+}
+
 int clip_write_open_clip(const struct clip_folder_output *folder, const struct clip_arch *arch,
                          const struct clip_layout *layout, const struct clip_tensor_source *source,
                          struct clip_error *error)
 {
-    if (write_config(folder, "open_clip_config.json", arch, clip_arch_write_open_clip, error) != 0)
+    const struct config config = {arch, layout, source, naming_of(arch), clip_arch_write_open_clip};
+    if (write_config(folder, "open_clip_config.json", &config, put_config, error) != 0)
         return -1;
-    return write_weights_in(folder, "open_clip_model", layout, source, naming_of(arch), error);
+    return write_weights_in(folder, "open_clip_model", layout, source, config.naming, error);
 }
 
 int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arch *arch,
                   const struct clip_layout *layout, const struct clip_tensor_source *source,
                   struct clip_error *error)
 {
-    const struct clip_hf_model *model = clip_hf_model_of(arch, error);
-    if (!model || write_config(folder, "config.json", arch, clip_arch_write_hf, error) != 0)
+    const struct config config = {
+        arch, layout, source, {clip_hf_model_of(arch, error), 0}, clip_arch_write_hf};
+    if (!config.naming.hf || write_config(folder, "config.json", &config, put_config, error) != 0)
         return -1;
     if (!arch->vision.absent &&
-        write_config(folder, "preprocessor_config.json", arch, clip_arch_write_hf_preprocessor, error) != 0)
+        write_config(folder, "preprocessor_config.json", arch, put_preprocessor, error) != 0)
         return -1;
-    return write_weights_in(folder, "model", layout, source, (struct naming){model, 0}, error);
+    return write_weights_in(folder, "model", layout, source, config.naming, error);
 }
 
-static int put_tokenizer(const struct clip_arch *arch, FILE *file, struct clip_error *error)
+static int put_tokenizer(const void *context, FILE *file, struct clip_error *error)
 {
+    const struct clip_arch *arch = context;
     (void)error;
     fputs("{\n  \"tokenizer_class\": \"CLIPTokenizer\",\n  \"do_lower_case\": true,\n"
           "  \"bos_token\": \"<|startoftext|>\",\n  \"eos_token\": \"<|endoftext|>\",\n"

@@ -48,12 +48,16 @@ void clip_folder_abandon(struct clip_folder_output *folder);
 /* --- models --- */
 
 /* Where a model's tensors come from: `type` says in which type a slot is written, or -1 to leave it out
- * (batch norm's counts); `fill` gives elements [first, first + count), row-major in OpenAI's orientation. */
+ * (batch norm's counts); `fill` gives elements [first, first + count), row-major in OpenAI's orientation.
+ * A matrix of int8's (clip_slot.rounding) may be I8: `scales` gives those of its rows [first, first + count),
+ * which are written beside it as NAME_scale [rows, 1]; NULL: none is. */
 struct clip_tensor_source {
     const void *context;
     int (*type)(const void *context, const struct clip_slot *slot);
     int (*fill)(const void *context, const struct clip_slot *slot, size_t first, size_t count, void *out,
                 struct clip_error *error);
+    int (*scales)(const void *context, const struct clip_slot *slot, size_t first, size_t count, float *out,
+                  struct clip_error *error);
 };
 
 /* One safetensors file with OpenAI's names, whole or not at all: a part of a model. */
@@ -64,13 +68,14 @@ int clip_write_weights(const struct clip_layout *layout, const struct clip_tenso
 int clip_write_lone(const struct clip_arch *arch, const struct clip_layout *layout,
                     const struct clip_tensor_source *source, const char *path, struct clip_error *error);
 
-/* open_clip's folder: open_clip_config.json, open_clip_model.safetensors (or several and an index). */
+/* open_clip's folder: open_clip_config.json, open_clip_model.safetensors (or several and an index). With
+ * matrices in I8 the configuration has a quantization_config, as compressed-tensors writes it. */
 int clip_write_open_clip(const struct clip_folder_output *folder, const struct clip_arch *arch,
                          const struct clip_layout *layout, const struct clip_tensor_source *source,
                          struct clip_error *error);
 
-/* Hugging Face's folder: config.json, preprocessor_config.json, model.safetensors. -1 for a model that it
- * cannot hold. */
+/* Hugging Face's folder: config.json, preprocessor_config.json, model.safetensors; of I8 the same. -1 for a
+ * model that it cannot hold. */
 int clip_write_hf(const struct clip_folder_output *folder, const struct clip_arch *arch,
                   const struct clip_layout *layout, const struct clip_tensor_source *source,
                   struct clip_error *error);

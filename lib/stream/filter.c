@@ -76,6 +76,8 @@ static int do_batch(struct run *run, struct clip_error *error)
 
 static void show_progress(struct run *run, int last)
 {
+    if (!last && !run->progress.on)
+        return;
     clip_progress_show(&run->progress, clip_reader_count(run->in), run->total, clip_reader_waited(run->in),
                        clip_writer_waited(run->out), last);
 }
@@ -123,6 +125,8 @@ int clip_filter_run(const struct clip_filter *filter, const struct clip_shared *
     if (run.out) {
         if (filter->lines)
             clip_reader_lines(run.in, filter->lines);
+        if (filter->batch == 1) /* a record is written before the next one is read */
+            clip_reader_lend(run.in);
         clip_reader_tie(run.in, run.out);
         run.total = shared->progress && !filter->lines ? clip_reader_total(run.in) : 0;
         clip_progress_start(&run.progress, shared, clip_reader_source(run.in));

@@ -25,7 +25,7 @@ struct clip_filter {
     int (*finish)(void *context, struct clip_writer *out, struct clip_error *error);
     void *context;
     size_t batch;
-    const char *lines;   /* the inputs are text: see clip_reader_lines; or NULL */
+    const char *lines;   /* the inputs are text: see clip_reader_lines; or NULL. The batch is 1. */
     const char *rejects; /* the file that gets the bad records (stream/rejects.h), each of which is then named
                           * only with -v; or NULL */
     int no_output;       /* records and control objects are consumed; only `finish` writes */

@@ -44,7 +44,7 @@ static const struct {
     {CLIP_MAP, LENGTH, 2},       {CLIP_MAP, LENGTH, 4},
 };
 
-static int read_wide_head(struct clip_head *head, const uint8_t *p, size_t available)
+int clip_wide_head_read(struct clip_head *head, const uint8_t *p, size_t available)
 {
     int i = p[0] - 0xc0;
     size_t bytes = heads[i].meaning == FIXEXT ? 0 : heads[i].bytes;
@@ -88,50 +88,34 @@ static int read_wide_head(struct clip_head *head, const uint8_t *p, size_t avail
     return 1;
 }
 
-static inline int read_head(struct clip_head *head, const uint8_t *p, size_t available)
-{
-    if (available < 1)
-        return 0;
-    *head = (struct clip_head){.head = 1};
-    if (p[0] < 0x80 || p[0] >= 0xe0) {
-        head->kind = CLIP_INTEGER;
-        head->integer = (int8_t)p[0];
-    } else if (p[0] < 0x90) {
-        head->kind = CLIP_MAP;
-        head->length = p[0] & 15;
-    } else if (p[0] < 0xa0) {
-        head->kind = CLIP_ARRAY;
-        head->length = p[0] & 15;
-    } else if (p[0] < 0xc0) {
-        head->kind = CLIP_STR;
-        head->length = p[0] & 31;
-    } else if (p[0] == 0xc4 && available > 1) { /* as most names in a tensor */
-        head->kind = CLIP_BIN;
-        head->head = 2;
-        head->length = p[1];
-    } else {
-        return read_wide_head(head, p, available);
-    }
-    return 1;
-}
-
-int clip_head_read(struct clip_head *head, const uint8_t *p, size_t available)
-{
-    return read_head(head, p, available);
-}
-
 void clip_marks_free(struct clip_marks *marks)
 {
     free(marks->offsets);
     *marks = (struct clip_marks){0};
 }
 
-static int mark(struct clip_marks *marks, size_t offset, struct clip_error *error)
+static inline int mark(struct clip_marks *marks, size_t offset, struct clip_error *error)
 {
     if (CLIP_GROW(marks->offsets, marks->count, marks->room) != 0)
         return clip_fail_memory(error, "a record");
     marks->offsets[marks->count++] = offset;
     return 0;
+}
+
+/* The size of a string, bytes or a number of a short head, as most objects are, if all of it is there; else
+ * 0. */
+static inline size_t short_size(const uint8_t *p, size_t available)
+{
+    size_t size = 1;
+    if (available < 2)
+        return 0;
+    if (p[0] >= 0xa0 && p[0] < 0xc0)
+        size += p[0] & 31;
+    else if (p[0] == 0xc4 || p[0] == 0xd9)
+        size += 1 + (size_t)p[1];
+    else if (p[0] >= 0x80 && p[0] < 0xe0)
+        return 0;
+    return size <= available ? size : 0;
 }
 
 int clip_skim_run(struct clip_skim *skim, const uint8_t *p, size_t available, size_t limit,
@@ -145,8 +129,16 @@ int clip_skim_run(struct clip_skim *skim, const uint8_t *p, size_t available, si
                 return -1;
             continue;
         }
+        size_t size = short_size(p + skim->at, available - skim->at);
+        if (size > 0 && skim->at + size <= limit) {
+            if (skim->depth == 1 && mark(marks, skim->at, error) != 0)
+                return -1;
+            skim->left[skim->depth]--;
+            skim->at += size;
+            continue;
+        }
         struct clip_head head;
-        int known = read_head(&head, p + skim->at, available - skim->at);
+        int known = clip_head_read(&head, p + skim->at, available - skim->at);
         if (known < 0)
             return clip_fail(error, "0x%02x does not begin a msgpack object", p[skim->at]);
         if (known == 0)
@@ -156,7 +148,7 @@ int clip_skim_run(struct clip_skim *skim, const uint8_t *p, size_t available, si
             return clip_fail(error, "%s of %llu %s is over the limit of %zu",
                              container ? "a container" : "a value", (unsigned long long)head.length,
                              container ? "entries" : "bytes", limit);
-        size_t size = head.head + (container ? 0 : (size_t)head.length);
+        size = head.head + (container ? 0 : (size_t)head.length);
         if (skim->at + size > limit)
             return clip_fail(error, "a record of more than %zu bytes (see --max-record)", limit);
         if (available - skim->at < size)

@@ -1,4 +1,5 @@
-/* Reading msgpack in place: the head of an object, and where an object ends. msgpack-c does the packing. */
+/* Reading msgpack in place: the head of an object, and where an object ends. msgpack-c does the packing, but
+ * for the heads that every record has. */
 #ifndef CLIP_STREAM_MSGPACK_H
 #define CLIP_STREAM_MSGPACK_H
 
@@ -33,7 +34,50 @@ struct clip_head {
 
 /* Reads the head at p[0..available). Returns 1; 0 if more bytes are needed; -1 if no object begins with
  * these bytes. */
-int clip_head_read(struct clip_head *head, const uint8_t *p, size_t available);
+int clip_wide_head_read(struct clip_head *head, const uint8_t *p, size_t available); /* of 0xc0 to 0xdf */
+static inline int clip_head_read(struct clip_head *head, const uint8_t *p, size_t available)
+{
+    if (available < 1)
+        return 0;
+    *head = (struct clip_head){.head = 1};
+    if (p[0] < 0x80 || p[0] >= 0xe0) {
+        head->kind = CLIP_INTEGER;
+        head->integer = (int8_t)p[0];
+    } else if (p[0] < 0x90) {
+        head->kind = CLIP_MAP;
+        head->length = p[0] & 15;
+    } else if (p[0] < 0xa0) {
+        head->kind = CLIP_ARRAY;
+        head->length = p[0] & 15;
+    } else if (p[0] < 0xc0) {
+        head->kind = CLIP_STR;
+        head->length = p[0] & 31;
+    } else if (p[0] == 0xc4 && available > 1) { /* as most names in a tensor */
+        head->kind = CLIP_BIN;
+        head->head = 2;
+        head->length = p[1];
+    } else {
+        return clip_wide_head_read(head, p, available);
+    }
+    return 1;
+}
+
+/* Writes the head of a string, of bytes or of a map, of that length, to out[CLIP_HEAD], in as few bytes as
+ * msgpack-c; returns how many. */
+#define CLIP_HEAD 5
+static inline size_t clip_head_write(char *out, enum clip_kind kind, uint32_t length)
+{
+    uint8_t *to = (uint8_t *)out;
+    size_t bytes = length < 256 && kind != CLIP_MAP ? 1 : length < 65536 ? 2 : 4;
+    if ((kind == CLIP_STR && length < 32) || (kind == CLIP_MAP && length < 16)) {
+        *to = (uint8_t)((kind == CLIP_STR ? 0xa0 : 0x80) | length);
+        return 1;
+    }
+    *to = (uint8_t)((kind == CLIP_STR ? 0xd9 : kind == CLIP_MAP ? 0xdd : 0xc4) + bytes / 2);
+    for (size_t i = bytes; i > 0; i--, length >>= 8)
+        to[i] = (uint8_t)length;
+    return 1 + bytes;
+}
 
 /* Finds the end of an object whose bytes arrive in pieces. Zero it to begin. */
 struct clip_skim {

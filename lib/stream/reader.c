@@ -1,4 +1,5 @@
 #include "stream/reader.h"
+#include "base/array.h"
 #include "base/encoding.h"
 #include "base/file.h"
 #include "stream/msgpack.h"
@@ -25,6 +26,7 @@ struct clip_reader {
     size_t max_record;
     struct clip_writer *tied;
     const char *lines; /* the inputs are text, and their lines become this field */
+    char key[24];      /* of a line, packed */
     struct clip_decoder decoder;
     uint8_t raw[READ_SIZE]; /* for text that may not be UTF-8: raw[raw_size] is not yet decoded */
     size_t raw_size;
@@ -107,6 +109,7 @@ void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer)
 void clip_reader_lines(struct clip_reader *reader, const char *field)
 {
     reader->lines = field;
+    reader->lends = 1;
 }
 
 void clip_reader_lend(struct clip_reader *reader)
@@ -181,12 +184,15 @@ static void parse_object(struct clip_reader *reader)
 
 static int make_room(struct clip_reader *reader)
 {
-    if (reader->begin > 0) {
-        memmove(reader->buffer, reader->buffer + reader->begin, reader->end - reader->begin);
-        reader->end -= reader->begin;
-        reader->begin = 0;
+    size_t front = reader->lines ? CLIP_HEAD : 0; /* for the head of the first line */
+    if (!reader->buffer) {
+        reader->begin = reader->end = front;
+    } else if (reader->begin > front) {
+        memmove(reader->buffer + front, reader->buffer + reader->begin, reader->end - reader->begin);
+        reader->end -= reader->begin - front;
+        reader->begin = front;
     }
-    if (reader->room - reader->end >= READ_SIZE)
+    if (reader->room >= reader->end + READ_SIZE)
         return 0;
     size_t room = reader->room ? reader->room + reader->room / 2 + READ_SIZE : 4 * READ_SIZE;
     uint8_t *buffer = realloc(reader->buffer, room);
@@ -396,18 +402,28 @@ static int check_end(struct clip_reader *reader, const struct clip_record *recor
     return 1;
 }
 
-/* Makes a record of the line bytes[size], newline included; the bytes stay the caller's. */
-static int set_line(struct clip_reader *reader, struct clip_record *record, const uint8_t *bytes, size_t size,
+/* Makes a record of the line bytes[size], newline included. It stays in the buffer, and its head goes over
+ * what was read before it. */
+static int set_line(struct clip_reader *reader, struct clip_record *record, uint8_t *bytes, size_t size,
                     struct clip_error *error)
 {
-    char key[24], *first = key + sizeof key;
+    char head[CLIP_HEAD], *first = reader->key + sizeof reader->key;
     for (uint64_t left = reader->count + 1; left > 0; left /= 10)
         *--first = (char)('0' + left % 10);
+    size_t digits = (size_t)(reader->key + sizeof reader->key - first);
+    first -= 1;
+    clip_head_write(first, CLIP_STR, (uint32_t)digits);
     size -= size > 0 && bytes[size - 1] == '\n';
     size -= size > 0 && bytes[size - 1] == '\r';
-    if (clip_record_put_string(record, "__key__", first, (size_t)(key + sizeof key - first), error) != 0)
-        return -1;
-    return clip_record_put_bytes(record, reader->lines, bytes, size, error);
+    size_t head_size = clip_head_write(head, CLIP_BIN, (uint32_t)size);
+    memcpy(bytes - head_size, head, head_size);
+    const struct clip_field fields[] = {
+        {.name = "__key__", .name_size = 7, .value = (const uint8_t *)first, .size = 1 + digits},
+        {.name = reader->lines,
+         .name_size = strlen(reader->lines),
+         .value = bytes - head_size,
+         .size = head_size + size}};
+    return clip_record_set_fields(record, fields, CLIP_COUNT_OF(fields), error);
 }
 
 /* Makes a record of the complete object at `begin`: sets `pending`, except after an end object. */
@@ -424,8 +440,6 @@ static int take_record(struct clip_reader *reader, struct clip_error *error)
     int status = reader->lines ? set_line(reader, record, bytes, size, error)
                                : clip_record_set_marked(record, bytes, size, reader->marks.offsets,
                                                         reader->marks.count, error);
-    if (reader->lines)
-        free(bytes);
     parse_next(reader);
     if (status != 0)
         clip_fail_prefix(error, "%s: at byte %llu, after %llu records", reader->source,

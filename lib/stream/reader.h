@@ -26,14 +26,14 @@ void clip_reader_free(struct clip_reader *reader);
 
 /* The inputs are plain text. Each line becomes a record: the key is the line's number over all inputs, and
  * the field `field`, which must stay, holds its bytes without "\n" or "\r\n". UTF-16 and byte order marks:
- * see base/encoding.h. There are no end objects; an empty input has no lines. */
+ * see base/encoding.h. There are no end objects; an empty input has no lines. The records are lent. */
 void clip_reader_lines(struct clip_reader *reader, const char *field);
 
 /* From now on `writer` is flushed whenever the reader is about to wait. */
 void clip_reader_tie(struct clip_reader *reader, struct clip_writer *writer);
 
 /* Records are from now on the reader's, valid until the next call of clip_reader_next or clip_reader_ready,
- * so that nothing is copied. Not with clip_reader_lines. */
+ * so that nothing is copied. */
 void clip_reader_lend(struct clip_reader *reader);
 
 /* Reads the next record or control object; end objects are checked, not returned. Returns 1, and *record

@@ -67,18 +67,25 @@ static struct clip_field *append_field(struct clip_record *record, struct clip_e
     return field;
 }
 
-/* Each object of the map begins where the previous one ends: names at even places, values at odd ones. */
+/* Each object of the map begins where the previous one ends: names at even places, values at odd ones. A
+ * name still begins with its head. */
 static int set_fields(struct clip_record *record, const size_t *marks, size_t count, struct clip_error *error)
 {
     for (size_t i = 0; i + 2 < count; i += 2) {
-        struct clip_field *field = append_field(record, error);
-        if (!field)
-            return -1;
-        field->name = (const char *)record->bytes + marks[i];
-        field->value = record->bytes + marks[i + 1];
-        field->size = marks[i + 2] - marks[i + 1];
+        if (CLIP_GROW(record->fields, record->count, record->room) != 0)
+            return clip_fail_memory(error, "a record");
+        record->fields[record->count++] = (struct clip_field){.name = (const char *)record->bytes + marks[i],
+                                                              .value = record->bytes + marks[i + 1],
+                                                              .size = marks[i + 2] - marks[i + 1]};
     }
     return 0;
+}
+
+static inline struct clip_head value_head(const struct clip_field *field)
+{
+    struct clip_head head = {0};
+    clip_head_read(&head, field->value, field->size);
+    return head;
 }
 
 static int read_names(struct clip_record *record, struct clip_error *error)
@@ -100,9 +107,7 @@ static int read_names(struct clip_record *record, struct clip_error *error)
         field->name_size = head.length;
     }
     const struct clip_field *key = clip_record_find(record, "__key__");
-    const char *data;
-    size_t size;
-    if (key && clip_field_string(key, &data, &size) != 0)
+    if (key && value_head(key).kind != CLIP_STR)
         return clip_fail(error, "a __key__ that is not a string");
     return 0;
 }
@@ -119,6 +124,18 @@ int clip_record_set_marked(struct clip_record *record, uint8_t *bytes, size_t si
         return 0;
     clear_fields(record);
     return -1;
+}
+
+int clip_record_set_fields(struct clip_record *record, const struct clip_field *fields, size_t count,
+                           struct clip_error *error)
+{
+    clear_fields(record);
+    for (size_t i = 0; i < count; i++) {
+        if (CLIP_GROW(record->fields, record->count, record->room) != 0)
+            return clip_fail_memory(error, "a record");
+        record->fields[record->count++] = fields[i];
+    }
+    return 0;
 }
 
 int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, struct clip_error *error)
@@ -193,13 +210,6 @@ int clip_record_fail(struct clip_record *record, const char *format, ...)
 }
 
 /* --- the contents of fields --- */
-
-static struct clip_head value_head(const struct clip_field *field)
-{
-    struct clip_head head;
-    clip_head_read(&head, field->value, field->size);
-    return head;
-}
 
 int clip_field_bytes(const struct clip_field *field, const char **data, size_t *size)
 {
@@ -367,28 +377,46 @@ void clip_record_drop(struct clip_record *record, const char *name)
     record->count--;
 }
 
-/* Takes over the packed value; name and value are put into one allocation. */
-static int put_field(struct clip_record *record, const char *name, const void *head, size_t head_size,
-                     const void *body, size_t body_size, struct clip_error *error)
+#define BODY_ALIGNMENT 16 /* malloc's own */
+
+/* Sets the field to the packed head and a body for the caller to fill, which is returned; what the field
+ * owned before is the caller's to free. One allocation holds the name, the head and, aligned, the body. */
+static char *put_room(struct clip_record *record, const char *name, const void *head, size_t head_size,
+                      size_t body_size, void **before, struct clip_error *error)
 {
-    size_t name_size = strlen(name), size = head_size + body_size;
-    char *owned = malloc(name_size + size);
-    if (!owned)
-        return clip_fail_memory(error, name);
+    size_t name_size = strlen(name), front = name_size + head_size;
+    size_t aligned = (front + BODY_ALIGNMENT - 1) / BODY_ALIGNMENT * BODY_ALIGNMENT;
+    char *owned = malloc(aligned + body_size);
+    if (!owned) {
+        clip_fail_memory(error, name);
+        return NULL;
+    }
     struct clip_field *field = find_field(record, name, name_size);
     if (!field)
         field = append_field(record, error);
     if (!field) {
         free(owned);
-        return -1;
+        return NULL;
     }
-    memcpy(owned, name, name_size);
+    char *at = owned + aligned - front;
+    memcpy(at, name, name_size);
     if (head_size)
-        memcpy(owned + name_size, head, head_size);
+        memcpy(at + name_size, head, head_size);
+    *before = field->owned;
+    *field = (struct clip_field){at, name_size, (uint8_t *)at + name_size, head_size + body_size, owned};
+    return owned + aligned;
+}
+
+static int put_field(struct clip_record *record, const char *name, const void *head, size_t head_size,
+                     const void *body, size_t body_size, struct clip_error *error)
+{
+    void *before;
+    char *to = put_room(record, name, head, head_size, body_size, &before, error);
+    if (!to)
+        return -1;
     if (body_size)
-        memcpy(owned + name_size + head_size, body, body_size);
-    free(field->owned);
-    *field = (struct clip_field){owned, name_size, (uint8_t *)owned + name_size, size, owned};
+        memcpy(to, body, body_size);
+    free(before);
     return 0;
 }
 
@@ -482,8 +510,9 @@ int clip_record_put_strings(struct clip_record *record, const char *name, const 
  * already: nd, type, kind and the key of shape. */
 static int pack_tensor_head(msgpack_packer *packer, const struct clip_tensor *tensor)
 {
+    enum { TYPE = 13 }; /* where it is in `start` */
     char start[] = "\x85\xc4\x02nd\xc3\xc4\x04type\xa3...\xc4\x04kind\xc4\0\xc4\x05shape";
-    memcpy(strchr(start, '.'), clip_dtype_name(tensor->dtype), 3);
+    memcpy(start + TYPE, clip_dtype_name(tensor->dtype), 3);
     int failed = msgpack_pack_bin_body(packer, start, sizeof start - 1) ||
                  msgpack_pack_array(packer, (size_t)tensor->ndim);
     for (int i = 0; i < tensor->ndim; i++)
@@ -509,4 +538,13 @@ int clip_record_put_tensor(struct clip_record *record, const char *name, const s
     char head[CLIP_TENSOR_HEAD];
     size_t size = clip_tensor_head(tensor, head);
     return put_field(record, name, head, size, tensor->data, clip_tensor_bytes(tensor), error);
+}
+
+void *clip_record_put_head(struct clip_record *record, const char *name, const char *head, size_t head_size,
+                           size_t size, struct clip_error *error)
+{
+    void *before, *data = put_room(record, name, head, head_size, size, &before, error);
+    if (data)
+        free(before);
+    return data;
 }

@@ -46,6 +46,11 @@ int clip_record_set(struct clip_record *record, uint8_t *bytes, size_t size, str
 int clip_record_set_marked(struct clip_record *record, uint8_t *bytes, size_t size, const size_t *marks,
                            size_t count, struct clip_error *error);
 
+/* Sets the record to these fields, of names that differ, which own nothing: their memory stays the caller's.
+ */
+int clip_record_set_fields(struct clip_record *record, const struct clip_field *fields, size_t count,
+                           struct clip_error *error);
+
 /* The record's key, not terminated, or NULL: a control object (or a `__key__` that is not a string, which
  * `set` refuses).
  */
@@ -66,7 +71,11 @@ int clip_record_fail(struct clip_record *record, const char *format, ...)
 const struct clip_field *clip_record_field(const struct clip_record *record, const char *name, size_t size);
 static inline const struct clip_field *clip_record_find(const struct clip_record *record, const char *name)
 {
-    return clip_record_field(record, name, strlen(name));
+    size_t size = strlen(name);
+    for (size_t i = 0; i < record->count; i++)
+        if (record->fields[i].name_size == size && memcmp(record->fields[i].name, name, size) == 0)
+            return &record->fields[i];
+    return NULL;
 }
 
 /* The contents of a field. Each returns 0, or -1 where the field holds something else (clip_field_tensor:
@@ -108,6 +117,10 @@ int clip_record_put_tensor(struct clip_record *record, const char *name, const s
 /* Writes what precedes a tensor's elements in a stream to out[CLIP_TENSOR_HEAD]; returns its size. */
 #define CLIP_TENSOR_HEAD 256
 size_t clip_tensor_head(const struct clip_tensor *tensor, char *out);
+/* Sets a field to what clip_tensor_head has written and elements of `size` bytes, which are for the caller to
+ * write: returns where, aligned to 16 bytes; NULL with error. */
+void *clip_record_put_head(struct clip_record *record, const char *name, const char *head, size_t head_size,
+                           size_t size, struct clip_error *error);
 
 /* An array of strings, each terminated. */
 int clip_record_put_strings(struct clip_record *record, const char *name, const char *const *strings,

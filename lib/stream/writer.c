@@ -1,5 +1,6 @@
 #include "stream/writer.h"
 #include "base/file.h"
+#include "stream/msgpack.h"
 
 #include <msgpack.h>
 #include <stdlib.h>
@@ -54,7 +55,7 @@ int clip_writer_flush(struct clip_writer *writer, struct clip_error *error)
     return used ? write_out(writer, writer->buffer, used, error) : 0;
 }
 
-static int append_bytes(struct clip_writer *writer, const void *data, size_t size, struct clip_error *error)
+static int append_large(struct clip_writer *writer, const void *data, size_t size, struct clip_error *error)
 {
     int direct = size > BUFFER_SIZE / 2; /* too large to be worth a copy */
     if ((direct || writer->used + size > BUFFER_SIZE) && clip_writer_flush(writer, error) != 0)
@@ -66,7 +67,44 @@ static int append_bytes(struct clip_writer *writer, const void *data, size_t siz
     return 0;
 }
 
-/* msgpack-c's packer writes heads through this function. */
+static inline int append_bytes(struct clip_writer *writer, const void *data, size_t size,
+                               struct clip_error *error)
+{
+    if (size > BUFFER_SIZE / 2 || size > BUFFER_SIZE - writer->used)
+        return append_large(writer, data, size, error);
+    memcpy(writer->buffer + writer->used, data, size);
+    writer->used += size;
+    return 0;
+}
+
+static inline int append_head(struct clip_writer *writer, enum clip_kind kind, size_t length,
+                              struct clip_error *error)
+{
+    if (BUFFER_SIZE - writer->used < CLIP_HEAD && clip_writer_flush(writer, error) != 0)
+        return -1;
+    writer->used += clip_head_write(writer->buffer + writer->used, kind, (uint32_t)length);
+    return 0;
+}
+
+int clip_writer_record(struct clip_writer *writer, const struct clip_record *record, struct clip_error *error)
+{
+    if (append_head(writer, CLIP_MAP, record->count, error) != 0)
+        return -1;
+    for (size_t i = 0; i < record->count; i++) {
+        const struct clip_field *field = &record->fields[i];
+        if (append_head(writer, CLIP_STR, field->name_size, error) != 0 ||
+            append_bytes(writer, field->name, field->name_size, error) != 0 ||
+            append_bytes(writer, field->value, field->size, error) != 0)
+            return -1;
+    }
+    if (clip_record_find(record, "__key__"))
+        writer->count++;
+    if (clip_coarse_seconds() - writer->flushed > FLUSH_SECONDS)
+        return clip_writer_flush(writer, error);
+    return 0;
+}
+
+/* msgpack-c's packer writes through this function. */
 struct sink {
     struct clip_writer *writer;
     struct clip_error *error;
@@ -76,27 +114,6 @@ static int sink_write(void *data, const char *bytes, size_t size)
 {
     struct sink *sink = data;
     return append_bytes(sink->writer, bytes, size, sink->error);
-}
-
-int clip_writer_record(struct clip_writer *writer, const struct clip_record *record, struct clip_error *error)
-{
-    struct sink sink = {writer, error};
-    msgpack_packer packer;
-    msgpack_packer_init(&packer, &sink, sink_write);
-    if (msgpack_pack_map(&packer, record->count) != 0)
-        return -1;
-    for (size_t i = 0; i < record->count; i++) {
-        const struct clip_field *field = &record->fields[i];
-        if (msgpack_pack_str(&packer, field->name_size) != 0 ||
-            append_bytes(writer, field->name, field->name_size, error) != 0 ||
-            append_bytes(writer, field->value, field->size, error) != 0)
-            return -1;
-    }
-    if (clip_record_find(record, "__key__"))
-        writer->count++;
-    if (clip_seconds() - writer->flushed > FLUSH_SECONDS)
-        return clip_writer_flush(writer, error);
-    return 0;
 }
 
 int clip_writer_end(struct clip_writer *writer, struct clip_error *error)

@@ -13,8 +13,9 @@ struct clip_writer;
 struct clip_writer *clip_writer_new(int fd, const char *name, struct clip_error *error);
 void clip_writer_free(struct clip_writer *writer);
 
-/* Writes a record or a control object. Its bytes may stay in the writer's buffer for at most 10 ms of
- * further writing; a reader tied to the writer flushes the buffer before it waits (clip_reader_tie). */
+/* Writes a record or a control object. Its bytes may stay in the writer's buffer for 10 ms of further
+ * writing, to a tick of the clock; a reader tied to the writer flushes the buffer before it waits
+ * (clip_reader_tie). */
 int clip_writer_record(struct clip_writer *writer, const struct clip_record *record,
                        struct clip_error *error);
 

@@ -22,7 +22,8 @@ void clip_captions_free(struct clip_captions *captions)
     free(captions->all);
     free(captions->owned);
     free(captions->joined);
-    json_object_put(captions->object);
+    if (captions->object)
+        json_object_put(captions->object);
     *captions = (struct clip_captions){0};
 }
 

@@ -21,6 +21,23 @@ static int check_units(const struct clip_charsmap *map, struct clip_error *error
     return 0;
 }
 
+/* The unit that a byte leads to from the one whose offset is `at`, or NULL. */
+static const uint32_t *unit_of(const struct clip_charsmap *map, size_t at, unsigned char byte)
+{
+    at ^= byte;
+    return at < map->count && (map->units[at] & 0x800000ff) == byte ? &map->units[at] : NULL;
+}
+
+/* 1 if the map has a text that begins with this character and another one of ASCII. */
+static int is_joined(const struct clip_charsmap *map, unsigned char c)
+{
+    const uint32_t *unit = unit_of(map, offset_of(map->units[0]), c);
+    int joined = 0;
+    for (unsigned char next = 1; unit && next < 128; next++)
+        joined |= unit_of(map, (size_t)(unit - map->units) ^ offset_of(*unit), next) != NULL;
+    return joined;
+}
+
 int clip_charsmap_read(struct clip_charsmap *map, const void *data, size_t size, struct clip_error *error)
 {
     uint32_t bytes;
@@ -55,6 +72,7 @@ int clip_charsmap_read(struct clip_charsmap *map, const void *data, size_t size,
         size_t length;
         const char *to = clip_charsmap_find(map, &text, 1, 1, &length);
         map->ascii[c] = to ? (char)(*to && !to[1] ? *to : 0) : text;
+        map->plain[c] = (char)(is_joined(map, (unsigned char)c) ? 0 : map->ascii[c]);
     }
     return 0;
 }
@@ -72,12 +90,11 @@ const char *clip_charsmap_find(const struct clip_charsmap *map, const char *text
     const char *found = NULL;
     size_t at = map->count ? offset_of(map->units[0]) : 0;
     for (size_t i = 0; i < n && text[i] != 0; i++) {
-        at ^= (unsigned char)text[i];
-        if (at >= map->count || (map->units[at] & 0x800000ff) != (unsigned char)text[i])
+        const uint32_t *unit = unit_of(map, at, (unsigned char)text[i]);
+        if (!unit)
             break;
-        uint32_t unit = map->units[at];
-        at ^= offset_of(unit);
-        if (!(unit >> 8 & 1) || at >= map->count || (map->units[at] & 0x7fffffff) >= map->size)
+        at = (size_t)(unit - map->units) ^ offset_of(*unit);
+        if (!(*unit >> 8 & 1) || at >= map->count || (map->units[at] & 0x7fffffff) >= map->size)
             continue;
         found = map->texts + (map->units[at] & 0x7fffffff);
         *length = i + 1;

@@ -15,6 +15,7 @@ struct clip_charsmap {
     char *texts; /* [size], each ended by a zero */
     size_t size;
     char ascii[128]; /* what a character becomes by itself, if that is one byte; else 0 */
+    char plain[128]; /* the same, if the map has nothing of it and another one of ASCII after it; else 0 */
 };
 
 /* Reads data[size]: u32 bytes of the trie, the trie, the texts; all little-endian. -1 with error where these

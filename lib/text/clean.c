@@ -47,12 +47,56 @@ static int reserve(struct clip_cleaner *cleaner, size_t room, struct clip_error 
     return 0;
 }
 
-/* Cleans text[length] to out[length + 1] if only white space and case can change: 1, and the length
- * written; else 0. */
+enum { BLOCK = 16 };
+typedef uint8_t block __attribute__((vector_size(BLOCK)));
+typedef uint64_t block_halves __attribute__((vector_size(BLOCK)));
+
+/* 1 if any byte is set. */
+static int has_any(block bytes)
+{
+    block_halves halves = (block_halves)bytes;
+    return (halves[0] | halves[1]) != 0;
+}
+
+/* Writes the lower case of a block, and returns bytes that are set where one of it is not printable ASCII, is
+ * '&', or is a space before another one. The byte after the block is read, too. */
+static inline block lower_block(const char *text, uint8_t *out)
+{
+    block now, next;
+    memcpy(&now, text, BLOCK);
+    memcpy(&next, text + 1, BLOCK);
+    block small = now | ((block)(now - 'A' < 26) & 0x20);
+    memcpy(out, &small, BLOCK);
+    return (block)(now - ' ' > '~' - ' ') | (block)(now == '&') |
+           ((block)(now == ' ') & (block)(next == ' '));
+}
+
+/* Lower case of text[length], to out[length] in whole blocks: 1 if it is printable ASCII without '&', with
+ * single spaces, none of them at the begin; else 0. */
+static int clean_simple(const char *text, size_t length, uint8_t *out)
+{
+    char last[BLOCK + 1];
+    block bad = {0};
+    size_t i = 0;
+    if (length == 0 || *text == ' ')
+        return length == 0;
+    for (; i + BLOCK < length; i += BLOCK)
+        bad |= lower_block(text + i, out + i);
+    memset(last, 'a', sizeof last);
+    memcpy(last, text + i, length - i);
+    return !has_any(bad | lower_block(last, out + i));
+}
+
+/* Cleans text[length] to out[length + CLIP_CLEAN_PADDING] if only white space and case can change: 1, and the
+ * length written; else 0. */
 static int clean_plain(const char *text, size_t length, uint8_t *out, size_t *out_length)
 {
     size_t n = 0;
     uint8_t before = ' ';
+    if (clean_simple(text, length, out)) {
+        *out_length = length - (length > 0 && out[length - 1] == ' ');
+        return 1;
+    }
     for (size_t i = 0; i < length; i++) {
         uint8_t c = clip_plain_bytes[(unsigned char)text[i]];
         if (!c)

@@ -39,7 +39,7 @@ void clip_openai_free(struct clip_openai *openai)
         return;
     clip_finder_free(&openai->raw);
     clip_finder_free(&openai->clean);
-    free(openai->cache);
+    clip_cache_free(openai->cache);
     clip_merge_work_free(openai->merge);
     clip_vocabulary_free(openai->owned);
     free(openai);
@@ -54,9 +54,7 @@ int clip_openai_begin(struct clip_tokenizer *tokenizer, const struct clip_vocabu
     openai->vocabulary = vocabulary;
     openai->rule = (struct clip_merge_rule){find_merge, vocabulary, 1};
     openai->merge = clip_merge_work_new(error);
-    openai->cache = calloc(1, sizeof *openai->cache);
-    if (!openai->cache)
-        clip_fail_memory(error, "a tokenizer");
+    openai->cache = clip_cache_new(error);
     struct clip_frame *frame = &tokenizer->frame;
     frame->start = vocabulary->start;
     frame->end = vocabulary->end;
@@ -89,7 +87,8 @@ static int encode_piece(struct clip_tokenizer *tokenizer, const char *piece, siz
 }
 
 /* The same by way of the cache. */
-static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t n, struct clip_error *error)
+static inline int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t n,
+                            struct clip_error *error)
 {
     struct clip_cache_place place;
     const int32_t *known;
@@ -97,10 +96,7 @@ static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t
     if (n > CLIP_CACHED_BYTES)
         return encode_piece(tokenizer, piece, n, error);
     if (clip_cache_find(tokenizer->openai->cache, piece, n, &place, &known, &count)) {
-        int32_t *ids = tokenizer->ids.at + before;
-        for (size_t i = 0; i < count; i++)
-            ids[i] = known[i];
-        tokenizer->ids.n += count;
+        clip_cache_copy(&tokenizer->ids, known, count);
         return 0;
     }
     if (encode_piece(tokenizer, piece, n, error) != 0)
@@ -110,12 +106,13 @@ static int add_piece(struct clip_tokenizer *tokenizer, const char *piece, size_t
     return 0;
 }
 
-/* Appends the tokens of clean text, in which none was added. Behind it CLIP_CLEAN_PADDING bytes may be read.
+/* Appends the tokens of clean text, in which none was added. After it CLIP_CLEAN_PADDING bytes may be read.
  */
 static int add_words(struct clip_tokenizer *tokenizer, const char *clean, size_t n, struct clip_error *error)
 {
     size_t step;
-    if (clip_ids_reserve(&tokenizer->ids, n + 1, error) != 0) /* no token is made of less than a byte */
+    /* No token is made of less than a byte. */
+    if (clip_ids_reserve(&tokenizer->ids, n + CLIP_CACHED_IDS, error) != 0)
         return -1;
     for (size_t i = 0; i < n; i += step) {
         enum clip_piece piece;
@@ -140,7 +137,7 @@ static int add_found(struct clip_tokenizer *tokenizer, const struct clip_finder 
 {
     size_t at = 0, begin, end;
     int32_t id;
-    while (clip_finder_next(finder, text, length, at, &begin, &end, &id)) {
+    while (finder->count > 0 && clip_finder_next(finder, text, length, at, &begin, &end, &id)) {
         if (rest(tokenizer, text + at, begin - at, error) != 0 ||
             clip_ids_add(&tokenizer->ids, id, error) != 0)
             return -1;

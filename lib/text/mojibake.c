@@ -52,9 +52,8 @@ struct place {
 
 #define LONGEST_RULE 7
 
-/* Sequences that mark text as bad. */
+/* Sequences of two and more that mark text as bad. So does a C1 by itself. */
 static const struct place rules[][LONGEST_RULE] = {
-    {{C1, NULL}},
     {{BAD | ACCENTED | BOX | QUOTES | CURRENCY | NUMERIC | LAW, NULL}, {BAD, NULL}},
     {{LOWER | UPPER, NULL}, {LOWER_COMMON | UPPER_COMMON, NULL}, {BAD, NULL}},
     {{BAD, NULL}, {ACCENTED | BOX | QUOTES | CURRENCY | NUMERIC | LAW, NULL}},
@@ -71,10 +70,19 @@ static const struct place rules[][LONGEST_RULE] = {
     {{ACCENTED | CURRENCY | NUMERIC | QUOTES | LAW, NULL}, {BOX, NULL}},
     {{BOX, NULL}, {CLOSING, NULL}},
     {{ACCENTED, NULL}, {QUOTES, NULL}, {WORD, NULL}},
-    /* the ligature, except before a plain Latin letter */
-    {{0, U"Œœ"}, {NEITHER, NULL}},
     /* degrees after a capital */
     {{UPPER_ACCENTED, NULL}, {0, U"°"}},
+    /* "à" and the no-break space in Windows-1252, the last byte of which has become a space */
+    {{LOWER, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
+    {{LOWER, NULL}, {SPACE, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
+    /* "Â" before a character that means itself */
+    {{LOWER | STOP | CLOSING, NULL}, {0, U"Â"}, {BLANK | QUOTES, NULL}},
+};
+
+/* The same, of which each begins with a character that is NAMED. */
+static const struct place named_rules[][LONGEST_RULE] = {
+    /* the ligature, except before a plain Latin letter */
+    {{0, U"Œœ"}, {NEITHER, NULL}},
     /* Windows-1252: pairs that the rules above miss */
     {{0, U"ÂÃÎÐ"}, {QUOTES, U"€œŠš¢£Ÿž\u00a0\u00ad®©°·»–—´"}},
     {{0, U"×"}, {0, U"²³"}},
@@ -94,12 +102,8 @@ static const struct place rules[][LONGEST_RULE] = {
     {{0, U"в"}, {0, U"Ђ"}},
     {{0, U"ВГРС"}, {C1 | BAD | QUOTES | CURRENCY, U"°µ"}, {0, U"ВГРС"}},
     {{0, U"Г"}, {0, U"ў"}, {0, U"В"}, {0, U"Ђ"}, {0, U"В"}, {IN_LINE, NULL}, {LOWER | UPPER | BLANK, NULL}},
-    /* "à", "á" and the no-break space in Windows-1252, the last byte of which may have become a space */
+    /* "à" and "á" in Windows-1252 */
     {{0, U"Ã"}, {0, U"\u00a0¡"}},
-    {{LOWER, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
-    {{LOWER, NULL}, {SPACE, NULL}, {0, U"ÃÂ"}, {BLANK, NULL}},
-    /* "Â" before a character that means itself */
-    {{LOWER | STOP | CLOSING, NULL}, {0, U"Â"}, {BLANK | QUOTES, NULL}},
     /* Windows-1253: U+2000 and on; Latin-1 and Greek */
     {{0, U"β"}, {0, U"€"}, {0, U"™\u00a0Ά\u00ad®°"}},
     {{0, U"ΒΓΞΟ"}, {C1 | BAD | QUOTES | CURRENCY, U"°"}, {0, U"ΒΓΞΟ"}},
@@ -140,16 +144,27 @@ static uint32_t classify(uint32_t point)
     return (row ? row->classes | KNOWN : 0) | NEITHER | IN_LINE | (clip_is_space(point) ? SPACE : 0);
 }
 
-static int fits(const struct place *place, uint32_t point, uint32_t classes)
+static int is_listed(const char32_t *list, uint32_t point)
 {
-    if (classes & place->classes)
-        return 1;
-    if (place->classes & WORD && clip_point_classes(point) & CLIP_WORD)
-        return 1;
-    for (const char32_t *c = place->also; c && *c; c++)
-        if (*c == point)
+    for (; *list; list++)
+        if (*list == point)
             return 1;
     return 0;
+}
+
+static inline int fits(const struct place *place, uint32_t point, uint32_t classes)
+{
+    return (classes & place->classes) || (place->also && is_listed(place->also, point)) ||
+           (place->classes & WORD && clip_point_classes(point) & CLIP_WORD);
+}
+
+/* Whether the rest of a rule, whose first two characters fit, is at at[n]. */
+static int goes_on(const struct place *rule, const uint32_t *at, size_t n)
+{
+    for (size_t i = 2; i < LONGEST_RULE && (rule[i].classes || rule[i].also); i++)
+        if (i >= n || !fits(&rule[i], at[i], classify(at[i])))
+            return 0;
+    return 1;
 }
 
 /* Whether one of the rules begins at at[n]. */
@@ -157,23 +172,20 @@ static int breaks_rule(const uint32_t *at, size_t n)
 {
     if (at[0] < 0x80 && (n < 2 || at[1] < 0x80) && (n < 3 || at[2] < 0x80))
         return 0; /* each rule has a different kind of character among its first three */
-    uint32_t first = classify(at[0]);
+    uint32_t first = classify(at[0]), second = n > 1 ? classify(at[1]) : 0;
     if (!(first & (KNOWN | LOWER | UPPER | SPACE | STOP)))
         return 0; /* no rule begins with it */
-    for (size_t r = 0; r < CLIP_COUNT_OF(rules); r++) {
-        const struct place *rule = rules[r];
-        size_t i, length = 0;
-        if (rule[0].also && !(first & NAMED))
-            continue;
-        if (!fits(&rule[0], at[0], first))
-            continue;
-        while (length < LONGEST_RULE && (rule[length].classes || rule[length].also))
-            length++;
-        for (i = 1; i < length && i < n && fits(&rule[i], at[i], classify(at[i])); i++)
-            ;
-        if (i == length)
+    if (first & C1)
+        return 1; /* the only rule of one character */
+    if (n < 2)
+        return 0;
+    for (size_t r = 0; r < CLIP_COUNT_OF(rules); r++)
+        if (first & rules[r][0].classes && fits(&rules[r][1], at[1], second) && goes_on(rules[r], at, n))
             return 1;
-    }
+    for (size_t r = 0; first & NAMED && r < CLIP_COUNT_OF(named_rules); r++)
+        if (is_listed(named_rules[r][0].also, at[0]) && fits(&named_rules[r][1], at[1], second) &&
+            goes_on(named_rules[r], at, n))
+            return 1;
     return 0;
 }
 

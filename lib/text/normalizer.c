@@ -369,6 +369,11 @@ static size_t sentence_prefix(const struct run *run, size_t at, const char **to,
         *to_n = length;
         return length;
     }
+    if (n > 1 && !((text[0] | text[1]) & 0x80) && step->map.plain[(unsigned char)*text]) {
+        *to = &step->map.plain[(unsigned char)*text];
+        *to_n = 1;
+        return 1;
+    }
     const char *mapped = clip_charsmap_find(&step->map, text, n, 0, &length);
     if (mapped) {
         *to = mapped;

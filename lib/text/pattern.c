@@ -57,7 +57,8 @@ struct clip_pattern {
     size_t count, op_room;
     struct set *sets;
     size_t set_count;
-    uint64_t first[2]; /* the ASCII characters that a match may begin with */
+    uint64_t first[2];   /* the ASCII characters that a match may begin with */
+    uint32_t start[128]; /* of each: the first op that does not fail at once */
 };
 
 /* --- sets --- */
@@ -542,6 +543,25 @@ static void find_first(const struct clip_pattern *pattern, size_t at, uint64_t f
     }
 }
 
+/* 1 if the op asks for an ASCII character, and not this one. */
+static inline int fails_at_once(const struct clip_pattern *pattern, const struct op *op, unsigned char byte)
+{
+    return op->code == MATCH_SET && op->least > 0 && byte < 0x80 &&
+           !(pattern->sets[op->a].ascii[byte >> 6] >> (byte & 63) & 1);
+}
+
+/* Alternatives that a match by its first character does not take need no look. */
+static void find_starts(struct clip_pattern *pattern)
+{
+    const struct op *ops = pattern->ops;
+    for (unsigned char byte = 0; byte < 128; byte++) {
+        uint32_t at = 0;
+        while (ops[at].code == FORK && ops[at].b > at && fails_at_once(pattern, &ops[ops[at].a], byte))
+            at = ops[at].b;
+        pattern->start[byte] = at;
+    }
+}
+
 struct clip_pattern *clip_pattern_new(const char *text, size_t n, struct clip_error *error)
 {
     struct clip_pattern *pattern = calloc(1, sizeof *pattern);
@@ -561,6 +581,7 @@ struct clip_pattern *clip_pattern_new(const char *text, size_t n, struct clip_er
         return NULL;
     }
     find_first(pattern, 0, pattern->first, &steps);
+    find_starts(pattern);
     return pattern;
 }
 
@@ -630,15 +651,6 @@ static int go_back(struct clip_search *search, struct stack *stack, size_t *op, 
     return 1;
 }
 
-/* 1 if the op asks for an ASCII character that is not there. */
-static inline int fails_at_once(const struct clip_search *search, const struct op *op, size_t at)
-{
-    if (op->code != MATCH_SET || op->least == 0 || at == search->n)
-        return 0;
-    unsigned char byte = (unsigned char)search->text[at];
-    return byte < 0x80 && !(search->pattern->sets[op->a].ascii[byte >> 6] >> (byte & 63) & 1);
-}
-
 /* Whether what a LOOK asks for holds. */
 static enum outcome look(struct clip_search *search, size_t op, size_t at, int depth)
 {
@@ -652,7 +664,8 @@ static enum outcome look(struct clip_search *search, size_t op, size_t at, int d
 static enum outcome match(struct clip_search *search, size_t op, size_t from, size_t *end, int depth)
 {
     const struct op *ops = search->pattern->ops;
-    struct stack stack = {.n = 0};
+    struct stack stack; /* large, and mostly unused: not to be cleared */
+    stack.n = 0;
     size_t at = from, most = 200 * search->n + 100000;
     for (;;) {
         const struct op *now = &ops[op];
@@ -668,7 +681,8 @@ static enum outcome match(struct clip_search *search, size_t op, size_t from, si
             ok = take_set(search, now, &at, &low);
             if (ok && at > low && !now->possessive)
                 stack.at[stack.n++] = (struct retry){(uint32_t)next, at, low};
-        } else if (now->code == FORK && fails_at_once(search, &ops[now->a], at)) {
+        } else if (now->code == FORK && at < search->n &&
+                   fails_at_once(search->pattern, &ops[now->a], (unsigned char)search->text[at])) {
             next = now->b;
         } else if (now->code == FORK) {
             stack.at[stack.n++] = (struct retry){now->b, before, SIZE_MAX};
@@ -697,7 +711,7 @@ int clip_pattern_next(struct clip_search *search, size_t at, size_t *begin, size
     while (at < search->n) {
         unsigned char byte = (unsigned char)search->text[at];
         if (byte >= 0x80 || (first[byte >> 6] >> (byte & 63) & 1)) {
-            enum outcome found = match(search, 0, at, end, 0);
+            enum outcome found = match(search, byte < 0x80 ? search->pattern->start[byte] : 0, at, end, 0);
             if (found == TOO_LONG)
                 return clip_fail(error, "a text that takes the tokenizer's pattern too long");
             if (found == FOUND && *end > at) {

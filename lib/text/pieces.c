@@ -55,15 +55,6 @@ static size_t match_contraction(const char *text, size_t n)
     return length;
 }
 
-/* Length of the piece if it is a word of plain letters, as most are; else 0. */
-static size_t match_word(const char *text, size_t n)
-{
-    size_t length = 0;
-    while (length < n && (unsigned)(text[length] - 'a') < 26)
-        length++;
-    return length == n || !(text[length] & 0x80) ? length : 0;
-}
-
 /* Length of a literal of the pattern at text[n], or 0. */
 static size_t match_spelt(const char *text, size_t n, enum clip_piece *piece)
 {
@@ -81,16 +72,13 @@ static size_t match_spelt(const char *text, size_t n, enum clip_piece *piece)
     return length;
 }
 
-size_t clip_next_piece(const char *text, size_t length, enum clip_piece *piece)
+size_t clip_find_piece(const char *text, size_t length, enum clip_piece *piece)
 {
     if (text[0] == ' ') {
         *piece = CLIP_PIECE_SKIPPED;
         return 1;
     }
-    *piece = CLIP_PIECE_TEXT;
-    size_t found = match_word(text, length), step;
-    if (found == 0)
-        found = match_spelt(text, length, piece);
+    size_t found = match_spelt(text, length, piece), step;
     if (found > 0)
         return found;
     const uint8_t *bytes = (const uint8_t *)text;

@@ -41,8 +41,8 @@ int clip_pipeline_finish(struct clip_pipeline *pipeline, struct clip_error *erro
     for (size_t i = 0; i < pipeline->added_count; i++)
         if (index_token(pipeline, i, error) != 0)
             return -1;
-    pipeline->cache = calloc(1, sizeof *pipeline->cache);
-    return pipeline->cache ? 0 : clip_fail_memory(error, "a tokenizer");
+    pipeline->cache = clip_cache_new(error);
+    return pipeline->cache ? 0 : -1;
 }
 
 void clip_pipeline_free(struct clip_pipeline *pipeline)
@@ -55,7 +55,7 @@ void clip_pipeline_free(struct clip_pipeline *pipeline)
     free(pipeline->added);
     clip_trie_free(&pipeline->raw);
     clip_trie_free(&pipeline->clean);
-    free(pipeline->cache);
+    clip_cache_free(pipeline->cache);
     clip_normal_work_free(&pipeline->normal_work);
     clip_split_work_free(&pipeline->split_work);
     clip_subword_work_free(&pipeline->subword_work);
@@ -77,10 +77,9 @@ static int add_word(struct clip_pipeline *pipeline, const char *word, size_t n, 
     if (n > CLIP_CACHED_BYTES)
         return subwords->encode(subwords, &pipeline->subword_work, word, n, ids, error);
     if (clip_cache_find(pipeline->cache, word, n, &place, &known, &count)) {
-        if (clip_ids_reserve(ids, count, error) != 0)
+        if (clip_ids_reserve(ids, count + CLIP_CACHED_IDS, error) != 0)
             return -1;
-        for (size_t i = 0; i < count; i++)
-            ids->at[ids->n++] = known[i];
+        clip_cache_copy(ids, known, count);
         return 0;
     }
     if (subwords->encode(subwords, &pipeline->subword_work, word, n, ids, error) != 0)

@@ -77,6 +77,12 @@ static int is_dropped(uint32_t point)
            (point >= 0x206a && point <= 0x206f) || point == 0xfeff || (point >= 0xfff9 && point <= 0xfffc);
 }
 
+/* Printable ASCII, which stays as it is. */
+static inline int stays(uint32_t point)
+{
+    return point >= ' ' && point < 0x7f;
+}
+
 /* Appends the replacement of a single character, up to LONGEST_FORM. */
 static void append_point(struct clip_points *out, uint32_t point)
 {
@@ -110,8 +116,8 @@ static void remove_controls(struct clip_points *text)
 {
     size_t kept = 0;
     for (size_t i = 0; i < text->n;) {
-        size_t escape = escape_sequence(text->at + i, text->n - i);
-        if (escape == 0 && !is_dropped(text->at[i]))
+        size_t escape = stays(text->at[i]) ? 0 : escape_sequence(text->at + i, text->n - i);
+        if (stays(text->at[i]) || (escape == 0 && !is_dropped(text->at[i])))
             text->at[kept++] = text->at[i];
         i += escape ? escape : 1;
     }
@@ -127,7 +133,9 @@ static int fix_characters(struct clip_points *text, struct clip_points *work, st
         return -1;
     work->n = 0;
     for (size_t i = 0; i < text->n; i++)
-        if (!(text->at[i] == '\r' && i + 1 < text->n && text->at[i + 1] == '\n'))
+        if (stays(text->at[i]))
+            work->at[work->n++] = text->at[i];
+        else if (!(text->at[i] == '\r' && i + 1 < text->n && text->at[i + 1] == '\n'))
             append_point(work, text->at[i]);
     remove_controls(work);
     clip_points_swap(text, work);

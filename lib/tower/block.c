@@ -105,7 +105,7 @@ int clip_block_load_vectors(struct clip_block *block, const struct clip_tower_se
         char name[sizeof((struct clip_slot *)NULL)->name];
         struct clip_values *values = &block->values[tensor];
         values->value = block->shape->zeros;
-        if (!clip_block_shape(block->shape->arch, tensor, shape) || (shape[1] && shape[1] != 1) ||
+        if (!clip_block_shape(block->shape->arch, tensor, shape) || clip_block_is_matrix(tensor, shape) ||
             clip_block_is_relative(tensor) || (i == 0 && clip_block_is_later(tensor)))
             continue;
         clip_block_name(block->shape->arch, i, tensor, name, sizeof name);

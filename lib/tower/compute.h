@@ -9,12 +9,14 @@
 
 struct clip_compute {
     struct clip_model *model;
-    struct clip_engine *engine;
+    struct clip_engine *engine, *half; /* half: bf16, for int8's blocks that are not rounded; or NULL */
+    struct clip_int8_setup int8;       /* its engine NULL: the precision is another */
     struct clip_pool *pool;
 };
 
-/* Opens all three: see clip_model_open, clip_engine_open (its own choice of engine), clip_pool_new. -1 with
- * error; nothing is then open. */
+/* Opens all: see clip_model_open, clip_engine_open (its own choice of engine), clip_pool_new. Of int8, what
+ * is not a block's is computed in f32, and blocks that are not rounded in bf16 or, where the processor has
+ * none, in f32. -1 with error; nothing is then open. */
 int clip_compute_open(struct clip_compute *compute, const char *model, const char *arch,
                       enum clip_precision precision, int threads, struct clip_error *error);
 /* The same with an open model, whose ownership it takes; NULL: -1, with the error already set. */

@@ -7,14 +7,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The precision that a model is stored for; where the processor lacks it, says so. */
+static enum clip_precision stored_precision(const struct clip_model *model, enum clip_side side)
+{
+    struct clip_error reason;
+    if (!clip_model_is_int8(model, side))
+        return CLIP_PRECISION_F32;
+    if (clip_engine_can(CLIP_PRECISION_INT8, &reason) == 0)
+        return CLIP_PRECISION_INT8;
+    clip_note("%s: the weights are rounded to 8 bits, but %s: products are computed in f32",
+              clip_model_path(model), reason.text);
+    return CLIP_PRECISION_F32;
+}
+
 int clip_encoder_open(struct clip_encoder *encoder, enum clip_side side, const struct clip_shared *shared,
-                      enum clip_precision precision, int keep, struct clip_error *error)
+                      const enum clip_precision *precision, size_t int8_keep, int keep,
+                      struct clip_error *error)
 {
     size_t batch = (size_t)shared->batch;
     *encoder = (struct clip_encoder){.side = side, .keep = keep};
-    if (clip_compute_begin(&encoder->compute, clip_open_model(shared, side, error), precision,
+    struct clip_model *model = clip_open_model(shared, side, error);
+    if (!model ||
+        clip_compute_begin(&encoder->compute, model, precision ? *precision : stored_precision(model, side),
                            (int)shared->threads, error) != 0)
         return -1;
+    encoder->compute.int8.keep = int8_keep;
     const struct clip_tower_setup setup = clip_compute_setup(&encoder->compute, NULL, batch);
     encoder->tower = clip_tower_open(side, &setup, error);
     if (!encoder->tower)

@@ -23,9 +23,12 @@ struct clip_encoder {
     float *features;
 };
 
-/* Opens the tower of shared->model for batches of shared->batch. -1 with error; close it also then. */
+/* Opens the tower of shared->model for batches of shared->batch. `precision` NULL: int8 where the model's
+ * tower is stored so and the processor has it, which is noted where it has not, else f32; int8_keep: blocks
+ * at either end that int8 does not round. -1 with error; close it also then. */
 int clip_encoder_open(struct clip_encoder *encoder, enum clip_side side, const struct clip_shared *shared,
-                      enum clip_precision precision, int keep, struct clip_error *error);
+                      const enum clip_precision *precision, size_t int8_keep, int keep,
+                      struct clip_error *error);
 void clip_encoder_close(struct clip_encoder *encoder);
 
 /* Replaces each record's input by its features: a filter's `process` (stream/filter.h), whose context is the

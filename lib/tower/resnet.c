@@ -59,6 +59,10 @@ struct resnet {
     struct workspace *workspaces; /* [threads] */
     size_t outer, inner;          /* bytes of the largest picture of x and other, of a and b */
     struct clip_crew crew;
+    /* while it is opened: for each thread's layers, their weights as the file's floats, and clip_conv_set's
+     * room */
+    struct clip_arena opening;
+    float **weights, **rooms; /* [threads] */
     /* the run that is under way */
     const union clip_item *items;
 };
@@ -161,21 +165,21 @@ static float *read_norm(const struct resnet *net, const char *norm, size_t n, st
     return buffer;
 }
 
-static int read_layer(const struct resnet *net, const struct layer *layer, struct clip_error *error)
+static int read_layer(const struct resnet *net, const struct layer *layer, int thread,
+                      struct clip_error *error)
 {
-    size_t out = layer->shape.out, in = layer->shape.in, side = layer->shape.side;
+    const size_t shape[] = {layer->shape.out, layer->shape.in, layer->shape.side, layer->shape.side};
     char name[sizeof layer->names.weight + 8];
     snprintf(name, sizeof name, "%s.weight", layer->names.weight);
-    float *norm = read_norm(net, layer->names.norm, out, error);
-    float *w = reallocarray(NULL, out * in, side * side * sizeof *w);
-    int status = norm ? 0 : -1;
-    if (norm && !w)
-        status = clip_fail_memory(error, name);
+    float *norm = read_norm(net, layer->names.norm, layer->shape.out, error);
+    const float *w = NULL;
+    int status = norm ? clip_model_mapped(net->model, name, 4, shape, &w, error) : -1;
+    if (status == 0 && !w) {
+        w = net->weights[thread];
+        status = clip_model_floats(net->model, name, 4, shape, net->weights[thread], error);
+    }
     if (status == 0)
-        status = clip_model_floats(net->model, name, 4, (size_t[]){out, in, side, side}, w, error);
-    if (status == 0)
-        status = clip_conv_set(layer->conv, w, norm, norm + out, error);
-    free(w);
+        status = clip_conv_set(layer->conv, w, norm, norm + layer->shape.out, net->rooms[thread], error);
     clip_model_release_pages(net->model, name);
     free(norm);
     return status;
@@ -183,9 +187,38 @@ static int read_layer(const struct resnet *net, const struct layer *layer, struc
 
 static int read_task(void *context, size_t i, int thread, struct clip_error *error)
 {
-    (void)thread;
     const struct resnet *net = context;
-    return read_layer(net, &net->layers[i], error);
+    return read_layer(net, &net->layers[i], thread, error);
+}
+
+static void place_opening(void *context)
+{
+    struct resnet *net = context;
+    struct clip_arena *arena = &net->opening;
+    size_t threads = (size_t)clip_pool_threads(net->pool), weights = 0, room = 0;
+    for (size_t i = 0; i < net->layer_count; i++) {
+        const struct clip_conv_shape *shape = &net->layers[i].shape;
+        weights = clip_larger(weights, shape->out * shape->in * shape->side * shape->side);
+        room = clip_larger(room, clip_conv_room(net->layers[i].conv));
+    }
+    net->weights = clip_arena_take(arena, threads, sizeof *net->weights);
+    net->rooms = clip_arena_take(arena, threads, sizeof *net->rooms);
+    for (size_t i = 0; i < threads; i++) {
+        float *w = clip_arena_take(arena, weights, sizeof *w), *u = clip_arena_take(arena, room, sizeof *u);
+        if (net->weights) {
+            net->weights[i] = w;
+            net->rooms[i] = u;
+        }
+    }
+}
+
+static int read_layers(struct resnet *net, struct clip_error *error)
+{
+    int status = clip_arena_build(&net->opening, "the image tower", place_opening, net, error);
+    if (status == 0)
+        status = clip_crew_run(&net->crew, net->pool, net->layer_count, read_task, net, error);
+    clip_arena_free(&net->opening);
+    return status;
 }
 
 /* --- running --- */
@@ -313,8 +346,7 @@ static void place_buffers(void *context)
 static int load_weights(struct resnet *net, const struct clip_tower_setup *setup, struct clip_error *error)
 {
     const struct clip_arch *arch = setup->arch;
-    if (add_layers(net, &arch->vision, error) != 0 ||
-        clip_crew_run(&net->crew, net->pool, net->layer_count, read_task, net, error) != 0)
+    if (add_layers(net, &arch->vision, error) != 0 || read_layers(net, error) != 0)
         return -1;
     if (clip_arena_build(&net->arena, "the image tower", place_buffers, net, error) != 0)
         return -1;

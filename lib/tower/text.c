@@ -39,6 +39,7 @@ struct text {
     struct clip_parameter *parameter;     /* of the token embeddings, where they learn */
     const struct clip_model *model;       /* whose they are else */
     const float *embedding;               /* [vocabulary][width] where they are in memory, or NULL */
+    int rounds;                           /* they are rounded to f16, as int8 stores them */
     float *row;                           /* [width]: one row of a model's, where they are not */
     struct clip_transformer_tape buffers; /* of a tower that does not learn */
     struct clip_arena memory;
@@ -224,6 +225,7 @@ static int find_embedding(struct text *text, const struct clip_tower_setup *setu
         return 0;
     }
     const struct clip_slot *slot = clip_model_slot(setup->model, name);
+    text->rounds = setup->int8 != NULL;
     text->row = calloc(text->base.width, sizeof *text->row);
     if (!text->row)
         return clip_fail_memory(error, "the text tower");
@@ -487,12 +489,14 @@ static size_t tape_bytes(const struct clip_tower *base, size_t n)
 static const float *embedding_of(struct text *text, size_t token, struct clip_error *error)
 {
     size_t width = text->base.width;
-    if (text->embedding)
-        return text->embedding + token * width;
-    return clip_model_rows(text->model, clip_text_name(text->tower, CLIP_TEXT_TOKENS), token, 1, width,
-                           text->row, error) == 0
-               ? text->row
-               : NULL;
+    const float *row = text->embedding ? text->embedding + token * width : text->row;
+    if (!text->embedding && clip_model_rows(text->model, clip_text_name(text->tower, CLIP_TEXT_TOKENS), token,
+                                            1, width, text->row, error) != 0)
+        return NULL;
+    if (!text->rounds)
+        return row;
+    clip_f16_nearest(width, row, text->row);
+    return text->row;
 }
 
 /* The factor of token embeddings. */

@@ -12,12 +12,27 @@ static const struct clip_tower_kind *find_kind(const struct clip_arch *arch, enu
     return *row;
 }
 
+/* 1 if int8 rounds a matrix of the side's tower. */
+static int rounds_any(const struct clip_model *model, enum clip_side side)
+{
+    const struct clip_layout *layout = clip_model_layout(model);
+    for (size_t i = 0; i < layout->count; i++)
+        if (layout->slots[i].side == side && layout->slots[i].rounding == CLIP_ROUNDED_ROWS)
+            return 1;
+    return 0;
+}
+
 struct clip_tower *clip_tower_open(enum clip_side side, const struct clip_tower_setup *setup,
                                    struct clip_error *error)
 {
     const struct clip_tower_kind *row = find_kind(setup->arch, side);
     if (!row) {
         clip_fail(error, "the model has no %s tower", clip_side_names[side]);
+        return NULL;
+    }
+    if (setup->int8 && !rounds_any(setup->model, side)) {
+        clip_fail(error, "int8 is for the blocks of transformers; the model's %s tower is a %s",
+                  clip_side_names[side], row->kind->title);
         return NULL;
     }
     return row->open(setup, error);

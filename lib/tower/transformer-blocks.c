@@ -109,7 +109,7 @@ static struct clip_attention head_of(const struct clip_transformer *t, const str
                                     (h * t->shape.longest + first_row(t, layer, s)) * t->shape.longest
                               : NULL,
         .bias_stride = t->shape.longest,
-        .type = t->block.joins ? CLIP_PRECISION_F32 : t->block.type,
+        .type = t->attended_element == sizeof(float) ? CLIP_PRECISION_F32 : t->block.type,
         .out = (char *)rows->attended + ((single ? s : sequence->first) * width + at) * t->attended_element,
         .out_stride = width,
     };
@@ -168,7 +168,7 @@ static void mix_values(struct clip_transformer *t, size_t layer, size_t first, s
 static int prepare_attention(struct clip_transformer *t, size_t layer, size_t piece, size_t rows,
                              struct clip_block_workspace *workspace, struct clip_error *error)
 {
-    size_t first = piece * t->piece;
+    size_t first = piece * t->cut;
     const struct clip_block *block = &t->blocks[layer];
     clip_block_input(block, CLIP_HALF_ATTENTION, rows, t->layers[layer].x + first * t->block.width,
                      workspace->room, workspace->narrow);
@@ -208,6 +208,9 @@ static int finish_attention(struct clip_transformer *t, size_t layer, size_t fir
         clip_block_join(block, rows, in, rows_at(kept->opening, first, t->block.inner), workspace->room,
                         workspace->narrow);
         in = workspace->narrow;
+    } else if (block->shape->type != t->block.type) {
+        t->kernels->convert(rows * t->block.inner, in, block->shape->type, workspace->narrow);
+        in = workspace->narrow;
     }
     if (clip_product_rows(block->out.forward, rows, in, middle, workspace->product, error) != 0)
         return -1;
@@ -226,7 +229,7 @@ static int finish_block(struct clip_transformer *t, size_t layer, size_t first, 
     float *middle = kept->middle ? kept->middle + first * width : workspace->middle;
     float *wide = kept->wide ? kept->wide + first * mlp : workspace->wide, *out = kept->out + first * width;
     float *gate = kept->gate ? kept->gate + first * mlp : workspace->gate;
-    void *hidden = kept->wide || t->element != sizeof(float) ? workspace->hidden : wide;
+    void *hidden = kept->wide || block->shape->type != CLIP_PRECISION_F32 ? workspace->hidden : wide;
     if (finish_attention(t, layer, first, rows, x, middle, workspace, error) != 0)
         return -1;
     clip_block_input(block, CLIP_HALF_HIDDEN, rows, middle, workspace->room, workspace->narrow);
@@ -265,8 +268,8 @@ static void norm_features(const struct clip_transformer *t, const float *x, size
 
 static size_t piece_rows(const struct clip_transformer *t, size_t piece)
 {
-    size_t rest = t->rows - piece * t->piece;
-    return rest < t->piece ? rest : t->piece;
+    size_t rest = t->rows - piece * t->cut;
+    return rest < t->cut ? rest : t->cut;
 }
 
 /* Step `step` of a piece: the end of block step - 1, and the beginning of block `step`, or after the last
@@ -274,7 +277,7 @@ static size_t piece_rows(const struct clip_transformer *t, size_t piece)
 static int piece_task(struct clip_transformer *t, size_t step, size_t piece,
                       struct clip_block_workspace *workspace, struct clip_error *error)
 {
-    size_t width = t->block.width, first = piece * t->piece, rows = piece_rows(t, piece);
+    size_t width = t->block.width, first = piece * t->cut, rows = piece_rows(t, piece);
     if (step > 0) {
         /* If layers share memory, the last block's rows of k and v, which are narrower, overlap rows of
          * earlier sequences of the previous block, whose attention must be done as well. */
@@ -299,8 +302,8 @@ static int piece_task(struct clip_transformer *t, size_t step, size_t piece,
 static int wait_rows(struct clip_transformer *t, size_t first, size_t last, size_t steps)
 {
     const struct clip_sequence *end = &t->sequences[last];
-    return clip_crew_wait(&t->crew, t->steps, t->sequences[first].first / t->piece,
-                          (end->first + end->length - 1) / t->piece, (unsigned)steps);
+    return clip_crew_wait(&t->crew, t->steps, t->sequences[first].first / t->cut,
+                          (end->first + end->length - 1) / t->cut, (unsigned)steps);
 }
 
 static int attention_task(struct clip_transformer *t, size_t layer, size_t s,
@@ -363,11 +366,12 @@ static void begin_run(struct clip_transformer *t, const struct clip_transformer_
     t->positions = tape->positions;
     t->count = n;
     t->rows = sequences[n - 1].first + sequences[n - 1].length;
-    t->pieces = (t->rows + t->piece - 1) / t->piece;
+    t->cut = t->learns ? t->piece : clip_engine_piece(t->engine, t->rows, clip_pool_threads(t->pool));
+    t->pieces = (t->rows + t->cut - 1) / t->cut;
     memset(t->steps, 0, t->pieces * sizeof *t->steps);
     memset(t->attended, 0, n * sizeof *t->attended);
     for (size_t piece = 0, s = 0; piece < t->pieces; piece++) {
-        while (sequences[s].first + sequences[s].length <= piece * t->piece)
+        while (sequences[s].first + sequences[s].length <= piece * t->cut)
             s++;
         t->first_sequence[piece] = s;
     }

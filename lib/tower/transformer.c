@@ -9,8 +9,20 @@
 
 struct loading {
     struct clip_transformer *t;
-    const struct clip_tower_setup *setup;
+    const struct clip_tower_setup *setup; /* with the engine of the block */
 };
+
+/* 1 if int8 rounds the matrices of block i. Where the model has rounded ones, it says which. */
+static int is_rounded(const struct clip_transformer *t, const struct clip_tower_setup *setup, size_t i)
+{
+    char name[sizeof((struct clip_slot *)NULL)->name];
+    if (!setup->int8 || i < setup->int8->keep || i + setup->int8->keep >= t->shape.layers)
+        return 0;
+    clip_block_name(t->shape.arch, i, CLIP_OUT_WEIGHT, name, sizeof name);
+    const struct clip_slot *slot = clip_model_slot(setup->model, name);
+    return !slot || !clip_model_is_int8(setup->model, slot->side) ||
+           clip_model_is_rounded(setup->model, name);
+}
 
 /* Sets rows [first, first + n) of a matrix of block i (n 0: all), for products of `rows` rows, if blocks have
  * it. */
@@ -23,7 +35,7 @@ static int load_matrix(const struct loading *l, size_t i, enum clip_block_tensor
         return 0;
     clip_block_name(l->t->shape.arch, i, tensor, name, sizeof name);
     struct clip_operand_part part = {.name = name, .first = first, .count = n};
-    return clip_operand_load(out, l->setup, rows, &part, error);
+    return clip_operand_load(out, l->setup, rows ? rows : l->t->piece, &part, error);
 }
 
 /* The in-projection: of q, k and v, or of k and v with that of q apart. */
@@ -41,7 +53,7 @@ static int load_in(const struct loading *l, size_t i, struct clip_error *error)
                                         .more = {names[1 + single], single ? NULL : names[2]}};
         if (single && clip_operand_load(&b->query, l->setup, CLIP_FEATURE_ROWS, &q, error) != 0)
             return -1;
-        return clip_operand_load(&b->in, l->setup, 0, &all, error);
+        return clip_operand_load(&b->in, l->setup, l->t->piece, &all, error);
     }
     if (single && load_matrix(l, i, CLIP_IN_WEIGHT, 0, width, CLIP_FEATURE_ROWS, &b->query, error) != 0)
         return -1;
@@ -66,14 +78,19 @@ enum { MATRICES = 6 };
 static int load_task(void *context, size_t task, int thread, struct clip_error *error)
 {
     (void)thread;
-    const struct loading *l = context;
+    const struct loading *all = context;
     size_t i = task / MATRICES;
+    int rounded = is_rounded(all->t, all->setup, i);
+    struct clip_tower_setup setup = *all->setup;
+    if (setup.int8)
+        setup.engine = rounded ? setup.int8->engine : setup.int8->kept;
+    const struct loading own = {all->t, &setup}, *l = &own;
     struct clip_block *b = &l->t->blocks[i];
     /* Of the products that are for the features alone. */
     size_t rows = clip_transformer_single(l->t, i) ? CLIP_FEATURE_ROWS : 0;
     switch (task % MATRICES) {
     case 0:
-        b->shape = &l->t->block;
+        b->shape = setup.int8 && !rounded ? &l->t->kept : &l->t->block;
         return clip_block_load_vectors(b, l->setup, i, error) == 0 ? load_in(l, i, error) : -1;
     case 1:
         return load_matrix(l, i, CLIP_OUT_WEIGHT, 0, 0, rows, &b->out, error);
@@ -139,17 +156,21 @@ static int open_transformer(struct clip_transformer *t, const struct clip_tower_
                             struct clip_error *error)
 {
     size_t rows;
-    if (clip_block_shape_init(&t->block, t->shape.arch, t->kernels, clip_engine_precision(t->engine),
+    if (clip_block_shape_init(&t->block, t->shape.arch, t->kernels, clip_engine_element_type(t->engine),
                               error) != 0)
         return -1;
     t->block.cosines = t->shape.cosines;
     t->block.sines = t->shape.sines;
+    t->kept = t->block;
+    if (setup->int8)
+        t->kept.type = clip_engine_element_type(setup->int8->kept);
     t->attended_element = t->block.joins ? sizeof(float) : t->element;
     if (load_weights(t, setup, error) != 0)
         return -1;
     if (__builtin_mul_overflow(t->batch, t->shape.longest, &rows) ||
         (t->pieces = clip_transformer_rows(t, rows) / t->piece) == 0)
         return clip_fail_memory(error, "a batch");
+    t->pieces = clip_larger(t->pieces, (size_t)clip_pool_threads(t->pool));
     if (clip_arena_build(&t->arena, "a batch", clip_place_forward, t, error) != 0)
         return -1;
     return t->learns ? open_backward(t, error) : 0;
@@ -165,15 +186,16 @@ struct clip_transformer *clip_transformer_open(const struct clip_tower_setup *se
         clip_fail_memory(error, "a transformer");
         return NULL;
     }
+    struct clip_engine *engine = setup->int8 ? setup->int8->engine : setup->engine;
     *t = (struct clip_transformer){
         .shape = *shape,
         .batch = setup->batch,
         .learns = setup->parameters != NULL,
-        .engine = setup->engine,
+        .engine = engine,
         .kernels = kernels,
         .pool = setup->pool,
-        .piece = clip_engine_rows(setup->engine),
-        .element = clip_engine_element(setup->engine),
+        .piece = clip_engine_rows(engine),
+        .element = clip_engine_element(engine),
     };
     clip_crew_init(&t->crew);
     if (open_transformer(t, setup, error) == 0)

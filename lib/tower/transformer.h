@@ -102,7 +102,8 @@ struct clip_block_rows {
     float *queries; /* [sequences][inner] */
     float *values;  /* [rows][inner]: what attention reads, where blocks have a value residual */
     float *opening; /* [rows][inner]: the gate of attention, before bias and sigmoid, where there is one */
-    void *attended; /* [rows][inner]: the heads side by side; elements, or floats where blocks join them */
+    void *attended; /* [rows][inner]: the heads side by side; elements, or floats where blocks join or round
+                       them */
     float *middle;  /* [rows][width]: the residual stream after attention */
     float *wide;    /* [rows][mlp]: the hidden layer before bias and activation */
     float *gate;    /* [rows][mlp]: its gate */
@@ -112,7 +113,7 @@ struct clip_block_rows {
 
 /* A thread's scratch for a piece. */
 struct clip_block_workspace {
-    void *narrow;     /* [piece][width] elements: the input of a product */
+    void *narrow;     /* [piece][the wider of width and inner] elements: the input of a product */
     float *middle;    /* [piece][width] */
     float *wide;      /* [piece][mlp] */
     float *gate;      /* [piece][mlp] */
@@ -178,6 +179,7 @@ struct clip_transformer_backward {
 struct clip_transformer {
     struct clip_transformer_shape shape;
     struct clip_block_shape block; /* of all */
+    struct clip_block_shape kept;  /* the same of blocks that int8 does not round */
     size_t batch;                  /* most sequences of a run */
     int learns;
     struct clip_engine *engine;
@@ -187,7 +189,7 @@ struct clip_transformer {
     struct clip_norm norm;     /* of the features */
 
     size_t piece, element;   /* rows of a piece; bytes of an element of a product's input */
-    size_t attended_element; /* the same of `attended` */
+    size_t attended_element; /* the same of `attended`: floats where blocks differ */
     struct clip_arena arena;
     unsigned *steps;        /* [pieces]: steps of a piece that are done */
     unsigned *attended;     /* [sequences]: attentions of a sequence that are done */
@@ -200,6 +202,7 @@ struct clip_transformer {
     const struct clip_sequence *sequences;
     const uint32_t *positions;
     size_t count, rows, pieces;
+    size_t cut; /* rows of its pieces: `piece`, or less */
     float *features;
 };
 

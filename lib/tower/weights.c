@@ -1,5 +1,7 @@
 #include "tower/weights.h"
 
+#include "base/array.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +25,9 @@ static const struct clip_slot *find_slot(const struct clip_tower_setup *setup, c
     return slot;
 }
 
+/* Bytes from which a model's tensor is read where it is mapped. */
+enum { LARGE = 64 << 10 };
+
 /* Room for a tensor's name. */
 enum { NAME = sizeof((struct clip_slot *)NULL)->name };
 
@@ -43,6 +48,12 @@ int clip_values_load(struct clip_values *values, const struct clip_tower_setup *
         return 0;
     }
     size_t bytes = (size_t)clip_slot_count(slot) * sizeof(float);
+    *values = (struct clip_values){0};
+    if (bytes >= LARGE &&
+        clip_model_mapped(setup->model, name, slot->ndim, slot->shape, &values->value, error) != 0)
+        return -1;
+    if (values->value)
+        return 0;
     float *copy = aligned_alloc(64, (bytes + 63) / 64 * 64);
     if (!copy)
         return clip_fail_memory(error, name);
@@ -129,12 +140,104 @@ static int join_floats(const struct clip_model *model, const struct clip_slot *s
     return 0;
 }
 
+/* The type of elements in products; -1: they do not take it. */
+static int stored_type(enum clip_weight_type type)
+{
+    return type == CLIP_WEIGHT_F32    ? CLIP_STORED_F32
+           : type == CLIP_WEIGHT_F16  ? CLIP_STORED_F16
+           : type == CLIP_WEIGHT_BF16 ? CLIP_STORED_BF16
+                                      : -1;
+}
+
+/* Finds the tensors of a part, one after the other, where they are mapped: 1 if they are all there and alike.
+ */
+static int find_mapped(const struct clip_model *model, const struct clip_operand_part *part,
+                       struct clip_mapped *weights)
+{
+    *weights = (struct clip_mapped){.count = 0};
+    for (size_t i = 0; i < tensors_of(part); i++) {
+        const void *data[CLIP_MODEL_PARTS];
+        enum clip_weight_type type;
+        size_t found = clip_model_lies(model, tensor_of(part, i), data, &type);
+        int stored = found ? stored_type(type) : -1;
+        if (stored < 0 || weights->count + found > CLIP_MAPPED_PARTS ||
+            (i > 0 && (found != 1 || stored != (int)weights->stored)))
+            return 0;
+        weights->stored = (enum clip_stored)stored;
+        for (size_t j = 0; j < found; j++)
+            weights->parts[weights->count++] = data[j];
+    }
+    return 1;
+}
+
+/* Narrows weights of all `rows` outputs to [first, first + count): 0 if that cuts one of several parts. */
+static int narrow_mapped(struct clip_mapped *weights, size_t rows, size_t first, size_t count, size_t columns)
+{
+    size_t each = rows / weights->count, element = weights->stored == CLIP_STORED_F32 ? sizeof(float) : 2;
+    if (weights->count == 1)
+        weights->parts[0] = (const char *)weights->parts[0] + first * columns * element;
+    else if (first % each || count % each)
+        return 0;
+    else
+        for (size_t i = 0; i < count / each; i++)
+            weights->parts[i] = weights->parts[first / each + i];
+    weights->count = weights->count == 1 ? 1 : count / each;
+    return 1;
+}
+
+/* Weights that products may read where they are mapped: 1 if the part is such. */
+static int map_part(const struct clip_operand *operand, const struct clip_tower_setup *setup,
+                    const struct clip_slot *slot, const struct clip_operand_part *part, size_t count,
+                    size_t columns, struct clip_mapped *weights)
+{
+    size_t rows = slot->shape[0] * tensors_of(part);
+    return !operand->transposed && find_mapped(setup->model, part, weights) &&
+           narrow_mapped(weights, rows, part->first, count, columns) &&
+           clip_engine_maps(setup->engine, count, weights);
+}
+
+/* The rounded matrix of a model's tensors, for an int8 engine: as it is stored. */
+static int set_rounded(struct clip_operand *operand, const struct clip_tower_setup *setup,
+                       const struct clip_slot *slot, const struct clip_operand_part *part, size_t count,
+                       size_t columns, struct clip_error *error)
+{
+    size_t n = tensors_of(part), each = count / n;
+    int8_t *q = reallocarray(NULL, count, columns);
+    float *scales = reallocarray(NULL, count, sizeof *scales);
+    int status = q && scales ? 0 : clip_fail_memory(error, slot->name);
+    for (size_t i = 0; i < n && status == 0; i++)
+        status = clip_model_rounded(setup->model, tensor_of(part, i), part->first, each,
+                                    q + i * each * columns, scales + i * each, error);
+    if (status == 0)
+        status = clip_matrix_set_int8(operand->forward, q, scales, error);
+    for (size_t i = 0; i < n; i++)
+        clip_model_release_pages(setup->model, tensor_of(part, i));
+    free(q), free(scales);
+    return status;
+}
+
+/* 1 if all tensors of the part are stored as an int8 engine takes them. */
+static int is_rounded(const struct clip_tower_setup *setup, const struct clip_operand_part *part)
+{
+    int rounded = clip_engine_precision(setup->engine) == CLIP_PRECISION_INT8;
+    for (size_t i = 0; i < tensors_of(part) && rounded; i++)
+        rounded = clip_model_is_rounded(setup->model, tensor_of(part, i));
+    return rounded;
+}
+
 /* The matrix of a model's tensor; count and columns are those of the whole part. */
 static int set_mapped(struct clip_operand *operand, const struct clip_tower_setup *setup,
                       const struct clip_slot *slot, const struct clip_operand_part *part, size_t count,
                       size_t columns, struct clip_error *error)
 {
     const float *data;
+    struct clip_mapped weights;
+    if (is_rounded(setup, part))
+        return set_rounded(operand, setup, slot, part, count, columns, error);
+    if (map_part(operand, setup, slot, part, count, columns, &weights))
+        return clip_matrix_map(operand->forward, &weights, error) == 0
+                   ? 0
+                   : clip_fail_prefix(error, "%s", slot->name);
     int found = part->more[0] ? join_floats(setup->model, slot, part, &operand->copy, error)
                               : find_floats(setup->model, slot, part->first, count, columns, &data,
                                             &operand->copy, error);

@@ -12,6 +12,13 @@
 
 #include <stddef.h>
 
+/* int8 for the linear layers of transformers' blocks. */
+struct clip_int8_setup {
+    struct clip_engine *engine;
+    struct clip_engine *kept; /* of blocks that are not rounded */
+    size_t keep;              /* how many at either end are not */
+};
+
 /* What a tower is made of. */
 struct clip_tower_setup {
     const struct clip_arch *arch;
@@ -20,6 +27,7 @@ struct clip_tower_setup {
     struct clip_engine *engine;         /* its precision is that of products */
     struct clip_pool *pool;
     size_t batch;
+    const struct clip_int8_setup *int8; /* of a model's tower; NULL: `engine` is for all products */
     const struct clip_exchange
         *exchange; /* of several ranks, for what mixes the items of a batch; NULL: one */
 };
@@ -31,7 +39,7 @@ const struct clip_slot *clip_setup_slot(const struct clip_tower_setup *setup, co
 struct clip_values {
     const float *value;
     float *gradient; /* NULL where nothing learns */
-    float *copy;     /* of a model's: what `value` points at, or NULL */
+    float *copy;     /* of a model's: what `value` points at; NULL where that is mapped */
 };
 
 /* -1 with error; clip_values_free afterwards, also after an error, of zeroed ones too. The name is printed

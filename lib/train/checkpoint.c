@@ -54,7 +54,7 @@ static int part_fill(const void *context, const struct clip_slot *slot, size_t f
 static int write_part(const struct clip_parameters *parameters, const char *path, struct clip_error *error)
 {
     struct part_source part = {parameters, {calloc(parameters->count + 1, sizeof *part.layout.slots), 0}};
-    const struct clip_tensor_source source = {&part, slot_type, part_fill};
+    const struct clip_tensor_source source = {.context = &part, .type = slot_type, .fill = part_fill};
     if (!part.layout.slots)
         return clip_fail_memory(error, "the list of tensors");
     for (size_t i = 0; i < parameters->count; i++)
@@ -107,7 +107,7 @@ static int keeps_hf(const struct clip_model *model)
 static int write_model(struct whole *whole, const struct clip_folder_output *folder,
                        const struct clip_model *model, struct clip_error *error)
 {
-    const struct clip_tensor_source source = {whole, slot_type, whole_fill};
+    const struct clip_tensor_source source = {.context = whole, .type = slot_type, .fill = whole_fill};
     char path[PATH_MAX];
     int opened = 0, status = 0;
     for (; opened < CLIP_TRAIN_PARTS && status == 0; opened++) {

@@ -82,7 +82,20 @@ static struct clip_stage_work work_of(struct encoder *encoder, const struct clip
     return work;
 }
 
-static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_F32};
+static const enum clip_precision precisions[] = {CLIP_PRECISION_F32, CLIP_PRECISION_BF16, CLIP_PRECISION_INT8,
+                                                 CLIP_PRECISION_F32};
+
+/* NULL: none was given. */
+static const enum clip_precision *precision_of(const struct clip_encoder_options *options)
+{
+    return options->precision < 0 ? NULL : &precisions[options->precision];
+}
+
+static int is_int8(const struct clip_encoder_options *options)
+{
+    const enum clip_precision *precision = precision_of(options);
+    return precision && *precision == CLIP_PRECISION_INT8;
+}
 
 static int train_side(enum clip_side side, const struct clip_encoder_options *options,
                       const struct clip_shared *shared, char *const *operands, size_t n)
@@ -90,7 +103,8 @@ static int train_side(enum clip_side side, const struct clip_encoder_options *op
     struct clip_error error;
     struct clip_training training;
     int status = 1;
-    if (clip_training_open(&training, &options->train, clip_side_parts[side], precisions[options->precision],
+    if (clip_training_open(&training, &options->train, clip_side_parts[side],
+                           precision_of(options) ? *precision_of(options) : CLIP_PRECISION_F32,
                            (int)shared->threads, &error) == 0 &&
         (training.frozen ||
          clip_tower_need_training(clip_model_arch(training.compute.model), side, &error) == 0)) {
@@ -115,9 +129,10 @@ static int encode_side(enum clip_side side, const struct clip_encoder_options *o
     const struct clip_filter filter = {
         .process = clip_encoder_batch, .context = &encoder, .batch = (size_t)shared->batch};
     int status = 1;
-    if (clip_encoder_open(&encoder, side, shared, precisions[options->precision], options->keep, &error) ==
-        0) {
-        clip_verbose("%s", clip_engine_text(encoder.compute.engine));
+    if (clip_encoder_open(&encoder, side, shared, precision_of(options), (size_t)options->int8_keep,
+                          options->keep, &error) == 0) {
+        const struct clip_compute *compute = &encoder.compute;
+        clip_verbose("%s", clip_engine_text(compute->int8.engine ? compute->int8.engine : compute->engine));
         status = clip_filter_run(&filter, shared, operands, n);
     } else
         clip_message("%s", error.text);
@@ -129,6 +144,10 @@ int clip_encoder_run(enum clip_side side, const struct clip_encoder_options *opt
                      const struct clip_shared *shared, char *const *operands, size_t n)
 {
     struct clip_error error;
+    if (is_int8(options) && options->train.dir)
+        clip_usage("--precision int8 is for inference, not for --train");
+    if (options->int8_keep && !is_int8(options))
+        clip_usage("--int8-keep needs --precision int8");
     if (clip_train_check(&options->train, shared, options->stage.grad_in, &error) != 0)
         clip_usage("%s", error.text);
     if (!options->train.dir && !shared->model)

@@ -403,7 +403,7 @@ int clip_optimizer_write(const struct clip_optimizer *o, const char *path, struc
                 add_moment(&state, &parameters->items[i].slot, MEAN, o->mean[i]);
                 add_moment(&state, &parameters->items[i].slot, SQUARE, o->square[i]);
             }
-        const struct clip_tensor_source source = {&state, state_type, state_fill};
+        const struct clip_tensor_source source = {.context = &state, .type = state_type, .fill = state_fill};
         status = clip_write_weights(&state.layout, &source, path, error);
     }
     free(state.layout.slots);

@@ -61,8 +61,10 @@ static double measure(struct clip_engine *engine, struct clip_pool *pool, const 
         w[i] = 1.0f / (float)(i % 1000 + 1);
     for (int copy = 0; copy < COPIES; copy++) {
         bench.convs[copy] = clip_conv_new(engine, shape, CLIP_LINEAR_RELU, &error);
-        bench_check(bench.convs[copy] && clip_conv_set(bench.convs[copy], w, norm, norm, &error) == 0,
-                    &error);
+        bench_check(bench.convs[copy] != NULL, &error);
+        float *room = bench_zeros(clip_conv_room(bench.convs[copy]) * sizeof *room);
+        bench_check(clip_conv_set(bench.convs[copy], w, norm, norm, room, &error) == 0, &error);
+        free(room);
     }
     clip_pool_run(pool, threads, run_thread, &bench);
     double sum = 0;

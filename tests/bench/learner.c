@@ -57,7 +57,8 @@ static void measure(const struct clip_model *model, int image, enum clip_precisi
     bench_check(pool && clip_parameters_load(&parameters, model, image ? CLIP_PART_IMAGE : CLIP_PART_TEXT,
                                              &error) == 0,
                 &error);
-    const struct clip_tower_setup setup = {arch, NULL, &parameters, engine, pool, n, NULL};
+    const struct clip_tower_setup setup = {
+        .arch = arch, .parameters = &parameters, .engine = engine, .pool = pool, .batch = n};
     struct clip_tower *learner = clip_tower_open(image ? CLIP_SIDE_IMAGE : CLIP_SIDE_TEXT, &setup, &error);
     bench_check(learner != NULL, &error);
     struct clip_tape *tape = learner->type->tape_new(learner, &error);

@@ -157,8 +157,11 @@ int main(int argc, char **argv)
         bytes[i] = (uint8_t)(i * 2654435761u >> 13);
     for (size_t i = 0; i < batch; i++)
         items[i].image.bytes = bytes + i * picture;
-    const struct clip_tower_setup setup = {
-        clip_model_arch(model), NULL, &parameters, engine, pool, batch, NULL};
+    const struct clip_tower_setup setup = {.arch = clip_model_arch(model),
+                                           .parameters = &parameters,
+                                           .engine = engine,
+                                           .pool = pool,
+                                           .batch = batch};
     struct clip_tower *learner = clip_tower_open(CLIP_SIDE_IMAGE, &setup, &error);
     bench_check(learner != NULL, &error);
     /* The attention pool has three projections of one row. */

@@ -5,6 +5,7 @@
 #include "text/mojibake.h"
 #include "text/unicode.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct text {
@@ -235,8 +236,79 @@ static void check_rules(void)
         CHECK(!is_mojibake(good[i]), "%s", good[i]);
 }
 
+/* What becomes of printable ASCII without references, a byte at a time. */
+static size_t clean_slowly(const char *text, size_t length, char *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] == ' ' && (n == 0 || out[n - 1] == ' '))
+            continue;
+        out[n++] = (char)(text[i] >= 'A' && text[i] <= 'Z' ? text[i] + 32 : text[i]);
+    }
+    return n > 0 && out[n - 1] == ' ' ? n - 1 : n;
+}
+
+static void check_plain(struct clip_cleaner *cleaner, const char *text, size_t length)
+{
+    char expected[200];
+    const char *clean = NULL;
+    struct clip_error error;
+    size_t n = 0, expected_n = clean_slowly(text, length, expected);
+    CHECK(clip_clean(cleaner, text, length, &clean, &n, &error) == 0, "");
+    CHECK(n == expected_n && memcmp(clean, expected, n) == 0, "'%.*s'", (int)length, text);
+    for (size_t i = 0; i < CLIP_CLEAN_PADDING; i++)
+        CHECK(clean[n + i] == 0, "'%.*s'", (int)length, text);
+}
+
+/* Texts of every length around the blocks that they are cleaned in, one or two bytes of each unlike the rest.
+ */
+static void check_blocks(void)
+{
+    static const char others[] = "  A@[Z`{~!%'<a  ";
+    struct clip_error error;
+    struct clip_cleaner *cleaner = clip_cleaner_new(&error);
+    for (size_t length = 0; length < 70; length++)
+        for (size_t at = 0; at <= length; at++)
+            for (size_t other = 0; other + 1 < sizeof others - 1; other++) {
+                char *text = malloc(length + 1); /* of just that size, for the sanitizer */
+                memset(text, 'x', length);
+                for (size_t i = 0; i < 2 && at + i < length; i++)
+                    text[at + i] = others[other + i];
+                check_plain(cleaner, text, length);
+                free(text);
+            }
+    clip_cleaner_free(cleaner);
+}
+
+/* The same of what is not simple: it is found wherever it is. */
+static void check_marks(void)
+{
+    static const char *const marks[][2] = {
+        {"&amp;", "&"}, {"\302\240", " "}, {"\t\t", " "}, {"\177", ""}, {"\303\211", "\303\251"}};
+    struct clip_error error;
+    struct clip_cleaner *cleaner = clip_cleaner_new(&error);
+    for (size_t before = 1; before < 40; before++)
+        for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+            for (size_t after = 1; after < 20; after++) {
+                char text[100], expected[100];
+                const char *clean = NULL;
+                size_t n = 0;
+                static const char xs[] = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+                int length =
+                    snprintf(text, sizeof text, "%.*s%s%.*s", (int)before, xs, marks[i][0], (int)after, xs);
+                snprintf(expected, sizeof expected, "%.*s%s%.*s", (int)before, xs, marks[i][1], (int)after,
+                         xs);
+                CHECK(clip_clean(cleaner, text, (size_t)length, &clean, &n, &error) == 0, "");
+                CHECK(n == strlen(expected) && memcmp(clean, expected, n) == 0, "'%s': '%.*s'", text, (int)n,
+                      clean);
+            }
+    clip_cleaner_free(cleaner);
+}
+
 int main(void)
 {
+    check_blocks();
+    check_marks();
     check_rules();
     check_texts();
     check_utf8();

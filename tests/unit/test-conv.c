@@ -128,7 +128,7 @@ static void test_winograd(const struct clip_conv_kernels *kernels, size_t height
     float *u = malloc(36 * in * out * sizeof *u), *v = malloc(36 * rows * in * sizeof *v);
     float *m = malloc(36 * rows * out * sizeof *m), *y = calloc(height * width * out, sizeof *y);
     size_t tiles = clip_winograd_tiles(height, width);
-    clip_winograd_weights(w, scale, in, out, u);
+    kernels->winograd_weights(w, scale, in, out, in * out, u);
     for (size_t first = 0; first < tiles; first += rows) {
         size_t count = tiles - first < rows ? tiles - first : rows;
         kernels->winograd_input(x, height, width, in, first, count, v);
@@ -219,7 +219,9 @@ static void test_conv(struct clip_engine *engine, const struct clip_conv_shape *
     clip_kernels(clip_level())->convert(outputs, before, clip_engine_precision(engine), out);
     struct clip_conv *conv = clip_conv_new(engine, shape, epilogue, &error);
     CHECK(conv, "%s", error.text);
-    CHECK(clip_conv_set(conv, w, scale, shift, &error) == 0, "%s", error.text);
+    float *room = malloc(clip_conv_room(conv) * sizeof *room);
+    CHECK(clip_conv_set(conv, w, scale, shift, room, &error) == 0, "%s", error.text);
+    free(room);
     void *scratch = aligned_alloc(64, (clip_conv_scratch(conv) + 64) / 64 * 64);
     CHECK(clip_conv_run(conv, in, out, scratch, &error) == 0, "%s", error.text);
     double worst = 0, size = sqrt((double)shape->in) * (double)shape->side;

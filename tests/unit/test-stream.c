@@ -7,6 +7,7 @@
 #include <msgpack.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <fcntl.h>
 #include <math.h>
@@ -150,6 +151,97 @@ static void test_lent(const uint8_t *stream, size_t size)
         close(fds[0]);
         close(fds[1]);
     }
+}
+
+/* Heads are as short as msgpack-c's, and the same bytes. */
+static void test_heads(void)
+{
+    static const uint32_t lengths[] = {0,   1,    15,    16,    31,       32,        255,
+                                       256, 4096, 65535, 65536, 80 << 20, UINT32_MAX};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+        for (int kind = 0; kind < 3; kind++) {
+            static const enum clip_kind kinds[] = {CLIP_STR, CLIP_BIN, CLIP_MAP};
+            char head[CLIP_HEAD];
+            msgpack_sbuffer buffer;
+            msgpack_packer packer;
+            msgpack_sbuffer_init(&buffer);
+            msgpack_packer_init(&packer, &buffer, msgpack_sbuffer_write);
+            (kind == 0   ? msgpack_pack_str
+             : kind == 1 ? msgpack_pack_bin
+                         : msgpack_pack_map)(&packer, lengths[i]);
+            size_t size = clip_head_write(head, kinds[kind], lengths[i]);
+            CHECK(size == buffer.size && memcmp(head, buffer.data, size) == 0, "kind %d, length %u", kind,
+                  lengths[i]);
+            msgpack_sbuffer_destroy(&buffer);
+        }
+}
+
+/* Lines of every kind of head; the first has nothing before it that its head could go over. */
+static void test_lines(void)
+{
+    static const size_t sizes[] = {3, 0, 255, 256, 70000, 1, 0, 65535, 65536, 300000, 7};
+    size_t total = 0, count = sizeof sizes / sizeof *sizes;
+    for (size_t i = 0; i < count; i++)
+        total += sizes[i] + 2;
+    char *text = malloc(total), *at = text;
+    for (size_t i = 0; i < count; i++) {
+        memset(at, 'a' + (int)i, sizes[i]);
+        memcpy(at + sizes[i], "\r\n", 2);
+        at += sizes[i] + 2;
+    }
+    int fds[2];
+    if (pipe(fds) != 0)
+        abort();
+    pid_t child = fork(); /* more than a pipe holds */
+    if (child == 0)
+        _exit(write(fds[1], text, total) != (ssize_t)total);
+    close(fds[1]);
+    struct clip_error error;
+    struct clip_record *record;
+    struct clip_reader *reader = clip_reader_fd(fds[0], "pipe", 0, &error);
+    clip_reader_lines(reader, "txt");
+    at = text;
+    for (size_t i = 0; i < count; i++) {
+        char number[8];
+        const char *key = NULL, *line = NULL;
+        size_t key_size = 0, size = 0;
+        CHECK(clip_reader_next(reader, &record, &error) == 1 && record->count == 2, "line %zu", i);
+        key = clip_record_key(record, &key_size);
+        snprintf(number, sizeof number, "%zu", i + 1);
+        CHECK(key && key_size == strlen(number) && memcmp(key, number, key_size) == 0, "line %zu", i);
+        CHECK(clip_field_bytes(clip_record_find(record, "txt"), &line, &size) == 0, "line %zu", i);
+        CHECK(size == sizes[i] && memcmp(line, at, size) == 0, "line %zu", i);
+        CHECK(clip_record_put_string(record, "new", "text", 4, &error) == 0, "");
+        at += sizes[i] + 2;
+    }
+    CHECK(clip_reader_next(reader, &record, &error) == 0, "");
+    clip_reader_free(reader);
+    waitpid(child, NULL, 0);
+    close(fds[0]);
+    free(text);
+}
+
+/* A head that the caller has, and elements that it writes, aligned. */
+static void test_put_head(void)
+{
+    struct clip_error error;
+    char head[CLIP_TENSOR_HEAD];
+    int32_t values[] = {1, -2, 3};
+    struct clip_tensor tensor = {CLIP_I32, 1, {3}, values}, got;
+    struct clip_record *one = clip_record_new(), *other = clip_record_new();
+    size_t size = clip_tensor_head(&tensor, head);
+    for (int again = 0; again < 2; again++) { /* the second in place of the first */
+        int32_t *to = clip_record_put_head(one, "tokens", head, size, sizeof values, &error);
+        CHECK(to && (uintptr_t)to % 16 == 0, "");
+        memcpy(to, values, sizeof values);
+        CHECK(clip_record_tensor(one, "tokens", CLIP_I32, &got) == 0 && clip_tensor_value(&got, 1) == -2, "");
+    }
+    CHECK(clip_record_put_tensor(other, "tokens", &tensor, &error) == 0, "");
+    CHECK(one->count == 1 && one->fields[0].size == other->fields[0].size &&
+              memcmp(one->fields[0].value, other->fields[0].value, one->fields[0].size) == 0,
+          "");
+    clip_record_free(one);
+    clip_record_free(other);
 }
 
 /* One bad input, and a word of the message it must give. */
@@ -303,6 +395,9 @@ int main(void)
     test_tensor_bytes(stream, size);
     test_cuts(stream, size);
     test_lent(stream, size);
+    test_heads();
+    test_lines();
+    test_put_head();
     test_hostile();
     test_bad_tensors();
     test_other_reader(stream, size);

@@ -308,6 +308,32 @@ static void check_learning(void)
     clip_vocabulary_free(vocabulary);
 }
 
+/* More words than the cache has room for, of every length up to two blocks, give the same ids whenever they
+ * come: known, forgotten or new. */
+static void check_cache(const struct clip_vocabulary *vocabulary)
+{
+    enum { WORDS = 60000, ROUNDS = 3 };
+    struct clip_tokenizer *tokenizer = tokenizer_of(vocabulary);
+    static uint64_t sums[WORDS];
+    for (int round = 0; round < ROUNDS; round++)
+        for (uint32_t i = 0; i < WORDS; i++) {
+            uint32_t word = round == 2 ? WORDS - 1 - i : i, left = word * 2654435761u;
+            char text[48];
+            size_t length = 1 + word % 40, count;
+            const int32_t *ids;
+            struct clip_error error;
+            for (size_t k = 0; k < length; k++, left = left * 1664525u + 1013904223u)
+                text[k] = (char)('a' + (left >> 24) % 26);
+            CHECK(clip_tokenize(tokenizer, text, length, &ids, &count, &error) == 0, "");
+            uint64_t sum = count;
+            for (size_t k = 0; k < count; k++)
+                sum = sum * 0x9e3779b97f4a7c15 + (uint32_t)ids[k];
+            CHECK(round == 0 || sum == sums[word], "word %u", word);
+            sums[word] = sum;
+        }
+    clip_tokenizer_free(tokenizer);
+}
+
 /* The shipped vocabulary is what its captions give. */
 static void check_shipped(void)
 {
@@ -323,6 +349,7 @@ static void check_shipped(void)
     CHECK(captions && pclose(captions) == 0, "%s", command);
     CHECK(learnt && same_vocabulary(learnt, shipped), "%s", path);
     CHECK(shipped->size == 5120, "%zu", shipped->size);
+    check_cache(shipped);
     clip_vocabulary_free(learnt);
     clip_vocabulary_free(shipped);
 }

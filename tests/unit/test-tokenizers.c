@@ -2,6 +2,7 @@
 #include "check.h"
 #include "json-text.h"
 #include "text/clean.h"
+#include "text/normalizer.h"
 #include "text/tokenizer.h"
 
 #include <json-c/json.h>
@@ -454,6 +455,51 @@ static void check_shared_data(const char *shared)
         check_linear(path_of(files[i]));
 }
 
+/* SentencePiece's map takes the longest text that it has, also where that is two characters of ASCII: a map
+ * of "ab", which becomes "x", and of "d", which becomes "yz". */
+static void check_charsmap(void)
+{
+    enum { UNITS = 1024 };
+    static const char texts[] = "x\0yz";
+    static const char *const lines[][2] = {{"ab", "x"},
+                                           {"a", "a"},
+                                           {"b", "b"},
+                                           {"aab", "ax"},
+                                           {"aba", "xa"},
+                                           {"ac", "ac"},
+                                           {"abab", "xx"},
+                                           {"d", "yz"},
+                                           {"add", "ayzyz"},
+                                           {"dab", "yzx"},
+                                           {"a\303\251", "a\303\251"}};
+    uint32_t map[1 + UNITS + 2] = {UNITS * 4};
+    uint32_t *units =
+        map + 1; /* label, offset << 10, and 256 where a text ends; its leaf: 1 << 31, the place */
+    units[0] = 256u << 10;
+    units[256 ^ 'a'] = (256 ^ 'a' ^ 512) << 10 | 'a';
+    units[512 ^ 'b'] = (512 ^ 'b' ^ 700) << 10 | 256 | 'b';
+    units[700] = 1u << 31;
+    units[256 ^ 'd'] = (256 ^ 'd' ^ 701) << 10 | 256 | 'd';
+    units[701] = 1u << 31 | 2;
+    memcpy(units + UNITS, texts, sizeof texts);
+    struct clip_error error = {""};
+    struct clip_normalizer normalizer = {0};
+    struct clip_normal_work work = {0};
+    struct clip_normal_step *step = clip_normalizer_add(&normalizer, CLIP_NORMAL_SENTENCEPIECE, 0, &error);
+    CHECK(step && clip_charsmap_read(&step->map, map, 4 + 4 * UNITS + sizeof texts, &error) == 0, "%s",
+          error.text);
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        const char *out = NULL;
+        size_t n = 0;
+        CHECK(clip_normalize(&normalizer, &work, lines[i][0], strlen(lines[i][0]), &out, &n, &error) == 0,
+              "%s", error.text);
+        CHECK(n == strlen(lines[i][1]) && memcmp(out, lines[i][1], n) == 0, "%s: %.*s", lines[i][0], (int)n,
+              out);
+    }
+    clip_normal_work_free(&work);
+    clip_normalizer_free(&normalizer);
+}
+
 int main(void)
 {
     static const char *const made[] = {"tokenizer.json", "x.model", "x.tiktoken", "vocab.txt", "vocab.json"};
@@ -463,6 +509,7 @@ int main(void)
     check_small();
     check_user_defined();
     check_steps();
+    check_charsmap();
     for (size_t i = 0; i < sizeof made / sizeof *made; i++)
         unlink(put(made[i], "", 0));
     rmdir(folder);
