@@ -222,15 +222,16 @@ static double whole_norm(const struct family *f, const struct expected *all, siz
     return sqrt(sum);
 }
 
-/* Each tensor's gradient: its norm and two sums over its elements, to 1e-4 of the norm; in bf16 to 8e-2. But
- * batch norms over the few values of such small pictures amplify what bf16 rounds away: their tensors are
- * measured against a tenth of all gradients at least, which is enough to tell another formula. */
+/* Each tensor's gradient: its norm and two sums over its elements, to 1e-4 of the norm; in bf16 to 1e-1, as
+ * rounding the operands of linear layers to bf16 in double precision moves the first norm of hf-mt5-mean-mlp
+ * by 9.2e-2. But batch norms over the few values of such small pictures amplify what bf16 rounds away: their
+ * tensors are measured against a tenth of all gradients at least, which is enough to tell another formula. */
 static void check_gradients(const struct family *f, const struct expected *all, size_t count,
                             const struct golden_setting *setting, size_t chunk)
 {
     int bf16 = setting->precision == CLIP_PRECISION_BF16;
     double least = bf16 && mixes(f) ? whole_norm(f, all, count) / 10 : 0;
-    double tolerance = !bf16 ? 1e-4 : mixes(f) ? 0.25 : 8e-2;
+    double tolerance = !bf16 ? 1e-4 : mixes(f) ? 0.25 : 1e-1;
     for (size_t i = 0; i < f->parameters.count; i++) {
         const struct clip_parameter *p = &f->parameters.items[i];
         const struct expected *want = find_expected(all, count, f, p->slot.name);
