@@ -15,7 +15,7 @@ enum { ROWS = 96 };
 /* Rows that a mapped matrix multiplies in place, at least, before it is packed. In place a product takes a
  * tenth more time; packing takes that of half a product of ROWS (tests/bench/README.md). */
 enum { PATIENCE = 5 * ROWS };
-/* What a product of fewer rows counts: of a caption's fourteen it takes twice the time in place. */
+/* What a product of fewer rows counts: captions that came one at a time took twice the time in place. */
 enum { LEAST = ROWS / 2 };
 
 struct engine {
