@@ -24,16 +24,6 @@ typedef uint16_t hvec __attribute__((vector_size(LANES * 2)));
 
 /* --- vectors --- */
 
-static inline vec choose(ivec mask, vec yes, vec no)
-{
-    return (vec)((mask & (ivec)yes) | (~mask & (ivec)no));
-}
-
-static inline vec max(vec a, vec b)
-{
-    return choose(a > b, a, b);
-}
-
 static inline float sum_of(vec v)
 {
     float half[LANES];

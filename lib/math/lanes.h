@@ -65,6 +65,23 @@ INLINE vec splat(float x)
     return x - (vec){0};
 }
 
+/* yes where `test` holds, else no. */
+INLINE vec choose(ivec test, vec yes, vec no)
+{
+    return (vec)((test & (ivec)yes) | (~test & (ivec)no));
+}
+
+/* Of two numbers of which one is NaN, both give b. */
+INLINE vec min(vec a, vec b)
+{
+    return choose(a < b, a, b);
+}
+
+INLINE vec max(vec a, vec b)
+{
+    return choose(a > b, a, b);
+}
+
 /* v where `test` holds, else 0. */
 INLINE vec where(ivec test, vec v)
 {

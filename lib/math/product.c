@@ -41,15 +41,16 @@ static const struct clip_engine_type *find_engine(const char *name, enum clip_pr
     struct clip_error ignored;
     if (!name)
         name = getenv("CLIP_ENGINE");
+    int any = !name || !*name;
     for (size_t i = 0; i < ENGINES; i++) {
-        if (name && *name && strcmp(engines[i]->name, name) == 0)
+        if (!any && strcmp(engines[i]->name, name) == 0)
             return engines[i]->can(precision, error) == 0 ? engines[i] : NULL;
         /* Report the first engine's reason: it is the one that knows all precisions. */
-        if ((!name || !*name) && engines[i]->can(precision, i == 0 ? error : &ignored) == 0)
+        if (any && engines[i]->can(precision, i == 0 ? error : &ignored) == 0)
             return engines[i];
     }
     char shown[64], list[128];
-    if (name && *name)
+    if (!any)
         clip_fail(error, "unknown engine '%s' (this build has %s)",
                   clip_printable(shown, sizeof shown, name, strlen(name)), clip_engines(list, sizeof list));
     return NULL;

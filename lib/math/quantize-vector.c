@@ -11,21 +11,6 @@ typedef int8_t signed_bytes __attribute__((vector_size(LANES)));
 /* Added to a number below 2^22, leaves the nearest integer, ties to even, in the low bits. */
 #define ROUND 12582912.0f
 
-INLINE vec choose(ivec test, vec yes, vec no)
-{
-    return (vec)((test & (ivec)yes) | (~test & (ivec)no));
-}
-
-INLINE vec lesser(vec a, vec b)
-{
-    return choose(a < b, a, b);
-}
-
-INLINE vec greater(vec a, vec b)
-{
-    return choose(a > b, a, b);
-}
-
 /* What a range of numbers is, in lanes. */
 struct range {
     vec least, most, strange; /* strange: 0, or NaN where one is not finite */
@@ -33,12 +18,12 @@ struct range {
 
 INLINE struct range widen(struct range range, vec v)
 {
-    return (struct range){lesser(v, range.least), greater(v, range.most), range.strange + v * 0};
+    return (struct range){min(v, range.least), max(v, range.most), range.strange + v * 0};
 }
 
 INLINE struct range join(struct range a, struct range b)
 {
-    return (struct range){lesser(a.least, b.least), greater(a.most, b.most), a.strange + b.strange};
+    return (struct range){min(a.least, b.least), max(a.most, b.most), a.strange + b.strange};
 }
 
 /* The range of x[n] and 0, in the first lanes. */
@@ -76,7 +61,7 @@ INLINE ivec nearest(vec v)
 INLINE void row_part(size_t n, const float *x, float inverse, float zero, uint8_t *q)
 {
     vec v = load_part(n, x) * inverse + zero;
-    bytes part = __builtin_convertvector(nearest(greater(lesser(v, splat(255)), (vec){0})), bytes);
+    bytes part = __builtin_convertvector(nearest(max(min(v, splat(255)), (vec){0})), bytes);
     memcpy(q, &part, n);
 }
 

@@ -754,17 +754,22 @@ int clip_model_elements(const struct clip_model *model, const char *name, size_t
     return 0;
 }
 
+static int is_rounded(const struct tensor *tensor)
+{
+    return tensor->scales && tensor->slot->rounding == CLIP_ROUNDED_ROWS &&
+           tensor->scales->shape[0] == tensor->parts->shape[0];
+}
+
 int clip_model_is_rounded(const struct clip_model *model, const char *name)
 {
     const struct tensor *tensor = find_tensor(model, name);
-    return tensor && tensor->scales && tensor->slot->rounding == CLIP_ROUNDED_ROWS &&
-           tensor->scales->shape[0] == tensor->parts->shape[0];
+    return tensor && is_rounded(tensor);
 }
 
 int clip_model_is_int8(const struct clip_model *model, enum clip_side side)
 {
     for (size_t i = 0; i < model->layout.count; i++)
-        if (model->layout.slots[i].side == side && clip_model_is_rounded(model, model->layout.slots[i].name))
+        if (model->tensors[i].slot->side == side && is_rounded(&model->tensors[i]))
             return 1;
     return 0;
 }
@@ -773,7 +778,7 @@ int clip_model_rounded(const struct clip_model *model, const char *name, size_t 
                        float *scales, struct clip_error *error)
 {
     const struct tensor *tensor = find_tensor(model, name);
-    if (!clip_model_is_rounded(model, name) || first > tensor->slot->shape[0] ||
+    if (!tensor || !is_rounded(tensor) || first > tensor->slot->shape[0] ||
         rows > tensor->slot->shape[0] - first)
         return clip_fail(error, "%s: there are no rounded rows %zu to %zu of %s", model->weights_path, first,
                          first + rows, name);

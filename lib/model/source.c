@@ -52,16 +52,6 @@ static int convert_type(enum clip_weight_type from, const unsigned char *in, enu
     return 0;
 }
 
-/* Elements as they are in the file; once the last ones are taken, the tensor's pages are given back. */
-static int copy_elements(const struct clip_model *model, const struct clip_slot *slot, size_t first,
-                         size_t count, void *out, struct clip_error *error)
-{
-    int result = clip_model_copy(model, slot->name, first, count, out, error);
-    if (first + count == clip_slot_count(slot))
-        clip_model_release_pages(model, slot->name);
-    return result;
-}
-
 /* Row `row` of a matrix as it is stored in I8, or rounded. */
 static int round_row(const struct clip_model *model, const struct clip_slot *slot, size_t row, int8_t *q,
                      float *scale, struct clip_error *error)
@@ -96,8 +86,6 @@ static int fill_rounded(const struct clip_model *model, const struct clip_slot *
         if (result == 0)
             memcpy(out + done, q + at, n);
     }
-    if (first + count == clip_slot_count(slot))
-        clip_model_release_pages(model, slot->name);
     free(q);
     return result;
 }
@@ -114,36 +102,41 @@ static int model_scales(const void *context, const struct clip_slot *slot, size_
     return result;
 }
 
-/* A rounded matrix as floats. */
-static int copy_scaled(const struct clip_model *model, const struct clip_slot *slot, size_t first,
-                       size_t count, void *out, struct clip_error *error)
+/* Elements in the type `to`, from another one: a rounded matrix by way of floats. */
+static int fill_converted(const struct clip_model *model, const struct clip_slot *slot,
+                          enum clip_weight_type from, enum clip_weight_type to, size_t first, size_t count,
+                          void *out, struct clip_error *error)
 {
-    int result = clip_model_elements(model, slot->name, first, count, out, error);
-    if (first + count == clip_slot_count(slot))
-        clip_model_release_pages(model, slot->name);
+    int scaled = !clip_weight_is_float(from);
+    from = scaled ? CLIP_WEIGHT_F32 : from;
+    unsigned char *in = reallocarray(NULL, count, clip_weight_size(from));
+    if (!in)
+        return clip_fail_memory(error, "tensors");
+    int result = scaled ? clip_model_elements(model, slot->name, first, count, (float *)(void *)in, error)
+                        : clip_model_copy(model, slot->name, first, count, in, error);
+    if (result == 0 && convert_type(from, in, to, count, out) != 0)
+        result = clip_fail(error, "%s: tensor %s holds numbers too large for %s", clip_model_path(model),
+                           slot->name, clip_weight_type_name(to));
+    free(in);
     return result;
 }
 
 static int model_fill(const void *context, const struct clip_slot *slot, size_t first, size_t count,
                       void *out, struct clip_error *error)
 {
-    const struct clip_model_source *source = context;
+    const struct clip_model *model = ((const struct clip_model_source *)context)->model;
     enum clip_weight_type from, to = (enum clip_weight_type)model_type(context, slot);
-    if (clip_model_type(source->model, slot->name, &from) != 0)
-        return clip_fail(error, "%s: there is no tensor %s", clip_model_path(source->model), slot->name);
+    if (clip_model_type(model, slot->name, &from) != 0)
+        return clip_fail(error, "%s: there is no tensor %s", clip_model_path(model), slot->name);
+    int result;
     if (to == CLIP_WEIGHT_I8 && !slot->integer)
-        return fill_rounded(source->model, slot, first, count, out, error);
-    if (from == to)
-        return copy_elements(source->model, slot, first, count, out, error);
-    int scaled = !clip_weight_is_float(from);
-    unsigned char *in = reallocarray(NULL, count, scaled ? sizeof(float) : clip_weight_size(from));
-    if (!in)
-        return clip_fail_memory(error, "tensors");
-    int result = (scaled ? copy_scaled : copy_elements)(source->model, slot, first, count, in, error);
-    if (result == 0 && convert_type(scaled ? CLIP_WEIGHT_F32 : from, in, to, count, out) != 0)
-        result = clip_fail(error, "%s: tensor %s holds numbers too large for %s",
-                           clip_model_path(source->model), slot->name, clip_weight_type_name(to));
-    free(in);
+        result = fill_rounded(model, slot, first, count, out, error);
+    else if (from == to)
+        result = clip_model_copy(model, slot->name, first, count, out, error);
+    else
+        result = fill_converted(model, slot, from, to, first, count, out, error);
+    if (first + count == clip_slot_count(slot)) /* the last ones */
+        clip_model_release_pages(model, slot->name);
     return result;
 }
 

@@ -10,18 +10,18 @@
 struct loading {
     struct clip_transformer *t;
     const struct clip_tower_setup *setup; /* with the engine of the block */
+    int stored; /* the model has rounded matrices: they say which blocks int8 rounds */
 };
 
-/* 1 if int8 rounds the matrices of block i. Where the model has rounded ones, it says which. */
-static int is_rounded(const struct clip_transformer *t, const struct clip_tower_setup *setup, size_t i)
+/* 1 if int8 rounds the matrices of block i. */
+static int is_rounded(const struct loading *l, size_t i)
 {
     char name[sizeof((struct clip_slot *)NULL)->name];
-    if (!setup->int8 || i < setup->int8->keep || i + setup->int8->keep >= t->shape.layers)
+    const struct clip_int8_setup *int8 = l->setup->int8;
+    if (!int8 || i < int8->keep || i + int8->keep >= l->t->shape.layers)
         return 0;
-    clip_block_name(t->shape.arch, i, CLIP_OUT_WEIGHT, name, sizeof name);
-    const struct clip_slot *slot = clip_model_slot(setup->model, name);
-    return !slot || !clip_model_is_int8(setup->model, slot->side) ||
-           clip_model_is_rounded(setup->model, name);
+    clip_block_name(l->t->shape.arch, i, CLIP_OUT_WEIGHT, name, sizeof name);
+    return !l->stored || clip_model_is_rounded(l->setup->model, name);
 }
 
 /* Sets rows [first, first + n) of a matrix of block i (n 0: all), for products of `rows` rows, if blocks have
@@ -80,11 +80,11 @@ static int load_task(void *context, size_t task, int thread, struct clip_error *
     (void)thread;
     const struct loading *all = context;
     size_t i = task / MATRICES;
-    int rounded = is_rounded(all->t, all->setup, i);
+    int rounded = is_rounded(all, i);
     struct clip_tower_setup setup = *all->setup;
     if (setup.int8)
         setup.engine = rounded ? setup.int8->engine : setup.int8->kept;
-    const struct loading own = {all->t, &setup}, *l = &own;
+    const struct loading own = {all->t, &setup, all->stored}, *l = &own;
     struct clip_block *b = &l->t->blocks[i];
     /* Of the products that are for the features alone. */
     size_t rows = clip_transformer_single(l->t, i) ? CLIP_FEATURE_ROWS : 0;
@@ -108,7 +108,8 @@ static int load_task(void *context, size_t task, int thread, struct clip_error *
 static int load_weights(struct clip_transformer *t, const struct clip_tower_setup *setup,
                         struct clip_error *error)
 {
-    struct loading l = {t, setup};
+    enum clip_side side = t->shape.arch == &setup->arch->text ? CLIP_SIDE_TEXT : CLIP_SIDE_IMAGE;
+    struct loading l = {t, setup, setup->int8 && clip_model_is_int8(setup->model, side)};
     t->blocks = calloc(t->shape.layers, sizeof *t->blocks);
     if (!t->blocks)
         return clip_fail_memory(error, "a transformer");

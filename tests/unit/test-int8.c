@@ -2,28 +2,12 @@
 #include "check.h"
 #include "math/product.h"
 #include "math/quantize.h"
+#include "noise.h"
 
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-static uint32_t state = 1;
-
-/* Uniform in [-1, 1). */
-static float noise(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (float)(state >> 8) / (float)(1 << 23) - 1;
-}
-
-static float *random_floats(size_t n)
-{
-    float *x = aligned_alloc(64, (n * sizeof *x + 63) / 64 * 64);
-    for (size_t i = 0; i < n; i++)
-        x[i] = noise();
-    return x;
-}
 
 /* Fewer rows, and a row at another place, have the bytes `want` that a product of all rows gives. */
 static void check_fewer_rows(const struct clip_matrix *matrix, float *x, const float *want, void *scratch)

@@ -5,6 +5,7 @@
 #include "math/panels.h"
 #include "math/product.h"
 #include "model/weight.h"
+#include "noise.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -12,23 +13,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-static uint32_t state = 1;
-
-/* Uniform in [-1, 1). */
-static float noise(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (float)(state >> 8) / (float)(1 << 23) - 1;
-}
-
-static float *random_floats(size_t n)
-{
-    float *x = aligned_alloc(64, (n * sizeof *x + 63) / 64 * 64);
-    for (size_t i = 0; i < n; i++)
-        x[i] = noise();
-    return x;
-}
 
 static uint16_t to_bf16(float x)
 {

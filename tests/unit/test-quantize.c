@@ -1,6 +1,7 @@
 /* Rounding to 8 bits (math/quantize.h), at each level that this processor has. */
 #include "check.h"
 #include "math/quantize.h"
+#include "noise.h"
 
 #include <float.h>
 #include <math.h>
@@ -8,15 +9,6 @@
 #include <string.h>
 
 enum { MOST = 200 };
-
-static uint32_t state = 1;
-
-/* Uniform in [-1, 1). */
-static float noise(void)
-{
-    state = state * 1664525u + 1013904223u;
-    return (float)(state >> 8) / (float)(1 << 23) - 1;
-}
 
 /* Every number comes back within half a step, whatever the range; 0 comes back exactly. */
 static void check_row(const struct clip_quantizers *quantizers, size_t k, const float *x)
